@@ -1,0 +1,1 @@
+//! dci-operator
