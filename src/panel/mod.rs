@@ -3,16 +3,8 @@
 //! `model` and `error` are plain data and build without any client, so that the pure decisions in
 //! `provisioning` can speak of what a panel shows. The traits below are what the controllers call.
 
-pub mod coremanager;
 pub mod error;
 pub mod model;
-
-#[cfg(feature = "operator")]
-pub mod dcimanager5;
-#[cfg(feature = "operator")]
-pub mod ipmanager5;
-#[cfg(feature = "operator")]
-pub mod settings;
 
 #[cfg(feature = "operator")]
 pub use traits::{AddressPanel, ServerPanel};
@@ -26,8 +18,8 @@ mod traits {
 
     use super::error::{Outcome, PanelError};
     use super::model::{
-        AddressRow, AddressRowId, AddressSpec, Connection, InstallForm, InstallRequest, MainAddress, PanelUser, PoolAddress,
-        PoolRequest, Power, Probe, ServerEdit, ServerForm, ServerId, ServerRow, UserId,
+        AddressRow, AddressRowId, AddressSpec, Connection, InstallForm, InstallRequest, MainAddress, PanelUser, PoolAddress, PoolRequest,
+        Power, Probe, ServerEdit, ServerForm, ServerId, ServerRow, UserId,
     };
 
     /// A read: it changes nothing, so an error may always be answered by asking again.
