@@ -1,11 +1,17 @@
 //! The four kinds of the group `dci-operator.dev`, as users write them and as the API server stores them.
 
+pub mod check;
 pub mod common;
 pub mod condition;
 pub mod crds;
+pub mod dialect;
 pub mod handler;
+pub mod handler_status;
 pub mod ipmanager;
+pub mod messages;
 pub mod order;
+pub mod order_status;
+mod syntax;
 pub mod task;
 
 pub use common::{Connection, Duration, LocalSecretRef, NamespacedRef, Time};
