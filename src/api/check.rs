@@ -257,11 +257,9 @@ fn departments(found: &mut Findings, departments: &Departments) {
 }
 
 fn dialect_call(found: &mut Findings, call: &DialectCall) {
-    let union = match (&call.func, &call.method, &call.path) {
-        (Some(_), None, None) | (None, Some(_), Some(_)) => true,
-        (Some(_), _, _) | (None, _, _) => false,
-    };
-    found.rule("spec.dialect", union, msg::DIALECT);
+    let rest = call.method.is_some() && call.path.is_some();
+    let half = call.method.is_some() != call.path.is_some();
+    found.rule("spec.dialect", call.func.is_some() != rest && !half, msg::DIALECT);
     found.optional("spec.dialect[].func", call.func.as_ref(), 1..=128, FUNCTION);
     found.optional("spec.dialect[].method", call.method.as_ref(), 3..=6, METHOD);
     found.optional("spec.dialect[].path", call.path.as_ref(), 1..=512, ANY);
