@@ -107,7 +107,7 @@ impl TaskType {
     }
 }
 
-/// How a task was closed.
+/// How the department closed it. Acted upon at once; immutable once set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Resolution {
     /// The work is done.
