@@ -1,1 +1,3 @@
 //! dci-operator
+
+pub mod panel;

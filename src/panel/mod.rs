@@ -1,21 +1,21 @@
 //! What a panel can do: the vocabulary (`model`, `error`) and one module per product behind two traits.
 //!
 //! `model` and `error` are plain data and build without any client, so that the pure decisions in
-//! `provisioning` can speak of what a panel shows. The traits below are what the controllers call.
+//! `provisioning` can speak of what a panel shows; so do the parsers of each product. The traits below are what the controllers call.
 
 pub mod coremanager;
-pub mod error;
-pub mod model;
-
-#[cfg(feature = "operator")]
 pub mod dcimanager5;
-#[cfg(feature = "operator")]
+pub mod dialect;
+pub mod error;
 pub mod ipmanager5;
-#[cfg(feature = "operator")]
+pub mod model;
 pub mod settings;
 
 #[cfg(feature = "operator")]
-pub use traits::{AddressPanel, ServerPanel};
+pub mod tls;
+
+#[cfg(feature = "operator")]
+pub use traits::{AddressPanel, Change, Read, ServerPanel};
 
 #[cfg(feature = "operator")]
 mod traits {
@@ -55,7 +55,12 @@ mod traits {
         /// Adds an address; the answer names it.
         fn add_address<'a>(&'a self, server: &'a ServerId, address: &'a AddressSpec) -> Change<'a, IpAddr>;
         /// Replaces the main address: an unknown call, so it is taken from the dialect.
-        fn replace_main_address<'a>(&'a self, server: &'a ServerId, row: &'a AddressRowId, address: &'a MainAddress) -> Change<'a, ()>;
+        fn replace_main_address<'a>(
+            &'a self,
+            server: &'a ServerId,
+            row: &'a AddressRowId,
+            address: &'a MainAddress,
+        ) -> Change<'a, ()>;
         /// Sets the domain of one address.
         fn set_domain<'a>(&'a self, server: &'a ServerId, row: &'a AddressRowId, domain: &'a str) -> Change<'a, ()>;
         /// Takes an address off the server.
