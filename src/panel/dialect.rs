@@ -8,8 +8,7 @@ use super::coremanager::params::Params;
 pub const REPLACE_MAIN_ADDRESS: &str = "replaceMainAddress";
 
 /// Calls that may be overridden, with the placeholders that each fills in.
-const KNOWN: &[(&str, &[&str])] =
-    &[(REPLACE_MAIN_ADDRESS, &["server", "row", "address", "current", "group", "domain", "family"])];
+const KNOWN: &[(&str, &[&str])] = &[(REPLACE_MAIN_ADDRESS, &["server", "row", "address", "current", "group", "domain", "family"])];
 
 /// Why a dialect can't be used; each names the field of the handler.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -86,14 +85,8 @@ pub struct Dialect {
 impl Default for Dialect {
     /// The inferred defaults of DCImanager 5.
     fn default() -> Self {
-        let params = [
-            ("elid", "{row}"),
-            ("plid", "{server}"),
-            ("sok", "ok"),
-            ("ip", "{address}"),
-            ("domain", "{domain}"),
-            ("iptype", "{group}"),
-        ];
+        let params =
+            [("elid", "{row}"), ("plid", "{server}"), ("sok", "ok"), ("ip", "{address}"), ("domain", "{domain}"), ("iptype", "{group}")];
         let params = params.into_iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
         let call = DialectCall { func: "iplist.edit".to_owned(), params };
         Self { calls: BTreeMap::from([(REPLACE_MAIN_ADDRESS.to_owned(), call)]) }
@@ -241,10 +234,7 @@ mod tests {
             (one(REPLACE_MAIN_ADDRESS, "x", "a", "{"), "a brace without its pair"),
             (one(REPLACE_MAIN_ADDRESS, "x", "a", "}{"), "a brace without its pair"),
             (one(REPLACE_MAIN_ADDRESS, "x", "a", "{{row}}"), "a brace without its pair"),
-            (
-                one(REPLACE_MAIN_ADDRESS, "x", "authinfo", "a:b"),
-                "spec.dialect.replaceMainAddress.params.authinfo: set by the operator",
-            ),
+            (one(REPLACE_MAIN_ADDRESS, "x", "authinfo", "a:b"), "spec.dialect.replaceMainAddress.params.authinfo: set by the operator"),
         ] {
             let error = result.unwrap_err().to_string();
             assert!(error.contains(text), "{error}");

@@ -141,9 +141,7 @@ impl PanelError {
     #[must_use]
     pub fn class(&self) -> ErrorClass {
         match self {
-            Self::Unreachable { .. } | Self::Certificate { .. } | Self::NoAnswer { .. } | Self::NotADocument { .. } => {
-                ErrorClass::Down
-            }
+            Self::Unreachable { .. } | Self::Certificate { .. } | Self::NoAnswer { .. } | Self::NotADocument { .. } => ErrorClass::Down,
             Self::Login { .. } => ErrorClass::Credentials,
             Self::Refused { error, .. } => match error.kind.as_str() {
                 "auth" => ErrorClass::Credentials,
@@ -206,9 +204,7 @@ impl<T> Outcome<T> {
             | PanelError::Refused { .. }
             | PanelError::Expectation { .. }
             | PanelError::Dialect { .. } => Self::Refused(error),
-            PanelError::NoAnswer { .. } | PanelError::NotADocument { .. } | PanelError::Incomplete { .. } => {
-                Self::Ambiguous(error)
-            }
+            PanelError::NoAnswer { .. } | PanelError::NotADocument { .. } | PanelError::Incomplete { .. } => Self::Ambiguous(error),
         }
     }
 

@@ -1,7 +1,8 @@
 //! What a panel can do: the vocabulary (`model`, `error`) and one module per product behind two traits.
 //!
 //! `model` and `error` are plain data and build without any client, so that the pure decisions in
-//! `provisioning` can speak of what a panel shows; so do the parsers of each product. The traits below are what the controllers call.
+//! `provisioning` can speak of what a panel shows; so do the parsers of each product. The traits below are what
+//! the controllers call.
 
 pub mod coremanager;
 pub mod dcimanager5;
@@ -26,8 +27,8 @@ mod traits {
 
     use super::error::{Outcome, PanelError};
     use super::model::{
-        AddressRow, AddressRowId, AddressSpec, Connection, InstallForm, InstallRequest, MainAddress, PanelUser, PoolAddress,
-        PoolRequest, Power, Probe, ServerEdit, ServerForm, ServerId, ServerRow, UserId,
+        AddressRow, AddressRowId, AddressSpec, Connection, InstallForm, InstallRequest, MainAddress, PanelUser, PoolAddress, PoolRequest,
+        Power, Probe, ServerEdit, ServerForm, ServerId, ServerRow, UserId,
     };
 
     /// A read: it changes nothing, so an error may always be answered by asking again.
@@ -55,12 +56,7 @@ mod traits {
         /// Adds an address; the answer names it.
         fn add_address<'a>(&'a self, server: &'a ServerId, address: &'a AddressSpec) -> Change<'a, IpAddr>;
         /// Replaces the main address: an unknown call, so it is taken from the dialect.
-        fn replace_main_address<'a>(
-            &'a self,
-            server: &'a ServerId,
-            row: &'a AddressRowId,
-            address: &'a MainAddress,
-        ) -> Change<'a, ()>;
+        fn replace_main_address<'a>(&'a self, server: &'a ServerId, row: &'a AddressRowId, address: &'a MainAddress) -> Change<'a, ()>;
         /// Sets the domain of one address.
         fn set_domain<'a>(&'a self, server: &'a ServerId, row: &'a AddressRowId, domain: &'a str) -> Change<'a, ()>;
         /// Takes an address off the server.

@@ -117,9 +117,7 @@ impl PanelId {
             (None, None) => return Err(SettingsError::Url("must begin with https://")),
         };
         if rest.contains('@') {
-            return Err(SettingsError::Url(
-                "must not carry credentials; they belong into the Secret of connection.credentialsSecretRef",
-            ));
+            return Err(SettingsError::Url("must not carry credentials; they belong into the Secret of connection.credentialsSecretRef"));
         }
         if rest.contains(['?', '#']) {
             return Err(SettingsError::Url("must have neither query nor fragment"));

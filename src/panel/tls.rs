@@ -105,9 +105,7 @@ impl ServerCertVerifier for PanelVerifier {
                 };
                 if themselves.iter().any(|known| known == end_entity) {
                     let certificate = ParsedCertificate::try_from(end_entity).map_err(described)?;
-                    return verify_server_name(&certificate, server_name)
-                        .map(|()| ServerCertVerified::assertion())
-                        .map_err(described);
+                    return verify_server_name(&certificate, server_name).map(|()| ServerCertVerified::assertion()).map_err(described);
                 }
                 authorities.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now).map_err(described)
             }
@@ -126,9 +124,7 @@ impl ServerCertVerifier for PanelVerifier {
         match self.trust {
             Trust::Anyone => Ok(HandshakeSignatureValid::assertion()),
             // A pinned certificate is public: only the signature proves that the other side has its key.
-            Trust::Authorities(..) | Trust::Pinned(_) => {
-                verify_tls12_signature(message, certificate, signature, &self.algorithms)
-            }
+            Trust::Authorities(..) | Trust::Pinned(_) => verify_tls12_signature(message, certificate, signature, &self.algorithms),
         }
     }
 
@@ -140,9 +136,7 @@ impl ServerCertVerifier for PanelVerifier {
     ) -> Result<HandshakeSignatureValid, Error> {
         match self.trust {
             Trust::Anyone => Ok(HandshakeSignatureValid::assertion()),
-            Trust::Authorities(..) | Trust::Pinned(_) => {
-                verify_tls13_signature(message, certificate, signature, &self.algorithms)
-            }
+            Trust::Authorities(..) | Trust::Pinned(_) => verify_tls13_signature(message, certificate, signature, &self.algorithms),
         }
     }
 

@@ -297,12 +297,7 @@ impl Client {
         }
         if answered == "logon" && func != "auth" {
             let message = "the panel shows its log-in form".to_owned();
-            return Ok(Answer::Error(ErrorDocument {
-                kind: "auth".into(),
-                object: "logon".into(),
-                message,
-                ..ErrorDocument::default()
-            }));
+            return Ok(Answer::Error(ErrorDocument { kind: "auth".into(), object: "logon".into(), message, ..ErrorDocument::default() }));
         }
         Err(self.transport.not_a_document(func, format!("a document of {}", super::document::bounded(&answered))))
     }
@@ -317,8 +312,8 @@ fn label(result: &Result<Answer, PanelError>) -> &'static str {
         Err(PanelError::Certificate { .. }) => "certificate",
         Err(PanelError::NoAnswer { .. }) => "no_answer",
         Err(PanelError::NotADocument { .. } | PanelError::Incomplete { .. }) => "not_a_document",
-        Err(
-            PanelError::Login { .. } | PanelError::Refused { .. } | PanelError::Expectation { .. } | PanelError::Dialect { .. },
-        ) => "refused",
+        Err(PanelError::Login { .. } | PanelError::Refused { .. } | PanelError::Expectation { .. } | PanelError::Dialect { .. }) => {
+            "refused"
+        }
     }
 }

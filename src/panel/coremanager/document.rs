@@ -77,11 +77,8 @@ impl Document {
             Some(b'<') => return Err(Malformed::Markup(body.len())),
             Some(_) => {}
         }
-        let value: Value = serde_json::from_slice(body).map_err(|e| Malformed::NotJson {
-            length: body.len(),
-            line: e.line(),
-            column: e.column(),
-        })?;
+        let value: Value =
+            serde_json::from_slice(body).map_err(|e| Malformed::NotJson { length: body.len(), line: e.line(), column: e.column() })?;
         let Value::Object(mut top) = value else { return Err(Malformed::NoDocument) };
         // Some answers carry the error beside `doc` or without it (ispsystem-api.md 1.4, confirmed).
         if let Some(error) = error_member(&top) {

@@ -19,8 +19,7 @@ impl Client {
         };
         match built {
             Ok(fields) => {
-                let params =
-                    fields.into_iter().fold(params().with("sok", "ok"), |params, (name, value)| params.with(&name, value));
+                let params = fields.into_iter().fold(params().with("sok", "ok"), |params, (name, value)| params.with(&name, value));
                 self.change(func, &params).await
             }
             Err(error) => Outcome::Refused(error),

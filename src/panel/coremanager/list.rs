@@ -26,9 +26,7 @@ impl Client {
         for _ in 0..ATTEMPTS {
             let first = self.read(func, &params()).await?;
             if filtered(&first) {
-                return Err(
-                    self.incomplete(func, "rows that a filter of our panel user hides; take the filter away at the panel")
-                );
+                return Err(self.incomplete(func, "rows that a filter of our panel user hides; take the filter away at the panel"));
             }
             let mut pages = Pages::default();
             match pages.take(self, func, &first, key)? {
@@ -49,9 +47,7 @@ impl Client {
                 match verdict {
                     Verdict::Changed => break,
                     Verdict::More if pages.seen.len() == before => {
-                        return Err(
-                            self.incomplete(func, format!("rows: {before} of {} were shown, and no page has more", pages.total))
-                        );
+                        return Err(self.incomplete(func, format!("rows: {before} of {} were shown, and no page has more", pages.total)));
                     }
                     Verdict::More => {}
                     Verdict::Complete => {
@@ -99,8 +95,7 @@ impl Pages {
         let rows = document.rows().ok_or_else(|| client.incomplete(func, "a list: elem holds something else than rows"))?;
         for row in rows {
             let grouping = || (row.opt("type").as_deref() == Some("group")).then(|| format!("group {:?}", row.form()));
-            let id =
-                row.opt(key).or_else(grouping).ok_or_else(|| client.incomplete(func, format!("{key} in one of its rows")))?;
+            let id = row.opt(key).or_else(grouping).ok_or_else(|| client.incomplete(func, format!("{key} in one of its rows")))?;
             self.seen.insert(id);
         }
         let total = match document.total() {
@@ -129,11 +124,7 @@ impl List {
     }
 
     /// Reads every row, naming the function in the error.
-    pub fn parse<T>(
-        &self,
-        client: &Client,
-        row: impl Fn(&Fields<'_>) -> Result<Option<T>, String>,
-    ) -> Result<Vec<T>, PanelError> {
+    pub fn parse<T>(&self, client: &Client, row: impl Fn(&Fields<'_>) -> Result<Option<T>, String>) -> Result<Vec<T>, PanelError> {
         let rows = self.rows();
         rows.iter().filter_map(|r| row(r).transpose()).map(|r| r.map_err(|what| client.incomplete(&self.func, what))).collect()
     }

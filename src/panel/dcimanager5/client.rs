@@ -10,8 +10,8 @@ use crate::panel::ServerPanel;
 use crate::panel::coremanager::Client;
 use crate::panel::dialect::Dialect;
 use crate::panel::model::{
-    AddressRow, AddressRowId, AddressSpec, Connection, InstallForm, InstallRequest, MainAddress, PanelUser, Power, Probe,
-    ServerEdit, ServerForm, ServerId, ServerRow, UserId,
+    AddressRow, AddressRowId, AddressSpec, Connection, InstallForm, InstallRequest, MainAddress, PanelUser, Power, Probe, ServerEdit,
+    ServerForm, ServerId, ServerRow, UserId,
 };
 use crate::panel::traits::{Change, Read};
 
@@ -62,12 +62,7 @@ impl ServerPanel for DciManager5 {
         self.do_add_address(server, address).boxed()
     }
 
-    fn replace_main_address<'a>(
-        &'a self,
-        server: &'a ServerId,
-        row: &'a AddressRowId,
-        address: &'a MainAddress,
-    ) -> Change<'a, ()> {
+    fn replace_main_address<'a>(&'a self, server: &'a ServerId, row: &'a AddressRowId, address: &'a MainAddress) -> Change<'a, ()> {
         self.do_replace_main_address(server, row, address).boxed()
     }
 

@@ -70,8 +70,7 @@ impl DciManager5 {
 
     /// The tooltip of the list's cell (ispsystem-api.md 1.3, confirmed).
     pub(super) async fn do_operation_text(&self, server: &ServerId) -> Result<Option<String>, PanelError> {
-        let params =
-            Params::new().with("elid", server.0.as_str()).with("clickstat", "title").with("hint_field", "install_in_progress");
+        let params = Params::new().with("elid", server.0.as_str()).with("clickstat", "title").with("hint_field", "install_in_progress");
         let document = self.client.read("server", &params).await?;
         Ok(document.fields().display("value").map(|text| crate::panel::coremanager::document::bounded(&text)))
     }
