@@ -72,7 +72,7 @@ impl DialectCall {
     /// Whether this sends an edit form, which has to be read first (ispsystem-api.md 1.3, modify).
     #[must_use]
     pub fn is_edit(&self) -> bool {
-        self.func.ends_with(".edit") && self.params.contains_key("elid") && self.params.contains_key("sok")
+        self.func.rsplit('.').next() == Some("edit") && self.params.contains_key("elid") && self.params.contains_key("sok")
     }
 }
 

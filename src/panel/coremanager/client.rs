@@ -17,7 +17,7 @@ use super::params::Params;
 use super::transport::Transport;
 
 /// A refused log-in is not repeated for so long (design.md section 9, Log-in): a wrong password must not lock the account.
-pub const LOGIN_PAUSE: Duration = Duration::from_secs(60);
+pub const LOGIN_PAUSE: Duration = Duration::from_mins(1);
 
 /// Told of every request to a panel, for metrics.
 pub trait Observer: Send + Sync {
@@ -307,12 +307,12 @@ fn label(result: &Result<Answer, PanelError>) -> &'static str {
     match result {
         Ok(Answer::Document(_)) => "ok",
         Ok(Answer::Error(error)) if error.kind == "auth" => "auth",
-        Ok(Answer::Error(_)) => "refused",
         Err(PanelError::Unreachable { .. }) => "unreachable",
         Err(PanelError::Certificate { .. }) => "certificate",
         Err(PanelError::NoAnswer { .. }) => "no_answer",
         Err(PanelError::NotADocument { .. } | PanelError::Incomplete { .. }) => "not_a_document",
-        Err(PanelError::Login { .. } | PanelError::Refused { .. } | PanelError::Expectation { .. } | PanelError::Dialect { .. }) => {
+        Ok(Answer::Error(_))
+        | Err(PanelError::Login { .. } | PanelError::Refused { .. } | PanelError::Expectation { .. } | PanelError::Dialect { .. }) => {
             "refused"
         }
     }

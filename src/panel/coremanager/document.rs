@@ -325,7 +325,7 @@ fn error_document(value: &Value, secrets: &[&str]) -> Result<ErrorDocument, Malf
             ErrorDocument {
                 kind: pick(&["$type", "type"]),
                 object: pick(&["$object", "object"]),
-                value: error_parameter(&fields, "value").unwrap_or_default(),
+                value: error_parameter(fields, "value").unwrap_or_default(),
                 message: pick(&["msg", "text", "$"]),
             }
         }
@@ -338,7 +338,7 @@ fn error_document(value: &Value, secrets: &[&str]) -> Result<ErrorDocument, Malf
     }
     // A refused password stands in `value`, and may be quoted by the text.
     if matches!(error.object.as_str(), "passwd" | "password" | "confirm" | "checkpasswd") && !error.value.is_empty() {
-        error.value = BLOT.to_owned();
+        BLOT.clone_into(&mut error.value);
     }
     // `kind` decides what happens next, and is one of the panel's own words: a password that happens to be one of them
     // must not change it.
@@ -350,7 +350,7 @@ fn error_document(value: &Value, secrets: &[&str]) -> Result<ErrorDocument, Malf
 }
 
 /// The `param` of that name (ispsystem-api.md 1.4, confirmed), or the attribute.
-fn error_parameter(error: &Fields<'_>, name: &str) -> Option<String> {
+fn error_parameter(error: Fields<'_>, name: &str) -> Option<String> {
     let params = error.children("param").unwrap_or_default();
     let param = params.into_iter().find(|p| p.opt("$name").as_deref() == Some(name));
     param.and_then(|p| p.opt("$").or_else(|| p.opt("$value"))).or_else(|| error.opt(&format!("${name}")))

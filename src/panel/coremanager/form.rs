@@ -13,11 +13,11 @@ impl Client {
         F: FnOnce(&Document) -> Result<Vec<(String, String)>, PanelError> + Send,
     {
         let params = || key.iter().fold(Params::new(), |params, (name, value)| params.with(name, *value));
-        let built = match self.read(func, &params()).await {
+        let fields = match self.read(func, &params()).await {
             Ok(view) => build(&view),
             Err(error) => Err(error),
         };
-        match built {
+        match fields {
             Ok(fields) => {
                 let params = fields.into_iter().fold(params().with("sok", "ok"), |params, (name, value)| params.with(&name, value));
                 self.change(func, &params).await

@@ -20,7 +20,7 @@ const LIST: &str = "ip";
 const EDIT: &str = "ip.edit";
 const DELETE: &str = "ip.delete";
 
-/// An `IPmanager` 5.
+/// An IPmanager 5.
 pub struct IpManager5 {
     client: Arc<Client>,
 }
