@@ -7,7 +7,7 @@ use reqwest::header::{CONTENT_TYPE, LOCATION};
 use reqwest::{StatusCode, Url};
 
 use crate::panel::error::PanelError;
-use crate::panel::settings::{ConnectionSettings, PanelId, SettingsError};
+use crate::panel::settings::{ConnectionSettings, PanelId, SettingsError, TlsMode};
 use crate::panel::tls;
 
 use super::document::{MAX_BODY, bounded};
@@ -28,9 +28,11 @@ pub(super) struct Transport {
 impl Transport {
     pub(super) fn new(settings: &ConnectionSettings, id: &PanelId) -> Result<Self, SettingsError> {
         let url = Url::parse(settings.url.trim()).map_err(|_| SettingsError::Url("not an address"))?;
+        // Without TLS (loopback only) a system without authorities is no hindrance; no redirect ever leads to another scheme.
+        let tls = if url.scheme() == "http" { &TlsMode::Insecure } else { &settings.tls };
         let timeout = settings.timeout.max(Duration::from_millis(1));
         let http = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls::client_config(&settings.tls)?)
+            .tls_backend_preconfigured(tls::client_config(tls)?)
             .user_agent(concat!("dci-operator/", env!("CARGO_PKG_VERSION")))
             .http1_only()
             .no_proxy()
