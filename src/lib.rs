@@ -1,1 +1,3 @@
 //! dci-operator
+#[cfg(feature = "sim")]
+pub mod sim;
