@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::common::Time;
+use super::common::{Time, null_as_default};
 
 /// A condition, in the shape of `metav1.Condition`.
 ///
@@ -20,7 +20,7 @@ pub struct Condition {
     /// One word for programs.
     pub reason: String,
     /// A sentence for people.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub message: String,
     /// When `status` last changed.
     pub last_transition_time: Time,

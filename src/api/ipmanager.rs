@@ -4,9 +4,9 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::common::{Connection, Duration};
+use super::common::{Connection, Duration, default_poll, null_as_default, poll_or_default};
 use super::condition::Condition;
-use super::handler::default_poll;
+use super::messages as msg;
 
 /// One IPmanager.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,16 +30,16 @@ use super::handler::default_poll;
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("self.flavor == oldSelf.flavor")
-        .message("spec.flavor cannot be changed; create another IPManager and let handlers refer to it")
+        .message(msg::FLAVOR_FIXED)
 )]
 pub struct IPManagerSpec {
     /// The product. Immutable.
     pub flavor: Flavor,
     /// How it is reached. Acted upon at once.
     pub connection: Connection,
-    /// How often it is probed; at least 1s.
-    #[serde(default = "default_poll")]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('1s')").message("pollInterval must be at least 1s"))]
+    /// How often it is probed; at least 1s. Acted upon at once.
+    #[serde(default = "default_poll", deserialize_with = "poll_or_default")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1s')").message(msg::POLL_INTERVAL))]
     pub poll_interval: Duration,
 }
 
@@ -71,11 +71,11 @@ pub struct IPManagerStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
     /// Conditions.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
     /// Groups of addresses, at most 50.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
     pub pools: Vec<Pool>,
     /// The value of the reconcile annotation that was acted upon last.
     #[serde(default, skip_serializing_if = "Option::is_none")]

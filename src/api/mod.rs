@@ -1,11 +1,21 @@
 //! The four kinds of the group `dci-operator.dev`, as users write them and as the API server stores them.
 
+pub mod check;
 pub mod common;
 pub mod condition;
 pub mod crds;
+pub mod dialect;
+#[expect(clippy::duplicated_attributes, reason = "columns share types and priorities")]
 pub mod handler;
+pub mod handler_status;
+#[expect(clippy::duplicated_attributes, reason = "columns share types and priorities")]
 pub mod ipmanager;
+pub mod messages;
+#[expect(clippy::duplicated_attributes, reason = "columns share types and priorities")]
 pub mod order;
+pub mod order_status;
+mod syntax;
+#[expect(clippy::duplicated_attributes, reason = "columns share types and priorities")]
 pub mod task;
 
 pub use common::{Connection, Duration, LocalSecretRef, NamespacedRef, Time};

@@ -6,9 +6,13 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::common::{NamespacedRef, ObjectKey, SecretKeyRef, Time};
-use super::condition::Condition;
+use super::common::{LabelValue, NAMESPACE_PATTERN, NamespacedRef, ObjectKey, SecretKeyRef, default_value, null_as_default};
 use super::handler::DeletionPolicy;
+use super::messages as msg;
+
+pub use super::order_status::{
+    InFlight, LastError, LicenseStatus, OrderStatus, Progress, ServerStatus, StepStatus, TaskSummary, WaitingOn,
+};
 
 /// One server for one client.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -39,28 +43,30 @@ use super::handler::DeletionPolicy;
     printcolumn(name = "ERROR", type_ = "string", json_path = ".status.lastError.code", priority = 1),
     printcolumn(name = "MESSAGE", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", priority = 1),
     validation = Rule::new("size(self.metadata.name) <= 63")
-        .message("metadata.name of an order must have at most 63 characters; choose a shorter name"),
+        .message(msg::ORDER_NAME),
     validation = Rule::new("!(has(oldSelf.status) && (has(oldSelf.status.server) || has(oldSelf.status.inFlight))) || self.spec.configuration == oldSelf.spec.configuration")
-        .message("spec.configuration is fixed once a server is allocated; put it back, or create another order"),
+        .message(msg::CONFIGURATION_FIXED),
     validation = Rule::new("!(has(oldSelf.status) && (has(oldSelf.status.server) || has(oldSelf.status.inFlight))) || self.spec.client == oldSelf.spec.client")
-        .message("spec.client is fixed once a server is allocated; put it back, or create another order"),
+        .message(msg::CLIENT_FIXED),
     validation = Rule::new("!(has(oldSelf.status) && (has(oldSelf.status.server) || has(oldSelf.status.inFlight))) || (has(self.spec.handlerRef) == has(oldSelf.spec.handlerRef) && (!has(self.spec.handlerRef) || self.spec.handlerRef == oldSelf.spec.handlerRef))")
-        .message("spec.handlerRef is fixed once a server is allocated; put it back, or create another order"),
+        .message(msg::HANDLER_REF_FIXED),
     validation = Rule::new("!(has(oldSelf.status) && (has(oldSelf.status.server) || has(oldSelf.status.inFlight))) || (has(self.spec.handlerSelector) == has(oldSelf.spec.handlerSelector) && (!has(self.spec.handlerSelector) || self.spec.handlerSelector == oldSelf.spec.handlerSelector))")
-        .message("spec.handlerSelector is fixed once a server is allocated; put it back, or create another order")
+        .message(msg::HANDLER_SELECTOR_FIXED)
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("has(self.handlerRef) != has(self.handlerSelector)")
-        .message("set exactly one of spec.handlerRef and spec.handlerSelector"),
+        .message(msg::ONE_HANDLER),
+    validation = Rule::new("self.domain != 'free.ds'")
+        .message(msg::DOMAIN_FREE),
     validation = Rule::new("has(self.adopt) == has(oldSelf.adopt) && (!has(self.adopt) || self.adopt == oldSelf.adopt)")
-        .message("spec.adopt cannot be added, changed or removed; create another order")
+        .message(msg::ADOPT_FIXED)
 )]
 pub struct OrderSpec {
-    /// The handler that serves the order. Fixed once allocated.
+    /// The handler that serves the order, in the order's own namespace unless it says otherwise. Fixed once allocated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handler_ref: Option<NamespacedRef>,
-    /// Or: handlers of one namespace by label, tried by priority. Fixed once allocated.
+    /// Or: handlers of one namespace by label, tried by priority, the next one on failure. Fixed once allocated.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handler_selector: Option<HandlerSelector>,
     /// Owner in the panel. Fixed once allocated.
@@ -74,33 +80,34 @@ pub struct OrderSpec {
     )]
     pub domain: String,
     /// Public addresses, the main one included. Acted upon at once.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub addresses: Addresses,
     /// What is installed. Acted upon at the next reinstall.
     pub operating_system: OperatingSystem,
     /// Recipes, run after the installation. Acted upon at the next reinstall.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), inner(length(min = 1, max = 253)))]
     pub recipes: Vec<String>,
-    /// What the order waits for before it is Ready.
-    #[serde(default)]
+    /// What the order waits for before it is Ready. Acted upon at once.
+    #[serde(default, deserialize_with = "null_as_default")]
     pub ready_when: ReadyWhen,
     /// Licences. Acted upon at once.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub licenses: Vec<License>,
     /// True: the service is suspended. Acted upon at once.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub suspended: bool,
-    /// Any new value installs the system again and destroys the data on the disks.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
+    /// Any new value installs the system again and destroys the data on the disks. Acted upon at once; a value that is already there
+    /// when the operator first sees, adopts or finds a server again is recorded, never acted upon.
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 253))]
     pub reinstall: String,
-    /// What becomes of the server when the order goes. Acted upon when the order is deleted.
-    #[serde(default)]
+    /// What becomes of the server when the order is deleted. Acted upon at once.
+    #[serde(default, deserialize_with = "null_as_default")]
     pub deletion_policy: DeletionPolicy,
     /// True: deletion is refused. Acted upon at once.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_as_default")]
     pub deletion_protection: bool,
     /// Take over a server that already has an owner. Immutable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -113,30 +120,28 @@ pub struct OrderSpec {
 pub struct HandlerSelector {
     /// Namespace; the order's own when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 63))]
+    #[schemars(length(min = 1, max = 63), regex(pattern = NAMESPACE_PATTERN))]
     pub namespace: Option<String>,
     /// Labels that a handler must all have.
-    #[serde(default)]
-    #[schemars(extend("maxProperties" = 16), with = "BTreeMap<String, LabelText>")]
+    #[serde(default, deserialize_with = "null_as_default")]
+    #[schemars(extend("maxProperties" = 16), with = "BTreeMap<String, LabelValue>")]
     pub match_labels: BTreeMap<String, String>,
 }
 
-/// Schema of a label's value.
-#[derive(JsonSchema)]
-#[schemars(inline)]
-#[expect(dead_code, reason = "only its schema is used: a bound on the values of a map")]
-struct LabelText(#[schemars(length(max = 63))] String);
-
 /// Owner in the panel.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!(self.username.lowerAscii() in ['no_owner', 'null'])")
+        .message(msg::USERNAME_TAKEN)
+)]
 pub struct Client {
     /// Log-in name; created when it does not exist. Names of administrators are refused.
     #[schemars(length(min = 1, max = 64), regex(pattern = "^[A-Za-z0-9]([A-Za-z0-9._@-]*[A-Za-z0-9])?$"))]
     pub username: String,
     /// Mail address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 3, max = 254))]
+    #[schemars(length(min = 3, max = 254), regex(pattern = r"^[^\s@]+@[^\s@]+$"))]
     pub email: Option<String>,
 }
 
@@ -145,7 +150,7 @@ pub struct Client {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("has(self.serverType) != has(self.custom)")
-        .message("set exactly one of configuration.serverType and configuration.custom")
+        .message(msg::ONE_CONFIGURATION)
 )]
 pub struct Configuration {
     /// A ready configuration: the panel's server type.
@@ -162,7 +167,7 @@ pub struct Configuration {
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("has(self.cpu) || has(self.memoryGiB) || (has(self.disks) && size(self.disks) > 0) || (has(self.pci) && size(self.pci) > 0)")
-        .message("configuration.custom needs at least one of cpu, memoryGiB, disks and pci")
+        .message(msg::CUSTOM_PART)
 )]
 pub struct CustomConfiguration {
     /// Processors.
@@ -173,11 +178,11 @@ pub struct CustomConfiguration {
     #[schemars(range(min = 1, max = 65536))]
     pub memory_gib: Option<i32>,
     /// Disks.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 30))]
     pub disks: Vec<Disk>,
     /// PCI cards by name.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 7), inner(length(min = 1, max = 128)))]
     pub pci: Vec<String>,
 }
@@ -190,7 +195,7 @@ pub struct Cpu {
     #[schemars(length(min = 1, max = 128))]
     pub model: String,
     /// How many.
-    #[serde(default = "one")]
+    #[serde(default = "one", deserialize_with = "one_or_default")]
     #[schemars(range(min = 1, max = 16))]
     pub count: i32,
 }
@@ -208,30 +213,30 @@ pub struct Disk {
     #[schemars(range(min = 1, max = 1_000_000))]
     pub size_gb: i32,
     /// How many.
-    #[serde(default = "one")]
+    #[serde(default = "one", deserialize_with = "one_or_default")]
     #[schemars(range(min = 1, max = 30))]
     pub count: i32,
 }
 
-fn one() -> i32 {
-    1
-}
+default_value!(one, one_or_default: i32 = 1);
 
 /// Public addresses, the main one included.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Addresses {
     /// IPv4; at least one, since the main address is one.
+    #[serde(deserialize_with = "one_or_default")]
     #[schemars(range(min = 1, max = 64))]
     pub ipv4: i32,
     /// IPv6.
+    #[serde(deserialize_with = "null_as_default")]
     #[schemars(range(min = 0, max = 64))]
     pub ipv6: i32,
 }
 
 impl Default for Addresses {
     fn default() -> Self {
-        Self { ipv4: 1, ipv6: 0 }
+        Self { ipv4: one(), ipv6: 0 }
     }
 }
 
@@ -265,7 +270,7 @@ pub struct License {
     #[schemars(length(min = 1, max = 128))]
     pub product: String,
     /// Period in months.
-    #[serde(default = "one")]
+    #[serde(default = "one", deserialize_with = "one_or_default")]
     #[schemars(range(min = 1, max = 120))]
     pub period: i32,
 }
@@ -277,237 +282,6 @@ pub struct Adopt {
     /// Id at the panel.
     #[schemars(length(min = 1, max = 64))]
     pub server_id: String,
-}
-
-/// What the operator says of an order.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct OrderStatus {
-    /// The generation that was acted upon; -1 before the operator saw the object.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub observed_generation: Option<i64>,
-    /// For people: Pending, Allocating, `AwaitingTask`, Preparing, Active, Suspended, Deleting, Failed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub phase: Option<String>,
-    /// For programs.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
-    pub conditions: Vec<Condition>,
-    /// How far it is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub progress: Option<Progress>,
-    /// The steps, in order.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub steps: Vec<StepStatus>,
-    /// The server.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub server: Option<ServerStatus>,
-    /// Tasks raised for this order, newest last, at most 16.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub manual_tasks: Vec<TaskSummary>,
-    /// Licences; the keys are in Secrets.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub licenses: Vec<LicenseStatus>,
-    /// Failed attempts of the step at hand.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub attempts: i32,
-    /// The last error; absent once it is overcome.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_error: Option<LastError>,
-    /// When it is tried again by itself.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub next_retry_time: Option<Time>,
-    /// What is waited for; absent when nothing is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub waiting_on: Option<WaitingOn>,
-    /// The value of the reconcile annotation that was acted upon last.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_handled_reconcile_at: Option<String>,
-    /// The value of `spec.reinstall` that was acted upon or recorded last.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub last_handled_reinstall: Option<String>,
-    /// The external call about to be made, written before it is made.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub in_flight: Option<InFlight>,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
-fn is_zero(value: &i32) -> bool {
-    *value == 0
-}
-
-/// How far it is.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Progress {
-    /// 0 to 100.
-    pub percent: i32,
-    /// The step at hand.
-    pub step: String,
-    /// What happens, where possible in the panel's own words.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub message: String,
-}
-
-/// One step.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct StepStatus {
-    /// Name.
-    pub name: String,
-    /// Pending; Running: begun, the panel not yet seen at work; Waiting: the panel is seen at work, or somebody is waited for;
-    /// Done; Skipped; Failed.
-    pub state: String,
-    /// When it began.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub started_at: Option<Time>,
-    /// When it ended.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub finished_at: Option<Time>,
-    /// How often it was begun.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub attempts: i32,
-    /// What happened.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub message: String,
-}
-
-/// The server of an order.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct ServerStatus {
-    /// Id at the panel.
-    pub id: String,
-    /// Label at the panel.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub name: String,
-    /// The handler, as namespace/name.
-    pub handler: String,
-    /// Identity of the panel (host, port, path).
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub panel: String,
-    /// The configuration it was taken for.
-    pub configuration: String,
-    /// The client it was taken for.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub client: String,
-    /// Main address.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub main_address: Option<String>,
-    /// All public addresses, the main one first.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub addresses: Vec<String>,
-    /// The main address it had when it was free; absent once that is replaced and given back.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub parked_address: Option<String>,
-    /// Template that was installed last by the operator.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub template: Option<String>,
-    /// Recipes that were run with it.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub recipes: Vec<String>,
-    /// On, Off or Unknown.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub power_state: Option<String>,
-    /// When it was handed over to the client; from then on nothing on its disks is ours.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub handed_over_at: Option<Time>,
-}
-
-/// A task of this order.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct TaskSummary {
-    /// Name of the `ManualTask`, in the handler's namespace.
-    pub name: String,
-    /// Type.
-    #[serde(rename = "type")]
-    pub type_: String,
-    /// Department.
-    pub department: String,
-    /// Open, or how it was closed.
-    pub state: String,
-    /// When it was raised.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub opened_at: Option<Time>,
-    /// When it was closed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub closed_at: Option<Time>,
-    /// What it is about.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub message: String,
-}
-
-/// A licence of this order.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct LicenseStatus {
-    /// Product.
-    pub product: String,
-    /// Id at the licence server.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub id: Option<String>,
-    /// When it ends.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub expires_at: Option<Time>,
-}
-
-/// The last error.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct LastError {
-    /// The step it happened in.
-    pub step: String,
-    /// One word for programs.
-    pub code: String,
-    /// What happened, and what can be done.
-    pub message: String,
-    /// Whether it is tried again by itself.
-    pub retryable: bool,
-    /// When.
-    pub time: Time,
-}
-
-/// What is waited for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct WaitingOn {
-    /// Panel, Department, Capacity, Handler or Retry.
-    pub kind: String,
-    /// Which one.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub name: String,
-    /// Since when.
-    pub since: Time,
-    /// Until when at the latest.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub deadline: Option<Time>,
-    /// In words.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub message: String,
-}
-
-/// The external call about to be made. It stays until its effect was read back.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct InFlight {
-    /// Unique for each attempt.
-    pub operation_id: String,
-    /// The step it belongs to.
-    pub step: String,
-    /// The call, or the first of several of this step.
-    pub call: String,
-    /// What it is done to, e.g. `server/17`.
-    pub target: String,
-    /// Which attempt this is, from 1.
-    pub attempt: i32,
-    /// When it was written, or, once Ambiguous, since when its answer has been missing.
-    pub since: Time,
-    /// Sent or Ambiguous.
-    pub outcome: String,
-    /// How often the effect was looked for in vain.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub looks: i32,
 }
 
 impl DedicatedServerOrder {

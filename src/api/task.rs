@@ -4,8 +4,9 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::common::{ObjectKey, Time};
+use super::common::{LABEL_PATTERN, NAME_PATTERN, NAMESPACE_PATTERN, ObjectKey, Time, null_as_default};
 use super::condition::Condition;
+use super::messages as msg;
 
 /// Work for a department.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,22 +35,22 @@ use super::condition::Condition;
 #[serde(rename_all = "camelCase")]
 #[x_kube(
     validation = Rule::new("self.type == oldSelf.type && self.department == oldSelf.department && self.orderRef == oldSelf.orderRef && self.summary == oldSelf.summary && has(self.details) == has(oldSelf.details) && (!has(self.details) || self.details == oldSelf.details)")
-        .message("only spec.resolution and spec.note of a task may be changed; the operator writes the rest"),
+        .message(msg::TASK_FIXED),
     validation = Rule::new("!has(oldSelf.resolution) || (has(self.resolution) && self.resolution == oldSelf.resolution)")
-        .message("spec.resolution is set once and stays; the operator raises a new task where more is needed"),
+        .message(msg::RESOLUTION_FIXED),
     validation = Rule::new("!has(self.resolution) || self.resolution != 'PartsMissing' || self.type == 'Assembly'")
-        .message("PartsMissing closes Assembly tasks only; write Done, Retry or Cancelled"),
+        .message(msg::PARTS_MISSING),
     validation = Rule::new("!has(self.resolution) || self.resolution != 'Cancelled' || self.type != 'StopServer'")
-        .message("a StopServer task is not cancelled: write Done when the server is off, Retry to try the power once more, or Abandon"),
+        .message(msg::CANCELLED),
     validation = Rule::new("!has(self.resolution) || self.resolution != 'Abandon' || self.type == 'FailedOperation' || self.type == 'StopServer'")
-        .message("Abandon closes FailedOperation and StopServer tasks only; write Done or Cancelled")
+        .message(msg::ABANDON)
 )]
 pub struct TaskSpec {
     /// What kind of work. Immutable.
     #[serde(rename = "type")]
     pub type_: TaskType,
-    /// Who does it. Immutable.
-    #[schemars(length(min = 1, max = 63))]
+    /// Who does it: a department's name, a label value. Immutable.
+    #[schemars(length(min = 1, max = 63), regex(pattern = LABEL_PATTERN))]
     pub department: String,
     /// For which order. Immutable.
     pub order_ref: OrderRef,
@@ -60,10 +61,10 @@ pub struct TaskSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16384))]
     pub details: Option<String>,
-    /// How the department closed it; set once.
+    /// How the department closed it. Acted upon at once; immutable once set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resolution: Option<Resolution>,
-    /// What the department has to say.
+    /// What the department has to say. Acted upon at once: it stands in the order's status.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 4096))]
     pub note: Option<String>,
@@ -106,7 +107,7 @@ impl TaskType {
     }
 }
 
-/// How a task was closed.
+/// How the department closed it. Acted upon at once; immutable once set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Resolution {
     /// The work is done.
@@ -140,10 +141,10 @@ impl Resolution {
 #[serde(rename_all = "camelCase")]
 pub struct OrderRef {
     /// Namespace.
-    #[schemars(length(min = 1, max = 63))]
+    #[schemars(length(min = 1, max = 63), regex(pattern = NAMESPACE_PATTERN))]
     pub namespace: String,
     /// Name.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = NAME_PATTERN))]
     pub name: String,
     /// Uid.
     #[schemars(length(min = 1, max = 64))]
@@ -175,7 +176,7 @@ pub struct TaskStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closed_at: Option<Time>,
     /// Conditions.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
 }
