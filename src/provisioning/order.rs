@@ -69,23 +69,25 @@ impl Order {
             return Err(Refusal { reason: Reason::InvalidSpec, message: format!("{}: {}", problem.field, problem.message) });
         }
         refuse_unsupported(raw)?;
+        if raw.spec.configuration.server_type.is_none() {
+            return Err(Refusal::unsupported("configuration.custom", "set configuration.serverType"));
+        }
+        Ok(Self::read(raw, cluster))
+    }
+
+    fn read(raw: &DedicatedServerOrder, cluster: &str) -> Self {
         let spec = &raw.spec;
         let uid = raw.metadata.uid.clone().unwrap_or_default();
         let key = raw.key();
         let order_id = order_id(raw).unwrap_or(&uid).to_owned();
-        let server_type = spec
-            .configuration
-            .server_type
-            .clone()
-            .ok_or_else(|| Refusal::unsupported("configuration.custom", "set configuration.serverType"))?;
         let marker =
             Marker { cluster: cluster.to_owned(), namespace: key.namespace.clone(), name: key.name.clone(), order_id: order_id.clone() };
-        Ok(Self {
+        Self {
             generation: raw.metadata.generation.unwrap_or_default(),
             deleting: raw.metadata.deletion_timestamp.is_some(),
             created: raw.metadata.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |t| t.0),
             username: spec.client.username.clone(),
-            server_type,
+            server_type: spec.configuration.server_type.clone().unwrap_or_default(),
             domain: spec.domain.clone(),
             ipv4: usize::try_from(spec.addresses.ipv4).unwrap_or(1),
             ipv6: usize::try_from(spec.addresses.ipv6).unwrap_or(0),
@@ -97,7 +99,7 @@ impl Order {
             uid,
             order_id,
             marker,
-        })
+        }
     }
 }
 
@@ -226,5 +228,20 @@ impl Handler {
             poll: second,
             max_orders_per_namespace: 0,
         }
+    }
+}
+
+impl Order {
+    /// Reads an order that is being deleted. What is wrong with its spec must not keep its server: only what speaks of the
+    /// deletion itself is looked at.
+    pub fn for_closing(raw: &DedicatedServerOrder, cluster: &str) -> Result<Self, Refusal> {
+        if raw.spec.deletion_protection {
+            let message = "spec.deletionProtection is true: nothing is powered off or released; set it to false to have the server released, or keep the order";
+            return Err(Refusal { reason: Reason::DeletionProtected, message: message.into() });
+        }
+        if raw.spec.deletion_policy == DeletionPolicy::Orphan {
+            return Err(Refusal::unsupported("deletionPolicy: Orphan", "set deletionPolicy: Release"));
+        }
+        Ok(Self::read(raw, cluster))
     }
 }
