@@ -10,3 +10,5 @@ pub mod provisioning;
 
 #[cfg(feature = "operator")]
 pub mod controller;
+#[cfg(feature = "sim")]
+pub mod sim;

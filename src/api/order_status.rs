@@ -121,6 +121,9 @@ pub struct ServerStatus {
     /// Main address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub main_address: Option<String>,
+    /// Domain that its addresses were given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain: Option<String>,
     /// All public addresses, the main one first.
     #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
     pub addresses: Vec<String>,

@@ -220,4 +220,4 @@ impl<T> Outcome<T> {
 }
 
 /// The longest a panel may take for one call when nothing else is said (ispsystem-api.md 1.1, confirmed).
-pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_mins(1);

@@ -1,13 +1,22 @@
 //! What a panel can do: the vocabulary (`model`, `error`) and one module per product behind two traits.
 //!
 //! `model` and `error` are plain data and build without any client, so that the pure decisions in
-//! `provisioning` can speak of what a panel shows. The traits below are what the controllers call.
+//! `provisioning` can speak of what a panel shows; so do the parsers of each product. The traits below are what
+//! the controllers call.
 
+pub mod coremanager;
+pub mod dcimanager5;
+pub mod dialect;
 pub mod error;
+pub mod ipmanager5;
 pub mod model;
+pub mod settings;
 
 #[cfg(feature = "operator")]
-pub use traits::{AddressPanel, ServerPanel};
+pub mod tls;
+
+#[cfg(feature = "operator")]
+pub use traits::{AddressPanel, Change, Read, ServerPanel};
 
 #[cfg(feature = "operator")]
 mod traits {

@@ -1,0 +1,171 @@
+//! Who is at the counter: sessions, one-time keys and stored filters of one panel. Sections 1.2 and 1.3 of the facts.
+
+use std::{collections::{BTreeMap, HashMap}, net::IpAddr, time::Duration};
+
+use crate::sim::world::{Form, Moment, refusal::{Kind, Refusal}, users::{User, Users}};
+
+use super::params::Params;
+
+/// The shortest one-time key (section 1.2).
+const KEY_LENGTH: usize = 16;
+
+#[derive(Debug)]
+struct Session {
+    user: u64,
+    ip: IpAddr,
+    last_call: Moment,
+}
+
+/// Stored filters: they belong to a user, and stay when the session ends (section 1.3, a trap).
+#[derive(Debug, Default)]
+pub(crate) struct Filters(BTreeMap<(u64, String), Form>);
+
+impl Filters {
+    /// Stores a filter for a list; one without any value takes the filter away.
+    pub(crate) fn store(&mut self, user: u64, list: &str, fields: Form) {
+        if fields.is_empty() {
+            self.0.remove(&(user, list.to_owned()));
+        } else {
+            self.0.insert((user, list.to_owned()), fields);
+        }
+    }
+
+    /// The filter of a list.
+    pub(crate) fn get(&self, user: u64, list: &str) -> Option<&Form> {
+        self.0.get(&(user, list.to_owned()))
+    }
+}
+
+/// How log-in works on one panel.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Rules {
+    pub(crate) idle: Duration,
+    pub(crate) bound_to_ip: bool,
+}
+
+/// Sessions, keys and filters of one panel.
+#[derive(Debug)]
+pub(crate) struct Desk {
+    rules: Rules,
+    sessions: HashMap<String, Session>,
+    keys: BTreeMap<String, (u64, Moment)>,
+    pub(crate) filters: Filters,
+}
+
+fn bad_password() -> Refusal {
+    Refusal::new(Kind::Auth, "badpassword", "")
+}
+
+fn bad_session() -> Refusal {
+    Refusal::new(Kind::Auth, "session", "")
+}
+
+impl Desk {
+    /// A counter where nobody is.
+    pub(crate) fn new(rules: Rules) -> Self {
+        Self { rules, sessions: HashMap::new(), keys: BTreeMap::new(), filters: Filters::default() }
+    }
+
+    /// How many sessions there are.
+    pub(crate) fn session_count(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// Ends all sessions, as a restart of the panel does.
+    pub(crate) fn end_sessions(&mut self) {
+        self.sessions.clear();
+    }
+
+    /// `func=auth`: a session for a name with a password or a one-time key. Returns its id and the user.
+    pub(crate) fn log_in<'a>(
+        &mut self,
+        users: &'a Users,
+        params: &Params,
+        ip: IpAddr,
+        new_id: String,
+        now: Moment,
+    ) -> Result<(String, &'a User), Refusal> {
+        let name = params.get("username");
+        let user = match params.sent("key") {
+            Some(key) => {
+                let user = users.named(name).ok_or_else(bad_password)?;
+                let known = self.keys.get(key).is_some_and(|(owner, until)| *owner == user.id && now < *until);
+                if !known {
+                    return Err(bad_password());
+                }
+                self.keys.remove(key);
+                user
+            }
+            None => users.check(name, params.get("password")).ok_or_else(bad_password)?,
+        };
+        let idle = self.rules.idle;
+        self.sessions.retain(|_, session| now < session.last_call + idle);
+        self.sessions.insert(new_id.clone(), Session { user: user.id, ip, last_call: now });
+        Ok((new_id, user))
+    }
+
+    /// `session.newkey`: a key with which a user can log in once. Administrators make keys for everybody.
+    pub(crate) fn new_key(&mut self, users: &Users, user: &User, params: &Params, now: Moment) -> Result<(), Refusal> {
+        let owner = match params.get("username") {
+            "" => user,
+            name if name == user.name || user.is_admin() => {
+                users.named(name).ok_or_else(|| Refusal::missed("user", name))?
+            }
+            _ => return Err(Refusal::access("session.newkey")),
+        };
+        let key = params.get("key");
+        if key.len() < KEY_LENGTH {
+            return Err(Refusal::value("key", ""));
+        }
+        self.keys.retain(|_, (_, until)| now < *until);
+        self.keys.insert(key.to_owned(), (owner.id, now + self.rules.idle));
+        Ok(())
+    }
+
+    /// Who seems to call, without checking anything: for the journal.
+    pub(crate) fn guess(&self, users: &Users, params: &Params, cookie: Option<&str>) -> String {
+        if let Some(info) = params.sent("authinfo") {
+            return info.split_once(':').map_or(info, |(name, _)| name).to_owned();
+        }
+        if params.func() == "auth" {
+            return params.get("username").to_owned();
+        }
+        let session = params.sent("auth").or(cookie).and_then(|id| self.sessions.get(id));
+        session.and_then(|session| users.get(session.user)).map_or_else(String::new, |user| user.name.clone())
+    }
+
+    /// Finds out who calls, by `authinfo`, by `auth`, or by the cookie, and returns the user as whom the call is done:
+    /// the same, or the one named by `su`.
+    pub(crate) fn identify(
+        &mut self,
+        users: &Users,
+        params: &Params,
+        cookie: Option<&str>,
+        ip: IpAddr,
+        now: Moment,
+    ) -> Result<User, Refusal> {
+        let user = if let Some(info) = params.sent("authinfo") {
+            let (name, password) = info.split_once(':').ok_or_else(bad_password)?;
+            users.check(name, password).ok_or_else(bad_password)?
+        } else {
+            let id = params.sent("auth").or(cookie).ok_or_else(bad_session)?;
+            let session = self.sessions.get_mut(id).ok_or_else(bad_session)?;
+            if now >= session.last_call + self.rules.idle {
+                self.sessions.remove(id);
+                return Err(bad_session());
+            }
+            if self.rules.bound_to_ip && session.ip != ip {
+                return Err(bad_session());
+            }
+            session.last_call = now;
+            users.get(session.user).ok_or_else(bad_session)?
+        };
+        let user = match params.get("su") {
+            "" => user,
+            name if name == user.name => user,
+            name if user.is_admin() => users.named(name).ok_or_else(|| Refusal::missed("user", name))?,
+            _ => return Err(Refusal::access("su")),
+        };
+        Ok(user.clone())
+    }
+}
