@@ -1,4 +1,5 @@
 //! Manifests in, manifests out: examples, defaults, null, what is unknown, and statuses of other versions.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 #[path = "api_support/statuses.rs"]
 mod statuses;
@@ -247,7 +248,7 @@ fn order_status_example() -> Value {
         "steps": [{"name": "Allocate", "state": "Done", "startedAt": at, "finishedAt": at, "attempts": 1, "message": "server 17"}],
         "server": {
             "id": "17", "name": "R1-U10", "handler": "hosting/msk-1", "panel": "dci.example.net:1500/dcimgr", "configuration": "E3-16G",
-            "client": "acme", "mainAddress": "192.0.2.10", "addresses": ["192.0.2.10"], "parkedAddress": "10.0.0.17",
+            "client": "acme", "mainAddress": "192.0.2.10", "domain": "web-01.example.net", "addresses": ["192.0.2.10"], "parkedAddress": "10.0.0.17",
             "template": "ISPsystem__Debian-12-x86_64", "recipes": ["ISPsystem__nginx.sh"], "powerState": "On", "handedOverAt": at
         },
         "manualTasks": [{

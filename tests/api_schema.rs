@@ -1,4 +1,5 @@
 //! The definitions as a whole: bounded specs, free statuses, columns, names, and what old servers get.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 #[path = "api_support/mod.rs"]
 mod support;

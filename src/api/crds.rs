@@ -1,4 +1,4 @@
-//! The CustomResourceDefinitions, generated from the Rust types.
+//! The `CustomResourceDefinition`s, generated from the Rust types.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;

@@ -44,12 +44,12 @@ prop_compose! {
 prop_compose! {
     pub fn server()(
         (id, name, handler, panel, configuration, client) in (word(), word(), word(), word(), word(), word()),
-        (main_address, addresses, parked_address) in (of(word()), vec(word(), 0..3), of(word())),
+        (main_address, domain, addresses, parked_address) in (of(word()), of(word()), vec(word(), 0..3), of(word())),
         (template, recipes, power_state, handed_over_at) in (of(word()), vec(word(), 0..3), of(word()), of(time())),
     ) -> ServerStatus {
         ServerStatus {
-            id, name, handler, panel, configuration, client, main_address, addresses, parked_address, template, recipes, power_state,
-            handed_over_at,
+            id, name, handler, panel, configuration, client, main_address, domain, addresses, parked_address, template, recipes,
+            power_state, handed_over_at,
         }
     }
 }
