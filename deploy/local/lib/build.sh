@@ -64,7 +64,7 @@ install_build_tools() { # WORK
   fi
   # Stopped in the middle it would leave the machine's packages broken, so an interrupt waits for it, and even our own
   # violent death leaves it alone.
-  local DIES_WITH_US=()
+  local ENDS_WITH_US=()
   STEP_ON_EXIT=finish_step
   step "Installing ${missing[*]}" "$1/apt-install.log" \
     env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}"

@@ -181,7 +181,8 @@ ready() { # DIR
 }
 
 # Two commands on one directory at once take turns. An `up` that is interrupted still has the lock when its own `down`
-# comes to clean up, and must not wait for itself.
+# comes to clean up, and must not wait for itself. The file stays: were it removed, somebody who waits for it and somebody
+# who makes it anew would both have the lock.
 UP_LOCK=''
 lock_dir() { # DIR
   [[ -z $UP_LOCK ]] || return 0
@@ -266,6 +267,5 @@ plane_down() { # DIR
   [[ -d $dir ]] || return 0
   lock_dir "$dir"
   remove_plane "$dir"
-  rm -f "$dir/.lock"
   unlock_dir
 }
