@@ -54,7 +54,7 @@ pub enum ConditionType {
     Suspended,
     /// Handler: the panel accepts the credentials, and they are an administrator's.
     CredentialsValid,
-    /// Handler: its IPManager is ready.
+    /// Handler: its `IPManager` is ready.
     IPManagerReady,
     /// Handler: its licence server is ready.
     LicenseServerReady,
@@ -144,6 +144,7 @@ pub fn is_true(conditions: &[Condition], type_: ConditionType) -> bool {
 }
 
 #[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 
