@@ -1,0 +1,92 @@
+//! The CustomResourceDefinitions, generated from the Rust types.
+
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::CustomResourceExt;
+use serde_json::{Value, json};
+
+use super::{DedicatedServerOrder, IPManager, ManualTask, ProcessingHandler};
+
+/// For which API server the definitions are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// 1.25 and later: rules included.
+    Current,
+    /// 1.20, as the local test server is: without rules and selectable fields, which it refuses.
+    V1_20,
+}
+
+/// Why the definitions could not be written.
+#[derive(Debug, thiserror::Error)]
+pub enum CrdError {
+    /// A definition did not survive serialisation.
+    #[error("cannot write a CustomResourceDefinition: {0}")]
+    Json(#[from] serde_json::Error),
+    /// The same, as YAML.
+    #[error("cannot write a CustomResourceDefinition as YAML: {0}")]
+    Yaml(#[from] serde_yaml::Error),
+}
+
+/// The four definitions as JSON, in the order of their file names.
+pub fn all(target: Target) -> Result<Vec<Value>, CrdError> {
+    [DedicatedServerOrder::crd(), IPManager::crd(), ManualTask::crd(), ProcessingHandler::crd()]
+        .into_iter()
+        .map(|crd| finish(crd, target))
+        .collect()
+}
+
+/// One YAML stream with all four.
+pub fn yaml(target: Target) -> Result<String, CrdError> {
+    let mut text = String::new();
+    for crd in all(target)? {
+        text.push_str("---\n");
+        text.push_str(&serde_yaml::to_string(&crd)?);
+    }
+    Ok(text)
+}
+
+/// The file that holds a definition.
+#[must_use]
+pub fn file_name(crd: &Value) -> String {
+    let name = crd["metadata"]["name"].as_str().unwrap_or("unknown");
+    format!("{}.yaml", name.split('.').next().unwrap_or(name))
+}
+
+fn finish(crd: CustomResourceDefinition, target: Target) -> Result<Value, CrdError> {
+    let mut value = serde_json::to_value(crd)?;
+    for version in value["spec"]["versions"].as_array_mut().into_iter().flatten() {
+        // The default stands on `status` itself: a fresh object must never look as if it had been acted upon.
+        version["schema"]["openAPIV3Schema"]["properties"]["status"]["default"] = json!({"observedGeneration": -1});
+        if target == Target::V1_20
+            && let Some(version) = version.as_object_mut()
+        {
+            version.remove("selectableFields");
+        }
+        schema(&mut version["schema"]["openAPIV3Schema"], target);
+    }
+    Ok(value)
+}
+
+/// Walks a schema: formats that API servers warn about go, and for old servers the rules too.
+///
+/// `nullable` goes as well: without it the server prunes an explicit null before anything looks at the object, so that
+/// null means absent; with it, null is kept and `has()` in a rule takes it for a value.
+fn schema(value: &mut Value, target: Target) {
+    match value {
+        Value::Object(map) => {
+            if map.get("format").and_then(Value::as_str).is_some_and(|f| f.starts_with("uint")) {
+                map.remove("format");
+            }
+            if map.get("nullable") == Some(&Value::Bool(true)) {
+                map.remove("nullable");
+            }
+            if target == Target::V1_20 {
+                map.remove("x-kubernetes-validations");
+            }
+            for child in map.values_mut() {
+                schema(child, target);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| schema(item, target)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}

@@ -1,0 +1,241 @@
+//! What the operator says of an order. No bound, enum or pattern: an old schema must never refuse the write that matters.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::common::{Time, null_as_default};
+use super::condition::Condition;
+
+/// What the operator says of an order.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OrderStatus {
+    /// The generation that was acted upon; -1 before the operator saw the object.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// For people: Pending, Allocating, `AwaitingTask`, Preparing, Active, Suspended, Deleting, Failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<String>,
+    /// For programs.
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+    /// How far it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
+    /// The steps, in order.
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    pub steps: Vec<StepStatus>,
+    /// The server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<ServerStatus>,
+    /// Tasks raised for this order, newest last, at most 16.
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    pub manual_tasks: Vec<TaskSummary>,
+    /// Licences; the keys are in Secrets.
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    pub licenses: Vec<LicenseStatus>,
+    /// Failed attempts of the step at hand.
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "is_zero")]
+    pub attempts: i32,
+    /// The last error; absent once it is overcome.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<LastError>,
+    /// When it is tried again by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_retry_time: Option<Time>,
+    /// What is waited for; absent when nothing is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting_on: Option<WaitingOn>,
+    /// The value of the reconcile annotation that was acted upon last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_handled_reconcile_at: Option<String>,
+    /// The value of `spec.reinstall` that was acted upon or recorded last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_handled_reinstall: Option<String>,
+    /// The external call about to be made, written before it is made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_flight: Option<InFlight>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
+fn is_zero(value: &i32) -> bool {
+    *value == 0
+}
+
+/// How far it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Progress {
+    /// 0 to 100.
+    pub percent: i32,
+    /// The step at hand.
+    pub step: String,
+    /// What happens, where possible in the panel's own words.
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "String::is_empty")]
+    pub message: String,
+}
+
+/// One step.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct StepStatus {
+    /// Name.
+    pub name: String,
+    /// Pending; Running: begun, the panel not yet seen at work; Waiting: the panel is seen at work, or somebody is waited for;
+    /// Done; Skipped; Failed.
+    pub state: String,
+    /// When it began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Time>,
+    /// When it ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Time>,
+    /// How often it was begun.
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "is_zero")]
+    pub attempts: i32,
+    /// What happened.
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "String::is_empty")]
+    pub message: String,
+}
+
+/// The server of an order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ServerStatus {
+    /// Id at the panel.
+    pub id: String,
+    /// Label at the panel.
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// The handler, as namespace/name.
+    pub handler: String,
+    /// Identity of the panel (host, port, path).
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "String::is_empty")]
+    pub panel: String,
+    /// The configuration it was taken for.
+    pub configuration: String,
+    /// The client it was taken for.
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "String::is_empty")]
+    pub client: String,
+    /// Main address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub main_address: Option<String>,
+    /// Domain that its addresses were given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain: Option<String>,
+    /// All public addresses, the main one first.
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<String>,
+    /// The main address it had when it was free; absent once that is replaced and given back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parked_address: Option<String>,
+    /// Template that was installed last by the operator.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<String>,
+    /// Recipes that were run with it.
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    pub recipes: Vec<String>,
+    /// On, Off or Unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub power_state: Option<String>,
+    /// When it was handed over to the client; from then on nothing on its disks is ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handed_over_at: Option<Time>,
+}
+
+/// A task of this order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TaskSummary {
+    /// Name of the `ManualTask`, in the handler's namespace.
+    pub name: String,
+    /// Type.
+    #[serde(rename = "type")]
+    pub type_: String,
+    /// Department.
+    pub department: String,
+    /// Open, or how it was closed.
+    pub state: String,
+    /// When it was raised.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opened_at: Option<Time>,
+    /// When it was closed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub closed_at: Option<Time>,
+    /// What it is about.
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "String::is_empty")]
+    pub message: String,
+}
+
+/// A licence of this order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LicenseStatus {
+    /// Product.
+    pub product: String,
+    /// Id at the licence server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// When it ends.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Time>,
+}
+
+/// The last error.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LastError {
+    /// The step it happened in.
+    pub step: String,
+    /// One word for programs.
+    pub code: String,
+    /// What happened, and what can be done.
+    pub message: String,
+    /// Whether it is tried again by itself.
+    pub retryable: bool,
+    /// When.
+    pub time: Time,
+}
+
+/// What is waited for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct WaitingOn {
+    /// Panel, Department, Capacity, Handler or Retry.
+    pub kind: String,
+    /// Which one.
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// Since when.
+    pub since: Time,
+    /// Until when at the latest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Time>,
+    /// In words.
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "String::is_empty")]
+    pub message: String,
+}
+
+/// The external call about to be made. It stays until its effect was read back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct InFlight {
+    /// Unique for each attempt.
+    pub operation_id: String,
+    /// The step it belongs to.
+    pub step: String,
+    /// The call, or the first of several of this step.
+    pub call: String,
+    /// What it is done to, e.g. `server/17`.
+    pub target: String,
+    /// Which attempt this is, from 1.
+    pub attempt: i32,
+    /// When it was written, or, once Ambiguous, since when its answer has been missing.
+    pub since: Time,
+    /// Sent or Ambiguous.
+    pub outcome: String,
+    /// How often the effect was looked for in vain.
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "is_zero")]
+    pub looks: i32,
+}

@@ -1,0 +1,319 @@
+//! The client of one panel: log-in, session, calls (ispsystem-api.md 1.1, 1.2 and 1.4).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use crate::panel::error::{ErrorDocument, Outcome, PanelError};
+use crate::panel::settings::{ConnectionSettings, PanelId, SettingsError};
+
+use super::document::{Answer, Document};
+use super::limits::Limiter;
+use super::params::Params;
+use super::transport::Transport;
+
+/// A refused log-in is not repeated for so long (design.md section 9, Log-in): a wrong password must not lock the account.
+pub const LOGIN_PAUSE: Duration = Duration::from_mins(1);
+
+/// Told of every request to a panel, for metrics.
+pub trait Observer: Send + Sync {
+    /// A request ended. `result` is one of `ok`, `refused`, `auth`, `unreachable`, `certificate`, `no_answer`, `not_a_document`.
+    fn call(&self, func: &str, result: &'static str, took: Duration);
+}
+
+/// Tells nobody.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoObserver;
+
+impl Observer for NoObserver {
+    fn call(&self, _func: &str, _result: &'static str, _took: Duration) {}
+}
+
+/// How the panel lets us in.
+#[derive(Clone)]
+enum Access {
+    /// `auth=<session>` (ispsystem-api.md 1.2 point 2, confirmed).
+    Session(SecretString),
+    /// `authinfo=user:password` on every call (ispsystem-api.md 1.2 point 1, confirmed).
+    AuthInfo,
+}
+
+/// A log-in that worked.
+#[derive(Clone)]
+struct Ticket {
+    access: Access,
+    /// `level` of the answer to `auth`, where it told one.
+    level: Option<String>,
+    number: u64,
+}
+
+#[derive(Default)]
+struct Gate {
+    ticket: Option<Ticket>,
+    /// The last log-in's failure, for whoever waited while it was tried.
+    failure: Option<PanelError>,
+    /// A refusal, remembered together with its time.
+    refused: Option<(Instant, PanelError)>,
+}
+
+/// A call's error, and whether the call itself may have reached the panel.
+#[derive(Debug)]
+struct Failure {
+    error: PanelError,
+    sent: bool,
+}
+
+/// The client of one COREmanager panel. Concurrent calls share one log-in.
+pub struct Client {
+    transport: Transport,
+    id: PanelId,
+    username: String,
+    password: SecretString,
+    limiter: Limiter,
+    observer: Arc<dyn Observer>,
+    gate: Mutex<Gate>,
+    /// Log-ins that ended, well or not; read without the gate to tell who came before which.
+    logins: AtomicU64,
+}
+
+/// How `fresh_login` ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LoggedIn {
+    /// The level that the panel told (ispsystem-api.md 1.2 point 5), where it did.
+    pub level: Option<String>,
+}
+
+impl Client {
+    /// A client; nothing is sent yet. A change of the Secret needs a new one, which forgets a refused log-in.
+    pub fn new(settings: &ConnectionSettings) -> Result<Self, SettingsError> {
+        Self::observed(settings, Arc::new(NoObserver))
+    }
+
+    /// A client whose requests are told to `observer`.
+    pub fn observed(settings: &ConnectionSettings, observer: Arc<dyn Observer>) -> Result<Self, SettingsError> {
+        let id = PanelId::of_url(&settings.url)?;
+        Ok(Self {
+            transport: Transport::new(settings, &id)?,
+            id,
+            username: settings.username.clone(),
+            password: settings.password.clone(),
+            limiter: Limiter::new(settings.requests_per_second, settings.max_concurrent),
+            observer,
+            gate: Mutex::new(Gate::default()),
+            logins: AtomicU64::new(0),
+        })
+    }
+
+    /// Which panel this is.
+    #[must_use]
+    pub fn id(&self) -> &PanelId {
+        &self.id
+    }
+
+    /// Our log-in name.
+    #[must_use]
+    pub fn username(&self) -> &str {
+        &self.username
+    }
+
+    /// Calls a function that changes nothing.
+    pub async fn read(&self, func: &str, params: &Params) -> Result<Document, PanelError> {
+        self.call(func, params).await.map_err(|f| f.error)
+    }
+
+    /// Calls a function that changes something. What failed before the call itself was sent is known not to have happened.
+    pub async fn change(&self, func: &str, params: &Params) -> Outcome<Document> {
+        match self.call(func, params).await {
+            Ok(document) => Outcome::Applied(document),
+            Err(Failure { error, sent: true }) => Outcome::of_error(error),
+            Err(Failure { error, sent: false }) => Outcome::Refused(error),
+        }
+    }
+
+    /// Logs in afresh, whatever session there is. Within [`LOGIN_PAUSE`] of a refusal the refusal is repeated instead.
+    pub async fn fresh_login(&self) -> Result<LoggedIn, PanelError> {
+        let came = self.logins.load(Ordering::Acquire);
+        let ticket = self.ticket(came, |_| false).await?;
+        Ok(LoggedIn { level: ticket.level })
+    }
+
+    /// An error of an answer that lacks something.
+    #[must_use]
+    pub fn incomplete(&self, func: &str, what: impl Into<String>) -> PanelError {
+        PanelError::Incomplete { panel: self.transport.panel().to_owned(), func: func.to_owned(), what: what.into() }
+    }
+
+    async fn call(&self, func: &str, params: &Params) -> Result<Document, Failure> {
+        let unsent = |error| Failure { error, sent: false };
+        let came = self.logins.load(Ordering::Acquire);
+        let ticket = self.ticket(came, |_| true).await.map_err(unsent)?;
+        let answer = self.request(func, params, Some(&ticket.access)).await.map_err(|error| Failure { error, sent: true })?;
+        let error = match answer {
+            Answer::Document(document) => return Ok(document),
+            Answer::Error(error) if error.kind != "auth" => return Err(self.refused(func, error)),
+            Answer::Error(error) => error,
+        };
+        // An `auth` error means that the call was not made (ispsystem-api.md 1.4): the session is unknown or has expired.
+        let session = match ticket.access {
+            Access::Session(_) => true,
+            Access::AuthInfo => false,
+        };
+        if !session {
+            // There is no session that could have expired: the password itself was refused.
+            let error = self.login_error(error);
+            self.remember(ticket.number, &error).await;
+            return Err(unsent(error));
+        }
+        let came = self.logins.load(Ordering::Acquire);
+        let again = self.ticket(came, |held| held.number != ticket.number).await.map_err(unsent)?;
+        match self.request(func, params, Some(&again.access)).await {
+            Ok(Answer::Document(document)) => Ok(document),
+            Ok(Answer::Error(error)) if error.kind != "auth" => Err(self.refused(func, error)),
+            Ok(Answer::Error(error)) => Err(unsent(self.login_error(error))),
+            Err(error) => Err(Failure { error, sent: true }),
+        }
+    }
+
+    fn refused(&self, func: &str, error: ErrorDocument) -> Failure {
+        let error = PanelError::Refused { panel: self.transport.panel().to_owned(), func: func.to_owned(), error };
+        Failure { error, sent: true }
+    }
+
+    fn login_error(&self, error: ErrorDocument) -> PanelError {
+        PanelError::Login { panel: self.transport.panel().to_owned(), object: error.object, message: error.message }
+    }
+
+    async fn remember(&self, number: u64, error: &PanelError) {
+        let mut gate = self.gate.lock().await;
+        if gate.ticket.as_ref().is_some_and(|t| t.number == number) {
+            gate.ticket = None;
+            gate.refused = Some((Instant::now(), error.clone()));
+        }
+    }
+
+    /// The ticket that `good` accepts, or a new one. One log-in at a time: who came before it ended shares its result.
+    async fn ticket(&self, came: u64, good: impl Fn(&Ticket) -> bool) -> Result<Ticket, PanelError> {
+        let mut gate = self.gate.lock().await;
+        let shared = self.logins.load(Ordering::Acquire) > came;
+        if let Some(ticket) = &gate.ticket
+            && (shared || good(ticket))
+        {
+            return Ok(ticket.clone());
+        }
+        if let Some((at, error)) = &gate.refused
+            && at.elapsed() < LOGIN_PAUSE
+        {
+            return Err(error.clone());
+        }
+        if let Some(error) = &gate.failure
+            && shared
+        {
+            return Err(error.clone());
+        }
+        gate.ticket = None;
+        let result = self.login().await;
+        let number = self.logins.fetch_add(1, Ordering::AcqRel) + 1;
+        gate.failure = result.as_ref().err().cloned();
+        gate.refused = None;
+        match result {
+            Ok((access, level)) => {
+                let ticket = Ticket { access, level, number };
+                gate.ticket = Some(ticket.clone());
+                Ok(ticket)
+            }
+            Err(error) => {
+                if matches!(error, PanelError::Login { .. }) {
+                    gate.refused = Some((Instant::now(), error.clone()));
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn login(&self) -> Result<(Access, Option<String>), PanelError> {
+        let params = Params::new().with("username", self.username.as_str()).secret("password", &self.password);
+        let document = match self.request("auth", &params, None).await? {
+            Answer::Document(document) => document,
+            Answer::Error(error) if error.kind == "auth" => return Err(self.login_error(error)),
+            Answer::Error(error) => return Err(self.refused("auth", error).error),
+        };
+        let fields = document.fields();
+        let level = fields.attribute("auth", "$level");
+        if let Some(session) = fields.attribute("auth", "$id").or_else(|| fields.opt("auth")) {
+            return Ok((Access::Session(SecretString::from(session)), level));
+        }
+        if self.username.contains(':') {
+            // The pair is split at the first colon (ispsystem-api.md 1.2 point 1, inferred).
+            return Err(self.incomplete("auth", "a session, and authinfo can't carry a user name with a colon"));
+        }
+        // Nothing has been checked yet. One small call does it, before many calls at once try a wrong password; whether
+        // the panel knows this function does not matter, only that it does not answer `auth`.
+        match self.request("whoami", &Params::new(), Some(&Access::AuthInfo)).await? {
+            Answer::Error(error) if error.kind == "auth" => Err(self.login_error(error)),
+            Answer::Document(_) | Answer::Error(_) => Ok((Access::AuthInfo, level)),
+        }
+    }
+
+    /// One request: waits for the limits, posts, reads, tells the observer.
+    async fn request(&self, func: &str, params: &Params, access: Option<&Access>) -> Result<Answer, PanelError> {
+        let credential = access.map(|access| match access {
+            Access::Session(session) => ("auth", session.expose_secret().to_owned()),
+            Access::AuthInfo => ("authinfo", format!("{}:{}", self.username, self.password.expose_secret())),
+        });
+        let credential = credential.map(|(name, value)| (name, SecretString::from(value)));
+        let mut fields = vec![("func", func), ("out", "json"), ("lang", "en")];
+        if let Some((name, value)) = &credential {
+            fields.push((name, value.expose_secret()));
+        }
+        fields.extend(params.expose());
+        let _permit = self.limiter.permit().await;
+        let began = Instant::now();
+        let result = self.transport.post(func, &fields).await.and_then(|body| {
+            let mut secrets = params.secrets();
+            secrets.extend(credential.as_ref().map(|(_, value)| value.expose_secret()));
+            secrets.push(self.password.expose_secret());
+            let answer = Document::parse(&body, &secrets);
+            self.of_this_call(func, answer.map_err(|e| self.transport.not_a_document(func, e.to_string()))?)
+        });
+        self.observer.call(func, label(&result), began.elapsed());
+        if let Err(error) = &result {
+            tracing::debug!(%error, "panel call failed");
+        }
+        result
+    }
+
+    /// A document may say which function it answers. A log-in form in place of the answer is a lost session; anything
+    /// foreign is no answer to this call, and must not be taken for its success.
+    fn of_this_call(&self, func: &str, answer: Answer) -> Result<Answer, PanelError> {
+        let Answer::Document(document) = &answer else { return Ok(answer) };
+        let Some(answered) = document.func() else { return Ok(answer) };
+        let family = |name: &str| name.split('.').next().map(str::to_owned);
+        if family(&answered) == family(func) {
+            return Ok(answer);
+        }
+        if answered == "logon" && func != "auth" {
+            let message = "the panel shows its log-in form".to_owned();
+            return Ok(Answer::Error(ErrorDocument { kind: "auth".into(), object: "logon".into(), message, ..ErrorDocument::default() }));
+        }
+        Err(self.transport.not_a_document(func, format!("a document of {}", super::document::bounded(&answered))))
+    }
+}
+
+fn label(result: &Result<Answer, PanelError>) -> &'static str {
+    match result {
+        Ok(Answer::Document(_)) => "ok",
+        Ok(Answer::Error(error)) if error.kind == "auth" => "auth",
+        Err(PanelError::Unreachable { .. }) => "unreachable",
+        Err(PanelError::Certificate { .. }) => "certificate",
+        Err(PanelError::NoAnswer { .. }) => "no_answer",
+        Err(PanelError::NotADocument { .. } | PanelError::Incomplete { .. }) => "not_a_document",
+        Ok(Answer::Error(_))
+        | Err(PanelError::Login { .. } | PanelError::Refused { .. } | PanelError::Expectation { .. } | PanelError::Dialect { .. }) => {
+            "refused"
+        }
+    }
+}

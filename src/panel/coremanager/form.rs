@@ -1,0 +1,51 @@
+//! Edit forms: read, change, send back whole (ispsystem-api.md 1.3: fields left out may be reset).
+
+use crate::panel::error::{Outcome, PanelError};
+
+use super::client::Client;
+use super::document::Document;
+use super::params::Params;
+
+impl Client {
+    /// Reads the form that `key` names and sends back what `build` makes of it. While nothing was sent, every error is a refusal.
+    pub async fn modify<F>(&self, func: &str, key: &[(&str, &str)], build: F) -> Outcome<Document>
+    where
+        F: FnOnce(&Document) -> Result<Vec<(String, String)>, PanelError> + Send,
+    {
+        let params = || key.iter().fold(Params::new(), |params, (name, value)| params.with(name, *value));
+        let fields = match self.read(func, &params()).await {
+            Ok(view) => build(&view),
+            Err(error) => Err(error),
+        };
+        match fields {
+            Ok(fields) => {
+                let params = fields.into_iter().fold(params().with("sok", "ok"), |params, (name, value)| params.with(&name, value));
+                self.change(func, &params).await
+            }
+            Err(error) => Outcome::Refused(error),
+        }
+    }
+}
+
+/// The form's fields with these values; fields that the form does not show are added.
+#[must_use]
+pub fn overlay(document: &Document, values: &[(&str, &str)]) -> Vec<(String, String)> {
+    let mut fields = document.fields().form();
+    for (name, value) in values {
+        match fields.iter_mut().find(|(n, _)| n == name) {
+            Some((_, old)) => (*value).clone_into(old),
+            None => fields.push(((*name).to_owned(), (*value).to_owned())),
+        }
+    }
+    fields
+}
+
+/// A change of which only the success matters, and to which `missed` means that it has been made before
+/// (ispsystem-api.md 1.4: on delete treat as success).
+#[must_use]
+pub fn gone(outcome: Outcome<Document>) -> Outcome<()> {
+    match outcome {
+        Outcome::Refused(PanelError::Refused { error, .. }) if error.kind == "missed" => Outcome::Applied(()),
+        other => other.unit(),
+    }
+}

@@ -1,0 +1,83 @@
+//! Power, installation and connections of a server (ispsystem-api.md 2.4, 2.6, 2.7).
+
+use crate::panel::coremanager::document::Document;
+use crate::panel::coremanager::params::Params;
+use crate::panel::error::{Outcome, PanelError};
+use crate::panel::model::{Connection, InstallForm, InstallRequest, Power, ServerId};
+
+use super::client::DciManager5;
+use super::parse;
+
+const OPERATIONS: &str = "server.operations";
+
+impl DciManager5 {
+    /// A call that takes the server alone; success is a document without an error, its effect shows later in the list.
+    pub(super) async fn act(&self, func: &str, server: &ServerId) -> Outcome<()> {
+        self.client.change(func, &Params::new().with("elid", server.0.as_str())).await.unit()
+    }
+
+    pub(super) async fn do_power(&self, server: &ServerId, to: Power) -> Outcome<()> {
+        let func = match to {
+            Power::On => "server.poweron",
+            Power::Off => "server.poweroff",
+        };
+        self.act(func, server).await
+    }
+
+    pub(super) async fn do_install_form(&self, server: &ServerId) -> Result<InstallForm, PanelError> {
+        self.operations_form(server).await.map(|document| parse::install_form(&document))
+    }
+
+    async fn operations_form(&self, server: &ServerId) -> Result<Document, PanelError> {
+        let document = self.client.read(OPERATIONS, &Params::new().with("elid", server.0.as_str())).await?;
+        parse::same_object(&document.fields(), &server.0).map_err(|what| self.client.incomplete(OPERATIONS, what))?;
+        Ok(document)
+    }
+
+    /// The form of operations keeps nothing, it starts things: what it shows of other operations is not sent back. Of the
+    /// tabs that erase disks or boot something else, those that the form has are sent as switched off.
+    pub(super) async fn do_install(&self, server: &ServerId, request: &InstallRequest) -> Outcome<()> {
+        let form = match self.operations_form(server).await {
+            Ok(form) => form,
+            Err(error) => return Outcome::Refused(error),
+        };
+        let form = form.fields();
+        let mut params = Params::new()
+            .with("elid", server.0.as_str())
+            .with("sok", "ok")
+            .with("operation", "ostemplate")
+            .with("ostemplate", request.template.as_str())
+            .with("recipe", request.recipe.as_deref().unwrap_or("null"))
+            .secret("passwd", &request.password)
+            .secret("confirm", &request.password)
+            .secret("checkpasswd", &request.password);
+        for (name, value) in parse::NEUTRAL {
+            if form.has(name) {
+                params.set(name, *value);
+            }
+        }
+        let [hostname, ipaddr] = parse::OPTIONAL;
+        if form.has(hostname) {
+            params.set(hostname, request.hostname.as_str());
+        }
+        if let Some(address) = request.address
+            && form.has(ipaddr)
+        {
+            params.set(ipaddr, address.to_string());
+        }
+        self.client.change(OPERATIONS, &params).await.unit()
+    }
+
+    /// The tooltip of the list's cell (ispsystem-api.md 1.3, confirmed).
+    pub(super) async fn do_operation_text(&self, server: &ServerId) -> Result<Option<String>, PanelError> {
+        let params = Params::new().with("elid", server.0.as_str()).with("clickstat", "title").with("hint_field", "install_in_progress");
+        let document = self.client.read("server", &params).await?;
+        Ok(document.fields().display("value").map(|text| crate::panel::coremanager::document::bounded(&text)))
+    }
+
+    pub(super) async fn do_connections(&self, server: &ServerId) -> Result<Vec<Connection>, PanelError> {
+        let params = || Params::new().with("elid", server.0.as_str());
+        let list = self.client.list("server.connection", params, "id").await?;
+        list.parse(&self.client, |row| parse::connection_row(row).map(Some))
+    }
+}

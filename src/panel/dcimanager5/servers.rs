@@ -1,0 +1,78 @@
+//! Servers and users: who we are, the lists, the edit form (ispsystem-api.md 1.2, 2.1, 2.2, 2.9).
+
+use secrecy::SecretString;
+
+use crate::panel::coremanager::params::Params;
+use crate::panel::error::{Outcome, PanelError};
+use crate::panel::model::{Level, PanelUser, Probe, ServerEdit, ServerForm, ServerId, ServerRow, UserId};
+
+use super::client::DciManager5;
+use super::parse;
+
+impl DciManager5 {
+    /// Our level is what the log-in tells; where it tells none, what the list of users says of us.
+    pub(super) async fn do_probe(&self) -> Result<Probe, PanelError> {
+        let told = self.client.fresh_login().await?.level;
+        let login = self.client.username().to_owned();
+        let users = match self.do_users().await {
+            Ok(users) => users,
+            // Whoever may not see the users is no administrator here, whatever the level is called.
+            Err(PanelError::Refused { error, .. }) if error.kind == "access" => {
+                return Ok(Probe { login, user_id: None, administrator: false });
+            }
+            Err(error) => return Err(error),
+        };
+        let own = users.into_iter().find(|user| user.name == login);
+        let administrator = match told {
+            // 16 is ordinary (confirmed), 29 and 30 are administrators (inferred): anything above the ordinary level is taken for one.
+            Some(level) => !parse::is_ordinary(&level) && level.trim().parse::<u32>().is_ok_and(|n| n > 16),
+            None => own.as_ref().is_some_and(|user| match user.level {
+                Level::Administrator => true,
+                Level::User => false,
+            }),
+        };
+        Ok(Probe { login, user_id: own.map(|user| user.id), administrator })
+    }
+
+    pub(super) async fn do_servers(&self) -> Result<Vec<ServerRow>, PanelError> {
+        let list = self.client.list("server", Params::new, "id").await?;
+        list.parse(&self.client, |row| parse::server_row(row).map(Some))
+    }
+
+    pub(super) async fn do_users(&self) -> Result<Vec<PanelUser>, PanelError> {
+        let list = self.client.list("user", Params::new, "id").await?;
+        list.parse(&self.client, |row| parse::user_row(row).map(Some))
+    }
+
+    pub(super) async fn do_create_user(&self, name: &str, password: &SecretString) -> Outcome<UserId> {
+        const FUNC: &str = "user.edit";
+        let params = Params::new().with("sok", "ok").with("level", "lvUser").with("name", name).secret("passwd", password);
+        match self.client.change(FUNC, &params).await {
+            Outcome::Applied(document) => match document.fields().opt("id") {
+                Some(id) => Outcome::Applied(UserId(id)),
+                None => Outcome::of_error(self.client.incomplete(FUNC, "the id of the new user")),
+            },
+            Outcome::Refused(error) => Outcome::Refused(error),
+            Outcome::Ambiguous(error) => Outcome::Ambiguous(error),
+        }
+    }
+
+    pub(super) async fn do_server_form(&self, server: &ServerId) -> Result<ServerForm, PanelError> {
+        let document = self.client.read(EDIT, &Params::new().with("elid", server.0.as_str())).await?;
+        parse::server_form(&document, server).map_err(|what| self.client.incomplete(EDIT, what))
+    }
+
+    /// The expectation is checked on the very form that is sent back, as late as it can be: the panel has no compare-and-swap.
+    pub(super) async fn do_edit_server(&self, server: &ServerId, edit: &ServerEdit) -> Outcome<()> {
+        let build = |document: &_| {
+            let form = parse::server_form(document, server).map_err(|what| self.client.incomplete(EDIT, what))?;
+            match parse::unmet(&edit.expect, &form) {
+                Some(detail) => Err(PanelError::Expectation { server: server.0.clone(), detail }),
+                None => Ok(parse::edited_form(document, &form, edit)),
+            }
+        };
+        self.client.modify(EDIT, &[("elid", &server.0)], build).await.unit()
+    }
+}
+
+const EDIT: &str = "server.edit";

@@ -1,0 +1,223 @@
+//! How a call to a panel can end: errors by kind, and the outcome of a change.
+
+use std::time::Duration;
+
+/// The bound on any text of a panel that is kept for a message, in bytes.
+pub const MAX_TEXT: usize = 512;
+
+/// Why a call to a panel failed. Secrets are never part of it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PanelError {
+    /// Nothing was sent: the address did not answer, or the connection was refused.
+    #[error("{panel}: not reachable: {detail}")]
+    Unreachable {
+        /// Panel, as host and port.
+        panel: String,
+        /// What the network said.
+        detail: String,
+    },
+    /// The certificate is not trusted; nothing was sent.
+    #[error("{panel}: certificate refused: {detail}; give connection.tls.caBundle or connection.tls.pinnedSHA256")]
+    Certificate {
+        /// Panel.
+        panel: String,
+        /// What the check said.
+        detail: String,
+    },
+    /// The connection broke or timed out after something may have been sent.
+    #[error("{panel}: {func}: no answer: {detail}")]
+    NoAnswer {
+        /// Panel.
+        panel: String,
+        /// The function called.
+        func: String,
+        /// What the network said.
+        detail: String,
+    },
+    /// An answer came, but it is not a document of this panel (HTML, truncated, too large, redirect, HTTP error).
+    #[error("{panel}: {func}: not a panel's answer: {detail}")]
+    NotADocument {
+        /// Panel.
+        panel: String,
+        /// The function called.
+        func: String,
+        /// What it was instead.
+        detail: String,
+    },
+    /// The log-in was refused.
+    #[error("{panel}: log-in refused ({object}): {message}; check the Secret of connection.credentialsSecretRef")]
+    Login {
+        /// Panel.
+        panel: String,
+        /// The error's object.
+        object: String,
+        /// The panel's text.
+        message: String,
+    },
+    /// The panel answered with an error document (ispsystem-api.md 1.4).
+    #[error("{panel}: {func}: {error}")]
+    Refused {
+        /// Panel.
+        panel: String,
+        /// The function called.
+        func: String,
+        /// The error document.
+        error: ErrorDocument,
+    },
+    /// The document lacks what the call needs.
+    #[error("{panel}: {func}: the answer lacks {what}")]
+    Incomplete {
+        /// Panel.
+        panel: String,
+        /// The function called.
+        func: String,
+        /// What is missing.
+        what: String,
+    },
+    /// What the edit expected of the server does not hold; nothing was sent.
+    #[error("server {server}: {detail}")]
+    Expectation {
+        /// Server.
+        server: String,
+        /// What was found instead.
+        detail: String,
+    },
+    /// The dialect does not say how this is called on this panel.
+    #[error("spec.dialect.{call}: {detail}")]
+    Dialect {
+        /// Name of the call.
+        call: String,
+        /// What to set.
+        detail: String,
+    },
+}
+
+/// An error document: the triple that programs may rely on, and the text for people.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ErrorDocument {
+    /// `type`.
+    pub kind: String,
+    /// `object`.
+    pub object: String,
+    /// `value`.
+    pub value: String,
+    /// Localised text; never matched on.
+    pub message: String,
+}
+
+impl std::fmt::Display for ErrorDocument {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "error {}", self.kind)?;
+        for part in [&self.object, &self.value] {
+            if !part.is_empty() {
+                write!(f, "/{part}")?;
+            }
+        }
+        if self.message.is_empty() { Ok(()) } else { write!(f, ": {}", self.message) }
+    }
+}
+
+/// What an error means for whoever must go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorClass {
+    /// The panel as a whole does not answer: one failure of the handler, not of each order.
+    Down,
+    /// The credentials are not accepted.
+    Credentials,
+    /// The object is not there (`missed`).
+    Missing,
+    /// The name is taken (`exists`).
+    Exists,
+    /// The panel said no to this call.
+    Refused,
+    /// Our own precondition did not hold.
+    Expectation,
+    /// The handler has to say how it is called.
+    Dialect,
+}
+
+impl PanelError {
+    /// What it means for whoever must go on.
+    #[must_use]
+    pub fn class(&self) -> ErrorClass {
+        match self {
+            Self::Unreachable { .. } | Self::Certificate { .. } | Self::NoAnswer { .. } | Self::NotADocument { .. } => ErrorClass::Down,
+            Self::Login { .. } => ErrorClass::Credentials,
+            Self::Refused { error, .. } => match error.kind.as_str() {
+                "auth" => ErrorClass::Credentials,
+                "missed" => ErrorClass::Missing,
+                "exists" => ErrorClass::Exists,
+                _ => ErrorClass::Refused,
+            },
+            Self::Incomplete { .. } => ErrorClass::Refused,
+            Self::Expectation { .. } => ErrorClass::Expectation,
+            Self::Dialect { .. } => ErrorClass::Dialect,
+        }
+    }
+
+    /// Whether asking again later can help without anybody changing anything.
+    #[must_use]
+    pub fn retryable(&self) -> bool {
+        match self.class() {
+            ErrorClass::Down | ErrorClass::Refused | ErrorClass::Missing | ErrorClass::Exists | ErrorClass::Expectation => true,
+            ErrorClass::Credentials | ErrorClass::Dialect => false,
+        }
+    }
+
+    /// The short code that stands in `lastError.code`.
+    #[must_use]
+    pub fn code(&self) -> String {
+        match self {
+            Self::Unreachable { .. } => "Unreachable".into(),
+            Self::Certificate { .. } => "CertificateRefused".into(),
+            Self::NoAnswer { .. } => "NoAnswer".into(),
+            Self::NotADocument { .. } => "NotADocument".into(),
+            Self::Login { .. } => "LoginRefused".into(),
+            Self::Refused { error, .. } if error.object.is_empty() => format!("panel:{}", error.kind),
+            Self::Refused { error, .. } => format!("panel:{}/{}", error.kind, error.object),
+            Self::Incomplete { .. } => "IncompleteAnswer".into(),
+            Self::Expectation { .. } => "ExpectationFailed".into(),
+            Self::Dialect { .. } => "DialectMissing".into(),
+        }
+    }
+}
+
+/// How a change ended (design.md section 4, rule 4).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome<T> {
+    /// The panel said that it is done.
+    Applied(T),
+    /// It is known that nothing changed.
+    Refused(PanelError),
+    /// It may have been applied, now or later.
+    Ambiguous(PanelError),
+}
+
+impl<T> Outcome<T> {
+    /// Sorts the error of a change that was sent: a parsed refusal or an unsent request is known, all else may have been applied.
+    #[must_use]
+    pub fn of_error(error: PanelError) -> Self {
+        match error {
+            PanelError::Unreachable { .. }
+            | PanelError::Certificate { .. }
+            | PanelError::Login { .. }
+            | PanelError::Refused { .. }
+            | PanelError::Expectation { .. }
+            | PanelError::Dialect { .. } => Self::Refused(error),
+            PanelError::NoAnswer { .. } | PanelError::NotADocument { .. } | PanelError::Incomplete { .. } => Self::Ambiguous(error),
+        }
+    }
+
+    /// Drops the value.
+    #[must_use]
+    pub fn unit(self) -> Outcome<()> {
+        match self {
+            Self::Applied(_) => Outcome::Applied(()),
+            Self::Refused(e) => Outcome::Refused(e),
+            Self::Ambiguous(e) => Outcome::Ambiguous(e),
+        }
+    }
+}
+
+/// The longest a panel may take for one call when nothing else is said (ispsystem-api.md 1.1, confirmed).
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_mins(1);

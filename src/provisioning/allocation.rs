@@ -1,0 +1,337 @@
+//! Client and server: the client's user, the search by marker, the choice of a free server, the claim.
+
+use std::ops::ControlFlow::{Break, Continue};
+
+use crate::api::common::Time;
+use crate::api::handler::IpmiErrorPolicy;
+use crate::api::order::ServerStatus;
+use crate::panel::error::ErrorClass;
+use crate::panel::model::{InstallForm, Level, ServerForm, ServerId, ServerRow};
+
+use super::call::Call;
+use super::context::{Cx, Flow, Halt, Next, Recheck, Wait, WaitKind, after};
+use super::facts::{HandlerState, Inventory, Look, Prepare, Prepared, Row, Seen};
+use super::inflight::Shows;
+use super::marker::Found;
+use super::matching;
+use super::opening::{People, is_user, people};
+use super::reason::Reason;
+use super::step::{State, Step};
+
+/// Names of a template list that a message shows.
+const SHOWN: usize = 12;
+
+/// Ends with a server of the order's own in the status.
+pub(super) fn allocate(cx: &mut Cx<'_>) -> Flow {
+    if cx.handler.max_orders_per_namespace > 0 && cx.facts.older_orders >= cx.handler.max_orders_per_namespace {
+        let message =
+            format!("limits.maxOrdersPerNamespace ({}) of the handler is reached in this namespace", cx.handler.max_orders_per_namespace);
+        return Break(wait_for_capacity(cx, Reason::LimitReached, message));
+    }
+    let Some(inventory) = cx.facts.inventory.clone() else { return Break(cx.wait_for_list(Step::CreateClient)) };
+    create_client(cx)?;
+    let people = people(cx, Step::Allocate)?;
+    find_own(cx, &inventory, &people)?;
+    if cx.status.server.is_some() {
+        return Continue(());
+    }
+    claim(cx, &inventory, &people)
+}
+
+/// The client's user exists, is an ordinary one, and its name belongs to this namespace.
+pub(super) fn create_client(cx: &mut Cx<'_>) -> Flow {
+    let step = Step::CreateClient;
+    if cx.state(step).over() {
+        return Continue(());
+    }
+    let people = people(cx, step)?;
+    let username = cx.order.username.clone();
+    let administrator = cx.facts.users.iter().flatten().any(|u| u.level == Level::Administrator && u.name.eq_ignore_ascii_case(&username));
+    if administrator || username.eq_ignore_ascii_case(&cx.facts.login) {
+        let message = format!("spec.client.username {username} is a panel administrator; choose another name");
+        return Break(cx.stall(step, Reason::ClientIsAdministrator, &message, Recheck::Later));
+    }
+    prepared(cx, step, Prepare::ClientName, Reason::ClientNameTaken)?;
+    if people.client.is_none() {
+        prepared(cx, step, Prepare::PanelPassword, Reason::SecretConflict)?;
+        return Break(create_user(cx, username));
+    }
+    cx.finish(step, State::Done, "");
+    Continue(())
+}
+
+/// Creating a user needs no intent: the name makes it happen once, and its password was stored before.
+fn create_user(cx: &mut Cx<'_>, username: String) -> Halt {
+    let step = Step::CreateClient;
+    if cx.facts.handler == HandlerState::Suspended {
+        return cx.wait_for_handler(step, Reason::HandlerSuspended, "the handler is suspended: nothing is changed at the panel".into());
+    }
+    let call = Call::CreateUser { username };
+    if let Some((_, error)) = &cx.facts.ambiguous {
+        let (code, message) = (error.code(), error.to_string());
+        return cx.fail(step, &code, &message);
+    }
+    if cx.facts.applied.contains(&call) {
+        return cx.fail(step, "NoEffect", "the panel said that the user was created, but its list does not show it");
+    }
+    if let Some(error) = cx.facts.refusal(|c| *c == call).cloned() {
+        return cx.fail_with(step, &error);
+    }
+    cx.enter(step, State::Running, "");
+    cx.progress(step, step.percent(), call.name());
+    let verdict = cx.progressing(step, call.name());
+    Halt { next: Next::Call(call), verdict }
+}
+
+/// Something in Kubernetes is ready, or the decision ends.
+pub(super) fn prepared(cx: &mut Cx<'_>, step: Step, what: Prepare, reason: Reason) -> Flow {
+    let known = match what {
+        Prepare::ClientName => &cx.facts.client_name,
+        Prepare::PanelPassword => &cx.facts.panel_password,
+        Prepare::RootPassword => &cx.facts.root_password,
+    };
+    match known.clone() {
+        None => Break(cx.prepare(step, what)),
+        Some(Prepared::Ready) => Continue(()),
+        Some(Prepared::Missing(why)) if reason == Reason::CredentialsMissing => {
+            let until = Some(after(cx.now, cx.handler.poll));
+            Break(cx.wait(step, Wait { kind: WaitKind::Retry, name: "Secret", reason, message: why, until, deadline: None }))
+        }
+        Some(Prepared::Missing(why)) => Break(cx.stall(step, reason, &why, Recheck::Later)),
+    }
+}
+
+fn wait_for_capacity(cx: &mut Cx<'_>, reason: Reason, message: String) -> Halt {
+    let step = if cx.state(Step::CreateClient).over() { Step::Allocate } else { Step::CreateClient };
+    if step == Step::Allocate {
+        cx.enter(step, State::Waiting, &message);
+    }
+    let name = cx.order.server_type.clone();
+    cx.wait(step, Wait { kind: WaitKind::Capacity, name: &name, reason, message, until: None, deadline: None })
+}
+
+/// Looks for a server that carries our marker: after a crash, a lost answer, or a restore without status.
+fn find_own(cx: &mut Cx<'_>, inventory: &Inventory, people: &People) -> Flow {
+    let step = Step::Allocate;
+    index_complete(cx, step, inventory, people)?;
+    let mut mine = Vec::new();
+    let mut previous = Vec::new();
+    for (server, markers) in &inventory.markers {
+        for marker in markers {
+            if *marker == cx.order.marker {
+                mine.push(server.clone());
+            } else if marker.cluster == cx.order.marker.cluster
+                && marker.namespace == cx.order.key.namespace
+                && marker.name == cx.order.key.name
+            {
+                previous.push(server.clone());
+            }
+        }
+    }
+    match mine.as_slice() {
+        [] => {}
+        [server] => return bind_if_ours(cx, &ServerId(server.clone()), people),
+        several => {
+            let message = format!("servers {} all carry this order's marker; release all but one by hand", several.join(", "));
+            return Break(cx.stall(step, Reason::SeveralServersFound, &message, Recheck::Later));
+        }
+    }
+    if let Some(server) = previous.first() {
+        let message = format!(
+            "server {server} carries the marker of an earlier order of this name; no second one is taken: release it by hand, or restore the annotation {}",
+            crate::api::ORDER_ID_ANNOTATION
+        );
+        return Break(cx.stall(step, Reason::PreviousServerFound, &message, Recheck::Later));
+    }
+    Continue(())
+}
+
+/// Allocating, or letting an order go, before every server that could be ours has been looked at could lose or double one.
+pub(super) fn index_complete(cx: &mut Cx<'_>, step: Step, inventory: &Inventory, people: &People) -> Flow {
+    let ours = |row: &ServerRow| {
+        let owned = |owner: &str| is_user(owner, &people.me) || people.client.as_ref().is_some_and(|c| is_user(owner, c));
+        row.owner.as_deref().is_some_and(owned)
+    };
+    if inventory.rows.values().any(|row| ours(row) && !inventory.markers.contains_key(&row.id.0)) {
+        return Break(cx.wait_for_list(step));
+    }
+    Continue(())
+}
+
+fn bind_if_ours(cx: &mut Cx<'_>, server: &ServerId, people: &People) -> Flow {
+    let step = Step::Allocate;
+    let Seen::There(form) = cx.form(step, server)? else { return Break(cx.wait_for_list(step)) };
+    if cx.order.marker.find_in(&form.notes) != Found::Ours {
+        return Break(cx.wait_for_list(step));
+    }
+    bind(cx, server, &form, people)
+}
+
+/// Writes the server into the status: from here on it is the order's.
+fn bind(cx: &mut Cx<'_>, server: &ServerId, form: &ServerForm, people: &People) -> Flow {
+    let step = Step::Allocate;
+    let owner = form.owner.clone().unwrap_or_default();
+    let handed_over = people.client.as_ref().is_some_and(|c| is_user(&owner, c));
+    if !handed_over && !is_user(&owner, &people.me) {
+        let message = format!(
+            "server {server} carries this order's marker, but belongs to panel user `{owner}`; it is not touched, and no other one is taken"
+        );
+        return Break(cx.stall(step, Reason::OwnerChanged, &message, Recheck::Later));
+    }
+    let row = cx.facts.inventory.as_ref().and_then(|i| i.rows.get(&server.0)).cloned();
+    let main = row.as_ref().and_then(|r| r.main_address).map(|a| a.to_string());
+    cx.status.server = Some(ServerStatus {
+        id: server.0.clone(),
+        name: row.map(|r| r.name).unwrap_or_default(),
+        handler: cx.handler.key.to_string(),
+        panel: cx.handler.panel.clone(),
+        configuration: cx.order.server_type.clone(),
+        client: cx.order.username.clone(),
+        main_address: main.clone(),
+        parked_address: main,
+        ..ServerStatus::default()
+    });
+    cx.finish(step, State::Done, &format!("server {server}"));
+    cx.finish(Step::Assemble, State::Skipped, "ready configuration");
+    if handed_over {
+        // Found again after a restore: the client's data is on its disks, so nothing is prepared a second time.
+        for done in [Step::CreateClient, Step::InstallOS, Step::RunRecipes, Step::HandOver] {
+            cx.finish(done, State::Done, "found again");
+        }
+        let now = Time::seconds(cx.now);
+        if let Some(server) = cx.status.server.as_mut() {
+            server.handed_over_at = Some(now);
+        }
+    }
+    Continue(())
+}
+
+fn claim(cx: &mut Cx<'_>, inventory: &Inventory, people: &People) -> Flow {
+    let step = Step::Allocate;
+    if let Some(target) = cx.intent(step).and_then(|f| f.target.strip_prefix("server/")).map(ServerId::from) {
+        claim_in_flight(cx, &target, people)?;
+        if cx.status.server.is_some() {
+            return Continue(());
+        }
+    }
+    if !cx.facts.slot {
+        return Break(wait_for_capacity(cx, Reason::LimitReached, "limits.maxConcurrentOperations of the handler is reached".into()));
+    }
+    let Some(locks) = &cx.facts.locks else { return Break(cx.look(step, Look::Locks)) };
+    let strict = cx.handler.ipmi == IpmiErrorPolicy::CreateTask;
+    let free: Vec<ServerId> = matching::candidates(inventory, &cx.order.server_type, strict)
+        .into_iter()
+        .filter(|row| !cx.facts.not_free.contains(&row.id.0) && locks.get(&row.id.0).is_none_or(|holder| *holder == cx.order.order_id))
+        .map(|row| row.id.clone())
+        .collect();
+    for server in free {
+        match cx.form(step, &server)? {
+            Seen::There(form) if matching::form_is_free(&form) => {}
+            Seen::There(_) | Seen::Missing => continue,
+        }
+        offers(cx, step, &server)?;
+        return Break(ask_for(cx, server, people));
+    }
+    let known = matching::type_is_known(inventory, &cx.order.server_type);
+    let server_type = &cx.order.server_type;
+    let message =
+        if known { format!("no free server of type {server_type}") } else { format!("the panel knows no server of type {server_type}") };
+    Break(wait_for_capacity(cx, Reason::WaitingForCapacity, message))
+}
+
+fn ask_for(cx: &mut Cx<'_>, server: ServerId, people: &People) -> Halt {
+    let call = Call::Claim { server, owner: people.me.id.clone(), marker: cx.order.marker.clone() };
+    // A refusal of this very server was answered by choosing another; what is left here is a panel that refuses as such.
+    if let Some(error) = cx.facts.refused.iter().rev().map(|(_, e)| e.clone()).find(|e| e.class() != ErrorClass::Expectation) {
+        return cx.fail_with(Step::Allocate, &error);
+    }
+    cx.call(Step::Allocate, call, Shows::AtOnce)
+}
+
+/// A claim was asked for: what does its target show?
+fn claim_in_flight(cx: &mut Cx<'_>, server: &ServerId, people: &People) -> Flow {
+    let step = Step::Allocate;
+    let own = cx.intent(step).is_some_and(|f| cx.intent_is_own(f));
+    if cx.facts.applied(|c| matches!(c, Call::Unclaim { .. })) || cx.facts.refusal(|c| matches!(c, Call::Unclaim { .. })).is_some() {
+        let message = format!("server {server}: the panel cut the marker `{}` short; the claim was undone", cx.order.marker);
+        return Break(cx.stall(step, Reason::MarkerTruncated, &message, Recheck::OnChange));
+    }
+    let form = match cx.form(step, server)? {
+        Seen::There(form) => form,
+        Seen::Missing if own => return Continue(()),
+        Seen::Missing => return Break(cx.wait_for_list(step)),
+    };
+    match cx.order.marker.find_in(&form.notes) {
+        Found::Ours => return bind(cx, server, &form, people),
+        Found::Truncated(written) => return Break(cx.call(step, Call::Unclaim { server: server.clone(), written }, Shows::AtOnce)),
+        Found::Nothing | Found::Previous(_) | Found::Foreign(_) => {}
+    }
+    if own {
+        // Asked for in this pass and not ours: lost to somebody else, or refused. Nothing is undone there; another one is chosen.
+        return Continue(());
+    }
+    // The claim may still land: another server is only chosen when it has had its time.
+    let call = Call::Claim { server: server.clone(), owner: people.me.id.clone(), marker: cx.order.marker.clone() };
+    Break(cx.call(step, call, Shows::AtOnce))
+}
+
+/// The panel offers template and recipe for this server, as far as it tells.
+pub(super) fn offers(cx: &mut Cx<'_>, step: Step, server: &ServerId) -> Flow {
+    let form = match cx.facts.install_forms.get(&server.0) {
+        None => return Break(cx.look(step, Look::InstallForm(server.clone()))),
+        Some(None) => return Continue(()),
+        Some(Some(form)) => form.clone(),
+    };
+    let InstallForm { templates, recipes, .. } = form;
+    if let Some(on_offer) = templates.filter(|t| !t.contains(&cx.order.template)) {
+        let message =
+            format!("the panel does not offer template {} for server {server}; it offers: {}", cx.order.template, shown(&on_offer));
+        return Break(cx.stall(step, Reason::UnknownTemplate, &message, Recheck::Later));
+    }
+    if let (Some(on_offer), Some(recipe)) = (recipes, cx.order.recipe.clone())
+        && !on_offer.contains(&recipe)
+    {
+        let message = format!("the panel does not offer recipe {recipe} for server {server}; it offers: {}", shown(&on_offer));
+        return Break(cx.stall(step, Reason::UnknownRecipe, &message, Recheck::Later));
+    }
+    Continue(())
+}
+
+fn shown(names: &[String]) -> String {
+    let mut text = names.iter().take(SHOWN).map(String::as_str).collect::<Vec<_>>().join(", ");
+    if names.len() > SHOWN {
+        text.push_str(", …");
+    }
+    if text.is_empty() { "nothing".into() } else { text }
+}
+
+/// Closing, with a claim whose answer is not known: `Continue` with a server in the status when it was applied.
+pub(super) fn resolve_claim(cx: &mut Cx<'_>, step: Step, server: &ServerId) -> Flow {
+    let form = match cx.form(step, server)? {
+        Seen::There(form) => form,
+        Seen::Missing => {
+            if matches!(cx.row(server), Row::Gone) {
+                cx.status.in_flight = None;
+                return Continue(());
+            }
+            return Break(cx.wait_for_list(step));
+        }
+    };
+    match cx.order.marker.find_in(&form.notes) {
+        Found::Ours => {
+            let people = people(cx, step)?;
+            let intent = cx.status.in_flight.take();
+            let flow = bind(cx, server, &form, &people);
+            if flow.is_break() {
+                cx.status.in_flight = intent;
+            }
+            flow
+        }
+        Found::Truncated(written) => Break(cx.call(step, Call::Unclaim { server: server.clone(), written }, Shows::AtOnce)),
+        Found::Nothing | Found::Previous(_) | Found::Foreign(_) => {
+            cx.settled(step)?;
+            cx.status.in_flight = None;
+            Continue(())
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! Closing: cancel, power off, addresses, parking, release. Nothing is ever given up silently.
+
+use std::ops::ControlFlow::{Break, Continue};
+
+use crate::api::handler::IpmiErrorPolicy;
+use crate::api::task::{Resolution, TaskType};
+use crate::panel::error::ErrorClass;
+use crate::panel::model::{FREE_DOMAIN, ServerId};
+
+use super::allocation::{index_complete, resolve_claim};
+use super::call::Call;
+use super::context::{Cx, Flow, Halt, Next, Wait, WaitKind, after};
+use super::facts::{Look, Row, Seen};
+use super::inflight::Shows;
+use super::marker::Found;
+use super::opening::{note_power, people, wait_for_power};
+use super::reason::Reason;
+use super::step::{State, Step};
+use super::tasks::Ask;
+use super::verdict::{Phase, Verdict};
+
+/// Whether it is certain, without asking any panel, that the order has nothing there.
+///
+/// An order whose status was never lost (its id is its own uid) has written an intent before it claimed anything.
+#[must_use]
+pub fn nothing_to_release(cx: &Cx<'_>) -> bool {
+    cx.status.server.is_none() && cx.status.in_flight.is_none() && cx.order.order_id == cx.order.uid
+}
+
+/// Closing is over.
+pub fn forget(cx: &mut Cx<'_>) -> Halt {
+    cx.status.waiting_on = None;
+    cx.progress(Step::Release, 100, "");
+    let message = "nothing at the panels is this order's any more".to_owned();
+    Halt { next: Next::Forget, verdict: Verdict::Progressing(Phase::Deleting, Reason::Released, message) }
+}
+
+/// Takes the server back; `Break` always, with `Next::Forget` at the end.
+pub fn close(cx: &mut Cx<'_>) -> Flow {
+    let step = Step::PowerOff;
+    cx.finish(Step::RevokeLicenses, State::Skipped, "none ordered");
+    if cx.status.server.is_none() {
+        find_server(cx, step)?;
+    }
+    let Some(server) = cx.server_id() else { return Break(forget(cx)) };
+    if released(cx, &server)? {
+        cx.finish(Step::Release, State::Done, "");
+        return Break(forget(cx));
+    }
+    if cx.row(&server) == Row::Gone {
+        super::network::give_back_all(cx, Step::Release)?;
+        cx.finish(Step::Release, State::Done, "the panel does not list the server any more");
+        return Break(forget(cx));
+    }
+    opening_settled(cx)?;
+    cancel(cx, &server)?;
+    power_off(cx, &server)?;
+    super::network::remove_addresses(cx, &server)?;
+    super::network::park_address(cx, &server)?;
+    release(cx, &server)
+}
+
+/// An order without a server in its status: a claim whose answer was lost, or a restore without status.
+fn find_server(cx: &mut Cx<'_>, step: Step) -> Flow {
+    if let Some(server) = cx.intent(Step::Allocate).and_then(|f| f.target.strip_prefix("server/")).map(ServerId::from) {
+        return resolve_claim(cx, Step::Allocate, &server);
+    }
+    let Some(inventory) = cx.facts.inventory.clone() else { return Break(cx.wait_for_list(step)) };
+    let people = people(cx, step)?;
+    index_complete(cx, step, &inventory, &people)?;
+    let found = inventory.markers.iter().find(|(_, markers)| markers.contains(&cx.order.marker)).map(|(id, _)| ServerId(id.clone()));
+    match found {
+        Some(server) => resolve_claim(cx, Step::Allocate, &server),
+        None => super::network::give_back_all(cx, Step::Release),
+    }
+}
+
+/// The release was asked for before, and our marker is gone: nothing more is sent to this server, whoever has it now.
+fn released(cx: &mut Cx<'_>, server: &ServerId) -> Flow<bool> {
+    let asked = cx.intent(Step::Release).is_some_and(|f| f.call == "release") || cx.state(Step::Release) == State::Done;
+    if !asked {
+        return Continue(false);
+    }
+    match cx.form(Step::Release, server)? {
+        Seen::Missing => Continue(false),
+        Seen::There(form) => Continue(cx.order.marker.find_in(&form.notes) != Found::Ours),
+    }
+}
+
+/// A call of the preparation may still be under way: it gets its time before anything is taken back.
+fn opening_settled(cx: &mut Cx<'_>) -> Flow {
+    let opening = cx.status.in_flight.as_ref().and_then(|f| Step::parse(&f.step)).filter(|s| super::step::OPENING.contains(s));
+    if opening.is_none() {
+        return Continue(());
+    }
+    cx.settled(Step::PowerOff)?;
+    cx.status.in_flight = None;
+    Continue(())
+}
+
+/// Whatever runs on the server is cancelled first.
+fn cancel(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
+    let step = Step::PowerOff;
+    if cx.state(step).over() {
+        return Continue(());
+    }
+    let cancel = Call::CancelOperation { server: server.clone() };
+    if cx.facts.applied.contains(&cancel) {
+        return Break(cx.wait_for_list(step));
+    }
+    let row = cx.need_row(step, server)?;
+    note_power(cx, row.power);
+    if row.install.is_none() {
+        return Continue(());
+    }
+    Break(cx.call(step, cancel, Shows::InTheList))
+}
+
+/// Off, or as good as off by the handler's policy.
+fn power_off(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
+    let step = Step::PowerOff;
+    if cx.state(step).over() {
+        return Continue(());
+    }
+    let off = Call::PowerOff { server: server.clone() };
+    if let Some(error) = cx.facts.refusal(|c| *c == off).cloned() {
+        return match error.class() {
+            // Only an error document of the power call itself is an IPMI error (design.md section 9).
+            ErrorClass::Refused | ErrorClass::Exists => ipmi_error(cx, &error.to_string()),
+            ErrorClass::Down | ErrorClass::Credentials | ErrorClass::Missing | ErrorClass::Expectation | ErrorClass::Dialect => {
+                Break(cx.fail_with(step, &error))
+            }
+        };
+    }
+    if cx.facts.applied.contains(&off) {
+        return Break(wait_for_power(cx, step));
+    }
+    if cx.status.manual_tasks.iter().any(|t| t.type_ == TaskType::StopServer.as_str() && t.state == super::tasks::OPEN) {
+        return ipmi_error(cx, "");
+    }
+    let row = cx.need_row(step, server)?;
+    if row.power.off && !row.power.on {
+        cx.finish(step, State::Done, "");
+        return Continue(());
+    }
+    let asked = cx.state(step) == State::Running && cx.status.in_flight.is_none();
+    if asked && row.power.error {
+        return ipmi_error(cx, "the panel reports a power error (IPMI or PDU)");
+    }
+    if asked {
+        let since = cx.step(step).started_at.map_or(cx.now, |t| t.0);
+        if cx.now < after(since, cx.handler.power) {
+            return Break(wait_for_power(cx, step));
+        }
+        let message = format!("the server is not off after {}", crate::api::Duration(cx.handler.power));
+        return ipmi_error(cx, &message);
+    }
+    connections_quiet(cx, server)?;
+    cx.step(step).started_at = None;
+    Break(cx.call(step, off, Shows::InTheList))
+}
+
+/// A port that is being switched is waited for, as the vendor does (ispsystem-api.md 2.8), but not for ever.
+fn connections_quiet(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
+    let step = Step::PowerOff;
+    let Some(connections) = &cx.facts.connections else { return Break(cx.look(step, Look::Connections(server.clone()))) };
+    let since = cx.status.waiting_on.as_ref().filter(|w| w.name == "connections").map(|w| w.since.0);
+    let deadline = after(since.unwrap_or(cx.now), cx.handler.step);
+    if connections.iter().any(|c| c.busy) && cx.now < deadline {
+        let message = "a connection of the server is being switched".to_owned();
+        let until = Some(after(cx.now, cx.handler.poll));
+        let wait =
+            Wait { kind: WaitKind::Panel, name: "connections", reason: Reason::WaitingForPanel, message, until, deadline: Some(deadline) };
+        return Break(cx.wait(step, wait));
+    }
+    Continue(())
+}
+
+/// IPMI failed in closing: ignored, or a person stops the server. There is no retry.
+fn ipmi_error(cx: &mut Cx<'_>, error: &str) -> Flow {
+    let step = Step::PowerOff;
+    match cx.handler.ipmi {
+        IpmiErrorPolicy::Ignore => {
+            let message = format!("IPMI error ignored, as the handler says: {error}");
+            cx.finish(step, State::Done, &message);
+            Continue(())
+        }
+        IpmiErrorPolicy::CreateTask => stop_by_hand(cx, error),
+    }
+}
+
+fn stop_by_hand(cx: &mut Cx<'_>, error: &str) -> Flow {
+    let step = Step::PowerOff;
+    if let Some(f) = cx.status.in_flight.clone().filter(|f| f.step == step.as_str())
+        && cx.intent_is_own(&f)
+    {
+        cx.status.in_flight = None;
+    }
+    cx.enter(step, State::Waiting, error);
+    let server = cx.status.server.clone().unwrap_or_default();
+    let ask = Ask {
+        type_: TaskType::StopServer,
+        department: cx.handler.operations.clone(),
+        step,
+        summary: format!("Stop server {} ({}) by hand: its IPMI fails", server.id, server.name),
+        details: format!(
+            "Order {} is being deleted. Server {} ({}), main address {}, panel {}.\nIPMI: {error}\n\nSwitch the server off, then close this task with\n  Done: it is off; this is taken at your word;\n  Retry: the operator tries the power once more;\n  Abandon: give the server up without releasing it at the panel.",
+            cx.order.key,
+            server.id,
+            server.name,
+            server.main_address.as_deref().unwrap_or("unknown"),
+            server.panel,
+        ),
+    };
+    match cx.ask(ask)? {
+        Resolution::Done => {
+            cx.finish(step, State::Done, "stopped by hand");
+            Continue(())
+        }
+        Resolution::Retry => {
+            cx.enter(step, State::Pending, "");
+            power_off(cx, &ServerId(server.id))
+        }
+        Resolution::Abandon | Resolution::PartsMissing | Resolution::Cancelled => Break(cx.abandon(step)),
+    }
+}
+
+/// Domain first, then owner and marker in one call: the commit point.
+fn release(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
+    let step = Step::Release;
+    super::network::domains(cx, step, server, FREE_DOMAIN)?;
+    let form = cx.own_form(step, server)?;
+    if form.disabled {
+        return Break(cx.call(step, Call::Enable { server: server.clone() }, Shows::AtOnce));
+    }
+    Break(cx.call(step, Call::Release { server: server.clone(), marker: cx.order.marker.clone() }, Shows::AtOnce))
+}

@@ -1,0 +1,366 @@
+//! What a decision works on: the checked order, the handler, the facts, and the status as it will be.
+
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::api::common::Time;
+use crate::api::order::{LastError, OrderStatus, Progress, StepStatus, WaitingOn};
+use crate::panel::error::{ErrorClass, PanelError};
+use crate::panel::model::{ServerForm, ServerId, ServerRow};
+
+use super::call::Call;
+use super::facts::{Facts, Look, Prepare, Row, Seen};
+use super::marker::Found;
+use super::order::{Handler, Order};
+use super::reason::Reason;
+use super::step::{CLOSING, OPENING, State, Step};
+use super::tasks::TaskRequest;
+use super::verdict::{Phase, Verdict};
+
+/// What the shell has to do next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Read something and decide again.
+    Look(Look),
+    /// Get something ready in Kubernetes and decide again.
+    Prepare(Prepare),
+    /// Save the status if its intent is new, change something at a panel, and decide again.
+    Call(Call),
+    /// Raise a task and decide again.
+    Raise(TaskRequest),
+    /// Save the status; decide again at this time at the latest, or when something changes.
+    Wait(Option<Timestamp>),
+    /// Closing is over: unlock the server and let the order go.
+    Forget,
+}
+
+/// The end of one decision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Halt {
+    /// What to do.
+    pub next: Next,
+    /// Where the order stands.
+    pub verdict: Verdict,
+}
+
+/// A step either lets the next one go on, or ends the decision.
+pub type Flow<T = ()> = ControlFlow<Halt, T>;
+
+/// Whether a stalled order is looked at again by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recheck {
+    /// After the handler's retry interval.
+    Later,
+    /// Only when order, handler or credentials change, or somebody asks.
+    OnChange,
+}
+
+/// What is waited for (`waitingOn.kind`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WaitKind {
+    /// The panel.
+    Panel,
+    /// A department.
+    Department,
+    /// A free server or address, or a place within a limit.
+    Capacity,
+    /// The handler.
+    Handler,
+    /// Time.
+    Retry,
+}
+
+impl WaitKind {
+    /// The word in the API.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Panel => "Panel",
+            Self::Department => "Department",
+            Self::Capacity => "Capacity",
+            Self::Handler => "Handler",
+            Self::Retry => "Retry",
+        }
+    }
+}
+
+/// What is waited for, in full.
+pub struct Wait<'w> {
+    /// Kind.
+    pub kind: WaitKind,
+    /// Which one.
+    pub name: &'w str,
+    /// Reason of the conditions.
+    pub reason: Reason,
+    /// In words.
+    pub message: String,
+    /// When to decide again at the latest.
+    pub until: Option<Timestamp>,
+    /// When it counts as failed.
+    pub deadline: Option<Timestamp>,
+}
+
+/// One decision at work.
+pub struct Cx<'a> {
+    /// The order.
+    pub order: &'a Order,
+    /// The handler.
+    pub handler: &'a Handler,
+    /// What is known.
+    pub facts: &'a Facts,
+    /// Now.
+    pub now: Timestamp,
+    /// The status as it will be.
+    pub status: OrderStatus,
+}
+
+/// Adds a span to a time; a sum beyond what a timestamp can hold stays where it is.
+#[must_use]
+pub fn after(at: Timestamp, span: Duration) -> Timestamp {
+    SignedDuration::try_from(span).ok().and_then(|d| at.checked_add(d).ok()).unwrap_or(at)
+}
+
+impl Cx<'_> {
+    // ---- steps ----
+
+    /// The record of a step; made when it is not there.
+    pub fn step(&mut self, step: Step) -> &mut StepStatus {
+        let name = step.as_str();
+        if let Some(at) = self.status.steps.iter().position(|s| s.name == name) {
+            return &mut self.status.steps[at];
+        }
+        self.status.steps.push(StepStatus { name: name.into(), state: State::Pending.as_str().into(), ..StepStatus::default() });
+        let last = self.status.steps.len() - 1;
+        &mut self.status.steps[last]
+    }
+
+    /// The state of a step.
+    #[must_use]
+    pub fn state(&self, step: Step) -> State {
+        self.status.steps.iter().find(|s| s.name == step.as_str()).map_or(State::Pending, |s| State::parse(&s.state))
+    }
+
+    /// Makes the list of steps of opening or closing, in order, and drops no record.
+    pub fn list_steps(&mut self) {
+        let steps: &[Step] = if self.order.deleting { &CLOSING } else { &OPENING };
+        for step in steps {
+            self.step(*step);
+        }
+    }
+
+    /// Moves a step on; the first move sets when it began.
+    pub fn enter(&mut self, step: Step, state: State, message: &str) {
+        let now = Time::seconds(self.now);
+        let record = self.step(step);
+        record.state = state.as_str().into();
+        message.clone_into(&mut record.message);
+        if record.started_at.is_none() && state != State::Pending {
+            record.started_at = Some(now);
+        }
+        if state != State::Done && state != State::Skipped {
+            record.finished_at = None;
+        }
+    }
+
+    /// Ends a step: its intent goes, and so do the traces of failed attempts.
+    pub fn finish(&mut self, step: Step, state: State, message: &str) {
+        if self.state(step).over() {
+            return;
+        }
+        self.enter(step, state, message);
+        self.step(step).finished_at = Some(Time::seconds(self.now));
+        if self.status.in_flight.as_ref().is_some_and(|f| f.step == step.as_str()) {
+            self.status.in_flight = None;
+        }
+        self.status.attempts = 0;
+        self.status.last_error = None;
+        self.status.next_retry_time = None;
+    }
+
+    // ---- the order's server ----
+
+    /// The id of the order's server.
+    #[must_use]
+    pub fn server_id(&self) -> Option<ServerId> {
+        self.status.server.as_ref().map(|s| ServerId(s.id.clone()))
+    }
+
+    /// What the shared list says of a server.
+    #[must_use]
+    pub fn row(&self, server: &ServerId) -> Row<'_> {
+        self.facts.inventory.as_ref().map_or(Row::Unknown, |inventory| inventory.row(&server.0, self.facts.changed))
+    }
+
+    /// The row of a server, or the wait for a list that shows it.
+    pub fn need_row(&mut self, step: Step, server: &ServerId) -> Flow<ServerRow> {
+        match self.row(server) {
+            Row::There(row) => ControlFlow::Continue(row.clone()),
+            Row::Gone | Row::Unknown => ControlFlow::Break(self.wait_for_list(step)),
+        }
+    }
+
+    /// Waits for the panel's next list.
+    pub fn wait_for_list(&mut self, step: Step) -> Halt {
+        self.wait(
+            step,
+            Wait {
+                kind: WaitKind::Panel,
+                name: &self.handler.panel.clone(),
+                reason: Reason::WaitingForPanel,
+                message: format!("{}: waiting for the panel's next list", step.as_str()),
+                until: Some(after(self.now, self.handler.poll * 2)),
+                deadline: None,
+            },
+        )
+    }
+
+    /// The form of a server, read in this decision.
+    pub fn form(&self, step: Step, server: &ServerId) -> Flow<Seen> {
+        match self.facts.forms.get(&server.0) {
+            Some(seen) => ControlFlow::Continue(seen.clone()),
+            None => ControlFlow::Break(self.look(step, Look::Form(server.clone()))),
+        }
+    }
+
+    /// The form of the order's own server, with our marker and an owner of ours; anything else is not touched.
+    pub fn own_form(&mut self, step: Step, server: &ServerId) -> Flow<ServerForm> {
+        let form = match self.form(step, server)? {
+            Seen::There(form) => form,
+            Seen::Missing => return ControlFlow::Break(self.wait_for_list(step)),
+        };
+        match self.order.marker.find_in(&form.notes) {
+            Found::Ours => ControlFlow::Continue(form),
+            Found::Nothing | Found::Truncated(_) | Found::Previous(_) | Found::Foreign(_) => {
+                let message = format!(
+                    "server {server} does not carry this order's marker alone; it is not touched: put `{}` into its notes",
+                    self.order.marker
+                );
+                ControlFlow::Break(self.stall(step, Reason::NotOurServer, &message, Recheck::Later))
+            }
+        }
+    }
+
+    // ---- ends of a decision ----
+
+    /// Something has to be read.
+    #[must_use]
+    pub fn look(&self, step: Step, look: Look) -> Halt {
+        Halt { next: Next::Look(look), verdict: self.progressing(step, "") }
+    }
+
+    /// Something has to be got ready in Kubernetes.
+    #[must_use]
+    pub fn prepare(&self, step: Step, what: Prepare) -> Halt {
+        Halt { next: Next::Prepare(what), verdict: self.progressing(step, "") }
+    }
+
+    /// The verdict of an order at work.
+    #[must_use]
+    pub fn progressing(&self, step: Step, message: &str) -> Verdict {
+        let (phase, reason) = phase_of(step, self.order.deleting);
+        let message = if message.is_empty() { step.as_str().to_owned() } else { message.to_owned() };
+        Verdict::Progressing(phase, reason, message)
+    }
+
+    /// Waits. What is waited for keeps its `since` while it stays the same.
+    pub fn wait(&mut self, step: Step, wait: Wait<'_>) -> Halt {
+        self.settle_known();
+        let kind = wait.kind.as_str();
+        let since = match &self.status.waiting_on {
+            Some(old) if old.kind == kind && old.name == wait.name => old.since,
+            Some(_) | None => Time::seconds(self.now),
+        };
+        self.status.waiting_on = Some(WaitingOn {
+            kind: kind.into(),
+            name: wait.name.to_owned(),
+            since,
+            deadline: wait.deadline.map(Time::seconds),
+            message: wait.message.clone(),
+        });
+        let (mut phase, _) = phase_of(step, self.order.deleting);
+        match wait.kind {
+            WaitKind::Department if !self.order.deleting => phase = Phase::AwaitingTask,
+            WaitKind::Handler | WaitKind::Capacity if self.status.server.is_none() && !self.order.deleting => phase = Phase::Pending,
+            WaitKind::Department | WaitKind::Handler | WaitKind::Capacity | WaitKind::Panel | WaitKind::Retry => {}
+        }
+        self.status.next_retry_time = wait.until.filter(|_| wait.kind == WaitKind::Retry).map(Time::seconds);
+        Halt { next: Next::Wait(wait.until), verdict: Verdict::Progressing(phase, wait.reason, wait.message) }
+    }
+
+    /// Waits for the handler: its panel is down, suspended or not ready. No order is blamed for it.
+    pub fn wait_for_handler(&mut self, step: Step, reason: Reason, message: String) -> Halt {
+        let name = self.handler.key.to_string();
+        let until = Some(after(self.now, self.handler.poll));
+        self.wait(step, Wait { kind: WaitKind::Handler, name: &name, reason, message, until, deadline: None })
+    }
+
+    /// Nothing goes on until somebody changes something.
+    pub fn stall(&mut self, step: Step, reason: Reason, message: &str, recheck: Recheck) -> Halt {
+        self.settle_known();
+        self.enter_failed(step, message);
+        self.status.waiting_on = None;
+        self.status.last_error = Some(LastError {
+            step: step.as_str().into(),
+            code: reason.as_str().into(),
+            message: crate::api::condition::bounded(message),
+            retryable: false,
+            time: Time::seconds(self.now),
+        });
+        let until = match recheck {
+            Recheck::Later => Some(after(self.now, self.handler.retry_interval)),
+            Recheck::OnChange => None,
+        };
+        self.status.next_retry_time = until.map(Time::seconds);
+        Halt { next: Next::Wait(until), verdict: Verdict::Stalled(reason, message.to_owned(), self.order.deleting) }
+    }
+
+    /// Marks the step as failed without losing what it means that it was begun.
+    fn enter_failed(&mut self, step: Step, message: &str) {
+        if !self.state(step).over() {
+            self.enter(step, State::Failed, &crate::api::condition::bounded(message));
+        }
+    }
+
+    /// A panel's error that ends an attempt. What concerns the whole panel is the handler's failure, not the order's.
+    pub fn fail_with(&mut self, step: Step, error: &PanelError) -> Halt {
+        match error.class() {
+            ErrorClass::Down | ErrorClass::Credentials => self.wait_for_handler(step, Reason::HandlerNotReady, error.to_string()),
+            ErrorClass::Dialect => self.stall(step, Reason::NotSupportedYet, &error.to_string(), Recheck::OnChange),
+            ErrorClass::Missing | ErrorClass::Exists | ErrorClass::Refused | ErrorClass::Expectation => {
+                let code = error.code();
+                self.fail(step, &code, &error.to_string())
+            }
+        }
+    }
+
+    /// All outcomes of this pass are known, so that its intent has served.
+    fn settle_known(&mut self) {
+        let own = self.facts.own_operation.as_deref();
+        if self.status.in_flight.as_ref().is_some_and(|f| own == Some(&f.operation_id) && f.outcome == super::inflight::SENT) {
+            self.status.in_flight = None;
+        }
+    }
+
+    /// Sets `progress` for the step at hand.
+    pub fn progress(&mut self, step: Step, percent: i32, message: &str) {
+        self.status.progress = Some(Progress { percent, step: step.as_str().into(), message: crate::api::condition::bounded(message) });
+    }
+}
+
+/// Phase and reason of an order at work on a step.
+fn phase_of(step: Step, deleting: bool) -> (Phase, Reason) {
+    if deleting {
+        return (Phase::Deleting, Reason::Deleting);
+    }
+    match step {
+        Step::CreateClient | Step::Allocate | Step::Assemble => (Phase::Allocating, Reason::Allocating),
+        Step::PowerOn | Step::ChangeAddress | Step::InstallOS | Step::RunRecipes | Step::IssueLicenses | Step::HandOver => {
+            (Phase::Preparing, Reason::Preparing)
+        }
+        Step::RevokeLicenses | Step::PowerOff | Step::RemoveAddresses | Step::ParkAddress | Step::Release => {
+            (Phase::Deleting, Reason::Deleting)
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! The one entrance: order, handler and facts in; the new status and the next action out.
+
+use std::ops::ControlFlow;
+
+use jiff::Timestamp;
+
+use crate::api::condition::{self, ConditionType};
+use crate::api::order::OrderStatus;
+use crate::api::task::TaskType;
+
+use super::context::{Cx, Flow, Halt, Next, WaitKind};
+use super::facts::{Facts, HandlerState};
+use super::order::{Handler, Order};
+use super::reason::Reason;
+use super::step::{CLOSING, OPENING, Step};
+use super::tasks::{OPEN, SUPERSEDED};
+use super::verdict::{Phase, Verdict, conclude};
+
+/// What was decided.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decision {
+    /// The status as it will be.
+    pub status: OrderStatus,
+    /// What the shell has to do.
+    pub next: Next,
+}
+
+/// Decides what to do next for one order. Pure: the same arguments give the same answer.
+#[must_use]
+pub fn decide(order: &Order, handler: &Handler, facts: &Facts, now: Timestamp, status: &OrderStatus) -> Decision {
+    let asked = order.reconcile_requested.is_some() && order.reconcile_requested != status.last_handled_reconcile_at;
+    if !asked && let Some(until) = held(order, facts, now, status) {
+        return Decision { status: status.clone(), next: Next::Wait(until) };
+    }
+    let mut cx = Cx { order, handler, facts, now, status: status.clone() };
+    let halt = match run(&mut cx) {
+        ControlFlow::Break(halt) => halt,
+        ControlFlow::Continue(()) => super::opening::active(&mut cx),
+    };
+    let mut status = cx.status;
+    if asked {
+        status.last_handled_reconcile_at.clone_from(&order.reconcile_requested);
+    }
+    let reinstall_pending = reinstall_pending(order, &status);
+    conclude(&mut status, &halt.verdict, order.generation, now, reinstall_pending);
+    Decision { status, next: halt.next }
+}
+
+/// Until when an order is left alone: it stalled or backs off, and nothing has changed since.
+fn held(order: &Order, facts: &Facts, now: Timestamp, status: &OrderStatus) -> Option<Option<Timestamp>> {
+    let closing_begins = order.deleting && status.phase.as_deref() != Some(Phase::Deleting.as_str());
+    if facts.forced || closing_begins || status.observed_generation != Some(order.generation) {
+        return None;
+    }
+    let stalled = condition::is_true(&status.conditions, ConditionType::Stalled);
+    let retrying = status.waiting_on.as_ref().is_some_and(|w| w.kind == WaitKind::Retry.as_str());
+    let until = status.next_retry_time.map(|t| t.0);
+    match until {
+        Some(at) if (stalled || retrying) && now < at => Some(Some(at)),
+        None if stalled => Some(None),
+        Some(_) | None => None,
+    }
+}
+
+fn run(cx: &mut Cx<'_>) -> Flow {
+    cx.note_lost_answer();
+    if cx.order.deleting && cx.status.phase.as_deref() != Some(Phase::Deleting.as_str()) {
+        cx.status.attempts = 0;
+        cx.status.last_error = None;
+        cx.status.waiting_on = None;
+        cx.status.progress = None;
+        // What was asked of a department for the preparation is not needed any more; the shell closes the objects.
+        for task in cx.status.manual_tasks.iter_mut().filter(|t| t.state == OPEN) {
+            task.state = SUPERSEDED.into();
+            task.closed_at = Some(crate::api::Time::seconds(cx.now));
+        }
+    }
+    cx.status.next_retry_time = None;
+    if cx.status.waiting_on.as_ref().is_some_and(|w| w.kind == WaitKind::Retry.as_str()) {
+        cx.status.waiting_on = None;
+    }
+    cx.list_steps();
+    // A token that is there at first sight is recorded, never acted upon.
+    if cx.status.last_handled_reinstall.is_none() {
+        cx.status.last_handled_reinstall = Some(cx.order.reinstall.clone());
+    }
+    let step = current_step(cx);
+    if cx.order.deleting && super::closing::nothing_to_release(cx) {
+        return ControlFlow::Break(super::closing::forget(cx));
+    }
+    if let HandlerState::NotReady(why) = &cx.facts.handler {
+        if super::opening::at_rest(cx) {
+            // A panel that is down is the handler's failure: an Active order stays what it is.
+            return ControlFlow::Break(Halt { next: Next::Wait(None), verdict: Verdict::Ready });
+        }
+        let message = why.clone();
+        return ControlFlow::Break(cx.wait_for_handler(step, Reason::HandlerNotReady, message));
+    }
+    if let Some(error) = cx.facts.failed.clone() {
+        return ControlFlow::Break(cx.fail_with(step, &error));
+    }
+    failed_before(cx)?;
+    if cx.order.deleting { super::closing::close(cx) } else { super::opening::open(cx) }
+}
+
+/// A step that was handed to a department waits for it.
+fn failed_before(cx: &mut Cx<'_>) -> Flow {
+    let type_ = TaskType::FailedOperation.as_str();
+    if !cx.status.manual_tasks.iter().any(|t| t.type_ == type_ && t.state == OPEN) {
+        return ControlFlow::Continue(());
+    }
+    let step = cx.status.last_error.as_ref().and_then(|e| Step::parse(&e.step)).unwrap_or_else(|| current_step(cx));
+    cx.failed_operation(step)
+}
+
+/// The first step that is not over.
+fn current_step(cx: &Cx<'_>) -> Step {
+    let steps: &[Step] = if cx.order.deleting { &CLOSING } else { &OPENING };
+    steps.iter().copied().find(|s| !cx.state(*s).over()).unwrap_or(if cx.order.deleting { Step::Release } else { Step::HandOver })
+}
+
+fn reinstall_pending(order: &Order, status: &OrderStatus) -> bool {
+    status.server.as_ref().is_some_and(|s| {
+        s.template.as_ref().is_some_and(|t| *t != order.template)
+            || (s.template.is_some() && s.recipes != order.recipe.iter().cloned().collect::<Vec<_>>())
+    })
+}
+
+/// A decision that ends at once, for orders that cannot be parsed.
+#[must_use]
+pub fn refuse(refusal: &super::order::Refusal, generation: i64, deleting: bool, now: Timestamp, status: &OrderStatus) -> OrderStatus {
+    let mut status = status.clone();
+    status.waiting_on = None;
+    status.next_retry_time = None;
+    let verdict = super::verdict::Verdict::Stalled(refusal.reason, refusal.message.clone(), deleting);
+    conclude(&mut status, &verdict, generation, now, false);
+    status
+}
+
+/// The status of an order whose handler cannot be used at all (not found, not allowed): it waits for it.
+#[must_use]
+pub fn without_handler(order: &Order, name: &str, reason: Reason, message: &str, now: Timestamp, status: &OrderStatus) -> OrderStatus {
+    let placeholder = Handler::placeholder();
+    let facts = Facts::new(HandlerState::Ready, String::new());
+    let mut cx = Cx { order, handler: &placeholder, facts: &facts, now, status: status.clone() };
+    cx.list_steps();
+    let step = current_step(&cx);
+    let wait = super::context::Wait { kind: WaitKind::Handler, name, reason, message: message.to_owned(), until: None, deadline: None };
+    let Halt { verdict, .. } = cx.wait(step, wait);
+    let mut status = cx.status;
+    conclude(&mut status, &verdict, order.generation, now, false);
+    status
+}

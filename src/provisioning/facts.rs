@@ -1,0 +1,302 @@
+//! What is known of the world while one decision is made: read on demand, dropped after every change.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::api::task::{Resolution, TaskType};
+use crate::panel::error::{ErrorClass, Outcome, PanelError};
+use crate::panel::model::{AddressRow, Connection, InstallForm, PanelUser, PoolAddress, ServerForm, ServerId, ServerRow};
+
+use super::call::Call;
+use super::marker::Marker;
+
+/// Something to read at a panel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// The panel's users.
+    Users,
+    /// A server's form: owner and notes.
+    Form(ServerId),
+    /// A server's addresses.
+    Addresses(ServerId),
+    /// The addresses in use at IPmanager.
+    Pool,
+    /// What can be installed on a server.
+    InstallForm(ServerId),
+    /// A server's connections.
+    Connections(ServerId),
+    /// The locks of this panel's servers.
+    Locks,
+}
+
+/// Something to get ready in Kubernetes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Prepare {
+    /// Record that the client's name belongs to the order's namespace.
+    ClientName,
+    /// The password of the client's panel user, in Secret `<order>-panel`.
+    PanelPassword,
+    /// The root password: the user's Secret, or one generated into `<order>-root`.
+    RootPassword,
+}
+
+/// One complete list of a panel's servers, and what the one before it said.
+#[derive(Clone, Debug, Default)]
+pub struct Inventory {
+    /// Rows by id.
+    pub rows: BTreeMap<String, ServerRow>,
+    /// When the list was asked for: nothing that changed later is in it.
+    pub began: Timestamp,
+    /// The ids of the list before this one.
+    pub previous: Option<BTreeSet<String>>,
+    /// Markers read from the servers' notes, by server id.
+    pub markers: BTreeMap<String, Vec<Marker>>,
+}
+
+/// What a list says of one server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Row<'a> {
+    /// Here it is.
+    There(&'a ServerRow),
+    /// Two complete lists in a row show other servers, but not this one.
+    Gone,
+    /// The list is older than the last change, or does not show the server for the first time.
+    Unknown,
+}
+
+impl Inventory {
+    /// What the list says of a server that was last changed at `changed`.
+    #[must_use]
+    pub fn row(&self, server: &str, changed: Option<Timestamp>) -> Row<'_> {
+        if changed.is_some_and(|at| self.began < at) {
+            return Row::Unknown;
+        }
+        match self.rows.get(server) {
+            Some(row) => Row::There(row),
+            None if !self.rows.is_empty() && self.previous.as_ref().is_some_and(|p| !p.is_empty() && !p.contains(server)) => Row::Gone,
+            None => Row::Unknown,
+        }
+    }
+}
+
+/// A server's form, or that the panel does not know the server any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Seen {
+    /// The form.
+    There(ServerForm),
+    /// `missed`.
+    Missing,
+}
+
+/// A task as the decision needs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskView {
+    /// Name.
+    pub name: String,
+    /// Type.
+    pub type_: TaskType,
+    /// How it was closed; `None` while it is open.
+    pub resolution: Option<Resolution>,
+    /// What the department wrote.
+    pub note: String,
+}
+
+/// Whether the handler can be used now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HandlerState {
+    /// Yes.
+    Ready,
+    /// It, or what it needs, is not ready: nothing is asked of the panel.
+    NotReady(String),
+    /// It is suspended: nothing is changed at the panel.
+    Suspended,
+}
+
+/// Whether something got ready in Kubernetes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Prepared {
+    /// It is there.
+    Ready,
+    /// It is not, and somebody has to do something about it.
+    Missing(String),
+}
+
+/// Everything a decision may look at.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// The handler.
+    pub handler: HandlerState,
+    /// Log-in name of the operator at the panel.
+    pub login: String,
+    /// The shared list; `None` until there is one.
+    pub inventory: Option<Arc<Inventory>>,
+    /// When this process last changed the order's server.
+    pub changed: Option<Timestamp>,
+    /// The panel's users.
+    pub users: Option<Vec<PanelUser>>,
+    /// Forms read.
+    pub forms: BTreeMap<String, Seen>,
+    /// Addresses of the order's server.
+    pub addresses: Option<Vec<AddressRow>>,
+    /// Addresses in use at IPmanager.
+    pub pool: Option<Vec<PoolAddress>>,
+    /// Install forms read; `None` when the panel refused to show one.
+    pub install_forms: BTreeMap<String, Option<InstallForm>>,
+    /// Connections of the order's server.
+    pub connections: Option<Vec<Connection>>,
+    /// Holders of locks by server id.
+    pub locks: Option<BTreeMap<String, String>>,
+    /// The client's name at this panel.
+    pub client_name: Option<Prepared>,
+    /// The password for the client's panel user.
+    pub panel_password: Option<Prepared>,
+    /// The root password.
+    pub root_password: Option<Prepared>,
+    /// The tasks of this order.
+    pub tasks: Vec<TaskView>,
+    /// A free place among the operations (or releases) that may run at once.
+    pub slot: bool,
+    /// Older orders of the same namespace at this handler.
+    pub older_orders: usize,
+    /// Id for the next attempt.
+    pub operation_id: String,
+    /// The intent that this pass wrote: its calls have not been made by anybody else.
+    pub own_operation: Option<String>,
+    /// Calls that the panel said it did, in this pass.
+    pub applied: Vec<Call>,
+    /// Calls that it refused, in this pass.
+    pub refused: Vec<(Call, PanelError)>,
+    /// The call whose answer is missing.
+    pub ambiguous: Option<(Call, PanelError)>,
+    /// Addresses that were taken in this pass, as the answers named them.
+    pub taken: Vec<IpAddr>,
+    /// A read that failed.
+    pub failed: Option<PanelError>,
+    /// Servers that turned out not to be free, in this pass.
+    pub not_free: BTreeSet<String>,
+    /// Somebody asked for an attempt now: back-off and old verdicts do not count.
+    pub forced: bool,
+}
+
+impl Facts {
+    /// Nothing read yet.
+    #[must_use]
+    pub fn new(handler: HandlerState, operation_id: String) -> Self {
+        Self {
+            handler,
+            login: String::new(),
+            inventory: None,
+            changed: None,
+            users: None,
+            forms: BTreeMap::new(),
+            addresses: None,
+            pool: None,
+            install_forms: BTreeMap::new(),
+            connections: None,
+            locks: None,
+            client_name: None,
+            panel_password: None,
+            root_password: None,
+            tasks: Vec::new(),
+            slot: true,
+            older_orders: 0,
+            operation_id,
+            own_operation: None,
+            applied: Vec::new(),
+            refused: Vec::new(),
+            ambiguous: None,
+            taken: Vec::new(),
+            failed: None,
+            not_free: BTreeSet::new(),
+            forced: false,
+        }
+    }
+
+    /// Records how a change ended, and forgets what it may have changed: the next decision has to read it again.
+    pub fn after(&mut self, call: &Call, outcome: Outcome<Option<IpAddr>>, now: Timestamp) {
+        self.forms.clear();
+        self.addresses = None;
+        self.connections = None;
+        self.pool = None;
+        self.install_forms.clear();
+        if matches!(call, Call::CreateUser { .. }) {
+            self.users = None;
+        }
+        if call.server().is_some() {
+            self.changed = Some(now);
+        }
+        match outcome {
+            Outcome::Applied(address) => {
+                self.applied.push(call.clone());
+                if matches!(call, Call::TakeAddress { .. }) {
+                    self.taken.extend(address);
+                }
+            }
+            Outcome::Refused(error) => {
+                if let (Call::Claim { server, .. }, ErrorClass::Expectation) = (call, error.class()) {
+                    self.not_free.insert(server.0.clone());
+                }
+                self.refused.push((call.clone(), error));
+            }
+            Outcome::Ambiguous(error) => self.ambiguous = Some((call.clone(), error)),
+        }
+    }
+
+    /// Whether the panel said in this pass that it did something of this kind.
+    #[must_use]
+    pub fn applied(&self, is: impl Fn(&Call) -> bool) -> bool {
+        self.applied.iter().any(is)
+    }
+
+    /// How the panel refused something of this kind in this pass.
+    #[must_use]
+    pub fn refusal(&self, is: impl Fn(&Call) -> bool) -> Option<&PanelError> {
+        self.refused.iter().rev().find(|(call, _)| is(call)).map(|(_, error)| error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn inventory(ids: &[&str], previous: Option<&[&str]>) -> Inventory {
+        let row = |id: &str| ServerRow {
+            id: id.into(),
+            name: String::new(),
+            hostname: String::new(),
+            main_address: None,
+            mac: None,
+            owner: None,
+            types: vec![],
+            power: Default::default(),
+            flags: Default::default(),
+            install: None,
+        };
+        Inventory {
+            rows: ids.iter().map(|id| ((*id).to_owned(), row(id))).collect(),
+            began: Timestamp::from_second(100).unwrap(),
+            previous: previous.map(|p| p.iter().map(|s| (*s).to_owned()).collect()),
+            ..Inventory::default()
+        }
+    }
+
+    #[test]
+    fn a_server_is_gone_only_when_two_complete_lists_say_so() {
+        assert!(matches!(inventory(&["1"], None).row("1", None), Row::There(_)));
+        assert_eq!(inventory(&["1"], None).row("2", None), Row::Unknown);
+        assert_eq!(inventory(&["1"], Some(&["1", "2"])).row("2", None), Row::Unknown);
+        assert_eq!(inventory(&["1"], Some(&["1"])).row("2", None), Row::Gone);
+        assert_eq!(inventory(&[], Some(&["1"])).row("2", None), Row::Unknown, "an empty list proves nothing");
+        assert_eq!(inventory(&["1"], Some(&[])).row("2", None), Row::Unknown);
+    }
+
+    #[test]
+    fn a_list_that_began_before_the_last_change_says_nothing() {
+        let at = |s| Some(Timestamp::from_second(s).unwrap());
+        assert_eq!(inventory(&["1"], None).row("1", at(101)), Row::Unknown);
+        assert!(matches!(inventory(&["1"], None).row("1", at(100)), Row::There(_)));
+    }
+}

@@ -1,0 +1,200 @@
+//! Write-ahead intents: no change without one, and none repeated blindly (design.md section 4, rules 1 and 4).
+//!
+//! An intent covers the calls of one step on one server. It is written before the first of them and goes when the
+//! step's effect was read back, or when the outcome of every call made under it is known. An intent that this process
+//! did not write itself may have been acted upon: its answer counts as lost.
+
+use std::ops::ControlFlow;
+
+use crate::api::common::Time;
+use crate::api::order::InFlight;
+use crate::panel::error::ErrorClass;
+
+use super::call::Call;
+use super::context::{Cx, Flow, Halt, Next, Recheck, Wait, WaitKind, after};
+use super::facts::{HandlerState, Look, Seen};
+use super::marker::Found;
+use super::reason::Reason;
+use super::step::{State, Step};
+
+/// `inFlight.outcome`: written, and nothing is known to be lost.
+pub const SENT: &str = "Sent";
+/// `inFlight.outcome`: an answer is missing.
+pub const AMBIGUOUS: &str = "Ambiguous";
+/// How often the effect of a lost answer is looked for in vain before the call is made again.
+const LOOKS: i32 = 2;
+
+/// Where the effect of a call shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shows {
+    /// In forms and address lists, which are read anew in every decision.
+    AtOnce,
+    /// In the panel's list of servers, which is shared and may be old.
+    InTheList,
+}
+
+impl Cx<'_> {
+    /// Notes that an answer of this pass is missing. Called once at the beginning of every decision.
+    pub fn note_lost_answer(&mut self) {
+        let Some((call, error)) = &self.facts.ambiguous else { return };
+        let own = self.facts.own_operation.as_deref();
+        if let Some(f) = self.status.in_flight.as_mut().filter(|f| own == Some(&f.operation_id) && f.outcome == SENT) {
+            f.outcome = AMBIGUOUS.into();
+            f.since = Time(self.now);
+            f.looks = 0;
+            call.name().clone_into(&mut f.call);
+            self.status.last_error = Some(crate::api::order::LastError {
+                step: f.step.clone(),
+                code: error.code(),
+                message: crate::api::condition::bounded(&error.to_string()),
+                retryable: true,
+                time: Time::seconds(self.now),
+            });
+        }
+    }
+
+    /// The intent of a step, if one is in flight.
+    #[must_use]
+    pub fn intent(&self, step: Step) -> Option<&InFlight> {
+        self.status.in_flight.as_ref().filter(|f| f.step == step.as_str())
+    }
+
+    /// Whether the intent in flight was written in this pass and no answer under it is missing.
+    #[must_use]
+    pub fn intent_is_own(&self, f: &InFlight) -> bool {
+        self.facts.own_operation.as_deref() == Some(&f.operation_id) && f.outcome == SENT
+    }
+
+    /// Asks for a change, unless it was just made without effect, was refused, may still be under way, or is not ours to make.
+    pub fn call(&mut self, step: Step, call: Call, shows: Shows) -> Halt {
+        if self.facts.applied.contains(&call) {
+            let message = format!("the panel said that {} was done, but it does not show", call.name());
+            return self.fail(step, "NoEffect", &message);
+        }
+        self.call_again(step, call, shows)
+    }
+
+    /// The same for a call that one pass may make several times, such as taking one address after the other.
+    pub fn call_again(&mut self, step: Step, call: Call, shows: Shows) -> Halt {
+        if self.facts.handler == HandlerState::Suspended {
+            return self.wait_for_handler(
+                step,
+                Reason::HandlerSuspended,
+                "the handler is suspended: nothing is changed at the panel".into(),
+            );
+        }
+        if let Some(error) = self.facts.refusal(|c| *c == call).cloned() {
+            return match error.class() {
+                ErrorClass::Expectation => self.stall(step, Reason::NotOurServer, &error.to_string(), Recheck::Later),
+                ErrorClass::Down
+                | ErrorClass::Credentials
+                | ErrorClass::Missing
+                | ErrorClass::Exists
+                | ErrorClass::Refused
+                | ErrorClass::Dialect => self.fail_with(step, &error),
+            };
+        }
+        if let Some(halt) = self.not_ours(step, &call) {
+            return halt;
+        }
+        let server = call.server().cloned().or_else(|| self.server_id());
+        let target = server.map_or_else(|| format!("order/{}", self.order.order_id), |s| format!("server/{s}"));
+        match self.status.in_flight.clone() {
+            Some(f)
+                if self.intent_is_own(&f)
+                    && f.step == step.as_str()
+                    && f.target == target
+                    && (!call.wants_own_intent() || f.call == call.name()) =>
+            {
+                self.emit(step, call)
+            }
+            Some(f) if self.intent_is_own(&f) => self.new_intent(step, call, target, 1),
+            Some(_) => self.settle(step, call, target, shows),
+            None => self.new_intent(step, call, target, 1),
+        }
+    }
+
+    /// Before a destructive call the marker is read back, in this very decision.
+    fn not_ours(&mut self, step: Step, call: &Call) -> Option<Halt> {
+        let server = call.server().filter(|_| call.destructive())?;
+        match self.facts.forms.get(&server.0) {
+            None => Some(self.look(step, Look::Form(server.clone()))),
+            Some(Seen::Missing) => Some(self.wait_for_list(step)),
+            Some(Seen::There(form)) if self.order.marker.find_in(&form.notes) == Found::Ours => None,
+            Some(Seen::There(_)) => {
+                let message = format!("server {server} does not carry this order's marker; {} is not asked for", call.name());
+                Some(self.stall(step, Reason::NotOurServer, &message, Recheck::Later))
+            }
+        }
+    }
+
+    /// An answer is missing and the effect does not show: waits, looks again, and only then tries anew.
+    fn settle(&mut self, step: Step, call: Call, target: String, shows: Shows) -> Halt {
+        let attempt = match &self.status.in_flight {
+            Some(f) if f.step == step.as_str() => f.attempt + 1,
+            Some(_) | None => 1,
+        };
+        let due = self.status.in_flight.as_ref().map_or(self.now, |f| after(f.since.0, self.handler.settle));
+        let listed = self.facts.inventory.as_ref().is_some_and(|i| i.began >= due);
+        if shows == Shows::InTheList && self.now >= due && !listed {
+            return self.wait_for_list(step);
+        }
+        match self.settled(step) {
+            ControlFlow::Break(halt) => halt,
+            ControlFlow::Continue(()) => self.new_intent(step, call, target, attempt),
+        }
+    }
+
+    /// `Continue` once whatever is in flight has had its time to take effect, and was looked for in vain as often as is due.
+    pub fn settled(&mut self, step: Step) -> Flow {
+        let Some(mut f) = self.status.in_flight.clone() else { return ControlFlow::Continue(()) };
+        if self.intent_is_own(&f) {
+            return ControlFlow::Continue(());
+        }
+        if f.outcome == SENT {
+            // Written by an earlier pass or process: whether its call was made is not known.
+            f.outcome = AMBIGUOUS.into();
+            f.since = Time(self.now);
+            f.looks = 0;
+        }
+        if self.now >= after(f.since.0, self.handler.settle) {
+            f.looks += 1;
+            if f.looks >= LOOKS {
+                return ControlFlow::Continue(());
+            }
+            f.since = Time(self.now);
+        }
+        let until = after(f.since.0, self.handler.settle);
+        let message = format!("the answer to {} was lost; looking again before anything is repeated ({} of {LOOKS})", f.call, f.looks + 1);
+        self.status.in_flight = Some(f);
+        let name = self.handler.panel.clone();
+        let wait = Wait { kind: WaitKind::Panel, name: &name, reason: Reason::AnswerLost, message, until: Some(until), deadline: None };
+        ControlFlow::Break(self.wait(step, wait))
+    }
+
+    fn new_intent(&mut self, step: Step, call: Call, target: String, attempt: i32) -> Halt {
+        self.status.in_flight = Some(InFlight {
+            operation_id: self.facts.operation_id.clone(),
+            step: step.as_str().into(),
+            call: call.name().into(),
+            target,
+            attempt,
+            since: Time(self.now),
+            outcome: SENT.into(),
+            looks: 0,
+        });
+        self.emit(step, call)
+    }
+
+    fn emit(&mut self, step: Step, call: Call) -> Halt {
+        if self.state(step) != State::Running {
+            self.enter(step, State::Running, "");
+            self.step(step).attempts += 1;
+        }
+        self.status.waiting_on = None;
+        self.status.next_retry_time = None;
+        self.progress(step, step.percent(), call.name());
+        let verdict = self.progressing(step, call.name());
+        Halt { next: Next::Call(call), verdict }
+    }
+}

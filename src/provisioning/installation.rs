@@ -1,0 +1,180 @@
+//! Installation: started once, followed by its flags, repeated only where nothing of a client's can be lost.
+//!
+//! DCImanager 5 has no operation object (ispsystem-api.md 0.2): an installation shows as a flag of the server's row.
+
+use std::ops::ControlFlow::{Break, Continue};
+
+use crate::panel::error::ErrorClass;
+use crate::panel::model::{InstallForm, ServerId, ServerRow};
+
+use super::allocation::{offers, prepared};
+use super::call::Call;
+use super::context::{Cx, Flow, Halt, Wait, WaitKind, after};
+use super::facts::{Look, Prepare};
+use super::inflight::Shows;
+use super::reason::Reason;
+use super::step::{State, Step};
+
+const STEP: Step = Step::InstallOS;
+
+/// The system is installed.
+pub(super) fn install(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
+    if cx.state(STEP).over() {
+        return Continue(());
+    }
+    if cx.facts.applied(|c| matches!(c, Call::Install { .. })) {
+        // The panel took it: recorded at once, so that a restart follows it instead of starting it again.
+        let (template, recipes) = (cx.order.template.clone(), cx.order.recipe.iter().cloned().collect());
+        if let Some(status) = cx.status.server.as_mut() {
+            status.template = Some(template);
+            status.recipes = recipes;
+        }
+        return Break(follow(cx, "started"));
+    }
+    if cx.facts.applied(|c| matches!(c, Call::CancelOperation { .. })) {
+        let message = format!("the installation did not end within {} and was cancelled", crate::api::Duration(cx.handler.install));
+        return Break(cx.fail(STEP, "InstallTimeout", &message));
+    }
+    let row = cx.need_row(STEP, server)?;
+    match cx.state(STEP) {
+        State::Running if cx.status.in_flight.is_none() => asked(cx, server, &row),
+        State::Waiting => seen(cx, server, &row),
+        State::Running if row.install.is_some() => {
+            // The answer was lost, but the panel is at work.
+            cx.status.in_flight = None;
+            Break(at_work(cx, &row))
+        }
+        State::Pending | State::Running | State::Failed | State::Done | State::Skipped => begin(cx, server, &row),
+    }
+}
+
+fn begin(cx: &mut Cx<'_>, server: &ServerId, row: &ServerRow) -> Flow {
+    if cx.status.server.as_ref().is_some_and(|s| s.handed_over_at.is_some()) {
+        // Whatever is on these disks is the client's.
+        return Break(cx.fail(
+            STEP,
+            "HandedOver",
+            "the server was handed over before: nothing is installed on it without a reinstall token",
+        ));
+    }
+    if row.install.is_some() || row.flags.diagnostics {
+        let name = cx.handler.panel.clone();
+        let message = "another operation runs on the server".to_owned();
+        return Break(cx.wait(
+            STEP,
+            Wait {
+                kind: WaitKind::Panel,
+                name: &name,
+                reason: Reason::WaitingForPanel,
+                message,
+                until: Some(after(cx.now, cx.handler.poll * 2)),
+                deadline: None,
+            },
+        ));
+    }
+    offers(cx, STEP, server)?;
+    prepared(cx, STEP, Prepare::RootPassword, Reason::CredentialsMissing)?;
+    let address = cx.status.server.as_ref().and_then(|s| s.main_address.as_ref()?.parse().ok());
+    let call = Call::Install {
+        server: server.clone(),
+        template: cx.order.template.clone(),
+        recipe: cx.order.recipe.clone(),
+        hostname: cx.order.domain.clone(),
+        address,
+    };
+    if cx.state(STEP) == State::Failed {
+        cx.enter(STEP, State::Pending, "");
+    }
+    cx.step(STEP).started_at = None;
+    Break(cx.call(STEP, call, Shows::InTheList))
+}
+
+/// The panel accepted it; its flag has not been seen yet.
+fn asked(cx: &mut Cx<'_>, server: &ServerId, row: &ServerRow) -> Flow {
+    if row.install.is_some() {
+        return Break(at_work(cx, row));
+    }
+    let since = cx.step(STEP).started_at.map_or(cx.now, |t| t.0);
+    let due = after(since, cx.handler.settle);
+    if cx.now < due {
+        return Break(follow(cx, "accepted"));
+    }
+    if row.flags.operation_failed {
+        return Break(cx.fail(STEP, "InstallFailed", "the panel reports that the installation failed"));
+    }
+    match cx.facts.install_forms.get(&server.0) {
+        None => Break(cx.look(STEP, Look::InstallForm(server.clone()))),
+        Some(Some(InstallForm { current: Some(current), .. })) if *current == cx.order.template => {
+            cx.finish(STEP, State::Done, "");
+            Continue(())
+        }
+        Some(_) => Break(cx.fail(STEP, "InstallVanished", "the panel accepted the installation, but shows no trace of it")),
+    }
+}
+
+/// The flag was seen before.
+fn seen(cx: &mut Cx<'_>, server: &ServerId, row: &ServerRow) -> Flow {
+    if row.flags.operation_failed {
+        return Break(cx.fail(STEP, "InstallFailed", "the panel reports that the installation failed"));
+    }
+    if row.install.is_none() {
+        cx.finish(STEP, State::Done, "");
+        return Continue(());
+    }
+    let since = cx.step(STEP).started_at.map_or(cx.now, |t| t.0);
+    if cx.now >= after(since, cx.handler.install) {
+        let cancel = Call::CancelOperation { server: server.clone() };
+        if let Some(error) = cx.facts.refusal(|c| *c == cancel).filter(|e| e.class() == ErrorClass::Refused).cloned() {
+            let message = format!("the installation did not end in time, and cannot be cancelled: {error}");
+            return Break(cx.fail(STEP, "InstallTimeout", &message));
+        }
+        return Break(cx.call(STEP, cancel, Shows::InTheList));
+    }
+    Break(at_work(cx, row))
+}
+
+/// The flag is there: the panel's own words become the progress.
+fn at_work(cx: &mut Cx<'_>, row: &ServerRow) -> Halt {
+    let text = row.install.clone().unwrap_or_default();
+    cx.enter(STEP, State::Waiting, "");
+    follow(cx, &text)
+}
+
+fn follow(cx: &mut Cx<'_>, text: &str) -> Halt {
+    let (from, to) = (STEP.percent(), STEP.percent_end());
+    let percent = percent_in(text).map_or(from, |p| from + (to - from) * p / 100);
+    cx.progress(STEP, percent, text);
+    let since = cx.step(STEP).started_at.map_or(cx.now, |t| t.0);
+    let deadline = after(since, cx.handler.install);
+    let (until, message) = if cx.state(STEP) == State::Waiting {
+        (deadline, if text.is_empty() { "installing".to_owned() } else { format!("installing: {text}") })
+    } else {
+        (after(since, cx.handler.settle), format!("installation {text}"))
+    };
+    let name = cx.handler.panel.clone();
+    cx.wait(
+        STEP,
+        Wait { kind: WaitKind::Panel, name: &name, reason: Reason::Preparing, message, until: Some(until), deadline: Some(deadline) },
+    )
+}
+
+/// The first percentage in a text of the panel. Its words are shown, never decided upon.
+fn percent_in(text: &str) -> Option<i32> {
+    let at = text.find('%')?;
+    let digits: String = text[..at].chars().rev().take_while(char::is_ascii_digit).collect::<Vec<_>>().into_iter().rev().collect();
+    digits.parse::<i32>().ok().filter(|p| (0..=100).contains(p))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::percent_in;
+
+    #[test]
+    fn a_percentage_is_found_where_there_is_one() {
+        for (text, percent) in
+            [("42%", Some(42)), ("Installing: 7% done", Some(7)), ("", None), ("%", None), ("999%", None), ("формат 100%", Some(100))]
+        {
+            assert_eq!(percent_in(text), percent, "{text}");
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! The mark of ownership that an order leaves in the panels' own records, and how it is found again.
+
+use std::fmt;
+
+/// What stands in a server's notes: `k8s:<cluster id>/<namespace>/<name>/<order id>`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Marker {
+    /// Uid of kube-system, or `--cluster-id`.
+    pub cluster: String,
+    /// Namespace of the order.
+    pub namespace: String,
+    /// Name of the order.
+    pub name: String,
+    /// The order's first uid.
+    pub order_id: String,
+}
+
+/// How every marker begins.
+const PREFIX: &str = "k8s:";
+
+/// What notes say of an order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// No marker of anybody.
+    Nothing,
+    /// This order's marker, and no other.
+    Ours,
+    /// Our marker, but cut short by the panel: this is what is left of it.
+    Truncated(String),
+    /// A marker of the same namespace and name with another order id: an earlier order's.
+    Previous(String),
+    /// Somebody else's marker, alone or beside ours.
+    Foreign(String),
+}
+
+impl Marker {
+    /// Reads a full marker.
+    #[must_use]
+    pub fn parse(token: &str) -> Option<Self> {
+        let mut parts = token.strip_prefix(PREFIX)?.split('/');
+        let mut next = || parts.next().filter(|p| !p.is_empty()).map(str::to_owned);
+        let marker = Self { cluster: next()?, namespace: next()?, name: next()?, order_id: next()? };
+        parts.next().is_none().then_some(marker)
+    }
+
+    /// What addresses and licences carry: `k8s:<order id>`.
+    #[must_use]
+    pub fn short(&self) -> String {
+        format!("{PREFIX}{}", self.order_id)
+    }
+
+    /// Whether the note of an address is this order's.
+    #[must_use]
+    pub fn is_in_note(&self, note: &str) -> bool {
+        let short = self.short();
+        note.split_whitespace().any(|token| token == short)
+    }
+
+    /// What the notes of a server say of this order.
+    #[must_use]
+    pub fn find_in(&self, notes: &str) -> Found {
+        let full = self.to_string();
+        let mut ours = false;
+        let mut others = Vec::new();
+        for token in tokens(notes) {
+            if token == full {
+                ours = true;
+            } else {
+                others.push(token);
+            }
+        }
+        match (ours, others.first()) {
+            (true, None) => Found::Ours,
+            (false, None) => Found::Nothing,
+            (_, Some(other)) => self.judge(ours, &full, other),
+        }
+    }
+
+    fn judge(&self, ours: bool, full: &str, other: &str) -> Found {
+        if !ours && other.len() > PREFIX.len() && full.starts_with(other) {
+            return Found::Truncated(other.to_owned());
+        }
+        match Self::parse(other) {
+            Some(m) if m.cluster == self.cluster && m.namespace == self.namespace && m.name == self.name => {
+                Found::Previous(other.to_owned())
+            }
+            Some(_) | None => Found::Foreign(other.to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for Marker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{PREFIX}{}/{}/{}/{}", self.cluster, self.namespace, self.name, self.order_id)
+    }
+}
+
+/// Everything in a text that looks like a marker.
+pub fn tokens(notes: &str) -> impl Iterator<Item = &str> {
+    notes.split_whitespace().filter(|token| token.starts_with(PREFIX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn marker() -> Marker {
+        Marker { cluster: "c1".into(), namespace: "shop".into(), name: "web-01".into(), order_id: "u-1".into() }
+    }
+
+    #[test]
+    fn notes_are_judged() {
+        let m = marker();
+        let full = m.to_string();
+        let rows = [
+            (String::new(), Found::Nothing),
+            ("customer pays in cash".into(), Found::Nothing),
+            (full.clone(), Found::Ours),
+            (format!("old disk\n{full}\n"), Found::Ours),
+            (full[..12].to_owned(), Found::Truncated(full[..12].to_owned())),
+            ("k8s:c1/shop/web-01/u-2".into(), Found::Previous("k8s:c1/shop/web-01/u-2".into())),
+            ("k8s:c2/shop/web-01/u-1".into(), Found::Foreign("k8s:c2/shop/web-01/u-1".into())),
+            (format!("{full} k8s:c1/shop/web-02/u-9"), Found::Foreign("k8s:c1/shop/web-02/u-9".into())),
+            ("k8s:".into(), Found::Foreign("k8s:".into())),
+        ];
+        for (notes, expected) in rows {
+            assert_eq!(m.find_in(&notes), expected, "{notes}");
+        }
+    }
+
+    #[test]
+    fn a_note_is_ours_only_as_a_whole_word() {
+        let m = marker();
+        assert!(m.is_in_note("k8s:u-1"));
+        assert!(m.is_in_note("rack 4 k8s:u-1"));
+        assert!(!m.is_in_note("k8s:u-11"));
+        assert!(!m.is_in_note(""));
+    }
+
+    proptest! {
+        #[test]
+        fn a_marker_reads_back(parts in proptest::collection::vec("[a-z0-9-]{1,20}", 4)) {
+            let m = Marker { cluster: parts[0].clone(), namespace: parts[1].clone(), name: parts[2].clone(), order_id: parts[3].clone() };
+            prop_assert_eq!(Marker::parse(&m.to_string()), Some(m));
+        }
+
+        #[test]
+        fn no_notes_panic(notes in ".{0,200}") {
+            let _ = marker().find_in(&notes);
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! Which servers are free, and in which order they are tried.
+
+use crate::panel::model::{FREE_DOMAIN, ServerForm, ServerRow};
+
+use super::facts::Inventory;
+use super::marker;
+
+/// Whether a row shows a free server of this type: the vendor's predicate and ours (ispsystem-api.md 2.1, confirmed, and [design]).
+///
+/// `mac_shared`: another row has the same MAC address, so that an installation could hit the wrong machine.
+#[must_use]
+pub fn is_free(row: &ServerRow, server_type: &str, mac_shared: bool) -> bool {
+    row.types.iter().any(|t| t == server_type) && is_free_of_any_type(row) && !mac_shared
+}
+
+/// The part of the predicate that does not depend on the type.
+#[must_use]
+pub fn is_free_of_any_type(row: &ServerRow) -> bool {
+    let flags = &row.flags;
+    row.owner.is_none()
+        && row.hostname.eq_ignore_ascii_case(FREE_DOMAIN)
+        && row.install.is_none()
+        && !(flags.blocked || flags.disabled || flags.hardware_problem || flags.diagnostics || flags.operation_failed)
+}
+
+/// Whether the form agrees that nobody has the server.
+#[must_use]
+pub fn form_is_free(form: &ServerForm) -> bool {
+    form.owner.is_none() && !form.disabled && marker::tokens(&form.notes).next().is_none()
+}
+
+/// Free servers of a type, lowest id first; those whose power cannot be asked come last, or not at all where IPMI errors count.
+#[must_use]
+pub fn candidates<'a>(inventory: &'a Inventory, server_type: &str, ipmi_errors_count: bool) -> Vec<&'a ServerRow> {
+    let usable = |row: &&ServerRow| is_free(row, server_type, false) && !(ipmi_errors_count && row.power.error);
+    let mut found: Vec<&ServerRow> = inventory.rows.values().filter(usable).collect();
+    // Counting MAC addresses costs a walk over all rows, so only the few that are free are asked about.
+    found.retain(|row| {
+        row.mac.as_ref().is_none_or(|mac| inventory.rows.values().filter(|other| other.mac.as_ref() == Some(mac)).nth(1).is_none())
+    });
+    found.sort_by(|a, b| (a.power.error, a.id.sort_key()).cmp(&(b.power.error, b.id.sort_key())));
+    found
+}
+
+/// Whether any server of this type is known at all.
+#[must_use]
+pub fn type_is_known(inventory: &Inventory, server_type: &str) -> bool {
+    inventory.rows.values().any(|row| row.types.iter().any(|t| t == server_type))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::panel::model::{PowerFlags, ServerFlags};
+
+    fn row(id: &str) -> ServerRow {
+        ServerRow {
+            id: id.into(),
+            name: format!("R1-{id}"),
+            hostname: FREE_DOMAIN.into(),
+            main_address: None,
+            mac: Some(format!("00:{id}")),
+            owner: None,
+            types: vec!["E3-16G".into()],
+            power: PowerFlags::default(),
+            flags: ServerFlags::default(),
+            install: None,
+        }
+    }
+
+    #[test]
+    fn the_free_predicate_row_by_row() {
+        assert!(is_free(&row("1"), "E3-16G", false));
+        let rows: [(&str, fn(&mut ServerRow)); 9] = [
+            ("owner", |r| r.owner = Some("bob".into())),
+            ("hostname", |r| r.hostname = "a.example".into()),
+            ("type", |r| r.types = vec!["E5".into()]),
+            ("blocked", |r| r.flags.blocked = true),
+            ("disabled", |r| r.flags.disabled = true),
+            ("hwproblem", |r| r.flags.hardware_problem = true),
+            ("diagnostics", |r| r.flags.diagnostics = true),
+            ("operation_failed", |r| r.flags.operation_failed = true),
+            ("install", |r| r.install = Some(String::new())),
+        ];
+        for (what, spoil) in rows {
+            let mut spoiled = row("1");
+            spoil(&mut spoiled);
+            assert!(!is_free(&spoiled, "E3-16G", false), "{what}");
+        }
+        assert!(!is_free(&row("1"), "E3-16G", true));
+    }
+
+    #[test]
+    fn the_lowest_id_comes_first_by_number_and_shared_macs_are_left_out() {
+        let mut inventory = Inventory::default();
+        for id in ["10", "9", "2", "3"] {
+            inventory.rows.insert(id.into(), row(id));
+        }
+        for id in ["2", "3"] {
+            inventory.rows.get_mut(id).unwrap().mac = Some("same".into());
+        }
+        let ids = |strict| candidates(&inventory, "E3-16G", strict).iter().map(|r| r.id.0.clone()).collect::<Vec<_>>();
+        assert_eq!(ids(true), ["9", "10"]);
+        inventory.rows.get_mut("9").unwrap().power.error = true;
+        let ids = |strict| candidates(&inventory, "E3-16G", strict).iter().map(|r| r.id.0.clone()).collect::<Vec<_>>();
+        assert_eq!(ids(true), ["10"]);
+        assert_eq!(ids(false), ["10", "9"]);
+        assert!(type_is_known(&inventory, "E3-16G") && !type_is_known(&inventory, "X"));
+    }
+
+    #[test]
+    fn a_form_with_anybodys_marker_is_not_free() {
+        let free = ServerForm { owner: None, notes: "old disk".into(), hostname: None, disabled: false };
+        assert!(form_is_free(&free));
+        for form in [
+            ServerForm { owner: Some("3".into()), ..free.clone() },
+            ServerForm { notes: "k8s:other/a/b/c".into(), ..free.clone() },
+            ServerForm { disabled: true, ..free.clone() },
+        ] {
+            assert!(!form_is_free(&form), "{form:?}");
+        }
+    }
+}

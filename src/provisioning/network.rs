@@ -1,0 +1,467 @@
+//! Addresses: public ones instead of the parking address, and the way back.
+//!
+//! Everything is decided from what server and pool show now against what is wanted; addresses of ours are found again by
+//! their note. A crash at any point is therefore continued, not compensated.
+
+use std::net::IpAddr;
+use std::ops::ControlFlow::{Break, Continue};
+
+use crate::panel::error::{ErrorClass, PanelError};
+use crate::panel::model::{AddressRow, FREE_DOMAIN, Family, PoolAddress, ServerId};
+
+use super::call::Call;
+use super::context::{Cx, Flow, Halt, Recheck, Wait, WaitKind, after};
+use super::facts::{Look, Row};
+use super::inflight::Shows;
+use super::reason::Reason;
+use super::step::{State, Step};
+
+/// The server has its public addresses, and each of them the order's domain.
+pub(super) fn change_address(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
+    let step = Step::ChangeAddress;
+    if cx.state(step).over() {
+        return Continue(());
+    }
+    let all = if cx.handler.operator_allocates() { from_pool(cx, server)? } else { by_panel(cx, server)? };
+    domains(cx, step, server, &cx.order.domain.clone())?;
+    remember(cx, &all);
+    cx.finish(step, State::Done, "");
+    Continue(())
+}
+
+/// Writes what was read back into the status, the main address first.
+fn remember(cx: &mut Cx<'_>, all: &[IpAddr]) {
+    let domain = cx.order.domain.clone();
+    if let Some(server) = cx.status.server.as_mut() {
+        server.main_address = all.first().map(IpAddr::to_string);
+        server.addresses = all.iter().map(IpAddr::to_string).collect();
+        server.domain = Some(domain);
+        server.parked_address = None;
+    }
+}
+
+/// The main address first, the others in order.
+fn main_first(main: IpAddr, others: impl IntoIterator<Item = IpAddr>) -> Vec<IpAddr> {
+    let mut all: Vec<IpAddr> = others.into_iter().filter(|a| *a != main).collect();
+    all.sort_unstable();
+    all.insert(0, main);
+    all
+}
+
+/// The addresses of the server, read in this decision.
+fn addresses(cx: &Cx<'_>, step: Step, server: &ServerId) -> Flow<Vec<AddressRow>> {
+    match &cx.facts.addresses {
+        Some(rows) => Continue(rows.clone()),
+        None => Break(cx.look(step, Look::Addresses(server.clone()))),
+    }
+}
+
+/// The addresses in use at IPmanager, read in this decision.
+fn pool(cx: &Cx<'_>, step: Step) -> Flow<Vec<PoolAddress>> {
+    match &cx.facts.pool {
+        Some(pool) => Continue(pool.clone()),
+        None => Break(cx.look(step, Look::Pool)),
+    }
+}
+
+fn parsed(text: Option<&String>) -> Option<IpAddr> {
+    text.and_then(|t| t.parse().ok())
+}
+
+/// The row of the main address: the recorded one, or after a change by hand the one that the panel's list names.
+fn main_row(cx: &mut Cx<'_>, step: Step, server: &ServerId, rows: &[AddressRow]) -> Flow<AddressRow> {
+    let recorded = cx.status.server.as_ref().and_then(|s| parsed(s.main_address.as_ref()));
+    if let Some(row) = rows.iter().find(|r| Some(r.address) == recorded) {
+        return Continue(row.clone());
+    }
+    let listed = match cx.row(server) {
+        Row::There(row) => row.main_address,
+        Row::Gone | Row::Unknown => return Break(cx.wait_for_list(step)),
+    };
+    match rows.iter().find(|r| Some(r.address) == listed) {
+        Some(row) => {
+            let row = row.clone();
+            record_main(cx, row.address);
+            Continue(row)
+        }
+        None => {
+            let message = format!("server {server}: its addresses do not contain the main address that the panel's list shows");
+            Break(cx.fail(step, "MainAddressUnknown", &message))
+        }
+    }
+}
+
+fn record_main(cx: &mut Cx<'_>, address: IpAddr) {
+    if let Some(server) = cx.status.server.as_mut() {
+        server.main_address = Some(address.to_string());
+    }
+}
+
+/// The operator takes addresses in IPmanager and gives them to DCImanager. Returns the order's addresses, the main one first.
+fn from_pool(cx: &mut Cx<'_>, server: &ServerId) -> Flow<Vec<IpAddr>> {
+    let step = Step::ChangeAddress;
+    let rows = addresses(cx, step, server)?;
+    let used = pool(cx, step)?;
+    let group = cx.handler.public_group.clone();
+    let note = cx.order.marker.short();
+    // A replaced main address shows in the rows before the shared list knows it.
+    if let Some(new) = replaced(cx, &rows) {
+        record_main(cx, new);
+    }
+    let main = main_row(cx, step, server, &rows)?;
+    let keep_main = cx.handler.disable_ip_change;
+    if !keep_main
+        && let Some(own) =
+            used.iter().find(|a| a.address == main.address && a.group == group && super::marker::tokens(&a.note).next().is_none())
+    {
+        // The main address is a public one already, left there when no parking group was configured: it becomes ours.
+        let note = if own.note.is_empty() { note } else { format!("{} {note}", own.note) };
+        return Break(cx.call(step, Call::SetNote { address: own.address, note }, Shows::AtOnce));
+    }
+    let mine = ours(cx, &used, &group);
+    for family in [Family::Ipv4, Family::Ipv6] {
+        let wanted = match family {
+            Family::Ipv4 => cx.order.ipv4 - usize::from(keep_main),
+            Family::Ipv6 => cx.order.ipv6,
+        };
+        let have: Vec<IpAddr> = mine.iter().copied().filter(|a| Family::of(*a) == family).collect();
+        if have.len() < wanted {
+            return Break(take(cx, step, family, group));
+        }
+        if have.len() > wanted {
+            return Break(give_up_one(cx, step, server, &rows, &main, &have));
+        }
+    }
+    if !keep_main && !mine.contains(&main.address) {
+        return Break(replace_main(cx, step, server, &main, &mine, &rows, group));
+    }
+    for address in &mine {
+        if !rows.iter().any(|r| r.address == *address) {
+            let present = rows.iter().filter(|r| Family::of(r.address) == Family::of(*address)).count();
+            let call = Call::AddAddress {
+                server: server.clone(),
+                family: Family::of(*address),
+                group,
+                address: Some(*address),
+                domain: cx.order.domain.clone(),
+                present,
+            };
+            return Break(cx.call(step, call, Shows::AtOnce));
+        }
+    }
+    give_back_parking(cx, step, &rows, &used)?;
+    Continue(main_first(main.address, mine))
+}
+
+/// Addresses of a group that carry our note, lowest first.
+fn ours(cx: &Cx<'_>, used: &[PoolAddress], group: &str) -> Vec<IpAddr> {
+    let mut mine: Vec<IpAddr> =
+        used.iter().filter(|a| a.group == group && cx.order.marker.is_in_note(&a.note)).map(|a| a.address).collect();
+    mine.sort_unstable();
+    mine.dedup();
+    mine
+}
+
+/// The new main address, when this pass asked for a replacement and the rows show it in the old one's place.
+fn replaced(cx: &Cx<'_>, rows: &[AddressRow]) -> Option<IpAddr> {
+    cx.facts.applied.iter().rev().find_map(|call| match call {
+        Call::ReplaceMain { current, address: Some(new), .. } => {
+            let shows = |a: &IpAddr| rows.iter().any(|r| r.address == *a);
+            (shows(new) && !shows(current)).then_some(*new)
+        }
+        _ => None,
+    })
+}
+
+/// Takes one more address. An answer whose note did not stick is undone: an address without our note would be lost for ever.
+fn take(cx: &mut Cx<'_>, step: Step, family: Family, group: String) -> Halt {
+    let domain = if step == Step::ParkAddress { FREE_DOMAIN.to_owned() } else { cx.order.domain.clone() };
+    let call = Call::TakeAddress { family, group: group.clone(), domain, note: cx.order.marker.short() };
+    if let Some(error) = cx.facts.refusal(|c| *c == call).cloned() {
+        return match error.class() {
+            ErrorClass::Down | ErrorClass::Credentials => cx.fail_with(step, &error),
+            ErrorClass::Missing | ErrorClass::Exists | ErrorClass::Refused | ErrorClass::Expectation | ErrorClass::Dialect => {
+                no_address(cx, step, &group, &error)
+            }
+        };
+    }
+    if let Some(address) = cx.facts.taken.iter().find(|a| cx.facts.applied.contains(&Call::GiveBack { address: **a })) {
+        let message = format!("IPmanager did not store the note `{}` of {address}; the address was given back", cx.order.marker.short());
+        return cx.stall(step, Reason::MarkerTruncated, &message, Recheck::OnChange);
+    }
+    if let Some(address) = unmarked(cx) {
+        return cx.call(step, Call::GiveBack { address }, Shows::AtOnce);
+    }
+    // The same call may be needed several times in one pass: each one that worked shows as one more address of ours.
+    if cx.facts.applied.iter().filter(|c| matches!(c, Call::TakeAddress { .. })).count() == cx.facts.taken.len() {
+        return cx.call_again(step, call, Shows::AtOnce);
+    }
+    cx.call(step, call, Shows::AtOnce)
+}
+
+/// An address that an answer of this pass named, and which the pool does not show as ours.
+fn unmarked(cx: &Cx<'_>) -> Option<IpAddr> {
+    let used = cx.facts.pool.as_deref().unwrap_or_default();
+    cx.facts.taken.iter().copied().find(|a| !used.iter().any(|u| u.address == *a && cx.order.marker.is_in_note(&u.note)))
+}
+
+fn no_address(cx: &mut Cx<'_>, step: Step, group: &str, error: &PanelError) -> Halt {
+    // What a panel answers when a pool is empty is not known (ispsystem-api.md 4.1): any refusal waits, slowly.
+    let message = format!("no free address of group {group}: {error}");
+    let until = Some(after(cx.now, cx.handler.retry_interval));
+    cx.wait(step, Wait { kind: WaitKind::Capacity, name: group, reason: Reason::WaitingForCapacity, message, until, deadline: None })
+}
+
+/// More addresses are ours than are wanted: one that is not the main one goes, from the server first.
+fn give_up_one(cx: &mut Cx<'_>, step: Step, server: &ServerId, rows: &[AddressRow], main: &AddressRow, have: &[IpAddr]) -> Halt {
+    let spare = have.iter().copied().filter(|a| *a != main.address);
+    let on_server = |a: &IpAddr| rows.iter().find(|r| r.address == *a);
+    // One that the server does not have is the cheapest to lose.
+    match spare.clone().find(|a| on_server(a).is_none()).or_else(|| spare.last()) {
+        Some(address) => match on_server(&address) {
+            Some(row) => cx.call(step, Call::RemoveAddress { server: server.clone(), row: row.row.clone(), address }, Shows::AtOnce),
+            None => cx.call(step, Call::GiveBack { address }, Shows::AtOnce),
+        },
+        None => cx.fail(step, "NothingToGiveUp", "the main address is the only one, and more are ours than are wanted"),
+    }
+}
+
+/// Replaces the main address, and takes it back when the panel does not do it.
+fn replace_main(
+    cx: &mut Cx<'_>,
+    step: Step,
+    server: &ServerId,
+    main: &AddressRow,
+    mine: &[IpAddr],
+    rows: &[AddressRow],
+    group: String,
+) -> Halt {
+    let spare = mine.iter().copied().find(|a| Family::of(*a) == Family::of(main.address) && !rows.iter().any(|r| r.address == *a));
+    let is_replace = |c: &Call| matches!(c, Call::ReplaceMain { .. });
+    let refusal = cx.facts.refusal(is_replace).cloned();
+    let refused = refusal.as_ref().is_some_and(|e| !matches!(e.class(), ErrorClass::Down | ErrorClass::Credentials));
+    if cx.facts.applied(is_replace) || refused {
+        if let Some(address) = spare {
+            return cx.call(step, Call::GiveBack { address }, Shows::AtOnce);
+        }
+        let why =
+            refusal.map_or_else(|| "it said that it was done, but the server's addresses do not show it".to_owned(), |e| e.to_string());
+        let message = format!(
+            "server {server}: the panel did not replace the main address {}: {why}; set spec.dialect.replaceMainAddress of the handler",
+            main.address
+        );
+        return cx.stall(step, Reason::MainAddressNotReplaced, &message, Recheck::OnChange);
+    }
+    let Some(address) = spare else {
+        // All of ours are on the server as additional ones: one of them is taken off first, so that it can become the main one.
+        let taken =
+            mine.iter().find(|a| Family::of(**a) == Family::of(main.address)).and_then(|a| rows.iter().find(|r| r.address == *a)).cloned();
+        return match taken {
+            Some(row) => cx.call(step, Call::RemoveAddress { server: server.clone(), row: row.row, address: row.address }, Shows::AtOnce),
+            None => cx.fail(step, "NoAddress", "no address of the main address's family is ours"),
+        };
+    };
+    let domain = if step == Step::ParkAddress { FREE_DOMAIN.to_owned() } else { cx.order.domain.clone() };
+    let call =
+        Call::ReplaceMain { server: server.clone(), row: main.row.clone(), current: main.address, address: Some(address), group, domain };
+    cx.call(step, call, Shows::AtOnce)
+}
+
+/// The parking address that the server had goes back to its pool; a refusal is reported and blocks nothing.
+fn give_back_parking(cx: &mut Cx<'_>, step: Step, rows: &[AddressRow], used: &[PoolAddress]) -> Flow {
+    let parked = cx.status.server.as_ref().and_then(|s| parsed(s.parked_address.as_ref()));
+    let Some(parked) = parked.filter(|p| !rows.iter().any(|r| r.address == *p)) else { return Continue(()) };
+    let parking = used.iter().any(|a| a.address == parked && Some(&a.group) == cx.handler.parking_group.as_ref());
+    if !parking {
+        return Continue(());
+    }
+    let call = Call::GiveBack { address: parked };
+    if let Some(error) = cx.facts.refusal(|c| *c == call) {
+        let message = format!("the parking address {parked} could not be given back: {error}");
+        cx.step(step).message = crate::api::condition::bounded(&message);
+        return Continue(());
+    }
+    Break(cx.call(step, call, Shows::AtOnce))
+}
+
+/// The panel takes addresses by itself. Returns the order's addresses, the main one first.
+fn by_panel(cx: &mut Cx<'_>, server: &ServerId) -> Flow<Vec<IpAddr>> {
+    let step = Step::ChangeAddress;
+    let group = cx.handler.public_group.clone();
+    let main = main_by_panel(cx, step, server, &group)?;
+    let rows = addresses(cx, step, server)?;
+    for (family, wanted) in [(Family::Ipv4, cx.order.ipv4), (Family::Ipv6, cx.order.ipv6)] {
+        let have: Vec<&AddressRow> = rows.iter().filter(|r| Family::of(r.address) == family).collect();
+        if have.len() < wanted {
+            let call = Call::AddAddress {
+                server: server.clone(),
+                family,
+                group,
+                address: None,
+                domain: cx.order.domain.clone(),
+                present: have.len(),
+            };
+            return Break(cx.call(step, call, Shows::AtOnce));
+        }
+        if have.len() > wanted
+            && let Some(row) = have.iter().rev().find(|r| r.address != main)
+        {
+            let call = Call::RemoveAddress { server: server.clone(), row: row.row.clone(), address: row.address };
+            return Break(cx.call(step, call, Shows::AtOnce));
+        }
+    }
+    Continue(main_first(main, rows.iter().map(|r| r.address)))
+}
+
+/// The panel replaces the main address by one of a group of its own choice. Returns the new main address.
+fn main_by_panel(cx: &mut Cx<'_>, step: Step, server: &ServerId, group: &str) -> Flow<IpAddr> {
+    let rows = addresses(cx, step, server)?;
+    let old = cx.status.server.as_ref().and_then(|s| parsed(s.parked_address.as_ref()));
+    let old = if cx.handler.disable_ip_change { None } else { old };
+    let Some(old) = old else {
+        return main_row(cx, step, server, &rows).map_continue(|row| row.address);
+    };
+    let Some(row) = rows.iter().find(|r| r.address == old) else {
+        // It is gone from the rows: the list tells which one took its place.
+        let main = main_row(cx, step, server, &rows)?;
+        if let Some(server) = cx.status.server.as_mut() {
+            server.parked_address = None;
+        }
+        return Continue(main.address);
+    };
+    let is_replace = |c: &Call| matches!(c, Call::ReplaceMain { .. });
+    if cx.facts.applied(is_replace) || cx.facts.refusal(is_replace).is_some_and(|e| e.class() == ErrorClass::Refused) {
+        let message = format!(
+            "server {server}: the panel did not replace the main address {old}; set spec.dialect.replaceMainAddress of the handler"
+        );
+        return Break(cx.stall(step, Reason::MainAddressNotReplaced, &message, Recheck::OnChange));
+    }
+    let domain = cx.order.domain.clone();
+    let call =
+        Call::ReplaceMain { server: server.clone(), row: row.row.clone(), current: old, address: None, group: group.to_owned(), domain };
+    Break(cx.call(step, call, Shows::AtOnce))
+}
+
+/// Every address of the server has this domain.
+pub(super) fn domains(cx: &mut Cx<'_>, step: Step, server: &ServerId, domain: &str) -> Flow {
+    let rows = addresses(cx, step, server)?;
+    match rows.iter().find(|r| !r.domain.trim_end_matches('.').eq_ignore_ascii_case(domain)) {
+        None => Continue(()),
+        Some(row) => {
+            Break(cx.call(step, Call::SetDomain { server: server.clone(), row: row.row.clone(), domain: domain.to_owned() }, Shows::AtOnce))
+        }
+    }
+}
+
+/// Closing: all but the main address go, from the server and from our part of the pool.
+pub(super) fn remove_addresses(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
+    let step = Step::RemoveAddresses;
+    if cx.state(step).over() {
+        return Continue(());
+    }
+    let rows = addresses(cx, step, server)?;
+    let main = main_row(cx, step, server, &rows)?;
+    if let Some(row) = rows.iter().find(|r| r.address != main.address) {
+        let call = Call::RemoveAddress { server: server.clone(), row: row.row.clone(), address: row.address };
+        return Break(cx.call(step, call, Shows::AtOnce));
+    }
+    if cx.handler.operator_allocates() {
+        let used = pool(cx, step)?;
+        let group = cx.handler.public_group.clone();
+        if let Some(address) = ours(cx, &used, &group).into_iter().find(|a| *a != main.address) {
+            return Break(cx.call(step, Call::GiveBack { address }, Shows::AtOnce));
+        }
+    }
+    if let Some(status) = cx.status.server.as_mut() {
+        status.addresses = vec![main.address.to_string()];
+    }
+    cx.finish(step, State::Done, "");
+    Continue(())
+}
+
+/// Closing: the parking address comes back, and nothing in the pool carries our note any more.
+pub(super) fn park_address(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
+    let step = Step::ParkAddress;
+    if cx.state(step).over() {
+        return Continue(());
+    }
+    let parking = cx.handler.parking_group.clone().filter(|_| !cx.handler.disable_ip_change);
+    match (parking, cx.handler.operator_allocates()) {
+        (Some(group), true) => park_from_pool(cx, server, &group)?,
+        (Some(group), false) => {
+            // Before the first replacement the recorded main address is what has to go.
+            if cx.state(step) == State::Pending
+                && let Some(status) = cx.status.server.as_mut()
+            {
+                status.parked_address.clone_from(&status.main_address);
+            }
+            main_by_panel(cx, step, server, &group)?;
+        }
+        (None, true) => {}
+        (None, false) => {
+            cx.finish(step, State::Skipped, "the main address stays");
+            return Continue(());
+        }
+    }
+    if cx.handler.operator_allocates() {
+        drop_notes(cx, server)?;
+    }
+    cx.finish(step, State::Done, "");
+    Continue(())
+}
+
+fn park_from_pool(cx: &mut Cx<'_>, server: &ServerId, group: &str) -> Flow {
+    let step = Step::ParkAddress;
+    let rows = addresses(cx, step, server)?;
+    let used = pool(cx, step)?;
+    if let Some(new) = replaced(cx, &rows) {
+        record_main(cx, new);
+    }
+    let main = main_row(cx, step, server, &rows)?;
+    let parked = used.iter().any(|a| a.address == main.address && a.group == group);
+    let mine = ours(cx, &used, group);
+    if !parked {
+        if mine.is_empty()
+            && !cx.facts.applied(|c| matches!(c, Call::ReplaceMain { .. }))
+            && cx.facts.refusal(|c| matches!(c, Call::ReplaceMain { .. })).is_none()
+        {
+            return Break(take(cx, step, Family::of(main.address), group.to_owned()));
+        }
+        return Break(replace_main(cx, step, server, &main, &mine, &rows, group.to_owned()));
+    }
+    // A parking address too many, taken by a call whose answer was lost.
+    if let Some(address) = mine.into_iter().find(|a| *a != main.address) {
+        return Break(cx.call(step, Call::GiveBack { address }, Shows::AtOnce));
+    }
+    Continue(())
+}
+
+/// Public addresses of ours go back; what stays on the server as its main address loses our note.
+fn drop_notes(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
+    let step = Step::ParkAddress;
+    let rows = addresses(cx, step, server)?;
+    for used in pool(cx, step)? {
+        if !cx.order.marker.is_in_note(&used.note) {
+            continue;
+        }
+        if rows.iter().any(|r| r.address == used.address) {
+            let short = cx.order.marker.short();
+            let note = used.note.split_whitespace().filter(|word| *word != short).collect::<Vec<_>>().join(" ");
+            return Break(cx.call(step, Call::SetNote { address: used.address, note }, Shows::AtOnce));
+        }
+        return Break(cx.call(step, Call::GiveBack { address: used.address }, Shows::AtOnce));
+    }
+    Continue(())
+}
+
+/// Closing, with the server gone: what the pool keeps for this order goes back all the same.
+pub(super) fn give_back_all(cx: &mut Cx<'_>, step: Step) -> Flow {
+    if !cx.handler.operator_allocates() {
+        return Continue(());
+    }
+    let used = pool(cx, step)?;
+    match used.iter().find(|a| cx.order.marker.is_in_note(&a.note)) {
+        Some(address) => Break(cx.call(step, Call::GiveBack { address: address.address }, Shows::AtOnce)),
+        None => Continue(()),
+    }
+}

@@ -1,0 +1,80 @@
+//! Events: what a person following an order wants to be told, from the difference of two saved statuses.
+
+use crate::api::condition::{self, ConditionType};
+use crate::api::order::OrderStatus;
+
+use super::step::State;
+use super::tasks::OPEN;
+
+/// An event to be published after the status was saved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Warning or Normal.
+    pub warning: bool,
+    /// One word.
+    pub reason: String,
+    /// A sentence.
+    pub message: String,
+}
+
+/// The longest note of an event, in characters; the API allows 1 kB.
+const MAX_NOTE: usize = 500;
+
+fn notice(warning: bool, reason: &str, message: String) -> Notice {
+    let message = if message.chars().count() > MAX_NOTE { message.chars().take(MAX_NOTE).collect() } else { message };
+    Notice { warning, reason: reason.into(), message }
+}
+
+/// What happened between two statuses of one order.
+#[must_use]
+pub fn between(old: &OrderStatus, new: &OrderStatus) -> Vec<Notice> {
+    let mut notices = Vec::new();
+    if let (None, Some(server)) = (&old.server, &new.server) {
+        notices.push(notice(false, "ServerAllocated", format!("server {} ({})", server.id, server.name)));
+    }
+    for step in &new.steps {
+        let was = old.steps.iter().find(|s| s.name == step.name).map_or(State::Pending, |s| State::parse(&s.state));
+        if State::parse(&step.state) == State::Done && was != State::Done {
+            let message = if step.message.is_empty() { step.name.clone() } else { format!("{}: {}", step.name, step.message) };
+            notices.push(notice(false, "StepDone", message));
+        }
+    }
+    for task in &new.manual_tasks {
+        match old.manual_tasks.iter().find(|t| t.name == task.name) {
+            None => notices.push(notice(true, "TaskRaised", format!("{} task {} for {}", task.type_, task.name, task.department))),
+            Some(was) if was.state == OPEN && task.state != OPEN => {
+                notices.push(notice(false, "TaskClosed", format!("{} task {}: {}", task.type_, task.name, task.state)));
+            }
+            Some(_) => {}
+        }
+    }
+    if let Some(error) = new.last_error.as_ref().filter(|e| e.retryable && old.last_error.as_ref() != Some(e)) {
+        notices.push(notice(true, "AttemptFailed", format!("{}: {}", error.step, error.message)));
+    }
+    let stalled = |s: &OrderStatus| condition::find(&s.conditions, ConditionType::Stalled).map(|c| (c.reason.clone(), c.message.clone()));
+    if let Some((reason, message)) = stalled(new).filter(|now| stalled(old).as_ref() != Some(now)) {
+        notices.push(notice(true, &reason, message));
+    }
+    let ready = |s: &OrderStatus| condition::is_true(&s.conditions, ConditionType::Ready);
+    if ready(new) && !ready(old) {
+        notices.push(notice(false, "Active", "the server is prepared".into()));
+    }
+    notices
+}
+
+/// Keeps the transition time of every condition whose status is what it was when last saved.
+///
+/// Within one pass a condition may come and go in memory; nobody has seen that.
+pub fn carry_times(saved: &OrderStatus, new: &mut OrderStatus) {
+    for condition in &mut new.conditions {
+        if let Some(old) = saved.conditions.iter().find(|c| c.type_ == condition.type_ && c.status == condition.status) {
+            condition.last_transition_time = old.last_transition_time;
+        }
+    }
+    if let (Some(old), Some(waiting)) = (&saved.waiting_on, &mut new.waiting_on)
+        && old.kind == waiting.kind
+        && old.name == waiting.name
+    {
+        waiting.since = old.since;
+    }
+}

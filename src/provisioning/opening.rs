@@ -1,0 +1,247 @@
+//! Opening: from a claimed server to the client's, and what is looked at while the order is Active.
+
+use std::ops::ControlFlow::{Break, Continue};
+
+use crate::api::common::Time;
+use crate::panel::model::{PanelUser, PowerFlags, ServerForm, ServerId, ServerRow};
+
+use super::call::Call;
+use super::context::{Cx, Flow, Halt, Next, Recheck, Wait, WaitKind, after};
+use super::facts::{Look, Row};
+use super::inflight::Shows;
+use super::reason::Reason;
+use super::step::{OPENING, State, Step};
+use super::verdict::Verdict;
+
+/// Goes through the steps of opening; `Continue` means that all are over.
+pub fn open(cx: &mut Cx<'_>) -> Flow {
+    fixed_fields(cx)?;
+    if cx.status.server.is_none() {
+        super::allocation::allocate(cx)?;
+    }
+    let Some(server) = cx.server_id() else { return Continue(()) };
+    if cx.row(&server) == Row::Gone {
+        let message = format!("the panel does not list server {server} any more (two complete lists agree); no other one is taken");
+        return Break(cx.stall(Step::HandOver, Reason::ServerGone, &message, Recheck::Later));
+    }
+    follow_spec(cx);
+    power_on(cx, &server)?;
+    super::network::change_address(cx, &server)?;
+    super::installation::install(cx, &server)?;
+    cx.finish(
+        Step::RunRecipes,
+        if cx.order.recipe.is_some() { State::Done } else { State::Skipped },
+        "part of the installation on DCImanager 5",
+    );
+    cx.finish(Step::IssueLicenses, State::Skipped, "none ordered");
+    hand_over(cx, &server)
+}
+
+/// The twin of the schema's rules on fixed fields, for servers that drop rules.
+fn fixed_fields(cx: &mut Cx<'_>) -> Flow {
+    let Some(server) = &cx.status.server else { return Continue(()) };
+    let rows = [
+        ("configuration", &server.configuration, &cx.order.server_type),
+        ("client", &server.client, &cx.order.username),
+        ("handlerRef", &server.handler, &cx.handler.key.to_string()),
+    ];
+    let changed = rows
+        .iter()
+        .find(|(_, was, is)| was != is)
+        .map(|(field, was, _)| format!("spec.{field} is fixed once a server is allocated; put it back to {was}, or create another order"));
+    match changed {
+        Some(message) => Break(cx.stall(Step::HandOver, Reason::FixedFieldChanged, &message, Recheck::OnChange)),
+        None => Continue(()),
+    }
+}
+
+/// The client has the server, and nothing of the spec waits to be acted upon.
+pub(super) fn at_rest(cx: &Cx<'_>) -> bool {
+    !cx.order.deleting && OPENING.iter().all(|s| cx.state(*s).over()) && network_as_asked(cx)
+}
+
+/// Domain and number of addresses are what was last read back.
+fn network_as_asked(cx: &Cx<'_>) -> bool {
+    let Some(server) = &cx.status.server else { return false };
+    let v6 = server.addresses.iter().filter(|a| a.contains(':')).count();
+    server.domain.as_deref() == Some(cx.order.domain.as_str()) && (server.addresses.len() - v6, v6) == (cx.order.ipv4, cx.order.ipv6)
+}
+
+/// Domain and addresses are acted upon at once, also on an Active order.
+fn follow_spec(cx: &mut Cx<'_>) {
+    if cx.state(Step::ChangeAddress).over() && !network_as_asked(cx) {
+        cx.enter(Step::ChangeAddress, State::Pending, "spec.domain or spec.addresses changed");
+    }
+}
+
+/// Power on: lifts the block first, then waits for the flag.
+fn power_on(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
+    let step = Step::PowerOn;
+    if cx.state(step).over() {
+        return Continue(());
+    }
+    let enabled = |c: &Call| matches!(c, Call::Enable { .. });
+    let asked = |c: &Call| matches!(c, Call::PowerOn { .. });
+    if cx.facts.applied(asked) {
+        // The panel took it; only the list can show the effect.
+        return Break(wait_for_power(cx, step));
+    }
+    if cx.facts.applied(enabled) {
+        cx.enter(step, State::Pending, "enabled");
+    } else {
+        let row = cx.need_row(step, server)?;
+        note_power(cx, row.power);
+        if row.flags.disabled {
+            return Break(cx.call(step, Call::Enable { server: server.clone() }, Shows::InTheList));
+        }
+        if row.power.on {
+            cx.finish(step, State::Done, "");
+            return Continue(());
+        }
+        if cx.state(step) == State::Running && cx.status.in_flight.is_none() {
+            return Break(powering(cx, step, &row));
+        }
+    }
+    Break(cx.call(step, Call::PowerOn { server: server.clone() }, Shows::InTheList))
+}
+
+/// The panel said that it switches on, and the list does not show it yet.
+fn powering(cx: &mut Cx<'_>, step: Step, row: &ServerRow) -> Halt {
+    let since = cx.step(step).started_at.map_or(cx.now, |t| t.0);
+    if cx.now < after(since, cx.handler.power) {
+        return wait_for_power(cx, step);
+    }
+    cx.step(step).started_at = None;
+    let detail = if row.power.error { "the panel reports a power error (IPMI or PDU)" } else { "the panel does not show it" };
+    let message = format!("the server is not on after {}: {detail}", crate::api::Duration(cx.handler.power));
+    cx.fail(step, "PowerTimeout", &message)
+}
+
+/// Waits for a power flag.
+pub(super) fn wait_for_power(cx: &mut Cx<'_>, step: Step) -> Halt {
+    let since = cx.step(step).started_at.map_or(cx.now, |t| t.0);
+    let deadline = after(since, cx.handler.power);
+    let name = cx.handler.panel.clone();
+    let message = format!("{}: waiting for the panel to show it", step.as_str());
+    cx.wait(
+        step,
+        Wait {
+            kind: WaitKind::Panel,
+            name: &name,
+            reason: Reason::WaitingForPanel,
+            message,
+            until: Some(deadline),
+            deadline: Some(deadline),
+        },
+    )
+}
+
+/// Keeps `server.powerState`.
+pub(super) fn note_power(cx: &mut Cx<'_>, power: PowerFlags) {
+    let word = match (power.on, power.off) {
+        (true, false) => "On",
+        (false, true) => "Off",
+        (true, true) | (false, false) => "Unknown",
+    };
+    if let Some(server) = cx.status.server.as_mut() {
+        server.power_state = Some(word.into());
+    }
+}
+
+/// The panel's users: ours and the client's.
+pub(super) struct People {
+    /// The operator's own.
+    pub me: PanelUser,
+    /// The client's, where it exists.
+    pub client: Option<PanelUser>,
+}
+
+/// Reads the users and finds the two that matter.
+pub(super) fn people(cx: &mut Cx<'_>, step: Step) -> Flow<People> {
+    let Some(users) = &cx.facts.users else { return Break(cx.look(step, Look::Users)) };
+    let me = users.iter().find(|u| u.name == cx.facts.login).cloned();
+    let client = users.iter().find(|u| u.name == cx.order.username).cloned();
+    match me {
+        Some(me) => Continue(People { me, client }),
+        None => {
+            let message = format!("the panel's list of users does not show `{}`, the operator's own user", cx.facts.login);
+            Break(cx.wait_for_handler(step, Reason::HandlerNotReady, message))
+        }
+    }
+}
+
+/// Whether an owner (id or name, as the panel shows it) is this user.
+pub(super) fn is_user(owner: &str, user: &PanelUser) -> bool {
+    owner == user.id.0 || owner == user.name
+}
+
+fn hand_over(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
+    let step = Step::HandOver;
+    if cx.state(step).over() {
+        return Continue(());
+    }
+    let people = people(cx, step)?;
+    let Some(client) = people.client else {
+        // Somebody deleted the client's user since the first step: it is made again.
+        cx.enter(Step::CreateClient, State::Pending, "the panel's user is gone");
+        return super::allocation::create_client(cx);
+    };
+    let form = cx.own_form(step, server)?;
+    if !owner_is(&form, &client) {
+        if let Some(owner) = form.owner.as_deref().filter(|o| !is_user(o, &people.me)) {
+            let message = format!("server {server} belongs to panel user {owner}, neither the client nor the operator; it is not touched");
+            return Break(cx.stall(step, Reason::OwnerChanged, &message, Recheck::Later));
+        }
+        let call = Call::HandOver { server: server.clone(), owner: client.id, marker: cx.order.marker.clone() };
+        return Break(cx.call(step, call, Shows::AtOnce));
+    }
+    cx.finish(step, State::Done, "");
+    let now = Time::seconds(cx.now);
+    if let Some(server) = cx.status.server.as_mut() {
+        server.handed_over_at.get_or_insert(now);
+    }
+    Continue(())
+}
+
+fn owner_is(form: &ServerForm, user: &PanelUser) -> bool {
+    form.owner.as_deref().is_some_and(|o| is_user(o, user))
+}
+
+/// All steps are over: drift is looked for in the shared list, which costs no request of the order's own.
+pub fn active(cx: &mut Cx<'_>) -> Halt {
+    match look_for_drift(cx) {
+        Break(halt) => halt,
+        Continue(()) => {
+            cx.status.waiting_on = None;
+            cx.status.last_error = None;
+            cx.progress(Step::HandOver, 100, "");
+            Halt { next: Next::Wait(None), verdict: Verdict::Ready }
+        }
+    }
+}
+
+fn look_for_drift(cx: &mut Cx<'_>) -> Flow {
+    let step = Step::HandOver;
+    let Some(server) = cx.server_id() else { return Continue(()) };
+    let Row::There(row) = cx.row(&server) else { return Continue(()) };
+    let row = row.clone();
+    note_power(cx, row.power);
+    let marked = cx.facts.inventory.as_ref().and_then(|i| i.markers.get(&server.0)).is_none_or(|found| found.contains(&cx.order.marker));
+    if row.owner.as_deref() != Some(cx.order.username.as_str()) || !marked {
+        // The list may name owners by id, and may be older than the hand-over: the form decides.
+        let people = people(cx, step)?;
+        let form = cx.own_form(step, &server)?;
+        if !people.client.as_ref().is_some_and(|client| owner_is(&form, client)) {
+            let owner = form.owner.unwrap_or_else(|| "nobody".into());
+            let message =
+                format!("server {server} belongs to panel user {owner}, not to the client {}; it is not touched", cx.order.username);
+            return Break(cx.stall(step, Reason::OwnerChanged, &message, Recheck::Later));
+        }
+    }
+    let busy = row.install.is_some() || row.flags.diagnostics || row.power.error;
+    if row.power.off && !row.power.on && !busy {
+        cx.enter(Step::PowerOn, State::Pending, "the server was off");
+        return power_on(cx, &server);
+    }
+    Continue(())
+}

@@ -1,0 +1,230 @@
+//! Orders and handlers as checked types: what the decisions read instead of the raw resources.
+
+use jiff::Timestamp;
+
+use crate::api::common::ObjectKey;
+use crate::api::handler::{AllocateBy, DeletionPolicy, HandlerSpec, IpmiErrorPolicy};
+use crate::api::{DedicatedServerOrder, ORDER_ID_ANNOTATION, RECONCILE_ANNOTATION};
+
+use super::marker::Marker;
+use super::reason::Reason;
+
+/// An order whose fields are in order, and which asks only for what this version does.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Order {
+    /// Namespace and name.
+    pub key: ObjectKey,
+    /// Uid of the object.
+    pub uid: String,
+    /// The first uid: what stands in markers.
+    pub order_id: String,
+    /// Generation.
+    pub generation: i64,
+    /// When its deletion was asked for.
+    pub deleting: bool,
+    /// When it was created.
+    pub created: Timestamp,
+    /// Marker.
+    pub marker: Marker,
+    /// Client's name at the panel.
+    pub username: String,
+    /// Ready configuration.
+    pub server_type: String,
+    /// Domain.
+    pub domain: String,
+    /// IPv4 addresses, the main one included.
+    pub ipv4: usize,
+    /// IPv6 addresses.
+    pub ipv6: usize,
+    /// Template.
+    pub template: String,
+    /// Recipe.
+    pub recipe: Option<String>,
+    /// The value of the reconcile annotation.
+    pub reconcile_requested: Option<String>,
+    /// The reinstall token.
+    pub reinstall: String,
+}
+
+/// Why an order is not acted upon.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Refusal {
+    /// Reason of the condition.
+    pub reason: Reason,
+    /// What to do.
+    pub message: String,
+}
+
+impl Refusal {
+    fn unsupported(field: &str, instead: &str) -> Self {
+        Self { reason: Reason::NotSupportedYet, message: format!("{field} is not supported yet; {instead}") }
+    }
+}
+
+impl Order {
+    /// Checks an order. `cluster` is the cluster id of markers.
+    pub fn parse(raw: &DedicatedServerOrder, cluster: &str) -> Result<Self, Refusal> {
+        if let Some(problem) = crate::api::check::check_order(raw).into_iter().next() {
+            return Err(Refusal { reason: Reason::InvalidSpec, message: format!("{}: {}", problem.field, problem.message) });
+        }
+        refuse_unsupported(raw)?;
+        let spec = &raw.spec;
+        let uid = raw.metadata.uid.clone().unwrap_or_default();
+        let key = raw.key();
+        let order_id = order_id(raw).unwrap_or(&uid).to_owned();
+        let server_type = spec
+            .configuration
+            .server_type
+            .clone()
+            .ok_or_else(|| Refusal::unsupported("configuration.custom", "set configuration.serverType"))?;
+        let marker =
+            Marker { cluster: cluster.to_owned(), namespace: key.namespace.clone(), name: key.name.clone(), order_id: order_id.clone() };
+        Ok(Self {
+            generation: raw.metadata.generation.unwrap_or_default(),
+            deleting: raw.metadata.deletion_timestamp.is_some(),
+            created: raw.metadata.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |t| t.0),
+            username: spec.client.username.clone(),
+            server_type,
+            domain: spec.domain.clone(),
+            ipv4: usize::try_from(spec.addresses.ipv4).unwrap_or(1),
+            ipv6: usize::try_from(spec.addresses.ipv6).unwrap_or(0),
+            template: spec.operating_system.template.clone(),
+            recipe: spec.recipes.first().cloned(),
+            reconcile_requested: annotation(raw, RECONCILE_ANNOTATION).map(str::to_owned),
+            reinstall: spec.reinstall.clone(),
+            key,
+            uid,
+            order_id,
+            marker,
+        })
+    }
+}
+
+fn annotation<'a>(raw: &'a DedicatedServerOrder, name: &str) -> Option<&'a str> {
+    raw.metadata.annotations.as_ref()?.get(name).map(String::as_str).filter(|v| !v.is_empty())
+}
+
+/// The order id that the annotation carries.
+#[must_use]
+pub fn order_id(raw: &DedicatedServerOrder) -> Option<&str> {
+    annotation(raw, ORDER_ID_ANNOTATION).filter(|id| id.len() <= 64 && id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'))
+}
+
+/// Fields that later versions act upon are refused, never ignored in silence (design.md section 9).
+fn refuse_unsupported(raw: &DedicatedServerOrder) -> Result<(), Refusal> {
+    let spec = &raw.spec;
+    let handled = raw.status.as_ref().and_then(|s| s.last_handled_reinstall.as_deref());
+    let rows: [(bool, &str, &str); 9] = [
+        (spec.configuration.custom.is_some(), "configuration.custom", "set configuration.serverType"),
+        (spec.handler_selector.is_some(), "handlerSelector", "set handlerRef"),
+        (!spec.licenses.is_empty(), "licenses", "remove it"),
+        (spec.adopt.is_some(), "adopt", "remove it"),
+        (spec.suspended, "suspended: true", "set suspended: false"),
+        // A token that is there when the operator first sees the order is recorded; only a later change asks for a reinstall.
+        (handled.is_some_and(|h| h != spec.reinstall), "a new reinstall token", "put the old value back"),
+        (spec.deletion_policy == DeletionPolicy::Orphan, "deletionPolicy: Orphan", "set deletionPolicy: Release"),
+        (spec.deletion_protection, "deletionProtection: true", "set deletionProtection: false"),
+        (spec.recipes.len() > 1, "more than one recipe", "keep one of recipes"),
+    ];
+    match rows.into_iter().find(|(asked, ..)| *asked) {
+        Some((_, field, instead)) => Err(Refusal::unsupported(field, instead)),
+        None => Ok(()),
+    }
+}
+
+/// What the decisions need of a handler.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Handler {
+    /// Namespace and name.
+    pub key: ObjectKey,
+    /// Identity of the panel.
+    pub panel: String,
+    /// What an IPMI error means in closing.
+    pub ipmi: IpmiErrorPolicy,
+    /// The main address is never changed.
+    pub disable_ip_change: bool,
+    /// Group of public addresses.
+    pub public_group: String,
+    /// Group of parking addresses.
+    pub parking_group: Option<String>,
+    /// Who takes addresses.
+    pub allocate_by: AllocateBy,
+    /// The department for failures and manual stops.
+    pub operations: String,
+    /// Time between attempts.
+    pub retry_interval: std::time::Duration,
+    /// Attempts before a person is asked.
+    pub max_attempts: i32,
+    /// Time-outs.
+    pub power: std::time::Duration,
+    /// Installation.
+    pub install: std::time::Duration,
+    /// Any other step.
+    pub step: std::time::Duration,
+    /// How long a lost answer may still take effect.
+    pub settle: std::time::Duration,
+    /// How often the panel is listed.
+    pub poll: std::time::Duration,
+    /// Orders of one namespace; 0 is no limit.
+    pub max_orders_per_namespace: usize,
+}
+
+impl Handler {
+    /// Takes what the decisions need out of a handler's spec. The shortest settle time is a second, whatever an old server let through.
+    #[must_use]
+    pub fn new(key: ObjectKey, spec: &HandlerSpec, panel: String) -> Self {
+        let second = std::time::Duration::from_secs(1);
+        let ip = spec.ip_management.as_ref();
+        Self {
+            key,
+            panel,
+            ipmi: spec.ipmi_error_policy,
+            disable_ip_change: ip.is_some_and(|i| i.disable_ip_change),
+            public_group: ip.map_or_else(|| "public".into(), |i| i.public_ip_type.clone()),
+            parking_group: ip.and_then(|i| i.parking_ip_type.clone()),
+            allocate_by: ip.map_or_else(AllocateBy::default, |i| i.allocate_by),
+            operations: spec.departments.clone().unwrap_or_default().operations.name,
+            retry_interval: spec.retry.interval.0.max(second),
+            max_attempts: spec.retry.max_attempts.max(1),
+            power: spec.timeouts.power.0.max(second),
+            install: spec.timeouts.install.0.max(second),
+            step: spec.timeouts.step.0.max(second),
+            settle: spec.timeouts.settle.0.max(second),
+            poll: spec.poll_interval.0.max(second),
+            max_orders_per_namespace: usize::try_from(spec.limits.max_orders_per_namespace).unwrap_or(0),
+        }
+    }
+
+    /// Whether addresses are taken by the operator in IPmanager.
+    #[must_use]
+    pub fn operator_allocates(&self) -> bool {
+        self.allocate_by == AllocateBy::Operator
+    }
+}
+
+impl Handler {
+    /// Stands where there is no handler: an order waits for it and decides nothing.
+    #[must_use]
+    pub fn placeholder() -> Self {
+        let second = std::time::Duration::from_secs(1);
+        Self {
+            key: ObjectKey::default(),
+            panel: String::new(),
+            ipmi: IpmiErrorPolicy::CreateTask,
+            disable_ip_change: true,
+            public_group: String::new(),
+            parking_group: None,
+            allocate_by: AllocateBy::default(),
+            operations: String::new(),
+            retry_interval: second,
+            max_attempts: 1,
+            power: second,
+            install: second,
+            step: second,
+            settle: second,
+            poll: second,
+            max_orders_per_namespace: 0,
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Every reason that a condition can carry, with its cause and its cure; the table in the README is made from it.
+
+macro_rules! reasons {
+    ($($(#[$doc:meta])* $name:ident: $cause:literal, $cure:literal;)*) => {
+        /// Why a condition is as it is.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Reason {
+            $(#[doc = $cause] $name,)*
+        }
+
+        impl Reason {
+            /// All reasons, in the order of the documentation.
+            pub const ALL: &[Self] = &[$(Self::$name,)*];
+
+            /// The word in the API.
+            #[must_use]
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$name => stringify!($name),)* }
+            }
+
+            /// What has happened.
+            #[must_use]
+            pub fn cause(self) -> &'static str {
+                match self { $(Self::$name => $cause,)* }
+            }
+
+            /// What to do.
+            #[must_use]
+            pub fn cure(self) -> &'static str {
+                match self { $(Self::$name => $cure,)* }
+            }
+        }
+    };
+}
+
+reasons! {
+    Active: "The server is prepared and belongs to the client.", "Nothing.";
+    Allocating: "A server is being looked for and claimed.", "Nothing; see `status.waitingOn`.";
+    Preparing: "The server is being prepared.", "Nothing; see `status.progress`.";
+    Deleting: "The server is being taken back.", "Nothing; see `status.progress`.";
+    Released: "The panel confirmed that the server is free.", "Nothing; the order goes by itself.";
+    WaitingForCapacity: "No free server of this type (or no free address) is there.", "Add servers or addresses at the panel; the order goes on by itself.";
+    LimitReached: "A limit of the handler keeps the order back.", "Wait, or raise the limit in `spec.limits` of the handler.";
+    WaitingForPanel: "The panel is at work, or its next list is awaited.", "Nothing.";
+    AnswerLost: "The answer to a change was lost; the panel is being looked at before anything is repeated.", "Nothing; see `status.inFlight`.";
+    WaitingForTask: "A department has to act.", "Close the ManualTask named in `status.waitingOn` in the handler's namespace.";
+    Retrying: "The last attempt failed; it is repeated at `status.nextRetryTime`.", "See `status.lastError`; annotate the order with `dci-operator.dev/reconcile-requested-at` to try at once.";
+    HandlerNotFound: "The handler does not exist, or the order's namespace may not use it.", "Check `spec.handlerRef`, and `spec.allowedNamespaces` of the handler.";
+    HandlerNotReady: "The handler, its panel or its IPManager is not ready.", "See the conditions of the handler.";
+    HandlerSuspended: "The handler is suspended: nothing is changed at the panel.", "Set `spec.suspend: false` on the handler.";
+    CredentialsMissing: "A Secret that is needed is not there, or lacks a key.", "Create the Secret with the key named in the message; it is picked up by itself.";
+    NotSupportedYet: "The object uses a field that this version does not act upon.", "Remove the field named in the message, or use a later version.";
+    InvalidSpec: "The object says something that it must not.", "Correct the field named in the message.";
+    FixedFieldChanged: "A field that is fixed once a server is allocated was changed.", "Put it back, or create another order.";
+    ClientIsAdministrator: "The client's name is that of a panel administrator.", "Choose another `spec.client.username`.";
+    ClientNameTaken: "The client's name belongs to another namespace at this panel.", "Choose another `spec.client.username`.";
+    SecretConflict: "A Secret with a name that the operator needs exists and is not this order's.", "Rename or remove that Secret.";
+    UnknownTemplate: "The panel does not offer this template for the server.", "Choose one of the templates in the message, or install it at the panel.";
+    UnknownRecipe: "The panel does not offer this recipe for the server.", "Choose one of the recipes in the message, or install it at the panel.";
+    PreviousServerFound: "A server carries the marker of an earlier order of the same name.", "Release that server by hand, or restore the order with its annotation `dci-operator.dev/order-id`.";
+    SeveralServersFound: "More than one server carries this order's marker.", "Release all but one by hand and take the marker out of their notes.";
+    MarkerTruncated: "The panel did not store the marker as it was written; the change was undone.", "Make the notes field of the panel longer, then change or annotate the order.";
+    NotOurServer: "The server does not carry this order's marker any more; it is not touched.", "Put the marker back into the server's notes, or delete the order and have the provider abandon it.";
+    OwnerChanged: "The server's owner was changed by hand; it is not touched.", "Put the owner back at the panel.";
+    ServerGone: "The panel does not list the server any more.", "Put the server back at the panel, or delete the order.";
+    MainAddressNotReplaced: "The panel did not replace the main address; the new one was given back.", "Set `spec.dialect.replaceMainAddress` of the handler to the call that your panel uses, or `ipManagement.disableIPChange: true`.";
+    OperationFailed: "A step failed too often; a department looks after it.", "Close the FailedOperation task: Retry, Done or Cancelled.";
+    TaskCancelled: "A department closed the order's task as Cancelled.", "Delete the order, or annotate it to try again.";
+    IpmiError: "IPMI failed while the server was being stopped.", "With `ipmiErrorPolicy: Ignore` nothing; with `CreateTask` close the StopServer task.";
+    DeletionProtected: "`spec.deletionProtection` is true: nothing is powered off or released.", "Set it to false to have the server released, or keep the order's object by restoring it.";
+    ReinstallPending: "Template or recipes were changed; they take effect at the next reinstall.", "Nothing, or put them back.";
+    Done: "The step is done.", "Nothing.";
+    Pending: "The step is not done yet.", "Nothing.";
+    CRDOutdated: "The installed CustomResourceDefinitions are older than the operator: the server dropped fields.", "Apply the `crds/` of the operator's version.";
+    InvalidObject: "The object cannot be read by this version.", "Correct the field named in the message.";
+    Reachable: "The panel answers, the credentials are an administrator's.", "Nothing.";
+    Unreachable: "The panel does not answer.", "Check `spec.connection.url` and the network.";
+    CertificateRefused: "The panel's certificate is not trusted.", "Set `spec.connection.tls.caBundle` or `pinnedSHA256`.";
+    LoginRefused: "The panel refuses the credentials.", "Correct the Secret of `spec.connection.credentialsSecretRef`; it is picked up by itself.";
+    NotAdministrator: "The panel user is not an administrator, which the integration needs.", "Give the user the level of an administrator.";
+    PanelError: "The panel answers, but not as this product does.", "Check `spec.module` and `spec.connection.url`; see the message.";
+    PanelChanged: "The address of the panel was changed while orders use the handler.", "Put `spec.connection.url` back, or create another handler.";
+    IPManagerNotFound: "The IPManager does not exist in the handler's namespace.", "Create it, or correct `spec.ipManagement.ipManagerRef`.";
+    IPManagerNotReady: "The IPManager is not ready.", "See its conditions.";
+    InUse: "The object is being deleted, but orders or handlers still need it.", "Delete them first; the message says how many.";
+    Open: "The task waits for its department.", "Set `spec.resolution`.";
+    Closed: "The department closed the task.", "Nothing.";
+    ResolutionRefused: "This type of task is not closed with that word.", "See the message; the operator raises a new task where it is needed.";
+    NotMade: "The task was not made by the operator; it is not acted upon.", "Delete it.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_are_words_and_every_one_has_cause_and_cure() {
+        for reason in Reason::ALL {
+            assert!(reason.as_str().chars().all(|c| c.is_ascii_alphanumeric()), "{reason:?}");
+            assert!(reason.cause().ends_with('.') && reason.cure().ends_with('.'), "{reason:?}");
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! Failed attempts: counted, spaced, and handed to a department when there were too many.
+
+use crate::api::common::Time;
+use crate::api::order::LastError;
+use crate::api::task::{Resolution, TaskType};
+
+use super::context::{Cx, Flow, Halt, Recheck, Wait, WaitKind, after};
+use super::reason::Reason;
+use super::step::{State, Step};
+use super::tasks::Ask;
+
+/// Spreads repeated attempts by up to a tenth either way, the same way for the same order and attempt.
+#[must_use]
+pub fn jittered(interval: std::time::Duration, seed: &str, attempt: i32) -> std::time::Duration {
+    // FNV-1a: spreads well enough, and needs no random source in a pure function.
+    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+    for byte in seed.bytes().chain(attempt.to_le_bytes()) {
+        hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    }
+    let per_mille = 900 + u32::try_from(hash % 201).unwrap_or(100);
+    interval.saturating_mul(per_mille) / 1000
+}
+
+impl Cx<'_> {
+    /// An attempt of a step failed. Repeated with the handler's interval; after `maxAttempts` a department looks after it.
+    pub fn fail(&mut self, step: Step, code: &str, message: &str) -> Halt {
+        // What is known to have ended needs no intent; a lost answer keeps it.
+        if let Some(f) = self.status.in_flight.clone()
+            && self.intent_is_own(&f)
+        {
+            self.status.in_flight = None;
+        }
+        let message = crate::api::condition::bounded(message);
+        self.enter(step, State::Failed, &message);
+        self.status.attempts = self.status.attempts.saturating_add(1);
+        self.status.last_error = Some(LastError {
+            step: step.as_str().into(),
+            code: code.into(),
+            message: message.clone(),
+            retryable: true,
+            time: Time::seconds(self.now),
+        });
+        if self.status.attempts >= self.handler.max_attempts {
+            return match self.failed_operation(step) {
+                Flow::Break(halt) => halt,
+                Flow::Continue(()) => self.back_off(step, &message),
+            };
+        }
+        self.back_off(step, &message)
+    }
+
+    fn back_off(&mut self, step: Step, message: &str) -> Halt {
+        let at = after(self.now, jittered(self.handler.retry_interval, &self.order.uid, self.status.attempts));
+        let message = format!("attempt {} of {} failed: {message}", self.status.attempts, self.handler.max_attempts);
+        self.wait(
+            step,
+            Wait { kind: WaitKind::Retry, name: step.as_str(), reason: Reason::Retrying, message, until: Some(at), deadline: None },
+        )
+    }
+
+    /// Waits for the department that looks after a failed step, or does what it said.
+    pub fn failed_operation(&mut self, step: Step) -> Flow {
+        let (code, error) = self.status.last_error.as_ref().map_or_else(Default::default, |e| (e.code.clone(), e.message.clone()));
+        let ask = Ask {
+            type_: TaskType::FailedOperation,
+            department: self.handler.operations.clone(),
+            step,
+            summary: format!("{} of order {} failed {} times", step.as_str(), self.order.key, self.status.attempts),
+            details: format!(
+                "Order {} ({}), server {}, step {}.\nLast error: {code}: {error}\n\nClose this task with\n  Retry: the operator starts the step again;\n  Done: you have done it by hand, the operator verifies and goes on;\n  Cancelled: the order stays as it is.",
+                self.order.key,
+                self.order.uid,
+                self.status.server.as_ref().map_or("none", |s| s.id.as_str()),
+                step.as_str(),
+            ),
+        };
+        match self.ask(ask)? {
+            Resolution::Retry | Resolution::PartsMissing => self.restart(step, State::Pending),
+            Resolution::Done => {
+                // Verified as if the operator had asked for it itself: the step looks for the effect.
+                let state = if self.done_is_like_asked(step) { State::Running } else { State::Pending };
+                self.restart(step, state);
+                self.step(step).started_at = Some(Time::seconds(self.now));
+            }
+            Resolution::Cancelled => {
+                let message = format!("{} was cancelled by {}", step.as_str(), self.handler.operations);
+                return Flow::Break(self.stall(step, Reason::TaskCancelled, &message, Recheck::OnChange));
+            }
+            Resolution::Abandon => return Flow::Break(self.abandon(step)),
+        }
+        Flow::Continue(())
+    }
+
+    fn done_is_like_asked(&self, step: Step) -> bool {
+        matches!(step, Step::InstallOS | Step::PowerOn | Step::PowerOff)
+    }
+
+    fn restart(&mut self, step: Step, state: State) {
+        self.status.attempts = 0;
+        self.status.last_error = None;
+        self.status.next_retry_time = None;
+        self.enter(step, state, "");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn jitter_stays_within_a_tenth(seed in "[a-f0-9-]{0,36}", attempt in 0i32..1000, secs in 1u64..100_000) {
+            let interval = std::time::Duration::from_secs(secs);
+            let got = jittered(interval, &seed, attempt);
+            prop_assert!(got >= interval * 9 / 10 && got <= interval * 11 / 10, "{got:?}");
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! The rules of the four kinds: each accepts and refuses what it should, with a message, and has a twin in Rust.
+
+#[path = "api_support/rows/mod.rs"]
+mod rows;
+#[path = "api_support/mod.rs"]
+mod support;
+
+use std::collections::BTreeSet;
+
+use dci_operator::api::messages as msg;
+use dci_operator::panel::model::{FREE_DOMAIN, NO_OWNER};
+use proptest::prelude::*;
+use rows::Row;
+use serde_json::{Value, json};
+use support::{KINDS, Kind, example, examples, quick_refusals, refusals, schema, schema_of, twin};
+
+fn sorted<T: Ord>(items: impl IntoIterator<Item = T>) -> Vec<T> {
+    let mut items: Vec<T> = items.into_iter().collect();
+    items.sort();
+    items
+}
+
+#[test]
+fn each_row_is_accepted_or_refused_by_exactly_its_rules() {
+    for Row { kind, name, old, new, rules, refused } in rows::all() {
+        let found = refusals(kind, old.as_ref(), &new).unwrap_or_else(|error| panic!("{kind:?}, {name}: {error}"));
+        let expected = if refused { rules.iter().map(ToString::to_string).collect() } else { Vec::new() };
+        assert_eq!(sorted(found), sorted(expected), "{kind:?}, {name}");
+    }
+}
+
+#[test]
+fn each_row_is_within_the_schemas_bounds() {
+    for Row { kind, name, old, new, .. } in rows::all() {
+        for object in old.iter().chain([&new]) {
+            assert_eq!(schema::violations(schema_of(kind), object), Vec::<String>::new(), "{kind:?}, {name}");
+        }
+    }
+}
+
+#[test]
+fn each_rule_has_a_row_that_it_accepts_and_one_that_it_refuses() {
+    let table = rows::all();
+    for kind in KINDS {
+        let mut known = BTreeSet::new();
+        for (path, rule, message) in schema::rules(schema_of(kind)) {
+            assert!(!message.is_empty(), "{kind:?}{path}: `{rule}` has no message");
+            // A transition rule is not evaluated when an object is created: such a row would prove nothing.
+            let transition = rule.contains("oldSelf");
+            let covers = |row: &&Row| row.kind == kind && row.rules.contains(&message.as_str()) && (row.old.is_some() || !transition);
+            for refused in [true, false] {
+                assert!(
+                    table.iter().filter(covers).any(|row| row.refused == refused),
+                    "{kind:?}{path}: no row is {} by the rule `{message}`",
+                    if refused { "refused" } else { "accepted" }
+                );
+            }
+            known.insert(message);
+        }
+        for row in table.iter().filter(|row| row.kind == kind) {
+            for rule in &row.rules {
+                assert!(known.contains(*rule), "{kind:?}, {}: no rule says `{rule}`", row.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn each_message_says_what_to_write_or_do() {
+    let verbs = [
+        "set ",
+        "write ",
+        "remove ",
+        "create ",
+        "choose ",
+        "put it back",
+        "must ",
+        "has either",
+        "may be changed",
+        "needs",
+        "goes with",
+        "raises",
+        "accepted",
+    ];
+    for kind in KINDS {
+        for (path, _, message) in schema::rules(schema_of(kind)) {
+            assert!(verbs.iter().any(|verb| message.contains(verb)), "{kind:?}{path}: `{message}`");
+            assert!(message.chars().count() <= 200 && !message.contains('\n'), "{kind:?}{path}: `{message}`");
+        }
+    }
+}
+
+#[test]
+fn words_of_the_panel_are_those_the_rules_name() {
+    assert!(msg::DOMAIN_FREE.contains(FREE_DOMAIN));
+    assert!(msg::USERNAME_TAKEN.contains(NO_OWNER));
+}
+
+/// Whether an object by itself passes schema and rules, and whether it passes the twin. `None`: it does not parse at all.
+fn verdicts(kind: Kind, object: &Value) -> Option<(Vec<String>, Vec<String>)> {
+    let problems = twin(kind, object).ok()?;
+    let mut server = schema::violations(schema_of(kind), object);
+    server.extend(quick_refusals(kind, object));
+    Some((server, problems.into_iter().map(|problem| problem.message).collect()))
+}
+
+#[test]
+fn the_twin_agrees_on_each_row_word_for_word() {
+    for Row { kind, name, old, new, rules, refused } in rows::all() {
+        let (server, problems) = verdicts(kind, &new).unwrap();
+        assert_eq!(sorted(server), sorted(problems.clone()), "{kind:?}, {name}");
+        if refused && old.is_none() {
+            assert_eq!(sorted(problems), sorted(rules.iter().map(ToString::to_string)), "{kind:?}, {name}");
+        }
+    }
+}
+
+/// Every way to break one bound of the example: where, and the object.
+fn broken_bounds(kind: Kind, example: &Value) -> Vec<(String, Value)> {
+    let mut found = Vec::new();
+    mutate(&schema_of(kind)["properties"]["spec"], &example["spec"], "/spec", &mut |path, value| {
+        let mut object = example.clone();
+        *object.pointer_mut(path).unwrap() = value;
+        found.push((path.to_owned(), object));
+    });
+    found
+}
+
+fn mutate(schema: &Value, value: &Value, path: &str, emit: &mut dyn FnMut(&str, Value)) {
+    let bound = |keyword: &str| schema[keyword].as_u64().and_then(|n| usize::try_from(n).ok());
+    match value {
+        Value::String(_) if schema["enum"].is_array() => emit(path, json!("Unheard")),
+        Value::String(text) => {
+            if let Some(max) = bound("maxLength") {
+                emit(path, json!(format!("{text}{}", "a".repeat(max + 1 - text.chars().count().min(max)))));
+                emit(path, json!("ж".repeat(max + 1)));
+            }
+            if bound("minLength").is_some() {
+                emit(path, json!(""));
+            }
+            if schema["pattern"].is_string() {
+                for bad in ["../secrets/other", " ", "a b", "a\n", "-a-", "ключ", "a@b@c"] {
+                    emit(path, json!(bad));
+                }
+            }
+        }
+        Value::Number(_) => {
+            emit(path, json!(schema["minimum"].as_f64().map(|n| n as i64 - 1)));
+            emit(path, json!(schema["maximum"].as_f64().map(|n| n as i64 + 1)));
+        }
+        Value::Array(items) => {
+            emit(path, Value::Array(vec![items[0].clone(); bound("maxItems").unwrap() + 1]));
+            if bound("minItems").is_some() {
+                emit(path, json!([]));
+            }
+            mutate(&schema["items"], &items[0], &format!("{path}/0"), emit);
+        }
+        Value::Object(map) if schema["additionalProperties"].is_object() => {
+            let (key, first) = map.iter().next().unwrap();
+            emit(path, (0..=bound("maxProperties").unwrap()).map(|n| (format!("k{n}"), first.clone())).collect());
+            if bound("minProperties").is_some() {
+                emit(path, json!({}));
+            }
+            mutate(&schema["additionalProperties"], first, &format!("{path}/{key}"), emit);
+        }
+        Value::Object(map) => {
+            for (key, child) in map {
+                mutate(&schema["properties"][key], child, &format!("{path}/{key}"), emit);
+            }
+        }
+        Value::Null | Value::Bool(_) => {}
+    }
+}
+
+fn full_examples() -> Vec<(Kind, Value)> {
+    let mut custom = examples::order();
+    custom["spec"]["configuration"] = json!({"custom": examples::custom()});
+    custom["spec"]["adopt"] = json!({"serverId": "17"});
+    let handler_ref = custom["spec"].as_object_mut().unwrap().remove("handlerRef");
+    assert!(handler_ref.is_some());
+    custom["spec"]["handlerSelector"] = json!({"namespace": "hosting", "matchLabels": {"zone": "msk"}});
+    let mut managers = [examples::ipmanager(), examples::ipmanager()];
+    managers[0]["spec"]["connection"]["tls"] = json!({"caBundle": "PEM", "insecureSkipVerify": false});
+    managers[1]["spec"]["connection"]["tls"] = json!({"caBundleSecretRef": {"name": "ca", "key": "ca.crt"}});
+    let mut pinned = examples::handler();
+    pinned["spec"]["connection"]["tls"] = examples::ipmanager()["spec"]["connection"]["tls"].take();
+    let mut rest = examples::handler();
+    rest["spec"]["connection"]["tls"] = json!({"caBundleSecretRef": {"name": "ca", "key": "ca.crt"}});
+    rest["spec"]["dialect"] = json!({"power": {"method": "POST", "path": "/server"}});
+    let more = [(Kind::Order, custom), (Kind::Handler, rest), (Kind::Handler, pinned)];
+    let managers = managers.into_iter().map(|manager| (Kind::Manager, manager));
+    KINDS.into_iter().map(|kind| (kind, example(kind))).chain(more).chain(managers).collect()
+}
+
+#[test]
+fn the_twin_refuses_each_broken_bound() {
+    let mut tried = 0;
+    for (kind, example) in full_examples() {
+        for (path, object) in broken_bounds(kind, &example) {
+            let server = schema::violations(schema_of(kind), &object);
+            let Some((_, problems)) = verdicts(kind, &object) else {
+                assert!(!server.is_empty(), "{kind:?}{path}: does not parse, but the schema takes it");
+                continue;
+            };
+            let shown: String = object.pointer(&path).unwrap().to_string().chars().take(80).collect();
+            assert_eq!(server.is_empty(), problems.is_empty(), "{kind:?}{path} = {shown}: schema {server:?}, twin {problems:?}");
+            tried += 1;
+        }
+    }
+    assert!(tried > 200, "only {tried} bounds were tried");
+}
+
+#[test]
+fn every_spec_field_is_in_an_example() {
+    for kind in KINDS {
+        let examples: Vec<Value> = full_examples().into_iter().filter(|(k, _)| *k == kind).map(|(_, value)| value).collect();
+        schema::walk(&schema_of(kind)["properties"]["spec"], "", &mut |path, _| {
+            let there = |value: &Value| {
+                path.replace("{}", ".*")
+                    .replace("[]", ".*")
+                    .split('.')
+                    .filter(|part| !part.is_empty())
+                    .try_fold(value, |at, part| match (part, at) {
+                        ("*", Value::Array(items)) => items.first(),
+                        ("*", Value::Object(map)) => map.values().next(),
+                        (part, at) => at.get(part),
+                    })
+                    .is_some()
+            };
+            assert!(
+                examples.iter().any(|example| there(&example["spec"])),
+                "{kind:?}.spec{path}: no example has it, so no bound of it is tried"
+            );
+        });
+    }
+}
+
+/// Texts that nearly have, or have, the forms that the patterns ask for.
+fn text() -> impl Strategy<Value = String> {
+    prop_oneof![
+        "[a-zA-Z0-9._@:/?#\\\\ -]{0,12}",
+        "[a-z0-9.-]{1,70}",
+        "https?://[a-z0-9.:@\\[\\]-]{0,12}(/[a-z?#]{0,4})?",
+        "http://(127\\.0\\.0\\.[0-9]|localhost|\\[::1\\])(:[0-9]{0,3})?[/a-z]{0,3}",
+        "([0-9a-f]{2}:?){31,33}",
+        "[a-z]{1,3}@[a-z.@ ]{0,6}",
+        any::<String>(),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn the_twin_agrees_on_any_text(text in text(), field in 0usize..11) {
+        let fields = [
+            (Kind::Manager, "/spec/connection/url"),
+            (Kind::Manager, "/spec/connection/tls/pinnedSHA256"),
+            (Kind::Manager, "/spec/connection/credentialsSecretRef/name"),
+            (Kind::Order, "/spec/domain"),
+            (Kind::Order, "/spec/client/username"),
+            (Kind::Order, "/spec/client/email"),
+            (Kind::Order, "/spec/handlerRef/namespace"),
+            (Kind::Order, "/spec/operatingSystem/passwordSecretRef/key"),
+            (Kind::Task, "/spec/department"),
+            (Kind::Handler, "/spec/allowedNamespaces/selector/matchLabels/team"),
+            (Kind::Handler, "/spec/dialect/runRecipe/func"),
+        ];
+        let (kind, path) = fields[field];
+        let mut object = example(kind);
+        *object.pointer_mut(path).unwrap() = json!(text);
+        let (server, problems) = verdicts(kind, &object).unwrap();
+        prop_assert_eq!(server.is_empty(), problems.is_empty(), "{}: schema {:?}, twin {:?}", path, server, problems);
+    }
+
+    #[test]
+    fn a_duration_parses_where_the_schema_takes_it(text in prop_oneof!["([0-9]{1,10}(ms|s|m|h|us)?){0,5}", any::<String>()]) {
+        let mut object = example(Kind::Manager);
+        object["spec"]["pollInterval"] = json!(text);
+        let server = schema::violations(schema_of(Kind::Manager), &object);
+        prop_assert_eq!(server.is_empty(), twin(Kind::Manager, &object).is_ok());
+        if let Some((server, problems)) = verdicts(Kind::Manager, &object) {
+            prop_assert_eq!(server, problems);
+        }
+    }
+}
