@@ -1,4 +1,18 @@
 //! `/_sim`: looking behind the panels, making faults, and playing the people who work at them.
+//!
+//! Bodies are JSON or YAML. `panel` may be left out everywhere: it is then the first one that fits.
+//!
+//! - `GET /_sim/state`, `GET /_sim/journal?since=N`, `GET /_sim/requests`
+//! - `GET`, `POST`, `DELETE /_sim/faults`, `DELETE /_sim/faults/{id}`; the body is a fault as in the configuration,
+//!   for example `{"action": "drop-answer", "panel": "dci", "func": "server.edit", "match": {"sok": "ok"}, "nth": 2}`;
+//!   the answer is `{"id": 1}`
+//! - `POST /_sim/servers`: servers as in the configuration, and `panel`; the answer is `{"ids": ["20"]}`
+//! - `POST /_sim/servers/{id}`: `{"owner": "acme" or "", "hostname", "name", "mac", "notes", "type", "power": "on",
+//!   "ipmi": "dead", "ip", "flags": {"hwproblem": true, "blocked", "disabled", "operation_failed"},
+//!   "operations": [{"outcome": "fail", "duration": "5s"}], "finish_operation": true, "delete": true}`, each optional;
+//!   the answer is the server; `DELETE /_sim/servers/{id}`
+//! - `POST /_sim/users`: `{"name", "password", "level", "delete"}`
+//! - `POST /_sim/addresses`: `{"ip", "group", "holder", "domain", "note", "delete"}`
 
 use std::sync::Arc;
 
@@ -86,11 +100,8 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, AdminError> {
 }
 
 async fn help(State(core): Shared) -> Json<Value> {
-    let panels: Vec<Value> = core
-        .panels
-        .iter()
-        .map(|panel| json!({"name": panel.name, "path": format!("/{}", panel.place.mgr())}))
-        .collect();
+    let panels: Vec<Value> =
+        core.panels.iter().map(|panel| json!({"name": panel.name, "path": format!("/{}", panel.place.mgr())})).collect();
     Json(json!({
         "panels": panels,
         "paths": ["GET /_sim/state", "GET /_sim/journal?since=N", "GET /_sim/requests", "GET|POST|DELETE /_sim/faults",
@@ -169,8 +180,8 @@ fn ipm(core: &Core, name: Option<&str>) -> Result<usize, AdminError> {
 /// The body of `POST /_sim/servers`: a server as the configuration has it, and the panel.
 fn add_servers(core: &Core, mut body: serde_yaml::Mapping) -> Result<Value, AdminError> {
     let panel = body.remove("panel").and_then(|name| name.as_str().map(str::to_owned));
-    let entry: ServerConfig = serde_yaml::from_value(serde_yaml::Value::Mapping(body))
-        .map_err(|error| AdminError::Body(error.to_string()))?;
+    let entry: ServerConfig =
+        serde_yaml::from_value(serde_yaml::Value::Mapping(body)).map_err(|error| AdminError::Body(error.to_string()))?;
     let panel = dci(core, panel.as_deref())?;
     let ids = core.settled().0.world.human_add_servers(panel, &entry).map_err(AdminError::Body)?;
     Ok(json!({"ids": ids.iter().map(u64::to_string).collect::<Vec<_>>()}))

@@ -36,6 +36,8 @@ async fn opening_and_closing() {
     assert_eq!(extra["ip"]["$"], "203.0.113.1");
     let extra = bench.done("func=iplist.edit&plid=17&domain=n1.example&sok=ok&iptype=public&ip=&family=ipv6").await;
     assert_eq!(extra["ip"]["$"], "2001:db8::1");
+    // Both operations last until told to end, so that the test can look at them.
+    bench.sim.change_server(17, json!({"operations": [{"outcome": "hang"}, {"outcome": "hang"}]})).unwrap();
     let install = "func=server.operations&sok=ok&elid=17&operation=ostemplate&ostemplate=ISPsystem__Debian-12-x86_64\
                    &passwd=p%26w&confirm=p%26w&checkpasswd=p%26w&recipe=ISPsystem__nginx.sh";
     bench.done(install).await;
@@ -44,13 +46,17 @@ async fn opening_and_closing() {
     assert_eq!(error(&bench.dci(install).await).0, "server_busy");
     let hint = bench.done("func=server&elid=17&clickstat=title&hint_field=install_in_progress").await;
     assert!(hint["value"]["$"].as_str().unwrap().ends_with('%'), "{hint}");
+    bench.sim.change_server(17, json!({"finish_operation": true})).unwrap();
     let row = bench.until(17, "installed", |row| row.get("install_in_progress").is_none()).await;
     assert!(row.get("operation_failed").is_none());
     let form = bench.done("func=server.operations&elid=17").await;
     assert_eq!(form["ostemplate"]["$"], "ISPsystem__Debian-12-x86_64");
     bench.done(&own(&bob)).await;
     assert_eq!(bench.server(17).await["owner"]["$"], "bob");
-    assert_eq!(bench.truth(17)["installed"], json!({"template": "ISPsystem__Debian-12-x86_64", "recipe": "ISPsystem__nginx.sh", "times": 1, "data": true}));
+    assert_eq!(
+        bench.truth(17)["installed"],
+        json!({"template": "ISPsystem__Debian-12-x86_64", "recipe": "ISPsystem__nginx.sh", "times": 1, "data": true})
+    );
     // Suspension.
     bench.done("func=server.disable&elid=17").await;
     assert!(bench.server(17).await.get("disabled").is_some());
@@ -74,6 +80,7 @@ async fn opening_and_closing() {
     assert!(bench.server(17).await.get("diag_in_progress").is_none());
     bench.done(&format!("func=iplist.edit&elid={main}&plid=17&sok=ok&domain=free.ds")).await;
     assert!(bench.server(17).await.get("diag_in_progress").is_some());
+    bench.sim.change_server(17, json!({"finish_operation": true})).unwrap();
     let row = bench.until(17, "diagnostics", |row| row.get("diag_in_progress").is_none()).await;
     assert!(row.get("owner").is_none() && row.get("hwproblem").is_none());
     assert_eq!(bench.truth(17)["installed"]["data"], false);
@@ -137,20 +144,19 @@ async fn operations_are_refused() {
 async fn operations_that_do_not_succeed() {
     let bench = Bench::start().await;
     let install = |template: &str, recipe: &str| {
-        format!(
-            "func=server.operations&sok=ok&elid=17&operation=ostemplate&ostemplate={template}&passwd=a&confirm=a&recipe={recipe}"
-        )
+        format!("func=server.operations&sok=ok&elid=17&operation=ostemplate&ostemplate={template}&passwd=a&confirm=a&recipe={recipe}")
     };
     bench.done(&install("ISPsystem__Broken", "null")).await;
     bench.until(17, "failure", has("operation_failed")).await;
     assert_eq!(bench.truth(17)["installed"]["template"], "");
     bench.done(&install("ISPsystem__Debian-12-x86_64", "ISPsystem__bad.sh")).await;
-    assert!(bench.server(17).await.get("operation_failed").is_none(), "a new operation takes the mark away");
     bench.until(17, "failure of the recipe", has("operation_failed")).await;
     assert_eq!(bench.truth(17)["installed"]["template"], "ISPsystem__Debian-12-x86_64");
     assert_eq!(bench.truth(17)["installed"]["recipe"], "");
     bench.done(&install("ISPsystem__Endless", "")).await;
-    assert!(bench.server(17).await.get("install_in_progress").is_some());
+    let row = bench.server(17).await;
+    assert!(row.get("install_in_progress").is_some());
+    assert!(row.get("operation_failed").is_none(), "a new operation takes the mark away");
     bench.done("func=server.opercancel&elid=17").await;
     assert!(bench.server(17).await.get("install_in_progress").is_none());
     assert_eq!(error(&bench.dci("func=server.opercancel&elid=17").await), ("missed", "operation"));
@@ -168,8 +174,7 @@ async fn of_two_claimers_the_last_one_wins() {
     assert_eq!((&first["owner"]["$"], &second["owner"]["$"]), (&json!("no_owner"), &json!("no_owner")));
     let first = claim(1, "first");
     let second = claim(2, "second");
-    let (first, second) =
-        tokio::join!(bench.call_as("admin:secret", "dci", &first), bench.call_as("other:secret", "dci", &second));
+    let (first, second) = tokio::join!(bench.call_as("admin:secret", "dci", &first), bench.call_as("other:secret", "dci", &second));
     assert!(first.get("error").is_none() && second.get("error").is_none(), "nobody is told");
     let form = bench.done("func=server.edit&elid=17").await;
     let last = bench.sim.journal(0).pop().unwrap();

@@ -21,8 +21,7 @@ fn dci_sim() -> Command {
 
 #[tokio::test]
 async fn prints_where_it_listens_and_ends_at_once() {
-    let mut child =
-        dci_sim().arg("--config").arg(file("run.yaml", CONFIG)).arg("--tls").stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = dci_sim().arg("--config").arg(file("run.yaml", CONFIG)).arg("--tls").stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut next = || lines.next().unwrap().unwrap();
     assert!(next().starts_with("certificate sha256 "));

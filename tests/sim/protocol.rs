@@ -117,11 +117,8 @@ async fn empty_and_single_rows() {
     let servers = CONFIG.find("    servers:").unwrap();
     let end = CONFIG.find("ipmanager5:").unwrap();
     for (single, rows, is_array) in [("array", 1, true), ("object", 1, false), ("object", 2, true)] {
-        let config = format!(
-            "{}    protocol: {{single_elem: {single}}}\n    servers: [{{count: {rows}}}]\n{}",
-            &CONFIG[..servers],
-            &CONFIG[end..]
-        );
+        let config =
+            format!("{}    protocol: {{single_elem: {single}}}\n    servers: [{{count: {rows}}}]\n{}", &CONFIG[..servers], &CONFIG[end..]);
         let bench = Bench::with(&config).await;
         assert_eq!(bench.dci("func=server").await["elem"].is_array(), is_array, "{single} {rows}");
     }

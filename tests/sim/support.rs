@@ -1,6 +1,9 @@
 //! What the tests share: a small configuration, a caller, and waiting for conditions.
 
-use std::{net::SocketAddr, time::{Duration, Instant}};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use dci_operator::sim::{Config, Simulator};
 use serde_json::{Value, json};
@@ -107,7 +110,8 @@ impl Bench {
     pub async fn server(&self, id: u64) -> Value {
         let list = self.dci("func=server").await;
         let rows = list["elem"].as_array().cloned().unwrap_or_default();
-        rows.into_iter().find(|row| row["id"]["$"] == id.to_string()).unwrap_or_default()
+        let id = id.to_string();
+        rows.into_iter().find(|row| row["id"]["$"] == id).unwrap_or_default()
     }
 
     /// Waits until the row of a server is as it should be.
@@ -131,7 +135,8 @@ impl Bench {
     pub fn truth(&self, id: u64) -> Value {
         let state = self.sim.state();
         let servers = state["panels"]["dci"]["servers"].as_array().unwrap();
-        servers.iter().find(|server| server["id"] == id.to_string()).cloned().unwrap_or_default()
+        let id = id.to_string();
+        servers.iter().find(|server| server["id"] == id).cloned().unwrap_or_default()
     }
 
     /// Function, outcome, delivered of all changes.

@@ -44,12 +44,7 @@ fn ip(text: &str) -> IpAddr {
 }
 
 fn install(world: &mut World, template: &str, recipe: &str, now: Moment) -> Result<(), Kind> {
-    let call = OperationCall {
-        kind: TemplateKind::Os,
-        template: template.to_owned(),
-        recipe: recipe.to_owned(),
-        clear_disks: false,
-    };
+    let call = OperationCall { kind: TemplateKind::Os, template: template.to_owned(), recipe: recipe.to_owned(), clear_disks: false };
     world.dci[0].start_operation(1, call, now).map_err(|refusal| refusal.kind)
 }
 
@@ -163,10 +158,9 @@ fn edit(world: &mut World, fields: &[(&str, &str)], now: Moment) -> Result<(), K
 #[test]
 fn omitted_fields_are_reset_or_kept() {
     let server = "[{name: n, type: T, ip: 10.0.0.1, notes: old, owner: acme, hardware: {hdd_3: '7'}, flags: [hwproblem]}]";
-    for (omitted, name, notes, owner, kind, disk, hwproblem) in [
-        ("reset", "", "new", None, "", "null", false),
-        ("keep", "n", "new", Some(2), "T", "7", true),
-    ] {
+    for (omitted, name, notes, owner, kind, disk, hwproblem) in
+        [("reset", "", "new", None, "", "null", false), ("keep", "n", "new", Some(2), "T", "7", true)]
+    {
         let mut world = world(&format!("\n    behaviour: {{server_edit_omitted: {omitted}}}"), server);
         edit(&mut world, &[("notes", "new")], at(0)).unwrap();
         let server = &world.dci[0].servers[&1];
@@ -230,11 +224,9 @@ fn release_starts_diagnostics() {
 
 #[test]
 fn the_main_address_is_replaced_or_not() {
-    for (behaviour, result, address) in [
-        ("works", Ok(()), "203.0.113.2"),
-        ("ignored", Ok(()), "10.0.0.1"),
-        ("refused", Err(Kind::Value), "10.0.0.1"),
-    ] {
+    for (behaviour, result, address) in
+        [("works", Ok(()), "203.0.113.2"), ("ignored", Ok(()), "10.0.0.1"), ("refused", Err(Kind::Value), "10.0.0.1")]
+    {
         let mut world = world(&format!("\n    behaviour: {{main_ip_replace: {behaviour}}}"), "[{ip: 10.0.0.1}]");
         let row = world.dci[0].servers[&1].rows[0].id;
         let change = RowChange { ip: Some(ip("203.0.113.2")), domain: Some("a.example"), any_of: None };
