@@ -201,7 +201,7 @@ async fn refuse(order: &DedicatedServerOrder, refusal: &Refusal, context: &Conte
     if deleting && untouched(order) {
         return release_object(order, context, None).await;
     }
-    let status = decide::refuse(refusal, order.metadata.generation.unwrap_or_default(), deleting, Timestamp::now(), &known(order));
+    let status = decide::refuse(refusal, order.metadata.generation.unwrap_or_default(), deleting, &order.spec.reinstall, Timestamp::now(), &known(order));
     save(order, status, context).await?;
     Ok(Action::await_change())
 }
@@ -212,15 +212,17 @@ async fn unreadable(meta: &kube::api::ObjectMeta, error: &str, context: &Context
     let resource = kube::api::ApiResource::erase::<DedicatedServerOrder>(&());
     let api: Api<kube::api::DynamicObject> = Api::namespaced_with(context.client.clone(), &namespace, &resource);
     let name = meta.name.clone().unwrap_or_default();
-    let Some(object) = api.get_opt(&name).await? else { return Ok(Action::await_change()) };
+    let Some(mut object) = api.get_opt(&name).await? else { return Ok(Action::await_change()) };
     let mut status: OrderStatus = object.data.get("status").cloned().and_then(|s| serde_json::from_value(s).ok()).unwrap_or_default();
     let refusal = Refusal { reason: Reason::InvalidObject, message: format!("this version cannot read the object: {error}") };
     let before = status.clone();
-    status = decide::refuse(&refusal, meta.generation.unwrap_or_default(), meta.deletion_timestamp.is_some(), Timestamp::now(), &status);
+    status = decide::refuse(&refusal, meta.generation.unwrap_or_default(), meta.deletion_timestamp.is_some(), "", Timestamp::now(), &status);
     notices::carry_times(&before, &mut status);
     if status != before {
-        let body = serde_json::json!({"status": {"phase": status.phase, "conditions": status.conditions, "observedGeneration": status.observed_generation}});
-        api.patch_status(&name, &kube::api::PatchParams::default(), &kube::api::Patch::Merge(body)).await?;
+        if let (Some(data), Ok(value)) = (object.data.as_object_mut(), serde_json::to_value(&status)) {
+            data.insert("status".into(), value);
+        }
+        api.replace_status(&name, &kube::api::PostParams::default(), &object).await?;
     }
     Ok(Action::await_change())
 }

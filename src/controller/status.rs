@@ -2,7 +2,8 @@
 
 use std::fmt::Debug;
 
-use kube::api::{Api, Patch, PatchParams};
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::core::object::HasStatus;
 use kube::core::{NamespaceResourceScope, Resource};
 use kube::{Client, ResourceExt};
 use serde::Serialize;
@@ -63,17 +64,22 @@ pub fn guarded<K: Resource>(object: &K, mut operations: Vec<Value>) -> Result<Pa
     Ok(Patch::Json(serde_json::from_value(Value::Array(all))?))
 }
 
-/// Writes a status. The object that the server stored comes back: it is as fresh as a quorum read.
+/// Writes a status under the resource version of the object that was read. The object that the server stored comes back:
+/// it is as fresh as a quorum read.
+///
+/// A whole update, not a patch: JSON patches of old servers turn empty strings into null. The server takes nothing but the
+/// status from it, so that what the cache left out of the metadata stays.
 pub async fn write<K, S>(client: &Client, object: &K, status: &S) -> Result<K, StatusError>
 where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
-    S: Serialize,
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + HasStatus<Status = S> + Clone + Debug + Serialize + DeserializeOwned,
+    S: Clone,
 {
     let name = format!("{} {}/{}", K::kind(&()), object.namespace().unwrap_or_default(), object.name_any());
     let api: Api<K> = Api::namespaced(client.clone(), &object.namespace().unwrap_or_default());
-    let patch = guarded(object, vec![json!({"op": "add", "path": "/status", "value": status})])?;
-    let params = PatchParams { field_manager: Some("dci-operator".into()), ..PatchParams::default() };
-    api.patch_status(&object.name_any(), &params, &patch).await.map_err(|e| patch_error(name, e))
+    let mut new = object.clone();
+    *new.status_mut() = Some(status.clone());
+    let params = PostParams { field_manager: Some("dci-operator".into()), ..PostParams::default() };
+    api.replace_status(&object.name_any(), &params, &new).await.map_err(|e| patch_error(name, e))
 }
 
 /// Patches metadata or spec of an object that is still the one that was read.

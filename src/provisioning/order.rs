@@ -116,15 +116,16 @@ pub fn order_id(raw: &DedicatedServerOrder) -> Option<&str> {
 /// Fields that later versions act upon are refused, never ignored in silence (design.md section 9).
 fn refuse_unsupported(raw: &DedicatedServerOrder) -> Result<(), Refusal> {
     let spec = &raw.spec;
-    let handled = raw.status.as_ref().and_then(|s| s.last_handled_reinstall.as_deref());
+    // A token that is there when the operator first sees the order is recorded; only a later change asks for a reinstall.
+    let seen = raw.status.as_ref().filter(|s| s.observed_generation.is_some_and(|g| g >= 0));
+    let token_is_new = seen.is_some_and(|s| s.last_handled_reinstall.as_deref().unwrap_or_default() != spec.reinstall);
     let rows: [(bool, &str, &str); 9] = [
         (spec.configuration.custom.is_some(), "configuration.custom", "set configuration.serverType"),
         (spec.handler_selector.is_some(), "handlerSelector", "set handlerRef"),
         (!spec.licenses.is_empty(), "licenses", "remove it"),
         (spec.adopt.is_some(), "adopt", "remove it"),
         (spec.suspended, "suspended: true", "set suspended: false"),
-        // A token that is there when the operator first sees the order is recorded; only a later change asks for a reinstall.
-        (handled.is_some_and(|h| h != spec.reinstall), "a new reinstall token", "put the old value back"),
+        (token_is_new, "a new reinstall token", "put the old value back"),
         (spec.deletion_policy == DeletionPolicy::Orphan, "deletionPolicy: Orphan", "set deletionPolicy: Release"),
         (spec.deletion_protection, "deletionProtection: true", "set deletionProtection: false"),
         (spec.recipes.len() > 1, "more than one recipe", "keep one of recipes"),
