@@ -2,8 +2,8 @@
 # A real Kubernetes control plane on this machine, for the demo and the tests: finds or builds it, starts it, stops it.
 # There is no kubelet, so pods never run; the operator runs beside it as a process. `help` tells the commands.
 #
-# The parts use one another's variables, which shellcheck cannot see.
-# shellcheck disable=SC2034
+# The parts use one another's variables, and some functions are called by traps only; shellcheck cannot see either.
+# shellcheck disable=SC2034,SC2317
 set -euo pipefail
 
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)

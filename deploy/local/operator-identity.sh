@@ -74,8 +74,9 @@ ensure_namespace() {
 }
 
 values=(--set replicaCount=0 --set crds.enabled=false)
+if [[ -n $cluster_id ]]; then values+=(--set-string "clusterId=$cluster_id"); fi
 if [[ -n $watch ]]; then
-  values+=(--set "watchNamespaces={$watch}" --set-string "clusterId=$cluster_id")
+  values+=(--set "watchNamespaces={$watch}")
   IFS=, read -ra namespaces <<<"$watch"
   for name in "${namespaces[@]}"; do ensure_namespace "$name"; done
 fi

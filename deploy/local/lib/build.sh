@@ -15,6 +15,11 @@ GO_ROOT=/usr/lib/go-1.19
 # What the build took when it was last measured; only for the eyes of who waits.
 KUBE_PACKAGES=1900
 
+# Whatever the machine's configuration allows, nothing unsigned is used here. On the command line, since apt reads the
+# machine's files after the one that APT_CONFIG names.
+SIGNED_ONLY=(-o APT::Get::AllowUnauthenticated=false -o Acquire::AllowInsecureRepositories=false)
+SIGNED_ONLY+=(-o Acquire::AllowWeakRepositories=false -o Acquire::AllowDowngradeToInsecureRepositories=false)
+
 # An apt configuration of our own: it also knows sources (machines usually have no deb-src entries), and it leaves the
 # machine's lists and configuration alone. Which archive and which mirror, the machine's own entries tell.
 private_apt() { # DIR
@@ -39,11 +44,6 @@ Dir::Etc::sourcelist "/dev/null";
 Dir::Etc::sourceparts "$dir/sources";
 // The files lie in a directory of the user's that the sandbox's own user could not enter.
 APT::Sandbox::User "root";
-// Whatever the machine's configuration says, nothing unsigned is used here.
-APT::Get::AllowUnauthenticated "false";
-Acquire::AllowInsecureRepositories "false";
-Acquire::AllowWeakRepositories "false";
-Acquire::AllowDowngradeToInsecureRepositories "false";
 // Another package manager may be busy on this machine.
 DPkg::Lock::Timeout "600";
 CONF
@@ -67,7 +67,7 @@ install_build_tools() { # WORK
   local ENDS_WITH_US=()
   STEP_ON_EXIT=finish_step
   step "Installing ${missing[*]}" "$1/apt-install.log" \
-    env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}"
+    env DEBIAN_FRONTEND=noninteractive apt-get "${SIGNED_ONLY[@]}" install -y --no-install-recommends "${missing[@]}"
   STEP_ON_EXIT=stop_step
 }
 
@@ -91,7 +91,7 @@ fetch_source() { # WORK
   version=$(source_version)
   [[ -n $version ]] || die "the machine's package sources do not have the source package kubernetes $KUBE_SOURCE_VERSION (Debian 12 has it)"
   step "Fetching the source of Kubernetes ($version)" "$1/source.log" \
-    env -C "$1" apt-get source --download-only "kubernetes=$version"
+    env -C "$1" apt-get "${SIGNED_ONLY[@]}" source --download-only "kubernetes=$version"
   printf '%s  %s\n' "$KUBE_ORIG_SHA256" "$1/kubernetes_$KUBE_SOURCE_VERSION.orig.tar.gz" | sha256sum --check --status ||
     die "the source archive of Kubernetes is not the one that this script knows"
   # apt has just checked the .dsc against the signed index, and this checks the files against the .dsc once more. It warns
@@ -104,7 +104,7 @@ fetch_source() { # WORK
 # server compiles and then crashes at the first custom resource with labels. Debian packages the release that knows both.
 replace_reflect2() { # WORK
   local new=usr/share/gocode/src/github.com/modern-go/reflect2 old=tree/vendor/github.com/modern-go/reflect2
-  step "Fetching a newer reflect2" "$1/reflect2.log" env -C "$1" apt-get download golang-github-modern-go-reflect2-dev
+  step "Fetching a newer reflect2" "$1/reflect2.log" env -C "$1" apt-get "${SIGNED_ONLY[@]}" download golang-github-modern-go-reflect2-dev
   dpkg -x "$1"/golang-github-modern-go-reflect2-dev_*.deb "$1/reflect2"
   [[ -f $1/reflect2/$new/go_above_118.go ]] || die "Debian's reflect2 is too old for Go 1.19"
   rm "$1/$old"/*.go
@@ -113,7 +113,7 @@ replace_reflect2() { # WORK
 
 fetch_etcd() { # OUT WORK
   # Unpacked rather than installed: installing it starts a service.
-  step "Fetching etcd" "$2/etcd.log" env -C "$2" apt-get download etcd-server
+  step "Fetching etcd" "$2/etcd.log" env -C "$2" apt-get "${SIGNED_ONLY[@]}" download etcd-server
   dpkg -x "$2"/etcd-server_*.deb "$2/etcd"
   install -m 755 "$2/etcd/usr/bin/etcd" "$1/etcd"
   "$1/etcd" --version >/dev/null || die "the etcd that was fetched does not run"
@@ -129,7 +129,9 @@ build_servers() { # OUT WORK
   [[ $work != *[[:space:]]* ]] || die "Kubernetes cannot be built under a path with blanks ($CACHE): set XDG_CACHE_HOME"
   local -x APT_CONFIG
   private_apt "$work/apt"
-  step "Reading the package index" "$work/apt-update.log" apt-get update
+  # Some other archive of this machine's may be broken or unsigned; what we need from Debian's is checked by itself.
+  step "Reading the package index" "$work/apt-update.log" apt-get "${SIGNED_ONLY[@]}" update ||
+    warn "not all package sources could be read; going on with the others"
   install_build_tools "$work"
   fetch_etcd "$out" "$work"
   fetch_source "$work"

@@ -139,6 +139,13 @@ step() {
 
 CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/dci-operator/control-plane
 
+discard() { # DIR
+  [[ -d $1 ]] || return 0
+  # Tens of thousands of files of source: on a busy disk that takes a while.
+  say "removing what is half done in $CACHE"
+  rm -rf "$1"
+}
+
 # Makes a directory in the cache all at once: NAME is either there and complete or not there. The builder, a function,
 # gets an empty directory to fill.
 cached() { # NAME BUILDER
@@ -157,7 +164,7 @@ cached() { # NAME BUILDER
     # We hold the lock, so whatever is half done belongs to a run that was killed.
     rm -rf "$CACHE"/.new.*
     new=$(mktemp -d "$CACHE/.new.XXXXXX")
-    at_exit "rm -rf '$new'"
+    at_exit "discard $(printf %q "$new")"
     mkdir "$new/out" "$new/work"
     "$builder" "$new/out" "$new/work"
     mv -T "$new/out" "$CACHE/$name"
