@@ -11,6 +11,8 @@ use crate::api::common::ObjectKey;
 use crate::api::handler::NamespacesFrom;
 use crate::api::{DedicatedServerOrder, IPManager, ManualTask, ProcessingHandler};
 
+use crate::provisioning::order::handler_key;
+
 use super::events::Events;
 use super::locks::Locks;
 use super::metrics::Metrics;
@@ -70,14 +72,6 @@ impl<K: Resource<DynamicType = ()> + 'static> Wake<K> {
             }
         }
     }
-}
-
-/// The handler that an order names.
-#[must_use]
-pub fn handler_key(order: &DedicatedServerOrder) -> Option<ObjectKey> {
-    let reference = order.spec.handler_ref.as_ref()?;
-    let namespace = reference.namespace.clone().or_else(|| order.metadata.namespace.clone()).unwrap_or_default();
-    Some(ObjectKey { namespace, name: reference.name.clone() })
 }
 
 /// The handler that serves an order: the one that its server was taken from, else the one that it names.

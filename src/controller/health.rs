@@ -67,12 +67,13 @@ async fn livez(State(health): State<Health>) -> (StatusCode, String) {
 }
 
 async fn readyz(State(health): State<Health>) -> (StatusCode, String) {
+    if !*health.leading.borrow() {
+        // A replica that stands by watches nothing; it is ready to take over.
+        return (StatusCode::OK, "ok (standing by)\n".into());
+    }
     let mut problems: Vec<String> =
         health.synced.iter().filter(|(_, synced)| !*synced.borrow()).map(|(kind, _)| format!("{kind}: first list not complete")).collect();
     problems.extend(health.pulse.beats().iter().filter_map(|(path, beat)| trouble(path, *beat)));
-    if !*health.leading.borrow() && problems.is_empty() {
-        return (StatusCode::OK, "ok (standing by)\n".into());
-    }
     report(problems)
 }
 

@@ -22,7 +22,8 @@ const AT_A_TIME: usize = 8;
 /// server's form is read once, and again when its owner or hostname differs from the list before (design.md section 9).
 pub async fn take(panel: &Arc<dyn ServerPanel>, before: Option<&Inventory>, owners: &BTreeSet<String>) -> Result<Inventory, PanelError> {
     let began = Timestamp::now();
-    let rows: BTreeMap<String, ServerRow> = panel.servers().await?.into_iter().map(|row| (row.id.0.clone(), row)).collect();
+    let mut rows: BTreeMap<String, ServerRow> = panel.servers().await?.into_iter().map(|row| (row.id.0.clone(), row)).collect();
+    progress_text(panel, before, owners, &mut rows).await;
     let mut markers = BTreeMap::new();
     let mut wanted = Vec::new();
     for (id, row) in rows.iter().filter(|(_, row)| row.owner.as_ref().is_some_and(|o| owners.contains(o))) {
@@ -49,6 +50,26 @@ pub async fn take(panel: &Arc<dyn ServerPanel>, before: Option<&Inventory>, owne
     }
     let previous = before.map(|b| b.rows.keys().cloned().collect());
     Ok(Inventory { rows, began, previous, markers })
+}
+
+/// The panel's words for installations whose flag carries none: one tooltip for each list, in turn, never one for each order.
+async fn progress_text(panel: &Arc<dyn ServerPanel>, before: Option<&Inventory>, owners: &BTreeSet<String>, rows: &mut BTreeMap<String, ServerRow>) {
+    let silent = |row: &ServerRow| row.install.as_deref() == Some("") && row.owner.as_ref().is_some_and(|o| owners.contains(o));
+    let known = |id: &String| before.and_then(|b| b.rows.get(id)?.install.clone()).filter(|text| !text.is_empty());
+    let waiting: Vec<String> = rows.values().filter(|row| silent(row)).map(|row| row.id.0.clone()).collect();
+    // Those that have no text yet come first; then one after the other as time goes by.
+    let turn = usize::try_from(Timestamp::now().as_second()).unwrap_or_default();
+    let next = waiting.iter().find(|id| known(id).is_none()).or_else(|| waiting.get(turn % waiting.len().max(1)));
+    let asked = match next {
+        Some(id) => panel.operation_text(&ServerId(id.clone())).await.ok().flatten().map(|text| (id.clone(), text)),
+        None => None,
+    };
+    for id in &waiting {
+        let text = asked.as_ref().filter(|(of, _)| of == id).map(|(_, text)| text.clone()).or_else(|| known(id));
+        if let (Some(text), Some(row)) = (text, rows.get_mut(id)) {
+            row.install = Some(text);
+        }
+    }
 }
 
 /// Servers on which something differs between two lists.

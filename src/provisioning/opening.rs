@@ -7,7 +7,7 @@ use crate::panel::model::{PanelUser, PowerFlags, ServerForm, ServerId, ServerRow
 
 use super::call::Call;
 use super::context::{Cx, Flow, Halt, Next, Recheck, Wait, WaitKind, after};
-use super::facts::{Look, Row};
+use super::facts::{Look, Row, Seen};
 use super::inflight::Shows;
 use super::reason::Reason;
 use super::step::{OPENING, State, Step};
@@ -20,7 +20,7 @@ pub fn open(cx: &mut Cx<'_>) -> Flow {
         super::allocation::allocate(cx)?;
     }
     let Some(server) = cx.server_id() else { return Continue(()) };
-    if cx.row(&server) == Row::Gone {
+    if cx.row(&server) == Row::Gone && cx.form(Step::HandOver, &server)? == Seen::Missing {
         let message = format!("the panel does not list server {server} any more (two complete lists agree); no other one is taken");
         return Break(cx.stall(Step::HandOver, Reason::ServerGone, &message, Recheck::Later));
     }
@@ -40,10 +40,11 @@ pub fn open(cx: &mut Cx<'_>) -> Flow {
 /// The twin of the schema's rules on fixed fields, for servers that drop rules.
 fn fixed_fields(cx: &mut Cx<'_>) -> Flow {
     let Some(server) = &cx.status.server else { return Continue(()) };
+    let named = cx.order.handler.as_ref().map(ToString::to_string).unwrap_or_default();
     let rows = [
         ("configuration", &server.configuration, &cx.order.server_type),
         ("client", &server.client, &cx.order.username),
-        ("handlerRef", &server.handler, &cx.handler.key.to_string()),
+        ("handlerRef", &server.handler, &named),
     ];
     let changed = rows
         .iter()

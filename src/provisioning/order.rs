@@ -26,6 +26,8 @@ pub struct Order {
     pub created: Timestamp,
     /// Marker.
     pub marker: Marker,
+    /// The handler that the spec names now.
+    pub handler: Option<ObjectKey>,
     /// Client's name at the panel.
     pub username: String,
     /// Ready configuration.
@@ -86,6 +88,7 @@ impl Order {
             generation: raw.metadata.generation.unwrap_or_default(),
             deleting: raw.metadata.deletion_timestamp.is_some(),
             created: raw.metadata.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |t| t.0),
+            handler: handler_key(raw),
             username: spec.client.username.clone(),
             server_type: spec.configuration.server_type.clone().unwrap_or_default(),
             domain: spec.domain.clone(),
@@ -101,6 +104,14 @@ impl Order {
             marker,
         }
     }
+}
+
+/// The handler that an order names.
+#[must_use]
+pub fn handler_key(raw: &DedicatedServerOrder) -> Option<ObjectKey> {
+    let reference = raw.spec.handler_ref.as_ref()?;
+    let namespace = reference.namespace.clone().or_else(|| raw.metadata.namespace.clone()).unwrap_or_default();
+    Some(ObjectKey { namespace, name: reference.name.clone() })
 }
 
 fn annotation<'a>(raw: &'a DedicatedServerOrder, name: &str) -> Option<&'a str> {
