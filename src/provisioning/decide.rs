@@ -80,10 +80,7 @@ fn run(cx: &mut Cx<'_>) -> Flow {
         cx.status.waiting_on = None;
     }
     cx.list_steps();
-    // A token that is there at first sight is recorded, never acted upon.
-    if cx.status.last_handled_reinstall.is_none() {
-        cx.status.last_handled_reinstall = Some(cx.order.reinstall.clone());
-    }
+    record_token(&mut cx.status, &cx.order.reinstall);
     let step = current_step(cx);
     if cx.order.deleting && super::closing::nothing_to_release(cx) {
         return ControlFlow::Break(super::closing::forget(cx));
@@ -126,10 +123,18 @@ fn reinstall_pending(order: &Order, status: &OrderStatus) -> bool {
     })
 }
 
+/// A reinstall token that is there at first sight is recorded, never acted upon. No token is recorded as none.
+fn record_token(status: &mut OrderStatus, token: &str) {
+    if !status.observed_generation.is_some_and(|g| g >= 0) && !token.is_empty() {
+        status.last_handled_reinstall = Some(token.to_owned());
+    }
+}
+
 /// A decision that ends at once, for orders that cannot be parsed.
 #[must_use]
-pub fn refuse(refusal: &super::order::Refusal, generation: i64, deleting: bool, now: Timestamp, status: &OrderStatus) -> OrderStatus {
+pub fn refuse(refusal: &super::order::Refusal, generation: i64, deleting: bool, token: &str, now: Timestamp, status: &OrderStatus) -> OrderStatus {
     let mut status = status.clone();
+    record_token(&mut status, token);
     status.waiting_on = None;
     status.next_retry_time = None;
     let verdict = super::verdict::Verdict::Stalled(refusal.reason, refusal.message.clone(), deleting);

@@ -27,6 +27,7 @@ private_apt() { # DIR
     sed -e 's/^Types:.*/Types: deb deb-src/' -e '/^Trusted:/d' "$file" >"$dir/sources/$name"
   done
   for file in /etc/apt/sources.list /etc/apt/sources.list.d/*.list; do
+    [[ -f $file ]] || continue
     name=${file##*/}
     sed -n -e 's/trusted=yes//' -e 's/^deb[[:space:]]\(.*\)/deb \1\ndeb-src \1/p' "$file" >"$dir/sources/${name%.list}-lines.list"
   done
@@ -63,7 +64,7 @@ install_build_tools() { # WORK
   fi
   # Stopped in the middle it would leave the machine's packages broken, so an interrupt waits for it, and even our own
   # violent death leaves it alone.
-  local DIES_WITH_US=()
+  local ENDS_WITH_US=()
   STEP_ON_EXIT=finish_step
   step "Installing ${missing[*]}" "$1/apt-install.log" \
     env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}"
@@ -93,9 +94,21 @@ fetch_source() { # WORK
     env -C "$1" apt-get source --download-only "kubernetes=$version"
   printf '%s  %s\n' "$KUBE_ORIG_SHA256" "$1/kubernetes_$KUBE_SOURCE_VERSION.orig.tar.gz" | sha256sum --check --status ||
     die "the source archive of Kubernetes is not the one that this script knows"
-  # apt has just checked the .dsc against the signed index; its own signature is by a developer's key, which machines lack.
-  step "Unpacking it" "$1/unpack.log" dpkg-source --no-check -x "$1/kubernetes_$version.dsc" "$1/tree"
+  # apt has just checked the .dsc against the signed index, and this checks the files against the .dsc once more. It warns
+  # of the .dsc's own signature, which is by a developer's key that machines lack.
+  step "Unpacking it" "$1/unpack.log" dpkg-source -x "$1/kubernetes_$version.dsc" "$1/tree"
   printf '%s' "$version" >"$1/version"
+}
+
+# Go 1.18 changed how maps are walked, under the feet of a library that json-iterator stands on: built as it is, the
+# server compiles and then crashes at the first custom resource with labels. Debian packages the release that knows both.
+replace_reflect2() { # WORK
+  local new=usr/share/gocode/src/github.com/modern-go/reflect2 old=tree/vendor/github.com/modern-go/reflect2
+  step "Fetching a newer reflect2" "$1/reflect2.log" env -C "$1" apt-get download golang-github-modern-go-reflect2-dev
+  dpkg -x "$1"/golang-github-modern-go-reflect2-dev_*.deb "$1/reflect2"
+  [[ -f $1/reflect2/$new/go_above_118.go ]] || die "Debian's reflect2 is too old for Go 1.19"
+  rm "$1/$old"/*.go
+  cp "$1/reflect2/$new"/*.go "$1/$old/"
 }
 
 fetch_etcd() { # OUT WORK
@@ -112,12 +125,15 @@ build_servers() { # OUT WORK
     command -v "$command" >/dev/null ||
       die "no control plane found, and one can be built on Debian 12 only ($command is missing). Set KUBEBUILDER_ASSETS to a directory with kube-apiserver and etcd, install kind and Docker, or point KUBECONFIG at a cluster of your own and set DCI_E2E_EXISTING_CLUSTER=1"
   done
+  # make would take the two halves of such a path for two.
+  [[ $work != *[[:space:]]* ]] || die "Kubernetes cannot be built under a path with blanks ($CACHE): set XDG_CACHE_HOME"
   local -x APT_CONFIG
   private_apt "$work/apt"
   step "Reading the package index" "$work/apt-update.log" apt-get update
   install_build_tools "$work"
   fetch_etcd "$out" "$work"
   fetch_source "$work"
+  replace_reflect2 "$work"
   cat >"$work/git-version" <<EOF_VERSION
 KUBE_GIT_COMMIT=$KUBE_COMMIT
 KUBE_GIT_TREE_STATE=archive
