@@ -114,6 +114,9 @@ impl Core {
             panels.push(Panel { name: name.clone(), place, listen, single: single_elem, page_size });
             desks.push(Desk::new(Rules { idle: session_idle.0, bound_to_ip: session_bound_to_ip }));
         }
+        if panels.is_empty() {
+            return Err(ConfigError::invalid("panels", "there is neither a `dcimanager5` nor an `ipmanager5`"));
+        }
         let names: Vec<String> = panels.iter().map(|panel| panel.name.clone()).collect();
         let mut faults = Faults::new(config.seed);
         for (place, spec) in config.faults.iter().enumerate() {

@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader, Write},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
 };
 
 use dci_operator::sim::{Config, Options, Simulator};
@@ -10,9 +10,19 @@ use dci_operator::sim::{Config, Options, Simulator};
 use crate::support::{Bench, CONFIG, client, localhost};
 
 fn file(name: &str, text: &str) -> std::path::PathBuf {
-    let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{name}", std::process::id()));
     std::fs::File::create(&path).unwrap().write_all(text.as_bytes()).unwrap();
     path
+}
+
+/// A program that does not outlive the test.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 fn dci_sim() -> Command {
@@ -21,8 +31,9 @@ fn dci_sim() -> Command {
 
 #[tokio::test]
 async fn prints_where_it_listens_and_ends_at_once() {
-    let mut child = dci_sim().arg("--config").arg(file("run.yaml", CONFIG)).arg("--tls").stdout(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let child = dci_sim().arg("--config").arg(file("run.yaml", CONFIG)).arg("--tls").stdout(Stdio::piped()).spawn().unwrap();
+    let mut child = Running(child);
+    let mut lines = BufReader::new(child.0.stdout.take().unwrap()).lines();
     let mut next = || lines.next().unwrap().unwrap();
     assert!(next().starts_with("certificate sha256 "));
     for (name, path) in [("dci", "/dcimgr"), ("ipm", "/ipmgr")] {
@@ -32,15 +43,16 @@ async fn prints_where_it_listens_and_ends_at_once() {
     let line = next();
     let url = line.strip_prefix("listening sim ").unwrap();
     assert!(client().get(format!("{url}/state")).send().await.unwrap().status().is_success());
-    let killed = Command::new("kill").arg("-TERM").arg(child.id().to_string()).status().unwrap();
+    let killed = Command::new("kill").arg("-TERM").arg(child.0.id().to_string()).status().unwrap();
     assert!(killed.success());
-    assert!(child.wait().unwrap().success());
+    assert!(child.0.wait().unwrap().success());
 }
 
 #[test]
 fn says_what_is_wrong_with_the_file() {
     for (name, text, message) in [
         ("unknown.yaml", "dcimanager5: [{users: [], serverz: []}]", "unknown field `serverz`"),
+        ("empty.yaml", "{}", "neither a `dcimanager5` nor an `ipmanager5`"),
         ("twice.yaml", "dcimanager5: [{users: []}, {users: [], name: b}]", "both be at /dcimgr"),
         ("names.yaml", "dcimanager5: [{users: []}]\nipmanager5: [{users: [], name: dcimgr}]", "two panels with the name"),
     ] {
