@@ -205,6 +205,12 @@ impl Call {
         matches!(self, Self::Claim { .. } | Self::Install { .. } | Self::HandOver { .. } | Self::PowerOff { .. } | Self::Release { .. })
     }
 
+    /// Whether its effect is waited for against a time-out that begins with the call.
+    #[must_use]
+    pub fn is_timed(&self) -> bool {
+        matches!(self, Self::PowerOn { .. } | Self::PowerOff { .. } | Self::Install { .. })
+    }
+
     /// The name that stands in `inFlight.call` and in messages.
     #[must_use]
     pub fn name(&self) -> &'static str {

@@ -156,7 +156,6 @@ fn power_off(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
         return ipmi_error(cx, &message);
     }
     connections_quiet(cx, server)?;
-    cx.step(step).started_at = None;
     Break(cx.call(step, off, Shows::InTheList))
 }
 

@@ -228,6 +228,8 @@ impl Facts {
         if call.server().is_some() {
             self.changed = Some(now);
         }
+        // A lost answer belongs to the intent it was asked under; by now that one says so itself.
+        self.ambiguous = None;
         match outcome {
             Outcome::Applied(address) => {
                 self.applied.push(call.clone());

@@ -183,11 +183,16 @@ impl Cx<'_> {
             outcome: SENT.into(),
             looks: 0,
         });
+        if call.is_timed() {
+            // Its time-out runs from this attempt, not from one before.
+            self.step(step).started_at = Some(Time::seconds(self.now));
+        }
         self.emit(step, call)
     }
 
     fn emit(&mut self, step: Step, call: Call) -> Halt {
         if self.state(step) != State::Running {
+            self.step(step).started_at = None;
             self.enter(step, State::Running, "");
             self.step(step).attempts += 1;
         }

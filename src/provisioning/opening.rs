@@ -111,7 +111,6 @@ fn powering(cx: &mut Cx<'_>, step: Step, row: &ServerRow) -> Halt {
     if cx.now < after(since, cx.handler.power) {
         return wait_for_power(cx, step);
     }
-    cx.step(step).started_at = None;
     let detail = if row.power.error { "the panel reports a power error (IPMI or PDU)" } else { "the panel does not show it" };
     let message = format!("the server is not on after {}: {detail}", crate::api::Duration(cx.handler.power));
     cx.fail(step, "PowerTimeout", &message)

@@ -86,11 +86,8 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, AdminError> {
 }
 
 async fn help(State(core): Shared) -> Json<Value> {
-    let panels: Vec<Value> = core
-        .panels
-        .iter()
-        .map(|panel| json!({"name": panel.name, "path": format!("/{}", panel.place.mgr())}))
-        .collect();
+    let panels: Vec<Value> =
+        core.panels.iter().map(|panel| json!({"name": panel.name, "path": format!("/{}", panel.place.mgr())})).collect();
     Json(json!({
         "panels": panels,
         "paths": ["GET /_sim/state", "GET /_sim/journal?since=N", "GET /_sim/requests", "GET|POST|DELETE /_sim/faults",
@@ -169,8 +166,8 @@ fn ipm(core: &Core, name: Option<&str>) -> Result<usize, AdminError> {
 /// The body of `POST /_sim/servers`: a server as the configuration has it, and the panel.
 fn add_servers(core: &Core, mut body: serde_yaml::Mapping) -> Result<Value, AdminError> {
     let panel = body.remove("panel").and_then(|name| name.as_str().map(str::to_owned));
-    let entry: ServerConfig = serde_yaml::from_value(serde_yaml::Value::Mapping(body))
-        .map_err(|error| AdminError::Body(error.to_string()))?;
+    let entry: ServerConfig =
+        serde_yaml::from_value(serde_yaml::Value::Mapping(body)).map_err(|error| AdminError::Body(error.to_string()))?;
     let panel = dci(core, panel.as_deref())?;
     let ids = core.settled().0.world.human_add_servers(panel, &entry).map_err(AdminError::Body)?;
     Ok(json!({"ids": ids.iter().map(u64::to_string).collect::<Vec<_>>()}))

@@ -358,13 +358,7 @@ fn perform(
     (doc, done_as)
 }
 
-fn log_in(
-    desk: &mut Desk,
-    users: &Users,
-    request: &Request,
-    session: &mut Option<String>,
-    now: Moment,
-) -> Result<Doc, Refusal> {
+fn log_in(desk: &mut Desk, users: &Users, request: &Request, session: &mut Option<String>, now: Moment) -> Result<Doc, Refusal> {
     let mut bytes = [0; 12];
     // Without randomness, what the simulator hands out can be guessed, which is no reason to stop.
     if getrandom::fill(&mut bytes).is_err() {
@@ -373,7 +367,5 @@ fn log_in(
     let id = super::hex(&bytes);
     let (id, user) = desk.log_in(users, &request.params, request.peer, id, now)?;
     *session = Some(id.clone());
-    Ok(Doc::fields(vec![
-        Node::text("auth", id.clone()).attr("id", id).attr("level", user.level.to_string()),
-    ]))
+    Ok(Doc::fields(vec![Node::text("auth", id.clone()).attr("id", id).attr("level", user.level.to_string())]))
 }

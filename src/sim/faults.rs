@@ -237,9 +237,7 @@ impl Faults {
     /// Whether a panel accepts calls.
     pub(crate) fn reach(&self, panel: &str, now: Moment) -> Reach {
         let down = |fault: &&Fault| {
-            fault.spec.action == Action::Down
-                && !fault.is_over(now)
-                && fault.spec.panel.as_ref().is_none_or(|wanted| wanted == panel)
+            fault.spec.action == Action::Down && !fault.is_over(now) && fault.spec.panel.as_ref().is_none_or(|wanted| wanted == panel)
         };
         let mut ends = self.list.iter().filter(down).map(Fault::ends);
         let Some(first) = ends.next() else { return Reach::Up };

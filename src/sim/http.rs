@@ -178,12 +178,7 @@ async fn answer(core: &Arc<Core>, request: Request) -> Reply {
 
 fn refusal(fault: &FaultSpec) -> Refusal {
     let text = |field: &Option<String>| field.clone().unwrap_or_default();
-    Refusal {
-        kind: Kind::from_word(&text(&fault.kind)),
-        object: text(&fault.object),
-        value: text(&fault.value),
-        msg: fault.msg.clone(),
-    }
+    Refusal { kind: Kind::from_word(&text(&fault.kind)), object: text(&fault.object), value: text(&fault.value), msg: fault.msg.clone() }
 }
 
 /// Does the call and writes its answer.
@@ -205,21 +200,11 @@ fn document(core: &Core, request: &Request, doc: &Result<Doc, Refusal>) -> Reply
         Ok(doc) => render::write(doc, format, params.func(), single),
         Err(refusal) => render::write(&render::error(refusal, params.get("lang")), format, params.func(), single),
     };
-    Reply {
-        status: StatusCode::OK,
-        content_type: format.content_type(),
-        body,
-        cookie: None,
-        way: Way::Whole,
-        entry: None,
-        genuine: true,
-    }
+    Reply { status: StatusCode::OK, content_type: format.content_type(), body, cookie: None, way: Way::Whole, entry: None, genuine: true }
 }
 
 fn page(status: StatusCode, text: &str) -> Reply {
-    let body = format!(
-        "<!DOCTYPE html>\n<html><head><title>{text}</title></head><body><h1>{text}</h1><hr></body></html>\n"
-    );
+    let body = format!("<!DOCTYPE html>\n<html><head><title>{text}</title></head><body><h1>{text}</h1><hr></body></html>\n");
     Reply {
         status,
         content_type: "text/html; charset=UTF-8",

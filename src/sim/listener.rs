@@ -58,12 +58,7 @@ impl Listener {
     }
 
     /// Serves until told to stop.
-    pub(crate) async fn run(
-        mut self,
-        core: Arc<Core>,
-        tls: Option<RustlsConfig>,
-        mut stop: watch::Receiver<bool>,
-    ) -> io::Result<()> {
+    pub(crate) async fn run(mut self, core: Arc<Core>, tls: Option<RustlsConfig>, mut stop: watch::Receiver<bool>) -> io::Result<()> {
         loop {
             let socket = match self.first.take() {
                 Some(socket) => socket,

@@ -219,8 +219,7 @@ impl Simulator {
 
     /// Changes a server behind the panel, as `POST /_sim/servers/{id}` does.
     pub fn change_server(&self, id: u64, change: Value) -> Result<Value, SimError> {
-        let change: ServerChange =
-            serde_json::from_value(change).map_err(|error| SimError::Admin(error.to_string()))?;
+        let change: ServerChange = serde_json::from_value(change).map_err(|error| SimError::Admin(error.to_string()))?;
         admin::server(&self.core, id, &change).map_err(|error| SimError::Admin(error.to_string()))
     }
 

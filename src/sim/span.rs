@@ -46,10 +46,7 @@ impl Span {
                 _ => return Err(shape()),
             };
             rest = &rest[unit..];
-            total = number
-                .checked_mul(millis)
-                .and_then(|part| total.checked_add(part))
-                .ok_or_else(too_long)?;
+            total = number.checked_mul(millis).and_then(|part| total.checked_add(part)).ok_or_else(too_long)?;
         }
         if text.trim().is_empty() {
             return Err(shape());
@@ -89,16 +86,9 @@ mod tests {
 
     #[test]
     fn reads_what_people_write() {
-        for (text, millis) in [
-            ("300ms", 300),
-            ("2s", 2_000),
-            ("5m", 300_000),
-            ("1h", 3_600_000),
-            ("1h30m", 5_400_000),
-            ("0", 0),
-            ("0s", 0),
-            (" 7s ", 7_000),
-        ] {
+        for (text, millis) in
+            [("300ms", 300), ("2s", 2_000), ("5m", 300_000), ("1h", 3_600_000), ("1h30m", 5_400_000), ("0", 0), ("0s", 0), (" 7s ", 7_000)]
+        {
             assert_eq!(Span::parse(text).unwrap().0, Duration::from_millis(millis), "{text}");
         }
     }

@@ -1,8 +1,16 @@
 //! Who is at the counter: sessions, one-time keys and stored filters of one panel. Sections 1.2 and 1.3 of the facts.
 
-use std::{collections::{BTreeMap, HashMap}, net::IpAddr, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::IpAddr,
+    time::Duration,
+};
 
-use crate::sim::world::{Form, Moment, refusal::{Kind, Refusal}, users::{User, Users}};
+use crate::sim::world::{
+    Form, Moment,
+    refusal::{Kind, Refusal},
+    users::{User, Users},
+};
 
 use super::params::Params;
 
@@ -108,9 +116,7 @@ impl Desk {
     pub(crate) fn new_key(&mut self, users: &Users, user: &User, params: &Params, now: Moment) -> Result<(), Refusal> {
         let owner = match params.get("username") {
             "" => user,
-            name if name == user.name || user.is_admin() => {
-                users.named(name).ok_or_else(|| Refusal::missed("user", name))?
-            }
+            name if name == user.name || user.is_admin() => users.named(name).ok_or_else(|| Refusal::missed("user", name))?,
             _ => return Err(Refusal::access("session.newkey")),
         };
         let key = params.get("key");

@@ -1,13 +1,14 @@
 //! Lists: stored filters and paging. Section 1.3 of the facts.
 
-use super::{Call, doc::{Doc, Node}};
+use super::{
+    Call,
+    doc::{Doc, Node},
+};
 use crate::sim::world::Form;
 
 /// Parameters that are no fields of a filter.
-const NOT_FIELDS: [&str; 12] = [
-    "func", "auth", "authinfo", "out", "lang", "sok", "su", "clicked_button", "progressid", "sfrom", "operafake",
-    "filter",
-];
+const NOT_FIELDS: [&str; 12] =
+    ["func", "auth", "authinfo", "out", "lang", "sok", "su", "clicked_button", "progressid", "sfrom", "operafake", "filter"];
 
 /// A list as this caller sees it: what the stored filter lets through, and of that one page.
 pub(crate) fn show(call: &Call<'_>, rows: Vec<Node>) -> Doc {
@@ -32,9 +33,7 @@ pub(crate) fn show(call: &Call<'_>, rows: Vec<Node>) -> Doc {
 }
 
 fn passes(row: &Node, filter: &Form) -> bool {
-    filter.iter().all(|(field, wanted)| {
-        row.child_text(field).is_some_and(|text| text.to_lowercase().contains(&wanted.to_lowercase()))
-    })
+    filter.iter().all(|(field, wanted)| row.child_text(field).is_some_and(|text| text.to_lowercase().contains(&wanted.to_lowercase())))
 }
 
 /// `X.filter`: shows the stored filter, or stores another, which affects the user's later calls of `X` without a word.

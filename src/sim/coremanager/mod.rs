@@ -9,7 +9,11 @@ pub(crate) mod render;
 pub(crate) mod user;
 
 use self::{desk::Filters, params::Params};
-use super::world::{Moment, refusal::{Kind, Refusal}, users::User};
+use super::world::{
+    Moment,
+    refusal::{Kind, Refusal},
+    users::User,
+};
 
 /// One call of a function by a user who has been identified.
 #[derive(Debug)]

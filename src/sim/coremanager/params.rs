@@ -10,8 +10,19 @@ pub(crate) struct Params(pub(crate) Form);
 const READS: [&str; 2] = ["auth", "session.newkey"];
 /// The last words of the functions that always change something.
 const ACTIONS: [&str; 13] = [
-    "delete", "poweron", "poweroff", "reboot", "hardreboot", "enable", "disable", "opercancel", "on", "off",
-    "autocreateipmi", "connwizipmi", "connwizport",
+    "delete",
+    "poweron",
+    "poweroff",
+    "reboot",
+    "hardreboot",
+    "enable",
+    "disable",
+    "opercancel",
+    "on",
+    "off",
+    "autocreateipmi",
+    "connwizipmi",
+    "connwizport",
 ];
 
 impl Params {

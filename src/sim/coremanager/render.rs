@@ -2,7 +2,11 @@
 
 use serde_json::{Map, Value};
 
-use super::{doc::{Doc, Node}, messages, params::Params};
+use super::{
+    doc::{Doc, Node},
+    messages,
+    params::Params,
+};
 use crate::sim::{config::SingleElem, world::refusal::Refusal};
 
 /// What `out` asks for.
@@ -41,10 +45,7 @@ const REPEATED: [&str; 3] = ["slist", "val", "param"];
 /// The error document for a refusal (section 1.4).
 pub(crate) fn error(refusal: &Refusal, lang: &str) -> Doc {
     let text = messages::text(refusal, lang);
-    let object = Node::text("param", &*refusal.object)
-        .attr("name", "object")
-        .attr("type", "msg")
-        .attr("msg", refusal.object.clone());
+    let object = Node::text("param", &*refusal.object).attr("name", "object").attr("type", "msg").attr("msg", refusal.object.clone());
     let mut node = Node::new("error")
         .attr("type", refusal.kind.word())
         .attr("object", refusal.object.clone())
@@ -147,9 +148,7 @@ fn children(nodes: &[Node], single: SingleElem) -> Map<String, Value> {
     }
     let mut object = Map::new();
     for (name, mut values) in grouped {
-        let array = values.len() > 1
-            || REPEATED.contains(&name)
-            || (name == "elem" && single == SingleElem::Array);
+        let array = values.len() > 1 || REPEATED.contains(&name) || (name == "elem" && single == SingleElem::Array);
         let value = match values.pop() {
             Some(value) if !array => value,
             Some(value) => {
@@ -281,8 +280,7 @@ mod tests {
     fn escapes() {
         let doc = Doc::fields(vec![Node::text("notes", "a<b>&\"c\"\nd\u{1}").attr("x", "<\">")]);
         assert!(
-            shown(&doc, Format::Xml, SingleElem::Array)
-                .contains("<notes x=\"&lt;&quot;&gt;\">a&lt;b&gt;&amp;&quot;c&quot;&#10;d</notes>")
+            shown(&doc, Format::Xml, SingleElem::Array).contains("<notes x=\"&lt;&quot;&gt;\">a&lt;b&gt;&amp;&quot;c&quot;&#10;d</notes>")
         );
     }
 

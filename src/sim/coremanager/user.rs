@@ -14,10 +14,7 @@ use crate::sim::world::{
 pub(crate) fn list(users: &Users, call: &Call<'_>) -> Result<Doc, Refusal> {
     call.admins_only()?;
     let row = |user: &User| {
-        Node::new("elem")
-            .field("id", user.id.to_string())
-            .field("name", user.name.clone())
-            .field("level", user.level.to_string())
+        Node::new("elem").field("id", user.id.to_string()).field("name", user.name.clone()).field("level", user.level.to_string())
     };
     Ok(lists::show(call, users.iter().map(row).collect()))
 }

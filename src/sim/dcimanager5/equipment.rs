@@ -54,11 +54,9 @@ fn rows(dci: &Dci, call: &Call<'_>) -> Result<Vec<Node>, Refusal> {
     let elem = |id: u64| Node::new("elem").field("id", id.to_string());
     let in_rack = |rack: &Rack| elem(rack.id).field("rack", rack.name.clone()).field("rack_id", rack.id.to_string());
     Ok(match call.func {
-        "chassistempl" => dci
-            .types
-            .iter()
-            .map(|kind| elem(kind.id).field("name", kind.name.clone()).field("descr", kind.description.clone()))
-            .collect(),
+        "chassistempl" => {
+            dci.types.iter().map(|kind| elem(kind.id).field("name", kind.name.clone()).field("descr", kind.description.clone())).collect()
+        }
         "rack" => dci.racks.iter().map(|rack| elem(rack.id).field("name", rack.name.clone())).collect(),
         // Each rack has one switch and one PDU, which have its number.
         "switch" => dci.racks.iter().map(|rack| in_rack(rack).field("ip", format!("172.31.0.{}", rack.id))).collect(),
@@ -66,11 +64,7 @@ fn rows(dci: &Dci, call: &Call<'_>) -> Result<Vec<Node>, Refusal> {
         "ipdb" => (1..).zip(&dci.base.groups).map(|(id, group)| elem(id).field("name", group.name.clone())).collect(),
         "switch.port" => ports(dci, call)?,
         _ => in_rack_of(dci, call)?
-            .map(|server| {
-                elem(server.id)
-                    .field("serverhname", server.hostname())
-                    .field("power", if server.power.on { "1" } else { "0" })
-            })
+            .map(|server| elem(server.id).field("serverhname", server.hostname()).field("power", if server.power.on { "1" } else { "0" }))
             .collect(),
     })
 }
@@ -152,10 +146,6 @@ fn traffic(dci: &Dci, call: &Call<'_>) -> Doc {
                 .field("burst", "0"),
         );
     }
-    let report = if call.func == "trafficpie" {
-        Node::new("trafficpie").with(Node::new("elem").with(traff))
-    } else {
-        traff
-    };
+    let report = if call.func == "trafficpie" { Node::new("trafficpie").with(Node::new("elem").with(traff)) } else { traff };
     Doc::fields(vec![Node::new("reportdata").with(report)])
 }

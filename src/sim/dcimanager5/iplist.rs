@@ -31,9 +31,7 @@ pub(super) fn list(dci: &Dci, call: &Call<'_>) -> Result<Doc, Refusal> {
         if dci.behaviour.iplist_groups && !groups.contains(&row.group.as_str()) {
             groups.push(&row.group);
             let name = if row.group.is_empty() { "other" } else { &row.group };
-            rows.push(
-                Node::new("elem").field("id", format!("g{}", groups.len())).field("ip", name).field("type", "group"),
-            );
+            rows.push(Node::new("elem").field("id", format!("g{}", groups.len())).field("ip", name).field("type", "group"));
         }
         rows.push(
             Node::new("elem")

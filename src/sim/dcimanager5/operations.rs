@@ -70,9 +70,7 @@ fn form(dci: &Dci, id: u64) -> Result<Doc, Refusal> {
         dci.templates
             .iter()
             .filter(|template| template.kind == wanted)
-            .filter(|template| {
-                wanted != TemplateKind::Os || allowed.is_none_or(|names| names.contains(&template.name))
-            })
+            .filter(|template| wanted != TemplateKind::Os || allowed.is_none_or(|names| names.contains(&template.name)))
             .map(|template| (template.name.clone(), template.name.clone()))
             .collect::<Vec<_>>()
     };

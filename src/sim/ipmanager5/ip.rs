@@ -81,23 +81,14 @@ fn take(ipm: &mut Ipm, limit: Option<usize>, call: &Call<'_>) -> Result<Doc, Ref
         (group, _) => group.to_owned(),
     };
     let note = cut(field("note"), limit);
-    let want = Want {
-        group: &group,
-        family,
-        ip,
-        holder: &call.user.name,
-        is_admin: call.user.is_admin(),
-        domain: field("domain"),
-        note: &note,
-    };
+    let want =
+        Want { group: &group, family, ip, holder: &call.user.name, is_admin: call.user.is_admin(), domain: field("domain"), note: &note };
     let ip = ipm.base.take(&want)?;
     Ok(Doc::fields(vec![Node::text("ip", ip.to_string()), Node::new("ok")]))
 }
 
 fn form(ipm: &mut Ipm, elid: &str, call: &Call<'_>) -> Result<Doc, Refusal> {
-    let allowed = |group: &&Group| {
-        call.user.is_admin() || group.users.as_ref().is_none_or(|users| users.contains(&call.user.name))
-    };
+    let allowed = |group: &&Group| call.user.is_admin() || group.users.as_ref().is_none_or(|users| users.contains(&call.user.name));
     let groups: Vec<(String, String)> =
         ipm.base.groups.iter().filter(allowed).map(|group| (group.name.clone(), group.name.clone())).collect();
     let mut fields = if elid.is_empty() {

@@ -108,8 +108,7 @@ impl Range {
     }
 
     fn contains(&self, ip: IpAddr) -> bool {
-        ip.is_ipv4() == self.first.is_ipv4()
-            && (number(self.first)..=number(self.last)).contains(&number(ip))
+        ip.is_ipv4() == self.first.is_ipv4() && (number(self.first)..=number(self.last)).contains(&number(ip))
     }
 }
 

@@ -14,8 +14,8 @@ use super::{
     users::Users,
 };
 use crate::sim::config::{
-    Config, ConfigError, ConnectionConfig, ConnectionKind, DciConfig, Exhausted, Flag, GroupConfig, IpmConfig,
-    PowerState, ServerConfig, UserConfig,
+    Config, ConfigError, ConnectionConfig, ConnectionKind, DciConfig, Exhausted, Flag, GroupConfig, IpmConfig, PowerState, ServerConfig,
+    UserConfig,
 };
 
 impl World {
@@ -30,8 +30,7 @@ impl World {
             world.dci.push(panel);
             for (place, entry) in dci.servers.iter().enumerate() {
                 let place = format!("dcimanager5[{index}] ({}): servers[{place}]", dci.name);
-                add_servers(&mut world.dci[index], index, entry)
-                    .map_err(|message| ConfigError::invalid(place, message))?;
+                add_servers(&mut world.dci[index], index, entry).map_err(|message| ConfigError::invalid(place, message))?;
             }
             world.enter_own_addresses(index);
         }
@@ -43,11 +42,8 @@ impl World {
 
     /// Addresses of servers are taken in the base they come from.
     fn enter_own_addresses(&mut self, index: usize) {
-        let rows: Vec<(u64, IpRow)> = self.dci[index]
-            .servers
-            .values()
-            .flat_map(|server| server.rows.iter().map(|row| (server.id, row.clone())))
-            .collect();
+        let rows: Vec<(u64, IpRow)> =
+            self.dci[index].servers.values().flat_map(|server| server.rows.iter().map(|row| (server.id, row.clone()))).collect();
         let (base, user) = match self.dci[index].source.clone() {
             Source::Own => (&mut self.dci[index].base, None),
             Source::Ipmanager { index, user } => (&mut self.ipm[index].base, Some(user)),
@@ -81,12 +77,7 @@ impl World {
                 Some(group) => group.clone(),
                 None => ipm.base.group_of(address.ip).map_or_else(String::new, |group| group.name.clone()),
             };
-            let taken = Taken {
-                group,
-                holder: address.holder.clone(),
-                domain: address.domain.clone(),
-                note: address.note.clone(),
-            };
+            let taken = Taken { group, holder: address.holder.clone(), domain: address.domain.clone(), note: address.note.clone() };
             ipm.base.taken.insert(address.ip, taken);
         }
         Ok(())

@@ -66,8 +66,7 @@ impl Dci {
     /// Adds a connection and returns its id.
     pub(crate) fn connect(&mut self, server: u64, kind: ConnectionKind, ip: &str, port: &str) -> Result<u64, Refusal> {
         let id = self.next_connection_id();
-        let connection =
-            Connection { id, kind, ip: ip.to_owned(), port: port.to_owned(), on: true, change: None };
+        let connection = Connection { id, kind, ip: ip.to_owned(), port: port.to_owned(), on: true, change: None };
         self.server_mut(server)?.connections.push(connection);
         Ok(id)
     }

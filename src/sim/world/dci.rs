@@ -2,7 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::{Moment, addresses::AddressBase, refusal::Refusal, server::Server, users::{User, Users}};
+use super::{
+    Moment,
+    addresses::AddressBase,
+    refusal::Refusal,
+    server::Server,
+    users::{User, Users},
+};
 use crate::sim::config::{DciBehaviour, Durations, RecipeConfig, ReleasePolicy, TemplateConfig};
 
 /// Where a panel takes its addresses from (section 2.5, "source of addresses").

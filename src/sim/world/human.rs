@@ -4,13 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use serde::Deserialize;
 
-use super::{
-    Moment, World,
-    addresses::Taken,
-    build::add_servers,
-    iplist::RowChange,
-    refusal::Refusal,
-};
+use super::{Moment, World, addresses::Taken, build::add_servers, iplist::RowChange, refusal::Refusal};
 use crate::sim::config::{Flag, IpmiHealth, PowerState, Script, ServerConfig};
 
 /// What a person changes of a server; what is absent stays.

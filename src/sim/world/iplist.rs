@@ -53,15 +53,7 @@ impl World {
         let own = matches!(self.dci[dci].source, Source::Own);
         let (base, holder, is_admin) = self.source(dci, server);
         let Some(ip) = new.ip else {
-            let want = Want {
-                group: new.group,
-                family: new.family,
-                ip: None,
-                holder: &holder,
-                is_admin,
-                domain: new.domain,
-                note: "",
-            };
+            let want = Want { group: new.group, family: new.family, ip: None, holder: &holder, is_admin, domain: new.domain, note: "" };
             return base.take(&want).map(|ip| (ip, new.group.to_owned()));
         };
         if let Some(taken) = base.taken.get_mut(&ip) {
@@ -90,13 +82,7 @@ impl World {
     }
 
     /// Adds an address to a server and returns it.
-    pub(crate) fn add_address(
-        &mut self,
-        dci: usize,
-        server: u64,
-        new: &NewAddress<'_>,
-        now: Moment,
-    ) -> Result<IpAddr, Refusal> {
+    pub(crate) fn add_address(&mut self, dci: usize, server: u64, new: &NewAddress<'_>, now: Moment) -> Result<IpAddr, Refusal> {
         self.dci[dci].server(server)?;
         let (ip, group) = self.obtain(dci, server, new)?;
         let panel = &mut self.dci[dci];
@@ -109,14 +95,7 @@ impl World {
     }
 
     /// Changes a row: its domain, or, if the panel does that, its address.
-    pub(crate) fn change_row(
-        &mut self,
-        dci: usize,
-        server: u64,
-        row: u64,
-        change: RowChange<'_>,
-        now: Moment,
-    ) -> Result<(), Refusal> {
+    pub(crate) fn change_row(&mut self, dci: usize, server: u64, row: u64, change: RowChange<'_>, now: Moment) -> Result<(), Refusal> {
         let panel = &self.dci[dci];
         let missed = || Refusal::missed("ip", &row.to_string());
         let rows = &panel.server(server)?.rows;

@@ -58,9 +58,7 @@ impl Operation {
 impl Server {
     /// Ends the operation whose time has come.
     pub(crate) fn settle_operation(&mut self, now: Moment) {
-        let ended = |operation: &mut Operation| {
-            operation.ends <= now && operation.outcome != OperationOutcome::Hang
-        };
+        let ended = |operation: &mut Operation| operation.ends <= now && operation.outcome != OperationOutcome::Hang;
         let Some(operation) = self.operation.take_if(ended) else { return };
         self.power.settle(operation.ends);
         let success = match operation.outcome {

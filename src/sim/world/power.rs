@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use super::{Moment, dci::Dci, refusal::{Kind, Refusal}};
+use super::{
+    Moment,
+    dci::Dci,
+    refusal::{Kind, Refusal},
+};
 use crate::sim::config::{DciBehaviour, DeadIpmiAnswer, DeadIpmiList, IpmiHealth};
 
 /// What can be asked of the power of a server.
@@ -77,9 +81,7 @@ impl Power {
             (IpmiHealth::Alive, _, _) | (IpmiHealth::Dead, DeadIpmiList::LastKnown, _) => false,
             (IpmiHealth::Dead, DeadIpmiList::Powererror, DeadIpmiAnswer::Error) => true,
             // A panel that answers such calls with "ok" learns of the failure only by trying.
-            (IpmiHealth::Dead, DeadIpmiList::Powererror, DeadIpmiAnswer::Ok) => {
-                self.error_from.is_some_and(|from| from <= now)
-            }
+            (IpmiHealth::Dead, DeadIpmiList::Powererror, DeadIpmiAnswer::Ok) => self.error_from.is_some_and(|from| from <= now),
         };
         match (known, self.on) {
             (true, _) => PowerFlag::Error,
@@ -89,13 +91,7 @@ impl Power {
     }
 
     /// Asks for a change, which happens `delay` later.
-    pub(crate) fn ask(
-        &mut self,
-        call: PowerCall,
-        behaviour: &DciBehaviour,
-        delay: Duration,
-        now: Moment,
-    ) -> Result<(), Refusal> {
+    pub(crate) fn ask(&mut self, call: PowerCall, behaviour: &DciBehaviour, delay: Duration, now: Moment) -> Result<(), Refusal> {
         match (self.ipmi, behaviour.dead_ipmi_answer) {
             (IpmiHealth::Dead, DeadIpmiAnswer::Error) => {
                 let name = &behaviour.dead_ipmi_error;

@@ -2,7 +2,12 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Ipm, Moment, World, addresses::{AddressBase, Family}, dci::Dci, server::Server};
+use super::{
+    Ipm, Moment, World,
+    addresses::{AddressBase, Family},
+    dci::Dci,
+    server::Server,
+};
 use crate::sim::config::{Flag, IpmiHealth, TemplateKind};
 
 impl World {

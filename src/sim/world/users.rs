@@ -84,13 +84,7 @@ impl Users {
     }
 
     /// Changes what is given of one user.
-    pub(crate) fn change(
-        &mut self,
-        id: u64,
-        name: Option<&str>,
-        password: Option<&str>,
-        level: Option<u8>,
-    ) -> Result<(), Refusal> {
+    pub(crate) fn change(&mut self, id: u64, name: Option<&str>, password: Option<&str>, level: Option<u8>) -> Result<(), Refusal> {
         if let Some(name) = name
             && self.list.values().any(|user| user.name == name && user.id != id)
         {
