@@ -9,7 +9,7 @@ use crate::panel::error::{ErrorClass, PanelError};
 use crate::panel::model::{InstallForm, Level, ServerForm, ServerId, ServerRow};
 
 use super::call::Call;
-use super::context::{Cx, Flow, Halt, Next, Recheck, Wait, WaitKind, after};
+use super::context::{Cx, Flow, Halt, Next, Recheck, SHORT, Wait, WaitKind, after, cut};
 use super::facts::{HandlerState, Inventory, Look, Prepare, Prepared, Row, Seen};
 use super::inflight::{AMBIGUOUS, Shows};
 use super::marker::Found;
@@ -131,10 +131,7 @@ fn find_own(cx: &mut Cx<'_>, inventory: &Inventory, people: &People) -> Flow {
     match mine.as_slice() {
         [] => {}
         [server] => return bind_if_ours(cx, &ServerId(server.clone()), people),
-        several => {
-            let message = format!("servers {} all carry this order's marker; release all but one by hand", several.join(", "));
-            return Break(cx.stall(step, Reason::SeveralServersFound, &message, Recheck::Later));
-        }
+        servers => return Break(several(cx, step, &servers.join(", "))),
     }
     if let Some(server) = previous.first() {
         let message = format!(
@@ -171,6 +168,11 @@ fn bind_if_ours(cx: &mut Cx<'_>, server: &ServerId, people: &People) -> Flow {
     }
 }
 
+pub(super) fn several(cx: &mut Cx<'_>, step: Step, servers: &str) -> Halt {
+    let message = format!("servers {servers} all carry this order's marker; release all but one by hand");
+    cx.stall(step, Reason::SeveralServersFound, &message, Recheck::Later)
+}
+
 fn beside_another(cx: &mut Cx<'_>, step: Step, server: &ServerId, other: &str) -> Halt {
     let message =
         format!("server {server} carries `{other}` beside this order's marker; it is not touched: take one of the two out of its notes");
@@ -192,7 +194,7 @@ fn bind(cx: &mut Cx<'_>, server: &ServerId, form: &ServerForm, people: &People) 
     let main = row.as_ref().and_then(|r| r.main_address).map(|a| a.to_string());
     cx.status.server = Some(ServerStatus {
         id: server.0.clone(),
-        name: row.map(|r| r.name).unwrap_or_default(),
+        name: row.map(|r| cut(&r.name, SHORT)).unwrap_or_default(),
         handler: cx.handler.key.to_string(),
         panel: cx.handler.panel.clone(),
         configuration: cx.order.server_type.clone(),

@@ -174,6 +174,12 @@ impl Call {
         }
     }
 
+    /// Whether it is asked of `IPmanager`.
+    #[must_use]
+    pub fn at_pool(&self) -> bool {
+        matches!(self, Self::TakeAddress { .. } | Self::SetNote { .. } | Self::GiveBack { .. })
+    }
+
     /// Whether a mistake would cost a client something: such a call wants the marker read back immediately before.
     #[must_use]
     pub fn destructive(&self) -> bool {

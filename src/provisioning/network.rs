@@ -10,7 +10,7 @@ use crate::panel::error::{ErrorClass, PanelError};
 use crate::panel::model::{AddressRow, FREE_DOMAIN, Family, PoolAddress, ServerId};
 
 use super::call::Call;
-use super::context::{Cx, Flow, Halt, Recheck, Wait, WaitKind, after};
+use super::context::{Cx, Flow, Halt, Recheck, SHORT, Wait, WaitKind, after, cut};
 use super::facts::{Look, Row};
 use super::inflight::Shows;
 use super::reason::Reason;
@@ -288,7 +288,7 @@ fn give_back_parking(cx: &mut Cx<'_>, step: Step, rows: &[AddressRow], used: &[P
     let call = Call::GiveBack { address: parked };
     if let Some(error) = cx.facts.refusal(|c| *c == call) {
         let message = format!("the parking address {parked} could not be given back: {error}");
-        cx.step(step).message = crate::api::condition::bounded(&message);
+        cx.step(step).message = cut(&message, SHORT);
         return Continue(());
     }
     Break(cx.call(step, call, Shows::AtOnce))
@@ -466,6 +466,8 @@ pub(super) fn give_back_all(cx: &mut Cx<'_>, step: Step) -> Flow {
     if !cx.handler.operator_allocates() {
         return Continue(());
     }
+    // An address may still be on its way.
+    cx.settled(step)?;
     let used = pool(cx, step)?;
     match used.iter().find(|a| cx.order.marker.is_in_note(&a.note)) {
         Some(address) => Break(cx.call(step, Call::GiveBack { address: address.address }, Shows::AtOnce)),
