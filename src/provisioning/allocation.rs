@@ -5,13 +5,13 @@ use std::ops::ControlFlow::{Break, Continue};
 use crate::api::common::Time;
 use crate::api::handler::IpmiErrorPolicy;
 use crate::api::order::ServerStatus;
-use crate::panel::error::ErrorClass;
+use crate::panel::error::{ErrorClass, PanelError};
 use crate::panel::model::{InstallForm, Level, ServerForm, ServerId, ServerRow};
 
 use super::call::Call;
-use super::context::{Cx, Flow, Halt, Next, Recheck, Wait, WaitKind, after};
+use super::context::{Cx, Flow, Halt, Next, Recheck, SHORT, Wait, WaitKind, after, cut};
 use super::facts::{HandlerState, Inventory, Look, Prepare, Prepared, Row, Seen};
-use super::inflight::Shows;
+use super::inflight::{AMBIGUOUS, Shows};
 use super::marker::Found;
 use super::matching;
 use super::opening::{People, is_user, people};
@@ -67,7 +67,7 @@ fn create_user(cx: &mut Cx<'_>, username: String) -> Halt {
         return cx.wait_for_handler(step, Reason::HandlerSuspended, "the handler is suspended: nothing is changed at the panel".into());
     }
     let call = Call::CreateUser { username };
-    if let Some((_, error)) = &cx.facts.ambiguous {
+    if let Some((_, error)) = cx.facts.ambiguous.as_ref().filter(|(lost, _)| *lost == call) {
         let (code, message) = (error.code(), error.to_string());
         return cx.fail(step, &code, &message);
     }
@@ -131,10 +131,7 @@ fn find_own(cx: &mut Cx<'_>, inventory: &Inventory, people: &People) -> Flow {
     match mine.as_slice() {
         [] => {}
         [server] => return bind_if_ours(cx, &ServerId(server.clone()), people),
-        several => {
-            let message = format!("servers {} all carry this order's marker; release all but one by hand", several.join(", "));
-            return Break(cx.stall(step, Reason::SeveralServersFound, &message, Recheck::Later));
-        }
+        servers => return Break(several(cx, step, &servers.join(", "))),
     }
     if let Some(server) = previous.first() {
         let message = format!(
@@ -161,10 +158,25 @@ pub(super) fn index_complete(cx: &mut Cx<'_>, step: Step, inventory: &Inventory,
 fn bind_if_ours(cx: &mut Cx<'_>, server: &ServerId, people: &People) -> Flow {
     let step = Step::Allocate;
     let Seen::There(form) = cx.form(step, server)? else { return Break(cx.wait_for_list(step)) };
-    if cx.order.marker.find_in(&form.notes) != Found::Ours {
-        return Break(cx.wait_for_list(step));
+    match cx.order.marker.find_in(&form.notes) {
+        Found::Ours => bind(cx, server, &form, people),
+        Found::Foreign(other) | Found::Previous(other) if cx.order.marker.stands_in(&form.notes) => {
+            Break(beside_another(cx, step, server, &other))
+        }
+        // The index is older than the form.
+        Found::Nothing | Found::Truncated(_) | Found::Previous(_) | Found::Foreign(_) => Break(cx.wait_for_list(step)),
     }
-    bind(cx, server, &form, people)
+}
+
+pub(super) fn several(cx: &mut Cx<'_>, step: Step, servers: &str) -> Halt {
+    let message = format!("servers {servers} all carry this order's marker; release all but one by hand");
+    cx.stall(step, Reason::SeveralServersFound, &message, Recheck::Later)
+}
+
+fn beside_another(cx: &mut Cx<'_>, step: Step, server: &ServerId, other: &str) -> Halt {
+    let message =
+        format!("server {server} carries `{other}` beside this order's marker; it is not touched: take one of the two out of its notes");
+    cx.stall(step, Reason::NotOurServer, &message, Recheck::Later)
 }
 
 /// Writes the server into the status: from here on it is the order's.
@@ -182,13 +194,14 @@ fn bind(cx: &mut Cx<'_>, server: &ServerId, form: &ServerForm, people: &People) 
     let main = row.as_ref().and_then(|r| r.main_address).map(|a| a.to_string());
     cx.status.server = Some(ServerStatus {
         id: server.0.clone(),
-        name: row.map(|r| r.name).unwrap_or_default(),
+        name: row.map(|r| cut(&r.name, SHORT)).unwrap_or_default(),
         handler: cx.handler.key.to_string(),
         panel: cx.handler.panel.clone(),
         configuration: cx.order.server_type.clone(),
         client: cx.order.username.clone(),
         main_address: main.clone(),
-        parked_address: main,
+        // The main address of a server that the client has is not a parking address any more.
+        parked_address: main.filter(|_| !handed_over),
         ..ServerStatus::default()
     });
     cx.finish(step, State::Done, &format!("server {server}"));
@@ -252,9 +265,12 @@ fn ask_for(cx: &mut Cx<'_>, server: ServerId, people: &People) -> Halt {
 fn claim_in_flight(cx: &mut Cx<'_>, server: &ServerId, people: &People) -> Flow {
     let step = Step::Allocate;
     let own = cx.intent(step).is_some_and(|f| cx.intent_is_own(f));
-    if cx.facts.applied(|c| matches!(c, Call::Unclaim { .. })) || cx.facts.refusal(|c| matches!(c, Call::Unclaim { .. })).is_some() {
-        let message = format!("server {server}: the panel cut the marker `{}` short; the claim was undone", cx.order.marker);
-        return Break(cx.stall(step, Reason::MarkerTruncated, &message, Recheck::OnChange));
+    let undone = cx.intent(step).is_some_and(|f| f.call == "unclaim");
+    if let Some(error) = cx.facts.refusal(|c| matches!(c, Call::Unclaim { .. })).cloned() {
+        return Break(not_undone(cx, step, &error));
+    }
+    if cx.facts.applied(|c| matches!(c, Call::Unclaim { .. })) {
+        return Break(truncated(cx, server));
     }
     let form = match cx.form(step, server)? {
         Seen::There(form) => form,
@@ -264,6 +280,10 @@ fn claim_in_flight(cx: &mut Cx<'_>, server: &ServerId, people: &People) -> Flow 
     match cx.order.marker.find_in(&form.notes) {
         Found::Ours => return bind(cx, server, &form, people),
         Found::Truncated(written) => return Break(cx.call(step, Call::Unclaim { server: server.clone(), written }, Shows::AtOnce)),
+        Found::Nothing if undone => {
+            cx.settled(step)?;
+            return Break(truncated(cx, server));
+        }
         Found::Nothing | Found::Previous(_) | Found::Foreign(_) => {}
     }
     if own {
@@ -273,6 +293,22 @@ fn claim_in_flight(cx: &mut Cx<'_>, server: &ServerId, people: &People) -> Flow 
     // The claim may still land: another server is only chosen when it has had its time.
     let call = Call::Claim { server: server.clone(), owner: people.me.id.clone(), marker: cx.order.marker.clone() };
     Break(cx.call(step, call, Shows::AtOnce))
+}
+
+fn truncated(cx: &mut Cx<'_>, server: &ServerId) -> Halt {
+    let message = format!("server {server}: the panel cut the marker `{}` short; the claim was undone", cx.order.marker);
+    cx.status.in_flight = None;
+    cx.stall(Step::Allocate, Reason::MarkerTruncated, &message, Recheck::OnChange)
+}
+
+/// The server still carries what is left of our marker: the intent stays, since nothing else leads back to it.
+fn not_undone(cx: &mut Cx<'_>, step: Step, error: &PanelError) -> Halt {
+    if let Some(f) = cx.status.in_flight.as_mut() {
+        f.outcome = AMBIGUOUS.into();
+        f.since = Time(cx.now);
+        f.looks = 0;
+    }
+    cx.fail_with(step, error)
 }
 
 /// The panel offers template and recipe for this server, as far as it tells.
@@ -327,7 +363,15 @@ pub(super) fn resolve_claim(cx: &mut Cx<'_>, step: Step, server: &ServerId) -> F
             }
             flow
         }
-        Found::Truncated(written) => Break(cx.call(step, Call::Unclaim { server: server.clone(), written }, Shows::AtOnce)),
+        Found::Truncated(written) => {
+            if let Some(error) = cx.facts.refusal(|c| matches!(c, Call::Unclaim { .. })).cloned() {
+                return Break(not_undone(cx, step, &error));
+            }
+            Break(cx.call(step, Call::Unclaim { server: server.clone(), written }, Shows::AtOnce))
+        }
+        Found::Foreign(other) | Found::Previous(other) if cx.order.marker.stands_in(&form.notes) => {
+            Break(beside_another(cx, step, server, &other))
+        }
         Found::Nothing | Found::Previous(_) | Found::Foreign(_) => {
             cx.settled(step)?;
             cx.status.in_flight = None;

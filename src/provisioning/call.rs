@@ -174,6 +174,12 @@ impl Call {
         }
     }
 
+    /// Whether it is asked of `IPmanager`.
+    #[must_use]
+    pub fn at_pool(&self) -> bool {
+        matches!(self, Self::TakeAddress { .. } | Self::SetNote { .. } | Self::GiveBack { .. })
+    }
+
     /// Whether a mistake would cost a client something: such a call wants the marker read back immediately before.
     #[must_use]
     pub fn destructive(&self) -> bool {
@@ -203,6 +209,12 @@ impl Call {
     #[must_use]
     pub fn wants_own_intent(&self) -> bool {
         matches!(self, Self::Claim { .. } | Self::Install { .. } | Self::HandOver { .. } | Self::PowerOff { .. } | Self::Release { .. })
+    }
+
+    /// Whether its effect is waited for against a time-out that begins with the call.
+    #[must_use]
+    pub fn is_timed(&self) -> bool {
+        matches!(self, Self::PowerOn { .. } | Self::PowerOff { .. } | Self::Install { .. })
     }
 
     /// The name that stands in `inFlight.call` and in messages.

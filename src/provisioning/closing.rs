@@ -10,7 +10,7 @@ use crate::panel::model::{FREE_DOMAIN, ServerId};
 use super::allocation::{index_complete, resolve_claim};
 use super::call::Call;
 use super::context::{Cx, Flow, Halt, Next, Wait, WaitKind, after};
-use super::facts::{Look, Row, Seen};
+use super::facts::{Inventory, Look, Row, Seen};
 use super::inflight::Shows;
 use super::marker::Found;
 use super::opening::{note_power, people, wait_for_power};
@@ -24,7 +24,11 @@ use super::verdict::{Phase, Verdict};
 /// An order whose status was never lost (its id is its own uid) has written an intent before it claimed anything.
 #[must_use]
 pub fn nothing_to_release(cx: &Cx<'_>) -> bool {
-    cx.status.server.is_none() && cx.status.in_flight.is_none() && cx.order.order_id == cx.order.uid
+    let marked = |i: &std::sync::Arc<Inventory>| i.markers.values().flatten().any(|m| *m == cx.order.marker);
+    cx.status.server.is_none()
+        && cx.status.in_flight.is_none()
+        && cx.order.order_id == cx.order.uid
+        && !cx.facts.inventory.as_ref().is_some_and(marked)
 }
 
 /// Closing is over.
@@ -38,6 +42,10 @@ pub fn forget(cx: &mut Cx<'_>) -> Halt {
 /// Takes the server back; `Break` always, with `Next::Forget` at the end.
 pub fn close(cx: &mut Cx<'_>) -> Flow {
     let step = Step::PowerOff;
+    if cx.state(Step::Release) == State::Skipped {
+        // Given up by a department.
+        return Break(forget(cx));
+    }
     cx.finish(Step::RevokeLicenses, State::Skipped, "none ordered");
     if cx.status.server.is_none() {
         find_server(cx, step)?;
@@ -47,13 +55,15 @@ pub fn close(cx: &mut Cx<'_>) -> Flow {
         cx.finish(Step::Release, State::Done, "");
         return Break(forget(cx));
     }
+    opening_settled(cx)?;
     // A filter that somebody stored for our user hides servers from the list; the form tells.
     if cx.row(&server) == Row::Gone && cx.form(Step::Release, &server)? == Seen::Missing {
+        cx.settled(Step::Release)?;
         super::network::give_back_all(cx, Step::Release)?;
         cx.finish(Step::Release, State::Done, "the panel does not list the server any more");
         return Break(forget(cx));
     }
-    opening_settled(cx)?;
+    place(cx)?;
     cancel(cx, &server)?;
     power_off(cx, &server)?;
     super::network::remove_addresses(cx, &server)?;
@@ -61,18 +71,41 @@ pub fn close(cx: &mut Cx<'_>) -> Flow {
     release(cx, &server)
 }
 
+/// A place among the releases that may run at once; whoever has begun keeps it.
+fn place(cx: &mut Cx<'_>) -> Flow {
+    let step = Step::PowerOff;
+    if cx.facts.slot || cx.state(step) != State::Pending || cx.status.in_flight.is_some() {
+        return Continue(());
+    }
+    let message = "limits.maxConcurrentReleases of the handler is reached".to_owned();
+    let name = cx.handler.key.to_string();
+    Break(cx.wait(step, Wait { kind: WaitKind::Capacity, name: &name, reason: Reason::LimitReached, message, until: None, deadline: None }))
+}
+
 /// An order without a server in its status: a claim whose answer was lost, or a restore without status.
 fn find_server(cx: &mut Cx<'_>, step: Step) -> Flow {
     if let Some(server) = cx.intent(Step::Allocate).and_then(|f| f.target.strip_prefix("server/")).map(ServerId::from) {
-        return resolve_claim(cx, Step::Allocate, &server);
+        resolve_claim(cx, Step::Allocate, &server)?;
+        if cx.status.server.is_some() || cx.order.order_id == cx.order.uid {
+            return Continue(());
+        }
     }
     let Some(inventory) = cx.facts.inventory.clone() else { return Break(cx.wait_for_list(step)) };
     let people = people(cx, step)?;
     index_complete(cx, step, &inventory, &people)?;
-    let found = inventory.markers.iter().find(|(_, markers)| markers.contains(&cx.order.marker)).map(|(id, _)| ServerId(id.clone()));
-    match found {
-        Some(server) => resolve_claim(cx, Step::Allocate, &server),
-        None => super::network::give_back_all(cx, Step::Release),
+    let found: Vec<&str> =
+        inventory.markers.iter().filter(|(_, markers)| markers.contains(&cx.order.marker)).map(|(id, _)| id.as_str()).collect();
+    match found.as_slice() {
+        [] => super::network::give_back_all(cx, Step::Release),
+        [server] => {
+            resolve_claim(cx, Step::Allocate, &ServerId::from(*server))?;
+            if cx.status.server.is_some() {
+                return Continue(());
+            }
+            // The index is older than the form, which does not show the marker any more.
+            super::network::give_back_all(cx, Step::Release)
+        }
+        several => Break(super::allocation::several(cx, Step::Allocate, &several.join(", "))),
     }
 }
 
@@ -94,7 +127,7 @@ fn opening_settled(cx: &mut Cx<'_>) -> Flow {
     if opening.is_none() {
         return Continue(());
     }
-    cx.settled(Step::PowerOff)?;
+    cx.settled_in_list(Step::PowerOff)?;
     cx.status.in_flight = None;
     Continue(())
 }
@@ -137,7 +170,7 @@ fn power_off(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
         return Break(wait_for_power(cx, step));
     }
     if cx.status.manual_tasks.iter().any(|t| t.type_ == TaskType::StopServer.as_str() && t.state == super::tasks::OPEN) {
-        return ipmi_error(cx, "");
+        return stop_by_hand(cx, "");
     }
     let row = cx.need_row(step, server)?;
     if row.power.off && !row.power.on {
@@ -157,7 +190,6 @@ fn power_off(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
         return ipmi_error(cx, &message);
     }
     connections_quiet(cx, server)?;
-    cx.step(step).started_at = None;
     Break(cx.call(step, off, Shows::InTheList))
 }
 
@@ -197,6 +229,8 @@ fn stop_by_hand(cx: &mut Cx<'_>, error: &str) -> Flow {
     {
         cx.status.in_flight = None;
     }
+    let known = cx.step(step).message.clone();
+    let error = if error.is_empty() { known.as_str() } else { error };
     cx.enter(step, State::Waiting, error);
     let server = cx.status.server.clone().unwrap_or_default();
     let ask = Ask {

@@ -122,6 +122,29 @@ pub fn after(at: Timestamp, span: Duration) -> Timestamp {
     SignedDuration::try_from(span).ok().and_then(|d| at.checked_add(d).ok()).unwrap_or(at)
 }
 
+/// The longest text that stands in a status often, in bytes.
+pub const SHORT: usize = 256;
+/// The longest text that stands in a status a few times, in bytes.
+pub const LONG: usize = 1024;
+
+/// Cuts a text to so many bytes; control characters, which JSON writes as six each, become spaces. The whole status has to stay small.
+#[must_use]
+pub fn cut(text: &str, bytes: usize) -> String {
+    let clean = |c: char| if c.is_control() { ' ' } else { c };
+    if text.len() <= bytes {
+        return text.chars().map(clean).collect();
+    }
+    let mut kept = String::new();
+    for c in text.chars().map(clean) {
+        if kept.len() + c.len_utf8() + '…'.len_utf8() > bytes {
+            break;
+        }
+        kept.push(c);
+    }
+    kept.push('…');
+    kept
+}
+
 impl Cx<'_> {
     // ---- steps ----
 
@@ -155,7 +178,7 @@ impl Cx<'_> {
         let now = Time::seconds(self.now);
         let record = self.step(step);
         record.state = state.as_str().into();
-        message.clone_into(&mut record.message);
+        record.message = cut(message, SHORT);
         if record.started_at.is_none() && state != State::Pending {
             record.started_at = Some(now);
         }
@@ -277,7 +300,7 @@ impl Cx<'_> {
             name: wait.name.to_owned(),
             since,
             deadline: wait.deadline.map(Time::seconds),
-            message: wait.message.clone(),
+            message: cut(&wait.message, LONG),
         });
         let (mut phase, _) = phase_of(step, self.order.deleting);
         match wait.kind {
@@ -304,7 +327,7 @@ impl Cx<'_> {
         self.status.last_error = Some(LastError {
             step: step.as_str().into(),
             code: reason.as_str().into(),
-            message: crate::api::condition::bounded(message),
+            message: cut(message, LONG),
             retryable: false,
             time: Time::seconds(self.now),
         });
@@ -319,7 +342,7 @@ impl Cx<'_> {
     /// Marks the step as failed without losing what it means that it was begun.
     fn enter_failed(&mut self, step: Step, message: &str) {
         if !self.state(step).over() {
-            self.enter(step, State::Failed, &crate::api::condition::bounded(message));
+            self.enter(step, State::Failed, message);
         }
     }
 
@@ -345,7 +368,7 @@ impl Cx<'_> {
 
     /// Sets `progress` for the step at hand.
     pub fn progress(&mut self, step: Step, percent: i32, message: &str) {
-        self.status.progress = Some(Progress { percent, step: step.as_str().into(), message: crate::api::condition::bounded(message) });
+        self.status.progress = Some(Progress { percent, step: step.as_str().into(), message: cut(message, LONG) });
     }
 }
 

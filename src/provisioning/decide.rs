@@ -8,12 +8,12 @@ use crate::api::condition::{self, ConditionType};
 use crate::api::order::OrderStatus;
 use crate::api::task::TaskType;
 
-use super::context::{Cx, Flow, Halt, Next, WaitKind};
-use super::facts::{Facts, HandlerState};
+use super::context::{Cx, Flow, Halt, Next, WaitKind, after};
+use super::facts::{Facts, HandlerState, Row};
 use super::order::{Handler, Order};
 use super::reason::Reason;
 use super::step::{CLOSING, OPENING, Step};
-use super::tasks::{OPEN, SUPERSEDED};
+use super::tasks::OPEN;
 use super::verdict::{Phase, Verdict, conclude};
 
 /// What was decided.
@@ -31,6 +31,9 @@ pub fn decide(order: &Order, handler: &Handler, facts: &Facts, now: Timestamp, s
     let asked = order.reconcile_requested.is_some() && order.reconcile_requested != status.last_handled_reconcile_at;
     if !asked && let Some(until) = held(order, facts, now, status) {
         return Decision { status: status.clone(), next: Next::Wait(until) };
+    }
+    if let Some(until) = blind(order, handler, facts, now, status) {
+        return Decision { status: status.clone(), next: Next::Wait(Some(until)) };
     }
     let mut cx = Cx { order, handler, facts, now, status: status.clone() };
     let halt = match run(&mut cx) {
@@ -52,6 +55,11 @@ fn held(order: &Order, facts: &Facts, now: Timestamp, status: &OrderStatus) -> O
     if facts.forced || closing_begins || status.observed_generation != Some(order.generation) {
         return None;
     }
+    // A task was closed, or somebody deleted one that is needed.
+    let view = |name: &str| facts.tasks.iter().find(|t| t.name == name);
+    if status.manual_tasks.iter().filter(|t| t.state == OPEN).any(|t| view(&t.name).is_none_or(|v| v.resolution.is_some())) {
+        return None;
+    }
     let stalled = condition::is_true(&status.conditions, ConditionType::Stalled);
     let retrying = status.waiting_on.as_ref().is_some_and(|w| w.kind == WaitKind::Retry.as_str());
     let until = status.next_retry_time.map(|t| t.0);
@@ -62,6 +70,20 @@ fn held(order: &Order, facts: &Facts, now: Timestamp, status: &OrderStatus) -> O
     }
 }
 
+/// An order whose server drifted stays stalled for as long as the panel cannot be asked whether it still does.
+fn blind(order: &Order, handler: &Handler, facts: &Facts, now: Timestamp, status: &OrderStatus) -> Option<Timestamp> {
+    if !condition::is_true(&status.conditions, ConditionType::Stalled) || status.observed_generation != Some(order.generation) {
+        return None;
+    }
+    let cx = Cx { order, handler, facts, now, status: status.clone() };
+    if !super::opening::at_rest(&cx) {
+        return None;
+    }
+    let unseen = cx.server_id().is_none_or(|server| cx.row(&server) == Row::Unknown);
+    let down = matches!(facts.handler, HandlerState::NotReady(_));
+    (down || unseen).then(|| after(now, handler.poll))
+}
+
 fn run(cx: &mut Cx<'_>) -> Flow {
     cx.note_lost_answer();
     if cx.order.deleting && cx.status.phase.as_deref() != Some(Phase::Deleting.as_str()) {
@@ -70,10 +92,7 @@ fn run(cx: &mut Cx<'_>) -> Flow {
         cx.status.waiting_on = None;
         cx.status.progress = None;
         // What was asked of a department for the preparation is not needed any more; the shell closes the objects.
-        for task in cx.status.manual_tasks.iter_mut().filter(|t| t.state == OPEN) {
-            task.state = SUPERSEDED.into();
-            task.closed_at = Some(crate::api::Time::seconds(cx.now));
-        }
+        cx.supersede_tasks();
     }
     cx.status.next_retry_time = None;
     if cx.status.waiting_on.as_ref().is_some_and(|w| w.kind == WaitKind::Retry.as_str()) {
@@ -88,6 +107,7 @@ fn run(cx: &mut Cx<'_>) -> Flow {
     if let HandlerState::NotReady(why) = &cx.facts.handler {
         if super::opening::at_rest(cx) {
             // A panel that is down is the handler's failure: an Active order stays what it is.
+            cx.status.waiting_on = None;
             return ControlFlow::Break(Halt { next: Next::Wait(None), verdict: Verdict::Ready });
         }
         let message = why.clone();
@@ -106,7 +126,15 @@ fn failed_before(cx: &mut Cx<'_>) -> Flow {
     if !cx.status.manual_tasks.iter().any(|t| t.type_ == type_ && t.state == OPEN) {
         return ControlFlow::Continue(());
     }
-    let step = cx.status.last_error.as_ref().and_then(|e| Step::parse(&e.step)).unwrap_or_else(|| current_step(cx));
+    let Some(error) = &cx.status.last_error else {
+        // What the department was asked for has come right by itself.
+        cx.supersede_tasks();
+        return ControlFlow::Continue(());
+    };
+    if super::opening::is_drift(&error.code) {
+        return ControlFlow::Continue(());
+    }
+    let step = Step::parse(&error.step).unwrap_or_else(|| current_step(cx));
     cx.failed_operation(step)
 }
 

@@ -228,6 +228,8 @@ impl Facts {
         if call.server().is_some() {
             self.changed = Some(now);
         }
+        // A lost answer belongs to the intent it was asked under; by now that one says so itself.
+        self.ambiguous = None;
         match outcome {
             Outcome::Applied(address) => {
                 self.applied.push(call.clone());
@@ -249,6 +251,14 @@ impl Facts {
     #[must_use]
     pub fn applied(&self, is: impl Fn(&Call) -> bool) -> bool {
         self.applied.iter().any(is)
+    }
+
+    /// Whether this pass has asked for a change of this server before, for which its marker was read.
+    #[must_use]
+    pub fn verified(&self, server: &ServerId) -> bool {
+        let claims = |call: &Call| matches!(call, Call::Claim { .. } | Call::Unclaim { .. });
+        let mut asked = self.applied.iter().chain(self.refused.iter().map(|(call, _)| call));
+        asked.any(|call| !claims(call) && (call.server() == Some(server) || call.at_pool()))
     }
 
     /// How the panel refused something of this kind in this pass.

@@ -9,11 +9,13 @@ use std::ops::ControlFlow;
 use crate::api::common::Time;
 use crate::api::order::InFlight;
 use crate::panel::error::ErrorClass;
+use crate::panel::model::ServerId;
 
 use super::call::Call;
-use super::context::{Cx, Flow, Halt, Next, Recheck, Wait, WaitKind, after};
-use super::facts::{HandlerState, Look, Seen};
+use super::context::{Cx, Flow, Halt, LONG, Next, Recheck, Wait, WaitKind, after, cut};
+use super::facts::{HandlerState, Look, Row, Seen};
 use super::marker::Found;
+use super::opening::is_user;
 use super::reason::Reason;
 use super::step::{State, Step};
 
@@ -46,7 +48,7 @@ impl Cx<'_> {
             self.status.last_error = Some(crate::api::order::LastError {
                 step: f.step.clone(),
                 code: error.code(),
-                message: crate::api::condition::bounded(&error.to_string()),
+                message: cut(&error.to_string(), LONG),
                 retryable: true,
                 time: Time::seconds(self.now),
             });
@@ -114,18 +116,42 @@ impl Cx<'_> {
         }
     }
 
-    /// Before a destructive call the marker is read back, in this very decision.
+    /// Before anything is changed the marker is read back: in this very decision where a mistake would cost a client something,
+    /// else once in a pass. Somebody else's server is never touched.
     fn not_ours(&mut self, step: Step, call: &Call) -> Option<Halt> {
-        let server = call.server().filter(|_| call.destructive())?;
-        match self.facts.forms.get(&server.0) {
-            None => Some(self.look(step, Look::Form(server.clone()))),
-            Some(Seen::Missing) => Some(self.wait_for_list(step)),
-            Some(Seen::There(form)) if self.order.marker.find_in(&form.notes) == Found::Ours => None,
-            Some(Seen::There(_)) => {
-                let message = format!("server {server} does not carry this order's marker; {} is not asked for", call.name());
-                Some(self.stall(step, Reason::NotOurServer, &message, Recheck::Later))
-            }
+        if matches!(call, Call::Claim { .. } | Call::Unclaim { .. }) {
+            // These check the form themselves.
+            return None;
         }
+        let server = call.server().cloned().or_else(|| self.server_id())?;
+        if call.server().is_none() && self.row(&server) == Row::Gone {
+            return None;
+        }
+        let form = match self.facts.forms.get(&server.0) {
+            None if !call.destructive() && self.facts.verified(&server) => return None,
+            None => return Some(self.look(step, Look::Form(server))),
+            Some(Seen::Missing) => return Some(self.wait_for_list(step)),
+            Some(Seen::There(form)) => form.clone(),
+        };
+        if self.order.marker.find_in(&form.notes) != Found::Ours {
+            let message = format!("server {server} does not carry this order's marker alone; {} is not asked for", call.name());
+            return Some(self.stall(step, Reason::NotOurServer, &message, Recheck::Later));
+        }
+        if call.destructive() { self.somebody_elses(step, &server, form.owner.as_deref()) } else { None }
+    }
+
+    /// A server that a person gave to another client may still carry our marker.
+    fn somebody_elses(&mut self, step: Step, server: &ServerId, owner: Option<&str>) -> Option<Halt> {
+        let owner = owner?;
+        let people = match super::opening::people(self, step) {
+            ControlFlow::Continue(people) => people,
+            ControlFlow::Break(halt) => return Some(halt),
+        };
+        if is_user(owner, &people.me) || people.client.is_some_and(|client| is_user(owner, &client)) {
+            return None;
+        }
+        let message = format!("server {server} belongs to panel user {owner}, neither the client nor the operator; it is not touched");
+        Some(self.stall(step, Reason::OwnerChanged, &message, Recheck::Later))
     }
 
     /// An answer is missing and the effect does not show: waits, looks again, and only then tries anew.
@@ -172,6 +198,17 @@ impl Cx<'_> {
         ControlFlow::Break(self.wait(step, wait))
     }
 
+    /// The same for effects that show in the list of servers: it has to be newer than the time that they had.
+    pub fn settled_in_list(&mut self, step: Step) -> Flow {
+        self.settled(step)?;
+        let due = self.status.in_flight.as_ref().filter(|f| !self.intent_is_own(f)).map(|f| after(f.since.0, self.handler.settle));
+        let began = self.facts.inventory.as_ref().map(|i| i.began);
+        match due {
+            Some(due) if began.is_none_or(|began| began < due) => ControlFlow::Break(self.wait_for_list(step)),
+            Some(_) | None => ControlFlow::Continue(()),
+        }
+    }
+
     fn new_intent(&mut self, step: Step, call: Call, target: String, attempt: i32) -> Halt {
         self.status.in_flight = Some(InFlight {
             operation_id: self.facts.operation_id.clone(),
@@ -183,11 +220,16 @@ impl Cx<'_> {
             outcome: SENT.into(),
             looks: 0,
         });
+        if call.is_timed() {
+            // Its time-out runs from this attempt, not from one before.
+            self.step(step).started_at = Some(Time::seconds(self.now));
+        }
         self.emit(step, call)
     }
 
     fn emit(&mut self, step: Step, call: Call) -> Halt {
         if self.state(step) != State::Running {
+            self.step(step).started_at = None;
             self.enter(step, State::Running, "");
             self.step(step).attempts += 1;
         }

@@ -9,13 +9,19 @@ use crate::panel::model::{InstallForm, ServerId, ServerRow};
 
 use super::allocation::{offers, prepared};
 use super::call::Call;
-use super::context::{Cx, Flow, Halt, Wait, WaitKind, after};
+use super::context::{Cx, Flow, Halt, Next, Wait, WaitKind, after};
 use super::facts::{Look, Prepare};
 use super::inflight::Shows;
 use super::reason::Reason;
 use super::step::{State, Step};
 
 const STEP: Step = Step::InstallOS;
+/// What stands in an intent to cancel.
+const CANCEL: &str = "cancelOperation";
+/// What is waited for while something else runs on the server.
+const OPERATION: &str = "operation";
+/// The error of an installation that did not end in time.
+const TIMEOUT: &str = "InstallTimeout";
 
 /// The system is installed.
 pub(super) fn install(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
@@ -24,21 +30,20 @@ pub(super) fn install(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
     }
     if cx.facts.applied(|c| matches!(c, Call::Install { .. })) {
         // The panel took it: recorded at once, so that a restart follows it instead of starting it again.
-        let (template, recipes) = (cx.order.template.clone(), cx.order.recipe.iter().cloned().collect());
-        if let Some(status) = cx.status.server.as_mut() {
-            status.template = Some(template);
-            status.recipes = recipes;
-        }
         return Break(follow(cx, "started"));
     }
     if cx.facts.applied(|c| matches!(c, Call::CancelOperation { .. })) {
         let message = format!("the installation did not end within {} and was cancelled", crate::api::Duration(cx.handler.install));
-        return Break(cx.fail(STEP, "InstallTimeout", &message));
+        return Break(cx.fail(STEP, TIMEOUT, &message));
     }
     let row = cx.need_row(STEP, server)?;
     match cx.state(STEP) {
         State::Running if cx.status.in_flight.is_none() => asked(cx, server, &row),
         State::Waiting => seen(cx, server, &row),
+        State::Running if row.install.is_some() && cx.intent(STEP).is_some_and(|f| f.call == CANCEL) => {
+            // Whether it was cancelled is not known; a cancellation that lands late must not hit the next installation.
+            Break(cx.call(STEP, Call::CancelOperation { server: server.clone() }, Shows::InTheList))
+        }
         State::Running if row.install.is_some() => {
             // The answer was lost, but the panel is at work.
             cx.status.in_flight = None;
@@ -58,19 +63,7 @@ fn begin(cx: &mut Cx<'_>, server: &ServerId, row: &ServerRow) -> Flow {
         ));
     }
     if row.install.is_some() || row.flags.diagnostics {
-        let name = cx.handler.panel.clone();
-        let message = "another operation runs on the server".to_owned();
-        return Break(cx.wait(
-            STEP,
-            Wait {
-                kind: WaitKind::Panel,
-                name: &name,
-                reason: Reason::WaitingForPanel,
-                message,
-                until: Some(after(cx.now, cx.handler.poll * 2)),
-                deadline: None,
-            },
-        ));
+        return Break(busy(cx, server, row));
     }
     offers(cx, STEP, server)?;
     prepared(cx, STEP, Prepare::RootPassword, Reason::CredentialsMissing)?;
@@ -85,8 +78,34 @@ fn begin(cx: &mut Cx<'_>, server: &ServerId, row: &ServerRow) -> Flow {
     if cx.state(STEP) == State::Failed {
         cx.enter(STEP, State::Pending, "");
     }
-    cx.step(STEP).started_at = None;
-    Break(cx.call(STEP, call, Shows::InTheList))
+    let halt = cx.call(STEP, call, Shows::InTheList);
+    if matches!(halt.next, Next::Call(_)) {
+        // Recorded with the intent: an answer that is lost must not lose what was asked for.
+        let (template, recipes) = (cx.order.template.clone(), cx.order.recipe.iter().cloned().collect());
+        if let Some(status) = cx.status.server.as_mut() {
+            status.template = Some(template);
+            status.recipes = recipes;
+        }
+    }
+    Break(halt)
+}
+
+/// Something else runs on the server, or our own installation that could not be cancelled. Waited for, but not for ever.
+fn busy(cx: &mut Cx<'_>, server: &ServerId, row: &ServerRow) -> Halt {
+    if row.install.is_some() && cx.status.last_error.as_ref().is_some_and(|e| e.code == TIMEOUT) {
+        return cx.call(STEP, Call::CancelOperation { server: server.clone() }, Shows::InTheList);
+    }
+    let since = cx.status.waiting_on.as_ref().filter(|w| w.name == OPERATION).map(|w| w.since.0);
+    let deadline = after(since.unwrap_or(cx.now), cx.handler.install);
+    if cx.now >= deadline {
+        return cx.fail(STEP, "Busy", "another operation runs on the server and does not end");
+    }
+    let message = "another operation runs on the server".to_owned();
+    let until = Some(after(cx.now, cx.handler.poll * 2));
+    cx.wait(
+        STEP,
+        Wait { kind: WaitKind::Panel, name: OPERATION, reason: Reason::WaitingForPanel, message, until, deadline: Some(deadline) },
+    )
 }
 
 /// The panel accepted it; its flag has not been seen yet.
@@ -104,12 +123,17 @@ fn asked(cx: &mut Cx<'_>, server: &ServerId, row: &ServerRow) -> Flow {
     }
     match cx.facts.install_forms.get(&server.0) {
         None => Break(cx.look(STEP, Look::InstallForm(server.clone()))),
-        Some(Some(InstallForm { current: Some(current), .. })) if *current == cx.order.template => {
+        Some(Some(InstallForm { current: Some(current), .. })) if *current == asked_for(cx) => {
             cx.finish(STEP, State::Done, "");
             Continue(())
         }
         Some(_) => Break(cx.fail(STEP, "InstallVanished", "the panel accepted the installation, but shows no trace of it")),
     }
+}
+
+/// The template that was asked for last; the spec may have changed since.
+fn asked_for(cx: &Cx<'_>) -> String {
+    cx.status.server.as_ref().and_then(|s| s.template.clone()).unwrap_or_else(|| cx.order.template.clone())
 }
 
 /// The flag was seen before.
@@ -126,7 +150,7 @@ fn seen(cx: &mut Cx<'_>, server: &ServerId, row: &ServerRow) -> Flow {
         let cancel = Call::CancelOperation { server: server.clone() };
         if let Some(error) = cx.facts.refusal(|c| *c == cancel).filter(|e| e.class() == ErrorClass::Refused).cloned() {
             let message = format!("the installation did not end in time, and cannot be cancelled: {error}");
-            return Break(cx.fail(STEP, "InstallTimeout", &message));
+            return Break(cx.fail(STEP, TIMEOUT, &message));
         }
         return Break(cx.call(STEP, cancel, Shows::InTheList));
     }

@@ -76,6 +76,13 @@ impl Marker {
         }
     }
 
+    /// Whether this order's marker stands in the notes, whatever stands beside it.
+    #[must_use]
+    pub fn stands_in(&self, notes: &str) -> bool {
+        let full = self.to_string();
+        tokens(notes).any(|token| token == full)
+    }
+
     fn judge(&self, ours: bool, full: &str, other: &str) -> Found {
         if !ours && other.len() > PREFIX.len() && full.starts_with(other) {
             return Found::Truncated(other.to_owned());

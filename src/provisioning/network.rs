@@ -10,7 +10,7 @@ use crate::panel::error::{ErrorClass, PanelError};
 use crate::panel::model::{AddressRow, FREE_DOMAIN, Family, PoolAddress, ServerId};
 
 use super::call::Call;
-use super::context::{Cx, Flow, Halt, Recheck, Wait, WaitKind, after};
+use super::context::{Cx, Flow, Halt, Recheck, SHORT, Wait, WaitKind, after, cut};
 use super::facts::{Look, Row};
 use super::inflight::Shows;
 use super::reason::Reason;
@@ -119,12 +119,15 @@ fn from_pool(cx: &mut Cx<'_>, server: &ServerId) -> Flow<Vec<IpAddr>> {
         return Break(cx.call(step, Call::SetNote { address: own.address, note }, Shows::AtOnce));
     }
     let mine = ours(cx, &used, &group);
+    if !keep_main && !mine.contains(&main.address) && not_replaced(cx).is_some() {
+        return Break(replace_main(cx, step, server, &main, &mine, &rows, group));
+    }
     for family in [Family::Ipv4, Family::Ipv6] {
         let wanted = match family {
             Family::Ipv4 => cx.order.ipv4 - usize::from(keep_main),
             Family::Ipv6 => cx.order.ipv6,
         };
-        let have: Vec<IpAddr> = mine.iter().copied().filter(|a| Family::of(*a) == family).collect();
+        let have: Vec<IpAddr> = mine.iter().copied().filter(|a| Family::of(*a) == family && !(keep_main && *a == main.address)).collect();
         if have.len() < wanted {
             return Break(take(cx, step, family, group));
         }
@@ -226,6 +229,18 @@ fn give_up_one(cx: &mut Cx<'_>, step: Step, server: &ServerId, rows: &[AddressRo
     }
 }
 
+/// Why the main address was not replaced, though this pass asked for it. Ask only where the rows still show the old one.
+fn not_replaced(cx: &Cx<'_>) -> Option<String> {
+    let is_replace = |c: &Call| matches!(c, Call::ReplaceMain { .. });
+    match cx.facts.refusal(is_replace) {
+        Some(error) if !matches!(error.class(), ErrorClass::Down | ErrorClass::Credentials) => Some(error.to_string()),
+        Some(_) | None if cx.facts.applied(is_replace) => {
+            Some("it said that it was done, but the server's addresses do not show it".to_owned())
+        }
+        Some(_) | None => None,
+    }
+}
+
 /// Replaces the main address, and takes it back when the panel does not do it.
 fn replace_main(
     cx: &mut Cx<'_>,
@@ -237,15 +252,10 @@ fn replace_main(
     group: String,
 ) -> Halt {
     let spare = mine.iter().copied().find(|a| Family::of(*a) == Family::of(main.address) && !rows.iter().any(|r| r.address == *a));
-    let is_replace = |c: &Call| matches!(c, Call::ReplaceMain { .. });
-    let refusal = cx.facts.refusal(is_replace).cloned();
-    let refused = refusal.as_ref().is_some_and(|e| !matches!(e.class(), ErrorClass::Down | ErrorClass::Credentials));
-    if cx.facts.applied(is_replace) || refused {
+    if let Some(why) = not_replaced(cx) {
         if let Some(address) = spare {
             return cx.call(step, Call::GiveBack { address }, Shows::AtOnce);
         }
-        let why =
-            refusal.map_or_else(|| "it said that it was done, but the server's addresses do not show it".to_owned(), |e| e.to_string());
         let message = format!(
             "server {server}: the panel did not replace the main address {}: {why}; set spec.dialect.replaceMainAddress of the handler",
             main.address
@@ -278,7 +288,7 @@ fn give_back_parking(cx: &mut Cx<'_>, step: Step, rows: &[AddressRow], used: &[P
     let call = Call::GiveBack { address: parked };
     if let Some(error) = cx.facts.refusal(|c| *c == call) {
         let message = format!("the parking address {parked} could not be given back: {error}");
-        cx.step(step).message = crate::api::condition::bounded(&message);
+        cx.step(step).message = cut(&message, SHORT);
         return Continue(());
     }
     Break(cx.call(step, call, Shows::AtOnce))
@@ -421,10 +431,7 @@ fn park_from_pool(cx: &mut Cx<'_>, server: &ServerId, group: &str) -> Flow {
     let parked = used.iter().any(|a| a.address == main.address && a.group == group);
     let mine = ours(cx, &used, group);
     if !parked {
-        if mine.is_empty()
-            && !cx.facts.applied(|c| matches!(c, Call::ReplaceMain { .. }))
-            && cx.facts.refusal(|c| matches!(c, Call::ReplaceMain { .. })).is_none()
-        {
+        if mine.is_empty() && not_replaced(cx).is_none() {
             return Break(take(cx, step, Family::of(main.address), group.to_owned()));
         }
         return Break(replace_main(cx, step, server, &main, &mine, &rows, group.to_owned()));
@@ -459,6 +466,8 @@ pub(super) fn give_back_all(cx: &mut Cx<'_>, step: Step) -> Flow {
     if !cx.handler.operator_allocates() {
         return Continue(());
     }
+    // An address may still be on its way.
+    cx.settled(step)?;
     let used = pool(cx, step)?;
     match used.iter().find(|a| cx.order.marker.is_in_note(&a.note)) {
         Some(address) => Break(cx.call(step, Call::GiveBack { address: address.address }, Shows::AtOnce)),

@@ -3,14 +3,17 @@
 use std::ops::ControlFlow::{Break, Continue};
 
 use crate::api::common::Time;
+use crate::api::task::{Resolution, TaskType};
 use crate::panel::model::{PanelUser, PowerFlags, ServerForm, ServerId, ServerRow};
 
 use super::call::Call;
 use super::context::{Cx, Flow, Halt, Next, Recheck, Wait, WaitKind, after};
 use super::facts::{Look, Row, Seen};
 use super::inflight::Shows;
+use super::marker::Found;
 use super::reason::Reason;
 use super::step::{OPENING, State, Step};
+use super::tasks::Ask;
 use super::verdict::Verdict;
 
 /// Goes through the steps of opening; `Continue` means that all are over.
@@ -22,7 +25,7 @@ pub fn open(cx: &mut Cx<'_>) -> Flow {
     let Some(server) = cx.server_id() else { return Continue(()) };
     if cx.row(&server) == Row::Gone && cx.form(Step::HandOver, &server)? == Seen::Missing {
         let message = format!("the panel does not list server {server} any more (two complete lists agree); no other one is taken");
-        return Break(cx.stall(Step::HandOver, Reason::ServerGone, &message, Recheck::Later));
+        return Break(drifted(cx, Reason::ServerGone, &message));
     }
     follow_spec(cx);
     power_on(cx, &server)?;
@@ -35,6 +38,49 @@ pub fn open(cx: &mut Cx<'_>) -> Flow {
     );
     cx.finish(Step::IssueLicenses, State::Skipped, "none ordered");
     hand_over(cx, &server)
+}
+
+/// What happened to the server behind our back. In preparation it stalls; on an Active order a department is told as well.
+fn drifted(cx: &mut Cx<'_>, reason: Reason, message: &str) -> Halt {
+    let step = OPENING.into_iter().find(|s| !cx.state(*s).over());
+    if let Some(step) = step {
+        return cx.stall(step, reason, message, Recheck::Later);
+    }
+    let step = Step::HandOver;
+    let known = cx.status.last_error.as_ref().is_some_and(|e| e.code == reason.as_str());
+    let last = cx.status.manual_tasks.iter().rev().find(|t| t.type_ == TaskType::FailedOperation.as_str());
+    let settled = known && last.is_some_and(|t| t.state == Resolution::Cancelled.as_str() || t.state == Resolution::Abandon.as_str());
+    let asked = if settled { None } else { ask_about_drift(cx, step, message) };
+    let waiting_on = cx.status.waiting_on.take().filter(|_| asked.is_some());
+    let mut halt = cx.stall(step, reason, message, Recheck::Later);
+    cx.status.waiting_on = waiting_on;
+    if let Some(Next::Raise(task)) = asked {
+        halt.next = Next::Raise(task);
+    }
+    halt
+}
+
+/// `None` when the department has just answered: what it did is looked at again later.
+fn ask_about_drift(cx: &mut Cx<'_>, step: Step, message: &str) -> Option<Next> {
+    let ask = Ask {
+        type_: TaskType::FailedOperation,
+        department: cx.handler.operations.clone(),
+        step,
+        summary: format!("The server of order {} was changed by hand", cx.order.key),
+        details: format!(
+            "Order {} ({}): {message}.\n\nThe order goes on by itself when this is put right at the panel. Close this task with\n  Done or Retry: look again;\n  Cancelled: it stays as it is, and no other task is raised for it.",
+            cx.order.key, cx.order.uid,
+        ),
+    };
+    match cx.ask(ask) {
+        Break(halt) => Some(halt.next),
+        Continue(_) => None,
+    }
+}
+
+/// Whether an error says that the server was changed behind our back.
+pub(super) fn is_drift(code: &str) -> bool {
+    [Reason::ServerGone, Reason::OwnerChanged, Reason::NotOurServer].iter().any(|r| r.as_str() == code)
 }
 
 /// The twin of the schema's rules on fixed fields, for servers that drop rules.
@@ -112,7 +158,6 @@ fn powering(cx: &mut Cx<'_>, step: Step, row: &ServerRow) -> Halt {
     if cx.now < after(since, cx.handler.power) {
         return wait_for_power(cx, step);
     }
-    cx.step(step).started_at = None;
     let detail = if row.power.error { "the panel reports a power error (IPMI or PDU)" } else { "the panel does not show it" };
     let message = format!("the server is not on after {}: {detail}", crate::api::Duration(cx.handler.power));
     cx.fail(step, "PowerTimeout", &message)
@@ -213,6 +258,7 @@ pub fn active(cx: &mut Cx<'_>) -> Halt {
     match look_for_drift(cx) {
         Break(halt) => halt,
         Continue(()) => {
+            cx.supersede_tasks();
             cx.status.waiting_on = None;
             cx.status.last_error = None;
             cx.progress(Step::HandOver, 100, "");
@@ -231,12 +277,19 @@ fn look_for_drift(cx: &mut Cx<'_>) -> Flow {
     if row.owner.as_deref() != Some(cx.order.username.as_str()) || !marked {
         // The list may name owners by id, and may be older than the hand-over: the form decides.
         let people = people(cx, step)?;
-        let form = cx.own_form(step, &server)?;
+        let form = match cx.form(step, &server)? {
+            Seen::There(form) => form,
+            Seen::Missing => return Break(cx.wait_for_list(step)),
+        };
+        if cx.order.marker.find_in(&form.notes) != Found::Ours {
+            let message = format!("server {server} does not carry this order's marker alone; put `{}` into its notes", cx.order.marker);
+            return Break(drifted(cx, Reason::NotOurServer, &message));
+        }
         if !people.client.as_ref().is_some_and(|client| owner_is(&form, client)) {
             let owner = form.owner.unwrap_or_else(|| "nobody".into());
             let message =
                 format!("server {server} belongs to panel user {owner}, not to the client {}; it is not touched", cx.order.username);
-            return Break(cx.stall(step, Reason::OwnerChanged, &message, Recheck::Later));
+            return Break(drifted(cx, Reason::OwnerChanged, &message));
         }
     }
     let busy = row.install.is_some() || row.flags.diagnostics || row.power.error;

@@ -4,7 +4,7 @@ use crate::api::common::Time;
 use crate::api::order::LastError;
 use crate::api::task::{Resolution, TaskType};
 
-use super::context::{Cx, Flow, Halt, Recheck, Wait, WaitKind, after};
+use super::context::{Cx, Flow, Halt, LONG, Recheck, Wait, WaitKind, after, cut};
 use super::reason::Reason;
 use super::step::{State, Step};
 use super::tasks::Ask;
@@ -30,7 +30,7 @@ impl Cx<'_> {
         {
             self.status.in_flight = None;
         }
-        let message = crate::api::condition::bounded(message);
+        let message = cut(message, LONG);
         self.enter(step, State::Failed, &message);
         self.status.attempts = self.status.attempts.saturating_add(1);
         self.status.last_error = Some(LastError {
@@ -77,6 +77,8 @@ impl Cx<'_> {
         match self.ask(ask)? {
             Resolution::Retry | Resolution::PartsMissing => self.restart(step, State::Pending),
             Resolution::Done => {
+                // Whatever was on its way when a person took over is theirs to judge.
+                self.status.in_flight = self.status.in_flight.take().filter(|f| f.step != step.as_str());
                 // Verified as if the operator had asked for it itself: the step looks for the effect.
                 let state = if self.done_is_like_asked(step) { State::Running } else { State::Pending };
                 self.restart(step, state);

@@ -4,9 +4,9 @@ use crate::api::common::Time;
 use crate::api::order::TaskSummary;
 use crate::api::task::{Resolution, TaskType};
 
-use super::context::{Cx, Flow, Halt, Next, Wait, WaitKind};
+use super::context::{Cx, Flow, Halt, Next, SHORT, Wait, WaitKind, cut};
 use super::reason::Reason;
-use super::step::Step;
+use super::step::{State, Step};
 use super::verdict::Verdict;
 
 /// A task to be raised.
@@ -42,7 +42,7 @@ pub struct Ask {
 const REMEMBERED: usize = 16;
 /// A task that is open.
 pub const OPEN: &str = "Open";
-/// A task that is not needed any more, since the order is being closed.
+/// A task that is not needed any more: the order is being closed, or what was wrong has come right.
 pub const SUPERSEDED: &str = "Superseded";
 
 impl Cx<'_> {
@@ -71,11 +71,20 @@ impl Cx<'_> {
         }
     }
 
+    /// No open task is needed any more; the shell closes the objects.
+    pub fn supersede_tasks(&mut self) {
+        let now = Time::seconds(self.now);
+        for task in self.status.manual_tasks.iter_mut().filter(|t| t.state == OPEN) {
+            task.state = SUPERSEDED.into();
+            task.closed_at = Some(now);
+        }
+    }
+
     fn close(&mut self, at: usize, state: &str, note: &str) {
         let task = &mut self.status.manual_tasks[at];
         state.clone_into(&mut task.state);
         task.closed_at = Some(Time::seconds(self.now));
-        task.message = crate::api::condition::bounded(note);
+        task.message = cut(note, SHORT);
     }
 
     fn raise_new(&mut self, ask: &Ask) -> Halt {
@@ -89,7 +98,7 @@ impl Cx<'_> {
             state: OPEN.into(),
             opened_at: Some(Time::seconds(self.now)),
             closed_at: None,
-            message: ask.summary.clone(),
+            message: cut(&ask.summary, SHORT),
         });
         if self.status.manual_tasks.len() > REMEMBERED {
             self.status.manual_tasks.remove(0);
@@ -125,7 +134,10 @@ impl Cx<'_> {
         let server = self.status.server.as_ref().map_or_else(|| "none".to_owned(), |s| s.id.clone());
         let message = format!("server {server} was given up by resolution Abandon in step {}", step.as_str());
         if self.order.deleting {
-            self.enter(step, super::step::State::Skipped, &message);
+            // The last step too: nothing more is sent to this server, also when the order does not go at once.
+            self.finish(step, State::Skipped, &message);
+            self.finish(Step::Release, State::Skipped, &message);
+            self.status.waiting_on = None;
             return Halt { next: Next::Forget, verdict: Verdict::Progressing(super::verdict::Phase::Deleting, Reason::Deleting, message) };
         }
         self.stall(step, Reason::TaskCancelled, &message, super::context::Recheck::OnChange)

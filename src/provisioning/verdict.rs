@@ -5,6 +5,7 @@ use jiff::Timestamp;
 use crate::api::condition::{self, ConditionType};
 use crate::api::order::OrderStatus;
 
+use super::context::{LONG, cut};
 use super::reason::Reason;
 use super::step::{State, Step};
 
@@ -58,7 +59,7 @@ pub enum Verdict {
 pub fn conclude(status: &mut OrderStatus, verdict: &Verdict, generation: i64, now: Timestamp, reinstall_pending: bool) {
     let conditions = &mut status.conditions;
     let mut set = |type_, value, reason: Reason, message: &str| {
-        condition::set(conditions, type_, value, reason.as_str(), message, generation, now);
+        condition::set(conditions, type_, value, reason.as_str(), &cut(message, LONG), generation, now);
     };
     let phase = match verdict {
         Verdict::Ready => {
