@@ -247,7 +247,7 @@ fn stop_by_hand(cx: &mut Cx<'_>, error: &str) -> Flow {
             server.panel,
         ),
     };
-    match cx.ask(ask)? {
+    match cx.ask(&ask)? {
         Resolution::Done => {
             cx.finish(step, State::Done, "stopped by hand");
             Continue(())
