@@ -139,6 +139,8 @@ fn cancel(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
     }
     let cancel = Call::CancelOperation { server: server.clone() };
     if cx.facts.applied.contains(&cancel) {
+        // The power has not been asked for yet.
+        cx.enter(step, State::Pending, "");
         return Break(cx.wait_for_list(step));
     }
     let row = cx.need_row(step, server)?;
@@ -161,7 +163,7 @@ fn power_off(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
             // Only an error document of the power call itself is an IPMI error (design.md section 9).
             ErrorClass::Refused | ErrorClass::Exists => ipmi_error(cx, &error.to_string()),
             ErrorClass::Down | ErrorClass::Credentials | ErrorClass::Missing | ErrorClass::Expectation | ErrorClass::Dialect => {
-                Break(cx.fail_with(step, &error))
+                Break(cx.refused(step, &off, &error))
             }
         };
     }

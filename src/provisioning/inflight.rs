@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 
 use crate::api::common::Time;
 use crate::api::order::InFlight;
-use crate::panel::error::ErrorClass;
+use crate::panel::error::{ErrorClass, PanelError};
 use crate::panel::model::ServerId;
 
 use super::call::Call;
@@ -93,7 +93,7 @@ impl Cx<'_> {
                 | ErrorClass::Missing
                 | ErrorClass::Exists
                 | ErrorClass::Refused
-                | ErrorClass::Dialect => self.fail_with(step, &error),
+                | ErrorClass::Dialect => self.refused(step, &call, &error),
             };
         }
         if let Some(halt) = self.not_ours(step, &call) {
@@ -114,6 +114,16 @@ impl Cx<'_> {
             Some(_) => self.settle(step, call, target, shows),
             None => self.new_intent(step, call, target, 1),
         }
+    }
+
+    /// A call was refused, or never left: whoever reads the status later must not take it for one that was accepted.
+    pub fn refused(&mut self, step: Step, call: &Call, error: &PanelError) -> Halt {
+        if self.state(step) == State::Running {
+            let back =
+                if step == Step::InstallOS && matches!(call, Call::CancelOperation { .. }) { State::Waiting } else { State::Pending };
+            self.enter(step, back, "");
+        }
+        self.fail_with(step, error)
     }
 
     /// Before anything is changed the marker is read back: in this very decision where a mistake would cost a client something,
