@@ -163,7 +163,7 @@ fn power_off(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
             // Only an error document of the power call itself is an IPMI error (design.md section 9).
             ErrorClass::Refused | ErrorClass::Exists => ipmi_error(cx, &error.to_string()),
             ErrorClass::Down | ErrorClass::Credentials | ErrorClass::Missing | ErrorClass::Expectation | ErrorClass::Dialect => {
-                Break(cx.refused(step, &off, &error))
+                Break(cx.fail_with(step, &error))
             }
         };
     }

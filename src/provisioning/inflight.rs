@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 
 use crate::api::common::Time;
 use crate::api::order::InFlight;
-use crate::panel::error::{ErrorClass, PanelError};
+use crate::panel::error::ErrorClass;
 use crate::panel::model::ServerId;
 
 use super::call::Call;
@@ -55,6 +55,18 @@ impl Cx<'_> {
         }
     }
 
+    /// The last call was refused, or never left: whoever reads the status later must not take it for one that was accepted.
+    /// Called once at the beginning of every decision, since reads may fail before the refusal is judged.
+    pub fn note_refusal(&mut self) {
+        let Some(call) = &self.facts.last_refused else { return };
+        let own = self.status.in_flight.as_ref().filter(|f| self.intent_is_own(f));
+        let Some(step) = own.and_then(|f| Step::parse(&f.step)) else { return };
+        if self.state(step) == State::Running {
+            let followed = step == Step::InstallOS && matches!(call, Call::CancelOperation { .. });
+            self.enter(step, if followed { State::Waiting } else { State::Pending }, "");
+        }
+    }
+
     /// The intent of a step, if one is in flight.
     #[must_use]
     pub fn intent(&self, step: Step) -> Option<&InFlight> {
@@ -93,7 +105,7 @@ impl Cx<'_> {
                 | ErrorClass::Missing
                 | ErrorClass::Exists
                 | ErrorClass::Refused
-                | ErrorClass::Dialect => self.refused(step, &call, &error),
+                | ErrorClass::Dialect => self.fail_with(step, &error),
             };
         }
         if let Some(halt) = self.not_ours(step, &call) {
@@ -114,16 +126,6 @@ impl Cx<'_> {
             Some(_) => self.settle(step, call, target, shows),
             None => self.new_intent(step, call, target, 1),
         }
-    }
-
-    /// A call was refused, or never left: whoever reads the status later must not take it for one that was accepted.
-    pub fn refused(&mut self, step: Step, call: &Call, error: &PanelError) -> Halt {
-        if self.state(step) == State::Running {
-            let back =
-                if step == Step::InstallOS && matches!(call, Call::CancelOperation { .. }) { State::Waiting } else { State::Pending };
-            self.enter(step, back, "");
-        }
-        self.fail_with(step, error)
     }
 
     /// Before anything is changed the marker is read back: in this very decision where a mistake would cost a client something,
