@@ -86,6 +86,7 @@ fn blind(order: &Order, handler: &Handler, facts: &Facts, now: Timestamp, status
 
 fn run(cx: &mut Cx<'_>) -> Flow {
     cx.note_lost_answer();
+    cx.note_refusal();
     if cx.order.deleting && cx.status.phase.as_deref() != Some(Phase::Deleting.as_str()) {
         cx.status.attempts = 0;
         cx.status.last_error = None;

@@ -22,10 +22,13 @@ pub(super) fn change_address(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
     if cx.state(step).over() {
         return Continue(());
     }
+    cx.step(step).message.clear();
     let all = if cx.handler.operator_allocates() { from_pool(cx, server)? } else { by_panel(cx, server)? };
     domains(cx, step, server, &cx.order.domain.clone())?;
     remember(cx, &all);
-    cx.finish(step, State::Done, "");
+    // A parking address that could not be given back is said here.
+    let said = cx.step(step).message.clone();
+    cx.finish(step, State::Done, &said);
     Continue(())
 }
 
@@ -286,12 +289,14 @@ fn give_back_parking(cx: &mut Cx<'_>, step: Step, rows: &[AddressRow], used: &[P
         return Continue(());
     }
     let call = Call::GiveBack { address: parked };
-    if let Some(error) = cx.facts.refusal(|c| *c == call) {
-        let message = format!("the parking address {parked} could not be given back: {error}");
-        cx.step(step).message = cut(&message, SHORT);
-        return Continue(());
-    }
-    Break(cx.call(step, call, Shows::AtOnce))
+    let refusal = cx.facts.refusal(|c| *c == call).filter(|e| !matches!(e.class(), ErrorClass::Down | ErrorClass::Credentials));
+    let why = match refusal {
+        Some(error) => error.to_string(),
+        None if cx.facts.applied.contains(&call) => "IPmanager said that it was, but still shows it".to_owned(),
+        None => return Break(cx.call(step, call, Shows::AtOnce)),
+    };
+    cx.step(step).message = cut(&format!("the parking address {parked} could not be given back: {why}"), SHORT);
+    Continue(())
 }
 
 /// The panel takes addresses by itself. Returns the order's addresses, the main one first.
