@@ -53,7 +53,12 @@ pub async fn take(panel: &Arc<dyn ServerPanel>, before: Option<&Inventory>, owne
 }
 
 /// The panel's words for installations whose flag carries none: one tooltip for each list, in turn, never one for each order.
-async fn progress_text(panel: &Arc<dyn ServerPanel>, before: Option<&Inventory>, owners: &BTreeSet<String>, rows: &mut BTreeMap<String, ServerRow>) {
+async fn progress_text(
+    panel: &Arc<dyn ServerPanel>,
+    before: Option<&Inventory>,
+    owners: &BTreeSet<String>,
+    rows: &mut BTreeMap<String, ServerRow>,
+) {
     let silent = |row: &ServerRow| row.install.as_deref() == Some("") && row.owner.as_ref().is_some_and(|o| owners.contains(o));
     let known = |id: &String| before.and_then(|b| b.rows.get(id)?.install.clone()).filter(|text| !text.is_empty());
     let waiting: Vec<String> = rows.values().filter(|row| silent(row)).map(|row| row.id.0.clone()).collect();
