@@ -187,11 +187,16 @@ async fn ensure_identity(order: DedicatedServerOrder, context: &Context) -> Resu
 /// While the definition itself is being deleted every order is: that is no wish to give servers back.
 async fn crd_is_going(context: &Context) -> Result<bool, OrderError> {
     use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-    let name = format!("{}.{}", DedicatedServerOrder::plural(&()), DedicatedServerOrder::group(&()));
+    let plural = DedicatedServerOrder::plural(&());
+    let name = format!("{plural}.{}", DedicatedServerOrder::group(&()));
     match Api::<CustomResourceDefinition>::all(context.client.clone()).get_metadata_opt(&name).await {
         Ok(found) => Ok(found.is_none_or(|crd| crd.metadata.deletion_timestamp.is_some())),
-        // Namespaced mode has no rights on the cluster's objects, and can't tell.
-        Err(kube::Error::Api(error)) if error.code == 403 => Ok(false),
+        // Namespaced mode has no rights on the cluster's objects. Discovery is open to everybody, and a definition that is
+        // being deleted lets nothing be created any more.
+        Err(kube::Error::Api(error)) if error.code == 403 => {
+            let served = context.client.list_api_group_resources(&DedicatedServerOrder::api_version(&())).await?;
+            Ok(!served.resources.iter().any(|r| r.name == plural && r.verbs.iter().any(|v| v == "create")))
+        }
         Err(error) => Err(error.into()),
     }
 }
