@@ -2,8 +2,8 @@
 # A real Kubernetes control plane on this machine, for the demo and the tests: finds or builds it, starts it, stops it.
 # There is no kubelet, so pods never run; the operator runs beside it as a process. `help` tells the commands.
 #
-# The parts use one another's variables, which shellcheck cannot see.
-# shellcheck disable=SC2034
+# The parts use one another's variables, and some functions are called by traps only; shellcheck cannot see either.
+# shellcheck disable=SC2034,SC2317
 set -euo pipefail
 
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -68,9 +68,9 @@ cmd_down() {
 }
 
 export_lines() {
-  local path=''
-  # A directory for each tool, so that helm is found even when kubectl comes from elsewhere.
-  path=${KUBECTL%/*}:${HELM%/*}
+  # Helm may come from elsewhere than kubectl.
+  local path=${KUBECTL%/*}
+  if [[ ${HELM%/*} != "$path" ]]; then path+=:${HELM%/*}; fi
   # shellcheck disable=SC2016 # $PATH is for whoever reads the line
   printf 'export PATH=%q:"$PATH"\n' "$path"
   printf 'export DCI_KUBECTL=%q DCI_HELM=%q\n' "$KUBECTL" "$HELM"
@@ -146,7 +146,7 @@ cmd_run() {
   trap 'forward HUP' HUP
   # In the background, since bash runs no trap while it waits for a command in the foreground. A shell starts background
   # commands with Ctrl-C ignored, which has to be taken back.
-  "${wrap[@]}" "${DIES_WITH_US[@]}" env --default-signal=INT,QUIT "$@" <&0 {lock}>&- &
+  "${wrap[@]}" "${ENDS_WITH_US[@]}" env --default-signal=INT,QUIT "$@" <&0 {lock}>&- &
   CMD_PID=$!
   while :; do
     wait "$CMD_PID" && rc=0 || rc=$?
@@ -157,22 +157,27 @@ cmd_run() {
   exit "$rc"
 }
 
-trap_exits
-command=${1:-help}
-if (($#)); then shift; fi
-case $command in
-  install)
-    (($# == 0)) || die "install takes no arguments"
-    ensure_all
-    describe_tools
-    ;;
-  up) cmd_up "$@" ;;
-  down) cmd_down "$@" ;;
-  run) cmd_run "$@" ;;
-  env) cmd_env ;;
-  help | -h | --help) usage ;;
-  *)
-    usage >&2
-    exit 2
-    ;;
-esac
+main() {
+  trap_exits
+  local command=${1:-help}
+  if (($#)); then shift; fi
+  case $command in
+    install)
+      (($# == 0)) || die "install takes no arguments"
+      ensure_all
+      describe_tools
+      ;;
+    up) cmd_up "$@" ;;
+    down) cmd_down "$@" ;;
+    run) cmd_run "$@" ;;
+    env) cmd_env ;;
+    help | -h | --help) usage ;;
+    *)
+      usage >&2
+      exit 2
+      ;;
+  esac
+}
+
+# On one line with exit: bash reads a script as it goes, and this one may be replaced while it runs for hours.
+main "$@"; exit

@@ -54,7 +54,7 @@ pub enum ConditionType {
     Suspended,
     /// Handler: the panel accepts the credentials, and they are an administrator's.
     CredentialsValid,
-    /// Handler: its IPManager is ready.
+    /// Handler: its `IPManager` is ready.
     IPManagerReady,
     /// Handler: its licence server is ready.
     LicenseServerReady,
@@ -107,7 +107,8 @@ pub fn set(
     now: Timestamp,
 ) {
     let status = if status { "True" } else { "False" };
-    let message = bounded(message);
+    // A condition always says something: `kubectl wait` and people print the message.
+    let message = if message.is_empty() { reason.to_owned() } else { bounded(message) };
     let last_transition_time = Time::seconds(now);
     let new = Condition {
         type_: type_.as_str().into(),

@@ -1,4 +1,4 @@
-//! The CustomResourceDefinitions, generated from the Rust types.
+//! The `CustomResourceDefinition`s, generated from the Rust types.
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt;
@@ -54,8 +54,10 @@ pub fn file_name(crd: &Value) -> String {
 fn finish(crd: CustomResourceDefinition, target: Target) -> Result<Value, CrdError> {
     let mut value = serde_json::to_value(crd)?;
     for version in value["spec"]["versions"].as_array_mut().into_iter().flatten() {
+        let status = &mut version["schema"]["openAPIV3Schema"]["properties"]["status"];
+        without_defaults(status);
         // The default stands on `status` itself: a fresh object must never look as if it had been acted upon.
-        version["schema"]["openAPIV3Schema"]["properties"]["status"]["default"] = json!({"observedGeneration": -1});
+        status["default"] = json!({"observedGeneration": -1});
         if target == Target::V1_20
             && let Some(version) = version.as_object_mut()
         {
@@ -64,6 +66,20 @@ fn finish(crd: CustomResourceDefinition, target: Target) -> Result<Value, CrdErr
         schema(&mut version["schema"]["openAPIV3Schema"], target);
     }
     Ok(value)
+}
+
+/// Takes the defaults from a schema: what the operator did not write is not there, and 1.20 refuses `default: ""`.
+fn without_defaults(value: &mut Value) {
+    if let Some(node) = value.as_object_mut() {
+        node.remove("default");
+        for (key, child) in node.iter_mut() {
+            match key.as_str() {
+                "properties" => child.as_object_mut().into_iter().flatten().for_each(|(_, property)| without_defaults(property)),
+                "items" | "additionalProperties" => without_defaults(child),
+                _ => {}
+            }
+        }
+    }
 }
 
 /// Walks a schema: formats that API servers warn about go, and for old servers the rules too.

@@ -1,4 +1,4 @@
-//! ProcessingHandler: one integration with a panel, written by the provider.
+//! `ProcessingHandler`: one integration with a panel, written by the provider.
 
 use std::collections::BTreeMap;
 
@@ -65,7 +65,7 @@ pub struct HandlerSpec {
     /// Where addresses come from; required for the DCImanager modules. Acted upon at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ip_management: Option<IpManagement>,
-    /// The handler (module BILLmanager6) that orders licences. Acted upon at once.
+    /// The handler (module `BILLmanager6`) that orders licences. Acted upon at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub license_server_ref: Option<NamespacedRef>,
     /// Who is asked when hands are needed. Assembly and procurement are required for the DCImanager modules unless `byServerType`.
@@ -159,7 +159,7 @@ pub enum IpmiErrorPolicy {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct IpManagement {
-    /// The IPManager, in the handler's namespace.
+    /// The `IPManager`, in the handler's namespace.
     pub ip_manager_ref: LocalRef,
     /// True: the main address is never changed, neither on preparation nor on release.
     #[serde(default, deserialize_with = "null_as_default", rename = "disableIPChange")]

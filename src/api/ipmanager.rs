@@ -1,4 +1,4 @@
-//! IPManager: one IPmanager, written by the provider.
+//! `IPManager`: one IPmanager, written by the provider.
 
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -63,7 +63,7 @@ impl Flavor {
     }
 }
 
-/// What the operator says of an IPManager.
+/// What the operator says of an `IPManager`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct IPManagerStatus {

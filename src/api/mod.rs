@@ -11,7 +11,6 @@ pub mod handler_status;
 #[expect(clippy::duplicated_attributes, reason = "columns share types and priorities")]
 pub mod ipmanager;
 pub mod messages;
-#[expect(clippy::duplicated_attributes, reason = "columns share types and priorities")]
 pub mod order;
 pub mod order_status;
 mod syntax;
@@ -29,7 +28,7 @@ pub use task::ManualTask;
 pub const GROUP: &str = "dci-operator.dev";
 /// The finalizer that holds an order until its server is off, parked and released.
 pub const ORDER_FINALIZER: &str = "dci-operator.dev/release-server";
-/// The finalizer that holds a handler or IPManager while something needs it.
+/// The finalizer that holds a handler or `IPManager` while something needs it.
 pub const IN_USE_FINALIZER: &str = "dci-operator.dev/in-use";
 /// Annotation: the order's first uid, kept so that a restored order finds its server.
 pub const ORDER_ID_ANNOTATION: &str = "dci-operator.dev/order-id";

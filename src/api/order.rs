@@ -1,4 +1,4 @@
-//! DedicatedServerOrder: one server for one client.
+//! `DedicatedServerOrder`: one server for one client.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! ManualTask: work for a department, raised by the operator and closed by a person.
+//! `ManualTask`: work for a department, raised by the operator and closed by a person.
 
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;

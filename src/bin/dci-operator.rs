@@ -1,10 +1,13 @@
 //! The operator's command line: `run` and `crds`.
 
+use std::io::IsTerminal;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use dci_operator::api::crds;
+use dci_operator::controller::run::{Options, run};
 
 #[derive(Parser)]
 #[command(version, about = "Kubernetes operator for dedicated servers of DCImanager")]
@@ -15,6 +18,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Run the operator.
+    Run(RunArgs),
     /// Print the CustomResourceDefinitions as YAML.
     Crds {
         /// The API server they are for; 1.20 leaves out rules and selectable fields.
@@ -24,6 +29,46 @@ enum Command {
         #[arg(long)]
         dir: Option<PathBuf>,
     },
+}
+
+#[derive(Args)]
+struct RunArgs {
+    /// The operator's own namespace; the Pod's or the kubeconfig context's when absent.
+    #[arg(long, env = "DCI_OPERATOR_NAMESPACE")]
+    namespace: Option<String>,
+    /// Watch this namespace only (may be given several times); all namespaces when absent.
+    #[arg(long = "watch-namespace", env = "DCI_OPERATOR_WATCH_NAMESPACE", value_delimiter = ',')]
+    watch: Vec<String>,
+    /// Name of this cluster in the panels' records; the uid of kube-system when absent. Must never change.
+    #[arg(long, env = "DCI_OPERATOR_CLUSTER_ID", value_parser = cluster_id)]
+    cluster_id: Option<String>,
+    /// Where /livez and /readyz are served.
+    #[arg(long, env = "DCI_OPERATOR_HEALTH_ADDR", default_value = "0.0.0.0:8081")]
+    health_addr: SocketAddr,
+    /// Where /metrics is served.
+    #[arg(long, env = "DCI_OPERATOR_METRICS_ADDR", default_value = "0.0.0.0:8080")]
+    metrics_addr: SocketAddr,
+    /// Take turns with other replicas.
+    #[arg(long, env = "DCI_OPERATOR_LEADER_ELECT")]
+    leader_elect: bool,
+    /// How logs are written.
+    #[arg(long, env = "DCI_OPERATOR_LOG_FORMAT", value_enum, default_value = "text")]
+    log_format: LogFormat,
+    /// What is logged: error, warn, info, debug, trace, or a filter such as `dci_operator=debug`.
+    #[arg(long, env = "DCI_OPERATOR_LOG", default_value = "info")]
+    log: String,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+/// Part of every marker: no blanks, no slashes, and short enough for a panel's notes.
+fn cluster_id(text: &str) -> Result<String, String> {
+    let valid = (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_'));
+    if valid { Ok(text.to_owned()) } else { Err("1 to 64 letters, digits, dots, dashes or underscores".into()) }
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -36,6 +81,7 @@ enum ApiServer {
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
+        Command::Run(args) => operate(args),
         Command::Crds { target, dir } => write_crds(target, dir),
     };
     match result {
@@ -45,6 +91,30 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn operate(args: RunArgs) -> Result<(), Box<dyn std::error::Error>> {
+    let filter = tracing_subscriber::EnvFilter::try_new(&args.log)?;
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match args.log_format {
+        LogFormat::Text => logs.with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Json => logs.json().init(),
+    }
+    // A second provider in the process would make every TLS client of it panic.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let options = Options {
+        namespace: args.namespace,
+        watch: args.watch,
+        cluster_id: args.cluster_id,
+        health: args.health_addr,
+        metrics: args.metrics_addr,
+        leader_elect: args.leader_elect,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(run(options));
+    // Blocking work of libraries must not hold the process back.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(1));
+    Ok(result?)
 }
 
 fn write_crds(target: ApiServer, dir: Option<PathBuf>) -> Result<(), Box<dyn std::error::Error>> {

@@ -1,1 +1,25 @@
-//! Reconcilers.
+//! The shell: watches, reconcilers, panels, the one writer of status, events, metrics and health.
+//!
+//! Decisions come from `provisioning`; everything that touches Kubernetes or a panel happens here.
+
+pub mod client_names;
+pub mod clients;
+pub mod context;
+pub mod election;
+pub mod events;
+pub mod handler;
+pub mod health;
+pub mod index;
+pub mod ipmanager;
+pub mod locks;
+pub mod metrics;
+pub mod order;
+pub mod panels;
+pub mod perform;
+pub mod run;
+pub mod runner;
+pub mod secrets;
+pub mod status;
+pub mod stores;
+pub mod sweep;
+pub mod task;

@@ -198,6 +198,8 @@ impl<T> Outcome<T> {
     #[must_use]
     pub fn of_error(error: PanelError) -> Self {
         match error {
+            // The panel could not reach one of its own parts: what that part did of it is not known (ispsystem-api.md 1.4).
+            PanelError::Refused { error: ref document, .. } if document.kind == "client" => Self::Ambiguous(error),
             PanelError::Unreachable { .. }
             | PanelError::Certificate { .. }
             | PanelError::Login { .. }

@@ -56,7 +56,8 @@ pub fn close(cx: &mut Cx<'_>) -> Flow {
         return Break(forget(cx));
     }
     opening_settled(cx)?;
-    if cx.row(&server) == Row::Gone {
+    // A filter that somebody stored for our user hides servers from the list; the form tells.
+    if cx.row(&server) == Row::Gone && cx.form(Step::Release, &server)? == Seen::Missing {
         cx.settled(Step::Release)?;
         super::network::give_back_all(cx, Step::Release)?;
         cx.finish(Step::Release, State::Done, "the panel does not list the server any more");
@@ -248,7 +249,7 @@ fn stop_by_hand(cx: &mut Cx<'_>, error: &str) -> Flow {
             server.panel,
         ),
     };
-    match cx.ask(ask)? {
+    match cx.ask(&ask)? {
         Resolution::Done => {
             cx.finish(step, State::Done, "stopped by hand");
             Continue(())

@@ -275,6 +275,7 @@ impl Facts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::panel::model::{PowerFlags, ServerFlags};
 
     fn inventory(ids: &[&str], previous: Option<&[&str]>) -> Inventory {
         let row = |id: &str| ServerRow {
@@ -285,8 +286,8 @@ mod tests {
             mac: None,
             owner: None,
             types: vec![],
-            power: Default::default(),
-            flags: Default::default(),
+            power: PowerFlags::default(),
+            flags: ServerFlags::default(),
             install: None,
         };
         Inventory {

@@ -36,7 +36,8 @@ pub fn between(old: &OrderStatus, new: &OrderStatus) -> Vec<Notice> {
         let was = old.steps.iter().find(|s| s.name == step.name).map_or(State::Pending, |s| State::parse(&s.state));
         if State::parse(&step.state) == State::Done && was != State::Done {
             let message = if step.message.is_empty() { step.name.clone() } else { format!("{}: {}", step.name, step.message) };
-            notices.push(notice(false, "StepDone", message));
+            // Events of one reason fold into one: each step has its own.
+            notices.push(notice(false, &format!("{}Done", step.name), message));
         }
     }
     for task in &new.manual_tasks {

@@ -23,7 +23,7 @@ pub fn open(cx: &mut Cx<'_>) -> Flow {
         super::allocation::allocate(cx)?;
     }
     let Some(server) = cx.server_id() else { return Continue(()) };
-    if cx.row(&server) == Row::Gone {
+    if cx.row(&server) == Row::Gone && cx.form(Step::HandOver, &server)? == Seen::Missing {
         let message = format!("the panel does not list server {server} any more (two complete lists agree); no other one is taken");
         return Break(drifted(cx, Reason::ServerGone, &message));
     }
@@ -72,7 +72,7 @@ fn ask_about_drift(cx: &mut Cx<'_>, step: Step, message: &str) -> Option<Next> {
             cx.order.key, cx.order.uid,
         ),
     };
-    match cx.ask(ask) {
+    match cx.ask(&ask) {
         Break(halt) => Some(halt.next),
         Continue(_) => None,
     }
@@ -86,10 +86,11 @@ pub(super) fn is_drift(code: &str) -> bool {
 /// The twin of the schema's rules on fixed fields, for servers that drop rules.
 fn fixed_fields(cx: &mut Cx<'_>) -> Flow {
     let Some(server) = &cx.status.server else { return Continue(()) };
+    let named = cx.order.handler.as_ref().map(ToString::to_string).unwrap_or_default();
     let rows = [
         ("configuration", &server.configuration, &cx.order.server_type),
         ("client", &server.client, &cx.order.username),
-        ("handlerRef", &server.handler, &cx.handler.key.to_string()),
+        ("handlerRef", &server.handler, &named),
     ];
     let changed = rows
         .iter()

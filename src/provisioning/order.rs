@@ -26,6 +26,8 @@ pub struct Order {
     pub created: Timestamp,
     /// Marker.
     pub marker: Marker,
+    /// The handler that the spec names now.
+    pub handler: Option<ObjectKey>,
     /// Client's name at the panel.
     pub username: String,
     /// Ready configuration.
@@ -69,23 +71,26 @@ impl Order {
             return Err(Refusal { reason: Reason::InvalidSpec, message: format!("{}: {}", problem.field, problem.message) });
         }
         refuse_unsupported(raw)?;
+        if raw.spec.configuration.server_type.is_none() {
+            return Err(Refusal::unsupported("configuration.custom", "set configuration.serverType"));
+        }
+        Ok(Self::read(raw, cluster))
+    }
+
+    fn read(raw: &DedicatedServerOrder, cluster: &str) -> Self {
         let spec = &raw.spec;
         let uid = raw.metadata.uid.clone().unwrap_or_default();
         let key = raw.key();
         let order_id = order_id(raw).unwrap_or(&uid).to_owned();
-        let server_type = spec
-            .configuration
-            .server_type
-            .clone()
-            .ok_or_else(|| Refusal::unsupported("configuration.custom", "set configuration.serverType"))?;
         let marker =
             Marker { cluster: cluster.to_owned(), namespace: key.namespace.clone(), name: key.name.clone(), order_id: order_id.clone() };
-        Ok(Self {
+        Self {
             generation: raw.metadata.generation.unwrap_or_default(),
             deleting: raw.metadata.deletion_timestamp.is_some(),
             created: raw.metadata.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |t| t.0),
+            handler: handler_key(raw),
             username: spec.client.username.clone(),
-            server_type,
+            server_type: spec.configuration.server_type.clone().unwrap_or_default(),
             domain: spec.domain.clone(),
             ipv4: usize::try_from(spec.addresses.ipv4).unwrap_or(1),
             ipv6: usize::try_from(spec.addresses.ipv6).unwrap_or(0),
@@ -97,8 +102,16 @@ impl Order {
             uid,
             order_id,
             marker,
-        })
+        }
     }
+}
+
+/// The handler that an order names.
+#[must_use]
+pub fn handler_key(raw: &DedicatedServerOrder) -> Option<ObjectKey> {
+    let reference = raw.spec.handler_ref.as_ref()?;
+    let namespace = reference.namespace.clone().or_else(|| raw.metadata.namespace.clone()).unwrap_or_default();
+    Some(ObjectKey { namespace, name: reference.name.clone() })
 }
 
 fn annotation<'a>(raw: &'a DedicatedServerOrder, name: &str) -> Option<&'a str> {
@@ -114,15 +127,16 @@ pub fn order_id(raw: &DedicatedServerOrder) -> Option<&str> {
 /// Fields that later versions act upon are refused, never ignored in silence (design.md section 9).
 fn refuse_unsupported(raw: &DedicatedServerOrder) -> Result<(), Refusal> {
     let spec = &raw.spec;
-    let handled = raw.status.as_ref().and_then(|s| s.last_handled_reinstall.as_deref());
+    // A token that is there when the operator first sees the order is recorded; only a later change asks for a reinstall.
+    let seen = raw.status.as_ref().filter(|s| s.observed_generation.is_some_and(|g| g >= 0));
+    let token_is_new = seen.is_some_and(|s| s.last_handled_reinstall.as_deref().unwrap_or_default() != spec.reinstall);
     let rows: [(bool, &str, &str); 9] = [
         (spec.configuration.custom.is_some(), "configuration.custom", "set configuration.serverType"),
         (spec.handler_selector.is_some(), "handlerSelector", "set handlerRef"),
         (!spec.licenses.is_empty(), "licenses", "remove it"),
         (spec.adopt.is_some(), "adopt", "remove it"),
         (spec.suspended, "suspended: true", "set suspended: false"),
-        // A token that is there when the operator first sees the order is recorded; only a later change asks for a reinstall.
-        (handled.is_some_and(|h| h != spec.reinstall), "a new reinstall token", "put the old value back"),
+        (token_is_new, "a new reinstall token", "put the old value back"),
         (spec.deletion_policy == DeletionPolicy::Orphan, "deletionPolicy: Orphan", "set deletionPolicy: Release"),
         (spec.deletion_protection, "deletionProtection: true", "set deletionProtection: false"),
         (spec.recipes.len() > 1, "more than one recipe", "keep one of recipes"),
@@ -226,5 +240,20 @@ impl Handler {
             poll: second,
             max_orders_per_namespace: 0,
         }
+    }
+}
+
+impl Order {
+    /// Reads an order that is being deleted. What is wrong with its spec must not keep its server: only what speaks of the
+    /// deletion itself is looked at.
+    pub fn for_closing(raw: &DedicatedServerOrder, cluster: &str) -> Result<Self, Refusal> {
+        if raw.spec.deletion_protection {
+            let message = "spec.deletionProtection is true: nothing is powered off or released; set it to false to have the server released, or keep the order";
+            return Err(Refusal { reason: Reason::DeletionProtected, message: message.into() });
+        }
+        if raw.spec.deletion_policy == DeletionPolicy::Orphan {
+            return Err(Refusal::unsupported("deletionPolicy: Orphan", "set deletionPolicy: Release"));
+        }
+        Ok(Self::read(raw, cluster))
     }
 }

@@ -1,4 +1,18 @@
 //! `/_sim`: looking behind the panels, making faults, and playing the people who work at them.
+//!
+//! Bodies are JSON or YAML. `panel` may be left out everywhere: it is then the first one that fits.
+//!
+//! - `GET /_sim/state`, `GET /_sim/journal?since=N`, `GET /_sim/requests`
+//! - `GET`, `POST`, `DELETE /_sim/faults`, `DELETE /_sim/faults/{id}`; the body is a fault as in the configuration,
+//!   for example `{"action": "drop-answer", "panel": "dci", "func": "server.edit", "match": {"sok": "ok"}, "nth": 2}`;
+//!   the answer is `{"id": 1}`
+//! - `POST /_sim/servers`: servers as in the configuration, and `panel`; the answer is `{"ids": ["20"]}`
+//! - `POST /_sim/servers/{id}`: `{"owner": "acme" or "", "hostname", "name", "mac", "notes", "type", "power": "on",
+//!   "ipmi": "dead", "ip", "flags": {"hwproblem": true, "blocked", "disabled", "operation_failed"},
+//!   "operations": [{"outcome": "fail", "duration": "5s"}], "finish_operation": true, "delete": true}`, each optional;
+//!   the answer is the server; `DELETE /_sim/servers/{id}`
+//! - `POST /_sim/users`: `{"name", "password", "level", "delete"}`
+//! - `POST /_sim/addresses`: `{"ip", "group", "holder", "domain", "note", "delete"}`
 
 use std::sync::Arc;
 

@@ -114,6 +114,9 @@ impl Core {
             panels.push(Panel { name: name.clone(), place, listen, single: single_elem, page_size });
             desks.push(Desk::new(Rules { idle: session_idle.0, bound_to_ip: session_bound_to_ip }));
         }
+        if panels.is_empty() {
+            return Err(ConfigError::invalid("panels", "there is neither a `dcimanager5` nor an `ipmanager5`"));
+        }
         let names: Vec<String> = panels.iter().map(|panel| panel.name.clone()).collect();
         let mut faults = Faults::new(config.seed);
         for (place, spec) in config.faults.iter().enumerate() {
@@ -143,6 +146,14 @@ impl Core {
 
     /// The state, with everything settled that has happened up to now.
     pub(crate) fn settled(&self) -> (MutexGuard<'_, State>, Moment) {
+        let (mut state, now) = self.locked();
+        state.world.advance(now);
+        (state, now)
+    }
+
+    /// The state, with the changes made that were late; time has not passed for the rest, which is what takes long when
+    /// there are many servers.
+    fn locked(&self) -> (MutexGuard<'_, State>, Moment) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         // Read under the lock, so that time never runs backwards for the world.
         let now = self.now();
@@ -155,13 +166,12 @@ impl Core {
                 entry.late_of = late.entry;
             }
         }
-        state.world.advance(now);
         (state, now)
     }
 
     /// Does a call.
     pub(crate) fn apply(&self, request: &Request, fault: Option<u64>) -> Applied {
-        let (mut state, now) = self.settled();
+        let (mut state, now) = self.locked();
         self.apply_in(&mut state, request, fault, now)
     }
 
@@ -192,7 +202,7 @@ impl Core {
 
     /// Writes into the journal that a change was asked for and not made.
     pub(crate) fn note(&self, request: &Request, outcome: Outcome, fault: u64, error: Option<EntryError>) -> Option<u64> {
-        let (mut state, now) = self.settled();
+        let (mut state, now) = self.locked();
         request.params.is_change().then(|| {
             let mut entry = self.entry(&state, request, now);
             (entry.outcome, entry.fault, entry.error) = (outcome, Some(fault), error);
@@ -224,13 +234,13 @@ impl Core {
     /// Lets a change be made when nobody waits for it any more.
     pub(crate) fn defer(&self, request: Request, fault: u64, delay: Duration) {
         let entry = self.note(&request, Outcome::Deferred, fault, None);
-        let (mut state, now) = self.settled();
+        let (mut state, now) = self.locked();
         state.late.push(Late { due: now + delay, request, entry, fault });
     }
 
     /// Counts a call and finds the fault that it meets.
     pub(crate) fn meet(&self, request: &Request) -> Option<(u64, FaultSpec)> {
-        let (mut state, now) = self.settled();
+        let (mut state, now) = self.locked();
         let panel = &self.panels[request.panel];
         state.journal.count(&panel.name, request.params.func());
         let users = users(&state.world, panel.place);
@@ -241,19 +251,19 @@ impl Core {
 
     /// Ends all sessions of a panel.
     pub(crate) fn end_sessions(&self, panel: usize) {
-        self.settled().0.desks[panel].end_sessions();
+        self.locked().0.desks[panel].end_sessions();
     }
 
     /// Notes that the caller got the answer.
     pub(crate) fn delivered(&self, entry: u64) {
-        if let Some(entry) = self.settled().0.journal.get_mut(entry) {
+        if let Some(entry) = self.locked().0.journal.get_mut(entry) {
             entry.delivered = true;
         }
     }
 
     /// Changes the faults, and tells those who wait for it.
     pub(crate) fn change_faults<T>(&self, change: impl FnOnce(&mut Faults, Moment) -> T) -> T {
-        let (mut state, now) = self.settled();
+        let (mut state, now) = self.locked();
         let result = change(&mut state.faults, now);
         drop(state);
         self.faults_changed.send_modify(|count| *count += 1);
@@ -262,7 +272,7 @@ impl Core {
 
     /// Whether all these panels accept nothing, and when to look again.
     fn are_down(&self, panels: &[usize]) -> Reach {
-        let (state, now) = self.settled();
+        let (state, now) = self.locked();
         let mut soonest: Option<Duration> = None;
         for panel in panels {
             match state.faults.reach(&self.panels[*panel].name, now) {

@@ -71,7 +71,7 @@ spec:
       caBundle: |
         -----BEGIN CERTIFICATE-----
       insecureSkipVerify: false
-    timeout: 90s
+    timeout: 1m30s
   byServerType: false
   ipmiErrorPolicy: CreateTask
   ipManagement:

@@ -1,5 +1,5 @@
 //! What the tests of the API share: example manifests, schemas, and one way to validate any kind.
-#![allow(dead_code, reason = "each test binary uses its own part")]
+#![allow(clippy::unwrap_used, clippy::panic, dead_code, reason = "each test binary uses its own part")]
 
 pub mod examples;
 pub mod schema;

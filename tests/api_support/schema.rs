@@ -1,5 +1,8 @@
 //! The part of JSON Schema that structural schemas use: a check of values, and a walk over all nodes.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+
 use regex::Regex;
 use serde_json::Value;
 
@@ -8,6 +11,14 @@ pub fn violations(schema: &Value, value: &Value) -> Vec<String> {
     let mut found = Vec::new();
     check(schema, value, "", &mut found);
     found
+}
+
+fn matches(pattern: &str, text: &str) -> bool {
+    thread_local! {
+        // Compiling a pattern takes far longer than trying it.
+        static COMPILED: RefCell<BTreeMap<String, Regex>> = const { RefCell::new(BTreeMap::new()) };
+    }
+    COMPILED.with_borrow_mut(|all| all.entry(pattern.to_owned()).or_insert_with(|| Regex::new(pattern).unwrap()).is_match(text))
 }
 
 fn check(schema: &Value, value: &Value, path: &str, found: &mut Vec<String>) {
@@ -54,7 +65,7 @@ fn check(schema: &Value, value: &Value, path: &str, found: &mut Vec<String>) {
         }
     }
     if let (Some(pattern), Some(text)) = (schema["pattern"].as_str(), value.as_str())
-        && !Regex::new(pattern).unwrap().is_match(text)
+        && !matches(pattern, text)
     {
         broken("pattern");
     }

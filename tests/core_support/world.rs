@@ -400,7 +400,7 @@ impl World {
             Ok(order) => order,
             Err(refusal) => {
                 let generation = raw.metadata.generation.unwrap_or_default();
-                let new = refuse(&refusal, generation, raw.metadata.deletion_timestamp.is_some(), self.now, &status);
+                let new = refuse(&refusal, generation, raw.metadata.deletion_timestamp.is_some(), &raw.spec.reinstall, self.now, &status);
                 return self.save(name, &mut version, &new).err().unwrap_or(Ended::Waited);
             }
         };

@@ -15,6 +15,11 @@ GO_ROOT=/usr/lib/go-1.19
 # What the build took when it was last measured; only for the eyes of who waits.
 KUBE_PACKAGES=1900
 
+# Whatever the machine's configuration allows, nothing unsigned is used here. On the command line, since apt reads the
+# machine's files after the one that APT_CONFIG names.
+SIGNED_ONLY=(-o APT::Get::AllowUnauthenticated=false -o Acquire::AllowInsecureRepositories=false)
+SIGNED_ONLY+=(-o Acquire::AllowWeakRepositories=false -o Acquire::AllowDowngradeToInsecureRepositories=false)
+
 # An apt configuration of our own: it also knows sources (machines usually have no deb-src entries), and it leaves the
 # machine's lists and configuration alone. Which archive and which mirror, the machine's own entries tell.
 private_apt() { # DIR
@@ -27,6 +32,7 @@ private_apt() { # DIR
     sed -e 's/^Types:.*/Types: deb deb-src/' -e '/^Trusted:/d' "$file" >"$dir/sources/$name"
   done
   for file in /etc/apt/sources.list /etc/apt/sources.list.d/*.list; do
+    [[ -f $file ]] || continue
     name=${file##*/}
     sed -n -e 's/trusted=yes//' -e 's/^deb[[:space:]]\(.*\)/deb \1\ndeb-src \1/p' "$file" >"$dir/sources/${name%.list}-lines.list"
   done
@@ -38,11 +44,6 @@ Dir::Etc::sourcelist "/dev/null";
 Dir::Etc::sourceparts "$dir/sources";
 // The files lie in a directory of the user's that the sandbox's own user could not enter.
 APT::Sandbox::User "root";
-// Whatever the machine's configuration says, nothing unsigned is used here.
-APT::Get::AllowUnauthenticated "false";
-Acquire::AllowInsecureRepositories "false";
-Acquire::AllowWeakRepositories "false";
-Acquire::AllowDowngradeToInsecureRepositories "false";
 // Another package manager may be busy on this machine.
 DPkg::Lock::Timeout "600";
 CONF
@@ -63,10 +64,10 @@ install_build_tools() { # WORK
   fi
   # Stopped in the middle it would leave the machine's packages broken, so an interrupt waits for it, and even our own
   # violent death leaves it alone.
-  local DIES_WITH_US=()
+  local ENDS_WITH_US=()
   STEP_ON_EXIT=finish_step
   step "Installing ${missing[*]}" "$1/apt-install.log" \
-    env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends "${missing[@]}"
+    env DEBIAN_FRONTEND=noninteractive apt-get "${SIGNED_ONLY[@]}" install -y --no-install-recommends "${missing[@]}"
   STEP_ON_EXIT=stop_step
 }
 
@@ -90,17 +91,29 @@ fetch_source() { # WORK
   version=$(source_version)
   [[ -n $version ]] || die "the machine's package sources do not have the source package kubernetes $KUBE_SOURCE_VERSION (Debian 12 has it)"
   step "Fetching the source of Kubernetes ($version)" "$1/source.log" \
-    env -C "$1" apt-get source --download-only "kubernetes=$version"
+    env -C "$1" apt-get "${SIGNED_ONLY[@]}" source --download-only "kubernetes=$version"
   printf '%s  %s\n' "$KUBE_ORIG_SHA256" "$1/kubernetes_$KUBE_SOURCE_VERSION.orig.tar.gz" | sha256sum --check --status ||
     die "the source archive of Kubernetes is not the one that this script knows"
-  # apt has just checked the .dsc against the signed index; its own signature is by a developer's key, which machines lack.
-  step "Unpacking it" "$1/unpack.log" dpkg-source --no-check -x "$1/kubernetes_$version.dsc" "$1/tree"
+  # apt has just checked the .dsc against the signed index, and this checks the files against the .dsc once more. It warns
+  # of the .dsc's own signature, which is by a developer's key that machines lack.
+  step "Unpacking it" "$1/unpack.log" dpkg-source -x "$1/kubernetes_$version.dsc" "$1/tree"
   printf '%s' "$version" >"$1/version"
+}
+
+# Go 1.18 changed how maps are walked, under the feet of a library that json-iterator stands on: built as it is, the
+# server compiles and then crashes at the first custom resource with labels. Debian packages the release that knows both.
+replace_reflect2() { # WORK
+  local new=usr/share/gocode/src/github.com/modern-go/reflect2 old=tree/vendor/github.com/modern-go/reflect2
+  step "Fetching a newer reflect2" "$1/reflect2.log" env -C "$1" apt-get "${SIGNED_ONLY[@]}" download golang-github-modern-go-reflect2-dev
+  dpkg -x "$1"/golang-github-modern-go-reflect2-dev_*.deb "$1/reflect2"
+  [[ -f $1/reflect2/$new/go_above_118.go ]] || die "Debian's reflect2 is too old for Go 1.19"
+  rm "$1/$old"/*.go
+  cp "$1/reflect2/$new"/*.go "$1/$old/"
 }
 
 fetch_etcd() { # OUT WORK
   # Unpacked rather than installed: installing it starts a service.
-  step "Fetching etcd" "$2/etcd.log" env -C "$2" apt-get download etcd-server
+  step "Fetching etcd" "$2/etcd.log" env -C "$2" apt-get "${SIGNED_ONLY[@]}" download etcd-server
   dpkg -x "$2"/etcd-server_*.deb "$2/etcd"
   install -m 755 "$2/etcd/usr/bin/etcd" "$1/etcd"
   "$1/etcd" --version >/dev/null || die "the etcd that was fetched does not run"
@@ -112,12 +125,17 @@ build_servers() { # OUT WORK
     command -v "$command" >/dev/null ||
       die "no control plane found, and one can be built on Debian 12 only ($command is missing). Set KUBEBUILDER_ASSETS to a directory with kube-apiserver and etcd, install kind and Docker, or point KUBECONFIG at a cluster of your own and set DCI_E2E_EXISTING_CLUSTER=1"
   done
+  # make would take the two halves of such a path for two.
+  [[ $work != *[[:space:]]* ]] || die "Kubernetes cannot be built under a path with blanks ($CACHE): set XDG_CACHE_HOME"
   local -x APT_CONFIG
   private_apt "$work/apt"
-  step "Reading the package index" "$work/apt-update.log" apt-get update
+  # Some other archive of this machine's may be broken or unsigned; what we need from Debian's is checked by itself.
+  step "Reading the package index" "$work/apt-update.log" apt-get "${SIGNED_ONLY[@]}" update ||
+    warn "not all package sources could be read; going on with the others"
   install_build_tools "$work"
   fetch_etcd "$out" "$work"
   fetch_source "$work"
+  replace_reflect2 "$work"
   cat >"$work/git-version" <<EOF_VERSION
 KUBE_GIT_COMMIT=$KUBE_COMMIT
 KUBE_GIT_TREE_STATE=archive

@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2034 # its variables are read by the other parts
 # What every part of the local control plane needs: messages, cleaning up on every way out, and long steps that show
 # what they do.
 
@@ -65,9 +65,13 @@ in_terminal_foreground() {
   [[ ${fields[2]} == "${fields[5]}" ]]
 }
 
-# A process that must not outlive this script even if the script is killed with SIGKILL, when no trap can run.
-DIES_WITH_US=()
-if command -v setpriv >/dev/null; then DIES_WITH_US=(setpriv --pdeathsig TERM); fi
+# For processes that must not outlive this script even if it is killed with SIGKILL, when no trap can run: the kernel
+# sends them the signal.
+ENDS_WITH_US=() DIES_WITH_US=()
+if command -v setpriv >/dev/null; then
+  ENDS_WITH_US=(setpriv --pdeathsig TERM)
+  DIES_WITH_US=(setpriv --pdeathsig KILL)
+fi
 
 # --- long steps ------------------------------------------------------------------------------------------------------
 
@@ -103,7 +107,7 @@ step() {
   shift 2
   [[ -t 2 ]] || say "$label"
   # Its own group: make has children of its own, and all of them must go when we do.
-  setsid "${DIES_WITH_US[@]}" "$@" >"$log" 2>&1 </dev/null &
+  setsid "${ENDS_WITH_US[@]}" "$@" >"$log" 2>&1 </dev/null &
   STEP_PID=$!
   local elapsed
   while [[ -n $(start_time "$STEP_PID") ]]; do
@@ -135,15 +139,24 @@ step() {
 
 CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/dci-operator/control-plane
 
+discard() { # DIR
+  [[ -d $1 ]] || return 0
+  # Tens of thousands of files of source: on a busy disk that takes a while.
+  say "removing what is half done in $CACHE"
+  rm -rf "$1"
+}
+
 # Makes a directory in the cache all at once: NAME is either there and complete or not there. The builder, a function,
 # gets an empty directory to fill.
 cached() { # NAME BUILDER
-  local name=$1 builder=$2 lock new waited=
+  local name=$1 builder=$2 lock new from=$SECONDS next=0
   mkdir -p "$CACHE"
   exec {lock}>"$CACHE/.lock"
   until flock -n "$lock"; do
-    [[ -n $waited ]] || say "another run is filling $CACHE; waiting for it"
-    waited=1
+    if ((SECONDS - from >= next)); then
+      say "another run is filling $CACHE; waiting for it: $(duration $((SECONDS - from)))"
+      next=$((next + 15))
+    fi
     sleep 0.5
   done
   # Whoever held the lock before us may have made it.
@@ -151,7 +164,7 @@ cached() { # NAME BUILDER
     # We hold the lock, so whatever is half done belongs to a run that was killed.
     rm -rf "$CACHE"/.new.*
     new=$(mktemp -d "$CACHE/.new.XXXXXX")
-    at_exit "rm -rf '$new'"
+    at_exit "discard $(printf %q "$new")"
     mkdir "$new/out" "$new/work"
     "$builder" "$new/out" "$new/work"
     mv -T "$new/out" "$CACHE/$name"

@@ -15,6 +15,7 @@ start_server() { # DIR NAME COMMAND…
   local dir=$1 name=$2 wrap=(setsid)
   shift 2
   if [[ -n $BOUND_TO_US ]]; then wrap+=("${DIES_WITH_US[@]}"); fi
+  # Without the lock of `up`, or it would be held as long as the server lives.
   "${wrap[@]}" "$@" >"$dir/logs/$name.log" 2>&1 </dev/null {UP_LOCK}>&- &
   SERVER_PID=$!
   printf '%s %s\n' "$SERVER_PID" "$(start_time "$SERVER_PID")" >"$dir/pids/$name"
@@ -179,10 +180,19 @@ ready() { # DIR
   "$KUBECTL" --kubeconfig "$1/kubeconfig" --request-timeout=5s get --raw /readyz >/dev/null 2>>"$1/logs/readyz.log"
 }
 
+# Two commands on one directory at once take turns. An `up` that is interrupted still has the lock when its own `down`
+# comes to clean up, and must not wait for itself. The file stays: were it removed, somebody who waits for it and somebody
+# who makes it anew would both have the lock.
+UP_LOCK=''
 lock_dir() { # DIR
-  # Two commands on one directory at once take turns.
+  [[ -z $UP_LOCK ]] || return 0
   exec {UP_LOCK}>"$1/.lock"
   flock "$UP_LOCK"
+}
+
+unlock_dir() {
+  exec {UP_LOCK}>&-
+  UP_LOCK=''
 }
 
 plane_up() { # DIR
@@ -191,7 +201,7 @@ plane_up() { # DIR
   UP_DEADLINE=$((SECONDS + UP_TIMEOUT))
   lock_dir "$dir"
   if alive "$dir" kube-apiserver && alive "$dir" etcd && ready "$dir"; then
-    exec {UP_LOCK}>&-
+    unlock_dir
     printf 'Kubernetes is already up: export KUBECONFIG=%q\n' "$dir/kubeconfig"
     return
   fi
@@ -231,7 +241,7 @@ plane_up() { # DIR
     done
   fi
   PLANE_UNFINISHED=
-  exec {UP_LOCK}>&-
+  unlock_dir
   local took=$(($(now_ms) - from))
   printf 'Kubernetes %s is up in %d.%d s: export KUBECONFIG=%q\n' "$KUBE_VERSION" $((took / 1000)) $((took % 1000 / 100)) "$dir/kubeconfig"
 }
@@ -257,6 +267,5 @@ plane_down() { # DIR
   [[ -d $dir ]] || return 0
   lock_dir "$dir"
   remove_plane "$dir"
-  rm -f "$dir/.lock"
-  exec {UP_LOCK}>&-
+  unlock_dir
 }

@@ -6,7 +6,7 @@ SERVERS=none
 APISERVER='' ETCD='' CONTROLLER_MANAGER='' KUBE_VERSION='' SERVERS_FROM=''
 
 # The recipe's version stands in the name, so that a change of the recipe builds anew.
-SERVERS_KEY=servers-1.20.2-r1
+SERVERS_KEY=servers-1.20.2-r2
 
 version_of() { "$1" --version 2>/dev/null | sed -n 's/^Kubernetes //p'; }
 

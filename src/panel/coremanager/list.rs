@@ -67,6 +67,27 @@ impl Client {
     }
 }
 
+impl Client {
+    /// Looks whether a filter stored for our panel user hides rows of this list (ispsystem-api.md 1.3 and 6.4: stored filters
+    /// act without a word). The form of `<list>.filter` shows it [inferred]; a panel without such a form tells nothing.
+    /// `fields` are plain text fields of the rows: their being filled in can't mean anything else.
+    pub async fn unfiltered(&self, func: &str, fields: &[&str]) -> Result<(), PanelError> {
+        let form = match self.read(&format!("{func}.filter"), &Params::new()).await {
+            Ok(form) => form,
+            Err(PanelError::Refused { .. }) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let set = fields.iter().find(|name| form.fields().reference(name).is_some_and(|value| value != "*"));
+        match set {
+            Some(name) => {
+                let what = format!("rows that a filter of our panel user by {name} hides; take the filter away at the panel");
+                Err(self.incomplete(func, what))
+            }
+            None => Ok(()),
+        }
+    }
+}
+
 /// Whether the document says that a filter is set for our user (ispsystem-api.md 1.3: how a panel shows it is unknown, so
 /// only a plain `filter` that says so is taken for it; empty and `off` say that there is none).
 fn filtered(document: &Document) -> bool {

@@ -49,7 +49,10 @@ impl DciManager5 {
     pub(super) async fn do_set_domain(&self, server: &ServerId, row: &AddressRowId, domain: &str) -> Outcome<()> {
         let build = |document: &_| {
             self.check_row_form(EDIT, document, row)?;
-            Ok(overlay(document, &[("domain", domain)]))
+            let mut fields = overlay(document, &[("domain", domain)]);
+            // An empty address asks for another one; a form that does not show the address must not become that.
+            fields.retain(|(name, value)| name != "ip" || !value.trim().is_empty());
+            Ok(fields)
         };
         self.client.modify(EDIT, &[("elid", &row.0), ("plid", &server.0)], build).await.unit()
     }

@@ -137,7 +137,8 @@ mod tests {
             let without = edited(&with, &NotesEdit::Remove(M.into()));
             prop_assert!(!has(&without, M));
             // Nothing but one end of line at the very end may differ.
-            prop_assert!(notes == without || notes.trim_end_matches(['\n', '\r']) == without.trim_end_matches(['\n', '\r']), "{:?} {:?}", notes, without);
+            let end = ['\n', '\r'];
+            prop_assert!(notes == without || notes.trim_end_matches(end) == without.trim_end_matches(end), "{:?} {:?}", notes, without);
         }
 
         #[test]

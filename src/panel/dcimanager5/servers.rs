@@ -22,6 +22,8 @@ impl DciManager5 {
             }
             Err(error) => return Err(error),
         };
+        self.client.unfiltered("user", &["name"]).await?;
+        self.client.unfiltered("server", &["id", "name", "hostname", "ip", "mac"]).await?;
         let own = users.into_iter().find(|user| user.name == login);
         let administrator = match told {
             // 16 is ordinary (confirmed), 29 and 30 are administrators (inferred): anything above the ordinary level is taken for one.

@@ -35,6 +35,7 @@ impl IpManager5 {
     /// An ordinary user is what the integration uses here (ispsystem-api.md 4.1, confirmed), so the level is only told.
     async fn do_probe(&self) -> Result<Probe, PanelError> {
         let level = self.client.fresh_login().await?.level;
+        self.client.unfiltered(LIST, &["ip", "domain", "note"]).await?;
         let administrator = level.is_some_and(|l| !is_ordinary(&l) && l.trim().parse::<u32>().is_ok_and(|n| n > 16));
         Ok(Probe { login: self.client.username().to_owned(), user_id: None, administrator })
     }

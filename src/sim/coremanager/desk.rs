@@ -175,3 +175,86 @@ impl Desk {
         Ok(user.clone())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+    const THERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+
+    fn at(seconds: u64) -> Moment {
+        Duration::from_secs(seconds)
+    }
+
+    fn params(query: &str) -> Params {
+        Params::read(Some(query), "", b"")
+    }
+
+    fn office(bound_to_ip: bool) -> (Users, Desk) {
+        let mut users = Users::default();
+        users.create("admin", "a:b", 30).unwrap();
+        users.create("acme", "x", 16).unwrap();
+        (users, Desk::new(Rules { idle: at(3600), bound_to_ip }))
+    }
+
+    fn who(desk: &mut Desk, users: &Users, query: &str, ip: IpAddr, now: Moment) -> Result<String, Kind> {
+        desk.identify(users, &params(query), None, ip, now).map(|user| user.name).map_err(|refusal| refusal.kind)
+    }
+
+    #[test]
+    fn sessions_end_an_hour_after_the_last_call() {
+        let (users, mut desk) = office(true);
+        let login = params("username=acme&password=x");
+        desk.log_in(&users, &login, HERE, "s".to_owned(), at(0)).unwrap();
+        assert_eq!(who(&mut desk, &users, "auth=s", HERE, at(3599)), Ok("acme".to_owned()));
+        assert_eq!(who(&mut desk, &users, "auth=s", HERE, at(7198)), Ok("acme".to_owned()));
+        assert_eq!(who(&mut desk, &users, "auth=s", HERE, at(10_798)), Err(Kind::Auth));
+        assert_eq!(who(&mut desk, &users, "auth=s", HERE, at(10_798)), Err(Kind::Auth));
+    }
+
+    #[test]
+    fn sessions_belong_to_an_address() {
+        for bound in [true, false] {
+            let (users, mut desk) = office(bound);
+            desk.log_in(&users, &params("username=acme&password=x"), HERE, "s".to_owned(), at(0)).unwrap();
+            assert_eq!(who(&mut desk, &users, "auth=s", THERE, at(1)).is_err(), bound);
+        }
+    }
+
+    #[test]
+    fn keys_work_once() {
+        let (users, mut desk) = office(true);
+        let admin = users.named("admin").unwrap();
+        let acme = users.named("acme").unwrap();
+        let key = params("username=acme&key=0123456789abcdef");
+        desk.new_key(&users, admin, &key, at(0)).unwrap();
+        let wrong = params("username=admin&key=0123456789abcdef");
+        assert!(desk.log_in(&users, &wrong, HERE, "s".to_owned(), at(1)).is_err());
+        assert_eq!(desk.log_in(&users, &key, HERE, "s".to_owned(), at(1)).unwrap().1.name, "acme");
+        assert!(desk.log_in(&users, &key, HERE, "t".to_owned(), at(1)).is_err());
+        let short = params("username=acme&key=short");
+        assert_eq!(desk.new_key(&users, admin, &short, at(0)).unwrap_err().kind, Kind::Value);
+        assert_eq!(desk.new_key(&users, acme, &wrong, at(0)).unwrap_err().kind, Kind::Access);
+    }
+
+    #[test]
+    fn identifies() {
+        for (query, result) in [
+            ("authinfo=admin:a:b", Ok("admin")),
+            ("authinfo=acme:x", Ok("acme")),
+            ("authinfo=acme:y", Err(Kind::Auth)),
+            ("authinfo=acme", Err(Kind::Auth)),
+            ("authinfo=nobody:x", Err(Kind::Auth)),
+            ("auth=unknown", Err(Kind::Auth)),
+            ("", Err(Kind::Auth)),
+            ("authinfo=admin:a:b&su=acme", Ok("acme")),
+            ("authinfo=admin:a:b&su=nobody", Err(Kind::Missed)),
+            ("authinfo=acme:x&su=admin", Err(Kind::Access)),
+            ("authinfo=acme:x&su=acme", Ok("acme")),
+        ] {
+            let (users, mut desk) = office(true);
+            assert_eq!(who(&mut desk, &users, query, HERE, at(0)), result.map(str::to_owned), "{query}");
+        }
+    }
+}

@@ -30,8 +30,7 @@ pub(super) fn list(dci: &Dci, call: &Call<'_>) -> Result<Doc, Refusal> {
     for row in &server.rows {
         if dci.behaviour.iplist_groups && !groups.contains(&row.group.as_str()) {
             groups.push(&row.group);
-            let name = if row.group.is_empty() { "other" } else { &row.group };
-            rows.push(Node::new("elem").field("id", format!("g{}", groups.len())).field("ip", name).field("type", "group"));
+            rows.push(Node::new("elem").field("id", format!("g{}", groups.len())).field("type", "group"));
         }
         rows.push(
             Node::new("elem")

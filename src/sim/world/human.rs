@@ -124,7 +124,8 @@ impl World {
         let row = server.rows.first().map(|row| row.id);
         if let Some(row) = row {
             if let Some(ip) = change.ip {
-                self.dci[dci].server_mut(id)?.rows[0].ip = ip;
+                let old = std::mem::replace(&mut self.dci[dci].server_mut(id)?.rows[0].ip, ip);
+                self.give_back(dci, id, old);
             }
             let domain = change.hostname.as_deref();
             self.change_row(dci, id, row, RowChange { domain, ..RowChange::default() }, now)?;

@@ -1,0 +1,145 @@
+//! Kubernetes clients: one for requests, which never hangs or retries for hours, and one for watches.
+
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use futures::future::{BoxFuture, FutureExt};
+use kube::client::{Body, ClientBuilder};
+use kube::{Client, Config};
+use tower::{BoxError, Layer, Service};
+
+/// The longest one request to the API server may take.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Both clients, and what the watches are doing.
+#[derive(Clone)]
+pub struct Clients {
+    /// For single requests.
+    pub api: Client,
+    /// For watches.
+    pub watch: Client,
+    /// When each watch was last opened.
+    pub pulse: Pulse,
+}
+
+/// Makes both clients.
+///
+/// kube's defaults have no read time-out, so that a half-open connection hangs a request for ever, and retry 429, 503
+/// and 504 for up to hours within one call; both are switched off here. The watch client keeps no read time-out: a
+/// quiet watch is not a dead one, and the watcher has an idle time-out of its own.
+pub fn clients(config: &Config) -> Result<Clients, kube::Error> {
+    clients_with(config, REQUEST_TIMEOUT)
+}
+
+/// The same with another bound on single requests.
+pub fn clients_with(config: &Config, timeout: Duration) -> Result<Clients, kube::Error> {
+    let mut api = config.clone();
+    api.connect_timeout = Some(Duration::from_secs(5));
+    api.read_timeout = Some(timeout);
+    api.write_timeout = Some(timeout);
+    api.reset_reader_on_write = true;
+    api.default_retry = false;
+    let mut watch = config.clone();
+    watch.connect_timeout = Some(Duration::from_secs(5));
+    watch.read_timeout = None;
+    watch.write_timeout = Some(timeout);
+    watch.default_retry = false;
+    let pulse = Pulse::default();
+    Ok(Clients {
+        api: Client::try_from(api)?,
+        watch: ClientBuilder::try_from(watch)?.with_layer(&PulseLayer(pulse.clone())).build(),
+        pulse,
+    })
+}
+
+/// When each watch was last tried and last opened. A watch is reopened every minute, so that an old entry means a deaf process.
+#[derive(Clone, Default)]
+pub struct Pulse(Arc<Mutex<BTreeMap<String, Beat>>>);
+
+/// One watch.
+#[derive(Clone, Copy, Debug)]
+pub struct Beat {
+    /// Last request.
+    pub tried: Instant,
+    /// Last request that the server accepted.
+    pub opened: Option<Instant>,
+    /// What the server said last, if it refused.
+    pub refused: Option<u16>,
+}
+
+impl Pulse {
+    /// All watches by path.
+    #[must_use]
+    pub fn beats(&self) -> BTreeMap<String, Beat> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn tried(&self, path: &str) {
+        let now = Instant::now();
+        let mut beats = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        beats.entry(path.to_owned()).or_insert(Beat { tried: now, opened: None, refused: None }).tried = now;
+    }
+
+    fn answered(&self, path: &str, status: u16) {
+        let mut beats = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(beat) = beats.get_mut(path) {
+            if status < 300 {
+                beat.opened = Some(Instant::now());
+                beat.refused = None;
+            } else {
+                beat.refused = Some(status);
+            }
+        }
+    }
+}
+
+#[derive(Clone)]
+struct PulseLayer(Pulse);
+
+impl<S> Layer<S> for PulseLayer {
+    type Service = PulseService<S>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        PulseService { inner, pulse: self.0.clone() }
+    }
+}
+
+/// Notes each request of the watch client on its way.
+#[derive(Clone)]
+struct PulseService<S> {
+    inner: S,
+    pulse: Pulse,
+}
+
+impl<S, R> Service<http::Request<Body>> for PulseService<S>
+where
+    S: Service<http::Request<Body>, Response = http::Response<R>, Error = BoxError>,
+    S::Future: Send + 'static,
+    R: 'static,
+{
+    type Response = S::Response;
+    type Error = BoxError;
+    type Future = BoxFuture<'static, Result<S::Response, BoxError>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let path = request.uri().path().to_owned();
+        let pulse = self.pulse.clone();
+        pulse.tried(&path);
+        let answer: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(self.inner.call(request));
+        answer
+            .map(move |result: Result<http::Response<R>, BoxError>| {
+                if let Ok(response) = &result {
+                    pulse.answered(&path, response.status().as_u16());
+                }
+                result
+            })
+            .boxed()
+    }
+}

@@ -1,0 +1,133 @@
+//! What all reconcilers share.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use kube::runtime::reflector::ObjectRef;
+use kube::{Client, Resource};
+use tokio::sync::mpsc;
+
+use crate::api::common::ObjectKey;
+use crate::api::handler::NamespacesFrom;
+use crate::api::{DedicatedServerOrder, IPManager, ManualTask, ProcessingHandler};
+
+use crate::provisioning::order::handler_key;
+
+use super::events::Events;
+use super::locks::Locks;
+use super::metrics::Metrics;
+use super::panels::{Panels, lock};
+use super::stores::{Guarded, Kind};
+
+/// What all reconcilers share.
+pub struct Context {
+    /// For single requests.
+    pub client: Client,
+    /// Cluster id of markers.
+    pub cluster: String,
+    /// Orders.
+    pub orders: Kind<DedicatedServerOrder>,
+    /// Handlers.
+    pub handlers: Kind<ProcessingHandler>,
+    /// IPManagers.
+    pub ipmanagers: Kind<IPManager>,
+    /// Tasks.
+    pub tasks: Kind<ManualTask>,
+    /// Panels.
+    pub panels: Panels,
+    /// Locks.
+    pub locks: Locks,
+    /// Events.
+    pub events: Events,
+    /// Metrics.
+    pub metrics: Arc<Metrics>,
+    /// Wakes orders.
+    pub wake_orders: Wake<DedicatedServerOrder>,
+    /// Wakes handlers.
+    pub wake_handlers: Wake<ProcessingHandler>,
+    /// Versions of orders that this process wrote: what the cache shows may be older.
+    pub written: Mutex<BTreeMap<String, u64>>,
+    /// False once leadership is lost: nothing is changed any more.
+    pub leading: tokio::sync::watch::Receiver<bool>,
+}
+
+/// Where a watch of one kind takes wake-ups.
+pub type Waker<K> = (Option<String>, mpsc::UnboundedSender<ObjectRef<Guarded<K>>>);
+
+/// Wakes objects of one kind, wherever they are watched.
+pub struct Wake<K: Resource<DynamicType = ()> + 'static> {
+    parts: Vec<Waker<K>>,
+}
+
+impl<K: Resource<DynamicType = ()> + 'static> Wake<K> {
+    /// One entry for each watch.
+    #[must_use]
+    pub fn new(parts: Vec<Waker<K>>) -> Self {
+        Self { parts }
+    }
+
+    /// Has an object reconciled soon. Requests for one object fold into one.
+    pub fn wake(&self, key: &ObjectKey) {
+        for (namespace, sender) in &self.parts {
+            if namespace.as_ref().is_none_or(|n| *n == key.namespace) {
+                // A closed channel means that the process is on its way out.
+                let _ = sender.send(ObjectRef::new(&key.name).within(&key.namespace));
+            }
+        }
+    }
+}
+
+/// The handler that serves an order: the one that its server was taken from, else the one that it names.
+#[must_use]
+pub fn serving_handler(order: &DedicatedServerOrder) -> Option<ObjectKey> {
+    let recorded = order.status.as_ref().and_then(|s| s.server.as_ref()).and_then(|s| s.handler.split_once('/'));
+    recorded.map(|(namespace, name)| ObjectKey { namespace: namespace.into(), name: name.into() }).or_else(|| handler_key(order))
+}
+
+impl Context {
+    /// Orders that use a handler.
+    #[must_use]
+    pub fn orders_of(&self, handler: &ObjectKey) -> Vec<DedicatedServerOrder> {
+        self.orders.read(|order| (serving_handler(order).as_ref() == Some(handler)).then(|| order.clone()))
+    }
+
+    /// Whether orders of a namespace may use a handler; an error says what the operator lacks to tell.
+    pub async fn allowed(&self, handler: &ProcessingHandler, namespace: &str) -> Result<bool, kube::Error> {
+        let rule = &handler.spec.allowed_namespaces;
+        match rule.from {
+            NamespacesFrom::Same => Ok(handler.metadata.namespace.as_deref() == Some(namespace)),
+            NamespacesFrom::All => Ok(true),
+            NamespacesFrom::Selector => {
+                let api: kube::Api<k8s_openapi::api::core::v1::Namespace> = kube::Api::all(self.client.clone());
+                let found = api.get_metadata_opt(namespace).await?;
+                let labels = found.and_then(|n| n.metadata.labels).unwrap_or_default();
+                let wanted = rule.selector.as_ref().map(|s| &s.match_labels);
+                Ok(wanted.is_some_and(|w| !w.is_empty() && w.iter().all(|(k, v)| labels.get(k) == Some(v))))
+            }
+        }
+    }
+
+    /// Remembers the version of an order that was just written.
+    pub fn wrote(&self, order: &DedicatedServerOrder) {
+        if let (Some(uid), Some(version)) = (&order.metadata.uid, version_of(order)) {
+            lock(&self.written).insert(uid.clone(), version);
+        }
+    }
+
+    /// Whether the cache shows an order as it was before this process wrote it.
+    #[must_use]
+    pub fn behind(&self, order: &DedicatedServerOrder) -> bool {
+        let written = order.metadata.uid.as_ref().and_then(|uid| lock(&self.written).get(uid).copied());
+        matches!((written, version_of(order)), (Some(written), Some(seen)) if seen < written)
+    }
+
+    /// Forgets an order that is gone.
+    pub fn forget(&self, uid: &str) {
+        lock(&self.written).remove(uid);
+    }
+}
+
+/// Versions are numbers by contract only since 1.35; where one is not, the cache is believed.
+fn version_of(order: &DedicatedServerOrder) -> Option<u64> {
+    order.metadata.resource_version.as_ref()?.parse().ok()
+}

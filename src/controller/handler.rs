@@ -1,0 +1,408 @@
+//! The handler controller: a client, a probe, the shared list and its index, counts, and the locks that nobody needs.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+use kube::runtime::controller::Action;
+use secrecy::ExposeSecret;
+
+use crate::api::common::{Connection, ObjectKey, Time};
+use crate::api::condition::{self, Condition, ConditionType};
+use crate::api::handler::Module;
+use crate::api::handler_status::{ConfigurationCount, HandlerStatus, InventoryStatus, OrderCounts};
+use crate::api::{DedicatedServerOrder, IN_USE_FINALIZER, ProcessingHandler, RECONCILE_ANNOTATION};
+use crate::panel::coremanager::client::Client as PanelClient;
+use crate::panel::dcimanager5::DciManager5;
+use crate::panel::dialect::Dialect;
+use crate::panel::error::{ErrorClass, PanelError};
+use crate::panel::settings::{ConnectionSettings, PanelId, SettingsError, TlsMode};
+use crate::provisioning::facts::{HandlerState, Inventory};
+use crate::provisioning::matching;
+use crate::provisioning::order::Handler;
+use crate::provisioning::reason::Reason;
+
+use super::context::Context;
+use super::index;
+use super::metrics::{HandlerLabels, KindLabels, PanelObserver, PhaseLabels};
+use super::panels::{HandlerRuntime, ServerClient};
+use super::secrets::{self, SecretError};
+use super::status::{self, StatusError};
+use super::stores::Guarded;
+
+/// How often the time of the last probe is written when nothing else changes.
+const PROBE_NOTED: Duration = Duration::from_mins(10);
+/// Configurations that a status shows.
+const CONFIGURATIONS: usize = 50;
+
+/// Why a handler or IPManager is not ready.
+#[derive(Clone, Debug)]
+pub struct Problem {
+    /// Reason.
+    pub reason: Reason,
+    /// In words.
+    pub message: String,
+    /// Somebody has to change something; otherwise it is tried again by itself.
+    pub stalled: bool,
+}
+
+impl Problem {
+    /// Somebody has to change something.
+    #[must_use]
+    pub fn stalled(reason: Reason, message: String) -> Self {
+        Self { reason, message, stalled: true }
+    }
+
+    /// It is tried again by itself.
+    #[must_use]
+    pub fn passing(reason: Reason, message: String) -> Self {
+        Self { reason, message, stalled: false }
+    }
+}
+
+/// What a panel's error says of the handler.
+#[must_use]
+pub fn problem_of(error: &PanelError) -> Problem {
+    let message = error.to_string();
+    match error {
+        PanelError::Certificate { .. } => Problem::stalled(Reason::CertificateRefused, message),
+        _ if error.class() == ErrorClass::Credentials => Problem::stalled(Reason::LoginRefused, message),
+        _ if error.class() == ErrorClass::Down => Problem::passing(Reason::Unreachable, message),
+        _ => Problem::stalled(Reason::PanelError, message),
+    }
+}
+
+/// Settings of a connection, with a text that changes when they do.
+pub struct Made {
+    /// Settings.
+    pub settings: ConnectionSettings,
+    /// What they were made from.
+    pub made_from: String,
+}
+
+/// Reads the Secrets of a connection. They are read at every probe, so that a rotation takes effect by itself.
+pub async fn connection(context: &Context, namespace: &str, spec: &Connection, requests_per_second: u32) -> Result<Made, Problem> {
+    let secret = secrets::read(&context.client, namespace, &spec.credentials_secret_ref.name).await.map_err(|e| secret_problem(&e))?;
+    let username = secret.text("username").map_err(|e| secret_problem(&e))?;
+    let password = secret.text("password").map_err(|e| secret_problem(&e))?;
+    let mut made_from = format!("{spec:?} {requests_per_second} {}", secret.version);
+    let mut settings = ConnectionSettings::new(spec.url.clone(), username.expose_secret(), password);
+    settings.timeout = spec.timeout.0;
+    settings.requests_per_second = requests_per_second;
+    if let Some(tls) = &spec.tls {
+        let invalid = |e: &SettingsError| Problem::stalled(Reason::InvalidSpec, e.to_string());
+        settings.tls = if tls.insecure_skip_verify {
+            TlsMode::Insecure
+        } else if let Some(pin) = &tls.pinned_sha256 {
+            TlsMode::pinned(pin).map_err(|e| invalid(&e))?
+        } else if let Some(bundle) = &tls.ca_bundle {
+            TlsMode::CaBundle(bundle.clone())
+        } else if let Some(reference) = &tls.ca_bundle_secret_ref {
+            let secret = secrets::read(&context.client, namespace, &reference.name).await.map_err(|e| secret_problem(&e))?;
+            made_from.push_str(&secret.version);
+            TlsMode::CaBundle(secret.text(&reference.key).map_err(|e| secret_problem(&e))?.expose_secret().to_owned())
+        } else {
+            TlsMode::System
+        };
+    }
+    Ok(Made { settings, made_from })
+}
+
+fn secret_problem(error: &SecretError) -> Problem {
+    match error {
+        SecretError::Missing(_) | SecretError::Conflict(_) => Problem::stalled(Reason::CredentialsMissing, error.to_string()),
+        SecretError::Api { .. } | SecretError::Random(_) => Problem::passing(Reason::CredentialsMissing, error.to_string()),
+    }
+}
+
+/// Sets Reconciling and Stalled to what a problem, or a deletion that is held, means.
+pub fn reason_of(conditions: &mut Vec<Condition>, problem: Option<&Problem>, deleting: Option<String>, generation: i64, now: Timestamp) {
+    condition::remove(conditions, ConditionType::Stalled);
+    let old = condition::find(conditions, ConditionType::Reconciling).cloned();
+    condition::remove(conditions, ConditionType::Reconciling);
+    match (problem, deleting) {
+        (_, Some(message)) => {
+            conditions.extend(old);
+            condition::set(conditions, ConditionType::Ready, false, Reason::InUse.as_str(), &message, generation, now);
+            condition::set(conditions, ConditionType::Reconciling, true, Reason::InUse.as_str(), &message, generation, now);
+        }
+        (Some(p), None) if p.stalled => {
+            condition::set(conditions, ConditionType::Stalled, true, p.reason.as_str(), &p.message, generation, now);
+        }
+        (Some(p), None) => {
+            conditions.extend(old);
+            condition::set(conditions, ConditionType::Reconciling, true, p.reason.as_str(), &p.message, generation, now);
+        }
+        (None, None) => {}
+    }
+}
+
+/// Brings one handler up to date: one list of its panel serves all its orders.
+pub async fn reconcile(object: Arc<Guarded<ProcessingHandler>>, context: Arc<Context>) -> Result<Action, StatusError> {
+    let Ok(handler) = &object.0 else { return Ok(Action::await_change()) };
+    let key = handler.key();
+    let orders = context.orders_of(&key);
+    let deleting = handler.metadata.deletion_timestamp.is_some();
+    if deleting && orders.is_empty() {
+        context.panels.forget_handler(&key);
+        let operations = status::remove_finalizer(handler, IN_USE_FINALIZER);
+        if !operations.is_empty() {
+            tolerate(status::patch(&context.client, handler, operations).await)?;
+        }
+        return Ok(Action::await_change());
+    }
+    if !deleting && !status::has_finalizer(handler, IN_USE_FINALIZER) {
+        tolerate(status::patch(&context.client, handler, status::add_finalizer(handler, IN_USE_FINALIZER)).await)?;
+        return Ok(Action::await_change());
+    }
+    let runtime = context.panels.handler(&key);
+    let outcome = poll(handler, &key, &runtime, &orders, &context).await;
+    let state = match &outcome {
+        Err(problem) => HandlerState::NotReady(format!("{}: {}", problem.reason.as_str(), problem.message)),
+        Ok(_) if handler.spec.suspend => HandlerState::Suspended,
+        Ok(_) => HandlerState::Ready,
+    };
+    let turned = runtime.set_state(state);
+    wake(&context, &orders, outcome.as_ref().ok(), turned);
+    save(handler, &context, &key, &orders, outcome.as_ref()).await?;
+    if let Ok(seen) = &outcome
+        && (!seen.changed.is_empty() || runtime.has_stale_locks())
+    {
+        super::sweep::sweep(&context, &runtime, &seen.panel, &seen.now).await;
+    }
+    Ok(Action::requeue(handler.spec.poll_interval.0.max(Duration::from_secs(1))))
+}
+
+fn tolerate<T>(result: Result<T, StatusError>) -> Result<(), StatusError> {
+    match result {
+        Ok(_) | Err(StatusError::Gone(_) | StatusError::Conflict(_)) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+/// What one poll saw.
+struct Seen {
+    panel: String,
+    now: Arc<Inventory>,
+    changed: BTreeSet<String>,
+}
+
+async fn poll(
+    handler: &ProcessingHandler,
+    key: &ObjectKey,
+    runtime: &HandlerRuntime,
+    orders: &[DedicatedServerOrder],
+    context: &Context,
+) -> Result<Seen, Problem> {
+    let panel_id = supported(handler, orders)?;
+    let limits = &handler.spec.limits;
+    let rate = u32::try_from(limits.requests_per_second).unwrap_or(0);
+    let made = connection(context, &key.namespace, &handler.spec.connection, rate).await?;
+    let pool =
+        handler.spec.ip_management.as_ref().map(|i| ObjectKey { namespace: key.namespace.clone(), name: i.ip_manager_ref.name.clone() });
+    let made_from = format!("{} {:?} {:?}", made.made_from, handler.spec, handler.metadata.generation);
+    let (client, proven) = match runtime.client_made_from(&made_from) {
+        Some(known) => known,
+        None => {
+            let dialect = dialect(handler)?;
+            let observer = PanelObserver { metrics: context.metrics.clone(), panel: key.to_string() };
+            let http = PanelClient::observed(&made.settings, Arc::new(observer))
+                .map_err(|e| Problem::stalled(Reason::InvalidSpec, e.to_string()))?;
+            let client = ServerClient {
+                policy: Handler::new(key.clone(), &handler.spec, panel_id.clone()),
+                panel: Arc::new(DciManager5::new(Arc::new(http), dialect)),
+                pool: pool.clone(),
+                login: made.settings.username.clone(),
+                made_from,
+                max_operations: usize::try_from(limits.max_concurrent_operations).unwrap_or(0),
+                max_releases: usize::try_from(limits.max_concurrent_releases).unwrap_or(0),
+            };
+            runtime.set_candidate(client.clone());
+            (client, false)
+        }
+    };
+    if !proven {
+        let probe = client.panel.probe().await.map_err(|e| problem_of(&e))?;
+        if !probe.administrator {
+            let message = format!("panel user {} is not an administrator; give it that level", probe.login);
+            return Err(Problem::stalled(Reason::NotAdministrator, message));
+        }
+        runtime.set_client(client.clone());
+    }
+    let mut owners: BTreeSet<String> = orders.iter().map(|o| o.spec.client.username.clone()).collect();
+    owners.insert(client.login.clone());
+    let before = runtime.inventory();
+    let now = Arc::new(index::take(&client.panel, before.as_deref(), &owners).await.map_err(|e| problem_of(&e))?);
+    let changed = index::changed(before.as_deref(), &now);
+    runtime.set_inventory(now.clone());
+    pool_ready(context, pool.as_ref())?;
+    Ok(Seen { panel: panel_id, now, changed })
+}
+
+/// What this version does, on the panel that the handler has had since its orders exist.
+fn supported(handler: &ProcessingHandler, orders: &[DedicatedServerOrder]) -> Result<String, Problem> {
+    if let Some(problem) = crate::api::check::check_handler(handler).into_iter().next() {
+        return Err(Problem::stalled(Reason::InvalidSpec, problem.to_string()));
+    }
+    match handler.spec.module {
+        Module::DCImanager5 => {}
+        Module::DCImanager6 | Module::BILLmanager6 => {
+            let message = format!("module {} is not supported yet; use DCImanager5", handler.spec.module.as_str());
+            return Err(Problem::stalled(Reason::NotSupportedYet, message));
+        }
+    }
+    if handler.spec.license_server_ref.is_some() {
+        return Err(Problem::stalled(Reason::NotSupportedYet, "licenseServerRef is not supported yet; remove it".into()));
+    }
+    let panel =
+        PanelId::of_url(&handler.spec.connection.url).map_err(|e| Problem::stalled(Reason::InvalidSpec, e.to_string()))?.to_string();
+    let recorded = handler.status.as_ref().and_then(|s| s.panel.as_ref());
+    match recorded {
+        Some(was) if *was != panel && !orders.is_empty() => {
+            let message = format!(
+                "{} orders were made at {was}, and spec.connection.url names {panel}; put it back, or create another handler",
+                orders.len()
+            );
+            Err(Problem::stalled(Reason::PanelChanged, message))
+        }
+        Some(_) | None => Ok(panel),
+    }
+}
+
+fn dialect(handler: &ProcessingHandler) -> Result<Dialect, Problem> {
+    let mut calls = Vec::new();
+    for (name, call) in &handler.spec.dialect {
+        let Some(func) = &call.func else {
+            let message = format!("spec.dialect.{name}: DCImanager5 takes func and params; method and path belong to REST panels");
+            return Err(Problem::stalled(Reason::InvalidSpec, message));
+        };
+        calls.push((name.as_str(), func.as_str(), &call.params));
+    }
+    Dialect::new(calls).map_err(|e| Problem::stalled(Reason::InvalidSpec, e.to_string()))
+}
+
+fn pool_ready(context: &Context, pool: Option<&ObjectKey>) -> Result<(), Problem> {
+    let Some(key) = pool else { return Ok(()) };
+    if context.ipmanagers.get(key).is_none() {
+        return Err(Problem::passing(Reason::IPManagerNotFound, format!("IPManager {key} does not exist")));
+    }
+    match context.panels.pool(key) {
+        Some(pool) => pool.ready.map_err(|why| Problem::passing(Reason::IPManagerNotReady, format!("IPManager {key}: {why}"))),
+        None => Err(Problem::passing(Reason::IPManagerNotReady, format!("IPManager {key} has not been probed yet"))),
+    }
+}
+
+/// Wakes the orders that may go on: those that are not at rest, and those on whose server something differs.
+fn wake(context: &Context, orders: &[DedicatedServerOrder], seen: Option<&Seen>, turned: bool) {
+    for order in orders {
+        let status = order.status.as_ref();
+        let active = status.is_some_and(|s| s.phase.as_deref() == Some("Active"));
+        let touched = || {
+            let server = status.and_then(|s| s.server.as_ref());
+            seen.is_some_and(|seen| server.is_some_and(|s| seen.changed.contains(&s.id) || !seen.now.rows.contains_key(&s.id)))
+        };
+        if turned || !active || touched() {
+            context.wake_orders.wake(&order.key());
+        }
+    }
+}
+
+async fn save(
+    handler: &ProcessingHandler,
+    context: &Context,
+    key: &ObjectKey,
+    orders: &[DedicatedServerOrder],
+    outcome: Result<&Seen, &Problem>,
+) -> Result<(), StatusError> {
+    let now = Timestamp::now();
+    let generation = handler.metadata.generation.unwrap_or_default();
+    let old = handler.status.clone().unwrap_or_default();
+    let mut new = HandlerStatus { observed_generation: Some(generation), ..old.clone() };
+    let problem = outcome.err();
+    let message = problem.map_or_else(String::new, |p| p.message.clone());
+    let reason = problem.map_or(Reason::Reachable, |p| p.reason);
+    let conditions = &mut new.conditions;
+    let mut set =
+        |type_, value, reason: Reason, message: &str| condition::set(conditions, type_, value, reason.as_str(), message, generation, now);
+    set(
+        ConditionType::Ready,
+        problem.is_none(),
+        reason,
+        if handler.spec.suspend { "suspended: nothing is changed at the panel" } else { &message },
+    );
+    match problem.map(|p| p.reason) {
+        Some(r @ (Reason::LoginRefused | Reason::NotAdministrator | Reason::CredentialsMissing)) => {
+            set(ConditionType::CredentialsValid, false, r, &message);
+        }
+        None | Some(Reason::IPManagerNotFound | Reason::IPManagerNotReady) => {
+            set(ConditionType::CredentialsValid, true, Reason::Reachable, "");
+        }
+        Some(_) => {}
+    }
+    if handler.spec.ip_management.is_some() {
+        match problem.map(|p| p.reason) {
+            Some(r @ (Reason::IPManagerNotFound | Reason::IPManagerNotReady)) => set(ConditionType::IPManagerReady, false, r, &message),
+            None => set(ConditionType::IPManagerReady, true, Reason::Reachable, ""),
+            Some(_) => {}
+        }
+    }
+    let deleting = handler.metadata.deletion_timestamp.is_some().then(|| format!("{} orders still use it", orders.len()));
+    reason_of(&mut new.conditions, problem, deleting, generation, now);
+    let counts = count(orders);
+    if let Ok(seen) = outcome {
+        new.panel = Some(seen.panel.clone());
+        let inventory = inventory(&seen.now);
+        let labels = HandlerLabels { handler: key.to_string() };
+        context.metrics.servers.get_or_create(&labels).set(inventory.total);
+        context.metrics.free.get_or_create(&labels).set(inventory.free);
+        new.inventory = Some(inventory);
+    }
+    context.metrics.ready.get_or_create(&HandlerLabels { handler: key.to_string() }).set(i64::from(outcome.is_ok()));
+    for phase in ["Pending", "Allocating", "AwaitingTask", "Preparing", "Active", "Deleting", "Failed"] {
+        let of_phase = orders.iter().filter(|o| o.status.as_ref().and_then(|s| s.phase.as_deref()).unwrap_or("Pending") == phase).count();
+        let labels = PhaseLabels { handler: key.to_string(), phase: phase.into() };
+        context.metrics.orders.get_or_create(&labels).set(i64::try_from(of_phase).unwrap_or(i64::MAX));
+    }
+    new.orders = Some(counts);
+    new.last_handled_reconcile_at = handler.annotations().get(RECONCILE_ANNOTATION).cloned();
+    let stale = old.last_probe_time.is_none_or(|t| now.duration_since(t.0).unsigned_abs() >= PROBE_NOTED);
+    if outcome.is_ok() && (new != old || stale) {
+        new.last_probe_time = Some(Time::seconds(now));
+    }
+    if new != old {
+        context.metrics.writes.get_or_create(&KindLabels { kind: "ProcessingHandler".into() }).inc();
+        tolerate(status::write(&context.client, handler, &new).await)?;
+    }
+    Ok(())
+}
+
+fn count(orders: &[DedicatedServerOrder]) -> OrderCounts {
+    let of = |is: &dyn Fn(&DedicatedServerOrder) -> bool| i64::try_from(orders.iter().filter(|o| is(o)).count()).unwrap_or(i64::MAX);
+    let has = |order: &DedicatedServerOrder, type_| order.status.as_ref().is_some_and(|s| condition::is_true(&s.conditions, type_));
+    OrderCounts {
+        total: of(&|_| true),
+        ready: of(&|o| has(o, ConditionType::Ready)),
+        waiting_for_task: of(&|o| has(o, ConditionType::ManualActionRequired)),
+    }
+}
+
+fn inventory(now: &Inventory) -> InventoryStatus {
+    let mut by: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
+    let mut free = 0;
+    for row in now.rows.values() {
+        let is_free = matching::is_free_of_any_type(row);
+        free += i64::from(is_free);
+        if let Some(name) = row.types.first() {
+            let entry = by.entry(name).or_default();
+            entry.0 += i64::from(is_free);
+            entry.1 += 1;
+        }
+    }
+    let mut by_configuration: Vec<ConfigurationCount> =
+        by.into_iter().map(|(name, (free, total))| ConfigurationCount { configuration: name.into(), free, total }).collect();
+    by_configuration.sort_by(|a, b| (b.total, &a.configuration).cmp(&(a.total, &b.configuration)));
+    by_configuration.truncate(CONFIGURATIONS);
+    InventoryStatus { total: i64::try_from(now.rows.len()).unwrap_or(i64::MAX), free, by_configuration }
+}

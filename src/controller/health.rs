@@ -1,0 +1,93 @@
+//! Health and metrics over HTTP: `/livez` and `/readyz` say what the watches are really doing.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+use super::clients::{Beat, Pulse};
+use super::metrics::Metrics;
+
+/// A watch is reopened every minute; one that was not even tried for so long is stuck.
+const STUCK: Duration = Duration::from_mins(3);
+
+/// Why a port could not be had.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address} for {purpose}: {source}; choose another with --{purpose}-addr")]
+pub struct ListenError {
+    address: SocketAddr,
+    purpose: &'static str,
+    source: std::io::Error,
+}
+
+/// What health is told from.
+#[derive(Clone)]
+pub struct Health {
+    /// Watches.
+    pub pulse: Pulse,
+    /// First lists, by kind and scope.
+    pub synced: Arc<Vec<(String, watch::Receiver<bool>)>>,
+    /// False while this replica only stands by.
+    pub leading: watch::Receiver<bool>,
+}
+
+/// Takes a port, or says clearly which one is busy.
+pub async fn listen(address: SocketAddr, purpose: &'static str) -> Result<TcpListener, ListenError> {
+    TcpListener::bind(address).await.map_err(|source| ListenError { address, purpose, source })
+}
+
+/// Serves `/livez` and `/readyz`.
+pub async fn serve_health(listener: TcpListener, health: Health) -> std::io::Result<()> {
+    let app = Router::new().route("/livez", get(livez)).route("/readyz", get(readyz)).with_state(health);
+    axum::serve(listener, app).await
+}
+
+/// Serves `/metrics`.
+pub async fn serve_metrics(listener: TcpListener, metrics: Arc<Metrics>) -> std::io::Result<()> {
+    axum::serve(listener, Router::new().route("/metrics", get(show)).with_state(metrics)).await
+}
+
+async fn show(State(metrics): State<Arc<Metrics>>) -> (StatusCode, [(&'static str, &'static str); 1], String) {
+    let kind = [("content-type", "application/openmetrics-text; version=1.0.0; charset=utf-8")];
+    match metrics.text() {
+        Ok(text) => (StatusCode::OK, kind, text),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, [("content-type", "text/plain")], error.to_string()),
+    }
+}
+
+async fn livez(State(health): State<Health>) -> (StatusCode, String) {
+    let stuck = health.pulse.beats().into_iter().filter(|(_, beat)| beat.tried.elapsed() > STUCK).map(|(path, _)| path);
+    report(&stuck.map(|path| format!("watch {path} was not tried for {STUCK:?}")).collect::<Vec<_>>())
+}
+
+async fn readyz(State(health): State<Health>) -> (StatusCode, String) {
+    if !*health.leading.borrow() {
+        // A replica that stands by watches nothing; it is ready to take over.
+        return (StatusCode::OK, "ok (standing by)\n".into());
+    }
+    let mut problems: Vec<String> =
+        health.synced.iter().filter(|(_, synced)| !*synced.borrow()).map(|(kind, _)| format!("{kind}: first list not complete")).collect();
+    problems.extend(health.pulse.beats().iter().filter_map(|(path, beat)| trouble(path, *beat)));
+    report(&problems)
+}
+
+fn trouble(path: &str, beat: Beat) -> Option<String> {
+    if let Some(status) = beat.refused {
+        return Some(format!("{path}: the API server answers {status}"));
+    }
+    match beat.opened {
+        Some(opened) if opened.elapsed() <= STUCK => None,
+        Some(_) => Some(format!("{path}: not opened for {STUCK:?}")),
+        None => Some(format!("{path}: not opened yet")),
+    }
+}
+
+fn report(problems: &[String]) -> (StatusCode, String) {
+    if problems.is_empty() { (StatusCode::OK, "ok\n".into()) } else { (StatusCode::SERVICE_UNAVAILABLE, problems.join("\n") + "\n") }
+}

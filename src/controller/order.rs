@@ -1,0 +1,462 @@
+//! The order controller: one pass is look, decide, act, until there is something to wait for; then the status is saved.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::runtime::controller::Action;
+use kube::{Api, Resource, ResourceExt};
+
+use crate::api::common::ObjectKey;
+use crate::api::order_status::OrderStatus;
+use crate::api::{DedicatedServerOrder, ORDER_FINALIZER, ORDER_ID_ANNOTATION};
+use crate::provisioning::call::Call;
+use crate::provisioning::context::Next;
+use crate::provisioning::decide::{self, Decision};
+use crate::provisioning::facts::{Facts, HandlerState, TaskView};
+use crate::provisioning::notices;
+use crate::provisioning::order::{Order, Refusal, order_id};
+use crate::provisioning::reason::Reason;
+use crate::provisioning::step::{State, Step};
+use crate::provisioning::tasks::OPEN;
+
+use super::context::{Context, serving_handler};
+use super::metrics::KindLabels;
+use super::panels::{HandlerRuntime, ServerClient};
+use super::perform::{Panels, PerformError};
+use super::status::{self, StatusError};
+use super::stores::Guarded;
+use super::task;
+
+/// Actions in one pass; more means that a decision goes round in circles.
+const ACTIONS: usize = 400;
+
+/// Why a reconcile of an order failed.
+#[derive(Debug, thiserror::Error)]
+pub enum OrderError {
+    /// The status could not be saved.
+    #[error(transparent)]
+    Status(#[from] StatusError),
+    /// Something could not be done.
+    #[error(transparent)]
+    Perform(#[from] PerformError),
+    /// The API server said no, or nothing.
+    #[error(transparent)]
+    Api(#[from] kube::Error),
+    /// No random bytes.
+    #[error("no random bytes from the system: {0}")]
+    Random(String),
+    /// A defect of the operator: stopped before it costs anybody anything.
+    #[error("decisions went round in circles: {0} actions in one pass")]
+    Circles(usize),
+}
+
+/// Brings one order a step further.
+pub async fn reconcile(object: Arc<Guarded<DedicatedServerOrder>>, context: Arc<Context>) -> Result<Action, OrderError> {
+    let result = match &object.0 {
+        Ok(order) => Box::pin(one_pass(order.clone(), &context)).await,
+        Err(invalid) => unreadable(&invalid.metadata, &invalid.error, &context).await,
+    };
+    match result {
+        // Somebody else wrote it: the watch brings the new version.
+        Err(OrderError::Status(StatusError::Conflict(_))) => Ok(Action::requeue(Duration::from_millis(200))),
+        Err(OrderError::Status(StatusError::Gone(_))) => Ok(Action::await_change()),
+        other => other,
+    }
+}
+
+async fn one_pass(cached: DedicatedServerOrder, context: &Context) -> Result<Action, OrderError> {
+    let uid = cached.metadata.uid.clone().unwrap_or_default();
+    let deleting = cached.metadata.deletion_timestamp.is_some();
+    if deleting && !status::has_finalizer(&cached, ORDER_FINALIZER) {
+        gone(context, &cached, &uid);
+        return Ok(Action::await_change());
+    }
+    let order = if context.behind(&cached) {
+        match fresh(context, &cached.key()).await? {
+            Some(order) if order.metadata.uid.as_deref() == Some(&uid) => order,
+            Some(_) | None => return Ok(Action::await_change()),
+        }
+    } else {
+        cached
+    };
+    let order = match ensure_identity(order, context).await? {
+        Identity::Is(order) => *order,
+        Identity::Conflict(order, message) => {
+            let refusal = Refusal { reason: Reason::InvalidSpec, message };
+            return refuse(&order, &refusal, context).await;
+        }
+    };
+    let parsed = if order.metadata.deletion_timestamp.is_some() {
+        Order::for_closing(&order, &context.cluster)
+    } else {
+        Order::parse(&order, &context.cluster)
+    };
+    let parsed = match parsed {
+        Ok(parsed) => parsed,
+        Err(refusal) => return refuse(&order, &refusal, context).await,
+    };
+    if parsed.deleting && crd_is_going(context).await? {
+        let message = "the CustomResourceDefinition is being deleted: nothing is released".to_owned();
+        return refuse(&order, &Refusal { reason: Reason::DeletionProtected, message }, context).await;
+    }
+    let key = serving_handler(&order).unwrap_or_default();
+    let Some(handler) = usable_handler(context, &key, &parsed, &order).await? else {
+        if parsed.deleting && untouched(&order) {
+            return release_object(&order, context, None).await;
+        }
+        let message = format!("handler {key} does not exist, or this namespace may not use it");
+        let status =
+            decide::without_handler(&parsed, &key.to_string(), Reason::HandlerNotFound, &message, Timestamp::now(), &known(&order));
+        save(&order, status, context).await?;
+        return Ok(Action::await_change());
+    };
+    Box::pin(Pass { context, handler, order, parsed }.run()).await
+}
+
+/// The status as stored.
+fn known(order: &DedicatedServerOrder) -> OrderStatus {
+    order.status.clone().unwrap_or_default()
+}
+
+/// Nothing was ever asked of a panel for this order.
+fn untouched(order: &DedicatedServerOrder) -> bool {
+    let status = order.status.as_ref();
+    let id = order_id(order).or(order.metadata.uid.as_deref());
+    status.is_none_or(|s| s.server.is_none() && s.in_flight.is_none()) && id == order.metadata.uid.as_deref()
+}
+
+async fn usable_handler(
+    context: &Context,
+    key: &ObjectKey,
+    parsed: &Order,
+    order: &DedicatedServerOrder,
+) -> Result<Option<Arc<HandlerRuntime>>, kube::Error> {
+    let Some(handler) = context.handlers.get(key) else { return Ok(None) };
+    let bound = order.status.as_ref().is_some_and(|s| s.server.is_some() || s.in_flight.is_some());
+    // Once something was taken there, a handler that no longer allows the namespace still takes it back.
+    if !bound && !parsed.deleting && !context.allowed(&handler, &parsed.key.namespace).await? {
+        return Ok(None);
+    }
+    Ok(Some(context.panels.handler(key)))
+}
+
+async fn fresh(context: &Context, key: &ObjectKey) -> Result<Option<DedicatedServerOrder>, kube::Error> {
+    Api::<DedicatedServerOrder>::namespaced(context.client.clone(), &key.namespace).get_opt(&key.name).await
+}
+
+enum Identity {
+    Is(Box<DedicatedServerOrder>),
+    Conflict(Box<DedicatedServerOrder>, String),
+}
+
+/// Finalizer and order id are durable before anything is asked of a panel.
+async fn ensure_identity(order: DedicatedServerOrder, context: &Context) -> Result<Identity, OrderError> {
+    if let Some(id) = order_id(&order).filter(|id| order.metadata.uid.as_deref() != Some(id)) {
+        // A copied annotation must not make another order's addresses look like this one's.
+        let theirs = context.orders.read(|other| {
+            let came_first = (other.metadata.creation_timestamp.as_ref().map(|t| t.0), &other.metadata.uid)
+                < (order.metadata.creation_timestamp.as_ref().map(|t| t.0), &order.metadata.uid);
+            let same = other.metadata.uid.as_deref() == Some(id) || (order_id(other) == Some(id) && came_first);
+            (other.metadata.uid != order.metadata.uid && same).then_some(())
+        });
+        if !theirs.is_empty() {
+            let message = format!("annotation {ORDER_ID_ANNOTATION} is the id of another order that exists; remove it");
+            return Ok(Identity::Conflict(Box::new(order), message));
+        }
+    }
+    if order.metadata.deletion_timestamp.is_some() {
+        return Ok(Identity::Is(Box::new(order)));
+    }
+    let mut operations = Vec::new();
+    if !status::has_finalizer(&order, ORDER_FINALIZER) {
+        operations.extend(status::add_finalizer(&order, ORDER_FINALIZER));
+    }
+    if order_id(&order).is_none() {
+        let uid = order.metadata.uid.clone().unwrap_or_default();
+        operations.extend(status::set_annotation(&order, ORDER_ID_ANNOTATION, &uid));
+    }
+    if operations.is_empty() {
+        return Ok(Identity::Is(Box::new(order)));
+    }
+    let patched = status::patch(&context.client, &order, operations).await?;
+    context.wrote(&patched);
+    Ok(Identity::Is(Box::new(patched)))
+}
+
+/// While the definition itself is being deleted every order is: that is no wish to give servers back.
+async fn crd_is_going(context: &Context) -> Result<bool, OrderError> {
+    use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+    let plural = DedicatedServerOrder::plural(&());
+    let name = format!("{plural}.{}", DedicatedServerOrder::group(&()));
+    match Api::<CustomResourceDefinition>::all(context.client.clone()).get_metadata_opt(&name).await {
+        Ok(found) => Ok(found.is_none_or(|crd| crd.metadata.deletion_timestamp.is_some())),
+        // Namespaced mode has no rights on the cluster's objects. Discovery is open to everybody, and a definition that is
+        // being deleted lets nothing be created any more.
+        Err(kube::Error::Api(error)) if error.code == 403 => {
+            let served = context.client.list_api_group_resources(&DedicatedServerOrder::api_version(&())).await?;
+            Ok(!served.resources.iter().any(|r| r.name == plural && r.verbs.iter().any(|v| v == "create")))
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+async fn refuse(order: &DedicatedServerOrder, refusal: &Refusal, context: &Context) -> Result<Action, OrderError> {
+    let deleting = order.metadata.deletion_timestamp.is_some();
+    if deleting && untouched(order) {
+        return release_object(order, context, None).await;
+    }
+    let status = decide::refuse(
+        refusal,
+        order.metadata.generation.unwrap_or_default(),
+        deleting,
+        &order.spec.reinstall,
+        Timestamp::now(),
+        &known(order),
+    );
+    save(order, status, context).await?;
+    Ok(Action::await_change())
+}
+
+/// An object that this version cannot read is told so, and stops nobody else.
+async fn unreadable(meta: &kube::api::ObjectMeta, error: &str, context: &Context) -> Result<Action, OrderError> {
+    let namespace = meta.namespace.clone().unwrap_or_default();
+    let resource = kube::api::ApiResource::erase::<DedicatedServerOrder>(&());
+    let api: Api<kube::api::DynamicObject> = Api::namespaced_with(context.client.clone(), &namespace, &resource);
+    let name = meta.name.clone().unwrap_or_default();
+    let Some(mut object) = api.get_opt(&name).await? else { return Ok(Action::await_change()) };
+    let mut status: OrderStatus = object.data.get("status").cloned().and_then(|s| serde_json::from_value(s).ok()).unwrap_or_default();
+    let refusal = Refusal { reason: Reason::InvalidObject, message: format!("this version cannot read the object: {error}") };
+    let before = status.clone();
+    status =
+        decide::refuse(&refusal, meta.generation.unwrap_or_default(), meta.deletion_timestamp.is_some(), "", Timestamp::now(), &status);
+    notices::carry_times(&before, &mut status);
+    if status != before {
+        if let (Some(data), Ok(value)) = (object.data.as_object_mut(), serde_json::to_value(&status)) {
+            data.insert("status".into(), value);
+        }
+        api.replace_status(&name, &kube::api::PostParams::default(), &object).await?;
+    }
+    Ok(Action::await_change())
+}
+
+/// Saves a status that differs, then publishes what happened.
+async fn save(order: &DedicatedServerOrder, mut new: OrderStatus, context: &Context) -> Result<DedicatedServerOrder, OrderError> {
+    let old = known(order);
+    notices::carry_times(&old, &mut new);
+    if new == old {
+        return Ok(order.clone());
+    }
+    context.metrics.writes.get_or_create(&KindLabels { kind: "DedicatedServerOrder".into() }).inc();
+    let stored = status::write(&context.client, order, &new).await?;
+    if stored.status.as_ref().and_then(|s| s.in_flight.as_ref()) != new.in_flight.as_ref() {
+        return Err(StatusError::CrdOutdated { object: order.key().to_string(), field: "status.inFlight" }.into());
+    }
+    context.wrote(&stored);
+    for notice in notices::between(&old, &new) {
+        if !context.events.publish(stored.object_ref(&()), notice) {
+            context.metrics.dropped_events.inc();
+        }
+    }
+    Ok(stored)
+}
+
+/// The finalizer goes, and with it the object.
+async fn release_object(order: &DedicatedServerOrder, context: &Context, panel: Option<&str>) -> Result<Action, OrderError> {
+    let uid = order.metadata.uid.clone().unwrap_or_default();
+    if let (Some(panel), Some(server)) = (panel, order.status.as_ref().and_then(|s| s.server.as_ref())) {
+        let id = order_id(order).unwrap_or(&uid);
+        context.locks.release(panel, &server.id, id).await?;
+    }
+    for open in context.tasks.read(|t| (t.spec.order_ref.uid == uid && t.spec.resolution.is_none()).then(|| t.clone())) {
+        task::supersede(&context.client, &open).await?;
+    }
+    let operations = status::remove_finalizer(order, ORDER_FINALIZER);
+    if !operations.is_empty() {
+        status::patch(&context.client, order, operations).await?;
+    }
+    gone(context, order, &uid);
+    Ok(Action::await_change())
+}
+
+fn gone(context: &Context, order: &DedicatedServerOrder, uid: &str) {
+    context.forget(uid);
+    if let Some(key) = serving_handler(order) {
+        context.panels.handler(&key).forget(uid);
+        context.wake_handlers.wake(&key);
+    }
+}
+
+/// 32 random hexadecimal digits.
+fn operation_id() -> Result<String, OrderError> {
+    let mut bytes = [0u8; 16];
+    getrandom::fill(&mut bytes).map_err(|e| OrderError::Random(e.to_string()))?;
+    Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
+}
+
+/// One pass over one order.
+struct Pass<'a> {
+    context: &'a Context,
+    handler: Arc<HandlerRuntime>,
+    order: DedicatedServerOrder,
+    parsed: Order,
+}
+
+impl Pass<'_> {
+    async fn run(mut self) -> Result<Action, OrderError> {
+        let server = self.order.status.as_ref().and_then(|s| s.server.as_ref()).map(|s| s.id.clone());
+        let snapshot = self.handler.snapshot(server.as_deref());
+        let mut facts = Facts::new(snapshot.state.clone(), operation_id()?);
+        facts.inventory = snapshot.inventory;
+        facts.changed = snapshot.changed;
+        facts.forced = self.handler.first_look(&self.parsed.uid, snapshot.epoch);
+        facts.tasks = self.tasks();
+        let Some(client) = snapshot.client else {
+            let why = match snapshot.state {
+                HandlerState::NotReady(why) => why,
+                HandlerState::Ready | HandlerState::Suspended => "the handler is not ready".into(),
+            };
+            facts.handler = HandlerState::NotReady(why);
+            let mut policy = crate::provisioning::order::Handler::placeholder();
+            policy.key = serving_handler(&self.order).unwrap_or_default();
+            let decision = decide::decide(&self.parsed, &policy, &facts, Timestamp::now(), &known(&self.order));
+            if decision.next == Next::Forget {
+                return release_object(&self.order, self.context, None).await;
+            }
+            save(&self.order, decision.status, self.context).await?;
+            return Ok(Action::requeue(Duration::from_secs(30)));
+        };
+        facts.login.clone_from(&client.login);
+        facts.older_orders = self.older_orders(&client);
+        let max = if self.parsed.deleting { client.max_releases } else { client.max_operations };
+        let busy = self.busy();
+        facts.slot = !busy || self.handler.enter(&self.parsed.uid, self.parsed.deleting, max);
+        self.act(&client, facts).await
+    }
+
+    async fn act(&mut self, client: &ServerClient, mut facts: Facts) -> Result<Action, OrderError> {
+        let mut status = known(&self.order);
+        for _ in 0..ACTIONS {
+            let now = Timestamp::now();
+            let Decision { status: new, next } = decide::decide(&self.parsed, &client.policy, &facts, now, &status);
+            status = new;
+            match next {
+                Next::Look(look) => self.panels(client).look(&look, &mut facts).await?,
+                Next::Prepare(what) => self.panels(client).prepare(what, &mut facts).await?,
+                Next::Raise(request) => {
+                    let task = task::raise(&self.context.client, &client.policy.key.namespace, &self.parsed, &request).await?;
+                    facts.tasks.push(view(&task));
+                }
+                Next::Call(call) => {
+                    if let Some(action) = self.call(client, &call, &mut status, &mut facts).await? {
+                        return Ok(action);
+                    }
+                }
+                Next::Wait(until) => return self.end(status, until).await,
+                Next::Forget => {
+                    let stored = save(&self.order, status, self.context).await?;
+                    return release_object(&stored, self.context, Some(&client.policy.panel)).await;
+                }
+            }
+        }
+        save(&self.order, status, self.context).await?;
+        Err(OrderError::Circles(ACTIONS))
+    }
+
+    fn panels<'b>(&'b self, client: &'b ServerClient) -> Panels<'b> {
+        Panels { context: self.context, client, order: &self.parsed, object: &self.order }
+    }
+
+    /// Writes the intent ahead, makes sure that the order is still the one that was decided upon, and makes the change.
+    async fn call(
+        &mut self,
+        client: &ServerClient,
+        call: &Call,
+        status: &mut OrderStatus,
+        facts: &mut Facts,
+    ) -> Result<Option<Action>, OrderError> {
+        if !*self.context.leading.borrow() {
+            return Ok(Some(Action::requeue(Duration::from_secs(5))));
+        }
+        if status.in_flight != known(&self.order).in_flight {
+            // A guarded write is as good as a quorum read: it fails unless the order is what it was.
+            self.order = save(&self.order, status.clone(), self.context).await?;
+            *status = known(&self.order);
+            facts.own_operation = status.in_flight.as_ref().map(|f| f.operation_id.clone());
+            facts.operation_id = operation_id()?;
+        } else if call.destructive() && !self.still_the_same().await? {
+            return Ok(Some(Action::requeue(Duration::ZERO)));
+        }
+        tracing::info!(order = %self.parsed.key, call = call.name(), server = call.server().map(|s| s.0.as_str()), "calling the panel");
+        let outcome = self.panels(client).call(call).await?;
+        let now = Timestamp::now();
+        if let Some(server) = call.server() {
+            self.handler.note_change(&server.0, now);
+        }
+        facts.after(call, outcome, now);
+        Ok(None)
+    }
+
+    async fn still_the_same(&mut self) -> Result<bool, OrderError> {
+        let Some(now) = fresh(self.context, &self.parsed.key).await? else { return Ok(false) };
+        let intent = |o: &DedicatedServerOrder| o.status.as_ref().and_then(|s| s.in_flight.as_ref()).map(|f| f.operation_id.clone());
+        let same = now.metadata.uid == self.order.metadata.uid
+            && now.metadata.generation == self.order.metadata.generation
+            && now.metadata.deletion_timestamp.is_some() == self.parsed.deleting
+            && intent(&now) == intent(&self.order);
+        Ok(same)
+    }
+
+    async fn end(&mut self, status: OrderStatus, until: Option<Timestamp>) -> Result<Action, OrderError> {
+        self.order = save(&self.order, status, self.context).await?;
+        if !self.busy() {
+            self.handler.leave(&self.parsed.uid);
+        }
+        let wait = until.map(|at| at.duration_since(Timestamp::now()));
+        Ok(wait.map_or_else(Action::await_change, |w| {
+            Action::requeue(w.unsigned_abs().max(Duration::from_millis(50)).min(Duration::from_hours(1)))
+        }))
+    }
+
+    /// Whether the order takes a place among those at work: from the claim to the hand-over, or while it is released.
+    fn busy(&self) -> bool {
+        let status = self.order.status.as_ref();
+        let over = |step: Step| status.is_some_and(|s| s.steps.iter().any(|r| r.name == step.as_str() && State::parse(&r.state).over()));
+        self.parsed.deleting || !over(Step::HandOver)
+    }
+
+    /// The tasks of this order, as the cache shows them.
+    fn tasks(&self) -> Vec<TaskView> {
+        let uid = &self.parsed.uid;
+        let open = known(&self.order).manual_tasks.into_iter().filter(|t| t.state == OPEN).map(|t| t.name).collect::<Vec<_>>();
+        if open.is_empty() {
+            return Vec::new();
+        }
+        self.context.tasks.read(|t| (t.spec.order_ref.uid == *uid && t.metadata.deletion_timestamp.is_none()).then(|| view(t)))
+    }
+
+    /// Orders of the same namespace at this handler that came before.
+    fn older_orders(&self, client: &ServerClient) -> usize {
+        if client.policy.max_orders_per_namespace == 0 {
+            return 0;
+        }
+        let mine = (Some(self.parsed.created), Some(&self.parsed.uid));
+        let older = |o: &DedicatedServerOrder| {
+            let theirs = (o.metadata.creation_timestamp.as_ref().map(|t| t.0), o.metadata.uid.as_ref());
+            (o.metadata.namespace.as_deref() == Some(&self.parsed.key.namespace)
+                && serving_handler(o).as_ref() == Some(&client.policy.key)
+                && theirs < mine)
+                .then_some(())
+        };
+        self.context.orders.read(older).len()
+    }
+}
+
+fn view(task: &crate::api::ManualTask) -> TaskView {
+    TaskView {
+        name: task.name_any(),
+        type_: task.spec.type_,
+        resolution: task.spec.resolution,
+        note: task.spec.note.clone().unwrap_or_default(),
+    }
+}

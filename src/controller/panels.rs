@@ -1,0 +1,274 @@
+//! What the process knows of each handler and IPManager while it runs: clients, the shared list, readiness, places.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+
+use crate::api::common::ObjectKey;
+use crate::panel::{AddressPanel, ServerPanel};
+use crate::provisioning::facts::{HandlerState, Inventory};
+use crate::provisioning::order::Handler;
+
+/// A lock that a panic elsewhere does not poison: every critical section here leaves its data whole.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A handler at work.
+pub struct HandlerRuntime {
+    inner: Mutex<HandlerInner>,
+}
+
+struct HandlerInner {
+    /// Raised whenever what failed before may work now: other spec, other credentials, ready again.
+    epoch: u64,
+    state: HandlerState,
+    client: Option<ServerClient>,
+    candidate: Option<ServerClient>,
+    inventory: Option<Arc<Inventory>>,
+    changed: BTreeMap<String, Timestamp>,
+    operations: BTreeSet<String>,
+    releases: BTreeSet<String>,
+    judged: BTreeMap<String, u64>,
+    stale_locks: BTreeSet<String>,
+}
+
+/// What is needed to speak with a handler's panel.
+#[derive(Clone)]
+pub struct ServerClient {
+    /// Checked settings.
+    pub policy: Handler,
+    /// The panel.
+    pub panel: Arc<dyn ServerPanel>,
+    /// The IPManager it takes addresses from.
+    pub pool: Option<ObjectKey>,
+    /// Our log-in name.
+    pub login: String,
+    /// Spec and Secret versions that it was made from.
+    pub made_from: String,
+    /// Places for preparation; 0 is no limit.
+    pub max_operations: usize,
+    /// Places for release; 0 is no limit.
+    pub max_releases: usize,
+}
+
+/// What a pass over an order works with.
+pub struct Snapshot {
+    /// Whether it can be used.
+    pub state: HandlerState,
+    /// The client; `None` until there is one.
+    pub client: Option<ServerClient>,
+    /// The shared list.
+    pub inventory: Option<Arc<Inventory>>,
+    /// When this process last changed the server in question.
+    pub changed: Option<Timestamp>,
+    /// See `HandlerInner::epoch`.
+    pub epoch: u64,
+}
+
+impl Default for HandlerRuntime {
+    fn default() -> Self {
+        Self {
+            inner: Mutex::new(HandlerInner {
+                epoch: 0,
+                state: HandlerState::NotReady("the handler has not been probed yet".into()),
+                client: None,
+                candidate: None,
+                inventory: None,
+                changed: BTreeMap::new(),
+                operations: BTreeSet::new(),
+                releases: BTreeSet::new(),
+                judged: BTreeMap::new(),
+                stale_locks: BTreeSet::new(),
+            }),
+        }
+    }
+}
+
+impl HandlerRuntime {
+    /// What an order sees now. `server` is its own, if it has one.
+    #[must_use]
+    pub fn snapshot(&self, server: Option<&str>) -> Snapshot {
+        let inner = lock(&self.inner);
+        Snapshot {
+            state: inner.state.clone(),
+            client: inner.client.clone(),
+            inventory: inner.inventory.clone(),
+            changed: server.and_then(|s| inner.changed.get(s).copied()),
+            epoch: inner.epoch,
+        }
+    }
+
+    /// Sets a client whose probe succeeded. Orders that gave up before are judged anew.
+    pub fn set_client(&self, client: ServerClient) {
+        let mut inner = lock(&self.inner);
+        inner.candidate = None;
+        inner.client = Some(client);
+        inner.epoch += 1;
+    }
+
+    /// Keeps a client that has not been probed with success: it remembers a refused log-in, so that the account is not locked
+    /// by trying the same credentials at every poll.
+    pub fn set_candidate(&self, client: ServerClient) {
+        lock(&self.inner).candidate = Some(client);
+    }
+
+    /// A client that was made from these settings, and whether it was probed with success.
+    #[must_use]
+    pub fn client_made_from(&self, made_from: &str) -> Option<(ServerClient, bool)> {
+        let inner = lock(&self.inner);
+        let proven = inner.client.iter().map(|c| (c.clone(), true));
+        let tried = inner.candidate.iter().map(|c| (c.clone(), false));
+        proven.chain(tried).find(|(c, _)| c.made_from == made_from)
+    }
+
+    /// Sets whether the handler can be used; true when that changed.
+    pub fn set_state(&self, state: HandlerState) -> bool {
+        let mut inner = lock(&self.inner);
+        if inner.state == state {
+            return false;
+        }
+        let kind = std::mem::discriminant(&inner.state) != std::mem::discriminant(&state);
+        if state == HandlerState::Ready {
+            inner.epoch += 1;
+        }
+        inner.state = state;
+        kind
+    }
+
+    /// Publishes a list. Changes that it has seen need not be remembered any longer.
+    pub fn set_inventory(&self, inventory: Arc<Inventory>) {
+        let mut inner = lock(&self.inner);
+        inner.changed.retain(|_, at| *at > inventory.began);
+        inner.inventory = Some(inventory);
+    }
+
+    /// The list that was published last.
+    #[must_use]
+    pub fn inventory(&self) -> Option<Arc<Inventory>> {
+        lock(&self.inner).inventory.clone()
+    }
+
+    /// Notes a change to a server: older lists do not speak of it any more.
+    pub fn note_change(&self, server: &str, at: Timestamp) {
+        lock(&self.inner).changed.insert(server.to_owned(), at);
+    }
+
+    /// Whether an order has not been judged since something about the handler changed.
+    pub fn first_look(&self, uid: &str, epoch: u64) -> bool {
+        let mut inner = lock(&self.inner);
+        inner.judged.insert(uid.to_owned(), epoch) != Some(epoch)
+    }
+
+    /// Takes (or keeps) a place for an order among those that may be prepared, or released, at once.
+    pub fn enter(&self, uid: &str, deleting: bool, max: usize) -> bool {
+        let mut inner = lock(&self.inner);
+        let places = if deleting { &mut inner.releases } else { &mut inner.operations };
+        if places.contains(uid) {
+            return true;
+        }
+        if max > 0 && places.len() >= max {
+            return false;
+        }
+        places.insert(uid.to_owned())
+    }
+
+    /// Whether locks were seen that nobody seemed to need.
+    #[must_use]
+    pub fn has_stale_locks(&self) -> bool {
+        !lock(&self.inner).stale_locks.is_empty()
+    }
+
+    /// Replaces the locks that nobody seemed to need by those of now; returns the ones before.
+    pub fn replace_stale_locks(&self, now: BTreeSet<String>) -> BTreeSet<String> {
+        std::mem::replace(&mut lock(&self.inner).stale_locks, now)
+    }
+
+    /// Gives the places of an order back.
+    pub fn leave(&self, uid: &str) {
+        let mut inner = lock(&self.inner);
+        inner.operations.remove(uid);
+        inner.releases.remove(uid);
+    }
+
+    /// Forgets an order.
+    pub fn forget(&self, uid: &str) {
+        self.leave(uid);
+        lock(&self.inner).judged.remove(uid);
+    }
+}
+
+/// An IPManager at work.
+#[derive(Clone)]
+pub struct PoolRuntime {
+    /// The panel; `None` until there is one.
+    pub panel: Option<Arc<dyn AddressPanel>>,
+    /// Whether it was probed with success.
+    pub proven: bool,
+    /// Ready, or why not.
+    pub ready: Result<(), String>,
+    /// Spec and Secret versions that the client was made from.
+    pub made_from: String,
+}
+
+/// All handlers and IPManagers of this process.
+#[derive(Default)]
+pub struct Panels {
+    handlers: Mutex<BTreeMap<ObjectKey, Arc<HandlerRuntime>>>,
+    pools: Mutex<BTreeMap<ObjectKey, PoolRuntime>>,
+}
+
+impl Panels {
+    /// A handler; made when it is not there.
+    #[must_use]
+    pub fn handler(&self, key: &ObjectKey) -> Arc<HandlerRuntime> {
+        lock(&self.handlers).entry(key.clone()).or_default().clone()
+    }
+
+    /// Forgets a handler.
+    pub fn forget_handler(&self, key: &ObjectKey) {
+        lock(&self.handlers).remove(key);
+    }
+
+    /// An IPManager.
+    #[must_use]
+    pub fn pool(&self, key: &ObjectKey) -> Option<PoolRuntime> {
+        lock(&self.pools).get(key).cloned()
+    }
+
+    /// Sets an IPManager.
+    pub fn set_pool(&self, key: &ObjectKey, pool: PoolRuntime) {
+        lock(&self.pools).insert(key.clone(), pool);
+    }
+
+    /// Forgets an IPManager.
+    pub fn forget_pool(&self, key: &ObjectKey) {
+        lock(&self.pools).remove(key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_bounded_kept_and_given_back() {
+        let handler = HandlerRuntime::default();
+        assert!(handler.enter("a", false, 1));
+        assert!(handler.enter("a", false, 1), "who is in stays in");
+        assert!(!handler.enter("b", false, 1));
+        assert!(handler.enter("b", true, 1), "releases have places of their own");
+        handler.leave("a");
+        assert!(handler.enter("c", false, 1));
+        assert!((0..50).all(|n| handler.enter(&n.to_string(), false, 0)), "0 is no limit");
+    }
+
+    #[test]
+    fn an_order_is_judged_anew_once_for_each_epoch() {
+        let handler = HandlerRuntime::default();
+        assert!(handler.first_look("a", 1));
+        assert!(!handler.first_look("a", 1));
+        assert!(handler.first_look("a", 2));
+    }
+}

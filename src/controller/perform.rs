@@ -1,0 +1,247 @@
+//! Performs what was decided: reads, preparations and changes, one function each; no decision is made here.
+
+use std::net::IpAddr;
+
+use secrecy::SecretString;
+
+use crate::api::DedicatedServerOrder;
+use crate::panel::error::{ErrorClass, Outcome, PanelError};
+use crate::panel::model::{
+    AddressSpec, Expect, InstallRequest, MainAddress, NotesEdit, OwnerEdit, PoolRequest, Power, ServerEdit, ServerId,
+};
+use crate::panel::{AddressPanel, ServerPanel};
+use crate::provisioning::call::Call;
+use crate::provisioning::facts::{Facts, Look, Prepare, Prepared, Seen};
+use crate::provisioning::order::Order;
+
+use super::context::Context;
+use super::locks::Locked;
+use super::panels::ServerClient;
+use super::secrets::{self, SecretError};
+
+/// Why a pass ended early. The next one begins by looking.
+#[derive(Debug, thiserror::Error)]
+pub enum PerformError {
+    /// The API server said no, or nothing.
+    #[error("{0}")]
+    Api(#[from] kube::Error),
+    /// A Secret could not be read or made.
+    #[error("{0}")]
+    Secret(#[from] SecretError),
+}
+
+/// The panels of one order.
+pub struct Panels<'a> {
+    /// What all reconcilers share.
+    pub context: &'a Context,
+    /// The handler's client.
+    pub client: &'a ServerClient,
+    /// The order.
+    pub order: &'a Order,
+    /// The object itself.
+    pub object: &'a DedicatedServerOrder,
+}
+
+impl Panels<'_> {
+    fn pool(&self) -> Result<std::sync::Arc<dyn AddressPanel>, PanelError> {
+        let key = self.client.pool.as_ref().map(ToString::to_string).unwrap_or_default();
+        let runtime = self.client.pool.as_ref().and_then(|k| self.context.panels.pool(k));
+        runtime
+            .and_then(|r| r.panel)
+            .ok_or_else(|| PanelError::Unreachable { panel: format!("IPManager {key}"), detail: "not ready".into() })
+    }
+
+    fn panel(&self) -> &dyn ServerPanel {
+        self.client.panel.as_ref()
+    }
+
+    /// Reads something and records it; what fails is recorded too.
+    pub async fn look(&self, look: &Look, facts: &mut Facts) -> Result<(), PerformError> {
+        let failed = match look {
+            Look::Users => self.panel().users().await.map(|users| facts.users = Some(users)).err(),
+            Look::Form(server) => match self.panel().server_form(server).await {
+                Ok(form) => {
+                    facts.forms.insert(server.0.clone(), Seen::There(form));
+                    None
+                }
+                Err(error) if error.class() == ErrorClass::Missing => {
+                    facts.forms.insert(server.0.clone(), Seen::Missing);
+                    None
+                }
+                Err(error) => Some(error),
+            },
+            Look::Addresses(server) => self.panel().addresses(server).await.map(|rows| facts.addresses = Some(rows)).err(),
+            Look::Pool => match self.pool() {
+                Ok(pool) => pool.addresses().await.map(|used| facts.pool = Some(used)).err(),
+                Err(error) => Some(error),
+            },
+            Look::InstallForm(server) => match self.panel().install_form(server).await {
+                Ok(form) => {
+                    facts.install_forms.insert(server.0.clone(), Some(form));
+                    None
+                }
+                Err(error) if matches!(error.class(), ErrorClass::Refused | ErrorClass::Missing) => {
+                    facts.install_forms.insert(server.0.clone(), None);
+                    None
+                }
+                Err(error) => Some(error),
+            },
+            Look::Connections(server) => self.panel().connections(server).await.map(|c| facts.connections = Some(c)).err(),
+            Look::Locks => {
+                let locks = self.context.locks.of_panel(&self.client.policy.panel).await?;
+                facts.locks = Some(locks.into_iter().map(|l| (l.server, l.holder)).collect());
+                None
+            }
+        };
+        facts.failed = failed;
+        Ok(())
+    }
+
+    /// Gets something ready in Kubernetes.
+    pub async fn prepare(&self, what: Prepare, facts: &mut Facts) -> Result<(), PerformError> {
+        match what {
+            Prepare::ClientName => facts.client_name = Some(super::client_names::claim(self.context, self.client, self.order).await?),
+            Prepare::PanelPassword => {
+                facts.panel_password = Some(prepared(self.panel_password().await)?);
+            }
+            Prepare::RootPassword => facts.root_password = Some(prepared(self.root_password().await)?),
+        }
+        Ok(())
+    }
+
+    async fn panel_password(&self) -> Result<SecretString, SecretError> {
+        secrets::generated(&self.context.client, self.object, "panel", &self.order.username).await
+    }
+
+    async fn root_password(&self) -> Result<SecretString, SecretError> {
+        match &self.object.spec.operating_system.password_secret_ref {
+            Some(reference) => secrets::read(&self.context.client, &self.order.key.namespace, &reference.name).await?.text(&reference.key),
+            None => secrets::generated(&self.context.client, self.object, "root", "root").await,
+        }
+    }
+
+    /// Makes a change.
+    pub async fn call(&self, call: &Call) -> Result<Outcome<Option<IpAddr>>, PerformError> {
+        let panel = self.panel();
+        let none = |outcome: Outcome<()>| map(outcome, |()| None);
+        Ok(match call {
+            Call::CreateUser { username } => {
+                let password = self.panel_password().await?;
+                none(panel.create_user(username, &password).await.unit())
+            }
+            Call::Claim { server, owner, marker } => match self.lock(server).await? {
+                Locked::Theirs(holder) => {
+                    let detail = format!("locked by order {holder}");
+                    Outcome::Refused(PanelError::Expectation { server: server.0.clone(), detail })
+                }
+                Locked::Ours => {
+                    let edit = ServerEdit {
+                        expect: Expect::Free,
+                        owner: OwnerEdit::User(owner.clone()),
+                        notes: NotesEdit::Add(marker.to_string()),
+                    };
+                    none(panel.edit_server(server, &edit).await)
+                }
+            },
+            Call::Unclaim { server, written } => {
+                let edit = ServerEdit {
+                    expect: Expect::Marker(written.clone()),
+                    owner: OwnerEdit::Nobody,
+                    notes: NotesEdit::Remove(written.clone()),
+                };
+                none(panel.edit_server(server, &edit).await)
+            }
+            Call::Enable { server } => none(panel.enable(server).await),
+            Call::PowerOn { server } => none(panel.power(server, Power::On).await),
+            Call::PowerOff { server } => none(panel.power(server, Power::Off).await),
+            Call::ReplaceMain { server, row, current, address, group, domain } => {
+                let main = MainAddress { current: *current, address: *address, group: group.clone(), domain: domain.clone() };
+                none(panel.replace_main_address(server, row, &main).await)
+            }
+            Call::AddAddress { server, family, group, address, domain, present: _ } => {
+                let spec = AddressSpec { family: *family, group: group.clone(), address: *address, domain: domain.clone() };
+                map(panel.add_address(server, &spec).await, Some)
+            }
+            Call::RemoveAddress { server, row, address: _ } => none(panel.remove_address(server, row).await),
+            Call::SetDomain { server, row, domain } => none(panel.set_domain(server, row, domain).await),
+            Call::Install { server, template, recipe, hostname, address } => {
+                let password = self.root_password().await?;
+                let request = InstallRequest {
+                    template: template.clone(),
+                    recipe: recipe.clone(),
+                    hostname: hostname.clone(),
+                    address: *address,
+                    password,
+                };
+                none(panel.install(server, &request).await)
+            }
+            Call::CancelOperation { server } => none(panel.cancel_operation(server).await),
+            Call::HandOver { server, owner, marker } => {
+                let edit = ServerEdit {
+                    expect: Expect::Marker(marker.to_string()),
+                    owner: OwnerEdit::User(owner.clone()),
+                    notes: NotesEdit::Keep,
+                };
+                none(panel.edit_server(server, &edit).await)
+            }
+            Call::Release { server, marker } => {
+                let marker = marker.to_string();
+                let edit =
+                    ServerEdit { expect: Expect::Marker(marker.clone()), owner: OwnerEdit::Nobody, notes: NotesEdit::Remove(marker) };
+                none(panel.edit_server(server, &edit).await)
+            }
+            Call::TakeAddress { .. } | Call::SetNote { .. } | Call::GiveBack { .. } => self.pool_call(call).await,
+        })
+    }
+
+    async fn pool_call(&self, call: &Call) -> Outcome<Option<IpAddr>> {
+        let pool = match self.pool() {
+            Ok(pool) => pool,
+            Err(error) => return Outcome::Refused(error),
+        };
+        match call {
+            Call::TakeAddress { family, group, domain, note } => {
+                let request = PoolRequest { family: *family, group: group.clone(), domain: domain.clone(), note: note.clone() };
+                map(pool.take(&request).await, Some)
+            }
+            Call::SetNote { address, note } => map(pool.set_note(*address, note).await, |()| None),
+            Call::GiveBack { address } => map(pool.give_back(*address).await, |()| None),
+            Call::CreateUser { .. }
+            | Call::Claim { .. }
+            | Call::Unclaim { .. }
+            | Call::Enable { .. }
+            | Call::PowerOn { .. }
+            | Call::PowerOff { .. }
+            | Call::ReplaceMain { .. }
+            | Call::AddAddress { .. }
+            | Call::RemoveAddress { .. }
+            | Call::SetDomain { .. }
+            | Call::Install { .. }
+            | Call::CancelOperation { .. }
+            | Call::HandOver { .. }
+            | Call::Release { .. } => Outcome::Applied(None),
+        }
+    }
+
+    async fn lock(&self, server: &ServerId) -> Result<Locked, kube::Error> {
+        let order = self.order.key.to_string();
+        self.context.locks.acquire(&self.client.policy.panel, &server.0, &self.order.order_id, &order).await
+    }
+}
+
+fn map<T, U>(outcome: Outcome<T>, f: impl FnOnce(T) -> U) -> Outcome<U> {
+    match outcome {
+        Outcome::Applied(value) => Outcome::Applied(f(value)),
+        Outcome::Refused(error) => Outcome::Refused(error),
+        Outcome::Ambiguous(error) => Outcome::Ambiguous(error),
+    }
+}
+
+/// What a Secret's absence means for the decision; an API server that does not answer ends the pass.
+fn prepared(result: Result<SecretString, SecretError>) -> Result<Prepared, SecretError> {
+    match result {
+        Ok(_) => Ok(Prepared::Ready),
+        Err(error @ (SecretError::Missing(_) | SecretError::Conflict(_))) => Ok(Prepared::Missing(error.to_string())),
+        Err(error @ (SecretError::Api { .. } | SecretError::Random(_))) => Err(error),
+    }
+}

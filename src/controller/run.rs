@@ -1,0 +1,319 @@
+//! The operator process: from its flags to running controllers, and to an orderly end.
+
+use std::fmt::Debug;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::future::{BoxFuture, FutureExt};
+use futures::stream::BoxStream;
+use futures::{StreamExt, future};
+use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::ListParams;
+use kube::core::{NamespaceResourceScope, Resource};
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::{Api, Client, Config};
+use serde::de::DeserializeOwned;
+use tokio::sync::{mpsc, watch};
+use tokio_stream::wrappers::UnboundedReceiverStream;
+
+use crate::api::{DedicatedServerOrder, IPManager, ManualTask, ProcessingHandler};
+
+use super::clients::{self, Clients};
+use super::context::{Context, Wake};
+use super::events::Events;
+use super::health::{self, Health, ListenError};
+use super::locks::Locks;
+use super::metrics::Metrics;
+use super::panels::Panels;
+use super::stores::{Guarded, Kind, Scope, watched};
+use super::{election, handler, ipmanager, order, runner, task};
+
+/// How long reconciles may go on after the process was told to stop.
+const DRAIN: Duration = Duration::from_secs(7);
+
+/// What the process is started with.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The operator's own namespace: its locks are there.
+    pub namespace: Option<String>,
+    /// Namespaces that are watched; empty: all.
+    pub watch: Vec<String>,
+    /// Cluster id of markers; required when not all namespaces are watched.
+    pub cluster_id: Option<String>,
+    /// Where `/livez` and `/readyz` are served.
+    pub health: SocketAddr,
+    /// Where `/metrics` is served.
+    pub metrics: SocketAddr,
+    /// Whether several replicas take turns.
+    pub leader_elect: bool,
+}
+
+/// Why the process cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// No cluster.
+    #[error("no Kubernetes cluster: {0}; set KUBECONFIG, or run in a Pod")]
+    Config(#[from] kube::config::InferConfigError),
+    /// The client could not be made, or the API server does not answer as it should.
+    #[error("Kubernetes: {0}")]
+    Kube(#[from] kube::Error),
+    /// A permission is missing.
+    #[error("the API server forbids {what}: {message}; install the chart's RBAC for this ServiceAccount")]
+    Forbidden {
+        /// What was tried.
+        what: String,
+        /// The server's words.
+        message: String,
+    },
+    /// The definitions are not there.
+    #[error("the API server does not know {0}; apply the CustomResourceDefinitions (dci-operator crds | kubectl apply -f -)")]
+    NotInstalled(String),
+    /// Namespaced mode cannot read the uid of kube-system.
+    #[error("--watch-namespace needs --cluster-id: a name for this cluster that never changes, since it stands in the panels' records")]
+    ClusterId,
+    /// A port is busy.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// Leadership was lost: the process ends, so that nothing of the old view is left.
+    #[error("leadership lost")]
+    LeadershipLost,
+    /// A controller ended by itself: a deaf process must not look healthy.
+    #[error("a controller ended unexpectedly")]
+    Ended,
+}
+
+/// Runs until SIGTERM or SIGINT.
+pub async fn run(options: Options) -> Result<(), RunError> {
+    let config = Config::infer().await?;
+    run_with(config, options, terminated()).await
+}
+
+/// SIGTERM or SIGINT.
+async fn terminated() {
+    let sigterm = async {
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(mut signal) => {
+                signal.recv().await;
+            }
+            Err(_) => future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = sigterm => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}
+
+/// Runs against this cluster until `until` is over.
+pub async fn run_with(config: Config, options: Options, until: impl Future<Output = ()>) -> Result<(), RunError> {
+    let Clients { api, watch: watch_client, pulse } = clients::clients(&config)?;
+    let scope = if options.watch.is_empty() { Scope::Cluster } else { Scope::Namespaces(options.watch.clone()) };
+    let namespace = options.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+    let health_listener = health::listen(options.health, "health").await?;
+    let metrics_listener = health::listen(options.metrics, "metrics").await?;
+    tracing::info!(health = ?health_listener.local_addr().ok(), metrics = ?metrics_listener.local_addr().ok(), "listening");
+    check_access(&api, &scope, &namespace).await?;
+    let cluster = cluster_id(&api, &options).await?;
+    let (stop, stopped) = watch::channel(false);
+    let (lead, leading) = watch::channel(!options.leader_elect);
+    let metrics = Arc::new(Metrics::default());
+    let mut synced = Vec::new();
+    let orders = plan::<DedicatedServerOrder>(&watch_client, &scope, &mut synced);
+    let handlers = plan::<ProcessingHandler>(&watch_client, &scope, &mut synced);
+    let ipmanagers = plan::<IPManager>(&watch_client, &scope, &mut synced);
+    let tasks = plan::<ManualTask>(&watch_client, &scope, &mut synced);
+    let context = Arc::new(Context {
+        client: api.clone(),
+        cluster,
+        orders: orders.kind(),
+        handlers: handlers.kind(),
+        ipmanagers: ipmanagers.kind(),
+        tasks: tasks.kind(),
+        panels: Panels::default(),
+        locks: Locks::new(api.clone(), &namespace),
+        events: Events::start(api.clone()),
+        metrics: metrics.clone(),
+        wake_orders: orders.wake(),
+        wake_handlers: handlers.wake(),
+        written: Mutex::default(),
+        leading: leading.clone(),
+    });
+    let health = Health { pulse, synced: Arc::new(synced), leading: leading.clone() };
+    tokio::spawn(health::serve_health(health_listener, health));
+    tokio::spawn(health::serve_metrics(metrics_listener, metrics));
+    let campaign = if options.leader_elect {
+        let identity = format!("{}_{}", std::env::var("HOSTNAME").unwrap_or_else(|_| "dci-operator".into()), std::process::id());
+        election::campaign(Api::<Lease>::namespaced(api, &namespace), identity, lead, stopped.clone()).boxed()
+    } else {
+        let mut stopped = stopped.clone();
+        async move {
+            // The sender lives as long as the campaign: dropping it would look like lost leadership.
+            let _lead = lead;
+            let _ = stopped.wait_for(|s| *s).await;
+        }
+        .boxed()
+    };
+    let mut controllers = start(&context, orders, handlers, ipmanagers, tasks, &stopped);
+    let work = async {
+        let mut leading = leading;
+        if leading.wait_for(|l| *l).await.is_err() {
+            return;
+        }
+        future::select_all(controllers.iter_mut()).await;
+    };
+    let result = tokio::select! {
+        () = until => Ok(()),
+        () = campaign => Err(RunError::LeadershipLost),
+        () = work => Err(RunError::Ended),
+    };
+    stop.send_replace(true);
+    if result.is_ok() {
+        tracing::info!("stopping");
+        if tokio::time::timeout(DRAIN, future::join_all(controllers)).await.is_err() {
+            tracing::warn!("reconciles still ran after {DRAIN:?}; what they wrote ahead is taken up at the next start");
+        }
+    }
+    result
+}
+
+/// The watches and wake-ups of one kind, before its controllers run.
+struct Plan<K: Resource<DynamicType = ()> + 'static> {
+    parts: Vec<Part<K>>,
+}
+
+struct Part<K: Resource<DynamicType = ()> + 'static> {
+    namespace: Option<String>,
+    stream: BoxStream<'static, Guarded<K>>,
+    store: Store<Guarded<K>>,
+    wake: mpsc::UnboundedSender<ObjectRef<Guarded<K>>>,
+    woken: mpsc::UnboundedReceiver<ObjectRef<Guarded<K>>>,
+}
+
+fn plan<K>(client: &Client, scope: &Scope, synced: &mut Vec<(String, watch::Receiver<bool>)>) -> Plan<K>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    let mut parts = Vec::new();
+    for namespace in scope.parts() {
+        let watched = watched::<K>(client, namespace.as_deref());
+        let name = format!("{} in {}", K::plural(&()), namespace.as_deref().unwrap_or("all namespaces"));
+        synced.push((name, watched.synced));
+        let (wake, woken) = mpsc::unbounded_channel();
+        parts.push(Part { namespace, stream: watched.stream.boxed(), store: watched.store, wake, woken });
+    }
+    Plan { parts }
+}
+
+impl<K> Plan<K>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    fn kind(&self) -> Kind<K> {
+        Kind::new(self.parts.iter().map(|p| p.store.clone()).collect())
+    }
+
+    fn wake(&self) -> Wake<K> {
+        Wake::new(self.parts.iter().map(|p| (p.namespace.clone(), p.wake.clone())).collect())
+    }
+}
+
+/// One controller for each kind and scope part. What one kind's changes mean for another wakes that other one.
+fn start(
+    context: &Arc<Context>,
+    orders: Plan<DedicatedServerOrder>,
+    handlers: Plan<ProcessingHandler>,
+    ipmanagers: Plan<IPManager>,
+    tasks: Plan<ManualTask>,
+    stopped: &watch::Receiver<bool>,
+) -> Vec<BoxFuture<'static, ()>> {
+    let mut all: Vec<BoxFuture<'static, ()>> = Vec::new();
+    for part in orders.parts {
+        let wakes = UnboundedReceiverStream::new(part.woken);
+        all.push(runner::run(context.clone(), part.stream, part.store, wakes, stopped.clone(), order::reconcile).boxed());
+    }
+    for part in handlers.parts {
+        let wakes = UnboundedReceiverStream::new(part.woken);
+        let woken = context.clone();
+        let stream = part.stream.inspect(move |handler| wake_orders_of(&woken, handler));
+        all.push(runner::run(context.clone(), stream, part.store, wakes, stopped.clone(), handler::reconcile).boxed());
+    }
+    for part in ipmanagers.parts {
+        let wakes = UnboundedReceiverStream::new(part.woken);
+        all.push(runner::run(context.clone(), part.stream, part.store, wakes, stopped.clone(), ipmanager::reconcile).boxed());
+    }
+    for part in tasks.parts {
+        let wakes = UnboundedReceiverStream::new(part.woken);
+        let woken = context.clone();
+        // A task that was deleted reaches no reconcile of its own: its order is woken, and raises it again if it is needed.
+        let stream = part.stream.inspect(move |task| {
+            if let Ok(task) = &task.0 {
+                woken.wake_orders.wake(&task.spec.order_ref.key());
+            }
+        });
+        all.push(runner::run(context.clone(), stream, part.store, wakes, stopped.clone(), task::reconcile).boxed());
+    }
+    all
+}
+
+/// An order may have been applied before its handler, or wait for a handler that has changed.
+fn wake_orders_of(context: &Context, handler: &Guarded<ProcessingHandler>) {
+    let Ok(handler) = &handler.0 else { return };
+    let key = handler.key();
+    let waiting = context.orders.read(|order| {
+        let for_handler = order.status.as_ref().and_then(|s| s.waiting_on.as_ref()).is_some_and(|w| w.kind == "Handler");
+        (for_handler && super::context::serving_handler(order).as_ref() == Some(&key)).then(|| order.key())
+    });
+    for order in &waiting {
+        context.wake_orders.wake(order);
+    }
+}
+
+/// The uid of kube-system, or what the flag says.
+async fn cluster_id(client: &Client, options: &Options) -> Result<String, RunError> {
+    if let Some(id) = &options.cluster_id {
+        return Ok(id.clone());
+    }
+    if !options.watch.is_empty() {
+        return Err(RunError::ClusterId);
+    }
+    let api: Api<Namespace> = Api::all(client.clone());
+    let system = api.get_metadata("kube-system").await.map_err(|e| access("get on namespace kube-system", e))?;
+    Ok(system.metadata.uid.unwrap_or_default())
+}
+
+/// Tries every list once: a missing permission or definition is told at the start, loudly, instead of being waited for.
+async fn check_access(client: &Client, scope: &Scope, namespace: &str) -> Result<(), RunError> {
+    for part in scope.parts() {
+        try_list::<DedicatedServerOrder>(client, part.as_deref()).await?;
+        try_list::<ProcessingHandler>(client, part.as_deref()).await?;
+        try_list::<IPManager>(client, part.as_deref()).await?;
+        try_list::<ManualTask>(client, part.as_deref()).await?;
+    }
+    let leases: Api<Lease> = Api::namespaced(client.clone(), namespace);
+    leases.list_metadata(&ListParams::default().limit(1)).await.map(|_| ()).map_err(|e| access("list on leases in its own namespace", e))
+}
+
+async fn try_list<K>(client: &Client, namespace: Option<&str>) -> Result<(), RunError>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+{
+    let api: Api<K> = match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    };
+    let name = format!("{}.{}", K::plural(&()), K::group(&()));
+    match api.list_metadata(&ListParams::default().limit(1)).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 404 => Err(RunError::NotInstalled(name)),
+        Err(error) => Err(access(&format!("list on {name}"), error)),
+    }
+}
+
+fn access(what: &str, error: kube::Error) -> RunError {
+    match error {
+        kube::Error::Api(status) if status.code == 403 => RunError::Forbidden { what: what.into(), message: status.message },
+        other => RunError::Kube(other),
+    }
+}

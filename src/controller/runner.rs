@@ -1,0 +1,193 @@
+//! How a reconcile is run: contained, timed, counted, and repeated with a back-off of its own.
+
+use std::collections::BTreeMap;
+use std::fmt::{Debug, Display};
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use futures::{FutureExt, Stream, StreamExt};
+use kube::ResourceExt;
+use kube::core::{NamespaceResourceScope, Resource};
+use kube::runtime::controller::{Action, Config, Controller};
+use kube::runtime::reflector::{ObjectRef, Store};
+use kube::runtime::watcher;
+use tokio::sync::watch;
+
+use super::context::Context;
+use super::metrics::{KindLabels, ReconcileLabels};
+use super::panels::lock;
+use super::stores::Guarded;
+
+/// The longest one reconcile may take: a stuck one must not hold its object for ever.
+pub const RECONCILE_TIMEOUT: Duration = Duration::from_mins(10);
+
+/// What a reconcile failed with.
+#[derive(Debug, thiserror::Error)]
+pub enum ReconcileError {
+    /// It said so.
+    #[error("{0}")]
+    Failed(String),
+    /// It panicked: contained, so that the other objects go on.
+    #[error("reconcile panicked: {0}")]
+    Panicked(String),
+    /// It did not end in time.
+    #[error("reconcile did not end within {RECONCILE_TIMEOUT:?}")]
+    TimedOut,
+}
+
+impl ReconcileError {
+    fn label(&self) -> &'static str {
+        match self {
+            Self::Failed(_) => "error",
+            Self::Panicked(_) => "panic",
+            Self::TimedOut => "timeout",
+        }
+    }
+}
+
+/// Runs a future so that neither a panic nor a hang of it gets out.
+pub async fn contained<F, E>(limit: Duration, work: F) -> Result<Action, ReconcileError>
+where
+    F: Future<Output = Result<Action, E>>,
+    E: Display,
+{
+    match tokio::time::timeout(limit, AssertUnwindSafe(work).catch_unwind()).await {
+        Ok(Ok(Ok(action))) => Ok(action),
+        Ok(Ok(Err(error))) => Err(ReconcileError::Failed(error.to_string())),
+        Ok(Err(panic)) => {
+            let text = panic.downcast_ref::<&str>().map(ToString::to_string).or_else(|| panic.downcast_ref::<String>().cloned());
+            Err(ReconcileError::Panicked(text.unwrap_or_else(|| "no message".into())))
+        }
+        Err(_) => Err(ReconcileError::TimedOut),
+    }
+}
+
+/// Failures in a row by object: kube's own error policy knows nothing of the attempts before.
+#[derive(Default)]
+pub struct Failures(Mutex<BTreeMap<String, u32>>);
+
+impl Failures {
+    /// One more failure: how long to wait.
+    pub fn failed(&self, object: &str) -> Duration {
+        let mut failures = lock(&self.0);
+        let count = failures.entry(object.to_owned()).or_default();
+        let wait = Duration::from_millis(500 << (*count).min(7)).min(Duration::from_secs(30));
+        *count = count.saturating_add(1);
+        wait
+    }
+
+    /// A success: the object is forgotten, so that the map never grows.
+    pub fn succeeded(&self, object: &str) {
+        lock(&self.0).remove(object);
+    }
+
+    /// Objects that fail at the moment.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        lock(&self.0).len()
+    }
+
+    /// Whether none fails.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// Runs the controller of one kind in one scope part until `stop` turns true.
+pub async fn run<K, F, Fut, E>(
+    context: Arc<Context>,
+    triggers: impl Stream<Item = Guarded<K>> + Send + 'static,
+    store: Store<Guarded<K>>,
+    wakes: impl Stream<Item = ObjectRef<Guarded<K>>> + Send + 'static,
+    mut stop: watch::Receiver<bool>,
+    reconcile: F,
+) where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + serde::de::DeserializeOwned + Send + Sync + 'static,
+    F: Fn(Arc<Guarded<K>>, Arc<Context>) -> Fut + Send + Sync + Clone + 'static,
+    Fut: Future<Output = Result<Action, E>> + Send + 'static,
+    E: Display + Send + 'static,
+{
+    let kind = K::kind(&()).into_owned();
+    let failures = Arc::new(Failures::default());
+    let (counted, blamed) = (failures.clone(), failures);
+    let policy_kind = kind.clone();
+    // No limit on concurrency here: kube's queue knows no priorities, so that a limit would make a new order wait behind
+    // thousands of others. What is scarce is the panel, and each panel's client bounds its own requests.
+    Controller::for_stream(triggers.map(Ok::<_, watcher::Error>), store)
+        .with_config(Config::default().concurrency(0))
+        .reconcile_on(wakes)
+        .graceful_shutdown_on(async move {
+            let _ = stop.wait_for(|stop| *stop).await;
+        })
+        .run(
+            move |object, context: Arc<Context>| {
+                let (reconcile, counted, kind) = (reconcile.clone(), counted.clone(), kind.clone());
+                async move {
+                    let id = identity(object.as_ref());
+                    let began = Instant::now();
+                    let result = contained(RECONCILE_TIMEOUT, reconcile(object, context.clone())).await;
+                    let label = result.as_ref().map_or_else(ReconcileError::label, |_| "ok");
+                    context.metrics.reconciles.get_or_create(&ReconcileLabels { kind: kind.clone(), result: label.into() }).inc();
+                    context.metrics.durations.get_or_create(&KindLabels { kind }).observe(began.elapsed().as_secs_f64());
+                    if result.is_ok() {
+                        counted.succeeded(&id);
+                    }
+                    result
+                }
+            },
+            move |object, error, _| {
+                let id = identity(object.as_ref());
+                let wait = blamed.failed(&id);
+                match error {
+                    ReconcileError::Failed(_) => tracing::warn!(kind = %policy_kind, object = %id, %error, "reconcile failed"),
+                    ReconcileError::Panicked(_) | ReconcileError::TimedOut => {
+                        tracing::error!(kind = %policy_kind, object = %id, %error, "reconcile failed");
+                    }
+                }
+                Action::requeue(wait)
+            },
+            context,
+        )
+        .for_each(|_| futures::future::ready(()))
+        .await;
+}
+
+fn identity<K: Resource>(object: &K) -> String {
+    format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_is_an_error_of_its_own_object_only() {
+        let work = async {
+            let nothing: Option<Action> = std::hint::black_box(None);
+            Ok::<_, String>(nothing.expect("poison"))
+        };
+        let error = contained(Duration::from_secs(5), work).await.unwrap_err();
+        assert!(matches!(&error, ReconcileError::Panicked(text) if text == "poison"), "{error}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_hang_ends() {
+        let work = async {
+            futures::future::pending::<()>().await;
+            Ok::<_, String>(Action::await_change())
+        };
+        assert!(matches!(contained(Duration::from_mins(10), work).await, Err(ReconcileError::TimedOut)));
+    }
+
+    #[test]
+    fn failures_are_spaced_and_forgotten() {
+        let failures = Failures::default();
+        let waits: Vec<u128> = (0..9).map(|_| failures.failed("a/b").as_millis()).collect();
+        assert_eq!(waits, [500, 1000, 2000, 4000, 8000, 16000, 30000, 30000, 30000]);
+        failures.succeeded("a/b");
+        assert!(failures.is_empty());
+        assert_eq!(failures.failed("a/b").as_millis(), 500);
+    }
+}

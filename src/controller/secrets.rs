@@ -1,0 +1,138 @@
+//! Secrets: read when needed, never listed or watched; created for generated passwords, never changed.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kube::api::{Api, PostParams};
+use kube::{Client, Resource};
+use secrecy::SecretString;
+
+use crate::api::DedicatedServerOrder;
+
+/// Why a Secret cannot be used. Never carries what is in it.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretError {
+    /// It is not there, or lacks a key.
+    #[error("{0}")]
+    Missing(String),
+    /// A Secret of that name is somebody else's.
+    #[error("Secret {0} exists and is not this order's; rename or remove it")]
+    Conflict(String),
+    /// The API server said no, or nothing.
+    #[error("Secret {name}: {source}")]
+    Api {
+        /// Namespace and name.
+        name: String,
+        /// Its error.
+        source: Box<kube::Error>,
+    },
+    /// No random bytes.
+    #[error("no random bytes from the system: {0}")]
+    Random(String),
+}
+
+/// A Secret's content and its version.
+pub struct Read {
+    data: BTreeMap<String, ByteString>,
+    name: String,
+    /// Resource version.
+    pub version: String,
+}
+
+impl Read {
+    /// A key as text.
+    pub fn text(&self, key: &str) -> Result<SecretString, SecretError> {
+        let bytes = self.data.get(key).ok_or_else(|| SecretError::Missing(format!("Secret {} has no key `{key}`", self.name)))?;
+        let text =
+            std::str::from_utf8(&bytes.0).map_err(|_| SecretError::Missing(format!("key `{key}` of Secret {} is not UTF-8", self.name)))?;
+        let text = text.trim_end_matches(['\r', '\n']);
+        if text.is_empty() {
+            return Err(SecretError::Missing(format!("key `{key}` of Secret {} is empty", self.name)));
+        }
+        Ok(SecretString::from(text))
+    }
+}
+
+/// Reads a Secret.
+pub async fn read(client: &Client, namespace: &str, name: &str) -> Result<Read, SecretError> {
+    let full = format!("{namespace}/{name}");
+    match Api::<Secret>::namespaced(client.clone(), namespace).get_opt(name).await {
+        Ok(Some(secret)) => {
+            Ok(Read { data: secret.data.unwrap_or_default(), version: secret.metadata.resource_version.unwrap_or_default(), name: full })
+        }
+        Ok(None) => Err(SecretError::Missing(format!("Secret {full} does not exist"))),
+        Err(source) => Err(SecretError::Api { name: full, source: Box::new(source) }),
+    }
+}
+
+/// A generated password in a Secret of the order's own: read when it is there, created when not.
+pub async fn generated(client: &Client, order: &DedicatedServerOrder, suffix: &str, username: &str) -> Result<SecretString, SecretError> {
+    let key = order.key();
+    let name = format!("{}-{suffix}", key.name);
+    let api: Api<Secret> = Api::namespaced(client.clone(), &key.namespace);
+    let full = format!("{}/{name}", key.namespace);
+    let failed = |source| SecretError::Api { name: full.clone(), source: Box::new(source) };
+    if let Some(secret) = api.get_opt(&name).await.map_err(failed)? {
+        return of_order(secret, order, &full);
+    }
+    let owner = OwnerReference {
+        api_version: DedicatedServerOrder::api_version(&()).into_owned(),
+        kind: DedicatedServerOrder::kind(&()).into_owned(),
+        name: key.name.clone(),
+        uid: order.metadata.uid.clone().unwrap_or_default(),
+        ..OwnerReference::default()
+    };
+    let data = BTreeMap::from([("username".to_owned(), username.to_owned()), ("password".to_owned(), password()?)]);
+    let secret = Secret {
+        metadata: ObjectMeta {
+            name: Some(name.clone()),
+            namespace: Some(key.namespace.clone()),
+            owner_references: Some(vec![owner]),
+            ..ObjectMeta::default()
+        },
+        string_data: Some(data),
+        ..Secret::default()
+    };
+    match api.create(&PostParams::default(), &secret).await {
+        Ok(stored) => of_order(stored, order, &full),
+        // Lost a race against ourselves, or the answer of an earlier try.
+        Err(kube::Error::Api(status)) if status.code == 409 => of_order(api.get(&name).await.map_err(failed)?, order, &full),
+        Err(error) => Err(failed(error)),
+    }
+}
+
+fn of_order(secret: Secret, order: &DedicatedServerOrder, full: &str) -> Result<SecretString, SecretError> {
+    let uid = order.metadata.uid.as_deref().unwrap_or_default();
+    if !secret.metadata.owner_references.iter().flatten().any(|o| o.uid == uid) {
+        return Err(SecretError::Conflict(full.to_owned()));
+    }
+    Read { data: secret.data.unwrap_or_default(), version: String::new(), name: full.to_owned() }.text("password")
+}
+
+/// 24 characters of 62, drawn evenly: about 142 bits. No signs that a panel's form or a kernel's command line could stumble over.
+fn password() -> Result<String, SecretError> {
+    const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+    let mut text = String::with_capacity(24);
+    let mut bytes = [0u8; 64];
+    while text.len() < 24 {
+        getrandom::fill(&mut bytes).map_err(|e| SecretError::Random(e.to_string()))?;
+        // Bytes beyond the largest multiple of 62 would favour the first letters.
+        text.extend(bytes.iter().filter(|b| **b < 248).map(|b| char::from(ALPHABET[usize::from(*b) % ALPHABET.len()])));
+    }
+    text.truncate(24);
+    Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_are_long_plain_and_never_the_same() {
+        let (a, b) = (password().unwrap(), password().unwrap());
+        assert_ne!(a, b);
+        assert!(a.len() == 24 && a.chars().all(|c| c.is_ascii_alphanumeric()), "{}", a.len());
+    }
+}

@@ -1,0 +1,132 @@
+//! The one writer of status: guarded by the resource version, verified against what the server stored, silent when nothing differs.
+
+use std::fmt::Debug;
+
+use kube::api::{Api, Patch, PatchParams, PostParams};
+use kube::core::object::HasStatus;
+use kube::core::{NamespaceResourceScope, Resource};
+use kube::{Client, ResourceExt};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+/// Why a status was not written.
+#[derive(Debug, thiserror::Error)]
+pub enum StatusError {
+    /// Somebody else wrote the object since it was read. Read it again.
+    #[error("{0} has changed since it was read")]
+    Conflict(String),
+    /// The object is gone.
+    #[error("{0} is gone")]
+    Gone(String),
+    /// The server accepted the status, but stored something else: its definitions are older than this program.
+    #[error("the API server dropped `{field}` of {object}: apply the CustomResourceDefinitions of this version")]
+    CrdOutdated {
+        /// Object.
+        object: String,
+        /// What was dropped.
+        field: &'static str,
+    },
+    /// The API server said no, or nothing.
+    #[error("writing the status of {object}: {source}")]
+    Api {
+        /// Object.
+        object: String,
+        /// Its error.
+        source: Box<kube::Error>,
+    },
+    /// The status could not be serialised.
+    #[error("serialising a status: {0}")]
+    Json(#[from] serde_json::Error),
+}
+
+/// Sorts an error of a guarded patch.
+#[must_use]
+pub fn patch_error(object: String, error: kube::Error) -> StatusError {
+    match &error {
+        kube::Error::Api(status) if status.code == 404 => StatusError::Gone(object),
+        // A failed `test` is 422 on some servers and 409 on others; either way somebody was quicker.
+        kube::Error::Api(status) if status.code == 409 || (status.code == 422 && !status.message.contains("is invalid")) => {
+            StatusError::Conflict(object)
+        }
+        _ => StatusError::Api { object, source: Box::new(error) },
+    }
+}
+
+/// A JSON patch that does nothing unless the object is still the one that was read.
+pub fn guarded<K: Resource>(object: &K, mut operations: Vec<Value>) -> Result<Patch<()>, StatusError> {
+    let version = object.meta().resource_version.clone().unwrap_or_default();
+    let uid = object.meta().uid.clone().unwrap_or_default();
+    let mut all = vec![
+        json!({"op": "test", "path": "/metadata/uid", "value": uid}),
+        json!({"op": "test", "path": "/metadata/resourceVersion", "value": version}),
+    ];
+    all.append(&mut operations);
+    Ok(Patch::Json(serde_json::from_value(Value::Array(all))?))
+}
+
+/// Writes a status under the resource version of the object that was read. The object that the server stored comes back:
+/// it is as fresh as a quorum read.
+///
+/// A whole update, not a patch: JSON patches of old servers turn empty strings into null. The server takes nothing but the
+/// status from it, so that what the cache left out of the metadata stays.
+pub async fn write<K, S>(client: &Client, object: &K, status: &S) -> Result<K, StatusError>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + HasStatus<Status = S> + Clone + Debug + Serialize + DeserializeOwned,
+    S: Clone,
+{
+    let name = format!("{} {}/{}", K::kind(&()), object.namespace().unwrap_or_default(), object.name_any());
+    let api: Api<K> = Api::namespaced(client.clone(), &object.namespace().unwrap_or_default());
+    let mut new = object.clone();
+    *new.status_mut() = Some(status.clone());
+    let params = PostParams { field_manager: Some("dci-operator".into()), ..PostParams::default() };
+    api.replace_status(&object.name_any(), &params, &new).await.map_err(|e| patch_error(name, e))
+}
+
+/// Patches metadata or spec of an object that is still the one that was read.
+pub async fn patch<K>(client: &Client, object: &K, operations: Vec<Value>) -> Result<K, StatusError>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
+{
+    let name = format!("{} {}/{}", K::kind(&()), object.namespace().unwrap_or_default(), object.name_any());
+    let api: Api<K> = Api::namespaced(client.clone(), &object.namespace().unwrap_or_default());
+    let params = PatchParams { field_manager: Some("dci-operator".into()), ..PatchParams::default() };
+    api.patch(&object.name_any(), &params, &guarded(object, operations)?).await.map_err(|e| patch_error(name, e))
+}
+
+/// The operations that add a finalizer.
+#[must_use]
+pub fn add_finalizer<K: Resource>(object: &K, finalizer: &str) -> Vec<Value> {
+    match object.meta().finalizers.as_deref() {
+        None | Some([]) => vec![json!({"op": "add", "path": "/metadata/finalizers", "value": [finalizer]})],
+        Some(_) => vec![json!({"op": "add", "path": "/metadata/finalizers/-", "value": finalizer})],
+    }
+}
+
+/// The operations that remove a finalizer; none when it is not there.
+#[must_use]
+pub fn remove_finalizer<K: Resource>(object: &K, finalizer: &str) -> Vec<Value> {
+    let at = object.meta().finalizers.iter().flatten().position(|f| f == finalizer);
+    at.map_or_else(Vec::new, |at| {
+        vec![
+            json!({"op": "test", "path": format!("/metadata/finalizers/{at}"), "value": finalizer}),
+            json!({"op": "remove", "path": format!("/metadata/finalizers/{at}")}),
+        ]
+    })
+}
+
+/// The operations that set an annotation.
+#[must_use]
+pub fn set_annotation<K: Resource>(object: &K, name: &str, value: &str) -> Vec<Value> {
+    let escaped = name.replace('~', "~0").replace('/', "~1");
+    match &object.meta().annotations {
+        None => vec![json!({"op": "add", "path": "/metadata/annotations", "value": {name: value}})],
+        Some(_) => vec![json!({"op": "add", "path": format!("/metadata/annotations/{escaped}"), "value": value})],
+    }
+}
+
+/// Whether an object carries a finalizer.
+#[must_use]
+pub fn has_finalizer<K: Resource>(object: &K, finalizer: &str) -> bool {
+    object.meta().finalizers.iter().flatten().any(|f| f == finalizer)
+}

@@ -1,0 +1,174 @@
+//! Watches and caches: one stream per kind and scope, each with its own back-off, pruned before it is kept.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{Stream, StreamExt};
+use kube::api::Api;
+use kube::core::{DeserializeGuard, NamespaceResourceScope, Resource};
+use kube::runtime::reflector::{self, ObjectRef, Store};
+use kube::runtime::utils::Backoff;
+use kube::runtime::{WatchStreamExt, watcher};
+use kube::{Client, ResourceExt};
+use serde::de::DeserializeOwned;
+use tokio::sync::watch;
+
+use crate::api::common::ObjectKey;
+
+/// Which namespaces are watched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// All.
+    Cluster,
+    /// These only.
+    Namespaces(Vec<String>),
+}
+
+impl Scope {
+    /// One entry for each watch.
+    #[must_use]
+    pub fn parts(&self) -> Vec<Option<String>> {
+        match self {
+            Self::Cluster => vec![None],
+            Self::Namespaces(names) => names.iter().cloned().map(Some).collect(),
+        }
+    }
+
+    /// Whether objects of a namespace are seen.
+    #[must_use]
+    pub fn sees(&self, namespace: &str) -> bool {
+        match self {
+            Self::Cluster => true,
+            Self::Namespaces(names) => names.iter().any(|n| n == namespace),
+        }
+    }
+}
+
+/// An object as it is cached: one that cannot be read keeps its metadata and stops nobody else.
+pub type Guarded<K> = DeserializeGuard<K>;
+
+/// The caches of one kind, one for each scope part.
+pub struct Kind<K: Resource<DynamicType = ()> + 'static> {
+    parts: Vec<Store<Guarded<K>>>,
+}
+
+impl<K: Resource<DynamicType = ()> + Clone> Clone for Kind<K> {
+    fn clone(&self) -> Self {
+        Self { parts: self.parts.clone() }
+    }
+}
+
+impl<K> Kind<K>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    /// Caches around these stores.
+    #[must_use]
+    pub fn new(parts: Vec<Store<Guarded<K>>>) -> Self {
+        Self { parts }
+    }
+
+    /// A readable object by namespace and name.
+    #[must_use]
+    pub fn get(&self, key: &ObjectKey) -> Option<K> {
+        let reference = ObjectRef::<Guarded<K>>::new(&key.name).within(&key.namespace);
+        self.parts.iter().find_map(|store| store.get(&reference)).and_then(|object| object.0.as_ref().ok().cloned())
+    }
+
+    /// Every readable object, as it stands in the cache.
+    pub fn all(&self) -> impl Iterator<Item = Arc<Guarded<K>>> + use<K> {
+        self.parts.iter().flat_map(Store::state).collect::<Vec<_>>().into_iter()
+    }
+
+    /// Every readable object.
+    pub fn read<T>(&self, mut look: impl FnMut(&K) -> Option<T>) -> Vec<T> {
+        self.all().filter_map(|object| object.0.as_ref().ok().and_then(&mut look)).collect()
+    }
+}
+
+/// Reconnects quickly at first and then every five seconds at most, with the same small spread for nobody: a watch is cheap,
+/// and an order must not wait a minute for a server that is back.
+#[derive(Clone, Debug)]
+struct Reconnect(u32);
+
+impl Iterator for Reconnect {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        let wait = Duration::from_millis(200 << self.0.min(5)).min(Duration::from_secs(5));
+        self.0 = self.0.saturating_add(1);
+        Some(wait)
+    }
+}
+
+impl Backoff for Reconnect {
+    fn reset(&mut self) {
+        self.0 = 0;
+    }
+}
+
+/// A watch at work: the stream that a controller is triggered by, and the cache that it fills.
+pub struct Watched<K: Resource<DynamicType = ()> + 'static, S> {
+    /// Objects that were applied or deleted.
+    pub stream: S,
+    /// Cache.
+    pub store: Store<Guarded<K>>,
+    /// True once the first list is complete. Derived from the stream itself: waiting on the store loses wake-ups when several wait.
+    pub synced: watch::Receiver<bool>,
+}
+
+/// Watches one kind in one scope part. Errors are logged and swallowed here, so that no other watch shares the back-off.
+#[must_use]
+pub fn watched<K>(client: &Client, namespace: Option<&str>) -> Watched<K, impl Stream<Item = Guarded<K>> + Send + use<K>>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    let api: Api<Guarded<K>> = match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    };
+    // Plain list and watch: streaming lists never become ready on some servers, and there is no fall-back.
+    let config = watcher::Config::default().timeout(60).page_size(250);
+    let (store, writer) = reflector::store();
+    let (tell, synced) = watch::channel(false);
+    let kind = K::plural(&()).into_owned();
+    let stream = watcher(api, config)
+        .backoff(Reconnect(0))
+        .modify(|object| {
+            // A third of the memory of a cached object is this, and nobody here reads it.
+            object.managed_fields_mut().clear();
+            object.annotations_mut().remove("kubectl.kubernetes.io/last-applied-configuration");
+        })
+        .reflect(writer)
+        .filter_map(move |event| {
+            let object = match event {
+                Ok(watcher::Event::InitDone) => {
+                    tell.send_replace(true);
+                    None
+                }
+                Ok(watcher::Event::Init) => None,
+                Ok(watcher::Event::InitApply(object) | watcher::Event::Apply(object) | watcher::Event::Delete(object)) => Some(object),
+                Err(error) => {
+                    tracing::warn!(%kind, %error, "watch failed; trying again");
+                    None
+                }
+            };
+            futures::future::ready(object)
+        });
+    Watched { stream, store, synced }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reconnects_are_quick_and_never_far_apart() {
+        let mut backoff = Reconnect(0);
+        let waits: Vec<u128> = backoff.by_ref().take(8).map(|d| d.as_millis()).collect();
+        assert_eq!(waits, [200, 400, 800, 1600, 3200, 5000, 5000, 5000]);
+        backoff.reset();
+        assert_eq!(backoff.next(), Some(Duration::from_millis(200)));
+    }
+}

@@ -1,0 +1,146 @@
+//! Any status that the types can hold.
+
+use dci_operator::api::handler::{ClientClaim, ConfigurationCount, HandlerStatus, InventoryStatus, OrderCounts};
+use dci_operator::api::ipmanager::{IPManagerStatus, Pool};
+use dci_operator::api::order::{
+    InFlight, LastError, LicenseStatus, OrderStatus, Progress, ServerStatus, StepStatus, TaskSummary, WaitingOn,
+};
+use dci_operator::api::task::TaskStatus;
+use dci_operator::api::{Condition, Time};
+use jiff::Timestamp;
+use proptest::collection::vec;
+use proptest::option::of;
+use proptest::prelude::*;
+
+pub fn time() -> impl Strategy<Value = Time> {
+    (0i64..4_102_444_800).prop_map(|second| Time(Timestamp::from_second(second).unwrap()))
+}
+
+pub fn word() -> impl Strategy<Value = String> {
+    prop_oneof!["[A-Za-z0-9 ./:_-]{0,12}", any::<String>()]
+}
+
+pub fn conditions() -> impl Strategy<Value = Vec<Condition>> {
+    let one = (word(), word(), word(), word(), time(), of(any::<i64>())).prop_map(
+        |(type_, status, reason, message, last_transition_time, observed_generation)| Condition {
+            type_,
+            status,
+            reason,
+            message,
+            last_transition_time,
+            observed_generation,
+        },
+    );
+    vec(one, 0..3)
+}
+
+prop_compose! {
+    pub fn step()(name in word(), state in word(), started_at in of(time()), finished_at in of(time()), attempts in any::<i32>(), message in word())
+        -> StepStatus {
+        StepStatus { name, state, started_at, finished_at, attempts, message }
+    }
+}
+
+prop_compose! {
+    pub fn server()(
+        (id, name, handler, panel, configuration, client) in (word(), word(), word(), word(), word(), word()),
+        (main_address, domain, addresses, parked_address) in (of(word()), of(word()), vec(word(), 0..3), of(word())),
+        (template, recipes, power_state, handed_over_at) in (of(word()), vec(word(), 0..3), of(word()), of(time())),
+    ) -> ServerStatus {
+        ServerStatus {
+            id, name, handler, panel, configuration, client, main_address, domain, addresses, parked_address, template, recipes,
+            power_state, handed_over_at,
+        }
+    }
+}
+
+prop_compose! {
+    pub fn task()(
+        (name, type_, department, state, message) in (word(), word(), word(), word(), word()),
+        opened_at in of(time()), closed_at in of(time()),
+    ) -> TaskSummary {
+        TaskSummary { name, type_, department, state, opened_at, closed_at, message }
+    }
+}
+
+prop_compose! {
+    pub fn in_flight()(
+        (operation_id, step, call, target, outcome) in (word(), word(), word(), word(), word()),
+        attempt in any::<i32>(), since in time(), looks in any::<i32>(),
+    ) -> InFlight {
+        InFlight { operation_id, step, call, target, attempt, since, outcome, looks }
+    }
+}
+
+prop_compose! {
+    pub fn waiting()(kind in word(), name in word(), since in time(), deadline in of(time()), message in word()) -> WaitingOn {
+        WaitingOn { kind, name, since, deadline, message }
+    }
+}
+
+prop_compose! {
+    pub fn error()(step in word(), code in word(), message in word(), retryable in any::<bool>(), time in time()) -> LastError {
+        LastError { step, code, message, retryable, time }
+    }
+}
+
+prop_compose! {
+    pub fn license()(product in word(), id in of(word()), expires_at in of(time())) -> LicenseStatus {
+        LicenseStatus { product, id, expires_at }
+    }
+}
+
+prop_compose! {
+    pub fn order_status()(
+        (observed_generation, phase, conditions) in (of(any::<i64>()), of(word()), conditions()),
+        progress in of((any::<i32>(), word(), word()).prop_map(|(percent, step, message)| Progress { percent, step, message })),
+        (steps, server, manual_tasks, licenses) in (vec(step(), 0..3), of(server()), vec(task(), 0..3), vec(license(), 0..3)),
+        (attempts, last_error, next_retry_time, waiting_on) in (any::<i32>(), of(error()), of(time()), of(waiting())),
+        (last_handled_reconcile_at, last_handled_reinstall, in_flight) in (of(word()), of(word()), of(in_flight())),
+    ) -> OrderStatus {
+        OrderStatus {
+            observed_generation, phase, conditions, progress, steps, server, manual_tasks, licenses, attempts, last_error,
+            next_retry_time, waiting_on, last_handled_reconcile_at, last_handled_reinstall, in_flight,
+        }
+    }
+}
+
+prop_compose! {
+    pub fn inventory()(total in any::<i64>(), free in any::<i64>(), list in vec((word(), any::<i64>(), any::<i64>()), 0..3)) -> InventoryStatus {
+        let by_configuration =
+            list.into_iter().map(|(configuration, free, total)| ConfigurationCount { configuration, free, total }).collect();
+        InventoryStatus { total, free, by_configuration }
+    }
+}
+
+prop_compose! {
+    pub fn handler_status()(
+        (observed_generation, conditions, panel, inventory) in (of(any::<i64>()), conditions(), of(word()), of(inventory())),
+        orders in of((any::<i64>(), any::<i64>(), any::<i64>())),
+        clients in vec((word(), word()), 0..3),
+        (last_probe_time, last_handled_reconcile_at) in (of(time()), of(word())),
+    ) -> HandlerStatus {
+        let orders = orders.map(|(total, ready, waiting_for_task)| OrderCounts { total, ready, waiting_for_task });
+        let clients = clients.into_iter().map(|(username, namespace)| ClientClaim { username, namespace }).collect();
+        HandlerStatus { observed_generation, conditions, panel, inventory, orders, clients, last_probe_time, last_handled_reconcile_at }
+    }
+}
+
+prop_compose! {
+    pub fn manager_status()(
+        (observed_generation, conditions, last_handled_reconcile_at) in (of(any::<i64>()), conditions(), of(word())),
+        pools in vec((word(), of(any::<i64>()), of(any::<i64>()), of(any::<i64>())), 0..3),
+    ) -> IPManagerStatus {
+        let pools = pools.into_iter().map(|(name, used, free, total)| Pool { name, used, free, total }).collect();
+        IPManagerStatus { observed_generation, conditions, pools, last_handled_reconcile_at }
+    }
+}
+
+prop_compose! {
+    pub fn task_status()(
+        observed_generation in of(any::<i64>()), phase in of(word()), opened_at in of(time()), closed_at in of(time()),
+        conditions in conditions(),
+    ) -> TaskStatus {
+        TaskStatus { observed_generation, phase, opened_at, closed_at, conditions }
+    }
+}

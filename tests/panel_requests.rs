@@ -1,0 +1,222 @@
+//! What the clients send, and what they make of lists and forms that are not as they should be.
+#![cfg(feature = "operator")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+
+mod panel_support;
+
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use dci_operator::panel::dcimanager5::DciManager5;
+use dci_operator::panel::dialect::Dialect;
+use dci_operator::panel::error::{Outcome, PanelError};
+use dci_operator::panel::ipmanager5::IpManager5;
+use dci_operator::panel::model::{AddressSpec, Family, InstallRequest};
+use dci_operator::panel::{AddressPanel, ServerPanel};
+use panel_support::{Reply, Request, Server, doc, ok, refused};
+use secrecy::SecretString;
+
+fn panel(server: &Server) -> DciManager5 {
+    DciManager5::new(server.client(), Dialect::default())
+}
+
+fn sent(request: &Request) -> Vec<(&str, &str)> {
+    let own = ["auth", "func", "lang", "out"];
+    request.form.iter().map(|(n, v)| (n.as_str(), v.as_str())).filter(|(n, _)| !own.contains(n)).collect()
+}
+
+/// A page of a list of so many servers, of which those given are shown.
+fn page(total: usize, ids: &[usize]) -> Reply {
+    let rows: Vec<String> = ids.iter().map(|id| format!(r#"{{"id":{{"$":"{id}"}}}}"#)).collect();
+    doc(&format!(r#""p_elems":{{"$":"{total}"}},"elem":[{}]"#, rows.join(",")))
+}
+
+async fn servers(answer: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Result<Vec<String>, String> {
+    let server = Server::panel(answer);
+    match panel(&server).servers().await {
+        Ok(rows) => Ok(rows.into_iter().map(|r| r.id.0).collect()),
+        Err(error @ PanelError::Incomplete { .. }) => Err(error.to_string()),
+        Err(error) => panic!("{error:?}"),
+    }
+}
+
+#[tokio::test]
+async fn pages_are_fetched_and_checked() {
+    let ids = servers(|r| match r.get("p_num") {
+        "" | "1" => page(5, &[1, 2]),
+        "2" => page(5, &[3, 4]),
+        _ => page(5, &[5]),
+    })
+    .await;
+    assert_eq!(ids.unwrap(), ["1", "2", "3", "4", "5"]);
+    assert_eq!(servers(|_| page(2, &[1, 2, 2])).await.unwrap(), ["1", "2"]);
+    assert_eq!(servers(|_| page(1, &[1, 2])).await.unwrap(), ["1", "2"]);
+    assert_eq!(servers(|_| doc("")).await.unwrap(), Vec::<String>::new());
+    assert_eq!(servers(|_| doc(r#""elem":{"id":{"$":"7"}}"#)).await.unwrap(), ["7"]);
+}
+
+#[tokio::test]
+async fn a_list_that_lacks_rows_never_looks_complete() {
+    for (what, answer) in [
+        ("the same page again", Box::new(|_: &Request| page(5, &[1, 2])) as Box<dyn Fn(&Request) -> Reply + Send + Sync>),
+        ("an empty page", Box::new(|r| if r.get("p_num") == "2" { page(5, &[]) } else { page(5, &[1, 2]) })),
+        ("no rows at all", Box::new(|_| page(5, &[]))),
+        ("no number", Box::new(|_| doc(r#""p_elems":{"$":"x"},"elem":[]"#))),
+        ("a page without number", Box::new(|r| if r.get("p_num") == "2" { doc(r#""elem":[{"id":"3"}]"#) } else { page(3, &[1, 2]) })),
+        ("a row that is none", Box::new(|_| doc(r#""elem":[{"id":{"$":"1"}},"x"]"#))),
+        ("a row without id", Box::new(|_| doc(r#""elem":[{"id":{"$":"1"}},{"name":{"$":"x"}}]"#))),
+        ("a list that is none", Box::new(|_| doc(r#""elem":"x""#))),
+        ("an empty row", Box::new(|_| doc(r#""elem":{}"#))),
+        ("a filter", Box::new(|_| doc(r#""filter":{"$":"on"},"elem":[{"id":{"$":"1"}}]"#))),
+    ] {
+        let result = servers(answer).await;
+        assert!(result.is_err(), "{what}: {result:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_list_that_moves_between_two_pages_is_read_again() {
+    // Server 1 goes away after the first page was read; the list closes up, and 3 slips onto the first page.
+    let calls = AtomicUsize::new(0);
+    let ids = servers(move |r| match (calls.fetch_add(1, Ordering::SeqCst), r.get("p_num")) {
+        (0, _) => page(4, &[1, 2]),
+        (_, "2") => page(3, &[4]),
+        _ => page(3, &[2, 3]),
+    })
+    .await;
+    assert_eq!(ids.unwrap(), ["2", "3", "4"]);
+    // The same, but a new server hides it from the total.
+    let calls = AtomicUsize::new(0);
+    let ids = servers(move |r| match (calls.fetch_add(1, Ordering::SeqCst), r.get("p_num")) {
+        (0, _) => page(4, &[1, 2]),
+        (_, "2") => page(4, &[4, 5]),
+        _ => page(4, &[2, 3]),
+    })
+    .await;
+    assert_eq!(ids.unwrap(), ["2", "3", "4", "5"]);
+    // A list that never holds still is an error.
+    let calls = AtomicUsize::new(0);
+    let ids = servers(move |_| {
+        let call = calls.fetch_add(1, Ordering::SeqCst);
+        page(100 + call, &[call, call + 1])
+    })
+    .await;
+    assert!(ids.is_err());
+}
+
+#[tokio::test]
+async fn an_installation_sends_no_dangerous_value_of_the_form() {
+    let server = Server::panel(|r| match r.get("sok") {
+        "ok" => ok(),
+        _ => doc(r#""elid":{"$":"17"},"operation":{"$":"diag"},"ostemplate":{"$":"old"},"clearhdd":{"$":"on"},"fullhddclear":{"$":"on"},
+               "isotemplate":{"$":"some.iso"},"diag":{"$":"ISPsystem__Diag"},"wipe":{"$":"on"},"hostname":{"$":"old"},"passwd":{}"#),
+    });
+    let request = InstallRequest {
+        template: "ISPsystem__Debian-12".into(),
+        recipe: None,
+        hostname: "new.example".into(),
+        address: Some("203.0.113.5".parse().unwrap()),
+        password: SecretString::from("rootpw9"),
+    };
+    assert!(!format!("{request:?}").contains("rootpw9"));
+    assert_eq!(panel(&server).install(&"17".into(), &request).await, Outcome::Applied(()));
+    assert_eq!(
+        sent(&server.last("server.operations")),
+        [
+            ("checkpasswd", "rootpw9"),
+            ("clearhdd", "off"),
+            ("confirm", "rootpw9"),
+            ("elid", "17"),
+            ("fullhddclear", "off"),
+            ("hostname", "new.example"),
+            ("isotemplate", "no_iso_template"),
+            ("operation", "ostemplate"),
+            ("ostemplate", "ISPsystem__Debian-12"),
+            ("passwd", "rootpw9"),
+            ("recipe", "null"),
+            ("sok", "ok"),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn an_address_that_the_form_does_not_show_is_not_sent_empty() {
+    let server = Server::panel(|r| match r.get("sok") {
+        "ok" => ok(),
+        _ => doc(r#""ip":{},"domain":{"$":"a"},"iptype":{"$":"public"},"extra":{"$":"kept"}"#),
+    });
+    assert_eq!(panel(&server).set_domain(&"17".into(), &"501".into(), "b.example").await, Outcome::Applied(()));
+    assert_eq!(
+        sent(&server.last("iplist.edit")),
+        [("domain", "b.example"), ("elid", "501"), ("extra", "kept"), ("iptype", "public"), ("plid", "17"), ("sok", "ok")]
+    );
+}
+
+#[tokio::test]
+async fn a_document_that_is_no_form_is_not_sent_back() {
+    for wrong in ["", r#""ok":{}"#, r#""elid":{"$":"502"},"ip":{"$":"10.0.0.1"}"#] {
+        let server = Server::panel(move |_| doc(wrong));
+        let outcome = panel(&server).set_domain(&"17".into(), &"501".into(), "b.example").await;
+        assert!(matches!(outcome, Outcome::Refused(PanelError::Incomplete { .. })), "{wrong}: {outcome:?}");
+        assert_eq!(server.count("iplist.edit"), 1, "{wrong}");
+    }
+}
+
+#[tokio::test]
+async fn an_address_asked_for_may_go_unnamed_but_not_one_left_to_the_panel() {
+    let explicit: IpAddr = "203.0.113.5".parse().unwrap();
+    for (answer, address, applied) in [
+        (r#""ip":{"$":"203.0.113.5"}"#, None, true),
+        (r#""ok":{}"#, Some(explicit), true),
+        (r#""id":{"$":"9"}"#, Some(explicit), true),
+        ("", Some(explicit), false),
+        (r#""ok":{}"#, None, false),
+        (r#""ip":{"$":"soon"}"#, None, false),
+    ] {
+        let server = Server::panel(move |_| doc(answer));
+        let spec = AddressSpec { family: Family::Ipv4, group: "public".into(), address, domain: "a".into() };
+        let outcome = panel(&server).add_address(&"17".into(), &spec).await;
+        match outcome {
+            Outcome::Applied(got) => assert!(applied && got == explicit, "{answer}"),
+            Outcome::Ambiguous(PanelError::Incomplete { .. }) => assert!(!applied, "{answer}"),
+            other => panic!("{answer}: {other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn our_level_is_told_by_the_log_in_or_by_the_list() {
+    for (level, users, expected) in [
+        (r#","$level":"30""#, r#"{"id":{"$":"1"},"name":{"$":"root"},"level":{"$":"30"}}"#, (None, true)),
+        (r#","$level":"29""#, r#"{"id":{"$":"2"},"name":{"$":"op"},"level":{"$":"29"}}"#, (Some("2"), true)),
+        (r#","$level":"16""#, r#"{"id":{"$":"2"},"name":{"$":"op"},"level":{"$":"16"}}"#, (Some("2"), false)),
+        ("", r#"{"id":{"$":"2"},"name":{"$":"op"},"level":{"$":"Administrator","$orig":"29"}}"#, (Some("2"), true)),
+        ("", r#"{"id":{"$":"2"},"name":{"$":"op"},"level":{"$":"User","$orig":"16"}}"#, (Some("2"), false)),
+        ("", r#"{"id":{"$":"1"},"name":{"$":"root"},"level":{"$":"30"}}"#, (None, false)),
+    ] {
+        let server = Server::raw(move |r| match r.func() {
+            "auth" => doc(&format!(r#""auth":{{"$":"s"{level}}}"#)),
+            "user" => doc(&format!(r#""elem":{users}"#)),
+            _ => Reply::Json(refused("missed", "func")),
+        });
+        let probe = panel(&server).probe().await.unwrap();
+        let got = (probe.user_id.as_ref().map(|u| u.0.as_str()), probe.administrator);
+        assert_eq!(got, expected, "{level} {users}");
+    }
+}
+
+#[tokio::test]
+async fn an_ipv6_address_is_named_as_the_panel_spells_it() {
+    let server = Server::panel(|r| match (r.func(), r.get("sok")) {
+        ("ip", _) => doc(r#""elem":[{"ip":{"$":"2001:0DB8:0:0::0001"},"note":{"$":"a"}}]"#),
+        ("ip.edit", "") => doc(r#""ip":{"$":"2001:0DB8:0:0::0001"},"note":{"$":"a"},"domain":{"$":"d"}"#),
+        _ => ok(),
+    });
+    let panel = IpManager5::new(server.client());
+    let address = "2001:db8::1".parse().unwrap();
+    assert_eq!(panel.set_note(address, "b").await, Outcome::Applied(()));
+    assert_eq!(server.last("ip.edit").get("elid"), "2001:0DB8:0:0::0001");
+    assert_eq!((server.last("ip.edit").get("domain"), server.last("ip.edit").get("note")), ("d", "b"));
+    assert_eq!(panel.give_back(address).await, Outcome::Applied(()));
+    assert_eq!(server.last("ip.delete").get("elid"), "2001:0DB8:0:0::0001");
+}
