@@ -263,16 +263,20 @@ fn each_field_is_described_and_each_spec_field_says_when_it_counts() {
 
 #[test]
 fn the_files_are_what_the_types_say() {
-    let dir = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("crds");
-    let mut expected = Vec::new();
-    for crd in crds::all(Target::Current).unwrap() {
-        let name = crds::file_name(&crd);
-        let stored = std::fs::read_to_string(dir.join(&name)).unwrap_or_default();
-        let generated = serde_yaml::to_string(&crd).unwrap();
-        assert!(stored == generated, "crds/{name} is not what src/api says; run: dci-operator crds --dir crds");
-        expected.push(name);
+    for dir in ["crds", "charts/dci-operator/files/crds"] {
+        let command = format!("run: dci-operator crds --dir {dir}");
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(dir);
+        let mut expected = Vec::new();
+        for crd in crds::all(Target::Current).unwrap() {
+            let name = crds::file_name(&crd);
+            let stored = std::fs::read_to_string(path.join(&name)).unwrap_or_default();
+            let generated = serde_yaml::to_string(&crd).unwrap();
+            assert!(stored == generated, "{dir}/{name} is not what src/api says; {command}");
+            expected.push(name);
+        }
+        let entries = std::fs::read_dir(&path).unwrap();
+        let mut files: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        files.sort();
+        assert_eq!(files, expected, "{dir} holds other files than the definitions; {command}");
     }
-    let mut files: Vec<String> = std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
-    files.sort();
-    assert_eq!(files, expected, "crds/ holds other files than the definitions; run: dci-operator crds --dir crds");
 }

@@ -145,7 +145,6 @@ pub fn is_true(conditions: &[Condition], type_: ConditionType) -> bool {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 

@@ -54,7 +54,7 @@ struct RunArgs {
     /// How logs are written.
     #[arg(long, env = "DCI_OPERATOR_LOG_FORMAT", value_enum, default_value = "text")]
     log_format: LogFormat,
-    /// What is logged: error, warn, info, debug, trace, or a filter such as dci_operator=debug.
+    /// What is logged: error, warn, info, debug, trace, or a filter such as `dci_operator=debug`.
     #[arg(long, env = "DCI_OPERATOR_LOG", default_value = "info")]
     log: String,
 }

@@ -31,16 +31,21 @@ pub struct Clients {
 /// and 504 for up to hours within one call; both are switched off here. The watch client keeps no read time-out: a
 /// quiet watch is not a dead one, and the watcher has an idle time-out of its own.
 pub fn clients(config: &Config) -> Result<Clients, kube::Error> {
+    clients_with(config, REQUEST_TIMEOUT)
+}
+
+/// The same with another bound on single requests.
+pub fn clients_with(config: &Config, timeout: Duration) -> Result<Clients, kube::Error> {
     let mut api = config.clone();
     api.connect_timeout = Some(Duration::from_secs(5));
-    api.read_timeout = Some(REQUEST_TIMEOUT);
-    api.write_timeout = Some(REQUEST_TIMEOUT);
+    api.read_timeout = Some(timeout);
+    api.write_timeout = Some(timeout);
     api.reset_reader_on_write = true;
     api.default_retry = false;
     let mut watch = config.clone();
     watch.connect_timeout = Some(Duration::from_secs(5));
     watch.read_timeout = None;
-    watch.write_timeout = Some(REQUEST_TIMEOUT);
+    watch.write_timeout = Some(timeout);
     watch.default_retry = false;
     let pulse = Pulse::default();
     Ok(Clients {

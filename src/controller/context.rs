@@ -51,15 +51,18 @@ pub struct Context {
     pub leading: tokio::sync::watch::Receiver<bool>,
 }
 
+/// Where a watch of one kind takes wake-ups.
+pub type Waker<K> = (Option<String>, mpsc::UnboundedSender<ObjectRef<Guarded<K>>>);
+
 /// Wakes objects of one kind, wherever they are watched.
 pub struct Wake<K: Resource<DynamicType = ()> + 'static> {
-    parts: Vec<(Option<String>, mpsc::UnboundedSender<ObjectRef<Guarded<K>>>)>,
+    parts: Vec<Waker<K>>,
 }
 
 impl<K: Resource<DynamicType = ()> + 'static> Wake<K> {
     /// One entry for each watch.
     #[must_use]
-    pub fn new(parts: Vec<(Option<String>, mpsc::UnboundedSender<ObjectRef<Guarded<K>>>)>) -> Self {
+    pub fn new(parts: Vec<Waker<K>>) -> Self {
         Self { parts }
     }
 

@@ -53,6 +53,7 @@ impl Events {
     }
 
     /// Hands an event in; returns whether there was room.
+    #[must_use]
     pub fn publish(&self, object: ObjectReference, notice: Notice) -> bool {
         self.queue.try_send((object, notice)).is_ok()
     }

@@ -33,7 +33,7 @@ use super::status::{self, StatusError};
 use super::stores::Guarded;
 
 /// How often the time of the last probe is written when nothing else changes.
-const PROBE_NOTED: Duration = Duration::from_secs(600);
+const PROBE_NOTED: Duration = Duration::from_mins(10);
 /// Configurations that a status shows.
 const CONFIGURATIONS: usize = 50;
 
@@ -337,7 +337,7 @@ async fn save(
             set(ConditionType::CredentialsValid, false, r, &message);
         }
         None | Some(Reason::IPManagerNotFound | Reason::IPManagerNotReady) => {
-            set(ConditionType::CredentialsValid, true, Reason::Reachable, "")
+            set(ConditionType::CredentialsValid, true, Reason::Reachable, "");
         }
         Some(_) => {}
     }

@@ -15,7 +15,7 @@ use super::clients::{Beat, Pulse};
 use super::metrics::Metrics;
 
 /// A watch is reopened every minute; one that was not even tried for so long is stuck.
-const STUCK: Duration = Duration::from_secs(180);
+const STUCK: Duration = Duration::from_mins(3);
 
 /// Why a port could not be had.
 #[derive(Debug, thiserror::Error)]
@@ -63,7 +63,7 @@ async fn show(State(metrics): State<Arc<Metrics>>) -> (StatusCode, [(&'static st
 
 async fn livez(State(health): State<Health>) -> (StatusCode, String) {
     let stuck = health.pulse.beats().into_iter().filter(|(_, beat)| beat.tried.elapsed() > STUCK).map(|(path, _)| path);
-    report(stuck.map(|path| format!("watch {path} was not tried for {STUCK:?}")).collect())
+    report(&stuck.map(|path| format!("watch {path} was not tried for {STUCK:?}")).collect::<Vec<_>>())
 }
 
 async fn readyz(State(health): State<Health>) -> (StatusCode, String) {
@@ -74,7 +74,7 @@ async fn readyz(State(health): State<Health>) -> (StatusCode, String) {
     let mut problems: Vec<String> =
         health.synced.iter().filter(|(_, synced)| !*synced.borrow()).map(|(kind, _)| format!("{kind}: first list not complete")).collect();
     problems.extend(health.pulse.beats().iter().filter_map(|(path, beat)| trouble(path, *beat)));
-    report(problems)
+    report(&problems)
 }
 
 fn trouble(path: &str, beat: Beat) -> Option<String> {
@@ -88,6 +88,6 @@ fn trouble(path: &str, beat: Beat) -> Option<String> {
     }
 }
 
-fn report(problems: Vec<String>) -> (StatusCode, String) {
+fn report(problems: &[String]) -> (StatusCode, String) {
     if problems.is_empty() { (StatusCode::OK, "ok\n".into()) } else { (StatusCode::SERVICE_UNAVAILABLE, problems.join("\n") + "\n") }
 }

@@ -54,7 +54,7 @@ pub enum OrderError {
 /// Brings one order a step further.
 pub async fn reconcile(object: Arc<Guarded<DedicatedServerOrder>>, context: Arc<Context>) -> Result<Action, OrderError> {
     let result = match &object.0 {
-        Ok(order) => one_pass(order.clone(), &context).await,
+        Ok(order) => Box::pin(one_pass(order.clone(), &context)).await,
         Err(invalid) => unreadable(&invalid.metadata, &invalid.error, &context).await,
     };
     match result {
@@ -111,7 +111,7 @@ async fn one_pass(cached: DedicatedServerOrder, context: &Context) -> Result<Act
         save(&order, status, context).await?;
         return Ok(Action::await_change());
     };
-    Pass { context, handler: handler.clone(), order, parsed }.run().await
+    Box::pin(Pass { context, handler, order, parsed }.run()).await
 }
 
 /// The status as stored.
@@ -155,9 +155,9 @@ async fn ensure_identity(order: DedicatedServerOrder, context: &Context) -> Resu
     if let Some(id) = order_id(&order).filter(|id| order.metadata.uid.as_deref() != Some(id)) {
         // A copied annotation must not make another order's addresses look like this one's.
         let theirs = context.orders.read(|other| {
-            let older = (other.metadata.creation_timestamp.as_ref().map(|t| t.0), &other.metadata.uid)
+            let came_first = (other.metadata.creation_timestamp.as_ref().map(|t| t.0), &other.metadata.uid)
                 < (order.metadata.creation_timestamp.as_ref().map(|t| t.0), &order.metadata.uid);
-            let same = other.metadata.uid.as_deref() == Some(id) || (order_id(other) == Some(id) && older);
+            let same = other.metadata.uid.as_deref() == Some(id) || (order_id(other) == Some(id) && came_first);
             (other.metadata.uid != order.metadata.uid && same).then_some(())
         });
         if !theirs.is_empty() {
@@ -187,11 +187,16 @@ async fn ensure_identity(order: DedicatedServerOrder, context: &Context) -> Resu
 /// While the definition itself is being deleted every order is: that is no wish to give servers back.
 async fn crd_is_going(context: &Context) -> Result<bool, OrderError> {
     use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-    let name = format!("{}.{}", DedicatedServerOrder::plural(&()), DedicatedServerOrder::group(&()));
+    let plural = DedicatedServerOrder::plural(&());
+    let name = format!("{plural}.{}", DedicatedServerOrder::group(&()));
     match Api::<CustomResourceDefinition>::all(context.client.clone()).get_metadata_opt(&name).await {
         Ok(found) => Ok(found.is_none_or(|crd| crd.metadata.deletion_timestamp.is_some())),
-        // Namespaced mode has no rights on the cluster's objects, and can't tell.
-        Err(kube::Error::Api(error)) if error.code == 403 => Ok(false),
+        // Namespaced mode has no rights on the cluster's objects. Discovery is open to everybody, and a definition that is
+        // being deleted lets nothing be created any more.
+        Err(kube::Error::Api(error)) if error.code == 403 => {
+            let served = context.client.list_api_group_resources(&DedicatedServerOrder::api_version(&())).await?;
+            Ok(!served.resources.iter().any(|r| r.name == plural && r.verbs.iter().any(|v| v == "create")))
+        }
         Err(error) => Err(error.into()),
     }
 }
@@ -201,7 +206,14 @@ async fn refuse(order: &DedicatedServerOrder, refusal: &Refusal, context: &Conte
     if deleting && untouched(order) {
         return release_object(order, context, None).await;
     }
-    let status = decide::refuse(refusal, order.metadata.generation.unwrap_or_default(), deleting, &order.spec.reinstall, Timestamp::now(), &known(order));
+    let status = decide::refuse(
+        refusal,
+        order.metadata.generation.unwrap_or_default(),
+        deleting,
+        &order.spec.reinstall,
+        Timestamp::now(),
+        &known(order),
+    );
     save(order, status, context).await?;
     Ok(Action::await_change())
 }
@@ -216,7 +228,8 @@ async fn unreadable(meta: &kube::api::ObjectMeta, error: &str, context: &Context
     let mut status: OrderStatus = object.data.get("status").cloned().and_then(|s| serde_json::from_value(s).ok()).unwrap_or_default();
     let refusal = Refusal { reason: Reason::InvalidObject, message: format!("this version cannot read the object: {error}") };
     let before = status.clone();
-    status = decide::refuse(&refusal, meta.generation.unwrap_or_default(), meta.deletion_timestamp.is_some(), "", Timestamp::now(), &status);
+    status =
+        decide::refuse(&refusal, meta.generation.unwrap_or_default(), meta.deletion_timestamp.is_some(), "", Timestamp::now(), &status);
     notices::carry_times(&before, &mut status);
     if status != before {
         if let (Some(data), Ok(value)) = (object.data.as_object_mut(), serde_json::to_value(&status)) {
@@ -278,7 +291,7 @@ fn gone(context: &Context, order: &DedicatedServerOrder, uid: &str) {
 fn operation_id() -> Result<String, OrderError> {
     let mut bytes = [0u8; 16];
     getrandom::fill(&mut bytes).map_err(|e| OrderError::Random(e.to_string()))?;
-    Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())
+    Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
 }
 
 /// One pass over one order.
@@ -401,7 +414,7 @@ impl Pass<'_> {
         }
         let wait = until.map(|at| at.duration_since(Timestamp::now()));
         Ok(wait.map_or_else(Action::await_change, |w| {
-            Action::requeue(w.unsigned_abs().max(Duration::from_millis(50)).min(Duration::from_secs(3600)))
+            Action::requeue(w.unsigned_abs().max(Duration::from_millis(50)).min(Duration::from_hours(1)))
         }))
     }
 

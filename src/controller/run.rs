@@ -265,7 +265,9 @@ fn wake_orders_of(context: &Context, handler: &Guarded<ProcessingHandler>) {
         let for_handler = order.status.as_ref().and_then(|s| s.waiting_on.as_ref()).is_some_and(|w| w.kind == "Handler");
         (for_handler && super::context::serving_handler(order).as_ref() == Some(&key)).then(|| order.key())
     });
-    waiting.iter().for_each(|order| context.wake_orders.wake(order));
+    for order in &waiting {
+        context.wake_orders.wake(order);
+    }
 }
 
 /// The uid of kube-system, or what the flag says.

@@ -41,6 +41,7 @@ pub enum StatusError {
 }
 
 /// Sorts an error of a guarded patch.
+#[must_use]
 pub fn patch_error(object: String, error: kube::Error) -> StatusError {
     match &error {
         kube::Error::Api(status) if status.code == 404 => StatusError::Gone(object),

@@ -122,6 +122,7 @@ pub struct Watched<K: Resource<DynamicType = ()> + 'static, S> {
 }
 
 /// Watches one kind in one scope part. Errors are logged and swallowed here, so that no other watch shares the back-off.
+#[must_use]
 pub fn watched<K>(client: &Client, namespace: Option<&str>) -> Watched<K, impl Stream<Item = Guarded<K>> + Send + use<K>>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,

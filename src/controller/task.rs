@@ -23,7 +23,7 @@ use super::status::{self, StatusError};
 use super::stores::Guarded;
 
 /// How long a closed task is kept.
-const KEPT: Duration = Duration::from_secs(7 * 24 * 3600);
+const KEPT: Duration = Duration::from_hours(7 * 24);
 /// Who makes tasks; a task without it is not acted upon.
 const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "dci-operator");
 

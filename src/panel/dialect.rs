@@ -187,7 +187,6 @@ fn substitute(template: &str, values: &BTreeMap<&str, String>) -> String {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
     use proptest::prelude::*;

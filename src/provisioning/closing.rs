@@ -140,6 +140,8 @@ fn cancel(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
     }
     let cancel = Call::CancelOperation { server: server.clone() };
     if cx.facts.applied.contains(&cancel) {
+        // The power has not been asked for yet.
+        cx.enter(step, State::Pending, "");
         return Break(cx.wait_for_list(step));
     }
     let row = cx.need_row(step, server)?;
@@ -247,7 +249,7 @@ fn stop_by_hand(cx: &mut Cx<'_>, error: &str) -> Flow {
             server.panel,
         ),
     };
-    match cx.ask(ask)? {
+    match cx.ask(&ask)? {
         Resolution::Done => {
             cx.finish(step, State::Done, "stopped by hand");
             Continue(())

@@ -29,8 +29,8 @@ pub struct Decision {
 #[must_use]
 pub fn decide(order: &Order, handler: &Handler, facts: &Facts, now: Timestamp, status: &OrderStatus) -> Decision {
     let asked = order.reconcile_requested.is_some() && order.reconcile_requested != status.last_handled_reconcile_at;
-    if !asked && let Some(until) = held(order, facts, now, status) {
-        return Decision { status: status.clone(), next: Next::Wait(until) };
+    if !asked && let Some(next) = held(order, facts, now, status) {
+        return Decision { status: status.clone(), next };
     }
     if let Some(until) = blind(order, handler, facts, now, status) {
         return Decision { status: status.clone(), next: Next::Wait(Some(until)) };
@@ -50,7 +50,7 @@ pub fn decide(order: &Order, handler: &Handler, facts: &Facts, now: Timestamp, s
 }
 
 /// Until when an order is left alone: it stalled or backs off, and nothing has changed since.
-fn held(order: &Order, facts: &Facts, now: Timestamp, status: &OrderStatus) -> Option<Option<Timestamp>> {
+fn held(order: &Order, facts: &Facts, now: Timestamp, status: &OrderStatus) -> Option<Next> {
     let closing_begins = order.deleting && status.phase.as_deref() != Some(Phase::Deleting.as_str());
     if facts.forced || closing_begins || status.observed_generation != Some(order.generation) {
         return None;
@@ -64,8 +64,8 @@ fn held(order: &Order, facts: &Facts, now: Timestamp, status: &OrderStatus) -> O
     let retrying = status.waiting_on.as_ref().is_some_and(|w| w.kind == WaitKind::Retry.as_str());
     let until = status.next_retry_time.map(|t| t.0);
     match until {
-        Some(at) if (stalled || retrying) && now < at => Some(Some(at)),
-        None if stalled => Some(None),
+        Some(at) if (stalled || retrying) && now < at => Some(Next::Wait(Some(at))),
+        None if stalled => Some(Next::Wait(None)),
         Some(_) | None => None,
     }
 }
@@ -86,6 +86,7 @@ fn blind(order: &Order, handler: &Handler, facts: &Facts, now: Timestamp, status
 
 fn run(cx: &mut Cx<'_>) -> Flow {
     cx.note_lost_answer();
+    cx.note_refusal();
     if cx.order.deleting && cx.status.phase.as_deref() != Some(Phase::Deleting.as_str()) {
         cx.status.attempts = 0;
         cx.status.last_error = None;
@@ -153,14 +154,21 @@ fn reinstall_pending(order: &Order, status: &OrderStatus) -> bool {
 
 /// A reinstall token that is there at first sight is recorded, never acted upon. No token is recorded as none.
 fn record_token(status: &mut OrderStatus, token: &str) {
-    if !status.observed_generation.is_some_and(|g| g >= 0) && !token.is_empty() {
+    if status.observed_generation.is_none_or(|g| g < 0) && !token.is_empty() {
         status.last_handled_reinstall = Some(token.to_owned());
     }
 }
 
 /// A decision that ends at once, for orders that cannot be parsed.
 #[must_use]
-pub fn refuse(refusal: &super::order::Refusal, generation: i64, deleting: bool, token: &str, now: Timestamp, status: &OrderStatus) -> OrderStatus {
+pub fn refuse(
+    refusal: &super::order::Refusal,
+    generation: i64,
+    deleting: bool,
+    token: &str,
+    now: Timestamp,
+    status: &OrderStatus,
+) -> OrderStatus {
     let mut status = status.clone();
     record_token(&mut status, token);
     status.waiting_on = None;

@@ -169,6 +169,8 @@ pub struct Facts {
     pub applied: Vec<Call>,
     /// Calls that it refused, in this pass.
     pub refused: Vec<(Call, PanelError)>,
+    /// The last call of this pass, where it was refused.
+    pub last_refused: Option<Call>,
     /// The call whose answer is missing.
     pub ambiguous: Option<(Call, PanelError)>,
     /// Addresses that were taken in this pass, as the answers named them.
@@ -207,6 +209,7 @@ impl Facts {
             own_operation: None,
             applied: Vec::new(),
             refused: Vec::new(),
+            last_refused: None,
             ambiguous: None,
             taken: Vec::new(),
             failed: None,
@@ -225,11 +228,12 @@ impl Facts {
         if matches!(call, Call::CreateUser { .. }) {
             self.users = None;
         }
-        if call.server().is_some() {
+        if call.server().is_some() && !matches!(outcome, Outcome::Refused(_)) {
             self.changed = Some(now);
         }
         // A lost answer belongs to the intent it was asked under; by now that one says so itself.
         self.ambiguous = None;
+        self.last_refused = matches!(outcome, Outcome::Refused(_)).then(|| call.clone());
         match outcome {
             Outcome::Applied(address) => {
                 self.applied.push(call.clone());
@@ -271,6 +275,7 @@ impl Facts {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::panel::model::{PowerFlags, ServerFlags};
 
     fn inventory(ids: &[&str], previous: Option<&[&str]>) -> Inventory {
         let row = |id: &str| ServerRow {
@@ -281,8 +286,8 @@ mod tests {
             mac: None,
             owner: None,
             types: vec![],
-            power: Default::default(),
-            flags: Default::default(),
+            power: PowerFlags::default(),
+            flags: ServerFlags::default(),
             install: None,
         };
         Inventory {

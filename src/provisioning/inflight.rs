@@ -55,6 +55,18 @@ impl Cx<'_> {
         }
     }
 
+    /// The last call was refused, or never left: whoever reads the status later must not take it for one that was accepted.
+    /// Called once at the beginning of every decision, since reads may fail before the refusal is judged.
+    pub fn note_refusal(&mut self) {
+        let Some(call) = &self.facts.last_refused else { return };
+        let own = self.status.in_flight.as_ref().filter(|f| self.intent_is_own(f));
+        let Some(step) = own.and_then(|f| Step::parse(&f.step)) else { return };
+        if self.state(step) == State::Running {
+            let followed = step == Step::InstallOS && matches!(call, Call::CancelOperation { .. });
+            self.enter(step, if followed { State::Waiting } else { State::Pending }, "");
+        }
+    }
+
     /// The intent of a step, if one is in flight.
     #[must_use]
     pub fn intent(&self, step: Step) -> Option<&InFlight> {

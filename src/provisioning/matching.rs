@@ -68,10 +68,12 @@ mod tests {
         }
     }
 
+    type Spoil = fn(&mut ServerRow);
+
     #[test]
     fn the_free_predicate_row_by_row() {
         assert!(is_free(&row("1"), "E3-16G", false));
-        let rows: [(&str, fn(&mut ServerRow)); 9] = [
+        let rows: [(&str, Spoil); 9] = [
             ("owner", |r| r.owner = Some("bob".into())),
             ("hostname", |r| r.hostname = "a.example".into()),
             ("type", |r| r.types = vec!["E5".into()]),

@@ -22,10 +22,13 @@ pub(super) fn change_address(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
     if cx.state(step).over() {
         return Continue(());
     }
+    cx.step(step).message.clear();
     let all = if cx.handler.operator_allocates() { from_pool(cx, server)? } else { by_panel(cx, server)? };
     domains(cx, step, server, &cx.order.domain.clone())?;
     remember(cx, &all);
-    cx.finish(step, State::Done, "");
+    // A parking address that could not be given back is said here.
+    let said = cx.step(step).message.clone();
+    cx.finish(step, State::Done, &said);
     Continue(())
 }
 
@@ -129,7 +132,7 @@ fn from_pool(cx: &mut Cx<'_>, server: &ServerId) -> Flow<Vec<IpAddr>> {
         };
         let have: Vec<IpAddr> = mine.iter().copied().filter(|a| Family::of(*a) == family && !(keep_main && *a == main.address)).collect();
         if have.len() < wanted {
-            return Break(take(cx, step, family, group));
+            return Break(take(cx, step, family, &group));
         }
         if have.len() > wanted {
             return Break(give_up_one(cx, step, server, &rows, &main, &have));
@@ -177,14 +180,14 @@ fn replaced(cx: &Cx<'_>, rows: &[AddressRow]) -> Option<IpAddr> {
 }
 
 /// Takes one more address. An answer whose note did not stick is undone: an address without our note would be lost for ever.
-fn take(cx: &mut Cx<'_>, step: Step, family: Family, group: String) -> Halt {
+fn take(cx: &mut Cx<'_>, step: Step, family: Family, group: &str) -> Halt {
     let domain = if step == Step::ParkAddress { FREE_DOMAIN.to_owned() } else { cx.order.domain.clone() };
-    let call = Call::TakeAddress { family, group: group.clone(), domain, note: cx.order.marker.short() };
+    let call = Call::TakeAddress { family, group: group.to_owned(), domain, note: cx.order.marker.short() };
     if let Some(error) = cx.facts.refusal(|c| *c == call).cloned() {
         return match error.class() {
             ErrorClass::Down | ErrorClass::Credentials => cx.fail_with(step, &error),
             ErrorClass::Missing | ErrorClass::Exists | ErrorClass::Refused | ErrorClass::Expectation | ErrorClass::Dialect => {
-                no_address(cx, step, &group, &error)
+                no_address(cx, step, group, &error)
             }
         };
     }
@@ -220,7 +223,7 @@ fn give_up_one(cx: &mut Cx<'_>, step: Step, server: &ServerId, rows: &[AddressRo
     let spare = have.iter().copied().filter(|a| *a != main.address);
     let on_server = |a: &IpAddr| rows.iter().find(|r| r.address == *a);
     // One that the server does not have is the cheapest to lose.
-    match spare.clone().find(|a| on_server(a).is_none()).or_else(|| spare.last()) {
+    match spare.clone().find(|a| on_server(a).is_none()).or_else(|| spare.max()) {
         Some(address) => match on_server(&address) {
             Some(row) => cx.call(step, Call::RemoveAddress { server: server.clone(), row: row.row.clone(), address }, Shows::AtOnce),
             None => cx.call(step, Call::GiveBack { address }, Shows::AtOnce),
@@ -286,12 +289,14 @@ fn give_back_parking(cx: &mut Cx<'_>, step: Step, rows: &[AddressRow], used: &[P
         return Continue(());
     }
     let call = Call::GiveBack { address: parked };
-    if let Some(error) = cx.facts.refusal(|c| *c == call) {
-        let message = format!("the parking address {parked} could not be given back: {error}");
-        cx.step(step).message = cut(&message, SHORT);
-        return Continue(());
-    }
-    Break(cx.call(step, call, Shows::AtOnce))
+    let refusal = cx.facts.refusal(|c| *c == call).filter(|e| !matches!(e.class(), ErrorClass::Down | ErrorClass::Credentials));
+    let why = match refusal {
+        Some(error) => error.to_string(),
+        None if cx.facts.applied.contains(&call) => "IPmanager said that it was, but still shows it".to_owned(),
+        None => return Break(cx.call(step, call, Shows::AtOnce)),
+    };
+    cx.step(step).message = cut(&format!("the parking address {parked} could not be given back: {why}"), SHORT);
+    Continue(())
 }
 
 /// The panel takes addresses by itself. Returns the order's addresses, the main one first.
@@ -432,7 +437,7 @@ fn park_from_pool(cx: &mut Cx<'_>, server: &ServerId, group: &str) -> Flow {
     let mine = ours(cx, &used, group);
     if !parked {
         if mine.is_empty() && not_replaced(cx).is_none() {
-            return Break(take(cx, step, Family::of(main.address), group.to_owned()));
+            return Break(take(cx, step, Family::of(main.address), group));
         }
         return Break(replace_main(cx, step, server, &main, &mine, &rows, group.to_owned()));
     }

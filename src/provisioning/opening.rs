@@ -72,7 +72,7 @@ fn ask_about_drift(cx: &mut Cx<'_>, step: Step, message: &str) -> Option<Next> {
             cx.order.key, cx.order.uid,
         ),
     };
-    match cx.ask(ask) {
+    match cx.ask(&ask) {
         Break(halt) => Some(halt.next),
         Continue(_) => None,
     }

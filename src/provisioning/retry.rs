@@ -74,13 +74,13 @@ impl Cx<'_> {
                 step.as_str(),
             ),
         };
-        match self.ask(ask)? {
+        match self.ask(&ask)? {
             Resolution::Retry | Resolution::PartsMissing => self.restart(step, State::Pending),
             Resolution::Done => {
                 // Whatever was on its way when a person took over is theirs to judge.
                 self.status.in_flight = self.status.in_flight.take().filter(|f| f.step != step.as_str());
                 // Verified as if the operator had asked for it itself: the step looks for the effect.
-                let state = if self.done_is_like_asked(step) { State::Running } else { State::Pending };
+                let state = if Self::done_is_like_asked(step) { State::Running } else { State::Pending };
                 self.restart(step, state);
                 self.step(step).started_at = Some(Time::seconds(self.now));
             }
@@ -93,7 +93,7 @@ impl Cx<'_> {
         Flow::Continue(())
     }
 
-    fn done_is_like_asked(&self, step: Step) -> bool {
+    fn done_is_like_asked(step: Step) -> bool {
         matches!(step, Step::InstallOS | Step::PowerOn | Step::PowerOff)
     }
 

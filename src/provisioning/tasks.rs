@@ -47,17 +47,17 @@ pub const SUPERSEDED: &str = "Superseded";
 
 impl Cx<'_> {
     /// The answer of a department; until there is one, exactly one open task.
-    pub fn ask(&mut self, ask: Ask) -> Flow<Resolution> {
+    pub fn ask(&mut self, ask: &Ask) -> Flow<Resolution> {
         let type_ = ask.type_.as_str();
         let open = self.status.manual_tasks.iter().rposition(|t| t.type_ == type_ && t.state == OPEN);
-        let Some(at) = open else { return Flow::Break(self.raise_new(&ask)) };
+        let Some(at) = open else { return Flow::Break(self.raise_new(ask)) };
         let name = self.status.manual_tasks[at].name.clone();
         let Some(view) = self.facts.tasks.iter().find(|t| t.name == name) else {
             // Deleted by somebody while it is needed.
-            return Flow::Break(self.raise(name, &ask));
+            return Flow::Break(self.raise(&name, ask));
         };
         match view.resolution {
-            None => Flow::Break(self.wait_for_department(&ask, &name)),
+            None => Flow::Break(self.wait_for_department(ask, &name)),
             Some(resolution) if ask.type_.takes(resolution) => {
                 let note = view.note.clone();
                 self.close(at, resolution.as_str(), &note);
@@ -66,7 +66,7 @@ impl Cx<'_> {
             }
             Some(resolution) => {
                 self.close(at, &format!("Refused {}", resolution.as_str()), "this type of task is not closed with that word");
-                Flow::Break(self.raise_new(&ask))
+                Flow::Break(self.raise_new(ask))
             }
         }
     }
@@ -103,7 +103,7 @@ impl Cx<'_> {
         if self.status.manual_tasks.len() > REMEMBERED {
             self.status.manual_tasks.remove(0);
         }
-        self.raise(name, ask)
+        self.raise(&name, ask)
     }
 
     /// Names are never used twice, also when the list has forgotten the oldest tasks.
@@ -112,15 +112,15 @@ impl Cx<'_> {
         numbers.filter_map(|t| t.name.rsplit('-').next()?.parse().ok()).max().unwrap_or(0)
     }
 
-    fn raise(&mut self, name: String, ask: &Ask) -> Halt {
+    fn raise(&mut self, name: &str, ask: &Ask) -> Halt {
         let request = TaskRequest {
-            name: name.clone(),
+            name: name.to_owned(),
             type_: ask.type_,
             department: ask.department.clone(),
             summary: ask.summary.clone(),
             details: ask.details.clone(),
         };
-        let verdict = self.wait_for_department(ask, &name).verdict;
+        let verdict = self.wait_for_department(ask, name).verdict;
         Halt { next: Next::Raise(request), verdict }
     }
 

@@ -1,0 +1,398 @@
+//! A panel and a pool of addresses in memory: what the calls do, when it shows, and how they go wrong.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use dci_operator::panel::error::{ErrorDocument, PanelError};
+use dci_operator::panel::model::{
+    AddressRow, AddressRowId, Connection, FREE_DOMAIN, Family, InstallForm, Level, PanelUser, PoolAddress, PowerFlags, ServerFlags,
+    ServerForm, ServerId, ServerRow, UserId,
+};
+use dci_operator::provisioning::call::Call;
+use dci_operator::provisioning::marker;
+use jiff::Timestamp;
+
+use super::later;
+
+/// The operator's own log-in.
+pub const ADMIN: &str = "k8s-admin";
+pub const TEMPLATE: &str = "ISPsystem__Debian-12-x86_64";
+
+/// How a server's IPMI behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ipmi {
+    Works,
+    /// Every power call is answered with an error document.
+    Refuses,
+    /// Calls are accepted, nothing happens, and the list shows `powererror`.
+    Error,
+    /// Calls are accepted and nothing happens.
+    Dead,
+}
+
+/// What becomes of a call for another main address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replace {
+    Works,
+    Ignored,
+    Refused,
+}
+
+#[derive(Clone, Debug)]
+pub struct Operation {
+    pub until: Option<Timestamp>,
+    pub template: String,
+    pub fails: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct Server {
+    pub kind: String,
+    pub owner: Option<UserId>,
+    pub notes: String,
+    pub rows: Vec<AddressRow>,
+    pub main: IpAddr,
+    pub on: bool,
+    pub power: Option<(Timestamp, bool)>,
+    pub disabled: bool,
+    pub operation: Option<Operation>,
+    pub failed: bool,
+    pub template: Option<String>,
+    pub ipmi: Ipmi,
+    pub gone: bool,
+    pub busy_until: Option<Timestamp>,
+    pub installs: usize,
+}
+
+/// A change that takes effect after its answer was lost: it was checked when it was asked for.
+#[derive(Clone, Debug)]
+pub struct Late {
+    pub at: Timestamp,
+    pub call: Call,
+}
+
+#[derive(Clone, Debug)]
+pub struct Panel {
+    pub servers: BTreeMap<String, Server>,
+    pub users: Vec<PanelUser>,
+    /// Free addresses by group.
+    pub free: BTreeMap<String, Vec<IpAddr>>,
+    pub used: Vec<PoolAddress>,
+    pub notes_max: usize,
+    pub note_max: usize,
+    pub replace: Replace,
+    pub installs_that_fail: usize,
+    pub installs_that_hang: usize,
+    pub install_takes: Duration,
+    pub power_takes: Duration,
+    pub templates: Option<Vec<String>>,
+    pub late: Vec<Late>,
+    /// Every change that took effect, in order.
+    pub journal: Vec<Call>,
+    /// Parking addresses that the pool did not take back.
+    pub refused_parking: usize,
+    rows_made: usize,
+}
+
+pub fn refused(kind: &str, func: &str) -> PanelError {
+    let error = ErrorDocument { kind: kind.into(), ..ErrorDocument::default() };
+    PanelError::Refused { panel: "dci".into(), func: func.into(), error }
+}
+
+fn expectation(server: &ServerId, detail: &str) -> PanelError {
+    PanelError::Expectation { server: server.0.clone(), detail: detail.into() }
+}
+
+impl Panel {
+    /// Free servers `1..=servers` with parking addresses, and pools of this many public addresses of each family.
+    pub fn new(servers: usize, public: usize) -> Self {
+        let mut panel = Self {
+            servers: BTreeMap::new(),
+            users: vec![PanelUser { id: "1".into(), name: ADMIN.into(), level: Level::Administrator }],
+            free: BTreeMap::new(),
+            used: Vec::new(),
+            notes_max: usize::MAX,
+            note_max: usize::MAX,
+            replace: Replace::Works,
+            installs_that_fail: 0,
+            installs_that_hang: 0,
+            install_takes: Duration::from_mins(10),
+            power_takes: Duration::from_secs(20),
+            templates: Some(vec![TEMPLATE.into(), "ISPsystem__Ubuntu-24.04-x86_64".into()]),
+            late: Vec::new(),
+            journal: Vec::new(),
+            refused_parking: 0,
+            rows_made: 0,
+        };
+        let addresses = |prefix: &str, range: std::ops::RangeInclusive<usize>| -> Vec<IpAddr> {
+            range.map(|n| format!("{prefix}{n}").parse().expect("an address")).collect()
+        };
+        let mut all = addresses("203.0.113.", 1..=public);
+        all.extend(addresses("2001:db8::", 1..=public));
+        panel.free.insert("public".into(), all);
+        panel.free.insert("parking".into(), addresses("10.0.1.", 1..=20));
+        for n in 1..=servers {
+            let parking: IpAddr = format!("10.0.0.{n}").parse().expect("an address");
+            let row = panel.row(parking, FREE_DOMAIN);
+            panel.used.push(PoolAddress { address: parking, group: "parking".into(), domain: FREE_DOMAIN.into(), note: String::new() });
+            let server = Server {
+                kind: "E3-16G".into(),
+                owner: None,
+                notes: String::new(),
+                rows: vec![row],
+                main: parking,
+                on: false,
+                power: None,
+                disabled: false,
+                operation: None,
+                failed: false,
+                template: None,
+                ipmi: Ipmi::Works,
+                gone: false,
+                busy_until: None,
+                installs: 0,
+            };
+            panel.servers.insert(n.to_string(), server);
+        }
+        panel
+    }
+
+    fn row(&mut self, address: IpAddr, domain: &str) -> AddressRow {
+        self.rows_made += 1;
+        AddressRow { row: AddressRowId(format!("r{}", self.rows_made)), address, domain: domain.into() }
+    }
+
+    pub fn server(&mut self, id: &str) -> &mut Server {
+        self.servers.get_mut(id).expect("a server of the world")
+    }
+
+    pub fn user(&self, name: &str) -> Option<&PanelUser> {
+        self.users.iter().find(|u| u.name == name)
+    }
+
+    pub fn user_name(&self, id: &UserId) -> String {
+        self.users.iter().find(|u| u.id == *id).map_or_else(|| id.0.clone(), |u| u.name.clone())
+    }
+
+    /// Lets time pass: power, operations, late changes.
+    pub fn advance(&mut self, now: Timestamp) {
+        let (due, left): (Vec<Late>, Vec<Late>) = std::mem::take(&mut self.late).into_iter().partition(|l| l.at <= now);
+        self.late = left;
+        for late in due {
+            // A change that has become impossible by now has no effect.
+            let _ = self.apply(&late.call, late.at, false);
+        }
+        for server in self.servers.values_mut() {
+            if let Some((at, on)) = server.power.filter(|(at, _)| *at <= now) {
+                let _ = at;
+                server.on = on;
+                server.power = None;
+            }
+            if let Some(operation) = server.operation.clone().filter(|o| o.until.is_some_and(|at| at <= now)) {
+                server.operation = None;
+                server.failed = operation.fails;
+                if !operation.fails {
+                    server.template = Some(operation.template);
+                }
+            }
+        }
+    }
+
+    /// The list of servers.
+    pub fn list(&self) -> BTreeMap<String, ServerRow> {
+        let shown = self.servers.iter().filter(|(_, s)| !s.gone);
+        shown
+            .map(|(id, s)| {
+                let domain = s.rows.iter().find(|r| r.address == s.main).map(|r| r.domain.clone());
+                let flags = ServerFlags { disabled: s.disabled, operation_failed: s.failed, ..ServerFlags::default() };
+                let error = s.ipmi == Ipmi::Error;
+                let row = ServerRow {
+                    id: ServerId(id.clone()),
+                    name: format!("R1-{id}"),
+                    hostname: domain.unwrap_or_default(),
+                    main_address: Some(s.main),
+                    mac: Some(format!("00:00:00:00:00:{id}")),
+                    owner: s.owner.as_ref().map(|o| self.user_name(o)),
+                    types: vec![s.kind.clone()],
+                    power: PowerFlags { on: s.on, off: !s.on, error },
+                    flags,
+                    install: s.operation.as_ref().map(|_| "Installing: 42%".into()),
+                };
+                (id.clone(), row)
+            })
+            .collect()
+    }
+
+    pub fn form(&self, id: &ServerId) -> Option<ServerForm> {
+        let s = self.servers.get(&id.0).filter(|s| !s.gone)?;
+        let owner = s.owner.as_ref().map(|o| o.0.clone());
+        Some(ServerForm { owner, notes: s.notes.clone(), hostname: None, disabled: s.disabled })
+    }
+
+    pub fn install_form(&self, id: &ServerId) -> InstallForm {
+        let current = self.servers.get(&id.0).and_then(|s| s.template.clone());
+        InstallForm { current, templates: self.templates.clone(), recipes: None }
+    }
+
+    pub fn connections(&self, id: &ServerId, now: Timestamp) -> Vec<Connection> {
+        let busy = self.servers.get(&id.0).is_some_and(|s| s.busy_until.is_some_and(|at| now < at));
+        vec![Connection { id: "1".into(), kind: "Switch".into(), busy }]
+    }
+
+    /// What a change would be refused for. Nothing is changed.
+    pub fn check(&self, call: &Call) -> Result<(), PanelError> {
+        let form = |id: &ServerId| self.form(id).ok_or_else(|| refused("missed", "server.edit"));
+        if let Some(server) = call.server() {
+            let form = form(server)?;
+            let marked = |text: &str| form.notes.split_whitespace().any(|w| w == text);
+            let expected = match call {
+                Call::Claim { .. } => form.owner.is_none() && marker::tokens(&form.notes).next().is_none(),
+                Call::Unclaim { written, .. } => marked(written),
+                Call::HandOver { marker, .. } | Call::Release { marker, .. } => marked(&marker.to_string()),
+                _ => true,
+            };
+            if !expected {
+                return Err(expectation(server, "not as expected"));
+            }
+        }
+        match call {
+            Call::PowerOn { server } | Call::PowerOff { server } if self.servers[&server.0].ipmi == Ipmi::Refuses => {
+                Err(refused("ipmi", "server.power"))
+            }
+            Call::ReplaceMain { .. } if self.replace == Replace::Refused => Err(refused("value", "iplist.edit")),
+            Call::TakeAddress { family, group, .. } | Call::AddAddress { family, group, address: None, .. }
+                if self.pick(*family, group).is_none() =>
+            {
+                Err(refused("limit", "ip.edit"))
+            }
+            Call::CreateUser { username } if self.user(username).is_some() => Err(refused("exists", "user.edit")),
+            Call::GiveBack { address } | Call::SetNote { address, .. } if !self.used.iter().any(|u| u.address == *address) => {
+                Err(refused("missed", "ip.edit"))
+            }
+            Call::CancelOperation { server } if self.servers[&server.0].operation.is_none() => Err(refused("value", "server.opercancel")),
+            Call::Install { server, .. } if self.servers[&server.0].operation.is_some() => Err(refused("busy", "server.operations")),
+            _ => Ok(()),
+        }
+    }
+
+    fn pick(&self, family: Family, group: &str) -> Option<IpAddr> {
+        self.free.get(group)?.iter().copied().filter(|a| Family::of(*a) == family).min()
+    }
+
+    fn take(&mut self, family: Family, group: &str, domain: &str, note: &str) -> Option<IpAddr> {
+        let address = self.pick(family, group)?;
+        self.free.get_mut(group)?.retain(|a| *a != address);
+        let note: String = note.chars().take(self.note_max).collect();
+        self.used.push(PoolAddress { address, group: group.into(), domain: domain.into(), note });
+        Some(address)
+    }
+
+    pub fn give_back(&mut self, address: IpAddr) {
+        if let Some(at) = self.used.iter().position(|u| u.address == address) {
+            let used = self.used.remove(at);
+            self.free.entry(used.group).or_default().push(address);
+        }
+    }
+
+    fn cut(&self, notes: String) -> String {
+        notes.chars().take(self.notes_max).collect()
+    }
+
+    /// Makes a change; `checked` is false for one that was checked when it was asked for, and lands only now.
+    pub fn apply(&mut self, call: &Call, now: Timestamp, checked: bool) -> Result<Option<IpAddr>, PanelError> {
+        if checked {
+            self.check(call)?;
+        }
+        self.journal.push(call.clone());
+        let without = |notes: &str, marker: &str| notes.split_whitespace().filter(|w| *w != marker).collect::<Vec<_>>().join(" ");
+        let power_takes = self.power_takes;
+        match call {
+            Call::CreateUser { username } => {
+                if self.user(username).is_none() {
+                    let id = UserId(format!("{}", self.users.len() + 1));
+                    self.users.push(PanelUser { id, name: username.clone(), level: Level::User });
+                }
+            }
+            Call::Claim { server, owner, marker } => {
+                let text = format!("{} {marker}", self.server(&server.0).notes);
+                let text = self.cut(text.trim().to_owned());
+                let s = self.server(&server.0);
+                (s.owner, s.notes) = (Some(owner.clone()), text);
+            }
+            Call::Unclaim { server, written } => {
+                let s = self.server(&server.0);
+                (s.owner, s.notes) = (None, without(&s.notes, written));
+            }
+            Call::HandOver { server, owner, .. } => self.server(&server.0).owner = Some(owner.clone()),
+            Call::Release { server, marker } => {
+                let s = self.server(&server.0);
+                (s.owner, s.notes) = (None, without(&s.notes, &marker.to_string()));
+            }
+            Call::Enable { server } => self.server(&server.0).disabled = false,
+            Call::PowerOn { server } | Call::PowerOff { server } => {
+                let on = matches!(call, Call::PowerOn { .. });
+                let s = self.server(&server.0);
+                if s.ipmi == Ipmi::Works {
+                    s.power = Some((later(now, power_takes), on));
+                }
+            }
+            Call::TakeAddress { family, group, domain, note } => return Ok(self.take(*family, group, domain, note)),
+            Call::SetNote { address, note } => {
+                if let Some(used) = self.used.iter_mut().find(|u| u.address == *address) {
+                    used.note.clone_from(note);
+                }
+            }
+            Call::GiveBack { address } => self.give_back(*address),
+            Call::ReplaceMain { server, row, address, group, domain, .. } if self.replace == Replace::Works => {
+                let family = Family::of(self.server(&server.0).main);
+                let chosen = address.or_else(|| self.take(family, group, domain, ""));
+                if let Some(new) = chosen
+                    && let Some(at) = self.server(&server.0).rows.iter().position(|r| r.row == *row)
+                {
+                    let old = std::mem::replace(&mut self.server(&server.0).rows[at].address, new);
+                    self.server(&server.0).rows[at].domain.clone_from(domain);
+                    self.server(&server.0).main = new;
+                    if address.is_none() {
+                        self.give_back(old);
+                    }
+                }
+            }
+            Call::ReplaceMain { .. } => {}
+            Call::AddAddress { server, family, group, address, domain, .. } => {
+                let chosen = address.or_else(|| self.take(*family, group, domain, ""));
+                if let Some(new) = chosen.filter(|a| !self.servers[&server.0].rows.iter().any(|r| r.address == *a)) {
+                    let row = self.row(new, domain);
+                    self.server(&server.0).rows.push(row);
+                    return Ok(Some(new));
+                }
+            }
+            Call::RemoveAddress { server, row, address } => {
+                self.server(&server.0).rows.retain(|r| r.row != *row);
+                if self.used.iter().any(|u| u.address == *address && u.note.is_empty()) {
+                    self.give_back(*address);
+                }
+            }
+            Call::SetDomain { server, row, domain } => {
+                if let Some(row) = self.server(&server.0).rows.iter_mut().find(|r| r.row == *row) {
+                    row.domain.clone_from(domain);
+                }
+            }
+            Call::Install { server, template, .. } => self.install(server, template, now),
+            Call::CancelOperation { server } => self.server(&server.0).operation = None,
+        }
+        Ok(None)
+    }
+
+    fn install(&mut self, server: &ServerId, template: &str, now: Timestamp) {
+        let fails = self.installs_that_fail > 0;
+        self.installs_that_fail -= usize::from(fails);
+        let hangs = self.installs_that_hang > 0;
+        self.installs_that_hang -= usize::from(hangs);
+        let until = later(now, self.install_takes);
+        let s = self.server(&server.0);
+        s.installs += 1;
+        s.failed = false;
+        s.operation = Some(Operation { until: (!hangs).then_some(until), template: template.into(), fails });
+    }
+}

@@ -1,0 +1,128 @@
+//! What must hold at all times: checked before each call, at each change and at each durable write.
+
+use dci_operator::api::condition::{self, ConditionType};
+use dci_operator::api::order::OrderStatus;
+use dci_operator::provisioning::call::Call;
+use dci_operator::provisioning::marker;
+use dci_operator::provisioning::order::Order;
+
+use super::world::{Pass, World};
+
+/// Steps whose intent may cover a call.
+fn covering(call: &Call) -> &'static [&'static str] {
+    match call {
+        Call::CreateUser { .. } => &[],
+        Call::Claim { .. } | Call::Unclaim { .. } => &["Allocate"],
+        Call::Enable { .. } => &["PowerOn", "Release"],
+        Call::PowerOn { .. } => &["PowerOn"],
+        Call::PowerOff { .. } => &["PowerOff"],
+        Call::TakeAddress { .. } | Call::ReplaceMain { .. } => &["ChangeAddress", "ParkAddress"],
+        Call::SetNote { .. } => &["ChangeAddress", "ParkAddress"],
+        Call::GiveBack { .. } => &["ChangeAddress", "RemoveAddresses", "ParkAddress", "Release"],
+        Call::AddAddress { .. } => &["ChangeAddress"],
+        Call::RemoveAddress { .. } => &["ChangeAddress", "RemoveAddresses"],
+        Call::SetDomain { .. } => &["ChangeAddress", "Release"],
+        Call::Install { .. } => &["InstallOS"],
+        Call::CancelOperation { .. } => &["InstallOS", "PowerOff"],
+        Call::HandOver { .. } => &["HandOver"],
+        Call::Release { .. } => &["Release"],
+    }
+}
+
+/// Intent, marker and target of a call that is about to be made.
+pub fn before_call(world: &World, name: &str, order: &Order, call: &Call, pass: &Pass, own: Option<&str>) {
+    let fail = |what: &str| panic!("{what}: {call:?}\n{}", world.describe());
+    if matches!(call, Call::CreateUser { .. }) {
+        return;
+    }
+    let status = &world.orders[name].status;
+    let Some(intent) = &status.in_flight else { return fail("no durable intent") };
+    if own != Some(&intent.operation_id) || intent.outcome != "Sent" {
+        fail("the intent is not this pass's own");
+    }
+    if !covering(call).contains(&intent.step.as_str()) {
+        fail("the intent is of another step");
+    }
+    if call.wants_own_intent() && intent.call != call.name() {
+        fail("the intent names another call");
+    }
+    let bound = status.server.as_ref().map(|s| s.id.clone());
+    let Some(server) = call.server() else { return };
+    if intent.target != format!("server/{server}") {
+        fail("the intent names another server");
+    }
+    let marked = |notes: &str| marker::tokens(notes).eq([order.marker.to_string().as_str()]);
+    match call {
+        Call::Claim { .. } | Call::Unclaim { .. } => {
+            if bound.is_some() {
+                fail("a second server");
+            }
+        }
+        _ => {
+            if bound.as_deref() != Some(server.0.as_str()) {
+                fail("not the order's server");
+            }
+            if !world.panel.servers.get(&server.0).is_some_and(|s| marked(&s.notes)) {
+                fail("somebody else's server");
+            }
+        }
+    }
+    if call.destructive() && !pass.forms.get(&server.0).is_some_and(|notes| marked(notes)) {
+        fail("the marker was not read back");
+    }
+    let client = world.panel.user(&order.username).map(|u| u.id.clone());
+    let owner = world.panel.servers.get(&server.0).and_then(|s| s.owner.clone());
+    if matches!(call, Call::Install { .. }) && owner.is_some() && owner == client {
+        fail("an installation over a client's data");
+    }
+}
+
+/// At any time: no order has two servers.
+pub fn one_server_each(world: &World) {
+    for (name, stored) in &world.orders {
+        let uid = stored.raw.metadata.uid.as_deref().unwrap_or_default();
+        let marker = format!("/{name}/{uid}");
+        let marked = world.panel.servers.values().filter(|s| marker::tokens(&s.notes).any(|t| t.ends_with(&marker))).count();
+        assert!(marked <= 1, "{marked} servers carry the marker of {name}\n{}", world.describe());
+    }
+}
+
+/// What every stored status keeps to.
+pub fn durable(world: &World, name: &str, new: &OrderStatus) {
+    let old = &world.orders[name].status;
+    let generation = world.orders[name].raw.metadata.generation;
+    let text = serde_json::to_string_pretty(new).unwrap();
+    let is = |type_| condition::is_true(&new.conditions, type_);
+    let (ready, reconciling, stalled) = (is(ConditionType::Ready), is(ConditionType::Reconciling), is(ConditionType::Stalled));
+    assert!(usize::from(ready) + usize::from(reconciling) + usize::from(stalled) == 1, "not one of three: {text}");
+    for type_ in [ConditionType::Reconciling, ConditionType::Stalled, ConditionType::ManualActionRequired, ConditionType::Suspended] {
+        assert!(condition::find(&new.conditions, type_).is_none_or(|c| c.status == "True"), "{type_:?} is there but not true: {text}");
+    }
+    assert!(new.observed_generation >= old.observed_generation && new.observed_generation <= generation, "generation: {text}");
+    for c in &new.conditions {
+        assert_eq!(c.observed_generation, new.observed_generation, "{}: {text}", c.type_);
+        assert!(!c.reason.is_empty(), "{}: {text}", c.type_);
+        let was = old.conditions.iter().find(|o| o.type_ == c.type_ && o.status == c.status);
+        assert!(was.is_none_or(|o| o.last_transition_time == c.last_transition_time), "{} moved: {text}", c.type_);
+    }
+    assert_eq!(ready, new.phase.as_deref() == Some("Active"), "phase and Ready: {text}");
+    if ready {
+        assert!(new.waiting_on.is_none() && new.last_error.is_none() && new.in_flight.is_none(), "Active, but: {text}");
+        assert!(new.next_retry_time.is_none() && new.manual_tasks.iter().all(|t| t.state != "Open"), "Active, but: {text}");
+    }
+    let deleting = world.orders[name].raw.metadata.deletion_timestamp.is_some();
+    let early = new.observed_generation != generation;
+    assert!(!deleting || early || new.phase.as_deref() == Some("Deleting"), "phase while deleting: {text}");
+    if new.waiting_on.as_ref().is_some_and(|w| w.kind == "Retry") {
+        assert!(new.next_retry_time.is_some(), "no time of the next attempt: {text}");
+    }
+    if let (Some(was), Some(is)) = (&old.server, &new.server) {
+        assert_eq!(was.id, is.id, "another server: {text}");
+    }
+    assert!(old.server.is_none() || new.server.is_some(), "the server was forgotten: {text}");
+    for type_ in ["Assembly", "Procurement", "StopServer", "FailedOperation"] {
+        let open = new.manual_tasks.iter().filter(|t| t.type_ == type_ && t.state == "Open").count();
+        assert!(open <= 1, "{open} open {type_} tasks: {text}");
+    }
+    assert!(serde_json::to_string(new).unwrap().len() < 32 * 1024, "too large: {text}");
+}

@@ -1,0 +1,161 @@
+//! Worlds for the sweeps, and what must be true at the two ends of an order's life.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use dci_operator::api::condition::{ConditionType, is_true};
+use dci_operator::api::task::Resolution;
+use dci_operator::provisioning::call::Call;
+use serde_json::json;
+
+use super::panel::Panel;
+use super::seconds;
+use super::world::{World, handler, order};
+
+/// A kind of order and handler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Plain,
+    /// Two IPv4 addresses and one IPv6 address.
+    Several,
+    DisableIpChange,
+    ByPanel,
+    ByPanelSeveral,
+    NoParking,
+    /// The server is administratively off, its power is on.
+    Disabled,
+    CreateTask,
+}
+
+pub const KINDS: [Kind; 8] = [
+    Kind::Plain,
+    Kind::Several,
+    Kind::DisableIpChange,
+    Kind::ByPanel,
+    Kind::ByPanelSeveral,
+    Kind::NoParking,
+    Kind::Disabled,
+    Kind::CreateTask,
+];
+
+impl Kind {
+    pub fn wanted(self) -> (usize, usize) {
+        if matches!(self, Self::Several | Self::ByPanelSeveral | Self::DisableIpChange) { (2, 1) } else { (1, 0) }
+    }
+
+    pub fn world(self) -> World {
+        let handler = handler(|spec| match self {
+            Self::Plain | Self::Several | Self::Disabled => {}
+            Self::DisableIpChange => spec["ipManagement"]["disableIPChange"] = json!(true),
+            Self::ByPanel | Self::ByPanelSeveral => spec["ipManagement"]["allocateBy"] = json!("Panel"),
+            Self::NoParking => {
+                spec["ipManagement"].as_object_mut().unwrap().remove("parkingIPType");
+            }
+            Self::CreateTask => spec["ipmiErrorPolicy"] = json!("CreateTask"),
+        });
+        let mut panel = Panel::new(3, 6);
+        panel.install_takes = Duration::from_mins(2);
+        let mut world = World::new(panel, handler);
+        let (v4, v6) = self.wanted();
+        world.add(order("web", "u-web", |raw| raw["spec"]["addresses"] = json!({"ipv4": v4, "ipv6": v6})));
+        world
+    }
+
+    /// A free server may be sold although it is disabled only where a person set that after the claim.
+    pub fn disturb(self, world: &mut World) {
+        if self == Self::Disabled && world.status("web").server.is_some() {
+            let id = world.status("web").server.as_ref().unwrap().id.clone();
+            if !world.panel.journal.iter().any(|c| matches!(c, Call::Enable { .. })) && world.phase("web") == "Deleting" {
+                world.panel.server(&id).disabled = true;
+            }
+        }
+    }
+
+    fn by_panel(self) -> bool {
+        matches!(self, Self::ByPanel | Self::ByPanelSeveral)
+    }
+}
+
+/// Tries every point, and fails at the end with what went wrong first in each.
+pub fn try_all(points: impl Iterator<Item = (String, Box<dyn FnOnce()>)>) {
+    let mut tried = 0;
+    let mut failed = Vec::new();
+    std::panic::set_hook(Box::new(|_| ()));
+    for (point, live) in points {
+        tried += 1;
+        if let Err(error) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(live)) {
+            let text = error.downcast_ref::<String>().cloned().or_else(|| error.downcast_ref::<&str>().map(ToString::to_string));
+            failed.push((point, text.unwrap_or_default()));
+        }
+    }
+    let _ = std::panic::take_hook();
+    println!("{tried} points");
+    for (point, text) in &failed {
+        println!("{point}: {}", text.lines().take(4).collect::<Vec<_>>().join(" | "));
+    }
+    assert!(failed.is_empty(), "{} of {tried} points; the first is {}\n{}", failed.len(), failed[0].0, failed[0].1);
+}
+
+/// Goes on until a phase is reached; whoever looks after stalled orders asks for another attempt now and then.
+pub fn reach(world: &mut World, phase: &str, kind: Kind) {
+    let end = super::later(world.now, Duration::from_hours(24));
+    let mut since = world.now;
+    while world.phase("web") != phase {
+        assert!(world.now < end, "{phase} is not reached\n{}", world.describe());
+        let stalled = world.orders.get("web").is_some_and(|o| is_true(&o.status.conditions, ConditionType::Stalled));
+        if stalled && world.now > super::later(since, seconds(120)) {
+            since = world.now;
+            world.force("web");
+        }
+        kind.disturb(world);
+        if let Some(task) = world.tasks.iter_mut().find(|t| t.resolution.is_none()) {
+            task.resolution = Some(Resolution::Retry);
+        }
+        world.step();
+    }
+}
+
+/// The order has exactly what it wants, and nothing else is anybody's.
+pub fn assert_active(world: &World, kind: Kind) {
+    let tell = || world.describe();
+    let status = world.status("web");
+    let bound = status.server.as_ref().expect("a server");
+    let server = &world.panel.servers[&bound.id];
+    let (v4, v6) = kind.wanted();
+    let client = world.panel.user("acme").expect("the client").id.clone();
+    assert_eq!(server.owner, Some(client), "owner\n{}", tell());
+    assert!(server.on && !server.disabled && server.operation.is_none() && !server.failed, "state\n{}", tell());
+    assert_eq!(server.template.as_deref(), Some(super::panel::TEMPLATE), "template\n{}", tell());
+    let rows: Vec<IpAddr> = server.rows.iter().map(|r| r.address).collect();
+    assert_eq!(rows.iter().filter(|a| a.is_ipv4()).count(), v4, "IPv4 rows\n{}", tell());
+    assert_eq!(rows.iter().filter(|a| a.is_ipv6()).count(), v6, "IPv6 rows\n{}", tell());
+    assert!(server.rows.iter().all(|r| r.domain == "web.example.net"), "domains\n{}", tell());
+    let public: Vec<IpAddr> = world.panel.used.iter().filter(|u| u.group == "public").map(|u| u.address).collect();
+    let expected = v4 + v6 - usize::from(kind == Kind::DisableIpChange);
+    assert_eq!(public.len(), expected, "public addresses in use\n{}", tell());
+    assert!(public.iter().all(|a| rows.contains(a)), "an address is not on the server\n{}", tell());
+    if !kind.by_panel() {
+        let noted = world.panel.used.iter().filter(|u| u.note == "k8s:u-web").count();
+        assert_eq!(noted, expected, "notes\n{}", tell());
+    }
+    let told = status.steps.iter().any(|s| s.name == "ChangeAddress" && s.message.contains("could not be given back"));
+    let parked = world.panel.used.iter().filter(|u| u.group == "parking").count();
+    let kept = if matches!(kind, Kind::DisableIpChange | Kind::NoParking) { 3 } else { 2 + usize::from(told) };
+    assert_eq!(parked, kept, "parking addresses in use\n{}", tell());
+    assert_eq!(status.server.as_ref().map(|s| s.addresses.len()), Some(v4 + v6), "status\n{}", tell());
+    for (id, other) in world.panel.servers.iter().filter(|(id, _)| **id != bound.id) {
+        assert!(other.owner.is_none() && other.notes.is_empty() && other.installs == 0, "server {id} was touched\n{}", tell());
+    }
+    assert!(world.open_tasks().is_empty(), "tasks\n{}", tell());
+}
+
+/// Everything is free again.
+pub fn assert_released(world: &World, kind: Kind) {
+    if kind != Kind::NoParking {
+        world.assert_clean();
+        return;
+    }
+    // The public main address stays where nothing takes its place, without our note.
+    assert!(world.panel.servers.values().all(|s| s.owner.is_none() && s.notes.is_empty() && s.rows.len() == 1), "{}", world.describe());
+    assert!(world.panel.used.iter().all(|u| u.note.is_empty()), "{}", world.describe());
+}

@@ -1,0 +1,203 @@
+//! Traps of the Kubernetes client library, each measured before and each shown here to be avoided.
+
+use std::collections::VecDeque;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use dci_operator::api::DedicatedServerOrder;
+use dci_operator::controller::clients;
+use dci_operator::controller::events::Events;
+use dci_operator::controller::stores::{Kind, watched};
+use dci_operator::provisioning::notices::Notice;
+use futures::StreamExt;
+use kube::client::Body;
+use kube::{Api, Client, Config};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+const WAIT: Duration = Duration::from_secs(20);
+
+fn order(name: &str) -> Value {
+    json!({
+        "apiVersion": "dci-operator.dev/v1alpha1",
+        "kind": "DedicatedServerOrder",
+        "metadata": {
+            "name": name, "namespace": "shop", "uid": format!("u-{name}"), "resourceVersion": "5",
+            "annotations": {"kubectl.kubernetes.io/last-applied-configuration": "{}", "kept": "yes"},
+            "managedFields": [{"manager": "kubectl", "operation": "Update", "apiVersion": "v1", "fieldsType": "FieldsV1", "fieldsV1": {}}]
+        },
+        "spec": {
+            "handlerRef": {"name": "msk-1"}, "client": {"username": "acme"}, "configuration": {"serverType": "E3-16G"},
+            "domain": "web.example.net", "operatingSystem": {"template": "ISPsystem__Debian-12-x86_64"}
+        }
+    })
+}
+
+/// A client whose server answers lists with these objects, never ends a watch, and notes each request.
+fn server(items: Vec<Value>, requests: Arc<Mutex<Vec<String>>>) -> Client {
+    let service = tower::service_fn(move |request: http::Request<Body>| {
+        let uri = request.uri().to_string();
+        requests.lock().unwrap().push(uri.clone());
+        let list = json!({
+            "apiVersion": "dci-operator.dev/v1alpha1", "kind": "DedicatedServerOrderList", "metadata": {"resourceVersion": "9"}, "items": items
+        });
+        async move {
+            if uri.contains("watch=true") {
+                futures::future::pending::<()>().await;
+            }
+            Ok::<_, Infallible>(http::Response::builder().status(200).body(Body::from(list.to_string().into_bytes())).unwrap())
+        }
+    });
+    Client::new(service, "shop")
+}
+
+/// Runs a watch until its first list is complete; returns the cache.
+async fn synced(client: &Client) -> Kind<DedicatedServerOrder> {
+    let watched = watched::<DedicatedServerOrder>(client, None);
+    let mut all: Vec<_> = (0..3).map(|_| watched.synced.clone()).collect();
+    tokio::spawn(watched.stream.for_each(|_| async {}));
+    // Trap 2: several waiting for one cache lost their wake-ups. These wait on the stream's own word, and all get it.
+    for synced in &mut all {
+        tokio::time::timeout(WAIT, synced.wait_for(|s| *s)).await.expect("every waiter is woken").unwrap();
+    }
+    Kind::new(vec![watched.store])
+}
+
+#[tokio::test]
+async fn everybody_who_waits_for_the_first_list_is_woken() {
+    let client = server(vec![order("a")], Arc::default());
+    assert_eq!(synced(&client).await.read(|o| o.metadata.name.clone()), ["a"]);
+}
+
+#[tokio::test]
+async fn an_object_that_cannot_be_read_stops_nobody() {
+    let mut poison = order("b");
+    poison["spec"]["addresses"] = json!({"ipv4": "two"});
+    let client = server(vec![order("a"), poison, order("c")], Arc::default());
+    let orders = synced(&client).await;
+    let mut names = orders.read(|o| o.metadata.name.clone());
+    names.sort();
+    assert_eq!(names, ["a", "c"]);
+    let bad: Vec<_> = orders.all().filter_map(|o| o.0.as_ref().err().map(|e| (e.metadata.name.clone(), e.error.clone()))).collect();
+    assert_eq!(bad.len(), 1, "its metadata is kept, so that it can be told");
+    assert!(bad[0].0.as_deref() == Some("b") && bad[0].1.contains("two"), "{bad:?}");
+}
+
+#[tokio::test]
+async fn what_nobody_reads_is_not_cached() {
+    let client = server(vec![order("a")], Arc::default());
+    let metadata = synced(&client).await.read(|o| Some(o.metadata.clone())).remove(0);
+    assert_eq!(metadata.managed_fields.unwrap_or_default(), []);
+    let annotations: Vec<String> = metadata.annotations.unwrap_or_default().into_keys().collect();
+    assert_eq!(annotations, ["kept"]);
+}
+
+#[tokio::test]
+async fn caches_are_filled_by_plain_lists_and_watches_are_reopened_every_minute() {
+    let requests: Arc<Mutex<Vec<String>>> = Arc::default();
+    let client = server(vec![], requests.clone());
+    synced(&client).await;
+    let watch = async {
+        loop {
+            if let Some(uri) = requests.lock().unwrap().iter().find(|u| u.contains("watch=true")) {
+                return uri.clone();
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let watch = tokio::time::timeout(WAIT, watch).await.expect("a watch follows the list");
+    assert!(watch.contains("timeoutSeconds=60"), "{watch}");
+    let requests = requests.lock().unwrap();
+    assert!(requests[0].contains("limit=250") && !requests[0].contains("watch=true"), "{requests:?}");
+    assert!(!requests.iter().any(|u| u.contains("sendInitialEvents")), "{requests:?}");
+}
+
+#[tokio::test]
+async fn a_watch_that_is_refused_waits_for_itself_only_and_goes_on() {
+    let refusals = Arc::new(AtomicUsize::new(0));
+    let count = refusals.clone();
+    let service = tower::service_fn(move |request: http::Request<Body>| {
+        let refuse = count.fetch_add(1, Ordering::SeqCst) < 2;
+        let watch = request.uri().to_string().contains("watch=true");
+        let list = json!({"apiVersion": "dci-operator.dev/v1alpha1", "kind": "DedicatedServerOrderList", "metadata": {"resourceVersion": "9"}, "items": [order("a")]});
+        let refusal =
+            json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "forbidden", "reason": "Forbidden", "code": 403});
+        async move {
+            if watch {
+                futures::future::pending::<()>().await;
+            }
+            let (status, body) = if refuse { (403, refusal) } else { (200, list) };
+            Ok::<_, Infallible>(http::Response::builder().status(status).body(Body::from(body.to_string().into_bytes())).unwrap())
+        }
+    });
+    // No error reaches the controller, whose one back-off would be shared by all its triggers.
+    let orders = synced(&Client::new(service, "shop")).await;
+    assert_eq!(orders.read(|o| o.metadata.name.clone()), ["a"]);
+    assert!(refusals.load(Ordering::SeqCst) >= 3);
+}
+
+/// A server on a real port that plays one script for each connection.
+async fn port(script: impl Fn(usize) -> Option<Vec<u8>> + Send + Sync + 'static) -> (SocketAddr, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let served = Arc::new(AtomicUsize::new(0));
+    let count = served.clone();
+    tokio::spawn(async move {
+        let mut kept = VecDeque::new();
+        loop {
+            let Ok((mut socket, _)) = listener.accept().await else { return };
+            let mut buffer = [0_u8; 4096];
+            let _ = socket.read(&mut buffer).await;
+            let number = count.fetch_add(1, Ordering::SeqCst);
+            if let Some(answer) = script(number) {
+                let _ = socket.write_all(&answer).await;
+            }
+            kept.push_back(socket);
+        }
+    });
+    (address, served)
+}
+
+fn config(address: SocketAddr) -> Config {
+    Config::new(format!("http://{address}").parse().unwrap())
+}
+
+#[tokio::test]
+async fn a_server_that_never_answers_does_not_hang_a_request() {
+    let (address, _) = port(|_| None).await;
+    let api: Api<DedicatedServerOrder> =
+        Api::namespaced(clients::clients_with(&config(address), Duration::from_millis(500)).unwrap().api, "shop");
+    let began = Instant::now();
+    let answer = tokio::time::timeout(WAIT, api.get("a")).await.expect("the request ends by itself");
+    assert!(answer.is_err());
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn no_request_is_repeated_behind_our_back() {
+    let busy = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 3600\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+    let (address, served) = port(move |_| Some(busy.to_vec())).await;
+    let made = clients::clients(&config(address)).unwrap();
+    for client in [made.api, made.watch] {
+        let before = served.load(Ordering::SeqCst);
+        let api: Api<DedicatedServerOrder> = Api::namespaced(client, "shop");
+        tokio::time::timeout(WAIT, api.get("a")).await.expect("503 is an answer").unwrap_err();
+        assert_eq!(served.load(Ordering::SeqCst), before + 1);
+    }
+}
+
+#[tokio::test]
+async fn events_are_dropped_rather_than_waited_for() {
+    let service = tower::service_fn(|_: http::Request<Body>| async {
+        futures::future::pending::<()>().await;
+        Ok::<_, Infallible>(http::Response::new(Body::empty()))
+    });
+    let events = Events::start(Client::new(service, "shop"));
+    let notice = || Notice { warning: false, reason: "Active".into(), message: "ready".into() };
+    let taken = (0..1000).filter(|_| events.publish(k8s_openapi::api::core::v1::ObjectReference::default(), notice())).count();
+    assert!((256..=257).contains(&taken), "{taken}");
+}
