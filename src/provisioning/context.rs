@@ -356,7 +356,7 @@ impl Cx<'_> {
     pub fn fail_with(&mut self, step: Step, error: &PanelError) -> Halt {
         match error.class() {
             ErrorClass::Down | ErrorClass::Credentials => self.wait_for_handler(step, Reason::HandlerNotReady, error.to_string()),
-            ErrorClass::Dialect => self.stall(step, Reason::NotSupportedYet, &error.to_string(), Recheck::OnChange),
+            ErrorClass::Dialect => self.stall(step, Reason::DialectMissing, &error.to_string(), Recheck::OnChange),
             ErrorClass::Missing | ErrorClass::Exists | ErrorClass::Refused | ErrorClass::Expectation => {
                 let code = error.code();
                 self.fail(step, &code, &error.to_string())
