@@ -23,6 +23,7 @@ const AT_A_TIME: usize = 8;
 pub async fn take(panel: &Arc<dyn ServerPanel>, before: Option<&Inventory>, owners: &BTreeSet<String>) -> Result<Inventory, PanelError> {
     let began = Timestamp::now();
     let mut rows: BTreeMap<String, ServerRow> = panel.servers().await?.into_iter().map(|row| (row.id.0.clone(), row)).collect();
+    let owners = &with_ids(panel, owners, &rows).await?;
     progress_text(panel, before, owners, &mut rows).await;
     let mut markers = BTreeMap::new();
     let mut wanted = Vec::new();
@@ -50,6 +51,20 @@ pub async fn take(panel: &Arc<dyn ServerPanel>, before: Option<&Inventory>, owne
     }
     let previous = before.map(|b| b.rows.keys().cloned().collect());
     Ok(Inventory { rows, began, previous, markers })
+}
+
+/// The same owners, by id too: the list shows names on the panels that are known, but a form shows ids, and a list may.
+async fn with_ids(
+    panel: &Arc<dyn ServerPanel>,
+    owners: &BTreeSet<String>,
+    rows: &BTreeMap<String, ServerRow>,
+) -> Result<BTreeSet<String>, PanelError> {
+    let mut all = owners.clone();
+    let by_id = |owner: &String| !owners.contains(owner) && owner.bytes().all(|b| b.is_ascii_digit());
+    if rows.values().filter_map(|row| row.owner.as_ref()).any(by_id) {
+        all.extend(panel.users().await?.into_iter().filter(|u| owners.contains(&u.name)).map(|u| u.id.0));
+    }
+    Ok(all)
 }
 
 /// The panel's words for installations whose flag carries none: one tooltip for each list, in turn, never one for each order.

@@ -87,6 +87,9 @@ where
     }
 }
 
+/// Where kubectl keeps the manifest as it was applied.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
 /// Reconnects quickly at first and then every five seconds at most, with the same small spread for nobody: a watch is cheap,
 /// and an order must not wait a minute for a server that is back.
 #[derive(Clone, Debug)]
@@ -138,7 +141,10 @@ where
         .modify(|object| {
             // A third of the memory of a cached object is this, and nobody here reads it.
             object.managed_fields_mut().clear();
-            object.annotations_mut().remove("kubectl.kubernetes.io/last-applied-configuration");
+            // The key stays, and a map that is not there does not appear: patches of metadata are made from what is cached.
+            if let Some(applied) = object.meta_mut().annotations.as_mut().and_then(|all| all.get_mut(LAST_APPLIED)) {
+                *applied = String::new();
+            }
         })
         .reflect(writer)
         .filter_map(move |event| {
