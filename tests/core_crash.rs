@@ -47,7 +47,9 @@ fn assert_tasks(world: &World, fault: Option<Fault>) {
 fn assert_installs(world: &World, fault: Option<Fault>, kind: Kind) {
     let installs = world.panel.journal.iter().filter(|c| matches!(c, Call::Install { .. })).count();
     let uncertain = !matches!(fault, None | Some(Fault::Refused | Fault::Unreachable | Fault::Ignored));
-    assert!(installs == 1 || (uncertain && installs == 2), "{installs} installations, {kind:?} {fault:?}\n{}", world.describe());
+    // An accepted installation without a trace, on a server that has this system already, cannot be told from one that was quick.
+    let unseen = fault == Some(Fault::Ignored) && installs == 0;
+    assert!(unseen || installs == 1 || (uncertain && installs == 2), "{installs} installations, {kind:?} {fault:?}\n{}", world.describe());
 }
 
 fn counts(kind: Kind) -> (usize, usize) {
@@ -90,5 +92,117 @@ fn a_crash_at_every_write_is_survived() {
             assert_tasks(&world, None);
         });
         (format!("{kind:?}, write {write}, {fault:?}"), live)
+    }));
+}
+
+#[test]
+fn every_read_may_fail() {
+    let points = KINDS.into_iter().flat_map(|kind| {
+        let mut world = kind.world();
+        live(&mut world, kind);
+        (0..world.reads).flat_map(move |read| [1, 4].map(|many| (kind, read, many)))
+    });
+    try_all(points.map(|(kind, read, many)| {
+        let live: Box<dyn FnOnce()> = Box::new(move || {
+            let mut world = kind.world();
+            world.read_faults.extend((read..).take(many));
+            live(&mut world, kind);
+            assert_installs(&world, None, kind);
+            assert_tasks(&world, None);
+        });
+        (format!("{kind:?}, read {read}, {many}"), live)
+    }));
+}
+
+/// The call works, what is read after it does not; and then the order is deleted or not.
+#[test]
+fn what_was_done_is_found_again_when_it_could_not_be_read_back() {
+    let points = KINDS.into_iter().flat_map(|kind| {
+        let (calls, _) = counts(kind);
+        let mut world = kind.world();
+        reach(&mut world, "Active", kind);
+        (0..calls).map(move |call| (kind, call, false)).chain((0..world.asked.len()).map(move |call| (kind, call, true)))
+    });
+    try_all(points.map(|(kind, call, deleted)| {
+        let live: Box<dyn FnOnce()> = Box::new(move || {
+            let mut world = kind.world();
+            world.faults.insert(call, Fault::Nothing);
+            world.then_reads_fail = 1;
+            if deleted {
+                world.delete_after_call = Some(call);
+                cut_short(&mut world, kind);
+            } else {
+                live(&mut world, kind);
+                assert_installs(&world, None, kind);
+            }
+            assert_tasks(&world, None);
+        });
+        (format!("{kind:?}, call {call}, {deleted}"), live)
+    }));
+}
+
+#[test]
+fn reads_may_fail_after_a_faulty_call() {
+    let points = KINDS.into_iter().flat_map(|kind| {
+        let (calls, _) = counts(kind);
+        (0..calls).flat_map(move |call| FAULTS.into_iter().map(move |fault| (kind, call, fault)))
+    });
+    try_all(points.map(|(kind, call, fault)| {
+        let live: Box<dyn FnOnce()> = Box::new(move || {
+            let mut world = kind.world();
+            world.faults.insert(call, fault);
+            world.then_reads_fail = 2;
+            live(&mut world, kind);
+            assert_installs(&world, Some(fault), kind);
+            assert_tasks(&world, Some(fault));
+        });
+        (format!("{kind:?}, call {call}, {fault:?}"), live)
+    }));
+}
+
+/// Deleted early: whatever had been done by then is taken back.
+fn cut_short(world: &mut World, kind: Kind) {
+    reach(world, "gone", kind);
+    assert_released(world, kind);
+    world.assert_quiet();
+}
+
+#[test]
+fn an_order_may_be_deleted_after_each_call_and_before_each_pass() {
+    let points = KINDS.into_iter().flat_map(|kind| {
+        let mut world = kind.world();
+        world.panel.install_takes = Duration::from_mins(2);
+        reach(&mut world, "Active", kind);
+        let (calls, passes) = (world.asked.len(), world.passes);
+        let after_calls = (0..calls).map(move |at| (kind, Some(at), None));
+        after_calls.chain((0..passes).map(move |at| (kind, None, Some(at))))
+    });
+    try_all(points.map(|(kind, call, pass)| {
+        let live: Box<dyn FnOnce()> = Box::new(move || {
+            let mut world = kind.world();
+            (world.delete_after_call, world.delete_before_pass) = (call, pass);
+            cut_short(&mut world, kind);
+            assert!(world.panel.journal.iter().filter(|c| matches!(c, Call::Install { .. })).count() <= 1);
+        });
+        (format!("{kind:?}, after call {call:?}, before pass {pass:?}"), live)
+    }));
+}
+
+#[test]
+fn a_deletion_that_meets_a_fault_takes_everything_back() {
+    let points = KINDS.into_iter().flat_map(|kind| {
+        let mut world = kind.world();
+        reach(&mut world, "Active", kind);
+        (0..world.asked.len()).flat_map(move |call| FAULTS.into_iter().flat_map(move |fault| [0, 1].map(|fail| (kind, call, fault, fail))))
+    });
+    try_all(points.map(|(kind, call, fault, fail)| {
+        let live: Box<dyn FnOnce()> = Box::new(move || {
+            let mut world = kind.world();
+            world.faults.insert(call, fault);
+            world.then_reads_fail = fail;
+            world.delete_after_call = Some(call);
+            cut_short(&mut world, kind);
+        });
+        (format!("{kind:?}, call {call}, {fault:?}, {fail} reads"), live)
     }));
 }

@@ -32,6 +32,8 @@ use super::secrets::{self, SecretError};
 use super::status::{self, StatusError};
 use super::stores::Guarded;
 
+/// The kind, as it is counted and paced.
+const KIND: &str = "ProcessingHandler";
 /// How often the time of the last probe is written when nothing else changes.
 const PROBE_NOTED: Duration = Duration::from_mins(10);
 /// Configurations that a status shows.
@@ -141,7 +143,13 @@ pub fn reason_of(conditions: &mut Vec<Condition>, problem: Option<&Problem>, del
 
 /// Brings one handler up to date: one list of its panel serves all its orders.
 pub async fn reconcile(object: Arc<Guarded<ProcessingHandler>>, context: Arc<Context>) -> Result<Action, StatusError> {
-    let Ok(handler) = &object.0 else { return Ok(Action::await_change()) };
+    let handler = match &object.0 {
+        Ok(handler) => handler,
+        Err(invalid) => {
+            status::unreadable::<ProcessingHandler>(&context.client, &invalid.metadata, &invalid.error).await?;
+            return Ok(Action::await_change());
+        }
+    };
     let key = handler.key();
     let orders = context.orders_of(&key);
     let deleting = handler.metadata.deletion_timestamp.is_some();
@@ -157,6 +165,12 @@ pub async fn reconcile(object: Arc<Guarded<ProcessingHandler>>, context: Arc<Con
         tolerate(status::patch(&context.client, handler, status::add_finalizer(handler, IN_USE_FINALIZER)).await)?;
         return Ok(Action::await_change());
     }
+    let interval = handler.spec.poll_interval.0.max(Duration::from_secs(1));
+    let asked_for = format!("{:?} {:?}", handler.metadata.generation, handler.annotations().get(RECONCILE_ANNOTATION));
+    if let Some(rest) = context.panels.rest(KIND, &key, &asked_for, interval) {
+        return Ok(Action::requeue(rest));
+    }
+    let began = std::time::Instant::now();
     let runtime = context.panels.handler(&key);
     let outcome = poll(handler, &key, &runtime, &orders, &context).await;
     let state = match &outcome {
@@ -164,6 +178,7 @@ pub async fn reconcile(object: Arc<Guarded<ProcessingHandler>>, context: Arc<Con
         Ok(_) if handler.spec.suspend => HandlerState::Suspended,
         Ok(_) => HandlerState::Ready,
     };
+    context.panels.asked(KIND, &key, asked_for, began, outcome.is_ok());
     let turned = runtime.set_state(state);
     wake(&context, &orders, outcome.as_ref().ok(), turned);
     save(handler, &context, &key, &orders, outcome.as_ref()).await?;
@@ -172,7 +187,7 @@ pub async fn reconcile(object: Arc<Guarded<ProcessingHandler>>, context: Arc<Con
     {
         super::sweep::sweep(&context, &runtime, &seen.panel, &seen.now).await;
     }
-    Ok(Action::requeue(handler.spec.poll_interval.0.max(Duration::from_secs(1))))
+    Ok(Action::requeue(interval.saturating_sub(began.elapsed()).max(Duration::from_millis(50))))
 }
 
 fn tolerate<T>(result: Result<T, StatusError>) -> Result<(), StatusError> {
@@ -372,7 +387,7 @@ async fn save(
         new.last_probe_time = Some(Time::seconds(now));
     }
     if new != old {
-        context.metrics.writes.get_or_create(&KindLabels { kind: "ProcessingHandler".into() }).inc();
+        context.metrics.writes.get_or_create(&KindLabels { kind: KIND.into() }).inc();
         tolerate(status::write(&context.client, handler, &new).await)?;
     }
     Ok(())

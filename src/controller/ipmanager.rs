@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use kube::ResourceExt;
@@ -23,12 +24,20 @@ use super::panels::PoolRuntime;
 use super::status::{self, StatusError};
 use super::stores::Guarded;
 
+/// The kind, as it is counted and paced.
+const KIND: &str = "IPManager";
 /// Groups that a status shows.
 const POOLS: usize = 50;
 
 /// Brings one IPManager up to date.
 pub async fn reconcile(object: Arc<Guarded<IPManager>>, context: Arc<Context>) -> Result<Action, StatusError> {
-    let Ok(manager) = &object.0 else { return Ok(Action::await_change()) };
+    let manager = match &object.0 {
+        Ok(manager) => manager,
+        Err(invalid) => {
+            status::unreadable::<IPManager>(&context.client, &invalid.metadata, &invalid.error).await?;
+            return Ok(Action::await_change());
+        }
+    };
     let key = ObjectKey { namespace: manager.namespace().unwrap_or_default(), name: manager.name_any() };
     let users: usize = context.handlers.read(|h| uses(h, &key).then_some(())).len();
     if manager.metadata.deletion_timestamp.is_some() && users == 0 {
@@ -43,8 +52,15 @@ pub async fn reconcile(object: Arc<Guarded<IPManager>>, context: Arc<Context>) -
         ignore_gone(status::patch(&context.client, manager, status::add_finalizer(manager, IN_USE_FINALIZER)).await)?;
         return Ok(Action::await_change());
     }
+    let interval = manager.spec.poll_interval.0.max(Duration::from_secs(1));
+    let asked_for = format!("{:?} {:?}", manager.metadata.generation, manager.annotations().get(RECONCILE_ANNOTATION));
+    if let Some(rest) = context.panels.rest(KIND, &key, &asked_for, interval) {
+        return Ok(Action::requeue(rest));
+    }
+    let began = Instant::now();
     let was_ready = context.panels.pool(&key).is_some_and(|p| p.ready.is_ok());
     let outcome = probe(manager, &key, &context).await;
+    context.panels.asked(KIND, &key, asked_for, began, outcome.is_ok());
     let ready = outcome.as_ref().map(|_| ()).map_err(|p| p.message.clone());
     let mut runtime = context.panels.pool(&key).unwrap_or(PoolRuntime {
         panel: None,
@@ -61,7 +77,7 @@ pub async fn reconcile(object: Arc<Guarded<IPManager>>, context: Arc<Context>) -
         }
     }
     save(manager, &context, outcome, users).await?;
-    Ok(Action::requeue(manager.spec.poll_interval.0.max(std::time::Duration::from_secs(1))))
+    Ok(Action::requeue(interval.saturating_sub(began.elapsed()).max(Duration::from_millis(50))))
 }
 
 fn uses(handler: &crate::api::ProcessingHandler, key: &ObjectKey) -> bool {
@@ -133,7 +149,7 @@ async fn save(manager: &IPManager, context: &Context, outcome: Result<Vec<Pool>,
     reason_of(conditions, outcome.as_ref().err(), deleting, generation, now);
     new.last_handled_reconcile_at = manager.annotations().get(RECONCILE_ANNOTATION).cloned();
     if new != old {
-        context.metrics.writes.get_or_create(&KindLabels { kind: "IPManager".into() }).inc();
+        context.metrics.writes.get_or_create(&KindLabels { kind: KIND.into() }).inc();
         ignore_gone(status::write(&context.client, manager, &new).await)?;
     }
     Ok(())

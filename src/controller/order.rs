@@ -55,7 +55,10 @@ pub enum OrderError {
 pub async fn reconcile(object: Arc<Guarded<DedicatedServerOrder>>, context: Arc<Context>) -> Result<Action, OrderError> {
     let result = match &object.0 {
         Ok(order) => Box::pin(one_pass(order.clone(), &context)).await,
-        Err(invalid) => unreadable(&invalid.metadata, &invalid.error, &context).await,
+        Err(invalid) => {
+            let told = status::unreadable::<DedicatedServerOrder>(&context.client, &invalid.metadata, &invalid.error).await;
+            told.map(|()| Action::await_change()).map_err(OrderError::from)
+        }
     };
     match result {
         // Somebody else wrote it: the watch brings the new version.
@@ -215,28 +218,6 @@ async fn refuse(order: &DedicatedServerOrder, refusal: &Refusal, context: &Conte
         &known(order),
     );
     save(order, status, context).await?;
-    Ok(Action::await_change())
-}
-
-/// An object that this version cannot read is told so, and stops nobody else.
-async fn unreadable(meta: &kube::api::ObjectMeta, error: &str, context: &Context) -> Result<Action, OrderError> {
-    let namespace = meta.namespace.clone().unwrap_or_default();
-    let resource = kube::api::ApiResource::erase::<DedicatedServerOrder>(&());
-    let api: Api<kube::api::DynamicObject> = Api::namespaced_with(context.client.clone(), &namespace, &resource);
-    let name = meta.name.clone().unwrap_or_default();
-    let Some(mut object) = api.get_opt(&name).await? else { return Ok(Action::await_change()) };
-    let mut status: OrderStatus = object.data.get("status").cloned().and_then(|s| serde_json::from_value(s).ok()).unwrap_or_default();
-    let refusal = Refusal { reason: Reason::InvalidObject, message: format!("this version cannot read the object: {error}") };
-    let before = status.clone();
-    status =
-        decide::refuse(&refusal, meta.generation.unwrap_or_default(), meta.deletion_timestamp.is_some(), "", Timestamp::now(), &status);
-    notices::carry_times(&before, &mut status);
-    if status != before {
-        if let (Some(data), Ok(value)) = (object.data.as_object_mut(), serde_json::to_value(&status)) {
-            data.insert("status".into(), value);
-        }
-        api.replace_status(&name, &kube::api::PostParams::default(), &object).await?;
-    }
     Ok(Action::await_change())
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
@@ -212,9 +213,16 @@ pub struct PoolRuntime {
     pub made_from: String,
 }
 
+/// When an object's panel was last asked with success, and for which version of the object.
+struct Turn {
+    at: Instant,
+    asked_for: String,
+}
+
 /// All handlers and IPManagers of this process.
 #[derive(Default)]
 pub struct Panels {
+    turns: Mutex<BTreeMap<(&'static str, ObjectKey), Turn>>,
     handlers: Mutex<BTreeMap<ObjectKey, Arc<HandlerRuntime>>>,
     pools: Mutex<BTreeMap<ObjectKey, PoolRuntime>>,
 }
@@ -229,6 +237,26 @@ impl Panels {
     /// Forgets a handler.
     pub fn forget_handler(&self, key: &ObjectKey) {
         lock(&self.handlers).remove(key);
+        lock(&self.turns).remove(&("ProcessingHandler", key.clone()));
+    }
+
+    /// How long until an object's panel is asked again: its own status writes must not make it ask sooner. `None`: now, since
+    /// the time has come, something else is asked for, or the last try failed.
+    #[must_use]
+    pub fn rest(&self, kind: &'static str, key: &ObjectKey, asked_for: &str, interval: Duration) -> Option<Duration> {
+        let turns = lock(&self.turns);
+        let turn = turns.get(&(kind, key.clone())).filter(|t| t.asked_for == asked_for)?;
+        interval.checked_sub(turn.at.elapsed()).filter(|rest| !rest.is_zero())
+    }
+
+    /// Notes that an object's panel was asked; a failure is not waited after.
+    pub fn asked(&self, kind: &'static str, key: &ObjectKey, asked_for: String, at: Instant, success: bool) {
+        let mut turns = lock(&self.turns);
+        if success {
+            turns.insert((kind, key.clone()), Turn { at, asked_for });
+        } else {
+            turns.remove(&(kind, key.clone()));
+        }
     }
 
     /// An IPManager.
@@ -245,6 +273,7 @@ impl Panels {
     /// Forgets an IPManager.
     pub fn forget_pool(&self, key: &ObjectKey) {
         lock(&self.pools).remove(key);
+        lock(&self.turns).remove(&("IPManager", key.clone()));
     }
 }
 
@@ -262,6 +291,18 @@ mod tests {
         handler.leave("a");
         assert!(handler.enter("c", false, 1));
         assert!((0..50).all(|n| handler.enter(&n.to_string(), false, 0)), "0 is no limit");
+    }
+
+    #[test]
+    fn a_panel_is_asked_once_for_each_interval_unless_something_else_is_asked_for() {
+        let (panels, key) = (Panels::default(), ObjectKey { namespace: "a".into(), name: "b".into() });
+        let rest = |asked_for: &str| panels.rest("IPManager", &key, asked_for, Duration::from_mins(1));
+        assert_eq!(rest("1"), None, "never asked");
+        panels.asked("IPManager", &key, "1".into(), Instant::now(), true);
+        assert!(rest("1").is_some_and(|r| r > Duration::from_secs(50)));
+        assert_eq!(rest("2"), None, "another generation");
+        panels.asked("IPManager", &key, "1".into(), Instant::now(), false);
+        assert_eq!(rest("1"), None, "a failure is not waited after");
     }
 
     #[test]

@@ -2,13 +2,17 @@
 
 use std::fmt::Debug;
 
-use kube::api::{Api, Patch, PatchParams, PostParams};
+use jiff::Timestamp;
+use kube::api::{Api, ApiResource, DynamicObject, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::core::object::HasStatus;
 use kube::core::{NamespaceResourceScope, Resource};
 use kube::{Client, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+
+use crate::api::condition::{self, Condition, ConditionType};
+use crate::provisioning::reason::Reason;
 
 /// Why a status was not written.
 #[derive(Debug, thiserror::Error)]
@@ -81,6 +85,38 @@ where
     *new.status_mut() = Some(status.clone());
     let params = PostParams { field_manager: Some("dci-operator".into()), ..PostParams::default() };
     api.replace_status(&object.name_any(), &params, &new).await.map_err(|e| patch_error(name, e))
+}
+
+/// Tells an object that this version cannot read that it is so. It stops nobody else.
+pub async fn unreadable<K>(client: &Client, metadata: &ObjectMeta, error: &str) -> Result<(), StatusError>
+where
+    K: Resource<DynamicType = ()>,
+{
+    let (namespace, name) = (metadata.namespace.clone().unwrap_or_default(), metadata.name.clone().unwrap_or_default());
+    let object = format!("{} {namespace}/{name}", K::kind(&()));
+    let failed = |source| patch_error(object.clone(), source);
+    let resource = ApiResource::erase::<K>(&());
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &resource);
+    let Some(mut found) = api.get_opt(&name).await.map_err(failed)? else { return Ok(()) };
+    let generation = metadata.generation.unwrap_or_default();
+    let mut status = found.data.get("status").cloned().unwrap_or_else(|| json!({}));
+    let before = status.clone();
+    let mut conditions: Vec<Condition> = status.get("conditions").cloned().and_then(|c| serde_json::from_value(c).ok()).unwrap_or_default();
+    let (reason, message) = (Reason::InvalidObject.as_str(), format!("this version cannot read the object: {error}"));
+    condition::set(&mut conditions, ConditionType::Ready, false, reason, &message, generation, Timestamp::now());
+    condition::set(&mut conditions, ConditionType::Stalled, true, reason, &message, generation, Timestamp::now());
+    condition::remove(&mut conditions, ConditionType::Reconciling);
+    if let Some(members) = status.as_object_mut() {
+        members.insert("conditions".into(), serde_json::to_value(&conditions)?);
+        members.insert("observedGeneration".into(), json!(generation));
+    }
+    if status == before {
+        return Ok(());
+    }
+    if let Some(data) = found.data.as_object_mut() {
+        data.insert("status".into(), status);
+    }
+    api.replace_status(&name, &PostParams::default(), &found).await.map(|_| ()).map_err(failed)
 }
 
 /// Patches metadata or spec of an object that is still the one that was read.

@@ -94,7 +94,13 @@ pub async fn supersede(client: &Client, task: &ManualTask) -> Result<(), StatusE
 
 /// Brings one task up to date.
 pub async fn reconcile(object: Arc<Guarded<ManualTask>>, context: Arc<Context>) -> Result<Action, StatusError> {
-    let Ok(task) = &object.0 else { return Ok(Action::await_change()) };
+    let task = match &object.0 {
+        Ok(task) => task,
+        Err(invalid) => {
+            status::unreadable::<ManualTask>(&context.client, &invalid.metadata, &invalid.error).await?;
+            return Ok(Action::await_change());
+        }
+    };
     if task.metadata.deletion_timestamp.is_some() {
         return Ok(Action::await_change());
     }

@@ -288,6 +288,7 @@ fn claim_in_flight(cx: &mut Cx<'_>, server: &ServerId, people: &People) -> Flow 
     }
     if own {
         // Asked for in this pass and not ours: lost to somebody else, or refused. Nothing is undone there; another one is chosen.
+        cx.status.in_flight = None;
         return Continue(());
     }
     // The claim may still land: another server is only chosen when it has had its time.

@@ -210,6 +210,12 @@ impl Cx<'_> {
         self.status.server.as_ref().map(|s| ServerId(s.id.clone()))
     }
 
+    /// Whether this is the order's server.
+    #[must_use]
+    pub fn is_own(&self, server: &ServerId) -> bool {
+        self.status.server.as_ref().is_some_and(|s| s.id == server.0)
+    }
+
     /// What the shared list says of a server.
     #[must_use]
     pub fn row(&self, server: &ServerId) -> Row<'_> {
@@ -350,7 +356,7 @@ impl Cx<'_> {
     pub fn fail_with(&mut self, step: Step, error: &PanelError) -> Halt {
         match error.class() {
             ErrorClass::Down | ErrorClass::Credentials => self.wait_for_handler(step, Reason::HandlerNotReady, error.to_string()),
-            ErrorClass::Dialect => self.stall(step, Reason::NotSupportedYet, &error.to_string(), Recheck::OnChange),
+            ErrorClass::Dialect => self.stall(step, Reason::DialectMissing, &error.to_string(), Recheck::OnChange),
             ErrorClass::Missing | ErrorClass::Exists | ErrorClass::Refused | ErrorClass::Expectation => {
                 let code = error.code();
                 self.fail(step, &code, &error.to_string())
@@ -358,10 +364,11 @@ impl Cx<'_> {
         }
     }
 
-    /// All outcomes of this pass are known, so that its intent has served.
-    fn settle_known(&mut self) {
-        let own = self.facts.own_operation.as_deref();
-        if self.status.in_flight.as_ref().is_some_and(|f| own == Some(&f.operation_id) && f.outcome == super::inflight::SENT) {
+    /// All outcomes of this pass are known, so that its intent has served; but what only the intent leads back to has to be read back.
+    pub fn settle_known(&mut self) {
+        let unread = matches!(self.facts.applied.last(), Some(Call::Claim { .. } | Call::Unclaim { .. } | Call::Release { .. }))
+            && self.facts.last_refused.is_none();
+        if !unread && self.status.in_flight.as_ref().is_some_and(|f| self.intent_is_own(f)) {
             self.status.in_flight = None;
         }
     }

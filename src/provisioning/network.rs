@@ -285,7 +285,7 @@ fn give_back_parking(cx: &mut Cx<'_>, step: Step, rows: &[AddressRow], used: &[P
     let parked = cx.status.server.as_ref().and_then(|s| parsed(s.parked_address.as_ref()));
     let Some(parked) = parked.filter(|p| !rows.iter().any(|r| r.address == *p)) else { return Continue(()) };
     let parking = used.iter().any(|a| a.address == parked && Some(&a.group) == cx.handler.parking_group.as_ref());
-    if !parking {
+    if !parking || in_use_elsewhere(cx, parked, used) {
         return Continue(());
     }
     let call = Call::GiveBack { address: parked };
@@ -297,6 +297,13 @@ fn give_back_parking(cx: &mut Cx<'_>, step: Step, rows: &[AddressRow], used: &[P
     };
     cx.step(step).message = cut(&format!("the parking address {parked} could not be given back: {why}"), SHORT);
     Continue(())
+}
+
+/// Given back before a crash, and taken by somebody else since.
+fn in_use_elsewhere(cx: &Cx<'_>, address: IpAddr, used: &[PoolAddress]) -> bool {
+    let listed = cx.facts.inventory.as_ref().is_some_and(|i| i.rows.values().any(|r| r.main_address == Some(address) && !cx.is_own(&r.id)));
+    let marked = |note: &str| super::marker::tokens(note).next().is_some() && !cx.order.marker.is_in_note(note);
+    listed || used.iter().any(|a| a.address == address && marked(&a.note))
 }
 
 /// The panel takes addresses by itself. Returns the order's addresses, the main one first.
@@ -386,11 +393,15 @@ pub(super) fn remove_addresses(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
         if let Some(address) = ours(cx, &used, &group).into_iter().find(|a| *a != main.address) {
             return Break(cx.call(step, Call::GiveBack { address }, Shows::AtOnce));
         }
+        // The preparation may have been cut short before the old parking address went back.
+        give_back_parking(cx, step, &rows, &used)?;
     }
     if let Some(status) = cx.status.server.as_mut() {
+        status.parked_address = None;
         status.addresses = vec![main.address.to_string()];
     }
-    cx.finish(step, State::Done, "");
+    let said = cx.step(step).message.clone();
+    cx.finish(step, State::Done, &said);
     Continue(())
 }
 

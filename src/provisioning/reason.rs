@@ -64,6 +64,7 @@ reasons! {
     OwnerChanged: "The server's owner was changed by hand; it is not touched.", "Put the owner back at the panel.";
     ServerGone: "The panel does not list the server any more.", "Put the server back at the panel, or delete the order.";
     MainAddressNotReplaced: "The panel did not replace the main address; the new one was given back.", "Set `spec.dialect.replaceMainAddress` of the handler to the call that your panel uses, or `ipManagement.disableIPChange: true`.";
+    DialectMissing: "The handler does not say how this call is made on its panel.", "Set the entry of `spec.dialect` that the message names.";
     OperationFailed: "A step failed too often; a department looks after it.", "Close the FailedOperation task: Retry, Done or Cancelled.";
     TaskCancelled: "A department closed the order's task as Cancelled.", "Delete the order, or annotate it to try again.";
     IpmiError: "IPMI failed while the server was being stopped.", "With `ipmiErrorPolicy: Ignore` nothing; with `CreateTask` close the StopServer task.";

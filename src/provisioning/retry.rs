@@ -25,11 +25,7 @@ impl Cx<'_> {
     /// An attempt of a step failed. Repeated with the handler's interval; after `maxAttempts` a department looks after it.
     pub fn fail(&mut self, step: Step, code: &str, message: &str) -> Halt {
         // What is known to have ended needs no intent; a lost answer keeps it.
-        if let Some(f) = self.status.in_flight.clone()
-            && self.intent_is_own(&f)
-        {
-            self.status.in_flight = None;
-        }
+        self.settle_known();
         let message = cut(message, LONG);
         self.enter(step, State::Failed, &message);
         self.status.attempts = self.status.attempts.saturating_add(1);

@@ -1,0 +1,61 @@
+# What people run here. `make help` tells the targets; the logic of the longer ones is in deploy/.
+
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+# One place outside the checkout, so that a fresh clone starts warm. One build profile (dev) serves all targets.
+XDG_CACHE_HOME ?= $(HOME)/.cache
+export CARGO_TARGET_DIR ?= $(XDG_CACHE_HOME)/dci-operator/target
+CARGO ?= cargo
+export CARGO
+
+# make demo KEEP=1
+KEEP ?=
+
+##@ Try it
+.PHONY: demo
+demo: needs ## the whole job on this machine: control plane, simulated panels, an order from creation to release (KEEP=1: stay up until Ctrl-C)
+	@DCI_DEMO_KEEP="$(KEEP)" deploy/demo/run.sh
+
+##@ Test it
+.PHONY: test test-unit test-e2e lint check-all
+test: needs ## all tests, with a table of stages at the end; what CI runs
+	@deploy/ci/stages.sh control-plane build lint unit pure e2e
+
+check-all: needs ## the same, and what takes longer or needs more tools
+	@deploy/ci/stages.sh control-plane build lint unit pure deny crds docs e2e
+
+test-unit: ## unit and integration tests, without a control plane
+	@deploy/ci/stages.sh unit
+
+test-e2e: needs ## tests on a real API server
+	@deploy/ci/stages.sh control-plane build e2e
+
+lint: ## rustfmt, clippy, shellcheck, cargo deny; the last two where they are installed
+	@deploy/ci/stages.sh lint
+
+##@ Work on it
+.PHONY: build crds docs control-plane needs clean help
+build: ## the two programs, dci-operator and dci-sim
+	@$(CARGO) build --bins
+
+crds: ## write crds/ anew from the Rust types
+	@$(CARGO) run --quiet --bin dci-operator -- crds --dir crds
+
+docs: ## write the tables in the documentation anew from the code
+	@UPDATE_DOCS=1 $(CARGO) test --quiet --test docs
+
+control-plane: needs ## find or build the API server, etcd, kubectl and Helm that demo and tests use
+	@deploy/local/control-plane.sh install
+
+needs: ## look for what this machine needs; root gets missing packages installed (Debian)
+	@deploy/ci/needs.sh
+
+clean: ## remove build results; the control plane in the cache stays
+	@$(CARGO) clean
+
+help: ## this text
+	@awk 'BEGIN {FS = ":.*## "} \
+	  /^##@ / {printf "\n%s\n", substr($$0, 5)} \
+	  /^[a-z0-9-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@printf '\nBuild results: %s (CARGO_TARGET_DIR)\n' "$(CARGO_TARGET_DIR)"

@@ -1,0 +1,274 @@
+#!/usr/bin/env bash
+# Runs stages one after another, shows everything they print, and ends with a table of the minutes they took and with
+# the sum of all test runs. Exit code 1 when a stage failed, or when test stages ran and no test did.
+#
+# Stages are called by their names, tables by references; shellcheck cannot see either.
+# shellcheck disable=SC2034,SC2317
+set -uo pipefail
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+cd "$ROOT" || exit 1
+CARGO=${CARGO:-cargo}
+: "${CARGO_TARGET_DIR:=${XDG_CACHE_HOME:-$HOME/.cache}/dci-operator/target}"
+export CARGO_TARGET_DIR
+PLANE=deploy/local/control-plane.sh
+
+usage() {
+  cat <<'TEXT'
+usage: stages.sh STAGE…
+
+  control-plane   find or build the API server, etcd, kubectl and Helm
+  build           the programs and all tests
+  lint            rustfmt, clippy; shellcheck and cargo deny where they are installed
+  unit            unit and integration tests that need no API server
+  pure            the build without default features (no Kubernetes client, no HTTP, no runtime)
+  e2e             tests on a real API server (tests/e2e*.rs)
+  deny            licences, sources and advisories of dependencies; fails when cargo deny is not installed
+  crds            crds/ is what the code generates
+  docs            the programming interface's documentation builds without warnings
+TEXT
+}
+
+# --- the stages: each is a function that prints as it goes ------------------------------------------------------------
+
+run() {
+  printf '+ %s\n' "$*"
+  "$@"
+}
+
+skipped() { printf 'SKIPPED: %s\n' "$*"; }
+
+stage_control_plane() { run "$PLANE" install; }
+
+stage_build() {
+  run "$CARGO" build --locked --bins && run "$CARGO" test --locked --no-run
+}
+
+stage_lint() {
+  local rc=0 scripts=()
+  run "$CARGO" fmt --check || rc=1
+  run "$CARGO" clippy --locked --all-targets -- --deny warnings || rc=1
+  if command -v shellcheck >/dev/null; then
+    mapfile -t scripts < <(find .ci deploy -type f \( -name '*.sh' -o -path '.ci/run' \) | sort)
+    run shellcheck --external-sources "${scripts[@]}" || rc=1
+  else
+    skipped "shellcheck is not installed"
+  fi
+  if "$CARGO" deny --version >/dev/null 2>&1; then
+    # Advisories need the network, and change without us: they are for check-all.
+    run "$CARGO" deny --offline check bans licenses sources || rc=1
+  else
+    skipped "cargo deny is not installed (cargo install cargo-deny)"
+  fi
+  return "$rc"
+}
+
+# Names of test targets: those on a real API server, or the others.
+targets() { # e2e | others
+  local file name
+  for file in tests/*.rs tests/*/main.rs; do
+    [[ -f $file ]] || continue
+    name=${file#tests/} name=${name%/main.rs} name=${name%.rs}
+    if [[ $name == e2e* ]]; then
+      if [[ $1 == e2e ]]; then printf '%s\n' "$name"; fi
+    elif [[ $1 == others ]]; then
+      printf '%s\n' "$name"
+    fi
+  done
+}
+
+as_arguments() { sed 's/^/--test /' | tr '\n' ' '; }
+
+stage_unit() {
+  local -a tests
+  read -ra tests < <(targets others | as_arguments)
+  run "$CARGO" test --locked --no-fail-fast --lib --bins "${tests[@]}"
+}
+
+stage_pure() { run "$CARGO" check --locked --no-default-features; }
+
+stage_e2e() {
+  local -a tests
+  if [[ ! -f tests/e2e.rs && ! -f tests/e2e/main.rs ]]; then
+    printf 'error: tests/e2e.rs is missing: nothing would be tested on a real API server\n'
+    return 1
+  fi
+  read -ra tests < <(targets e2e | as_arguments)
+  # Built before the control plane starts, so that it does not idle meanwhile.
+  run "$CARGO" test --locked --no-run "${tests[@]}" || return 1
+  run "$PLANE" run -- "$CARGO" test --locked --no-fail-fast "${tests[@]}"
+}
+
+stage_deny() {
+  if ! "$CARGO" deny --version >/dev/null 2>&1; then
+    printf 'error: cargo deny is not installed (cargo install cargo-deny)\n'
+    return 1
+  fi
+  run "$CARGO" deny --offline check bans licenses sources || return 1
+  local said rc=0
+  printf '+ %s deny check advisories\n' "$CARGO"
+  said=$("$CARGO" deny check advisories 2>&1) || rc=$?
+  printf '%s\n' "$said"
+  # Without the network the database cannot be had, which says nothing of the dependencies.
+  if ((rc != 0)) && [[ $said == *'failed to fetch advisory database'* ]]; then
+    skipped "advisories: the database cannot be fetched"
+    return 0
+  fi
+  return "$rc"
+}
+
+stage_crds() {
+  local new rc=0
+  new=$(mktemp -d)
+  run "$CARGO" run --locked --quiet --bin dci-operator -- crds --dir "$new" && run diff -ru crds "$new" || rc=1
+  rm -rf "$new"
+  return "$rc"
+}
+
+stage_docs() { RUSTDOCFLAGS='--deny warnings' run "$CARGO" doc --locked --no-deps --lib; }
+
+# --- the table --------------------------------------------------------------------------------------------------------
+
+# Minutes that a stage may take on two cores: from nothing, and when everything was built before.
+declare -A COLD=([control-plane]=15 [build]=15 [lint]=8 [unit]=4 [pure]=4 [e2e]=10 [deny]=2 [crds]=1 [docs]=4)
+declare -A WARM=([control-plane]=1 [build]=3 [lint]=2 [unit]=3 [pure]=1 [e2e]=5 [deny]=1 [crds]=1 [docs]=2)
+# And all of `make test` together. Nothing runs longer than the cold one: what hangs is ended, and has failed.
+ALL_COLD=60 ALL_WARM=15
+
+minutes() { # SECONDS
+  printf '%d.%d' $(($1 / 60)) $(($1 % 60 / 6))
+}
+
+LOGS=$(mktemp -d)
+trap 'rm -rf "$LOGS"' EXIT
+# The stage itself gets Ctrl-C from the terminal; the table is still worth printing.
+INTERRUPTED=''
+trap 'INTERRUPTED=1' INT TERM HUP
+
+NAMES=() RESULTS=() SECS=()
+declare -A FAILED=()
+
+run_stage() { # NAME
+  local name=$1 from=$SECONDS rc=0 left out tee pid
+  printf '\n=== %s\n' "$name"
+  left=$((ALL_COLD * 60 - SECONDS))
+  exec {out}> >(exec tee --ignore-interrupts "$LOGS/$name")
+  tee=$!
+  # `timeout` puts the stage into a group of its own and passes signals on to it.
+  timeout --kill-after=30 "$((left > 0 ? left : 1))" "$0" --one "$name" >&"$out" 2>&1 </dev/null {out}>&- &
+  pid=$!
+  exec {out}>&-
+  while :; do
+    wait "$pid" && rc=0 || rc=$?
+    kill -0 "$pid" 2>/dev/null || break
+    [[ -z $INTERRUPTED ]] || kill -TERM "$pid" 2>/dev/null
+  done
+  # The last lines may still be on their way. Not longer than that: something that was left behind may hold the pipe.
+  timeout 10 tail --pid="$tee" --follow /dev/null
+  if ((rc == 124)); then printf 'error: ended after %s minutes in all\n' "$ALL_COLD"; fi
+  NAMES+=("$name") SECS+=($((SECONDS - from)))
+  if ((rc == 0)); then RESULTS+=(ok); else
+    RESULTS+=(FAILED)
+    FAILED[$name]=1
+  fi
+}
+
+not_run() { # NAME
+  NAMES+=("$1") SECS+=(0) RESULTS+=('not run')
+  FAILED[$1]=1
+}
+
+needed_for() { # NAME: the stages without which it makes no sense
+  case $1 in
+    unit | pure | crds | docs) echo build ;;
+    e2e) echo control-plane build ;;
+  esac
+}
+
+table() { # ALLOWED: COLD or WARM
+  local -n allowed=$1
+  local i all=0 budget=$ALL_WARM
+  if [[ $1 == COLD ]]; then budget=$ALL_COLD; fi
+  printf '\n%-16s %8s %8s   %s\n' STAGE MINUTES ALLOWED RESULT
+  for i in "${!NAMES[@]}"; do
+    all=$((all + SECS[i]))
+    row "${NAMES[i]}" "${SECS[i]}" "${allowed[${NAMES[i]}]}" "${RESULTS[i]}"
+  done
+  row "all, ${1,,}" "$all" "$budget" ''
+}
+
+row() { # NAME SECONDS ALLOWED RESULT
+  local result=$4
+  if (($2 > $3 * 60)); then result+=' (slower than allowed)'; fi
+  printf '%-16s %8s %8s   %s\n' "$1" "$(minutes "$2")" "$3" "$result"
+}
+
+# Adds up what the test programs themselves said. A stage whose runner died before it could say so counts as one failure.
+summary() {
+  local name log passed=0 failed=0 skipped=0 line ran=''
+  for name in unit e2e; do
+    [[ " ${NAMES[*]} " == *" $name "* ]] || continue
+    ran=1 log=$LOGS/$name
+    [[ -f $log ]] || continue
+    local here=0
+    while read -r line; do
+      [[ $line =~ ^test\ result:\ [a-zA-Z]+\.\ ([0-9]+)\ passed\;\ ([0-9]+)\ failed\;\ ([0-9]+)\ ignored ]] || continue
+      passed=$((passed + BASH_REMATCH[1])) here=$((here + BASH_REMATCH[2])) skipped=$((skipped + BASH_REMATCH[3]))
+    done <"$log"
+    # A test that cannot run on this server says so, and its runner counts it as passed.
+    local said
+    said=$(grep -c '^SKIPPED (' "$log")
+    skipped=$((skipped + said)) passed=$((passed - said))
+    if ((here == 0)) && [[ -n ${FAILED[$name]:-} ]]; then here=1; fi
+    failed=$((failed + here))
+  done
+  [[ -n $ran ]] || return 0
+  local rc=0
+  if ((passed + failed == 0)); then
+    printf 'error: no test ran\n'
+    rc=1
+  fi
+  printf '%d passed, %d failed, %d skipped\n' "$passed" "$failed" "$skipped"
+  return "$rc"
+}
+
+main() {
+  local name dep missing rc=0 state=WARM
+  case ${1:-} in
+    '' | -h | --help)
+      usage
+      exit 2
+      ;;
+    --one)
+      "stage_${2//-/_}"
+      exit
+      ;;
+  esac
+  for name in "$@"; do
+    declare -F "stage_${name//-/_}" >/dev/null || {
+      usage >&2
+      exit 2
+    }
+  done
+  # What was never built here has to be built now.
+  [[ -d $CARGO_TARGET_DIR/debug/deps ]] || state=COLD
+  "$PLANE" env >/dev/null 2>&1 || state=COLD
+  for name in "$@"; do
+    missing=$INTERRUPTED
+    for dep in $(needed_for "$name"); do
+      if [[ -n ${FAILED[$dep]:-} ]]; then missing=1; fi
+    done
+    if [[ -n $missing ]]; then not_run "$name"; else run_stage "$name"; fi
+  done
+  table "$state"
+  printf '\n'
+  if ((${#FAILED[@]})); then
+    rc=1
+    printf 'FAILED: %s\n' "${!FAILED[*]}"
+  fi
+  summary || rc=1
+  exit "$rc"
+}
+
+# On one line with exit: bash reads a script as it goes, and this one may be replaced while it runs.
+main "$@"; exit
