@@ -315,7 +315,11 @@ fn a_main_address_that_is_not_replaced_stalls_and_gives_the_new_one_back() {
             let mut world = kind.world();
             world.panel.replace = replace;
             until_reason(&mut world, "MainAddressNotReplaced");
-            assert!(world.panel.used.iter().all(|u| u.group == "parking" || u.address.is_ipv6()), "{kind:?} {replace:?}\n{}", world.describe());
+            assert!(
+                world.panel.used.iter().all(|u| u.group == "parking" || u.address.is_ipv6()),
+                "{kind:?} {replace:?}\n{}",
+                world.describe()
+            );
             let asked = world.asked.len();
             world.run_for(Duration::from_hours(1));
             assert_eq!(world.asked.len(), asked);
