@@ -86,11 +86,20 @@ pub fn one_server_each(world: &World) {
     }
 }
 
+/// A status, written out only where a rule is broken.
+struct Shown<'a>(&'a OrderStatus);
+
+impl std::fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&serde_json::to_string_pretty(self.0).unwrap())
+    }
+}
+
 /// What every stored status keeps to.
 pub fn durable(world: &World, name: &str, new: &OrderStatus) {
     let old = &world.orders[name].status;
     let generation = world.orders[name].raw.metadata.generation;
-    let text = serde_json::to_string_pretty(new).unwrap();
+    let text = Shown(new);
     let is = |type_| condition::is_true(&new.conditions, type_);
     let (ready, reconciling, stalled) = (is(ConditionType::Ready), is(ConditionType::Reconciling), is(ConditionType::Stalled));
     assert!(usize::from(ready) + usize::from(reconciling) + usize::from(stalled) == 1, "not one of three: {text}");
