@@ -177,9 +177,11 @@ fn a_server_that_is_gone_counts_as_released_after_two_lists() {
     }
     // Not seen once is nothing.
     let mut world = active();
+    let list = |w: &World| w.inventory.as_ref().map(|i| i.began);
+    let seen = list(&world);
     world.panel.server("1").gone = true;
     world.delete("web");
-    world.step();
+    world.until("one list", seconds(60), |w| list(w) != seen);
     world.panel.server("1").gone = false;
     world.until_phase("web", "gone");
     world.assert_clean();
@@ -251,6 +253,23 @@ fn a_restored_order_finds_its_server_and_never_installs_it_again() {
     world.delete("web");
     world.until_phase("web", "gone");
     world.assert_clean();
+}
+
+#[test]
+fn nothing_is_taken_or_let_go_before_every_server_was_looked_at() {
+    for deleted in [false, true] {
+        let mut world = active();
+        let asked = world.asked.len();
+        restore(&mut world, "u-new", Some("u-web"));
+        world.index_fails = 5;
+        if deleted {
+            world.delete("web");
+        }
+        world.run_for(seconds(120));
+        assert_eq!((world.asked.len(), world.orders.len()), (asked, 1), "deleted {deleted}\n{}", world.describe());
+        world.until_phase("web", if deleted { "gone" } else { "Active" });
+        assert_eq!(world.panel.servers.values().filter(|s| s.owner.is_some()).count(), usize::from(!deleted));
+    }
 }
 
 #[test]

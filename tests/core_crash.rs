@@ -10,11 +10,14 @@ use support::seconds;
 use support::sweep::{KINDS, Kind, assert_active, assert_released, reach, try_all};
 use support::world::{Fault, World, WriteFault};
 
-const FAULTS: [Fault; 12] = [
+const FAULTS: [Fault; 14] = [
     Fault::CrashBefore,
     Fault::CrashAfter,
     Fault::CrashLate(Duration::from_secs(20)),
     Fault::CrashLate(Duration::from_secs(110)),
+    // Later than the settle time, but before the second look.
+    Fault::CrashLate(Duration::from_secs(200)),
+    Fault::LostLate(Duration::from_secs(200)),
     Fault::LostApplied,
     Fault::LostNot,
     Fault::LostLate(Duration::from_secs(20)),

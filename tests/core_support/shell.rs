@@ -1,6 +1,7 @@
 //! The shell's loop: one pass over one order, its writes and its calls, with what goes wrong at each.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use dci_operator::api::order::OrderStatus;
 use dci_operator::panel::error::{Outcome, PanelError};
@@ -133,6 +134,8 @@ impl World {
         stored.status = serde_json::from_str(&text).expect("a status");
         stored.version += 1;
         stored.writes += 1;
+        // Its own write comes back as a change of the order.
+        stored.wake = Some(later(self.now, Duration::from_millis(50)));
         *version = stored.version;
         if fault == Some(WriteFault::CrashAfter) {
             self.restart();
@@ -218,6 +221,9 @@ impl World {
         let fault = self.faults.remove(&number);
         if fault.is_some() {
             self.read_faults.extend((self.reads..).take(self.then_reads_fail));
+        }
+        if matches!(call, Call::PowerOff { .. }) && matches!(fault, Some(Fault::Refused | Fault::Ignored)) {
+            self.may_stay_on = true;
         }
         if let Err(error) = self.lock(order, call) {
             return Some(Outcome::Refused(error));

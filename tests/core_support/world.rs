@@ -17,7 +17,7 @@ use dci_operator::provisioning::order::Handler;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::panel::{ADMIN, Panel, TEMPLATE};
+use super::panel::{ADMIN, Ipmi, Panel, TEMPLATE};
 use super::{later, rules, seconds};
 
 pub const CLUSTER: &str = "cluster-1";
@@ -109,6 +109,10 @@ pub struct World {
     pub read_faults: BTreeSet<usize>,
     /// After a faulty call this many reads fail.
     pub then_reads_fail: usize,
+    /// A call to switch off was refused or did nothing: the server may stay on where the handler ignores that.
+    pub may_stay_on: bool,
+    /// Lists after which the notes cannot be read, so that the index of markers is not complete.
+    pub index_fails: usize,
     /// A server that user 7 takes right after the first list, or right before the first claim.
     pub taken_after_list: Option<String>,
     pub taken_before_claim: Option<String>,
@@ -174,6 +178,8 @@ impl World {
             delete_before_pass: None,
             read_faults: BTreeSet::new(),
             then_reads_fail: 0,
+            may_stay_on: false,
+            index_fails: 0,
             taken_after_list: None,
             taken_before_claim: None,
             asked: Vec::new(),
@@ -355,6 +361,10 @@ impl World {
             index.insert(id.clone(), (owner.0, row.hostname.clone(), seen));
         }
         self.index = index;
+        if self.index_fails > 0 {
+            self.index_fails -= 1;
+            self.index.clear();
+        }
         let markers = self.index.iter().map(|(id, (_, _, markers))| (id.clone(), markers.clone())).collect();
         let previous = self.inventory.as_ref().map(|i| i.rows.keys().cloned().collect());
         self.inventory = Some(Arc::new(Inventory { rows, began: self.now, previous, markers }));
@@ -387,6 +397,8 @@ impl World {
         for (id, server) in &self.panel.servers {
             let rows: Vec<&str> = server.rows.iter().map(|r| r.domain.as_str()).collect();
             assert!(server.owner.is_none() && server.notes.is_empty(), "server {id} is not free\n{}", self.describe());
+            assert!(server.operation.is_none(), "something runs on server {id}\n{}", self.describe());
+            assert!(!server.on || self.may_stay_on || server.ipmi != Ipmi::Works, "server {id} is on\n{}", self.describe());
             assert!(rows == [FREE_DOMAIN], "server {id} keeps addresses or domains\n{}", self.describe());
         }
         assert!(self.panel.used.iter().all(|u| u.group == "parking" && u.note.is_empty()), "addresses are kept\n{}", self.describe());
