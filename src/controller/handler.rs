@@ -426,7 +426,6 @@ fn inventory(now: &Inventory) -> InventoryStatus {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
 

@@ -1,0 +1,26 @@
+//! The whole way: a real API server, the operator as a process of its own with the chart's permissions, simulated panels.
+//!
+//! Run by `make test-e2e`, or `deploy/local/control-plane.sh run -- cargo test --test e2e`. Every test has namespaces, panels
+//! and an operator of its own, so that all can run side by side on one API server.
+#![cfg(all(feature = "sim", feature = "operator"))]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails so says where")]
+
+#[path = "e2e/support/mod.rs"]
+mod support;
+
+#[path = "e2e/capacity.rs"]
+mod capacity;
+#[path = "e2e/closing.rs"]
+mod closing;
+#[path = "e2e/crash.rs"]
+mod crash;
+#[path = "e2e/handler.rs"]
+mod handler;
+#[path = "e2e/opening.rs"]
+mod opening;
+#[path = "e2e/process.rs"]
+mod process;
+#[path = "e2e/refused.rs"]
+mod refused;
+#[path = "e2e/retry.rs"]
+mod retry;

@@ -1,0 +1,83 @@
+//! Which server: none, one for two, one that somebody else takes.
+
+use serde_json::json;
+
+use super::support::{Setup, World};
+
+fn one_server() -> Setup {
+    Setup::dci(&json!({"servers": [{"id": 17, "name": "R1-17", "type": "E3-16G", "ip": "10.0.0.17"}]}))
+}
+
+#[tokio::test]
+async fn an_order_waits_for_a_server_that_appears() {
+    let mut world = World::start(Setup::default()).await;
+    world.order("big-1", &json!({"configuration": {"serverType": "E5-64G"}})).await;
+    world.until_active("big-1").await;
+    world.order("big-2", &json!({"configuration": {"serverType": "E5-64G"}})).await;
+    let waiting = world.until_order("big-2", "waits for capacity", |o| o["status"]["waitingOn"]["kind"] == "Capacity").await;
+    assert!(waiting["status"]["server"].is_null());
+    world.polls(2).await;
+    world.behind("servers", &json!({"id": 30, "type": "E5-64G", "ip": "10.0.0.30"})).await;
+    let active = world.until_active("big-2").await;
+    assert_eq!(active["status"]["server"]["id"], "30");
+    assert!(!world.touched(17) && !world.touched(19), "servers of another type");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn one_of_two_orders_gets_the_only_server_and_the_other_one_waits_for_it() {
+    let mut world = World::start(one_server()).await;
+    for name in ["web-01", "web-02"] {
+        world.order(name, &json!({})).await;
+    }
+    let winner = world
+        .until("one order is Active and the other waits", |world| {
+            let phase = |name: &str| world.record.get("DedicatedServerOrder", name).unwrap_or_default()["status"]["phase"].clone();
+            let waits = |name: &str| {
+                world.record.get("DedicatedServerOrder", name).unwrap_or_default()["status"]["waitingOn"]["kind"] == "Capacity"
+            };
+            [("web-01", "web-02"), ("web-02", "web-01")].into_iter().find(|(a, b)| phase(a) == "Active" && waits(b))
+        })
+        .await;
+    assert_eq!(world.asked("server.operations"), 1);
+    let (first, second) = winner;
+    let first_id = world.record.get("DedicatedServerOrder", first).unwrap()["metadata"]["uid"].as_str().unwrap().to_owned();
+    assert!(world.server(17)["notes"].as_str().unwrap().ends_with(&first_id));
+    world.delete("DedicatedServerOrder", first).await;
+    world.until_gone(first).await;
+    world.until_active(second).await;
+    assert_eq!(world.asked("server.operations"), 2);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_server_that_a_person_takes_meanwhile_is_left_alone() {
+    let mut world = World::start(Setup { run: false, ..Setup::default() }).await;
+    // The list says that 17 is free; while its form is being read, a person sells it.
+    let fault =
+        json!({"action": "delay-before", "panel": "dci", "func": "server.edit", "match": {"elid": "17"}, "changes": false, "delay": "2s"});
+    world.sim.add_fault(fault).unwrap();
+    world.order("web-01", &json!({})).await;
+    world.operator = Some(world.launch.start().await);
+    world.until("the form is being read", |world| (world.requests("dci", "server.edit") > 0).then_some(())).await;
+    world.sim.change_server(17, json!({"owner": "owner-of-18", "hostname": "sold.example.net"})).unwrap();
+    let active = world.until_active("web-01").await;
+    assert_eq!(active["status"]["server"]["id"], "19");
+    assert!(!world.touched(17), "{:?}", world.changes());
+    world.end().await;
+}
+
+#[tokio::test]
+async fn places_at_the_panel_are_limited() {
+    let setup = Setup::default().handler(&json!({"limits": {"maxConcurrentOperations": 1}}));
+    let mut world = World::start(setup).await;
+    world.order("web-01", &json!({"operatingSystem": {"template": "ISPsystem__Slow-1"}})).await;
+    world.until("the first installs", |world| (world.asked("server.operations") == 1).then_some(())).await;
+    world.order("web-02", &json!({})).await;
+    world.until_reason("DedicatedServerOrder", "web-02", "Ready", "LimitReached").await;
+    assert!(!world.touched(19));
+    world.sim.change_server(17, json!({"finish_operation": true})).unwrap();
+    world.until_active("web-01").await;
+    world.until_active("web-02").await;
+    world.end().await;
+}

@@ -1,0 +1,148 @@
+//! Taking a server back.
+
+use serde_json::{Value, json};
+
+use super::support::{Setup, World};
+
+/// An Active order `web-01` on server 17.
+async fn active(setup: Setup) -> World {
+    let mut world = World::start(setup).await;
+    world.order("web-01", &json!({"addresses": {"ipv4": 2}})).await;
+    world.until_active("web-01").await;
+    world
+}
+
+fn open_tasks(world: &World) -> Vec<Value> {
+    world.record.all("ManualTask").into_iter().filter(|task| task["spec"]["resolution"].is_null()).collect()
+}
+
+#[tokio::test]
+async fn an_order_is_taken_back_change_by_change() {
+    let mut world = active(Setup::default()).await;
+    let before = world.changes().len();
+    world.delete("DedicatedServerOrder", "web-01").await;
+    world.until_gone("web-01").await;
+    let changes = world.changes()[before..].to_vec();
+    let count = |start: &str| changes.iter().filter(|line| line.starts_with(start)).count();
+    assert_eq!(count("dci server.poweroff 17"), 1, "{changes:#?}");
+    assert_eq!(count("dci iplist.delete"), 1, "the extra address: {changes:#?}");
+    assert_eq!(count("dci server.edit 17"), 1, "the release: {changes:#?}");
+    assert!(changes.last().unwrap().starts_with("dci server.edit 17"), "nothing comes after the release: {changes:#?}");
+    assert!(!changes.iter().any(|line| line.contains("refused") || line.contains("lost")), "{changes:#?}");
+    world.assert_released(17);
+    assert_eq!(world.server(17)["power"], "off");
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_dead_ipmi_is_ignored() {
+    let mut world = active(Setup::default()).await;
+    world.sim.change_server(17, json!({"ipmi": "dead"})).unwrap();
+    world.delete("DedicatedServerOrder", "web-01").await;
+    world.until_gone("web-01").await;
+    assert_eq!(world.asked("server.poweroff"), 1);
+    assert!(world.record.all("ManualTask").is_empty());
+    world.assert_released(17);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_dead_ipmi_holds_the_server_until_the_department_has_stopped_it() {
+    let mut world = active(Setup::default().handler(&json!({"ipmiErrorPolicy": "CreateTask"}))).await;
+    world.sim.change_server(17, json!({"ipmi": "dead"})).unwrap();
+    world.delete("DedicatedServerOrder", "web-01").await;
+    let task = world.until("a StopServer task", |world| open_tasks(world).pop()).await;
+    let name = task["metadata"]["name"].as_str().unwrap().to_owned();
+    assert_eq!((&task["spec"]["type"], &task["spec"]["department"]), (&json!("StopServer"), &json!("Operations")));
+    world.until_order("web-01", "waits for the department", |o| o["status"]["waitingOn"]["kind"] == "Department").await;
+    let (_, text) = world.kubectl(&["get", "mt", "-n", &world.provider]).await;
+    assert!(text.contains("StopServer") && text.contains("web-01") && text.contains("Open"), "{text}");
+    // Somebody deletes it: it is needed, so it comes back.
+    world.delete("ManualTask", &name).await;
+    let again = world
+        .until("the task is there again", |world| open_tasks(world).into_iter().find(|t| t["metadata"]["uid"] != task["metadata"]["uid"]))
+        .await;
+    assert_eq!(again["metadata"]["name"], name.as_str());
+    world.polls(3).await;
+    assert_eq!(open_tasks(&world).len(), 1, "exactly one");
+    assert_eq!(world.server(17)["owner"], "acme", "nothing is released while the task is open");
+    assert_eq!(world.asked("server.poweroff"), 1, "power is not asked for again and again");
+    let patch = json!({"spec": {"resolution": "Done", "note": "pulled the plug"}}).to_string();
+    let (code, text) = world.kubectl(&["patch", "mt", &name, "-n", &world.provider, "--type=merge", "-p", &patch]).await;
+    assert_eq!(code, 0, "{text}");
+    world.until_gone("web-01").await;
+    world.assert_released(17);
+    world.until("the task is closed", |world| (world.record.get("ManualTask", &name)?["status"]["phase"] == "Closed").then_some(())).await;
+    assert_eq!(world.record.all("ManualTask").len(), 1);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn an_installation_is_cancelled() {
+    let mut world = World::start(Setup::default()).await;
+    world.order("web-01", &json!({"operatingSystem": {"template": "ISPsystem__Slow-1"}})).await;
+    world
+        .until_order("web-01", "installs", |o| {
+            o["status"]["steps"].as_array().is_some_and(|all| all.iter().any(|s| s["name"] == "InstallOS" && s["state"] == "Running"))
+        })
+        .await;
+    world.until("the panel installs", |world| world.server(17)["operation"].is_object().then_some(())).await;
+    world.delete("DedicatedServerOrder", "web-01").await;
+    world.until_gone("web-01").await;
+    assert!(world.server(17)["operation"].is_null(), "{}", world.server(17));
+    world.assert_released(17);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn deletion_before_anything_was_done() {
+    let mut world = World::start(Setup { credentials: Value::Null, ..Setup::default() }).await;
+    world.order("web-01", &json!({})).await;
+    world.order("web-02", &json!({"handlerRef": {"name": "nowhere"}})).await;
+    for name in ["web-01", "web-02"] {
+        world.until_order(name, "waits for the handler", |o| o["status"]["waitingOn"]["kind"] == "Handler").await;
+        world.delete("DedicatedServerOrder", name).await;
+        world.until_gone(name).await;
+    }
+    assert!(world.changes().is_empty());
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_handler_that_is_in_use_stays() {
+    let mut world = active(Setup::default()).await;
+    world.delete("ProcessingHandler", "msk-1").await;
+    world.delete("IPManager", "main").await;
+    let held = world.until_reason("ProcessingHandler", "msk-1", "Ready", "InUse").await;
+    assert!(held["status"].to_string().contains("1 orders"), "{}", held["status"]);
+    world.until_reason("IPManager", "main", "Ready", "InUse").await;
+    world.polls(2).await;
+    let order = world.record.get("DedicatedServerOrder", "web-01").unwrap();
+    assert_eq!(order["status"]["phase"], "Active");
+    world.delete("DedicatedServerOrder", "web-01").await;
+    world.until_gone("web-01").await;
+    world.assert_released(17);
+    world
+        .until("handler and IPManager are gone", |world| {
+            (world.record.get("ProcessingHandler", "msk-1").is_none() && world.record.get("IPManager", "main").is_none()).then_some(())
+        })
+        .await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_server_that_lost_our_marker_is_not_touched() {
+    let mut world = active(Setup::default()).await;
+    world.sim.change_server(17, json!({"notes": "sold to somebody", "owner": "owner-of-18"})).unwrap();
+    let before = world.changes().len();
+    world.until_order("web-01", "Stalled", |o| super::support::kstatus::is_true(o, "Stalled")).await;
+    world.delete("DedicatedServerOrder", "web-01").await;
+    world
+        .until_order("web-01", "Deleting and Stalled", |o| {
+            o["metadata"]["deletionTimestamp"].is_string() && super::support::kstatus::is_true(o, "Stalled")
+        })
+        .await;
+    world.polls(3).await;
+    assert_eq!(world.changes()[before..], [] as [String; 0]);
+    world.end().await;
+}

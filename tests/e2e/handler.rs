@@ -1,0 +1,152 @@
+//! Handlers and IPManagers: credentials, panels that are down, suspension, who may use them.
+
+use serde_json::{Value, json};
+
+use super::support::kstatus::{condition, is_true};
+use super::support::objects::{PANEL_PASSWORD, secret};
+use super::support::{Setup, World};
+
+/// Waits until the address manager was asked that many times more: time in which the handler was tried, too.
+async fn pool_polls(world: &mut World, count: u64) {
+    let began = world.requests("ipm", "ip");
+    world.until("more polls of the address manager", |world| (world.requests("ipm", "ip") >= began + count).then_some(())).await;
+}
+
+fn step<'a>(order: &'a Value, name: &str) -> &'a Value {
+    order["status"]["steps"].as_array().unwrap().iter().find(|s| s["name"] == name).unwrap()
+}
+
+#[tokio::test]
+async fn a_wrong_password_stalls_the_handler_until_the_secret_is_mended() {
+    let credentials = json!({"username": "operator", "password": "wrong-pass-3Jt6"});
+    let mut world = World::start(Setup { credentials, ..Setup::default() }).await;
+    world.keep_secret("wrong-pass-3Jt6");
+    world.order("web-01", &json!({})).await;
+    let stalled = world.until_reason("ProcessingHandler", "msk-1", "Stalled", "LoginRefused").await;
+    assert_eq!(condition(&stalled, "CredentialsValid").unwrap()["reason"], "LoginRefused");
+    let order = world.until_order("web-01", "waits for the handler", |o| o["status"]["waitingOn"]["kind"] == "Handler").await;
+    assert!(is_true(&order, "Reconciling") && order["status"]["attempts"].is_null());
+    pool_polls(&mut world, 6).await;
+    assert_eq!(world.requests("dci", "auth"), 1, "a refused log-in is not repeated every second");
+    world.write_secret("dci-admin", &json!({"password": PANEL_PASSWORD})).await;
+    world.until_active("web-01").await;
+    assert_eq!(world.requests("dci", "auth"), 2);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_secret_that_is_missing_is_waited_for() {
+    let mut world = World::start(Setup { credentials: Value::Null, ..Setup::default() }).await;
+    world.order("web-01", &json!({})).await;
+    let stalled = world.until_reason("ProcessingHandler", "msk-1", "Stalled", "CredentialsMissing").await;
+    assert!(condition(&stalled, "Stalled").unwrap()["message"].as_str().unwrap().contains("dci-admin"));
+    let provider = world.provider.clone();
+    world.create(&provider, secret("dci-admin", &json!({"username": "operator", "password": PANEL_PASSWORD}))).await;
+    world.until_active("web-01").await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn the_panel_user_has_to_be_an_administrator() {
+    let credentials = json!({"username": "plain", "password": PANEL_PASSWORD});
+    let mut world = World::start(Setup { credentials, ..Setup::default() }).await;
+    world.order("web-01", &json!({})).await;
+    world.until_reason("ProcessingHandler", "msk-1", "Stalled", "NotAdministrator").await;
+    assert!(world.changes().is_empty());
+    world.behind("users", &json!({"panel": "dci", "name": "plain", "level": 29})).await;
+    world.until_active("web-01").await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_panel_that_is_down_hurts_no_order() {
+    let mut world = World::start(Setup::default()).await;
+    world.order("at-rest", &json!({})).await;
+    world.until_active("at-rest").await;
+    world.order("under-way", &json!({"operatingSystem": {"template": "ISPsystem__Slow-1"}})).await;
+    world.until("it installs", |world| (world.asked("server.operations") == 2).then_some(())).await;
+    world.until_order("under-way", "installs", |o| step(o, "InstallOS")["state"] == "Running").await;
+    let down = world.sim.add_fault(json!({"action": "down", "panel": "dci"})).unwrap();
+    let handler = world.until_reason("ProcessingHandler", "msk-1", "Ready", "Unreachable").await;
+    assert!(is_true(&handler, "Reconciling"));
+    world.order("new", &json!({"configuration": {"serverType": "E5-64G"}})).await;
+    world.until_order("new", "waits for the handler", |o| o["status"]["waitingOn"]["kind"] == "Handler").await;
+    let told = world.record.versions("ProcessingHandler", "msk-1").len();
+    pool_polls(&mut world, 4).await;
+    assert!(world.record.versions("ProcessingHandler", "msk-1").len() <= told + 1, "one failure is told once");
+    world.sim.change_server(19, json!({"finish_operation": true})).unwrap();
+    world.sim.remove_faults(Some(down));
+    let finished = world.until_active("under-way").await;
+    assert_eq!(step(&finished, "InstallOS")["attempts"], 1);
+    assert!(finished["status"]["lastError"].is_null(), "{}", finished["status"]["lastError"]);
+    world.until_active("new").await;
+    let at_rest = world.record.versions("DedicatedServerOrder", "at-rest");
+    let since = at_rest.iter().position(|o| is_true(o, "Ready")).unwrap();
+    assert!(at_rest[since..].iter().all(|o| is_true(o, "Ready")), "an Active order stays Ready");
+    assert_eq!(world.asked("server.operations"), 3);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn an_address_manager_that_is_down_is_waited_for() {
+    let mut world = World::start(Setup::default()).await;
+    world.until_reason("ProcessingHandler", "msk-1", "Ready", "Reachable").await;
+    let down = world.sim.add_fault(json!({"action": "down", "panel": "ipm"})).unwrap();
+    world.until_reason("IPManager", "main", "Ready", "Unreachable").await;
+    world.until_reason("ProcessingHandler", "msk-1", "IPManagerReady", "IPManagerNotReady").await;
+    world.order("web-01", &json!({})).await;
+    world.until_order("web-01", "waits for the handler", |o| o["status"]["waitingOn"]["kind"] == "Handler").await;
+    world.polls(2).await;
+    assert!(world.changes().is_empty(), "{:?}", world.changes());
+    world.sim.remove_faults(Some(down));
+    let active = world.until_active("web-01").await;
+    assert!(active["status"]["lastError"].is_null());
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_suspended_handler_changes_nothing() {
+    let mut world = World::start(Setup::default().handler(&json!({"suspend": true}))).await;
+    world.order("web-01", &json!({})).await;
+    world.until_reason("DedicatedServerOrder", "web-01", "Ready", "HandlerSuspended").await;
+    world.polls(3).await;
+    assert!(world.changes().is_empty());
+    world.patch("ProcessingHandler", "msk-1", &json!({"spec": {"suspend": false}})).await;
+    world.until_active("web-01").await;
+    let before = world.changes().len();
+    world.patch("ProcessingHandler", "msk-1", &json!({"spec": {"suspend": true}})).await;
+    world
+        .until("it is suspended", |world| {
+            let handler = world.record.get("ProcessingHandler", "msk-1")?;
+            (handler["status"]["observedGeneration"] == handler["metadata"]["generation"]).then_some(())
+        })
+        .await;
+    world.delete("DedicatedServerOrder", "web-01").await;
+    world
+        .until_order("web-01", "waits for the handler", |o| {
+            o["metadata"]["deletionTimestamp"].is_string() && o["status"]["waitingOn"]["kind"] == "Handler"
+        })
+        .await;
+    world.polls(2).await;
+    assert_eq!(world.changes().len(), before);
+    world.patch("ProcessingHandler", "msk-1", &json!({"spec": {"suspend": false}})).await;
+    world.until_gone("web-01").await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_handler_of_another_namespace_is_as_if_it_were_not_there() {
+    let mut world = World::start(Setup::default().handler(&json!({"allowedNamespaces": {"from": "Same"}}))).await;
+    world.order("foreign", &json!({})).await;
+    world.order("nowhere", &json!({"handlerRef": {"name": "msk-9"}})).await;
+    let foreign = world.until_reason("DedicatedServerOrder", "foreign", "Ready", "HandlerNotFound").await;
+    let nowhere = world.until_reason("DedicatedServerOrder", "nowhere", "Ready", "HandlerNotFound").await;
+    let told = |order: &Value| condition(order, "Ready").unwrap()["message"].as_str().unwrap().replace("msk-9", "msk-1");
+    assert_eq!(told(&foreign), told(&nowhere));
+    world.polls(2).await;
+    assert!(world.changes().is_empty());
+    // An order in the handler's own namespace is served; and so is the other one when the handler says so.
+    world.patch("ProcessingHandler", "msk-1", &json!({"spec": {"allowedNamespaces": {"from": "All"}}})).await;
+    world.until_active("foreign").await;
+    world.end().await;
+}

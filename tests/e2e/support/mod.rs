@@ -1,0 +1,11 @@
+//! What the tests share, one subject in each file.
+
+pub mod journal;
+pub mod kstatus;
+pub mod objects;
+pub mod operator;
+pub mod plane;
+pub mod record;
+pub mod world;
+
+pub use world::{Setup, World};

@@ -1,0 +1,158 @@
+//! Everything that the API server says about the objects of a test: every version is kept and checked.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use futures::StreamExt;
+use kube::api::{ApiResource, DynamicObject};
+use kube::runtime::watcher::{self, Event};
+use kube::{Api, Client};
+use serde_json::Value;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use super::kstatus;
+
+/// The kinds of this project.
+pub const KINDS: [(&str, &str); 4] = [
+    ("DedicatedServerOrder", "dedicatedserverorders"),
+    ("ProcessingHandler", "processinghandlers"),
+    ("IPManager", "ipmanagers"),
+    ("ManualTask", "manualtasks"),
+];
+
+/// How a kind is reached.
+pub fn resource(kind: &str) -> ApiResource {
+    let plural = KINDS.iter().find(|(name, _)| *name == kind).unwrap().1;
+    ApiResource {
+        group: "dci-operator.dev".into(),
+        version: "v1alpha1".into(),
+        api_version: "dci-operator.dev/v1alpha1".into(),
+        kind: kind.into(),
+        plural: plural.into(),
+    }
+}
+
+#[derive(Default)]
+struct Inner {
+    now: BTreeMap<(String, String), Value>,
+    history: Vec<Value>,
+    violations: Vec<String>,
+    secrets: Vec<String>,
+}
+
+/// What was seen so far.
+#[derive(Clone)]
+pub struct Record {
+    inner: Arc<Mutex<Inner>>,
+    changed: watch::Sender<u64>,
+}
+
+/// The watches behind a record; they end with it.
+pub struct Watches(Vec<JoinHandle<()>>);
+
+impl Drop for Watches {
+    fn drop(&mut self) {
+        for task in &self.0 {
+            task.abort();
+        }
+    }
+}
+
+impl Record {
+    /// Watches namespaces; the watches stand when this returns.
+    pub async fn start(client: &Client, namespaces: &[&str], secrets: Vec<String>) -> (Self, Watches) {
+        let inner = Arc::new(Mutex::new(Inner { secrets, ..Inner::default() }));
+        let record = Self { inner, changed: watch::Sender::new(0) };
+        let mut tasks = Vec::new();
+        let mut standing = Vec::new();
+        for namespace in namespaces {
+            for (kind, _) in KINDS {
+                let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource(kind));
+                let (ready, stands) = watch::channel(false);
+                standing.push(stands);
+                tasks.push(tokio::spawn(follow(record.clone(), api, kind, ready)));
+            }
+        }
+        for mut stands in standing {
+            stands.wait_for(|ready| *ready).await.unwrap();
+        }
+        (record, Watches(tasks))
+    }
+
+    /// No status may hold this.
+    pub fn forbid(&self, secret: &str) {
+        self.inner.lock().unwrap().secrets.push(secret.to_owned());
+    }
+
+    /// An object as it was seen last.
+    pub fn get(&self, kind: &str, name: &str) -> Option<Value> {
+        self.inner.lock().unwrap().now.get(&(kind.to_owned(), name.to_owned())).cloned()
+    }
+
+    /// All objects of a kind as they were seen last.
+    pub fn all(&self, kind: &str) -> Vec<Value> {
+        self.inner.lock().unwrap().now.iter().filter(|((k, _), _)| k == kind).map(|(_, object)| object.clone()).collect()
+    }
+
+    /// Every version of an object, the oldest first.
+    pub fn versions(&self, kind: &str, name: &str) -> Vec<Value> {
+        let inner = self.inner.lock().unwrap();
+        inner.history.iter().filter(|o| o["kind"] == kind && o["metadata"]["name"] == name).cloned().collect()
+    }
+
+    /// The uids of all orders that were seen.
+    pub fn ids(&self) -> Vec<String> {
+        let inner = self.inner.lock().unwrap();
+        let orders = inner.history.iter().filter(|o| o["kind"] == "DedicatedServerOrder");
+        let ids: std::collections::BTreeSet<String> = orders.filter_map(|o| Some(o["metadata"]["uid"].as_str()?.to_owned())).collect();
+        ids.into_iter().collect()
+    }
+
+    /// What broke the rules.
+    pub fn violations(&self) -> Vec<String> {
+        self.inner.lock().unwrap().violations.clone()
+    }
+
+    /// Tells of every change.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    fn saw(&self, kind: &str, object: DynamicObject, gone: bool) {
+        let mut object = serde_json::to_value(object).unwrap();
+        object["kind"] = kind.into();
+        let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+        object["metadata"].as_object_mut().unwrap().remove("managedFields");
+        let mut inner = self.inner.lock().unwrap();
+        let key = (kind.to_owned(), name.clone());
+        // A new object of an old name begins anew.
+        let before = inner.now.get(&key).filter(|b| b["metadata"]["uid"] == object["metadata"]["uid"]);
+        let found = kstatus::violations(before, &object, &inner.secrets);
+        inner.violations.extend(found.into_iter().map(|text| format!("{kind} {name}: {text}\n{}", object["status"])));
+        inner.history.push(object.clone());
+        if gone {
+            inner.now.remove(&key);
+        } else {
+            inner.now.insert(key, object);
+        }
+        drop(inner);
+        self.changed.send_modify(|count| *count += 1);
+    }
+}
+
+async fn follow(record: Record, api: Api<DynamicObject>, kind: &'static str, ready: watch::Sender<bool>) {
+    let mut events = watcher::watcher(api, watcher::Config::default()).boxed();
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(Event::Init) => {}
+            Ok(Event::InitDone) => {
+                ready.send_replace(true);
+            }
+            Ok(Event::Apply(object) | Event::InitApply(object)) => record.saw(kind, object, false),
+            Ok(Event::Delete(object)) => record.saw(kind, object, true),
+            // The watcher tries again; an API server under load may take its time.
+            Err(_) => tokio::task::yield_now().await,
+        }
+    }
+}
