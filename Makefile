@@ -39,8 +39,9 @@ lint: ## rustfmt, clippy, shellcheck, cargo deny; the last two where they are in
 build: ## the two programs, dci-operator and dci-sim
 	@$(CARGO) build --bins
 
-crds: ## write crds/ anew from the Rust types
-	@$(CARGO) run --quiet --bin dci-operator -- crds --dir crds
+crds: ## write crds/, and the copy in the chart, anew from the Rust types
+	@$(CARGO) build --quiet --bin dci-operator
+	@for dir in crds charts/dci-operator/files/crds; do "$(CARGO_TARGET_DIR)/debug/dci-operator" crds --dir "$$dir" && echo "$$dir"; done
 
 docs: ## write the tables in the documentation anew from the code
 	@UPDATE_DOCS=1 $(CARGO) test --quiet --test docs

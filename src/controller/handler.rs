@@ -121,8 +121,10 @@ fn secret_problem(error: &SecretError) -> Problem {
 
 /// Sets Reconciling and Stalled to what a problem, or a deletion that is held, means.
 pub fn reason_of(conditions: &mut Vec<Condition>, problem: Option<&Problem>, deleting: Option<String>, generation: i64, now: Timestamp) {
-    condition::remove(conditions, ConditionType::Stalled);
+    // Kept aside: what is still true keeps the time at which it became so.
+    let stalled = condition::find(conditions, ConditionType::Stalled).cloned();
     let old = condition::find(conditions, ConditionType::Reconciling).cloned();
+    condition::remove(conditions, ConditionType::Stalled);
     condition::remove(conditions, ConditionType::Reconciling);
     match (problem, deleting) {
         (_, Some(message)) => {
@@ -131,6 +133,7 @@ pub fn reason_of(conditions: &mut Vec<Condition>, problem: Option<&Problem>, del
             condition::set(conditions, ConditionType::Reconciling, true, Reason::InUse.as_str(), &message, generation, now);
         }
         (Some(p), None) if p.stalled => {
+            conditions.extend(stalled);
             condition::set(conditions, ConditionType::Stalled, true, p.reason.as_str(), &p.message, generation, now);
         }
         (Some(p), None) => {
@@ -421,4 +424,28 @@ fn inventory(now: &Inventory) -> InventoryStatus {
     by_configuration.sort_by(|a, b| (b.total, &a.configuration).cmp(&(a.total, &b.configuration)));
     by_configuration.truncate(CONFIGURATIONS);
     InventoryStatus { total: i64::try_from(now.rows.len()).unwrap_or(i64::MAX), free, by_configuration }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_problem_that_stays_keeps_the_time_at_which_it_began() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        for (problem, type_) in [
+            (Problem::stalled(Reason::LoginRefused, "no".into()), ConditionType::Stalled),
+            (Problem::passing(Reason::Unreachable, "no".into()), ConditionType::Reconciling),
+        ] {
+            let mut conditions = Vec::new();
+            for second in [10, 20] {
+                reason_of(&mut conditions, Some(&problem), None, 1, at(second));
+            }
+            assert_eq!(conditions.len(), 1, "{conditions:?}");
+            assert_eq!(condition::find(&conditions, type_).unwrap().last_transition_time.0, at(10));
+            reason_of(&mut conditions, None, None, 1, at(30));
+            assert!(conditions.is_empty(), "{conditions:?}");
+        }
+    }
 }

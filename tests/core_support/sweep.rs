@@ -147,7 +147,8 @@ pub fn assert_active(world: &World, kind: Kind) {
     }
     let told = status.steps.iter().any(|s| s.name == "ChangeAddress" && s.message.contains("could not be given back"));
     let parked = world.panel.used.iter().filter(|u| u.group == "parking").count();
-    let kept = if matches!(kind, Kind::DisableIpChange | Kind::NoParking) { 3 } else { 2 + usize::from(told) };
+    let stays = told || matches!(kind, Kind::DisableIpChange | Kind::NoParking);
+    let kept = world.panel.servers.len() - usize::from(!stays);
     assert_eq!(parked, kept, "parking addresses in use\n{}", tell());
     assert_eq!(status.server.as_ref().map(|s| s.addresses.len()), Some(v4 + v6), "status\n{}", tell());
     for (id, other) in world.panel.servers.iter().filter(|(id, _)| **id != bound.id) {

@@ -115,6 +115,9 @@ pub struct World {
     pub read_faults: BTreeSet<usize>,
     /// After a faulty call this many reads fail.
     pub then_reads_fail: usize,
+    /// A server that user 7 takes right after the first list, or right before the first claim.
+    pub taken_after_list: Option<String>,
+    pub taken_before_claim: Option<String>,
     /// Everything that was asked for: number, order, call.
     pub asked: Vec<(String, Call)>,
     pub writes: usize,
@@ -177,6 +180,8 @@ impl World {
             delete_before_pass: None,
             read_faults: BTreeSet::new(),
             then_reads_fail: 0,
+            taken_after_list: None,
+            taken_before_claim: None,
             asked: Vec::new(),
             writes: 0,
             reads: 0,
@@ -360,6 +365,9 @@ impl World {
         let previous = self.inventory.as_ref().map(|i| i.rows.keys().cloned().collect());
         self.inventory = Some(Arc::new(Inventory { rows, began: self.now, previous, markers }));
         self.sweep_locks();
+        if let Some(id) = self.taken_after_list.take() {
+            self.panel.server(&id).owner = Some(UserId("7".into()));
+        }
         self.tick();
     }
 
@@ -583,6 +591,11 @@ impl World {
         }
         if let Err(error) = self.lock(order, call) {
             return Some(Outcome::Refused(error));
+        }
+        if matches!(call, Call::Claim { .. })
+            && let Some(id) = self.taken_before_claim.take()
+        {
+            self.panel.server(&id).owner = Some(UserId("7".into()));
         }
         let lost = || PanelError::NoAnswer { panel: "dci".into(), func: call.name().into(), detail: "reset".into() };
         let now = self.now;
