@@ -149,11 +149,15 @@ async fn changes_that_land_late_are_not_made_twice() {
 #[tokio::test]
 async fn sigterm_ends_it_soon_also_in_a_slow_call() {
     let mut world = world_with(vec![with(fault("delay-after", "server.operations", 1), "delay", "60s")]).await;
+    // Longer than the process may take to end: what runs has to be found again.
+    world.sim.change_server(17, json!({"operations": [{"duration": "10m"}]})).unwrap();
     world.until("the installation is started", |world| (world.asked("server.operations") == 1).then_some(())).await;
     let (status, took) = world.operator.take().unwrap().terminate().await;
     assert!(status.success(), "{status}");
     assert!(took < Duration::from_secs(10), "{took:?}");
     world.operator = Some(world.launch.start().await);
+    world.polls(2).await;
+    world.sim.change_server(17, json!({"finish_operation": true})).unwrap();
     world.until_active("web-01").await;
     assert_eq!(world.made(), ONCE, "{:#?}", world.changes());
     world.end().await;
