@@ -33,7 +33,9 @@ async fn one_of_two_orders_gets_the_only_server_and_the_other_one_waits_for_it()
     let winner = world
         .until("one order is Active and the other waits", |world| {
             let phase = |name: &str| world.record.get("DedicatedServerOrder", name).unwrap_or_default()["status"]["phase"].clone();
-            let waits = |name: &str| world.record.get("DedicatedServerOrder", name).unwrap_or_default()["status"]["waitingOn"]["kind"] == "Capacity";
+            let waits = |name: &str| {
+                world.record.get("DedicatedServerOrder", name).unwrap_or_default()["status"]["waitingOn"]["kind"] == "Capacity"
+            };
             [("web-01", "web-02"), ("web-02", "web-01")].into_iter().find(|(a, b)| phase(a) == "Active" && waits(b))
         })
         .await;
@@ -52,7 +54,8 @@ async fn one_of_two_orders_gets_the_only_server_and_the_other_one_waits_for_it()
 async fn a_server_that_a_person_takes_meanwhile_is_left_alone() {
     let mut world = World::start(Setup { run: false, ..Setup::default() }).await;
     // The list says that 17 is free; while its form is being read, a person sells it.
-    let fault = json!({"action": "delay-before", "panel": "dci", "func": "server.edit", "match": {"elid": "17"}, "changes": false, "delay": "2s"});
+    let fault =
+        json!({"action": "delay-before", "panel": "dci", "func": "server.edit", "match": {"elid": "17"}, "changes": false, "delay": "2s"});
     world.sim.add_fault(fault).unwrap();
     world.order("web-01", &json!({})).await;
     world.operator = Some(world.launch.start().await);

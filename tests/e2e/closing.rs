@@ -81,10 +81,11 @@ async fn a_dead_ipmi_holds_the_server_until_the_department_has_stopped_it() {
 async fn an_installation_is_cancelled() {
     let mut world = World::start(Setup::default()).await;
     world.order("web-01", &json!({"operatingSystem": {"template": "ISPsystem__Slow-1"}})).await;
-    world.until_order("web-01", "installs", |o| {
-        o["status"]["steps"].as_array().is_some_and(|all| all.iter().any(|s| s["name"] == "InstallOS" && s["state"] == "Running"))
-    })
-    .await;
+    world
+        .until_order("web-01", "installs", |o| {
+            o["status"]["steps"].as_array().is_some_and(|all| all.iter().any(|s| s["name"] == "InstallOS" && s["state"] == "Running"))
+        })
+        .await;
     world.until("the panel installs", |world| world.server(17)["operation"].is_object().then_some(())).await;
     world.delete("DedicatedServerOrder", "web-01").await;
     world.until_gone("web-01").await;
@@ -136,10 +137,11 @@ async fn a_server_that_lost_our_marker_is_not_touched() {
     let before = world.changes().len();
     world.until_order("web-01", "Stalled", |o| super::support::kstatus::is_true(o, "Stalled")).await;
     world.delete("DedicatedServerOrder", "web-01").await;
-    world.until_order("web-01", "Deleting and Stalled", |o| {
-        o["metadata"]["deletionTimestamp"].is_string() && super::support::kstatus::is_true(o, "Stalled")
-    })
-    .await;
+    world
+        .until_order("web-01", "Deleting and Stalled", |o| {
+            o["metadata"]["deletionTimestamp"].is_string() && super::support::kstatus::is_true(o, "Stalled")
+        })
+        .await;
     world.polls(3).await;
     assert_eq!(world.changes()[before..], [] as [String; 0]);
     world.end().await;

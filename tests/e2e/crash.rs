@@ -95,7 +95,9 @@ async fn killed_while_the_server_is_released() {
     world.until_active("web-01").await;
     world.sim.add_fault(with(fault("delay-after", "server.edit", 1), "delay", "20s")).unwrap();
     world.delete("DedicatedServerOrder", "web-01").await;
-    world.until("the release is made", |world| (world.made().iter().filter(|made| *made == "server.edit").count() == 3).then_some(())).await;
+    world
+        .until("the release is made", |world| (world.made().iter().filter(|made| *made == "server.edit").count() == 3).then_some(()))
+        .await;
     // From now on the server may be anybody's.
     world.sim.change_server(17, json!({"owner": "owner-of-18"})).unwrap();
     let before = world.changes().len();
@@ -107,7 +109,16 @@ async fn killed_while_the_server_is_released() {
 
 #[tokio::test]
 async fn answers_that_are_lost_change_nothing_twice() {
-    let lost = [("user.edit", 1), ("server.edit", 1), ("ip.edit", 1), ("ip.edit", 2), ("iplist.edit", 1), ("iplist.edit", 2), ("server.operations", 1), ("server.edit", 2)];
+    let lost = [
+        ("user.edit", 1),
+        ("server.edit", 1),
+        ("ip.edit", 1),
+        ("ip.edit", 2),
+        ("iplist.edit", 1),
+        ("iplist.edit", 2),
+        ("server.operations", 1),
+        ("server.edit", 2),
+    ];
     let mut world = world_with(lost.into_iter().map(|(func, nth)| fault("drop-answer", func, nth)).collect()).await;
     world.until_active("web-01").await;
     assert_eq!(world.made(), ONCE, "{:#?}", world.changes());

@@ -115,13 +115,18 @@ async fn a_suspended_handler_changes_nothing() {
     world.until_active("web-01").await;
     let before = world.changes().len();
     world.patch("ProcessingHandler", "msk-1", &json!({"spec": {"suspend": true}})).await;
-    world.until("it is suspended", |world| {
-        let handler = world.record.get("ProcessingHandler", "msk-1")?;
-        (handler["status"]["observedGeneration"] == handler["metadata"]["generation"]).then_some(())
-    })
-    .await;
+    world
+        .until("it is suspended", |world| {
+            let handler = world.record.get("ProcessingHandler", "msk-1")?;
+            (handler["status"]["observedGeneration"] == handler["metadata"]["generation"]).then_some(())
+        })
+        .await;
     world.delete("DedicatedServerOrder", "web-01").await;
-    world.until_order("web-01", "waits for the handler", |o| o["metadata"]["deletionTimestamp"].is_string() && o["status"]["waitingOn"]["kind"] == "Handler").await;
+    world
+        .until_order("web-01", "waits for the handler", |o| {
+            o["metadata"]["deletionTimestamp"].is_string() && o["status"]["waitingOn"]["kind"] == "Handler"
+        })
+        .await;
     world.polls(2).await;
     assert_eq!(world.changes().len(), before);
     world.patch("ProcessingHandler", "msk-1", &json!({"spec": {"suspend": false}})).await;

@@ -32,8 +32,12 @@ async fn a_ready_order_becomes_active_change_by_change() {
     assert_eq!((&at_panel["owner"], &at_panel["power"]), (&json!("acme"), &json!("on")));
     assert_eq!((&at_panel["installed"]["template"], &at_panel["installed"]["times"]), (&json!(DEBIAN), &json!(1)));
     // Steps end in their order, and progress only grows.
-    let percents: Vec<i64> =
-        world.record.versions("DedicatedServerOrder", "web-01").iter().filter_map(|o| o["status"]["progress"]["percent"].as_i64()).collect();
+    let percents: Vec<i64> = world
+        .record
+        .versions("DedicatedServerOrder", "web-01")
+        .iter()
+        .filter_map(|o| o["status"]["progress"]["percent"].as_i64())
+        .collect();
     assert!(percents.is_sorted() && percents.last() == Some(&100), "{percents:?}");
     world.end().await;
 }
@@ -46,7 +50,9 @@ async fn kubectl_waits_and_shows_columns() {
     let (code, text) = world.kubectl(&["wait", "--for=condition=Ready", "--timeout=90s", "-n", &shop, "dso/web-01"]).await;
     assert_eq!(code, 0, "{text}");
     world.until_active("web-01").await;
-    let header = |text: &str| text.lines().next().unwrap_or_default().split("  ").map(str::trim).filter(|w| !w.is_empty()).collect::<Vec<_>>().join("|");
+    let header = |text: &str| {
+        text.lines().next().unwrap_or_default().split("  ").map(str::trim).filter(|w| !w.is_empty()).collect::<Vec<_>>().join("|")
+    };
     let (_, text) = world.kubectl(&["get", "dso", "-n", &shop]).await;
     assert_eq!(header(&text), "NAME|PHASE|READY|STEP|SERVER|ADDRESS|WAITING ON|NEXT RETRY|AGE", "{text}");
     for word in ["web-01", "Active", "True", "17", "203.0.113.10"] {
@@ -139,7 +145,9 @@ async fn extra_addresses_and_the_domain_follow_the_spec() {
     let mut world = World::start(Setup::default()).await;
     world.order("web-01", &json!({"addresses": {"ipv4": 3}})).await;
     world.until_active("web-01").await;
-    world.patch("DedicatedServerOrder", "web-01", &json!({"spec": {"domain": "other.example.net", "addresses": {"ipv4": 1, "ipv6": 1}}})).await;
+    world
+        .patch("DedicatedServerOrder", "web-01", &json!({"spec": {"domain": "other.example.net", "addresses": {"ipv4": 1, "ipv6": 1}}}))
+        .await;
     let changed = world
         .until_order("web-01", "Active with other addresses", |o| {
             o["status"]["server"]["domain"] == "other.example.net" && o["status"]["phase"] == "Active"

@@ -34,7 +34,11 @@ async fn an_unchanged_world_costs_one_list_per_poll() {
     for name in ["web-01", "web-02", "big-01"] {
         world.until_active(name).await;
     }
-    world.until("the handler counts them", |world| (world.record.get("ProcessingHandler", "msk-1")?["status"]["orders"]["ready"] == 3).then_some(())).await;
+    world
+        .until("the handler counts them", |world| {
+            (world.record.get("ProcessingHandler", "msk-1")?["status"]["orders"]["ready"] == 3).then_some(())
+        })
+        .await;
     world.polls(2).await;
     let versions = |world: &World| {
         let all = ["DedicatedServerOrder", "ProcessingHandler", "IPManager"].into_iter().flat_map(|kind| world.record.all(kind));
@@ -93,7 +97,11 @@ async fn a_busy_port_is_told() {
         let launch = Launch::exactly(&world.launch.kubeconfig, &[&watch, "--cluster-id=e2e", &busy, &free], &world.log);
         let status = launch.start_and_end().await;
         assert_eq!(status.code(), Some(1));
-        assert!(world.said(&format!("cannot listen on {addr}")) && world.said(&format!("choose another with {flag}")), "{}", world.log.text());
+        assert!(
+            world.said(&format!("cannot listen on {addr}")) && world.said(&format!("choose another with {flag}")),
+            "{}",
+            world.log.text()
+        );
     }
     world.end().await;
 }

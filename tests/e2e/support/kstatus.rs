@@ -55,7 +55,8 @@ fn conditions(before: Option<&Value>, status: &Value, observed: i64, wrong: &mut
             wrong.push(format!("{type_} is {}", condition["status"]));
         }
         let reason = condition["reason"].as_str().unwrap_or_default();
-        if reason.is_empty() || !reason.chars().all(|c| c.is_ascii_alphanumeric()) || !reason.starts_with(|c: char| c.is_ascii_alphabetic()) {
+        if reason.is_empty() || !reason.chars().all(|c| c.is_ascii_alphanumeric()) || !reason.starts_with(|c: char| c.is_ascii_alphabetic())
+        {
             wrong.push(format!("{type_} has reason {reason:?}"));
         }
         if condition["message"].as_str().is_none_or(|m| m.is_empty() || m.chars().count() > 1024) {
@@ -147,9 +148,7 @@ fn bad_statuses_are_found() {
         json!({"type": type_, "status": status, "reason": "A", "message": "b", "observedGeneration": 1,
                "lastTransitionTime": "2026-01-01T00:00:00Z"})
     };
-    let object = |observed: i64, conditions: Vec<Value>| {
-        json!({"kind": "IPManager", "metadata": {"generation": 1}, "status": {"observedGeneration": observed, "conditions": conditions}})
-    };
+    let object = |observed: i64, conditions: Vec<Value>| json!({"kind": "IPManager", "metadata": {"generation": 1}, "status": {"observedGeneration": observed, "conditions": conditions}});
     let wrong = |object: &Value| violations(None, object, &["hush".into()]);
     for good in [
         object(-1, vec![]),
