@@ -105,7 +105,7 @@ impl Plane {
 pub struct OwnPlane {
     /// The control plane; it is used by tasks that may outlive the test's own frame.
     pub plane: &'static Plane,
-    /// Identity of the chart's ServiceAccount, for all namespaces.
+    /// Identity of the chart's account, for all namespaces.
     pub identity: PathBuf,
 }
 

@@ -361,7 +361,7 @@ async fn create(kube: &Client, namespace: Option<&str>, object: Value) -> Value 
     serde_json::to_value(stored).unwrap()
 }
 
-/// Applies the chart's permissions to three namespaces and writes a kubeconfig of its ServiceAccount.
+/// Applies the chart's permissions to three namespaces and writes a kubeconfig of its account.
 async fn identity(plane: &Plane, kube: &Client, names: [&str; 3]) -> PathBuf {
     let mut text = chart().to_owned();
     for (placeholder, name) in PLACEHOLDERS.iter().zip(names) {
@@ -381,7 +381,7 @@ async fn identity(plane: &Plane, kube: &Client, names: [&str; 3]) -> PathBuf {
     kubeconfig_of(plane, kube, names[0], &account).await
 }
 
-/// Writes a kubeconfig of a ServiceAccount.
+/// Writes a kubeconfig of a service account.
 async fn kubeconfig_of(plane: &Plane, kube: &Client, namespace: &str, account: &str) -> PathBuf {
     let request = TokenRequest {
         spec: TokenRequestSpec { audiences: Vec::new(), expiration_seconds: Some(7200), ..TokenRequestSpec::default() },
