@@ -30,10 +30,6 @@ fn until_reason(world: &mut World, wanted: &str) {
     world.until(wanted, Duration::from_hours(12), |w| w.orders.get("web").is_some_and(|o| reason(&o.status) == wanted));
 }
 
-fn marker() -> String {
-    "k8s:cluster-1/shop/web/u-web".into()
-}
-
 #[test]
 fn opening_makes_each_change_once_and_in_order() {
     use Kind::*;

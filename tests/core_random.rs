@@ -16,7 +16,7 @@ use support::seconds;
 use support::world::{Fault, World, WriteFault, handler, order};
 
 /// What people and machines do.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 enum Act {
     Wait(u64),
     Delete(u8),
@@ -160,7 +160,9 @@ fn come_to_rest(world: &mut World) {
     let settled = |w: &World| w.orders.iter().all(|(n, o)| w.phase(n) == "Active" && o.raw.metadata.deletion_timestamp.is_none());
     for deleting in [false, true] {
         if deleting {
-            NAMES.iter().for_each(|n| world.delete(n));
+            for name in NAMES {
+                world.delete(name);
+            }
         }
         for _ in 0..400 {
             if settled(world) && world.faults.is_empty() {
@@ -170,7 +172,9 @@ fn come_to_rest(world: &mut World) {
                 let stuck = |o: &support::world::Stored| is_true(&o.status.conditions, ConditionType::Stalled);
                 world.orders.iter().filter(|(_, o)| stuck(o)).map(|(n, _)| n.clone()).collect()
             };
-            stalled.iter().for_each(|n| world.force(n));
+            for name in stalled {
+                world.force(&name);
+            }
             perform(world, Act::Resolve(Resolution::Retry));
             world.run_for(seconds(120));
         }

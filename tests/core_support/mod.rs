@@ -5,6 +5,7 @@
 
 pub mod panel;
 pub mod rules;
+pub mod shell;
 pub mod sweep;
 pub mod world;
 

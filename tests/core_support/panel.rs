@@ -50,6 +50,7 @@ pub struct Operation {
 }
 
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "as independent as the flags of the panel")]
 pub struct Server {
     pub kind: String,
     pub owner: Option<UserId>,
@@ -304,7 +305,7 @@ impl Panel {
         }
     }
 
-    fn cut(&self, notes: String) -> String {
+    fn cut(&self, notes: &str) -> String {
         notes.chars().take(self.notes_max).collect()
     }
 
@@ -325,7 +326,7 @@ impl Panel {
             }
             Call::Claim { server, owner, marker } => {
                 let text = format!("{} {marker}", self.server(&server.0).notes);
-                let text = self.cut(text.trim().to_owned());
+                let text = self.cut(text.trim());
                 let s = self.server(&server.0);
                 (s.owner, s.notes) = (Some(owner.clone()), text);
             }

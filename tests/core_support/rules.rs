@@ -16,8 +16,7 @@ fn covering(call: &Call) -> &'static [&'static str] {
         Call::Enable { .. } => &["PowerOn", "Release"],
         Call::PowerOn { .. } => &["PowerOn"],
         Call::PowerOff { .. } => &["PowerOff"],
-        Call::TakeAddress { .. } | Call::ReplaceMain { .. } => &["ChangeAddress", "ParkAddress"],
-        Call::SetNote { .. } => &["ChangeAddress", "ParkAddress"],
+        Call::TakeAddress { .. } | Call::ReplaceMain { .. } | Call::SetNote { .. } => &["ChangeAddress", "ParkAddress"],
         Call::GiveBack { .. } => &["ChangeAddress", "RemoveAddresses", "ParkAddress", "Release"],
         Call::AddAddress { .. } => &["ChangeAddress"],
         Call::RemoveAddress { .. } => &["ChangeAddress", "RemoveAddresses"],
@@ -87,11 +86,20 @@ pub fn one_server_each(world: &World) {
     }
 }
 
+/// A status, written out only where a rule is broken.
+struct Shown<'a>(&'a OrderStatus);
+
+impl std::fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&serde_json::to_string_pretty(self.0).unwrap())
+    }
+}
+
 /// What every stored status keeps to.
 pub fn durable(world: &World, name: &str, new: &OrderStatus) {
     let old = &world.orders[name].status;
     let generation = world.orders[name].raw.metadata.generation;
-    let text = serde_json::to_string_pretty(new).unwrap();
+    let text = Shown(new);
     let is = |type_| condition::is_true(&new.conditions, type_);
     let (ready, reconciling, stalled) = (is(ConditionType::Ready), is(ConditionType::Reconciling), is(ConditionType::Stalled));
     assert!(usize::from(ready) + usize::from(reconciling) + usize::from(stalled) == 1, "not one of three: {text}");

@@ -1,7 +1,6 @@
 //! The shell's loop over the model panel: passes, durable statuses, crashes, lost answers, virtual time.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,20 +9,15 @@ use dci_operator::api::common::ObjectKey;
 use dci_operator::api::handler::HandlerSpec;
 use dci_operator::api::order::OrderStatus;
 use dci_operator::api::task::{Resolution, TaskType};
-use dci_operator::panel::error::{Outcome, PanelError};
-use dci_operator::panel::model::{FREE_DOMAIN, PoolAddress, UserId};
+use dci_operator::panel::model::{FREE_DOMAIN, UserId};
 use dci_operator::provisioning::call::Call;
-use dci_operator::provisioning::context::Next;
-use dci_operator::provisioning::decide::{decide, refuse};
-use dci_operator::provisioning::facts::{Facts, HandlerState, Inventory, Look, Prepare, Prepared, Seen, TaskView};
+use dci_operator::provisioning::facts::{HandlerState, Inventory, Prepare};
 use dci_operator::provisioning::marker::{self, Marker};
-use dci_operator::provisioning::notices;
-use dci_operator::provisioning::order::{Handler, Order};
-use dci_operator::provisioning::tasks::TaskRequest;
+use dci_operator::provisioning::order::Handler;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use super::panel::{ADMIN, Late, Panel, TEMPLATE, refused};
+use super::panel::{ADMIN, Panel, TEMPLATE};
 use super::{later, rules, seconds};
 
 pub const CLUSTER: &str = "cluster-1";
@@ -125,10 +119,10 @@ pub struct World {
     pub passes: usize,
     pub gone: Vec<String>,
     pub inventory: Option<Arc<Inventory>>,
-    index: BTreeMap<String, (String, String, Vec<Marker>)>,
-    changed: BTreeMap<String, Timestamp>,
-    next_list: Timestamp,
-    operations: usize,
+    pub index: BTreeMap<String, (String, String, Vec<Marker>)>,
+    pub changed: BTreeMap<String, Timestamp>,
+    pub next_list: Timestamp,
+    pub operations: usize,
 }
 
 /// The handler of the world; `change` may alter the JSON of its spec.
@@ -339,7 +333,7 @@ impl World {
         text
     }
 
-    fn tick(&mut self) {
+    pub fn tick(&mut self) {
         self.now = later(self.now, Duration::from_millis(10));
         self.panel.advance(self.now);
         rules::one_server_each(self);
@@ -386,288 +380,6 @@ impl World {
         let keep: BTreeMap<String, String> =
             self.locks.iter().filter(|(s, h)| needed(s, h) || !free(s)).map(|(s, h)| (s.clone(), h.clone())).collect();
         self.locks = keep;
-    }
-
-    fn operation_id(&mut self) -> String {
-        self.operations += 1;
-        format!("op-{}", self.operations)
-    }
-
-    /// One pass over one order, as the shell makes it.
-    pub fn pass(&mut self, name: &str) -> Ended {
-        if self.delete_before_pass == Some(self.passes) {
-            self.delete(name);
-        }
-        let Some(stored) = self.orders.get_mut(name) else { return Ended::Forgotten };
-        let forced = std::mem::take(&mut stored.forced);
-        stored.wake = None;
-        let (mut raw, mut status, mut version) = (stored.raw.clone(), stored.status.clone(), stored.version);
-        self.passes += 1;
-        raw.status = Some(status.clone());
-        let order = match Order::parse(&raw, CLUSTER) {
-            Ok(order) => order,
-            Err(refusal) => {
-                let generation = raw.metadata.generation.unwrap_or_default();
-                let new = refuse(&refusal, generation, raw.metadata.deletion_timestamp.is_some(), &raw.spec.reinstall, self.now, &status);
-                return self.save(name, &mut version, &new).err().unwrap_or(Ended::Waited);
-            }
-        };
-        let mut facts = Facts::new(self.state.clone(), self.operation_id());
-        facts.login = ADMIN.into();
-        facts.inventory.clone_from(&self.inventory);
-        facts.changed = self.changed.get(name).copied();
-        facts.slot = self.slot;
-        facts.forced = forced;
-        let views = self.tasks.iter().filter(|t| t.uid == order.uid);
-        facts.tasks =
-            views.map(|t| TaskView { name: t.name.clone(), type_: t.type_, resolution: t.resolution, note: t.note.clone() }).collect();
-        let mut pass = Pass::default();
-        for _ in 0..300 {
-            let decided = self.now;
-            let decision = decide(&order, &self.handler, &facts, self.now, &status);
-            assert_eq!(decision, decide(&order, &self.handler, &facts, self.now, &status), "not a function of its arguments");
-            status = decision.status;
-            self.tick();
-            match decision.next {
-                Next::Look(look) => self.look(&look, &mut facts, &mut pass),
-                Next::Prepare(what) => self.prepare(what, &mut facts),
-                Next::Call(call) => {
-                    if status.in_flight != self.orders[name].status.in_flight {
-                        if let Err(ended) = self.save(name, &mut version, &status) {
-                            return ended;
-                        }
-                        facts.own_operation = status.in_flight.as_ref().map(|f| f.operation_id.clone());
-                        facts.operation_id = self.operation_id();
-                    }
-                    if call.destructive() && self.orders[name].version != version {
-                        return self.conflict(name);
-                    }
-                    rules::before_call(self, name, &order, &call, &pass, facts.own_operation.as_deref());
-                    pass.forms.clear();
-                    match self.perform(name, &order, &call) {
-                        Some(outcome) => facts.after(&call, outcome, self.now),
-                        None => return Ended::Crashed,
-                    }
-                    if let Some(at) = facts.changed {
-                        self.changed.insert(name.to_owned(), at);
-                    }
-                    self.tick();
-                }
-                Next::Raise(task) => {
-                    if self.raise(&order.uid, &task, &mut facts) {
-                        return Ended::Crashed;
-                    }
-                }
-                Next::Wait(until) => {
-                    let ended = self.save(name, &mut version, &status).err().unwrap_or(Ended::Waited);
-                    if let (Ended::Waited, Some(stored)) = (ended, self.orders.get_mut(name)) {
-                        stored.wake = stored.wake.into_iter().chain(until).min();
-                        assert!(until.is_none_or(|at| at > decided), "{name} waits for a time that has passed\n{}", self.describe());
-                    }
-                    return ended;
-                }
-                Next::Forget => return self.forget(name, &order),
-            }
-        }
-        panic!("a pass without end\n{}", self.describe());
-    }
-
-    fn conflict(&mut self, name: &str) -> Ended {
-        if let Some(stored) = self.orders.get_mut(name) {
-            stored.wake = Some(self.now);
-        }
-        Ended::Conflict
-    }
-
-    /// Writes a status when it differs, guarded by the version.
-    fn save(&mut self, name: &str, version: &mut u64, status: &OrderStatus) -> Result<(), Ended> {
-        let stored = &self.orders[name];
-        let mut new = status.clone();
-        notices::carry_times(&stored.status, &mut new);
-        if new == stored.status {
-            return Ok(());
-        }
-        let fault = self.write_faults.remove(&self.writes);
-        self.writes += 1;
-        if fault == Some(WriteFault::CrashBefore) {
-            self.restart();
-            return Err(Ended::Crashed);
-        }
-        if stored.version != *version {
-            return Err(self.conflict(name));
-        }
-        rules::durable(self, name, &new);
-        let text = serde_json::to_string(&new).expect("JSON");
-        let stored = self.orders.get_mut(name).expect("an order");
-        // What is read back is what went through the API server.
-        stored.status = serde_json::from_str(&text).expect("a status");
-        stored.version += 1;
-        stored.writes += 1;
-        *version = stored.version;
-        if fault == Some(WriteFault::CrashAfter) {
-            self.restart();
-            return Err(Ended::Crashed);
-        }
-        Ok(())
-    }
-
-    fn look(&mut self, look: &Look, facts: &mut Facts, pass: &mut Pass) {
-        self.reads += 1;
-        assert!(facts.failed.is_none(), "a read after one that failed\n{}", self.describe());
-        if self.read_faults.remove(&(self.reads - 1)) {
-            facts.failed = Some(PanelError::NoAnswer { panel: "dci".into(), func: "read".into(), detail: "reset".into() });
-            return;
-        }
-        match look {
-            Look::Users => facts.users = Some(self.panel.users.clone()),
-            Look::Form(server) => {
-                let seen = self.panel.form(server).map_or(Seen::Missing, Seen::There);
-                if let Seen::There(form) = &seen {
-                    pass.forms.insert(server.0.clone(), form.notes.clone());
-                }
-                facts.forms.insert(server.0.clone(), seen);
-            }
-            Look::Addresses(server) => match self.panel.servers.get(&server.0).filter(|s| !s.gone) {
-                Some(s) => facts.addresses = Some(s.rows.clone()),
-                None => facts.failed = Some(refused("missed", "iplist")),
-            },
-            Look::Pool => facts.pool = Some(self.panel.used.clone()),
-            Look::InstallForm(server) => {
-                let form = self.panel.install_form(server);
-                facts.install_forms.insert(server.0.clone(), Some(form));
-            }
-            Look::Connections(server) => facts.connections = Some(self.panel.connections(server, self.now)),
-            Look::Locks => facts.locks = Some(self.locks.clone()),
-        }
-    }
-
-    fn prepare(&mut self, what: Prepare, facts: &mut Facts) {
-        let prepared = if self.missing == Some(what) { Prepared::Missing("it is not there".into()) } else { Prepared::Ready };
-        match what {
-            Prepare::ClientName => facts.client_name = Some(prepared),
-            Prepare::PanelPassword => facts.panel_password = Some(prepared),
-            Prepare::RootPassword => facts.root_password = Some(prepared),
-        }
-    }
-
-    fn raise(&mut self, uid: &str, request: &TaskRequest, facts: &mut Facts) -> bool {
-        let fault = self.write_faults.remove(&self.writes);
-        self.writes += 1;
-        if fault == Some(WriteFault::CrashBefore) {
-            self.restart();
-            return true;
-        }
-        if !self.tasks.iter().any(|t| t.name == request.name) {
-            let task = Task { name: request.name.clone(), uid: uid.into(), type_: request.type_, resolution: None, note: String::new() };
-            self.tasks.push(task);
-        }
-        if fault == Some(WriteFault::CrashAfter) {
-            self.restart();
-            return true;
-        }
-        let task = self.tasks.iter().find(|t| t.name == request.name).expect("the task");
-        let view = TaskView { name: task.name.clone(), type_: task.type_, resolution: task.resolution, note: task.note.clone() };
-        facts.tasks.retain(|t| t.name != view.name);
-        facts.tasks.push(view);
-        false
-    }
-
-    fn lock(&mut self, order: &Order, call: &Call) -> Result<(), PanelError> {
-        let Call::Claim { server, .. } = call else { return Ok(()) };
-        let holder = self.locks.entry(server.0.clone()).or_insert_with(|| order.order_id.clone());
-        if *holder == order.order_id {
-            return Ok(());
-        }
-        Err(PanelError::Expectation { server: server.0.clone(), detail: format!("locked by {holder}") })
-    }
-
-    /// Makes a call, or what the fault makes of it; `None` is a crash.
-    fn perform(&mut self, name: &str, order: &Order, call: &Call) -> Option<Outcome<Option<IpAddr>>> {
-        let number = self.asked.len();
-        self.asked.push((name.to_owned(), call.clone()));
-        let fault = self.faults.remove(&number);
-        if fault.is_some() {
-            self.read_faults.extend((self.reads..).take(self.then_reads_fail));
-        }
-        if let Err(error) = self.lock(order, call) {
-            return Some(Outcome::Refused(error));
-        }
-        if matches!(call, Call::Claim { .. })
-            && let Some(id) = self.taken_before_claim.take()
-        {
-            self.panel.server(&id).owner = Some(UserId("7".into()));
-        }
-        let lost = || PanelError::NoAnswer { panel: "dci".into(), func: call.name().into(), detail: "reset".into() };
-        let now = self.now;
-        let outcome = match fault {
-            None | Some(Fault::Nothing) => Some(self.panel.apply(call, now, true).map_or_else(Outcome::of_error, Outcome::Applied)),
-            Some(Fault::CrashBefore) => None,
-            Some(Fault::CrashAfter) => {
-                let _ = self.panel.apply(call, now, true);
-                None
-            }
-            Some(Fault::LostApplied) => {
-                let _ = self.panel.apply(call, now, true);
-                Some(Outcome::Ambiguous(lost()))
-            }
-            Some(Fault::LostNot) => Some(Outcome::Ambiguous(lost())),
-            Some(Fault::LostLate(span) | Fault::CrashLate(span)) => {
-                if self.panel.check(call).is_ok() {
-                    self.panel.late.push(Late { at: later(now, span), call: call.clone() });
-                }
-                matches!(fault, Some(Fault::LostLate(_))).then(|| Outcome::Ambiguous(lost()))
-            }
-            Some(Fault::Refused) => {
-                self.refuse(call);
-                Some(Outcome::Refused(refused("busy", call.name())))
-            }
-            Some(Fault::Unreachable) => {
-                Some(Outcome::of_error(PanelError::Unreachable { panel: "dci".into(), detail: "connection refused".into() }))
-            }
-            Some(Fault::Ignored) => {
-                self.refuse(call);
-                Some(Outcome::Applied(None))
-            }
-            Some(Fault::Touched) => {
-                if let Some(stored) = self.orders.get_mut(name) {
-                    stored.version += 1;
-                }
-                Some(self.panel.apply(call, now, true).map_or_else(Outcome::of_error, Outcome::Applied))
-            }
-        };
-        rules::one_server_each(self);
-        if outcome.is_none() {
-            self.restart();
-        }
-        if self.delete_after_call == Some(number) {
-            self.delete(name);
-        }
-        outcome
-    }
-
-    /// A parking address that the pool does not take back stays in use: that is told, and blocks nothing.
-    fn refuse(&mut self, call: &Call) {
-        let Call::GiveBack { address } = call else { return };
-        let parking = |u: &&PoolAddress| u.address == *address && u.group == "parking" && u.note.is_empty();
-        self.panel.refused_parking += self.panel.used.iter().filter(parking).count();
-    }
-
-    fn forget(&mut self, name: &str, order: &Order) -> Ended {
-        let fault = self.write_faults.remove(&self.writes);
-        self.writes += 1;
-        if fault == Some(WriteFault::CrashBefore) {
-            self.restart();
-            return Ended::Crashed;
-        }
-        self.locks.retain(|_, holder| *holder != order.order_id);
-        self.tasks.retain(|t| t.uid != order.uid || t.resolution.is_some());
-        self.orders.remove(name);
-        self.changed.remove(name);
-        self.gone.push(name.to_owned());
-        if fault == Some(WriteFault::CrashAfter) {
-            self.restart();
-        }
-        Ended::Forgotten
     }
 
     /// Every server is free, as if nobody had ever had it.
