@@ -30,7 +30,8 @@ async fn namespaces_go_poison_stays_alone_and_a_dying_definition_releases_nothin
                         "spec": {"domain": 5}});
     world.until_stored(&shop, &poison).await;
     world.until_reason("DedicatedServerOrder", "poison", "Stalled", "InvalidObject").await;
-    let mut kept = super::support::objects::order("kept", &json!({"configuration": {"serverType": "E5-64G"}}));
+    let mut kept =
+        super::support::objects::order("kept", &json!({"client": {"username": "other"}, "configuration": {"serverType": "E5-64G"}}));
     kept["spec"]["handlerRef"] = json!({"name": "msk-1"});
     world.create(&provider, kept).await;
     world.until_active("kept").await;
@@ -53,6 +54,6 @@ async fn namespaces_go_poison_stays_alone_and_a_dying_definition_releases_nothin
         .await;
     world.polls(3).await;
     assert_eq!(world.changes()[before..], [] as [String; 0]);
-    assert_eq!(world.server(20)["owner"], "acme");
+    assert_eq!(world.server(20)["owner"], "other");
     world.end().await;
 }
