@@ -178,3 +178,18 @@ async fn sigterm_ends_it_soon_also_in_a_slow_call() {
     assert_eq!(world.made(), ONCE, "{:#?}", world.changes());
     world.end().await;
 }
+
+#[tokio::test]
+async fn two_replicas_take_turns_and_change_nothing_twice() {
+    let mut world = World::start(Setup { args: vec!["--leader-elect".into()], ..Setup::default() }).await;
+    let second = world.launch.start().await;
+    world.order("web-01", &json!({"addresses": {"ipv4": 2}})).await;
+    world.until_active("web-01").await;
+    assert_eq!(world.made(), ONCE, "{:#?}", world.changes());
+    // Whoever led: the one that is left takes the server back.
+    world.operator.replace(second).unwrap().kill().await;
+    world.delete("DedicatedServerOrder", "web-01").await;
+    world.until_gone("web-01").await;
+    world.assert_released(17);
+    world.end().await;
+}

@@ -85,7 +85,10 @@ impl World {
     pub fn server(&self, id: u64) -> Value {
         let state = self.sim.state();
         let servers = state["panels"]["dci"]["servers"].as_array().cloned().unwrap_or_default();
-        servers.into_iter().find(|server| server["id"] == id.to_string()).unwrap_or_else(|| panic!("there is no server {id}"))
+        servers
+            .into_iter()
+            .find(|server| server["id"].as_str() == Some(id.to_string().as_str()))
+            .unwrap_or_else(|| panic!("there is no server {id}"))
     }
 
     /// The addresses that are taken at the address manager, with their notes.
