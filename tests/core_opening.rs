@@ -452,3 +452,16 @@ fn a_handler_that_is_not_ready_or_suspended_is_waited_for() {
     }
     assert_eq!(KINDS.len(), 8);
 }
+
+#[test]
+fn answers_that_are_lost_for_ever_become_a_task() {
+    let mut world = World::simple(1, 4);
+    for call in 3..500 {
+        world.faults.insert(call, Fault::LostNot);
+    }
+    world.until("a task", seconds(48 * 3600), |w| !w.open_tasks().is_empty());
+    assert_eq!(world.open_tasks(), [TaskType::FailedOperation]);
+    world.faults.clear();
+    world.resolve(TaskType::FailedOperation, Resolution::Retry);
+    world.until_phase("web", "Active");
+}
