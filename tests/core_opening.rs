@@ -390,6 +390,18 @@ fn attempts_are_spaced_and_counted() {
 }
 
 #[test]
+fn an_installation_that_shows_late_is_not_started_twice() {
+    // Around the time after which the flag is missed, while the failure is waited out, and between two looks.
+    for (shows, takes) in [(100, 600), (119, 600), (121, 600), (150, 600), (300, 600), (400, 200)] {
+        let mut world = World::simple(1, 4);
+        world.panel.installs_show_after = seconds(shows);
+        world.panel.install_takes = seconds(takes);
+        world.until_phase("web", "Active");
+        assert_eq!(world.panel.servers["1"].installs, 1, "shows after {shows} s, takes {takes} s");
+    }
+}
+
+#[test]
 fn an_installation_that_hangs_is_cancelled() {
     let mut world = World::simple(1, 4);
     world.panel.installs_that_hang = 1;
@@ -439,4 +451,17 @@ fn a_handler_that_is_not_ready_or_suspended_is_waited_for() {
         }
     }
     assert_eq!(KINDS.len(), 8);
+}
+
+#[test]
+fn answers_that_are_lost_for_ever_become_a_task() {
+    let mut world = World::simple(1, 4);
+    for call in 3..500 {
+        world.faults.insert(call, Fault::LostNot);
+    }
+    world.until("a task", seconds(48 * 3600), |w| !w.open_tasks().is_empty());
+    assert_eq!(world.open_tasks(), [TaskType::FailedOperation]);
+    world.faults.clear();
+    world.resolve(TaskType::FailedOperation, Resolution::Retry);
+    world.until_phase("web", "Active");
 }

@@ -12,6 +12,8 @@ mod support;
 mod capacity;
 #[path = "e2e/closing.rs"]
 mod closing;
+#[path = "e2e/cluster.rs"]
+mod cluster;
 #[path = "e2e/crash.rs"]
 mod crash;
 #[path = "e2e/handler.rs"]

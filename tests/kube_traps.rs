@@ -1,5 +1,7 @@
 //! Traps of the Kubernetes client library, each measured before and each shown here to be avoided.
 
+#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
+
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -8,16 +10,21 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use dci_operator::api::DedicatedServerOrder;
-use dci_operator::controller::clients;
+use dci_operator::controller::context::{Context, Wake};
 use dci_operator::controller::events::Events;
-use dci_operator::controller::stores::{Kind, watched};
+use dci_operator::controller::locks::Locks;
+use dci_operator::controller::panels::Panels;
+use dci_operator::controller::stores::{Guarded, Kind, watched};
+use dci_operator::controller::{clients, runner};
 use dci_operator::provisioning::notices::Notice;
 use futures::StreamExt;
 use kube::client::Body;
+use kube::runtime::controller::Action;
 use kube::{Api, Client, Config};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
 
 const WAIT: Duration = Duration::from_secs(20);
 
@@ -202,4 +209,50 @@ async fn events_are_dropped_rather_than_waited_for() {
     let notice = || Notice { warning: false, reason: "Active".into(), message: "ready".into() };
     let taken = (0..1000).filter(|_| events.publish(k8s_openapi::api::core::v1::ObjectReference::default(), notice())).count();
     assert!((256..=257).contains(&taken), "{taken}");
+}
+
+/// What reconcilers share, with nothing behind it.
+fn context(client: &Client) -> Context {
+    Context {
+        client: client.clone(),
+        cluster: "c1".into(),
+        orders: Kind::new(vec![]),
+        handlers: Kind::new(vec![]),
+        ipmanagers: Kind::new(vec![]),
+        tasks: Kind::new(vec![]),
+        panels: Panels::default(),
+        locks: Locks::new(client.clone(), "dci"),
+        events: Events::start(client.clone()),
+        metrics: Arc::default(),
+        wake_orders: Wake::new(vec![]),
+        wake_handlers: Wake::new(vec![]),
+        written: Mutex::default(),
+        leading: watch::channel(true).1,
+    }
+}
+
+#[tokio::test]
+async fn a_new_order_does_not_wait_behind_busy_ones_and_a_panic_stops_nobody() {
+    let mut items: Vec<Value> = (0..300).map(|n| order(&format!("busy-{n}"))).collect();
+    items.push(order("panics"));
+    items.push(order("new"));
+    let client = server(items, Arc::default());
+    let watched = watched::<DedicatedServerOrder>(&client, None);
+    let (told, mut finished) = mpsc::unbounded_channel();
+    let (_keep, stop) = watch::channel(false);
+    let reconcile = move |object: Arc<Guarded<DedicatedServerOrder>>, _: Arc<Context>| {
+        let told = told.clone();
+        async move {
+            let name = object.0.as_ref().map(|o| o.metadata.name.clone().unwrap_or_default()).unwrap_or_default();
+            match name.as_str() {
+                "new" => told.send(name).map(|()| Action::await_change()).map_err(|e| e.to_string()),
+                "panics" => panic!("poison"),
+                _ => futures::future::pending().await,
+            }
+        }
+    };
+    let nobody = futures::stream::pending();
+    tokio::spawn(runner::run(Arc::new(context(&client)), watched.stream, watched.store, nobody, stop, reconcile));
+    let name = tokio::time::timeout(WAIT, finished.recv()).await.expect("the new order has its turn").unwrap();
+    assert_eq!(name, "new");
 }

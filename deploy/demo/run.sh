@@ -227,6 +227,7 @@ inside() {
   sim POST "/servers/$web_server" '{"ipmi": "dead"}' >/dev/null
   show kubectl delete dedicatedserverorder --namespace "$CLIENT" web-01 --wait=false
   follow 60 waits_for_department web-01 || fail "no department was asked to stop the server"
+  show kubectl get dedicatedserverorders --namespace "$CLIENT"
   show kubectl get manualtasks --namespace "$PROVIDER"
   local tasks task
   tasks=$(kubectl get manualtasks --namespace "$PROVIDER" --output 'jsonpath={.items[*].metadata.name}')

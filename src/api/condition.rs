@@ -127,6 +127,17 @@ pub fn set(
     }
 }
 
+/// Keeps the transition time of every condition whose status is what it was when last saved.
+///
+/// Within one pass a condition may come and go in memory; nobody has seen that.
+pub fn carry_times(saved: &[Condition], new: &mut [Condition]) {
+    for condition in new {
+        if let Some(old) = saved.iter().find(|c| c.type_ == condition.type_ && c.status == condition.status) {
+            condition.last_transition_time = old.last_transition_time;
+        }
+    }
+}
+
 /// Takes a condition away: those that are bad when true are absent when they are not.
 pub fn remove(conditions: &mut Vec<Condition>, type_: ConditionType) {
     conditions.retain(|c| c.type_ != type_.as_str());

@@ -368,6 +368,7 @@ async fn save(
     }
     let deleting = handler.metadata.deletion_timestamp.is_some().then(|| format!("{} orders still use it", orders.len()));
     reason_of(&mut new.conditions, problem, deleting, generation, now);
+    condition::carry_times(&old.conditions, &mut new.conditions);
     let counts = count(orders);
     if let Ok(seen) = outcome {
         new.panel = Some(seen.panel.clone());

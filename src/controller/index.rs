@@ -23,7 +23,8 @@ const AT_A_TIME: usize = 8;
 pub async fn take(panel: &Arc<dyn ServerPanel>, before: Option<&Inventory>, owners: &BTreeSet<String>) -> Result<Inventory, PanelError> {
     let began = Timestamp::now();
     let mut rows: BTreeMap<String, ServerRow> = panel.servers().await?.into_iter().map(|row| (row.id.0.clone(), row)).collect();
-    let owners = &with_ids(panel, owners, &rows).await?;
+    let ids = ids_of(panel, before, owners, &rows).await?;
+    let owners: &BTreeSet<String> = &owners.iter().chain(ids.values()).cloned().collect();
     progress_text(panel, before, owners, &mut rows).await;
     let mut markers = BTreeMap::new();
     let mut wanted = Vec::new();
@@ -50,21 +51,25 @@ pub async fn take(panel: &Arc<dyn ServerPanel>, before: Option<&Inventory>, owne
         }
     }
     let previous = before.map(|b| b.rows.keys().cloned().collect());
-    Ok(Inventory { rows, began, previous, markers })
+    Ok(Inventory { rows, began, previous, ids, markers })
 }
 
-/// The same owners, by id too: the list shows names on the panels that are known, but a form shows ids, and a list may.
-async fn with_ids(
+/// The ids of the owners, for panels whose list shows those instead of names. Read only where the list shows an owner
+/// that is neither, and once: an id that is known stays known.
+async fn ids_of(
     panel: &Arc<dyn ServerPanel>,
+    before: Option<&Inventory>,
     owners: &BTreeSet<String>,
     rows: &BTreeMap<String, ServerRow>,
-) -> Result<BTreeSet<String>, PanelError> {
-    let mut all = owners.clone();
-    let by_id = |owner: &String| !owners.contains(owner) && owner.bytes().all(|b| b.is_ascii_digit());
-    if rows.values().filter_map(|row| row.owner.as_ref()).any(by_id) {
-        all.extend(panel.users().await?.into_iter().filter(|u| owners.contains(&u.name)).map(|u| u.id.0));
+) -> Result<BTreeMap<String, String>, PanelError> {
+    let known: BTreeMap<String, String> = before
+        .map(|b| b.ids.iter().filter(|(name, _)| owners.contains(*name)).map(|(n, i)| (n.clone(), i.clone())).collect())
+        .unwrap_or_default();
+    let strange = rows.values().filter_map(|row| row.owner.as_ref()).any(|o| !owners.contains(o) && !known.values().any(|id| id == o));
+    if !strange || known.len() == owners.len() {
+        return Ok(known);
     }
-    Ok(all)
+    Ok(panel.users().await?.into_iter().filter(|u| owners.contains(&u.name)).map(|u| (u.name, u.id.0)).collect())
 }
 
 /// The panel's words for installations whose flag carries none: one tooltip for each list, in turn, never one for each order.

@@ -147,6 +147,7 @@ async fn save(manager: &IPManager, context: &Context, outcome: Result<Vec<Pool>,
     }
     let deleting = manager.metadata.deletion_timestamp.is_some().then(|| format!("{users} handlers still use it"));
     reason_of(conditions, outcome.as_ref().err(), deleting, generation, now);
+    condition::carry_times(&old.conditions, &mut new.conditions);
     new.last_handled_reconcile_at = manager.annotations().get(RECONCILE_ANNOTATION).cloned();
     if new != old {
         context.metrics.writes.get_or_create(&KindLabels { kind: KIND.into() }).inc();

@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use crate::api::DedicatedServerOrder;
 use crate::api::condition::{self, Condition, ConditionType};
 use crate::provisioning::reason::Reason;
 
@@ -109,6 +110,9 @@ where
     if let Some(members) = status.as_object_mut() {
         members.insert("conditions".into(), serde_json::to_value(&conditions)?);
         members.insert("observedGeneration".into(), json!(generation));
+        if K::kind(&()) == DedicatedServerOrder::kind(&()) {
+            members.insert("phase".into(), if metadata.deletion_timestamp.is_some() { "Deleting" } else { "Failed" }.into());
+        }
     }
     if status == before {
         return Ok(());

@@ -184,6 +184,7 @@ pub fn without_handler(order: &Order, name: &str, reason: Reason, message: &str,
     let placeholder = Handler::placeholder();
     let facts = Facts::new(HandlerState::Ready, String::new());
     let mut cx = Cx { order, handler: &placeholder, facts: &facts, now, status: status.clone() };
+    record_token(&mut cx.status, &order.reinstall);
     cx.list_steps();
     let step = current_step(&cx);
     let wait = super::context::Wait { kind: WaitKind::Handler, name, reason, message: message.to_owned(), until: None, deadline: None };

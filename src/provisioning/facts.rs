@@ -52,6 +52,8 @@ pub struct Inventory {
     pub began: Timestamp,
     /// The ids of the list before this one.
     pub previous: Option<BTreeSet<String>>,
+    /// Ids of the users whose servers are looked at, by name, where the list made it necessary to know them.
+    pub ids: BTreeMap<String, String>,
     /// Markers read from the servers' notes, by server id.
     pub markers: BTreeMap<String, Vec<Marker>>,
 }

@@ -179,6 +179,13 @@ impl Cx<'_> {
         }
         match self.settled(step) {
             ControlFlow::Break(halt) => halt,
+            ControlFlow::Continue(()) if attempt > self.handler.max_attempts => {
+                // Lost as often as anything may fail: a person looks why.
+                self.status.in_flight = None;
+                self.status.attempts = self.handler.max_attempts;
+                let message = format!("the answer to {} was lost {} times, and its effect never showed", call.name(), attempt - 1);
+                self.fail(step, "AnswerLost", &message)
+            }
             ControlFlow::Continue(()) => self.new_intent(step, call, target, attempt),
         }
     }

@@ -5,7 +5,7 @@
 use std::ops::ControlFlow::{Break, Continue};
 
 use crate::panel::error::ErrorClass;
-use crate::panel::model::{InstallForm, ServerId, ServerRow};
+use crate::panel::model::{ServerId, ServerRow};
 
 use super::allocation::{offers, prepared};
 use super::call::Call;
@@ -22,6 +22,8 @@ const CANCEL: &str = "cancelOperation";
 const OPERATION: &str = "operation";
 /// The error of an installation that did not end in time.
 const TIMEOUT: &str = "InstallTimeout";
+/// The error of an installation that the panel accepted, and of which it showed nothing.
+const VANISHED: &str = "InstallVanished";
 
 /// The system is installed.
 pub(super) fn install(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
@@ -62,10 +64,20 @@ fn begin(cx: &mut Cx<'_>, server: &ServerId, row: &ServerRow) -> Flow {
             "the server was handed over before: nothing is installed on it without a reinstall token",
         ));
     }
+    let vanished = cx.status.last_error.as_ref().is_some_and(|e| e.code == VANISHED);
+    if vanished && row.install.is_some() {
+        // It shows at last: one that the panel accepted is never asked for twice.
+        return Break(at_work(cx, row));
+    }
     if row.install.is_some() || row.flags.diagnostics {
         return Break(busy(cx, server, row));
     }
     offers(cx, STEP, server)?;
+    if vanished && !row.flags.operation_failed && shows_ours(cx, server) {
+        // It began and ended while nobody looked.
+        cx.finish(STEP, State::Done, "");
+        return Continue(());
+    }
     prepared(cx, STEP, Prepare::RootPassword, Reason::CredentialsMissing)?;
     let address = cx.status.server.as_ref().and_then(|s| s.main_address.as_ref()?.parse().ok());
     let call = Call::Install {
@@ -118,17 +130,27 @@ fn asked(cx: &mut Cx<'_>, server: &ServerId, row: &ServerRow) -> Flow {
     if cx.now < due {
         return Break(follow(cx, "accepted"));
     }
+    if cx.facts.inventory.as_ref().is_none_or(|list| list.began < due) {
+        // Only a list that was asked for when the flag was due tells that it is not there.
+        return Break(cx.wait_for_list(STEP));
+    }
     if row.flags.operation_failed {
         return Break(cx.fail(STEP, "InstallFailed", "the panel reports that the installation failed"));
     }
     match cx.facts.install_forms.get(&server.0) {
         None => Break(cx.look(STEP, Look::InstallForm(server.clone()))),
-        Some(Some(InstallForm { current: Some(current), .. })) if *current == asked_for(cx) => {
+        Some(_) if shows_ours(cx, server) => {
             cx.finish(STEP, State::Done, "");
             Continue(())
         }
-        Some(_) => Break(cx.fail(STEP, "InstallVanished", "the panel accepted the installation, but shows no trace of it")),
+        Some(_) => Break(cx.fail(STEP, VANISHED, "the panel accepted the installation, but shows no trace of it")),
     }
+}
+
+/// Whether the form of operations names the template that was asked for as the one that is there.
+fn shows_ours(cx: &Cx<'_>, server: &ServerId) -> bool {
+    let form = cx.facts.install_forms.get(&server.0).and_then(Option::as_ref);
+    form.and_then(|f| f.current.as_ref()).is_some_and(|current| *current == asked_for(cx))
 }
 
 /// The template that was asked for last; the spec may have changed since.

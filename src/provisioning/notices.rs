@@ -63,15 +63,9 @@ pub fn between(old: &OrderStatus, new: &OrderStatus) -> Vec<Notice> {
     notices
 }
 
-/// Keeps the transition time of every condition whose status is what it was when last saved.
-///
-/// Within one pass a condition may come and go in memory; nobody has seen that.
+/// Keeps the times of conditions and of what is waited for, where they are what they were when last saved.
 pub fn carry_times(saved: &OrderStatus, new: &mut OrderStatus) {
-    for condition in &mut new.conditions {
-        if let Some(old) = saved.conditions.iter().find(|c| c.type_ == condition.type_ && c.status == condition.status) {
-            condition.last_transition_time = old.last_transition_time;
-        }
-    }
+    condition::carry_times(&saved.conditions, &mut new.conditions);
     if let (Some(old), Some(waiting)) = (&saved.waiting_on, &mut new.waiting_on)
         && old.kind == waiting.kind
         && old.name == waiting.name

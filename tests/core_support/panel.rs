@@ -41,6 +41,9 @@ pub enum Replace {
 
 #[derive(Clone, Debug)]
 pub struct Operation {
+    /// When its flag begins to show in the list.
+    pub shows: Timestamp,
+    pub shown: bool,
     pub until: Option<Timestamp>,
     pub template: String,
     pub fails: bool,
@@ -86,6 +89,8 @@ pub struct Panel {
     pub installs_that_fail: usize,
     pub installs_that_hang: usize,
     pub install_takes: Duration,
+    /// How long a running installation does not show in the list.
+    pub installs_show_after: Duration,
     pub power_takes: Duration,
     pub templates: Option<Vec<String>>,
     pub late: Vec<Late>,
@@ -119,6 +124,7 @@ impl Panel {
             installs_that_fail: 0,
             installs_that_hang: 0,
             install_takes: Duration::from_mins(10),
+            installs_show_after: Duration::ZERO,
             power_takes: Duration::from_secs(20),
             templates: Some(vec![TEMPLATE.into(), "ISPsystem__Ubuntu-24.04-x86_64".into()]),
             late: Vec::new(),
@@ -190,6 +196,9 @@ impl Panel {
                 server.on = on;
                 server.power = None;
             }
+            if let Some(operation) = server.operation.as_mut() {
+                operation.shown = operation.shows <= now;
+            }
             if let Some(operation) = server.operation.clone().filter(|o| o.until.is_some_and(|at| at <= now)) {
                 server.operation = None;
                 server.failed = operation.fails;
@@ -218,7 +227,7 @@ impl Panel {
                     types: vec![s.kind.clone()],
                     power: PowerFlags { on: s.on, off: !s.on, error },
                     flags,
-                    install: s.operation.as_ref().map(|_| "Installing: 42%".into()),
+                    install: s.operation.as_ref().filter(|o| o.shown).map(|_| "Installing: 42%".into()),
                 };
                 (id.clone(), row)
             })
@@ -391,9 +400,10 @@ impl Panel {
         let hangs = self.installs_that_hang > 0;
         self.installs_that_hang -= usize::from(hangs);
         let until = later(now, self.install_takes);
+        let (shows, shown) = (later(now, self.installs_show_after), self.installs_show_after.is_zero());
         let s = self.server(&server.0);
         s.installs += 1;
         s.failed = false;
-        s.operation = Some(Operation { until: (!hangs).then_some(until), template: template.into(), fails });
+        s.operation = Some(Operation { shows, shown, until: (!hangs).then_some(until), template: template.into(), fails });
     }
 }

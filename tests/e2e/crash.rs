@@ -34,16 +34,32 @@ async fn world_with(faults: Vec<Value>) -> World {
     for fault in faults {
         world.sim.add_fault(fault).unwrap();
     }
+    // However slow this machine is: an installation lasts until `installed` ends it.
+    world.sim.change_server(17, json!({"operations": [{"duration": "1h"}]})).unwrap();
     world.order("web-01", &json!({"addresses": {"ipv4": 2}})).await;
     world
+}
+
+/// Ends the installation once it was seen to run.
+async fn installed(world: &mut World) {
+    world.until("the panel installs", |world| world.server(17)["operation"].is_object().then_some(())).await;
+    world.polls(3).await;
+    world.sim.change_server(17, json!({"finish_operation": true})).unwrap();
 }
 
 /// Kills the operator right after the panel has made a change, before the answer is there.
 async fn killed_after(func: &str, nth: u64) {
     let mut world = world_with(vec![with(fault("delay-after", func, nth), "delay", "20s")]).await;
     let nth = usize::try_from(nth).unwrap();
+    let after_installation = (func, nth) == ("server.edit", 2);
+    if after_installation {
+        installed(&mut world).await;
+    }
     world.until("the change is made", |world| (world.made().iter().filter(|made| *made == func).count() >= nth).then_some(())).await;
     world.kill_and_restart().await;
+    if !after_installation {
+        installed(&mut world).await;
+    }
     world.until_active("web-01").await;
     assert_eq!(world.made(), ONCE, "{:#?}", world.changes());
     world.end().await;
@@ -92,6 +108,7 @@ async fn killed_while_the_server_is_handed_over() {
 #[tokio::test]
 async fn killed_while_the_server_is_released() {
     let mut world = world_with(vec![]).await;
+    installed(&mut world).await;
     world.until_active("web-01").await;
     world.sim.add_fault(with(fault("delay-after", "server.edit", 1), "delay", "20s")).unwrap();
     world.delete("DedicatedServerOrder", "web-01").await;
@@ -120,6 +137,7 @@ async fn answers_that_are_lost_change_nothing_twice() {
         ("server.edit", 2),
     ];
     let mut world = world_with(lost.into_iter().map(|(func, nth)| fault("drop-answer", func, nth)).collect()).await;
+    installed(&mut world).await;
     world.until_active("web-01").await;
     assert_eq!(world.made(), ONCE, "{:#?}", world.changes());
     // And back, with the answers of the release lost.
@@ -141,6 +159,7 @@ async fn answers_that_are_lost_change_nothing_twice() {
 async fn changes_that_land_late_are_not_made_twice() {
     let late = |func, nth| with(fault("late", func, nth), "delay", "1s");
     let mut world = world_with(vec![late("server.edit", 1), late("ip.edit", 1), late("server.operations", 1)]).await;
+    installed(&mut world).await;
     world.until_active("web-01").await;
     assert_eq!(world.made(), ONCE, "{:#?}", world.changes());
     world.end().await;
@@ -154,7 +173,23 @@ async fn sigterm_ends_it_soon_also_in_a_slow_call() {
     assert!(status.success(), "{status}");
     assert!(took < Duration::from_secs(10), "{took:?}");
     world.operator = Some(world.launch.start().await);
+    installed(&mut world).await;
     world.until_active("web-01").await;
     assert_eq!(world.made(), ONCE, "{:#?}", world.changes());
+    world.end().await;
+}
+
+#[tokio::test]
+async fn two_replicas_take_turns_and_change_nothing_twice() {
+    let mut world = World::start(Setup { args: vec!["--leader-elect".into()], ..Setup::default() }).await;
+    let second = world.launch.start().await;
+    world.order("web-01", &json!({"addresses": {"ipv4": 2}})).await;
+    world.until_active("web-01").await;
+    assert_eq!(world.made(), ONCE, "{:#?}", world.changes());
+    // Whoever led: the one that is left takes the server back.
+    world.operator.replace(second).unwrap().kill().await;
+    world.delete("DedicatedServerOrder", "web-01").await;
+    world.until_gone("web-01").await;
+    world.assert_released(17);
     world.end().await;
 }

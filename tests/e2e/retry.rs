@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::support::{Setup, World};
 
 fn refuses_power(count: u64) -> Value {
-    json!({"action": "error", "func": "server.poweron", "type": "client", "object": "open", "msg": "no", "count": count})
+    json!({"action": "error", "func": "server.poweron", "type": "connection", "object": "ipmi", "msg": "no", "count": count})
 }
 
 #[tokio::test]

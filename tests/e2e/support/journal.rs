@@ -48,14 +48,19 @@ impl World {
         self.sim.journal(0).iter().any(|entry| entry["panel"] == "dci" && of_it(entry))
     }
 
-    /// A server is free again: nobody's, off, with a parking address, and without a trace of ours.
+    /// A server is free again, and no address is noted as ours any more.
     pub fn assert_released(&self, id: u64) {
+        self.assert_server_released(id);
+        let ours: Vec<_> = self.taken().into_iter().filter(|(_, note)| note.contains("k8s:")).collect();
+        assert!(ours.is_empty(), "addresses are still noted as ours: {ours:?}");
+    }
+
+    /// A server is nobody's, with a parking address, and without a trace of ours.
+    pub fn assert_server_released(&self, id: u64) {
         let server = self.server(id);
         let free = server["owner"].as_str().unwrap_or_default().is_empty() && server["hostname"] == "free.ds";
         assert!(free && !server["notes"].as_str().unwrap().contains("k8s:"), "server {id} is not free: {server}");
         assert!(server["ips"].as_array().unwrap().len() == 1 && server["ip"].as_str().unwrap().starts_with("10."), "{server}");
-        let ours: Vec<_> = self.taken().into_iter().filter(|(_, note)| note.contains("k8s:")).collect();
-        assert!(ours.is_empty(), "addresses are still noted as ours: {ours:?}");
     }
 
     /// A person does something behind the panels, through `/_sim`.
@@ -80,7 +85,10 @@ impl World {
     pub fn server(&self, id: u64) -> Value {
         let state = self.sim.state();
         let servers = state["panels"]["dci"]["servers"].as_array().cloned().unwrap_or_default();
-        servers.into_iter().find(|server| server["id"] == id.to_string()).unwrap_or_else(|| panic!("there is no server {id}"))
+        servers
+            .into_iter()
+            .find(|server| server["id"].as_str() == Some(id.to_string().as_str()))
+            .unwrap_or_else(|| panic!("there is no server {id}"))
     }
 
     /// The addresses that are taken at the address manager, with their notes.

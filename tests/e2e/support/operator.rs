@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use super::plane::OPERATOR;
 
 /// How long the process may take to say where it listens, or to end.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// What a process has written, line by line, over several lives.
 #[derive(Clone, Default)]

@@ -101,6 +101,43 @@ impl Plane {
     }
 }
 
+/// A control plane of one test's own, for what would disturb the others. It goes with this.
+pub struct OwnPlane {
+    /// The control plane; it is used by tasks that may outlive the test's own frame.
+    pub plane: &'static Plane,
+    /// Identity of the chart's account, for all namespaces.
+    pub identity: PathBuf,
+}
+
+const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/local");
+
+impl OwnPlane {
+    /// Starts one; `None` where tests have to share a cluster that was given to them.
+    pub fn start(test: &str) -> Option<Self> {
+        if std::env::var_os("DCI_E2E_EXISTING_CLUSTER").is_some() {
+            let _ = writeln!(std::io::stderr(), "SKIPPED (needs a control plane of its own): {test}");
+            return None;
+        }
+        // Without the shared one nothing runs, so that what is missing is told in one way.
+        let _ = plane();
+        let dir = std::env::temp_dir().join(format!("dci-operator-e2e-{}-{test}", std::process::id()));
+        let path = dir.to_str().unwrap();
+        output(Command::new(format!("{SCRIPTS}/control-plane.sh")).env_remove("KUBECONFIG").args(["up", path]), None);
+        let own = Plane::at(dir.join("kubeconfig"), dir.clone());
+        let identity = dir.join("operator.kubeconfig");
+        let args = [own.kubeconfig.to_str().unwrap(), identity.to_str().unwrap()];
+        output(Command::new(format!("{SCRIPTS}/operator-identity.sh")).args(args), None);
+        Some(Self { plane: Box::leak(Box::new(own)), identity })
+    }
+}
+
+impl Drop for OwnPlane {
+    fn drop(&mut self) {
+        let _ = Command::new(format!("{SCRIPTS}/control-plane.sh")).arg("down").arg(&self.plane.dir).stderr(Stdio::null()).status();
+        let _ = std::fs::remove_dir_all(&self.plane.dir);
+    }
+}
+
 fn output(command: &mut Command, stdin: Option<&str>) -> String {
     let input = if stdin.is_some() { Stdio::piped() } else { Stdio::null() };
     let mut child = command

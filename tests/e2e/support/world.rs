@@ -103,7 +103,15 @@ pub async fn admin(plane: &Plane) -> Client {
 impl World {
     /// Two namespaces, two panels, a handler that is served by an operator of the test's own.
     pub async fn start(setup: Setup) -> Self {
-        let mut world = Self::empty(plane(), &setup).await;
+        Self::populated(Self::empty(plane(), &setup, None).await, setup).await
+    }
+
+    /// The same on a control plane of the test's own, for an operator with this identity that watches all namespaces.
+    pub async fn everywhere(plane: &'static Plane, identity: PathBuf, setup: Setup) -> Self {
+        Self::populated(Self::empty(plane, &setup, Some(identity)).await, setup).await
+    }
+
+    async fn populated(mut world: Self, setup: Setup) -> Self {
         let secrets = [("dci-admin", setup.credentials.clone()), ("ipm-user", json!({"username": "dci", "password": POOL_PASSWORD}))];
         for (name, data) in secrets.into_iter().filter(|(_, data)| !data.is_null()) {
             world.create(&world.provider, objects::secret(name, &data)).await;
@@ -118,7 +126,7 @@ impl World {
     }
 
     /// Namespaces, panels, permissions and watches; no objects.
-    pub async fn empty(plane: &'static Plane, setup: &Setup) -> Self {
+    async fn empty(plane: &'static Plane, setup: &Setup, everywhere: Option<PathBuf>) -> Self {
         let kube = admin(plane).await;
         let id = random();
         let (system, provider, shop) = (format!("o-{id}"), format!("h-{id}"), format!("c-{id}"));
@@ -128,12 +136,14 @@ impl World {
         let config = serde_yaml::to_string(&merged(objects::panels(), &setup.panels)).unwrap();
         let sim = Simulator::start(Config::from_yaml(&config).unwrap(), ([127, 0, 0, 1], 0).into()).await.unwrap();
         let names = [system.as_str(), &provider, &shop];
-        let kubeconfig = identity(plane, &kube, names).await;
+        let watched = format!("--watch-namespace={provider},{shop}");
+        let (kubeconfig, mut args) = match everywhere {
+            Some(kubeconfig) => (kubeconfig, Vec::new()),
+            None => (identity(plane, &kube, names).await, vec![watched.as_str(), "--cluster-id=e2e"]),
+        };
         let secrets = vec![PANEL_PASSWORD.to_owned(), POOL_PASSWORD.to_owned()];
         let (record, watches) = Record::start(&kube, &[&provider, &shop], secrets.clone()).await;
         let log = Log::default();
-        let watched = format!("--watch-namespace={provider},{shop}");
-        let mut args = vec![watched.as_str(), "--cluster-id=e2e"];
         args.extend(setup.args.iter().map(String::as_str));
         let launch = Launch::new(&kubeconfig, &args, &log);
         Self {
@@ -166,6 +176,18 @@ impl World {
             object["spec"]["handlerRef"]["namespace"] = self.provider.clone().into();
         }
         self.create(&self.shop, object).await
+    }
+
+    /// Creates an order that the API server may refuse until it has taken notice of another definition.
+    pub async fn until_stored(&mut self, namespace: &str, object: &Value) {
+        let resource = resource_of(object);
+        let api: Api<DynamicObject> = Api::namespaced_with(self.kube.clone(), namespace, &resource);
+        let object: DynamicObject = serde_json::from_value(object.clone()).unwrap();
+        let began = Instant::now();
+        while let Err(error) = api.create(&PostParams::default(), &object).await {
+            assert!(began.elapsed() < PATIENCE, "{error}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
 
     fn api(&self, kind: &str) -> Api<DynamicObject> {
@@ -339,7 +361,7 @@ async fn create(kube: &Client, namespace: Option<&str>, object: Value) -> Value 
     serde_json::to_value(stored).unwrap()
 }
 
-/// Applies the chart's permissions to three namespaces and writes a kubeconfig of its ServiceAccount.
+/// Applies the chart's permissions to three namespaces and writes a kubeconfig of its account.
 async fn identity(plane: &Plane, kube: &Client, names: [&str; 3]) -> PathBuf {
     let mut text = chart().to_owned();
     for (placeholder, name) in PLACEHOLDERS.iter().zip(names) {
@@ -359,7 +381,7 @@ async fn identity(plane: &Plane, kube: &Client, names: [&str; 3]) -> PathBuf {
     kubeconfig_of(plane, kube, names[0], &account).await
 }
 
-/// Writes a kubeconfig of a ServiceAccount.
+/// Writes a kubeconfig of a service account.
 async fn kubeconfig_of(plane: &Plane, kube: &Client, namespace: &str, account: &str) -> PathBuf {
     let request = TokenRequest {
         spec: TokenRequestSpec { audiences: Vec::new(), expiration_seconds: Some(7200), ..TokenRequestSpec::default() },

@@ -1,0 +1,59 @@
+//! An operator that watches all namespaces, on a control plane of its own: what would disturb the other tests.
+
+use serde_json::json;
+
+use super::support::kstatus::is_true;
+use super::support::plane::OwnPlane;
+use super::support::{Setup, World};
+
+const CRD: &str = "crd/dedicatedserverorders.dci-operator.dev";
+
+#[tokio::test]
+async fn namespaces_go_poison_stays_alone_and_a_dying_definition_releases_nothing() {
+    let Some(own) = OwnPlane::start("cluster") else { return };
+    let mut world = World::everywhere(own.plane, own.identity.clone(), Setup::default()).await;
+    let (shop, provider) = (world.shop.clone(), world.provider.clone());
+    world.order("web-01", &json!({})).await;
+    world.until_active("web-01").await;
+    let (_, system) = world.kubectl(&["get", "namespace", "kube-system", "-o", "jsonpath={.metadata.uid}"]).await;
+    assert!(world.server(17)["notes"].as_str().unwrap().starts_with(&format!("k8s:{system}/{shop}/web-01/")), "{}", world.server(17));
+
+    // An object that the operator cannot read, which takes definitions that let it in.
+    let loose = json!([
+        {"op": "replace", "path": "/spec/versions/0/schema",
+         "value": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}},
+        {"op": "add", "path": "/spec/versions/0/selectableFields", "value": null},
+    ]);
+    let (code, text) = world.kubectl(&["patch", CRD, "--type=json", "-p", &loose.to_string()]).await;
+    assert_eq!(code, 0, "{text}");
+    let poison = json!({"apiVersion": "dci-operator.dev/v1alpha1", "kind": "DedicatedServerOrder", "metadata": {"name": "poison"},
+                        "spec": {"domain": 5}});
+    world.until_stored(&shop, &poison).await;
+    world.until_reason("DedicatedServerOrder", "poison", "Stalled", "InvalidObject").await;
+    let mut kept =
+        super::support::objects::order("kept", &json!({"client": {"username": "other"}, "configuration": {"serverType": "E5-64G"}}));
+    kept["spec"]["handlerRef"] = json!({"name": "msk-1"});
+    world.create(&provider, kept).await;
+    world.until_active("kept").await;
+    assert!(is_true(&world.record.get("DedicatedServerOrder", "web-01").unwrap(), "Ready"));
+
+    // The namespace goes with an Active order in it: the server comes back first.
+    let (code, text) = world.kubectl(&["delete", "namespace", &shop, "--timeout=80s"]).await;
+    assert_eq!(code, 0, "{text}");
+    world.until_gone("web-01").await;
+    world.assert_server_released(17);
+
+    // Deleting the definition deletes every order: nobody wants all servers back by that.
+    let before = world.changes().len();
+    let (code, text) = world.kubectl(&["delete", CRD, "--wait=false"]).await;
+    assert_eq!(code, 0, "{text}");
+    world
+        .until_order("kept", "is told that nothing is released", |o| {
+            o["metadata"]["deletionTimestamp"].is_string() && is_true(o, "Stalled")
+        })
+        .await;
+    world.polls(3).await;
+    assert_eq!(world.changes()[before..], [] as [String; 0]);
+    assert_eq!(world.server(20)["owner"], "other");
+    world.end().await;
+}
