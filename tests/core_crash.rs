@@ -209,3 +209,31 @@ fn a_deletion_that_meets_a_fault_takes_everything_back() {
         (format!("{kind:?}, call {call}, {fault:?}, {fail} reads"), live)
     }));
 }
+
+/// The list of servers is then older than the time that a lost call has: what it shows proves nothing.
+#[test]
+fn a_settle_time_shorter_than_the_poll_interval_is_kept_to() {
+    let late = Duration::from_millis(1_900);
+    let points = [Kind::Plain, Kind::Disabled].into_iter().flat_map(|kind| {
+        let (calls, _) = counts(kind);
+        (0..calls).flat_map(move |call| [Fault::LostLate(late), Fault::CrashLate(late)].map(|fault| (kind, call, fault)))
+    });
+    try_all(points.flat_map(|(kind, call, fault)| {
+        [false, true].map(|deleted| {
+            let live: Box<dyn FnOnce()> = Box::new(move || {
+                let mut world = kind.world();
+                world.handler.settle = seconds(2);
+                world.faults.insert(call, fault);
+                if deleted {
+                    world.delete_after_call = Some(call.min(7));
+                    cut_short(&mut world, kind);
+                } else {
+                    live(&mut world, kind);
+                    // The effect was seen in time: nothing was repeated that destroys.
+                    assert_installs(&world, None, kind);
+                }
+            });
+            (format!("{kind:?}, call {call}, {fault:?}, deleted {deleted}"), live)
+        })
+    }));
+}
