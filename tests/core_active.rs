@@ -106,7 +106,11 @@ fn drift_that_needs_a_person_stalls_and_raises_one_task() {
             assert!(stalled(&world), "{wanted}: one list after a start heals nothing\n{}", world.describe());
             world.run_for(seconds(1200));
             if let Some(resolution) = answer {
+                let number = world.tasks.len();
                 world.resolve(TaskType::FailedOperation, resolution);
+                world.run_for(seconds(60));
+                let read = world.status("web").manual_tasks.iter().filter(|t| t.state == resolution.as_str()).count();
+                assert_eq!(read, number, "{wanted}: an answer is read at once");
                 world.run_for(Duration::from_hours(2));
                 let open = usize::from(resolution == Resolution::Done);
                 assert_eq!(world.open_tasks().len(), open, "{wanted} {resolution:?}\n{}", world.describe());
@@ -158,6 +162,18 @@ fn domain_and_addresses_are_acted_upon_at_once() {
         assert_eq!(made(&world, "install"), installs);
         world.assert_quiet();
     }
+}
+
+#[test]
+fn a_server_that_was_handed_over_is_not_installed_whatever_the_steps_say() {
+    let mut world = active();
+    for step in &mut world.orders.get_mut("web").unwrap().status.steps {
+        if step.name == "InstallOS" {
+            step.state = "Pending".into();
+        }
+    }
+    world.until("a task", Duration::from_hours(12), |w| !w.tasks.is_empty());
+    assert_eq!((made(&world, "install"), world.open_tasks().as_slice()), (1, [TaskType::FailedOperation].as_slice()));
 }
 
 #[test]

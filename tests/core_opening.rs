@@ -293,6 +293,27 @@ fn a_marker_that_is_cut_short_is_taken_away_again() {
 }
 
 #[test]
+fn half_a_marker_is_not_forgotten_when_every_answer_is_lost() {
+    for deleted in [false, true] {
+        let mut world = World::simple(1, 4);
+        world.panel.notes_max = 20;
+        world.faults.extend((2..6).map(|call| (call, Fault::LostNot)));
+        world.until("a task", Duration::from_hours(12), |w| !w.tasks.is_empty());
+        assert!(!world.panel.servers["1"].notes.is_empty());
+        if deleted {
+            world.delete("web");
+            world.until_phase("web", "gone");
+            world.assert_clean();
+        } else {
+            let asked = world.asked.len();
+            world.resolve(TaskType::FailedOperation, Resolution::Retry);
+            until_reason(&mut world, "MarkerTruncated");
+            assert!(world.asked.len() > asked && world.panel.servers["1"].owner.is_none(), "{}", world.describe());
+        }
+    }
+}
+
+#[test]
 fn a_note_that_is_cut_short_is_given_back() {
     let mut world = World::simple(1, 4);
     world.panel.note_max = 5;

@@ -181,7 +181,12 @@ impl Cx<'_> {
             ControlFlow::Break(halt) => halt,
             ControlFlow::Continue(()) if attempt > self.handler.max_attempts => {
                 // Lost as often as anything may fail: a person looks why.
-                self.status.in_flight = None;
+                if let (Call::Unclaim { .. }, Some(f)) = (&call, self.status.in_flight.as_mut()) {
+                    // Nothing but the intent leads back to a server with half a marker.
+                    f.attempt = 0;
+                } else {
+                    self.status.in_flight = None;
+                }
                 self.status.attempts = self.handler.max_attempts;
                 let message = format!("the answer to {} was lost {} times, and its effect never showed", call.name(), attempt - 1);
                 self.fail(step, "AnswerLost", &message)

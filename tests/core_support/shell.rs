@@ -97,7 +97,12 @@ impl World {
                     }
                     return ended;
                 }
-                Next::Forget => return self.forget(name, &order),
+                Next::Forget => {
+                    return match self.save(name, &mut version, &status) {
+                        Ok(()) => self.forget(name, &order),
+                        Err(ended) => ended,
+                    };
+                }
             }
         }
         panic!("a pass without end\n{}", self.describe());
