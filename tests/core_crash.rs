@@ -237,3 +237,71 @@ fn a_settle_time_shorter_than_the_poll_interval_is_kept_to() {
         })
     }));
 }
+
+/// Reads that fail for an hour are repeated at the pace of the list, and blamed on nobody.
+#[test]
+fn reads_that_fail_for_long_are_repeated_slowly() {
+    for kind in KINDS {
+        let mut world = kind.world();
+        for (phase, step) in [("Active", 0), ("Active", 4), ("Active", 9), ("gone", 0), ("gone", 5)] {
+            if phase == "gone" {
+                world.delete("web");
+            }
+            for _ in 0..step {
+                world.step();
+            }
+            let reads = world.reads;
+            world.read_faults.extend(reads..reads + 100_000);
+            world.run_for(Duration::from_hours(1));
+            assert!(world.reads - reads < 300, "{kind:?}: {} reads\n{}", world.reads - reads, world.describe());
+            assert!(world.tasks.is_empty(), "{kind:?}");
+            world.read_faults.clear();
+        }
+        reach(&mut world, "gone", kind);
+    }
+}
+
+const CALLS: [&str; 13] = [
+    "createUser",
+    "claim",
+    "powerOn",
+    "takeAddress",
+    "setAddressNote",
+    "giveBackAddress",
+    "replaceMainAddress",
+    "addAddress",
+    "removeAddress",
+    "setDomain",
+    "install",
+    "handOver",
+    "release",
+];
+
+/// Something never works: it is tried at the pace of the handler, told, and done as soon as it works.
+#[test]
+fn what_never_works_is_tried_slowly_and_told() {
+    let faults = [Fault::Refused, Fault::Unreachable, Fault::LostNot, Fault::LostApplied, Fault::Ignored];
+    let points = [Kind::Plain, Kind::Several]
+        .into_iter()
+        .flat_map(|kind| CALLS.into_iter().chain(["powerOff"]).flat_map(move |call| faults.map(|fault| (kind, call, fault))));
+    try_all(points.map(|(kind, call, fault)| {
+        let live: Box<dyn FnOnce()> = Box::new(move || {
+            let mut world = kind.world();
+            for deleting in [false, true] {
+                world.always = Some((call, fault));
+                let asked = world.asked.len();
+                if deleting {
+                    world.delete("web");
+                }
+                let hours = 3;
+                world.run_for(Duration::from_hours(hours));
+                let asked = world.asked[asked..].iter().filter(|(_, c)| c.name() == call).count();
+                let most = if fault == Fault::Unreachable { hours * 120 + 10 } else { hours * 12 + 10 };
+                assert!(asked <= usize::try_from(most).unwrap(), "{asked} times\n{}", world.describe());
+                world.always = None;
+                reach(&mut world, if deleting { "gone" } else { "Active" }, kind);
+            }
+        });
+        (format!("{kind:?}, {call}, {fault:?}"), live)
+    }));
+}

@@ -322,7 +322,13 @@ impl Cx<'_> {
             WaitKind::Handler | WaitKind::Capacity if self.status.server.is_none() && !self.order.deleting => phase = Phase::Pending,
             WaitKind::Department | WaitKind::Handler | WaitKind::Capacity | WaitKind::Panel | WaitKind::Retry => {}
         }
-        self.status.next_retry_time = wait.until.filter(|_| wait.kind == WaitKind::Retry).map(Time::seconds);
+        // After a call that failed, the time of the next one is kept: what the order writes wakes it again at once.
+        let failed = match wait.kind {
+            WaitKind::Retry | WaitKind::Capacity => true,
+            WaitKind::Handler => self.facts.last_refused.is_some(),
+            WaitKind::Panel | WaitKind::Department => false,
+        };
+        self.status.next_retry_time = wait.until.filter(|_| failed).map(Time::seconds);
         Halt { next: Next::Wait(wait.until), verdict: Verdict::Progressing(phase, wait.reason, wait.message) }
     }
 

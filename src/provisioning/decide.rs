@@ -61,7 +61,8 @@ fn held(order: &Order, facts: &Facts, now: Timestamp, status: &OrderStatus) -> O
         return None;
     }
     let stalled = condition::is_true(&status.conditions, ConditionType::Stalled);
-    let retrying = status.waiting_on.as_ref().is_some_and(|w| w.kind == WaitKind::Retry.as_str());
+    let pausing = [WaitKind::Retry, WaitKind::Capacity, WaitKind::Handler].map(WaitKind::as_str);
+    let retrying = status.waiting_on.as_ref().is_some_and(|w| pausing.contains(&w.kind.as_str()));
     let until = status.next_retry_time.map(|t| t.0);
     match until {
         Some(at) if (stalled || retrying) && now < at => Some(Next::Wait(Some(at))),

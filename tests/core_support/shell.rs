@@ -34,6 +34,7 @@ impl World {
         stored.wake = None;
         let (mut raw, mut status, mut version) = (stored.raw.clone(), stored.status.clone(), stored.version);
         self.passes += 1;
+        self.pace();
         raw.status = Some(status.clone());
         let order = match Order::parse(&raw, CLUSTER) {
             Ok(order) => order,
@@ -223,7 +224,8 @@ impl World {
     fn perform(&mut self, name: &str, order: &Order, call: &Call) -> Option<Outcome<Option<IpAddr>>> {
         let number = self.asked.len();
         self.asked.push((name.to_owned(), call.clone()));
-        let fault = self.faults.remove(&number);
+        let always = self.always.filter(|(name, _)| *name == call.name()).map(|(_, fault)| fault);
+        let fault = self.faults.remove(&number).or(always);
         if fault.is_some() {
             self.read_faults.extend((self.reads..).take(self.then_reads_fail));
         }

@@ -1,6 +1,6 @@
 //! The shell's loop over the model panel: passes, durable statuses, crashes, lost answers, virtual time.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -103,6 +103,10 @@ pub struct World {
     pub missing: Option<Prepare>,
     pub faults: BTreeMap<usize, Fault>,
     pub write_faults: BTreeMap<usize, WriteFault>,
+    /// What goes wrong at every call of this name.
+    pub always: Option<(&'static str, Fault)>,
+    /// When the latest passes were made: orders that are looked at without end would burn machine and panel.
+    recent: VecDeque<Timestamp>,
     pub delete_after_call: Option<usize>,
     pub delete_before_pass: Option<usize>,
     /// Reads that fail, by number.
@@ -174,6 +178,8 @@ impl World {
             missing: None,
             faults: BTreeMap::new(),
             write_faults: BTreeMap::new(),
+            always: None,
+            recent: VecDeque::new(),
             delete_after_call: None,
             delete_before_pass: None,
             read_faults: BTreeSet::new(),
@@ -287,6 +293,15 @@ impl World {
             if (listed || woken) && (self.inventory.is_some() || matches!(self.state, HandlerState::NotReady(_))) {
                 self.pass(&name);
             }
+        }
+    }
+
+    /// Fails when one order on average is looked at more than four times a second for half a minute.
+    pub fn pace(&mut self) {
+        self.recent.push_back(self.now);
+        if self.recent.len() > 120 * self.orders.len().max(1) {
+            let since = self.recent.pop_front().unwrap_or(self.now);
+            assert!(self.now.duration_since(since).as_secs() > 30, "passes follow one another without a pause\n{}", self.describe());
         }
     }
 
