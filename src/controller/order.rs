@@ -18,7 +18,7 @@ use crate::provisioning::notices;
 use crate::provisioning::order::{Order, Refusal, order_id};
 use crate::provisioning::reason::Reason;
 use crate::provisioning::step::{State, Step};
-use crate::provisioning::tasks::OPEN;
+use crate::provisioning::tasks::{OPEN, SUPERSEDED};
 
 use super::context::{Context, serving_handler};
 use super::metrics::KindLabels;
@@ -390,6 +390,7 @@ impl Pass<'_> {
 
     async fn end(&mut self, status: OrderStatus, until: Option<Timestamp>) -> Result<Action, OrderError> {
         self.order = save(&self.order, status, self.context).await?;
+        self.close_superseded().await?;
         if !self.busy() {
             self.handler.leave(&self.parsed.uid);
         }
@@ -397,6 +398,21 @@ impl Pass<'_> {
         Ok(wait.map_or_else(Action::await_change, |w| {
             Action::requeue(w.unsigned_abs().max(Duration::from_millis(50)).min(Duration::from_hours(1)))
         }))
+    }
+
+    /// Closes the objects of tasks that the status says nobody needs any more: a department must not work on them.
+    async fn close_superseded(&self) -> Result<(), OrderError> {
+        let tasks = &known(&self.order).manual_tasks;
+        for name in tasks.iter().filter(|t| t.state == SUPERSEDED).map(|t| &t.name) {
+            let uid = &self.parsed.uid;
+            let open = |t: &crate::api::ManualTask| {
+                (t.name_any() == *name && t.spec.order_ref.uid == *uid && t.spec.resolution.is_none()).then(|| t.clone())
+            };
+            for task in self.context.tasks.read(open) {
+                task::supersede(&self.context.client, &task).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Whether the order takes a place among those at work: from the claim to the hand-over, or while it is released.

@@ -46,6 +46,24 @@ async fn after_the_last_attempt_there_is_one_task() {
 }
 
 #[tokio::test]
+async fn a_task_that_a_deletion_makes_needless_is_closed_while_the_server_is_released() {
+    let mut world = World::start(Setup::default().handler(&json!({"retry": {"maxAttempts": 1}}))).await;
+    world.sim.add_fault(refuses_power(0)).unwrap();
+    world.order("web-01", &json!({})).await;
+    world.until_order("web-01", "waits for the department", |o| o["status"]["waitingOn"]["kind"] == "Department").await;
+    // Nothing is released while the handler is suspended, so that the order is still there when its task is closed.
+    world.patch("ProcessingHandler", "msk-1", &json!({"spec": {"suspend": true}})).await;
+    world.delete("DedicatedServerOrder", "web-01").await;
+    world
+        .until("the task is closed", |w| w.record.all("ManualTask").iter().all(|t| t["spec"]["resolution"] == "Cancelled").then_some(()))
+        .await;
+    assert!(world.record.get("DedicatedServerOrder", "web-01").is_some(), "the order still waits");
+    world.patch("ProcessingHandler", "msk-1", &json!({"spec": {"suspend": false}})).await;
+    world.until_gone("web-01").await;
+    world.end().await;
+}
+
+#[tokio::test]
 async fn an_installation_that_fails_is_tried_again() {
     let mut world = World::start(Setup::default()).await;
     world.sim.change_server(17, json!({"operations": [{"outcome": "fail", "duration": "1s"}]})).unwrap();
