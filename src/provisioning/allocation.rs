@@ -17,6 +17,7 @@ use super::matching;
 use super::opening::{People, is_user, people};
 use super::reason::Reason;
 use super::step::{State, Step};
+use super::wanted::Wanted;
 
 /// Names of a template list that a message shows.
 const SHOWN: usize = 12;
@@ -106,7 +107,7 @@ fn wait_for_capacity(cx: &mut Cx<'_>, reason: Reason, message: String) -> Halt {
     if step == Step::Allocate {
         cx.enter(step, State::Waiting, &message);
     }
-    let name = cx.order.server_type.clone();
+    let name = cx.order.wanted.to_string();
     cx.wait(step, Wait { kind: WaitKind::Capacity, name: &name, reason, message, until: None, deadline: None })
 }
 
@@ -197,7 +198,7 @@ fn bind(cx: &mut Cx<'_>, server: &ServerId, form: &ServerForm, people: &People) 
         name: row.map(|r| cut(&r.name, SHORT)).unwrap_or_default(),
         handler: cx.handler.key.to_string(),
         panel: cx.handler.panel.clone(),
-        configuration: cx.order.server_type.clone(),
+        configuration: cx.order.wanted.to_string(),
         client: cx.order.username.clone(),
         main_address: main.clone(),
         // The main address of a server that the client has is not a parking address any more.
@@ -231,8 +232,9 @@ fn claim(cx: &mut Cx<'_>, inventory: &Inventory, people: &People) -> Flow {
         return Break(wait_for_capacity(cx, Reason::LimitReached, "limits.maxConcurrentOperations of the handler is reached".into()));
     }
     let Some(locks) = &cx.facts.locks else { return Break(cx.look(step, Look::Locks)) };
+    let Wanted::Ready(server_type) = cx.order.wanted.clone() else { return Break(refused_custom(cx)) };
     let strict = cx.handler.ipmi == IpmiErrorPolicy::CreateTask;
-    let free: Vec<ServerId> = matching::candidates(inventory, &cx.order.server_type, strict)
+    let free: Vec<ServerId> = matching::candidates(inventory, &server_type, strict)
         .into_iter()
         .filter(|row| !cx.facts.not_free.contains(&row.id.0) && locks.get(&row.id.0).is_none_or(|holder| *holder == cx.order.order_id))
         .map(|row| row.id.clone())
@@ -245,11 +247,15 @@ fn claim(cx: &mut Cx<'_>, inventory: &Inventory, people: &People) -> Flow {
         offers(cx, step, &server)?;
         return Break(ask_for(cx, server, people));
     }
-    let known = matching::type_is_known(inventory, &cx.order.server_type);
-    let server_type = &cx.order.server_type;
+    let known = matching::type_is_known(inventory, &server_type);
     let message =
         if known { format!("no free server of type {server_type}") } else { format!("the panel knows no server of type {server_type}") };
     Break(wait_for_capacity(cx, Reason::WaitingForCapacity, message))
+}
+
+fn refused_custom(cx: &mut Cx<'_>) -> Halt {
+    let message = "configuration.custom is not supported yet; set configuration.serverType";
+    cx.stall(Step::Allocate, Reason::NotSupportedYet, message, Recheck::OnChange)
 }
 
 fn ask_for(cx: &mut Cx<'_>, server: ServerId, people: &People) -> Halt {
@@ -325,8 +331,8 @@ pub(super) fn offers(cx: &mut Cx<'_>, step: Step, server: &ServerId) -> Flow {
             format!("the panel does not offer template {} for server {server}; it offers: {}", cx.order.template, shown(&on_offer));
         return Break(cx.stall(step, Reason::UnknownTemplate, &message, Recheck::Later));
     }
-    if let (Some(on_offer), Some(recipe)) = (recipes, cx.order.recipe.clone())
-        && !on_offer.contains(&recipe)
+    if let (Some(on_offer), Some(recipe)) = (recipes, cx.order.recipes.first())
+        && !on_offer.contains(recipe)
     {
         let message = format!("the panel does not offer recipe {recipe} for server {server}; it offers: {}", shown(&on_offer));
         return Break(cx.stall(step, Reason::UnknownRecipe, &message, Recheck::Later));

@@ -147,10 +147,10 @@ fn current_step(cx: &Cx<'_>) -> Step {
 }
 
 fn reinstall_pending(order: &Order, status: &OrderStatus) -> bool {
-    status.server.as_ref().is_some_and(|s| {
-        s.template.as_ref().is_some_and(|t| *t != order.template)
-            || (s.template.is_some() && s.recipes != order.recipe.iter().cloned().collect::<Vec<_>>())
-    })
+    status
+        .server
+        .as_ref()
+        .is_some_and(|s| s.template.as_ref().is_some_and(|t| *t != order.template) || (s.template.is_some() && s.recipes != order.recipes))
 }
 
 /// A reinstall token that is there at first sight is recorded, never acted upon. No token is recorded as none.

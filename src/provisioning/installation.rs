@@ -83,7 +83,7 @@ fn begin(cx: &mut Cx<'_>, server: &ServerId, row: &ServerRow) -> Flow {
     let call = Call::Install {
         server: server.clone(),
         template: cx.order.template.clone(),
-        recipe: cx.order.recipe.clone(),
+        recipe: cx.order.recipes.first().cloned(),
         hostname: cx.order.domain.clone(),
         address,
     };
@@ -93,7 +93,7 @@ fn begin(cx: &mut Cx<'_>, server: &ServerId, row: &ServerRow) -> Flow {
     let halt = cx.call(STEP, call, Shows::InTheList);
     if matches!(halt.next, Next::Call(_)) {
         // Recorded with the intent: an answer that is lost must not lose what was asked for.
-        let (template, recipes) = (cx.order.template.clone(), cx.order.recipe.iter().cloned().collect());
+        let (template, recipes) = (cx.order.template.clone(), cx.order.recipes.clone());
         if let Some(status) = cx.status.server.as_mut() {
             status.template = Some(template);
             status.recipes = recipes;

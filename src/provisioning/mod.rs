@@ -22,3 +22,4 @@ pub mod retry;
 pub mod step;
 pub mod tasks;
 pub mod verdict;
+pub mod wanted;

@@ -33,7 +33,7 @@ pub fn open(cx: &mut Cx<'_>) -> Flow {
     super::installation::install(cx, &server)?;
     cx.finish(
         Step::RunRecipes,
-        if cx.order.recipe.is_some() { State::Done } else { State::Skipped },
+        if !cx.order.recipes.is_empty() { State::Done } else { State::Skipped },
         "part of the installation on DCImanager 5",
     );
     cx.finish(Step::IssueLicenses, State::Skipped, "none ordered");
@@ -86,9 +86,10 @@ pub(super) fn is_drift(code: &str) -> bool {
 /// The twin of the schema's rules on fixed fields, for servers that drop rules.
 fn fixed_fields(cx: &mut Cx<'_>) -> Flow {
     let Some(server) = &cx.status.server else { return Continue(()) };
+    let wanted = cx.order.wanted.to_string();
     let named = cx.order.handler.as_ref().map(ToString::to_string).unwrap_or_default();
     let rows = [
-        ("configuration", &server.configuration, &cx.order.server_type),
+        ("configuration", &server.configuration, &wanted),
         ("client", &server.client, &cx.order.username),
         ("handlerRef", &server.handler, &named),
     ];

@@ -3,11 +3,15 @@
 use jiff::Timestamp;
 
 use crate::api::common::ObjectKey;
-use crate::api::handler::{AllocateBy, DeletionPolicy, HandlerSpec, IpmiErrorPolicy};
+use crate::api::handler::{Adoption, AllocateBy, DeletionPolicy, HandlerSpec, IpmiErrorPolicy};
+use crate::api::order::{License, ReadyWhen};
 use crate::api::{DedicatedServerOrder, ORDER_ID_ANNOTATION, RECONCILE_ANNOTATION};
+
+use crate::panel::model::ServerId;
 
 use super::marker::Marker;
 use super::reason::Reason;
+use super::wanted::Wanted;
 
 /// An order whose fields are in order, and which asks only for what this version does.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,8 +34,8 @@ pub struct Order {
     pub handler: Option<ObjectKey>,
     /// Client's name at the panel.
     pub username: String,
-    /// Ready configuration.
-    pub server_type: String,
+    /// What is asked for.
+    pub wanted: Wanted,
     /// Domain.
     pub domain: String,
     /// IPv4 addresses, the main one included.
@@ -40,8 +44,20 @@ pub struct Order {
     pub ipv6: usize,
     /// Template.
     pub template: String,
-    /// Recipe.
-    pub recipe: Option<String>,
+    /// Recipes, in the order in which they run.
+    pub recipes: Vec<String>,
+    /// What is waited for before the order is Ready.
+    pub ready_when: ReadyWhen,
+    /// Licences.
+    pub licenses: Vec<License>,
+    /// The service is to be suspended.
+    pub suspended: bool,
+    /// What becomes of the server in the end.
+    pub deletion_policy: DeletionPolicy,
+    /// Nothing that destroys data is done, and no deletion.
+    pub deletion_protection: bool,
+    /// A server to be taken over instead of allocated.
+    pub adopt: Option<ServerId>,
     /// The value of the reconcile annotation.
     pub reconcile_requested: Option<String>,
     /// The reinstall token.
@@ -71,9 +87,6 @@ impl Order {
             return Err(Refusal { reason: Reason::InvalidSpec, message: format!("{}: {}", problem.field, problem.message) });
         }
         refuse_unsupported(raw)?;
-        if raw.spec.configuration.server_type.is_none() {
-            return Err(Refusal::unsupported("configuration.custom", "set configuration.serverType"));
-        }
         Ok(Self::read(raw, cluster))
     }
 
@@ -90,12 +103,18 @@ impl Order {
             created: raw.metadata.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |t| t.0),
             handler: handler_key(raw),
             username: spec.client.username.clone(),
-            server_type: spec.configuration.server_type.clone().unwrap_or_default(),
+            wanted: Wanted::new(&spec.configuration),
             domain: spec.domain.clone(),
             ipv4: usize::try_from(spec.addresses.ipv4).unwrap_or(1),
             ipv6: usize::try_from(spec.addresses.ipv6).unwrap_or(0),
             template: spec.operating_system.template.clone(),
-            recipe: spec.recipes.first().cloned(),
+            recipes: spec.recipes.clone(),
+            ready_when: spec.ready_when,
+            licenses: spec.licenses.clone(),
+            suspended: spec.suspended,
+            deletion_policy: spec.deletion_policy,
+            deletion_protection: spec.deletion_protection,
+            adopt: spec.adopt.as_ref().map(|a| ServerId(a.server_id.clone())),
             reconcile_requested: annotation(raw, RECONCILE_ANNOTATION).map(str::to_owned),
             reinstall: spec.reinstall.clone(),
             key,
@@ -164,8 +183,20 @@ pub struct Handler {
     pub parking_group: Option<String>,
     /// Who takes addresses.
     pub allocate_by: AllocateBy,
+    /// Ready configurations only.
+    pub by_server_type: bool,
     /// The department for failures and manual stops.
     pub operations: String,
+    /// The department that builds servers.
+    pub assembly: Option<String>,
+    /// The department that buys parts.
+    pub procurement: Option<String>,
+    /// The handler that orders licences.
+    pub license_server: Option<ObjectKey>,
+    /// Orders may take over servers.
+    pub adoption: bool,
+    /// What orders may ask for in the end.
+    pub deletion_policies: Vec<DeletionPolicy>,
     /// Time between attempts.
     pub retry_interval: std::time::Duration,
     /// Attempts before a person is asked.
@@ -190,15 +221,26 @@ impl Handler {
     pub fn new(key: ObjectKey, spec: &HandlerSpec, panel: String) -> Self {
         let second = std::time::Duration::from_secs(1);
         let ip = spec.ip_management.as_ref();
+        let departments = spec.departments.clone().unwrap_or_default();
+        let license_server = spec
+            .license_server_ref
+            .as_ref()
+            .map(|r| ObjectKey { namespace: r.namespace.clone().unwrap_or_else(|| key.namespace.clone()), name: r.name.clone() });
         Self {
             key,
             panel,
+            by_server_type: spec.by_server_type,
+            operations: departments.operations.name,
+            assembly: departments.assembly.map(|d| d.name),
+            procurement: departments.procurement.map(|d| d.name),
+            license_server,
+            adoption: spec.adoption == Adoption::Allowed,
+            deletion_policies: spec.allowed_deletion_policies.clone(),
             ipmi: spec.ipmi_error_policy,
             disable_ip_change: ip.is_some_and(|i| i.disable_ip_change),
             public_group: ip.map_or_else(|| "public".into(), |i| i.public_ip_type.clone()),
             parking_group: ip.and_then(|i| i.parking_ip_type.clone()),
             allocate_by: ip.map_or_else(AllocateBy::default, |i| i.allocate_by),
-            operations: spec.departments.clone().unwrap_or_default().operations.name,
             retry_interval: spec.retry.interval.0.max(second),
             max_attempts: spec.retry.max_attempts.max(1),
             power: spec.timeouts.power.0.max(second),
@@ -230,7 +272,13 @@ impl Handler {
             public_group: String::new(),
             parking_group: None,
             allocate_by: AllocateBy::default(),
+            by_server_type: true,
             operations: String::new(),
+            assembly: None,
+            procurement: None,
+            license_server: None,
+            adoption: false,
+            deletion_policies: Vec::new(),
             retry_interval: second,
             max_attempts: 1,
             power: second,
