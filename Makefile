@@ -35,16 +35,19 @@ lint: ## rustfmt, clippy, shellcheck, cargo deny; the last two where they are in
 	@deploy/ci/stages.sh lint
 
 ##@ Work on it
-.PHONY: build crds docs control-plane needs clean help
+.PHONY: build crds docs kustomize control-plane needs clean help
 build: ## the two programs, dci-operator and dci-sim
 	@$(CARGO) build --bins
 
-crds: ## write crds/, and the copy in the chart, anew from the Rust types
+crds: ## write crds/, and the copies in chart and Kustomize base, anew from the Rust types
 	@$(CARGO) build --quiet --bin dci-operator
-	@for dir in crds charts/dci-operator/files/crds; do "$(CARGO_TARGET_DIR)/debug/dci-operator" crds --dir "$$dir" && echo "$$dir"; done
+	@for dir in crds charts/dci-operator/files/crds deploy/kustomize/base/crds; do "$(CARGO_TARGET_DIR)/debug/dci-operator" crds --dir "$$dir" && echo "$$dir"; done
 
 docs: ## write the tables in the documentation anew from the code
-	@UPDATE_DOCS=1 $(CARGO) test --quiet --test docs
+	@UPDATE_DOCS=1 $(CARGO) test --quiet --test docs --test deploy
+
+kustomize: ## write deploy/kustomize anew from the chart
+	@eval "$$(deploy/local/control-plane.sh env)" && deploy/kustomize/generate.sh
 
 control-plane: needs ## find or build the API server, etcd, kubectl and Helm that demo and tests use
 	@deploy/local/control-plane.sh install

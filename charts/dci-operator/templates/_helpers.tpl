@@ -19,11 +19,27 @@ app.kubernetes.io/name: {{ include "dci-operator.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 
+{{- define "dci-operator.chart" -}}
+{{- printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
 {{- define "dci-operator.labels" -}}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+helm.sh/chart: {{ include "dci-operator.chart" . }}
 {{ include "dci-operator.selectorLabels" . }}
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end }}
+
+{{/* Of the pod of `helm test`: not the operator's, or Service and budget would take it for one. */}}
+{{- define "dci-operator.testLabels" -}}
+app.kubernetes.io/name: {{ include "dci-operator.name" . | trunc 58 | trimSuffix "-" }}-test
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{/* The full name with a suffix, at most 63 characters in all: list of the context and the suffix. */}}
+{{- define "dci-operator.suffixed" -}}
+{{- $suffix := index . 1 }}
+{{- printf "%s-%s" (include "dci-operator.fullname" (index . 0) | trunc (int (max 1 (sub 62 (len $suffix)))) | trimSuffix "-") $suffix }}
 {{- end }}
 
 {{- define "dci-operator.serviceAccountName" -}}
@@ -45,4 +61,25 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{/* Names outside the release's own namespace carry it, so that two releases of one name do not share a role. */}}
 {{- define "dci-operator.foreignName" -}}
 {{- printf "%s:%s" .Release.Namespace (include "dci-operator.fullname" .) }}
+{{- end }}
+
+{{/* The volume with the authorities to trust; nothing when there are none. */}}
+{{- define "dci-operator.caVolume" -}}
+{{- $ca := .Values.caBundle }}
+{{- if gt (len (compact (list $ca.pem $ca.configMap.name $ca.secret.name))) 1 }}
+{{- fail "caBundle takes one of pem, configMap and secret" }}
+{{- end }}
+{{- if $ca.pem }}
+configMap:
+  name: {{ include "dci-operator.suffixed" (list . "ca") }}
+  items: [{key: ca.crt, path: ca.crt}]
+{{- else if $ca.configMap.name }}
+configMap:
+  name: {{ $ca.configMap.name }}
+  items: [{key: {{ $ca.configMap.key | quote }}, path: ca.crt}]
+{{- else if $ca.secret.name }}
+secret:
+  secretName: {{ $ca.secret.name }}
+  items: [{key: {{ $ca.secret.key | quote }}, path: ca.crt}]
+{{- end }}
 {{- end }}
