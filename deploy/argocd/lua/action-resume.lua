@@ -1,0 +1,3 @@
+-- Go on.
+obj.spec.suspend = false
+return obj

@@ -1,0 +1,3 @@
+-- Send no change to the panel.
+obj.spec.suspend = true
+return obj

@@ -1,0 +1,4 @@
+-- Actions of an IPManager.
+local actions = {}
+actions["reconcile"] = {["disabled"] = false}
+return actions

@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# The same e2e tests as everywhere, in a kind cluster: makes it, loads the image, installs the chart with Helm, runs `helm test`
+# and then the tests from inside, collects what was logged, and deletes the cluster. Needs Docker, kind, kubectl, Helm, cargo.
+#
+# KUBERNETES_VERSION: the node image's tag, such as v1.34.0 (kind's own default). LOGS: where logs go (a temporary directory).
+set -euo pipefail
+
+HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+ROOT=$(cd "$HERE/../.." && pwd)
+# What builds the tests also runs them, so that the C library is the same.
+RUNNER=${RUNNER:-rust:1.95-bookworm}
+IMAGE=dci-operator:e2e
+NAME=dci-e2e-$$
+
+for tool in docker kind kubectl helm; do
+  command -v "$tool" >/dev/null || {
+    printf 'error: %s is missing\n' "$tool" >&2
+    exit 1
+  }
+done
+
+work=$(mktemp -d)
+logs=${LOGS:-$work/logs}
+export KUBECONFIG=$work/kubeconfig
+mkdir -p "$logs" "$work/target" "$work/tools"
+
+clean_up() {
+  local rc=$?
+  trap '' INT TERM HUP
+  if [[ -f $KUBECONFIG ]]; then
+    kubectl logs --namespace dci-e2e pod/runner >"$logs/e2e.log" 2>&1
+    kubectl get all,dci --all-namespaces --output yaml >"$logs/objects.yaml" 2>&1
+    kind export logs --name "$NAME" "$logs/kind" >/dev/null 2>&1
+    kind delete cluster --name "$NAME"
+  fi
+  printf 'logs: %s\n' "$logs" >&2
+  # What was built in a container belongs to root.
+  docker run --rm --volume "$work:$work" "$RUNNER" rm -rf "$work/target" "$work/tools" >/dev/null 2>&1
+  exit "$rc"
+}
+trap clean_up EXIT
+trap 'exit 130' INT TERM HUP
+
+docker build --file "$ROOT/deploy/Dockerfile" --tag "$IMAGE" "$ROOT"
+docker pull --quiet "$RUNNER" >/dev/null
+docker run --rm --volume "$ROOT:$ROOT" --volume "$work/target:$work/target" --env CARGO_TARGET_DIR="$work/target" --workdir "$ROOT" \
+  "$RUNNER" cargo test --locked --no-run --test e2e
+test=$(find "$work/target/debug/deps" -maxdepth 1 -name 'e2e-*' -type f -executable | head -n 1)
+cp "$(command -v kubectl)" "$(command -v helm)" "$work/tools/"
+
+fill() { sed -e "s|SOURCE|$ROOT|g" -e "s|TARGET|$work/target|g" -e "s|TOOLS|$work/tools|g" -e "s|RUNNER|$RUNNER|g" -e "s|TEST|$test|g" "$1"; }
+
+node=()
+if [[ -n ${KUBERNETES_VERSION:-} ]]; then node=(--image "kindest/node:$KUBERNETES_VERSION"); fi
+fill "$HERE/cluster.yaml" | kind create cluster --name "$NAME" --config - --wait 180s "${node[@]}"
+kind load docker-image --name "$NAME" "$IMAGE" "$RUNNER"
+
+kubectl create namespace dci-system
+kubectl label namespace dci-system pod-security.kubernetes.io/enforce=restricted
+helm install dci-operator "$ROOT/charts/dci-operator" --namespace dci-system --wait --timeout 3m \
+  --set image.repository="${IMAGE%:*}" --set image.tag="${IMAGE#*:}"
+helm test dci-operator --namespace dci-system --logs
+# The tests start operators of their own, each for its own namespaces: this one would see all of them too.
+kubectl scale --namespace dci-system deployment/dci-operator --replicas 0
+
+fill "$HERE/runner.yaml" | kubectl apply --filename -
+kubectl wait --namespace dci-e2e --for=condition=Ready pod/runner --timeout 3m
+kubectl logs --namespace dci-e2e --follow pod/runner
+kubectl wait --namespace dci-e2e --for=jsonpath='{.status.phase}'=Succeeded pod/runner --timeout 1m

@@ -1,0 +1,356 @@
+//! What is in `charts/` and `deploy/` fits together: values, schema and README of the chart, Argo CD's scripts and what they say
+//! of real objects, and what every example of an order has to carry. With `UPDATE_DOCS=1` (`make docs`) what is generated is
+//! written anew.
+#![cfg(feature = "operator")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use dci_operator::api::handler::ProcessingHandler;
+use dci_operator::api::ipmanager::IPManager;
+use dci_operator::api::order::DedicatedServerOrder;
+use dci_operator::api::task::ManualTask;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+#[path = "deploy_support/lua.rs"]
+mod lua;
+
+fn path(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(file)
+}
+
+fn text(file: &str) -> String {
+    std::fs::read_to_string(path(file)).unwrap_or_else(|e| panic!("{file}: {e}"))
+}
+
+/// Compares a file with what it has to be, or writes it.
+fn generated(file: &str, wanted: &str) {
+    if std::fs::read_to_string(path(file)).unwrap_or_default() == wanted {
+        return;
+    }
+    assert!(std::env::var_os("UPDATE_DOCS").is_some(), "{file} is not what it is made from; write it anew: make docs");
+    std::fs::write(path(file), wanted).unwrap();
+}
+
+// --- the chart --------------------------------------------------------------------------------------------------------
+
+/// A value of the chart, as it stands in values.yaml.
+struct Setting {
+    path: Vec<String>,
+    comment: String,
+}
+
+/// The values with the comments above them, in the order of the file. What belongs to an item of a list is no value.
+fn settings(yaml: &str) -> Vec<Setting> {
+    let (mut found, mut comment) = (Vec::new(), Vec::new());
+    let mut above: Vec<(usize, String)> = Vec::new();
+    let mut list: Option<usize> = None;
+    for line in yaml.lines() {
+        let words = line.trim_start();
+        let indent = line.len() - words.len();
+        if let Some(said) = words.strip_prefix('#') {
+            comment.push(said.trim().to_owned());
+            continue;
+        }
+        list = list.filter(|depth| indent > *depth);
+        if words.starts_with("- ") {
+            list = list.or(Some(indent));
+        }
+        if let (None, Some((key, _))) = (list, words.split_once(':')) {
+            above.retain(|(depth, _)| *depth < indent);
+            above.push((indent, key.to_owned()));
+            found.push(Setting { path: above.iter().map(|(_, key)| key.clone()).collect(), comment: comment.join(" ") });
+        }
+        comment.clear();
+    }
+    found
+}
+
+fn is_below(path: &[String], above: &[String]) -> bool {
+    path.len() > above.len() && path.starts_with(above)
+}
+
+#[test]
+fn the_charts_readme_explains_every_value() {
+    let source = text("charts/dci-operator/values.yaml");
+    let values: Value = serde_yaml::from_str(&source).unwrap();
+    let all = settings(&source);
+    let mut table = String::from("| Value | Default | What it is |\n|---|---|---|\n");
+    for setting in &all {
+        let name = setting.path.join(".");
+        let below = || all.iter().filter(|other| is_below(&other.path, &setting.path));
+        if setting.comment.is_empty() {
+            let explained = below().next().is_some() || all.iter().any(|up| is_below(&setting.path, &up.path) && !up.comment.is_empty());
+            assert!(explained, "values.yaml: {name} is not explained");
+            continue;
+        }
+        let default = values.pointer(&format!("/{}", setting.path.join("/"))).unwrap_or_else(|| panic!("values.yaml: no {name}"));
+        let default = if below().any(|other| !other.comment.is_empty()) { "–".into() } else { format!("`{default}`") };
+        writeln!(table, "| `{name}` | {default} | {} |", setting.comment.replace('|', "\\|")).unwrap();
+    }
+    let (begin, end) = ("<!-- values -->\n", "<!-- end of values -->");
+    let file = "charts/dci-operator/README.md";
+    let old = text(file);
+    let (head, rest) = old.split_once(begin).expect("the marker before the table");
+    let (_, tail) = rest.split_once(end).expect("the marker after the table");
+    generated(file, &format!("{head}{begin}\n{table}\n{end}{tail}"));
+}
+
+#[test]
+fn comments_of_values_are_found() {
+    let found = settings("# One\n# two.\na: 1\n\nb:\n  # Three.\n  c: []\n  d:\n    - e: 1\n      f: 2\n  # Four.\n  g: {}\n");
+    let found: Vec<(String, &str)> = found.iter().map(|s| (s.path.join("."), s.comment.as_str())).collect();
+    let wanted = [("a", "One two."), ("b", ""), ("b.c", "Three."), ("b.d", ""), ("b.g", "Four.")];
+    assert_eq!(found, wanted.map(|(path, comment)| (path.to_owned(), comment)));
+}
+
+/// Names of values: those that a schema knows, objects first resolved.
+fn known<'a>(schema: &'a Value, root: &'a Value, path: &str, found: &mut Vec<String>) {
+    let schema = schema["$ref"].as_str().map_or(schema, |name| root.pointer(name.trim_start_matches('#')).unwrap());
+    let Some(properties) = schema["properties"].as_object() else { return };
+    if schema["additionalProperties"] != json!(false) {
+        assert!(path.is_empty(), "values.schema.json: {path} lets unknown values in");
+    }
+    for (name, child) in properties {
+        let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+        found.push(path.clone());
+        known(child, root, &path, found);
+    }
+}
+
+#[test]
+fn schema_and_values_know_the_same_names() {
+    let schema: Value = serde_json::from_str(&text("charts/dci-operator/values.schema.json")).unwrap();
+    let values: Value = serde_yaml::from_str(&text("charts/dci-operator/values.yaml")).unwrap();
+    assert_eq!(schema["additionalProperties"], json!(false));
+    let mut names = Vec::new();
+    known(&schema, &schema, "", &mut names);
+    // What other tools put in, and what Kubernetes knows beside what is set by default.
+    let foreign = |name: &str| name == "global" || ["resources.", "affinity."].iter().any(|start| name.starts_with(start));
+    for name in names.iter().filter(|name| !foreign(name)) {
+        assert!(values.pointer(&format!("/{}", name.replace('.', "/"))).is_some(), "values.yaml: {name} of the schema is missing");
+    }
+    for name in values.as_object().unwrap().keys() {
+        assert!(names.contains(name), "values.schema.json: {name} is missing");
+    }
+}
+
+// --- Argo CD ----------------------------------------------------------------------------------------------------------
+
+#[test]
+fn the_config_map_for_argo_cd_is_made_of_the_scripts() {
+    let block = |text: &str, indent: usize| {
+        text.trim_end().lines().fold(String::new(), |mut all, line| {
+            let pad = if line.is_empty() { 0 } else { indent };
+            writeln!(all, "{:pad$}{line}", "").unwrap();
+            all
+        })
+    };
+    let mut map = String::from(
+        "# Health and actions of the four kinds: paste the data into Argo CD's ConfigMap. Made from lua/ (make docs). Do not edit.\n\
+         apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: argocd-cm\n  namespace: argocd\n  labels:\n    \
+         app.kubernetes.io/name: argocd-cm\n    app.kubernetes.io/part-of: argocd\ndata:\n",
+    );
+    for (kind, health, discovery, actions) in lua::SCRIPTS {
+        write!(map, "  resource.customizations.health.dci-operator.dev_{kind}: |\n{}", block(&lua::script(health), 4)).unwrap();
+        write!(map, "  resource.customizations.actions.dci-operator.dev_{kind}: |\n    discovery.lua: |\n").unwrap();
+        write!(map, "{}    definitions:\n", block(&lua::script(discovery), 6)).unwrap();
+        for (name, action) in actions {
+            write!(map, "      - name: {name}\n        action.lua: |\n{}", block(&lua::script(action), 10)).unwrap();
+        }
+    }
+    // What Argo CD reads out of it is the scripts again.
+    let parsed: Value = serde_yaml::from_str(&map).unwrap();
+    for (kind, health, _, actions) in lua::SCRIPTS {
+        let data = |what: &str| parsed["data"][format!("resource.customizations.{what}.dci-operator.dev_{kind}")].as_str().unwrap();
+        assert_eq!(data("health"), lua::script(health));
+        let read: Value = serde_yaml::from_str(data("actions")).unwrap();
+        assert_eq!(read["definitions"].as_array().unwrap().len(), actions.len());
+    }
+    generated("deploy/argocd/argocd-cm.yaml", &map);
+}
+
+/// Objects as the API server stored them in a run of tests/e2e/gitops.rs.
+fn stored() -> Vec<(String, Value)> {
+    let mut files: Vec<PathBuf> = std::fs::read_dir(path("tests/fixtures/objects")).unwrap().map(|e| e.unwrap().path()).collect();
+    files.sort();
+    let name = |file: &Path| file.file_stem().unwrap().to_str().unwrap().to_owned();
+    files.iter().map(|file| (name(file), serde_yaml::from_str(&std::fs::read_to_string(file).unwrap()).unwrap())).collect()
+}
+
+/// What Argo CD has to show of each stored object.
+const HEALTH: [(&str, &str, &str); 13] = [
+    ("handler-not-ready", "Progressing", ""),
+    ("handler-ready", "Healthy", "Reachable"),
+    ("handler-suspended", "Suspended", "Nothing is changed"),
+    ("handler-unseen", "Progressing", "has not seen"),
+    ("ipmanager-ready", "Healthy", "Reachable"),
+    ("order-active", "Healthy", ""),
+    ("order-changed", "Progressing", "has not seen"),
+    ("order-preparing", "Progressing", "%: "),
+    ("order-releasing", "Progressing", "taken back"),
+    ("order-stalled", "Degraded", ""),
+    ("order-waits-for-department", "Suspended", "stopserver-"),
+    ("task-closed", "Healthy", ""),
+    ("task-open", "Suspended", "Operations: "),
+];
+
+#[test]
+fn argo_cd_says_of_stored_objects_what_is_true() {
+    let Some(lua) = lua::interpreter("argo_cd_says_of_stored_objects_what_is_true") else { return };
+    let stored = stored();
+    let names: Vec<&str> = stored.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, HEALTH.map(|(name, ..)| name));
+    let objects: Vec<Value> = stored.iter().map(|(_, object)| object.clone()).collect();
+    for ((name, status, message), health) in HEALTH.iter().zip(lua::health(&lua, &objects)) {
+        assert_eq!(&health.status, status, "{name}: {}", health.message);
+        assert!(!health.message.is_empty() && health.message.contains(message), "{name}: {}", health.message);
+    }
+    // Of an object that nobody has seen there is nothing to say.
+    for kind in lua::SCRIPTS.map(|(kind, ..)| kind) {
+        let new = json!({"kind": kind, "metadata": {"name": "a", "generation": 1}, "spec": {}});
+        assert_eq!(lua::health(&lua, &[new])[0].status, "Progressing");
+    }
+}
+
+#[test]
+fn argo_cds_actions_do_what_they_say() {
+    let Some(lua) = lua::interpreter("argo_cds_actions_do_what_they_say") else { return };
+    let stored = stored();
+    let object = |name: &str| &stored.iter().find(|(n, _)| n == name).unwrap_or_else(|| panic!("no {name}")).1;
+    let disabled = |script: &str, name: &str, action: &str| {
+        lua::evaluate(&lua, &lua::script(script), object(name), &format!("result[\"{action}\"].disabled"))
+    };
+    assert_eq!(disabled("discovery-order", "order-active", "reconcile"), "true");
+    assert_eq!(disabled("discovery-order", "order-stalled", "reconcile"), "false");
+    assert_eq!(disabled("discovery-handler", "handler-ready", "suspend"), "false");
+    assert_eq!(disabled("discovery-handler", "handler-ready", "resume"), "true");
+    assert_eq!(disabled("discovery-handler", "handler-suspended", "resume"), "false");
+    assert_eq!(disabled("discovery-ipmanager", "ipmanager-ready", "reconcile"), "false");
+    assert_eq!(disabled("discovery-task", "task-open", "done"), "false");
+    assert_eq!(disabled("discovery-task", "task-closed", "retry"), "true");
+
+    let done = |script: &str, name: &str, what: &str| lua::evaluate(&lua, &lua::script(script), object(name), what);
+    let annotation = "result.metadata.annotations[\"dci-operator.dev/reconcile-requested-at\"]";
+    for name in ["order-stalled", "handler-ready", "ipmanager-ready"] {
+        let time = done("action-reconcile", name, annotation);
+        assert!(time.parse::<jiff::Timestamp>().is_ok(), "{time}");
+    }
+    assert_eq!(done("action-suspend", "handler-ready", "result.spec.suspend"), "true");
+    assert_eq!(done("action-resume", "handler-suspended", "result.spec.suspend"), "false");
+    assert_eq!(done("action-done", "task-open", "result.spec.resolution"), "Done");
+    assert_eq!(done("action-retry", "task-open", "result.spec.resolution"), "Retry");
+    // Every script belongs to an action that the discovery knows.
+    for (kind, _, discovery, actions) in lua::SCRIPTS {
+        let any = stored.iter().find(|(_, object)| object["kind"] == kind).unwrap();
+        for (name, _) in actions {
+            let known = lua::evaluate(&lua, &lua::script(discovery), &any.1, &format!("result[\"{name}\"] ~= nil"));
+            assert_eq!(known, "true", "{kind}: {name}");
+        }
+    }
+}
+
+// --- stored objects and examples --------------------------------------------------------------------------------------
+
+/// Objects that an earlier version stored stay readable, with everything that was in them.
+#[test]
+fn stored_objects_stay_readable() {
+    fn same<T: serde::Serialize + serde::de::DeserializeOwned>(name: &str, object: &Value) {
+        let read: T = serde_json::from_value(object.clone()).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let written = serde_json::to_value(&read).unwrap();
+        for part in ["spec", "status"] {
+            holds(&format!("{name}.{part}"), &object[part], &written[part]);
+        }
+    }
+    for (name, object) in stored() {
+        match object["kind"].as_str().unwrap() {
+            "DedicatedServerOrder" => same::<DedicatedServerOrder>(&name, &object),
+            "ProcessingHandler" => same::<ProcessingHandler>(&name, &object),
+            "IPManager" => same::<IPManager>(&name, &object),
+            "ManualTask" => same::<ManualTask>(&name, &object),
+            kind => panic!("{name}: a {kind}"),
+        }
+    }
+}
+
+/// Everything that was stored is there; what is new may be added.
+fn holds(place: &str, old: &Value, new: &Value) {
+    match (old, new) {
+        (Value::Object(old), Value::Object(new)) => {
+            for (name, value) in old {
+                holds(&format!("{place}.{name}"), value, new.get(name).unwrap_or(&Value::Null));
+            }
+        }
+        (Value::Array(old), Value::Array(new)) => {
+            assert_eq!(old.len(), new.len(), "{place}");
+            for (i, (old, new)) in old.iter().zip(new).enumerate() {
+                holds(&format!("{place}[{i}]"), old, new);
+            }
+        }
+        (Value::String(old), Value::String(new)) => {
+            // Times and durations may be written in another way.
+            let same = old == new || old.parse::<jiff::Timestamp>().is_ok_and(|t| new.parse::<jiff::Timestamp>().is_ok_and(|n| n == t));
+            assert!(same, "{place}: {old} became {new}");
+        }
+        (old, new) => assert_eq!(old, new, "{place}"),
+    }
+}
+
+/// All files with manifests or with blocks of them.
+fn documents(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            documents(&path, found);
+        } else if path.extension().is_some_and(|e| e == "md" || e == "yaml") {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn no_pipeline_takes_a_server_back_by_the_way() {
+    const WORDS: [(&str, &str); 3] = [
+        ("argocd.argoproj.io/sync-options", "Prune=false,Delete=false"),
+        ("kustomize.toolkit.fluxcd.io/prune", "disabled"),
+        ("helm.sh/resource-policy", "keep"),
+    ];
+    let mut files = vec![path("README.md")];
+    documents(&path("docs"), &mut files);
+    documents(&path("deploy"), &mut files);
+    let mut orders = 0;
+    for file in files {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let parts: Vec<String> = if file.extension().is_some_and(|e| e == "md") {
+            text.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap().to_owned()).collect()
+        } else {
+            vec![text]
+        };
+        for part in parts {
+            for document in serde_yaml::Deserializer::from_str(&part) {
+                let object = Value::deserialize(document).unwrap_or_else(|e| panic!("{}: {e}", file.display()));
+                if object["kind"] == "DedicatedServerOrder" && object["metadata"]["name"].is_string() {
+                    orders += 1;
+                    for (name, value) in WORDS {
+                        let said = &object["metadata"]["annotations"][name];
+                        assert_eq!(said, value, "{}: {}: {name}", file.display(), object["metadata"]["name"]);
+                    }
+                }
+            }
+        }
+    }
+    assert!(orders > 4, "only {orders} examples of orders");
+}
+
+/// The definitions that a release makes carry the same words.
+#[test]
+fn the_copies_of_the_definitions_are_the_same() {
+    for entry in std::fs::read_dir(path("crds")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        for copy in ["charts/dci-operator/files/crds", "deploy/kustomize/base/crds"] {
+            assert!(text(&format!("crds/{name}")) == text(&format!("{copy}/{name}")), "{copy}/{name} is not crds/{name}; make crds");
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! The chart and what is made of it: wrong values are refused, every object of every variant is accepted by a real API server
+//! as it was sent, and every pod keeps to the restricted standard.
+
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::support::plane::{Plane, plane};
+use super::support::world::random;
+
+const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/dci-operator");
+const MONITORING: &str = include_str!("support/monitoring.yaml");
+
+/// Values to render the chart with. Between them they take every way through the templates.
+const VARIANTS: [(&str, &str); 6] = [
+    ("plain", "replicaCount: 1"),
+    ("permissions", "{replicaCount: 0, serviceAccount: {create: false, name: given}, metrics: {service: {enabled: false}}}"),
+    (
+        "namespaced",
+        "{watchNamespaces: [SHOP], clusterId: e2e, replicaCount: 1, image: {digest: 'sha256:DIGEST'}, leaderElection: {enabled: false},
+          metrics: {service: {enabled: false}, podMonitor: {enabled: true, metricRelabelings: [{action: labeldrop, regex: pod}]}}}",
+    ),
+    (
+        "available",
+        "{replicaCount: 3, podDisruptionBudget: {enabled: true, minAvailable: 50%}, priorityClassName: given, logFormat: json,
+          rbac: {namespaceSelectors: true, departments: [Assembly]}, tolerations: [{operator: Exists}], nodeSelector: {a: b},
+          affinity: {nodeAffinity: {}}, podLabels: {a: b}, podAnnotations: {a: b}}",
+    ),
+    (
+        "guarded",
+        "{replicaCount: 2, networkPolicy: {enabled: true, panels: [{cidr: 192.0.2.0/28, ports: [1500, 443]}],
+          metricsFrom: [{namespaceSelector: {matchLabels: {a: b}}}], apiServer: {cidrs: [10.0.0.1/32]},
+          extraEgress: [{to: [{ipBlock: {cidr: 198.51.100.7/32}}]}]}, caBundle: {pem: '-----BEGIN CERTIFICATE-----'},
+          topologySpreadConstraints: [{maxSkew: 2, topologyKey: rack, whenUnsatisfiable: DoNotSchedule}]}",
+    ),
+    (
+        "watched",
+        "{replicaCount: 1, metrics: {serviceMonitor: {enabled: true, labels: {release: prom}, relabelings: [{action: drop, regex: x,
+          sourceLabels: [pod]}]}, service: {annotations: {a: b}}}, caBundle: {configMap: {name: roots}}, extraArgs: [--log-format=json],
+          extraEnv: [{name: A, value: b}], extraEnvFrom: [{secretRef: {name: given}}], extraVolumes: [{name: tmp, emptyDir: {}}],
+          extraVolumeMounts: [{name: tmp, mountPath: /tmp}], imagePullSecrets: [{name: given}],
+          prometheusRule: {enabled: true, labels: {release: prom}}, dashboards: {enabled: true, annotations: {folder: dci}}}",
+    ),
+];
+
+/// All objects that the variants make, with the variant's name, in two namespaces of this run's own; made once.
+fn objects() -> &'static (String, Vec<(&'static str, Value)>) {
+    static OBJECTS: OnceLock<(String, Vec<(&'static str, Value)>)> = OnceLock::new();
+    OBJECTS.get_or_init(|| {
+        let id = random();
+        let (system, shop) = (format!("chart-{id}"), format!("chart-shop-{id}"));
+        for namespace in [&system, &shop] {
+            plane().kubectl(&["create", "namespace", namespace], None);
+        }
+        // Alerts and dashboards come with the metrics; until then, and after that, one of each is enough here.
+        let copy = Copied::new(&id);
+        copy.write("files/rules/e2e.yaml", RULES);
+        copy.write("files/dashboards/e2e.json", r#"{"title": "{{ not a template }}"}"#);
+        let mut all = Vec::new();
+        for (name, values) in VARIANTS {
+            let file = copy.write("e2e-values.yaml", &values.replace("SHOP", &shop).replace("DIGEST", &"0a".repeat(32)));
+            let text = render(&copy.path, &[name, "--namespace", &system, "--values", &file]);
+            all.extend(documents(&text).into_iter().map(|object| (name, object)));
+        }
+        (system, all)
+    })
+}
+
+const RULES: &str = "groups:
+  - name: e2e
+    rules:
+      - alert: Down
+        expr: up == 0
+        for: 5m
+        labels: {severity: warning}
+        annotations: {summary: '{{ $labels.job }} is down'}
+";
+
+fn render(chart: &str, args: &[&str]) -> String {
+    let version = format!("1.{}.0", plane().minor);
+    let mut all = vec!["template", args[0], chart, "--kube-version", &version, "--set", "crds.enabled=false"];
+    all.extend(&args[1..]);
+    plane().helm(&all)
+}
+
+fn documents(text: &str) -> Vec<Value> {
+    let all = serde_yaml::Deserializer::from_str(text).map(|document| Value::deserialize(document).unwrap());
+    all.filter(|object| !object.is_null()).collect()
+}
+
+/// A copy of the chart, to put files into; it goes with this.
+struct Copied {
+    path: String,
+}
+
+impl Copied {
+    fn new(id: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("dci-operator-chart-{id}"));
+        let status = std::process::Command::new("cp").arg("-r").arg(CHART).arg(&path).status().unwrap();
+        assert!(status.success());
+        Self { path: path.to_str().unwrap().to_owned() }
+    }
+
+    fn write(&self, file: &str, text: &str) -> String {
+        let path = std::path::Path::new(&self.path).join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    }
+}
+
+impl Drop for Copied {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.path);
+    }
+}
+
+#[test]
+fn wrong_values_are_refused() {
+    let monitors = "{service: {enabled: true}, serviceMonitor: {enabled: true}, podMonitor: {enabled: true}}";
+    let rows = [
+        ("replicas: 2", "replicas"),
+        ("metrics: {servicemonitor: {}}", "servicemonitor"),
+        ("{replicaCount: two, image: {pullPolicy: Sometimes, digest: 'sha256:12', tag: 'a b'}}", "replicaCount pullPolicy digest tag"),
+        ("{watchNamespaces: [Shop], rbac: {departments: ['a b']}, clusterId: 'a/b'}", "watchNamespaces departments clusterId"),
+        ("{networkPolicy: {panels: [{cidr: example.net, ports: [0]}]}, logFormat: xml}", "cidr ports logFormat"),
+        ("{caBundle: {pem: nonsense}, podDisruptionBudget: {minAvailable: half}, tolerations: [{efect: x}]}", "pem minAvailable efect"),
+        // What a schema cannot say is said by the templates.
+        ("watchNamespaces: [shop]", "clusterId is required"),
+        ("networkPolicy: {enabled: true}", "networkPolicy.panels is required"),
+        (&format!("metrics: {monitors}"), "enable one of them"),
+        ("metrics: {service: {enabled: false}, serviceMonitor: {enabled: true}}", "metrics.service.enabled"),
+        ("caBundle: {configMap: {name: a}, secret: {name: b}}", "one of pem, configMap and secret"),
+        ("serviceAccount: {create: false}", "serviceAccount.name is required"),
+    ];
+    let copy = Copied::new(&random());
+    let (code, text) = run(plane(), &["lint", "--strict", CHART]);
+    assert_eq!(code, 0, "{text}");
+    for (values, words) in rows {
+        let file = copy.write("e2e-values.yaml", values);
+        let (code, text) = run(plane(), &["template", "a", CHART, "--set", "crds.enabled=false", "--values", &file]);
+        assert_ne!(code, 0, "{values}: accepted");
+        let one = [words];
+        let words: Vec<&str> = if words.contains("required") || words.contains(" of ") { one.to_vec() } else { words.split(' ').collect() };
+        assert!(words.iter().all(|word| text.contains(word)), "{values}: {text}");
+    }
+}
+
+fn run(plane: &Plane, args: &[&str]) -> (i32, String) {
+    let output = plane.helm_line().args(args).output().unwrap();
+    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    (output.status.code().unwrap_or(-1), text)
+}
+
+#[test]
+fn every_object_is_accepted_as_it_is_sent() {
+    if !plane().try_kubectl(&["get", "crd", "servicemonitors.monitoring.coreos.com"]) {
+        plane().kubectl(&["apply", "-f", "-"], Some(MONITORING));
+        for kind in ["servicemonitors", "podmonitors", "prometheusrules"] {
+            plane().kubectl(&["wait", "--for=condition=Established", "--timeout=60s", &format!("crd/{kind}.monitoring.coreos.com")], None);
+        }
+    }
+    let (_, objects) = objects();
+    let mut kinds: BTreeMap<&str, usize> = BTreeMap::new();
+    let (mut created, mut tried) = (Vec::new(), Vec::new());
+    for (_, object) in objects {
+        *kinds.entry(object["kind"].as_str().unwrap()).or_default() += 1;
+        // What has no namespace is one for all: it is created when the chart is installed (chart_life). And two of the variants
+        // have a role with the same name.
+        if object["metadata"]["namespace"].is_string() { created.push(object) } else { tried.push(object) }
+    }
+    for kind in ["Deployment", "NetworkPolicy", "ServiceMonitor", "PodMonitor", "PrometheusRule", "ConfigMap", "Pod", "Role", "Service"] {
+        assert!(kinds.contains_key(kind), "no {kind} in {kinds:?}");
+    }
+    // policy/v1 came with 1.21.
+    assert_eq!(kinds.contains_key("PodDisruptionBudget"), plane().minor >= 21);
+    for (sent, mode) in [(created, "none"), (tried, "server")] {
+        let list = json!({"apiVersion": "v1", "kind": "List", "items": sent});
+        let stored = plane().kubectl(&["create", &format!("--dry-run={mode}"), "--validate=true", "-o", "json", "-f", "-"], Some(&list.to_string()));
+        let stored: Vec<Value> = serde_json::Deserializer::from_str(&stored).into_iter().map(|v| v.unwrap()).collect();
+        let stored: Vec<&Value> = stored.iter().flat_map(|v| v["items"].as_array().map_or(vec![v], |items| items.iter().collect())).collect();
+        assert_eq!(stored.len(), sent.len());
+        for (sent, stored) in sent.iter().zip(stored) {
+            let name = format!("{} {}", sent["kind"], sent["metadata"]["name"]);
+            assert_eq!((&sent["kind"], &sent["metadata"]["name"]), (&stored["kind"], &stored["metadata"]["name"]));
+            holds(&name, sent, stored);
+        }
+    }
+}
+
+/// Everything that was sent was stored. The server writes quantities in its own way, and adds what is the default.
+fn holds(place: &str, sent: &Value, stored: &Value) {
+    match (sent, stored) {
+        (Value::Object(sent), Value::Object(stored)) => {
+            for (name, value) in sent {
+                // Empty lists and objects may be left out.
+                if *value != json!({}) && *value != json!([]) && !value.is_null() {
+                    holds(&format!("{place}.{name}"), value, stored.get(name).unwrap_or(&Value::Null));
+                }
+            }
+        }
+        (Value::Array(sent), Value::Array(stored)) => {
+            assert_eq!(sent.len(), stored.len(), "{place}");
+            for (i, (sent, stored)) in sent.iter().zip(stored).enumerate() {
+                holds(&format!("{place}[{i}]"), sent, stored);
+            }
+        }
+        (sent, stored) => assert_eq!(sent, stored, "{place} was not stored as it was sent"),
+    }
+}
+
+#[test]
+fn pods_keep_to_the_restricted_standard() {
+    let (system, objects) = objects();
+    let mut pods = Vec::new();
+    for (variant, object) in objects {
+        match object["kind"].as_str().unwrap() {
+            "Deployment" => pods.push((variant, object["spec"]["template"].clone())),
+            "Pod" => pods.push((variant, object.clone())),
+            _ => {}
+        }
+    }
+    assert!(pods.len() >= 10, "{}", pods.len());
+    for (variant, pod) in &pods {
+        restricted(variant, &pod["spec"]);
+    }
+    if !plane().is_current("pods_keep_to_the_restricted_standard, by the server's own judgement") {
+        return;
+    }
+    let namespace = format!("{system}-restricted");
+    plane().kubectl(&["create", "namespace", &namespace], None);
+    let enforced = ["label", "namespace", &namespace, "pod-security.kubernetes.io/enforce=restricted"];
+    plane().kubectl(&enforced, None);
+    for (i, (_, mut pod)) in pods.into_iter().enumerate() {
+        pod["apiVersion"] = "v1".into();
+        pod["kind"] = "Pod".into();
+        pod["metadata"] = json!({"name": format!("pod-{i}"), "namespace": namespace});
+        // Neither is there; both have nothing to do with the standard.
+        pod["spec"].as_object_mut().unwrap().remove("serviceAccountName");
+        pod["spec"].as_object_mut().unwrap().remove("priorityClassName");
+        plane().kubectl(&["create", "-f", "-"], Some(&pod.to_string()));
+    }
+}
+
+/// The standard's table, as far as a field may be wrong: https://kubernetes.io/docs/concepts/security/pod-security-standards/
+fn restricted(variant: &str, spec: &Value) {
+    let pod = &spec["securityContext"];
+    assert_eq!(pod["runAsNonRoot"], true, "{variant}");
+    assert_ne!(pod["runAsUser"], 0, "{variant}");
+    assert_eq!(pod["seccompProfile"]["type"], "RuntimeDefault", "{variant}");
+    for field in ["hostNetwork", "hostPID", "hostIPC"] {
+        assert!(!spec[field].as_bool().unwrap_or(false), "{variant}: {field}");
+    }
+    let allowed = ["configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"];
+    for volume in spec["volumes"].as_array().into_iter().flatten() {
+        let source = volume.as_object().unwrap().keys().find(|key| *key != "name").unwrap();
+        assert!(allowed.contains(&source.as_str()), "{variant}: volume of {source}");
+    }
+    for container in spec["containers"].as_array().unwrap() {
+        let context = &container["securityContext"];
+        assert_eq!(context["allowPrivilegeEscalation"], false, "{variant}");
+        assert_eq!(context["readOnlyRootFilesystem"], true, "{variant}");
+        assert_eq!(context["capabilities"], json!({"drop": ["ALL"]}), "{variant}");
+        assert!(context["privileged"].is_null() && context["procMount"].is_null(), "{variant}");
+        for port in container["ports"].as_array().into_iter().flatten() {
+            assert!(port["hostPort"].is_null(), "{variant}");
+        }
+    }
+}
+
+#[test]
+fn kustomize_is_what_the_chart_makes() {
+    const DEPLOY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/kustomize");
+    let script = std::process::Command::new(format!("{DEPLOY}/generate.sh")).arg("--check").env("DCI_HELM", plane().helm_path()).output();
+    let script = script.unwrap();
+    let said = format!("{}{}", String::from_utf8_lossy(&script.stdout), String::from_utf8_lossy(&script.stderr));
+    assert!(script.status.success(), "{said}");
+    let id = random();
+    for namespace in ["kustomize", "hosting", "shop"] {
+        plane().kubectl(&["create", "namespace", &format!("{namespace}-{id}")], None);
+    }
+    let mut all = Vec::new();
+    for overlay in ["cluster-wide", "highly-available", "namespaced"] {
+        let built = documents(&plane().kubectl(&["kustomize", &format!("{DEPLOY}/overlays/{overlay}")], None));
+        let count = |kind: &str| built.iter().filter(|object| object["kind"] == kind).count();
+        assert_eq!((count("CustomResourceDefinition"), count("Deployment"), count("Namespace")), (4, 1, 1), "{overlay}");
+        assert_eq!(count("ClusterRole") > 0, overlay != "namespaced");
+        let replicas = &built.iter().find(|object| object["kind"] == "Deployment").unwrap()["spec"]["replicas"];
+        assert_eq!(*replicas, if overlay == "highly-available" { 3 } else { 1 });
+        for crd in built.iter().filter(|object| object["kind"] == "CustomResourceDefinition") {
+            assert_eq!(crd["metadata"]["annotations"]["kustomize.toolkit.fluxcd.io/prune"], "disabled");
+        }
+        all.extend(built);
+    }
+    // Rules in definitions are known from 1.25 on, admission policies from 1.30, the budget's version from 1.21.
+    let new = |object: &Value| match object["apiVersion"].as_str().unwrap() {
+        "policy/v1" => plane().minor < 21,
+        "apiextensions.k8s.io/v1" => plane().minor < 25,
+        "admissionregistration.k8s.io/v1" => plane().minor < 30,
+        _ => false,
+    };
+    all.retain(|object| !new(object) && object["kind"] != "Namespace");
+    let list = json!({"apiVersion": "v1", "kind": "List", "items": all}).to_string();
+    let list = list.replace("\"namespace\":\"dci-system\"", &format!("\"namespace\":\"kustomize-{id}\""));
+    let list = ["hosting", "shop"].iter().fold(list, |list, namespace| {
+        list.replace(&format!("\"namespace\":\"{namespace}\""), &format!("\"namespace\":\"{namespace}-{id}\""))
+    });
+    plane().kubectl(&["apply", "--dry-run=server", "--validate=true", "-f", "-"], Some(&list));
+}

@@ -1,0 +1,149 @@
+//! A release from its installation to its end, with an order that lives through all of it: the previous chart, the upgrade, the
+//! way back, the uninstallation, an operator that is gone before its orders. On a control plane of the test's own, since the
+//! definitions and the roles for people are one set for all.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::support::plane::{OPERATOR, OwnPlane, Plane};
+use super::support::{Setup, World};
+
+const PREVIOUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/charts/dci-operator-0.1.0.tgz");
+const CURRENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/dci-operator");
+const CRD: &str = "crd/dedicatedserverorders.dci-operator.dev";
+const SYSTEM: &str = "dci-system";
+
+/// The chart as this server can have it: an old one gets the definitions that it understands, with the chart's own template.
+fn chart(plane: &Plane, source: &str, name: &str) -> PathBuf {
+    let folder = plane.dir.join(name);
+    std::fs::create_dir_all(&folder).unwrap();
+    let shell = |command: &mut std::process::Command| assert!(command.status().unwrap().success(), "{command:?}");
+    if Path::new(source).is_dir() {
+        shell(std::process::Command::new("cp").arg("-r").arg(source).arg(&folder));
+    } else {
+        shell(std::process::Command::new("tar").arg("-xzf").arg(source).arg("-C").arg(&folder));
+    }
+    let chart = folder.join("dci-operator");
+    if plane.minor < 25 {
+        shell(std::process::Command::new(OPERATOR).args(["crds", "--for", "1.20", "--dir"]).arg(chart.join("files/crds")));
+        let template = chart.join("templates/crds.yaml");
+        let text = std::fs::read_to_string(&template).unwrap();
+        assert!(text.contains("<1.25.0-0"), "the guard of old servers is not where it was");
+        std::fs::write(&template, text.replace("<1.25.0-0", "<1.20.0-0")).unwrap();
+    }
+    chart
+}
+
+/// A token of the release's account, as a kubelet would hand it to the pod.
+fn identity(plane: &Plane, kubeconfig: &Path) {
+    let token = plane.kubectl(&["create", "token", "dci-operator", "--namespace", SYSTEM, "--duration", "1h"], None);
+    let text = std::fs::read_to_string(kubeconfig).unwrap();
+    let mut config: Value = serde_yaml::from_str(&text).unwrap();
+    config["users"][0]["user"]["token"] = token.trim().into();
+    std::fs::write(kubeconfig, serde_yaml::to_string(&config).unwrap()).unwrap();
+}
+
+fn helm(plane: &Plane, args: &[&str]) -> String {
+    plane.helm(&[args, &["--namespace", SYSTEM]].concat())
+}
+
+/// Which chart a definition belongs to.
+fn version(plane: &Plane) -> String {
+    plane.kubectl(&["get", CRD, "-o", "jsonpath={.metadata.labels.helm\\.sh/chart}"], None)
+}
+
+/// The operator is replaced, as a rollout replaces its pod.
+async fn rolled_out(world: &mut World) {
+    let (status, _) = world.operator.take().unwrap().terminate().await;
+    assert!(status.success(), "{status}");
+    world.operator = Some(world.launch.start().await);
+    world.polls(2).await;
+}
+
+#[tokio::test]
+async fn a_release_is_installed_upgraded_rolled_back_and_removed_around_a_live_order() {
+    let Some(own) = OwnPlane::start("chart") else { return };
+    let plane = own.plane;
+    let (previous, current) = (chart(plane, PREVIOUS, "previous"), chart(plane, CURRENT, "current"));
+    let (previous, current) = (previous.to_str().unwrap(), current.to_str().unwrap());
+    // The harness's own release makes place. The definitions were applied before, as some people do.
+    helm(plane, &["uninstall", "dci-operator"]);
+    helm(plane, &["install", "dci-operator", previous, "--set", "replicaCount=0", "--take-ownership"]);
+    assert_eq!(version(plane), "dci-operator-0.1.0");
+    identity(plane, &own.identity);
+    let mut world = World::everywhere(plane, own.identity.clone(), Setup::default()).await;
+    world.order("web-01", &json!({})).await;
+    world.until_active("web-01").await;
+    roles_for_people(&world).await;
+
+    // Upgraded and rolled back, definitions included, while the order stays as it is.
+    let before = world.changes();
+    helm(plane, &["upgrade", "dci-operator", current, "--set", "replicaCount=0"]);
+    assert_eq!(version(plane), "dci-operator-0.2.0");
+    rolled_out(&mut world).await;
+    helm(plane, &["rollback", "dci-operator", "1"]);
+    assert_eq!(version(plane), "dci-operator-0.1.0");
+    rolled_out(&mut world).await;
+    assert_eq!(world.changes(), before, "nothing was done to a server");
+    world.until_active("web-01").await;
+    helm(plane, &["upgrade", "dci-operator", current, "--set", "replicaCount=0"]);
+    rolled_out(&mut world).await;
+    world.patch("DedicatedServerOrder", "web-01", &json!({"spec": {"domain": "www.example.net"}})).await;
+    world.until_order("web-01", "has its new domain", |o| o["status"]["server"]["domain"] == "www.example.net").await;
+    world.until_active("web-01").await;
+
+    // Uninstalled: orders and definitions stay, and nobody's server is touched.
+    let before = world.changes();
+    world.operator.take().unwrap().terminate().await;
+    let said = helm(plane, &["uninstall", "dci-operator"]);
+    assert!(said.contains("kept due to the resource policy"), "{said}");
+    assert_eq!(plane.kubectl(&["get", "clusterroles,deployments", "-A", "-l", "app.kubernetes.io/instance=dci-operator", "-o", "name"], None), "");
+    let shop = world.shop.clone();
+    let order = |path: &str| plane.kubectl(&["get", "dso", "web-01", "-n", &shop, "-o", &format!("jsonpath={{{path}}}")], None);
+    assert_eq!(order(".status.phase"), "Active");
+    // Deleted while no operator is there: the finalizer holds the order, and its server with it.
+    world.delete("DedicatedServerOrder", "web-01").await;
+    assert!(order(".metadata.finalizers").contains("release-server"));
+    assert_eq!(world.changes(), before);
+
+    // Installed again it finds what was kept, without being told to take it over, and finishes what was asked for.
+    helm(plane, &["install", "dci-operator", current, "--set", "replicaCount=0"]);
+    identity(plane, &own.identity);
+    world.operator = Some(world.launch.start().await);
+    world.until_gone("web-01").await;
+    world.assert_server_released(17);
+    world.end().await;
+}
+
+/// Editors of a namespace order servers there, and see neither handlers nor tasks, nor does an admin.
+async fn roles_for_people(world: &World) {
+    let shop = world.shop.as_str();
+    for role in ["view", "edit", "admin"] {
+        let user = format!("--user={role}or");
+        world.plane.kubectl(&["create", "rolebinding", role, "-n", shop, &format!("--clusterrole={role}"), &user], None);
+    }
+    let may = async |who: &str, verb: &str, what: &str| {
+        let what = format!("{what}.dci-operator.dev");
+        let who = format!("--as={who}");
+        world.kubectl(&["auth", "can-i", verb, &what, "-n", shop, &who]).await.0 == 0
+    };
+    // Roles are aggregated by a controller, in its own time.
+    let began = std::time::Instant::now();
+    while !may("editor", "create", "dedicatedserverorders").await {
+        assert!(began.elapsed().as_secs() < 60, "the role edit does not get what dci-edit has");
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    }
+    let rows = [
+        ("viewor", "get", "dedicatedserverorders", true),
+        ("viewor", "delete", "dedicatedserverorders", false),
+        ("editor", "delete", "dedicatedserverorders", true),
+        ("editor", "deletecollection", "dedicatedserverorders", false),
+        ("editor", "update", "dedicatedserverorders/status", false),
+        ("adminor", "get", "processinghandlers", false),
+        ("adminor", "get", "manualtasks", false),
+    ];
+    for (who, verb, what, allowed) in rows {
+        assert_eq!(may(who, verb, what).await, allowed, "{who} {verb} {what}");
+    }
+}

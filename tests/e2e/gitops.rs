@@ -1,0 +1,131 @@
+//! What Argo CD and Flux show of an order, a handler and a task through their lives: the scripts of deploy/argocd run on every
+//! version of every object that the API server told of. With UPDATE_FIXTURES=1 the objects that `tests/deploy.rs` uses are
+//! written anew.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+
+use super::support::kstatus::is_true;
+use super::support::{Setup, World, objects};
+
+#[allow(dead_code, reason = "tests/deploy.rs uses the rest")]
+#[path = "../deploy_support/lua.rs"]
+mod lua;
+
+#[tokio::test]
+async fn argo_cd_follows_the_life_of_an_order() {
+    let Some(interpreter) = lua::interpreter("argo_cd_follows_the_life_of_an_order") else { return };
+    let setup = Setup { run: false, ..Setup::default() }.handler(&json!({"ipmiErrorPolicy": "CreateTask"}));
+    let mut world = World::start(setup).await;
+    // One whose IPManager is not there.
+    let mut other = objects::handler(world.sim.url("dci").unwrap(), &json!({"ipManagement": {"ipManagerRef": {"name": "other"}}}));
+    other["metadata"]["name"] = "msk-2".into();
+    world.create(&world.provider, other).await;
+    world.operator = Some(world.launch.start().await);
+    world.order("web-01", &json!({"addresses": {"ipv4": 2}})).await;
+    world.order("wrong", &json!({"operatingSystem": {"template": "ISPsystem__nothing"}, "client": {"username": "other"}})).await;
+    world.until_active("web-01").await;
+    world.until_reason("DedicatedServerOrder", "wrong", "Stalled", "UnknownTemplate").await;
+    world.until("msk-2 was looked at", |w| w.record.get("ProcessingHandler", "msk-2")?["status"]["conditions"].get(0).map(|_| ())).await;
+    world.patch("DedicatedServerOrder", "web-01", &json!({"spec": {"domain": "www.example.net"}})).await;
+    world.until_order("web-01", "the change was seen", |o| o["status"]["observedGeneration"] == o["metadata"]["generation"]).await;
+    world.until_active("web-01").await;
+    let suspend = |on: bool| json!({"spec": {"suspend": on}});
+    world.patch("ProcessingHandler", "msk-1", &suspend(true)).await;
+    world.until("the handler is suspended", |w| seen(w, "ProcessingHandler", "msk-1").filter(|o| o["spec"]["suspend"] == true)).await;
+    world.patch("ProcessingHandler", "msk-1", &suspend(false)).await;
+    world.until("the handler goes on", |w| seen(w, "ProcessingHandler", "msk-1").filter(|o| o["spec"]["suspend"] == false)).await;
+    world.sim.change_server(17, json!({"ipmi": "dead"})).unwrap();
+    world.delete("DedicatedServerOrder", "wrong").await;
+    world.delete("DedicatedServerOrder", "web-01").await;
+    let task = world.until("a StopServer task", |w| w.record.all("ManualTask").pop()).await;
+    let task = task["metadata"]["name"].as_str().unwrap().to_owned();
+    world.until_order("web-01", "waits for the department", |o| is_true(o, "ManualActionRequired")).await;
+    world.patch("ManualTask", &task, &json!({"spec": {"resolution": "Done"}})).await;
+    world.until_gone("web-01").await;
+    world.until_gone("wrong").await;
+    world.until("the task is closed", |w| w.record.get("ManualTask", &task).filter(|t| t["status"]["phase"] == "Closed")).await;
+
+    let names = [
+        ("DedicatedServerOrder", "web-01"),
+        ("DedicatedServerOrder", "wrong"),
+        ("ProcessingHandler", "msk-1"),
+        ("ProcessingHandler", "msk-2"),
+        ("IPManager", "main"),
+        ("ManualTask", task.as_str()),
+    ];
+    let versions: Vec<Value> = names.iter().flat_map(|(kind, name)| world.record.versions(kind, name)).collect();
+    let mut kept = BTreeMap::new();
+    for (object, health) in versions.iter().zip(lua::health(&interpreter, &versions)) {
+        let expected = expected(object);
+        assert_eq!(health.status, expected, "{}\n{object}", health.message);
+        assert!(!health.message.is_empty(), "{object}");
+        if let Some(name) = fixture(object, expected) {
+            kept.insert(name, object.clone());
+        }
+    }
+    assert_eq!(kept.len(), 13, "states that were seen: {:?}", kept.keys());
+    if std::env::var_os("UPDATE_FIXTURES").is_some() {
+        for (name, object) in kept {
+            store(name, object, &world);
+        }
+    }
+    world.end().await;
+}
+
+/// An object of which the operator has seen the present version.
+fn seen(world: &World, kind: &str, name: &str) -> Option<Value> {
+    world.record.get(kind, name).filter(|o| o["status"]["observedGeneration"] == o["metadata"]["generation"])
+}
+
+/// What the object's conditions mean in Argo CD's words, written apart from the scripts: by kstatus first.
+fn expected(object: &Value) -> &'static str {
+    let kind = object["kind"].as_str().unwrap();
+    let current = object["status"]["observedGeneration"].as_i64().unwrap_or(-1) >= object["metadata"]["generation"].as_i64().unwrap();
+    let waits = match kind {
+        "DedicatedServerOrder" => is_true(object, "ManualActionRequired"),
+        "ManualTask" => !is_true(object, "Ready"),
+        _ => object["spec"]["suspend"] == true,
+    };
+    match (current, is_true(object, "Stalled"), waits, is_true(object, "Ready")) {
+        (false, ..) => "Progressing",
+        (true, true, ..) => "Degraded",
+        (true, false, true, _) => "Suspended",
+        (true, false, false, true) if object["metadata"]["deletionTimestamp"].is_null() || kind == "ManualTask" => "Healthy",
+        (true, false, false, _) => "Progressing",
+    }
+}
+
+/// The name of the fixture that an object is an example of.
+fn fixture(object: &Value, health: &str) -> Option<&'static str> {
+    let unseen = object["status"]["observedGeneration"].as_i64().unwrap_or(-1);
+    let deleted = object["metadata"]["deletionTimestamp"].is_string();
+    Some(match (object["kind"].as_str().unwrap(), health) {
+        ("DedicatedServerOrder", "Healthy") => "order-active",
+        ("DedicatedServerOrder", "Degraded") if !deleted => "order-stalled",
+        ("DedicatedServerOrder", "Suspended") => "order-waits-for-department",
+        ("DedicatedServerOrder", "Progressing") if deleted && object["status"]["phase"] == "Deleting" => "order-releasing",
+        ("DedicatedServerOrder", "Progressing") if object["spec"]["domain"] == "www.example.net" && unseen > 0 => "order-changed",
+        ("DedicatedServerOrder", "Progressing") if object["status"]["server"]["id"].is_string() && !deleted => "order-preparing",
+        ("ProcessingHandler", "Suspended") => "handler-suspended",
+        ("ProcessingHandler", "Healthy") => "handler-ready",
+        ("ProcessingHandler", "Progressing") if unseen < 0 => "handler-unseen",
+        ("ProcessingHandler", _) if object["metadata"]["name"] == "msk-2" && unseen > 0 => "handler-not-ready",
+        ("IPManager", "Healthy") => "ipmanager-ready",
+        ("ManualTask", "Suspended") => "task-open",
+        ("ManualTask", "Healthy") => "task-closed",
+        _ => return None,
+    })
+}
+
+/// Writes an object down, with the names that differ from run to run replaced.
+fn store(name: &str, mut object: Value, world: &World) {
+    object["metadata"].as_object_mut().unwrap().remove("resourceVersion");
+    object["metadata"].as_object_mut().unwrap().remove("selfLink");
+    let text = serde_yaml::to_string(&object).unwrap();
+    let text = text.replace(&world.provider, "hosting").replace(&world.shop, "shop").replace(&world.system, "dci-system");
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/objects");
+    std::fs::create_dir_all(folder).unwrap();
+    std::fs::write(format!("{folder}/{name}.yaml"), text).unwrap();
+}
