@@ -7,6 +7,7 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
+use dci_operator::api::common::Duration;
 use dci_operator::api::handler::ProcessingHandler;
 use dci_operator::api::ipmanager::IPManager;
 use dci_operator::api::order::DedicatedServerOrder;
@@ -290,8 +291,11 @@ fn holds(place: &str, old: &Value, new: &Value) {
             }
         }
         (Value::String(old), Value::String(new)) => {
-            // Times and durations may be written in another way.
-            let same = old == new || old.parse::<jiff::Timestamp>().is_ok_and(|t| new.parse::<jiff::Timestamp>().is_ok_and(|n| n == t));
+            // Times and durations may be written in another way: 60s is 1m.
+            let time = |text: &String| text.parse::<jiff::Timestamp>().ok();
+            let duration = |text: &String| serde_json::from_value::<Duration>(json!(text)).ok().map(|d| d.0);
+            let same =
+                old == new || time(old).is_some_and(|t| time(new) == Some(t)) || duration(old).is_some_and(|d| duration(new) == Some(d));
             assert!(same, "{place}: {old} became {new}");
         }
         (old, new) => assert_eq!(old, new, "{place}"),
@@ -344,7 +348,6 @@ fn no_pipeline_takes_a_server_back_by_the_way() {
     assert!(orders > 4, "only {orders} examples of orders");
 }
 
-/// The definitions that a release makes carry the same words.
 #[test]
 fn the_copies_of_the_definitions_are_the_same() {
     for entry in std::fs::read_dir(path("crds")).unwrap() {

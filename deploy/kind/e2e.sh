@@ -2,7 +2,7 @@
 # The same e2e tests as everywhere, in a kind cluster: makes it, loads the image, installs the chart with Helm, runs `helm test`
 # and then the tests from inside, collects what was logged, and deletes the cluster. Needs Docker, kind, kubectl, Helm, cargo.
 #
-# KUBERNETES_VERSION: the node image's tag, such as v1.34.0 (kind's own default). LOGS: where logs go (a temporary directory).
+# KUBERNETES_VERSION: the node image's tag, better with digest, from the notes of this kind's release (kind's default). LOGS: where logs go (a temporary directory).
 set -euo pipefail
 
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -59,7 +59,7 @@ kubectl create namespace dci-system
 kubectl label namespace dci-system pod-security.kubernetes.io/enforce=restricted
 helm install dci-operator "$ROOT/charts/dci-operator" --namespace dci-system --wait --timeout 3m \
   --set image.repository="${IMAGE%:*}" --set image.tag="${IMAGE#*:}"
-helm test dci-operator --namespace dci-system --logs
+helm test dci-operator --namespace dci-system
 # The tests start operators of their own, each for its own namespaces: this one would see all of them too.
 kubectl scale --namespace dci-system deployment/dci-operator --replicas 0
 

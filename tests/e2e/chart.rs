@@ -178,9 +178,11 @@ fn every_object_is_accepted_as_it_is_sent() {
     assert_eq!(kinds.contains_key("PodDisruptionBudget"), plane().minor >= 21);
     for (sent, mode) in [(created, "none"), (tried, "server")] {
         let list = json!({"apiVersion": "v1", "kind": "List", "items": sent});
-        let stored = plane().kubectl(&["create", &format!("--dry-run={mode}"), "--validate=true", "-o", "json", "-f", "-"], Some(&list.to_string()));
+        let stored =
+            plane().kubectl(&["create", &format!("--dry-run={mode}"), "--validate=true", "-o", "json", "-f", "-"], Some(&list.to_string()));
         let stored: Vec<Value> = serde_json::Deserializer::from_str(&stored).into_iter().map(|v| v.unwrap()).collect();
-        let stored: Vec<&Value> = stored.iter().flat_map(|v| v["items"].as_array().map_or(vec![v], |items| items.iter().collect())).collect();
+        let stored: Vec<&Value> =
+            stored.iter().flat_map(|v| v["items"].as_array().map_or(vec![v], |items| items.iter().collect())).collect();
         assert_eq!(stored.len(), sent.len());
         for (sent, stored) in sent.iter().zip(stored) {
             let name = format!("{} {}", sent["kind"], sent["metadata"]["name"]);
