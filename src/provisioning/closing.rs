@@ -27,6 +27,7 @@ pub fn nothing_to_release(cx: &Cx<'_>) -> bool {
     let marked = |i: &std::sync::Arc<Inventory>| i.markers.values().flatten().any(|m| *m == cx.order.marker);
     cx.status.server.is_none()
         && cx.status.in_flight.is_none()
+        && cx.status.licenses.is_empty()
         && cx.order.order_id == cx.order.uid
         && !cx.facts.inventory.as_ref().is_some_and(marked)
 }
@@ -46,16 +47,19 @@ pub fn close(cx: &mut Cx<'_>) -> Flow {
         // Given up by a department.
         return Break(forget(cx));
     }
-    cx.finish(Step::RevokeLicenses, State::Skipped, "none ordered");
     if cx.status.server.is_none() {
         find_server(cx, step)?;
     }
-    let Some(server) = cx.server_id() else { return Break(forget(cx)) };
+    let Some(server) = cx.server_id() else {
+        super::license_revocation::revoke(cx)?;
+        return Break(forget(cx));
+    };
     if released(cx, &server)? {
         cx.finish(Step::Release, State::Done, "");
         return Break(forget(cx));
     }
     opening_settled(cx)?;
+    super::license_revocation::revoke(cx)?;
     // A filter that somebody stored for our user hides servers from the list; the form tells.
     if cx.row(&server) == Row::Gone && cx.form(Step::Release, &server)? == Seen::Missing {
         cx.settled(Step::Release)?;

@@ -85,8 +85,10 @@ prop_compose! {
 }
 
 prop_compose! {
-    pub fn license()(product in word(), id in of(word()), expires_at in of(time())) -> LicenseStatus {
-        LicenseStatus { product, id, expires_at }
+    pub fn license()(
+        product in word(), id in of(word()), handler in of(word()), state in of(word()), address in of(word()), expires_at in of(time()),
+    ) -> LicenseStatus {
+        LicenseStatus { product, id, handler, state, address, expires_at }
     }
 }
 
