@@ -96,6 +96,8 @@ pub struct Panel {
     pub late: Vec<Late>,
     /// Every change that took effect, in order.
     pub journal: Vec<Call>,
+    /// The licence server.
+    pub licenses: super::licenses::Server,
     /// Parking addresses that the pool did not take back.
     pub refused_parking: usize,
     rows_made: usize,
@@ -129,6 +131,7 @@ impl Panel {
             templates: Some(vec![TEMPLATE.into(), "ISPsystem__Ubuntu-24.04-x86_64".into()]),
             late: Vec::new(),
             journal: Vec::new(),
+            licenses: super::licenses::Server::new(),
             refused_parking: 0,
             rows_made: 0,
         };
@@ -252,6 +255,9 @@ impl Panel {
 
     /// What a change would be refused for. Nothing is changed.
     pub fn check(&self, call: &Call) -> Result<(), PanelError> {
+        if call.at_license_server() {
+            return self.licenses.check(call);
+        }
         let form = |id: &ServerId| self.form(id).ok_or_else(|| refused("missed", "server.edit"));
         if let Some(server) = call.server() {
             let form = form(server)?;
@@ -315,6 +321,9 @@ impl Panel {
             self.check(call)?;
         }
         self.journal.push(call.clone());
+        if call.at_license_server() {
+            return self.licenses.apply(call, now).map(|()| None);
+        }
         let without = |notes: &str, marker: &str| notes.split_whitespace().filter(|w| *w != marker).collect::<Vec<_>>().join(" ");
         let power_takes = self.power_takes;
         match call {
@@ -390,6 +399,12 @@ impl Panel {
             }
             Call::Install { server, template, .. } => self.install(server, template, now),
             Call::CancelOperation { server } => self.server(&server.0).operation = None,
+            Call::OrderLicense { .. }
+            | Call::EditLicense { .. }
+            | Call::RenewLicense { .. }
+            | Call::SuspendLicense { .. }
+            | Call::ResumeLicense { .. }
+            | Call::FreeLicense { .. } => {}
         }
         Ok(None)
     }

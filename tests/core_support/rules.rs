@@ -25,6 +25,8 @@ fn covering(call: &Call) -> &'static [&'static str] {
         Call::CancelOperation { .. } => &["InstallOS", "PowerOff"],
         Call::HandOver { .. } => &["HandOver"],
         Call::Release { .. } => &["Release"],
+        Call::OrderLicense { .. } | Call::EditLicense { .. } | Call::RenewLicense { .. } | Call::ResumeLicense { .. } => &["IssueLicenses"],
+        Call::SuspendLicense { .. } | Call::FreeLicense { .. } => &["IssueLicenses", "RevokeLicenses"],
     }
 }
 
@@ -44,6 +46,17 @@ pub fn before_call(world: &World, name: &str, order: &Order, call: &Call, pass: 
     }
     if call.wants_own_intent() && intent.call != call.name() {
         fail("the intent names another call");
+    }
+    if let Some(remote) = call.license() {
+        if intent.target != format!("license/{remote}") {
+            fail("the intent names another licence");
+        }
+        if matches!(call, Call::OrderLicense { .. }) && !status.licenses.iter().any(|l| remote.ends_with(&format!("/{}", l.product))) {
+            fail("a licence is bought that the status does not know of");
+        }
+        if !remote.starts_with("k8s:") {
+            fail("not the order's licence");
+        }
     }
     let bound = status.server.as_ref().map(|s| s.id.clone());
     let Some(server) = call.server() else { return };
