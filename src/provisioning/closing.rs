@@ -46,7 +46,7 @@ pub fn close(cx: &mut Cx<'_>) -> Flow {
         // Given up by a department.
         return Break(forget(cx));
     }
-    cx.finish(Step::RevokeLicenses, State::Skipped, "none ordered");
+    super::orphaning::policy_allowed(cx)?;
     if cx.status.server.is_none() {
         find_server(cx, step)?;
     }
@@ -55,6 +55,11 @@ pub fn close(cx: &mut Cx<'_>) -> Flow {
         cx.finish(Step::Release, State::Done, "");
         return Break(forget(cx));
     }
+    super::orphaning::note_hand_over(cx, &server)?;
+    if super::orphaning::keeps_server(cx) {
+        return super::orphaning::let_be(cx);
+    }
+    cx.finish(Step::RevokeLicenses, State::Skipped, "none ordered");
     opening_settled(cx)?;
     // A filter that somebody stored for our user hides servers from the list; the form tells.
     if cx.row(&server) == Row::Gone && cx.form(Step::Release, &server)? == Seen::Missing {
@@ -111,7 +116,8 @@ fn find_server(cx: &mut Cx<'_>, step: Step) -> Flow {
 
 /// The release was asked for before, and our marker is gone: nothing more is sent to this server, whoever has it now.
 fn released(cx: &mut Cx<'_>, server: &ServerId) -> Flow<bool> {
-    let asked = cx.intent(Step::Release).is_some_and(|f| f.call == "release") || cx.state(Step::Release) == State::Done;
+    let asked =
+        cx.intent(Step::Release).is_some_and(|f| f.call == "release" || f.call == "unmark") || cx.state(Step::Release) == State::Done;
     if !asked {
         return Continue(false);
     }

@@ -19,6 +19,7 @@ use super::verdict::Verdict;
 /// Goes through the steps of opening; `Continue` means that all are over.
 pub fn open(cx: &mut Cx<'_>) -> Flow {
     fixed_fields(cx)?;
+    super::orphaning::policy_allowed(cx)?;
     if cx.status.server.is_none() {
         super::allocation::allocate(cx)?;
     }
