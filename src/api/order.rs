@@ -11,7 +11,7 @@ use super::handler::DeletionPolicy;
 use super::messages as msg;
 
 pub use super::order_status::{
-    InFlight, LastError, LicenseStatus, OrderStatus, Progress, ServerStatus, StepStatus, TaskSummary, WaitingOn,
+    InFlight, LastError, LicenseStatus, OrderStatus, Progress, Returning, ServerStatus, StepStatus, TaskSummary, TriedServer, WaitingOn,
 };
 
 /// One server for one client.

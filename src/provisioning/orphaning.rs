@@ -74,9 +74,9 @@ pub(super) fn note_hand_over(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
     Continue(())
 }
 
-/// Takes our marks away and lets the order go.
+/// Takes our marks away; `Continue` once nothing names this order any more.
 pub(super) fn let_be(cx: &mut Cx<'_>) -> Flow {
-    let Some(server) = cx.server_id() else { return Break(super::closing::forget(cx)) };
+    let Some(server) = cx.server_id() else { return Continue(()) };
     let step = Step::Release;
     if cx.status.in_flight.as_ref().is_some_and(|f| f.step != step.as_str()) {
         // Asked for by the preparation, or by a release that was begun before the policy was changed: it gets its time.
@@ -94,7 +94,7 @@ pub(super) fn let_be(cx: &mut Cx<'_>) -> Flow {
     if gone {
         cx.settled(step)?;
         cx.finish(step, State::Done, "the panel does not list the server any more");
-        return Break(super::closing::forget(cx));
+        return Continue(());
     }
     let form = match cx.form(step, &server)? {
         Seen::There(form) => form,
@@ -105,7 +105,7 @@ pub(super) fn let_be(cx: &mut Cx<'_>) -> Flow {
         return Break(cx.call(step, call, Shows::AtOnce));
     }
     cx.finish(step, State::Done, LEFT);
-    Break(super::closing::forget(cx))
+    Continue(())
 }
 
 /// No note in the pool names this order any more. What is on the server stays in use; what never got there goes back.
