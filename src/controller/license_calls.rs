@@ -104,6 +104,8 @@ impl Panels<'_> {
             | Call::Install { .. }
             | Call::CancelOperation { .. }
             | Call::HandOver { .. }
+            | Call::Adopt { .. }
+            | Call::Unmark { .. }
             | Call::Release { .. } => Outcome::Applied(()),
         };
         let now = Timestamp::now();

@@ -147,6 +147,22 @@ pub enum Call {
         /// Our marker, which has to stand there and stays.
         marker: Marker,
     },
+    /// Write our marker beside a client's server that is taken over; the owner stays. Under its lock.
+    Adopt {
+        /// Server.
+        server: ServerId,
+        /// The owner as the form shows it, who has to stand there.
+        owner: String,
+        /// Marker.
+        marker: Marker,
+    },
+    /// Take our marker (or what is left of it) away and leave the server as it is.
+    Unmark {
+        /// Server.
+        server: ServerId,
+        /// What stands there of the marker.
+        written: String,
+    },
     /// Clear owner and marker in one call: the commit point of closing.
     Release {
         /// Server.
@@ -243,6 +259,8 @@ impl Call {
             | Self::Install { server, .. }
             | Self::CancelOperation { server }
             | Self::HandOver { server, .. }
+            | Self::Adopt { server, .. }
+            | Self::Unmark { server, .. }
             | Self::Release { server, .. } => Some(server),
         }
     }
@@ -279,6 +297,8 @@ impl Call {
             | Self::Install { .. }
             | Self::CancelOperation { .. }
             | Self::HandOver { .. }
+            | Self::Adopt { .. }
+            | Self::Unmark { .. }
             | Self::Release { .. } => None,
         }
     }
@@ -300,7 +320,7 @@ impl Call {
             | Self::CancelOperation { .. }
             | Self::HandOver { .. }
             | Self::Release { .. } => true,
-            // `Claim` and `Unclaim` check the form themselves; the rest can be repeated or undone.
+            // `Claim`, `Unclaim`, `Adopt` and `Unmark` check the form themselves; the rest can be repeated or undone.
             Self::CreateUser { .. }
             | Self::Claim { .. }
             | Self::Unclaim { .. }
@@ -310,7 +330,9 @@ impl Call {
             | Self::SetNote { .. }
             | Self::GiveBack { .. }
             | Self::AddAddress { .. }
-            | Self::SetDomain { .. } => false,
+            | Self::SetDomain { .. }
+            | Self::Adopt { .. }
+            | Self::Unmark { .. } => false,
             // At the licence server: the form, or a fresh list, was read in the same decision.
             Self::OrderLicense { .. }
             | Self::EditLicense { .. }
@@ -321,11 +343,25 @@ impl Call {
         }
     }
 
+    /// Whether it writes or takes away nothing but our marker or with it the owner, and reads the form itself before and after.
+    #[must_use]
+    pub fn marks(&self) -> bool {
+        matches!(self, Self::Claim { .. } | Self::Unclaim { .. } | Self::Adopt { .. } | Self::Unmark { .. })
+    }
+
     /// Whether the intent has to name this very call, because after a crash it matters that it may have been made.
     #[must_use]
     pub fn wants_own_intent(&self) -> bool {
-        matches!(self, Self::Claim { .. } | Self::Install { .. } | Self::HandOver { .. } | Self::PowerOff { .. } | Self::Release { .. })
-            || self.at_license_server()
+        matches!(
+            self,
+            Self::Claim { .. }
+                | Self::Adopt { .. }
+                | Self::Unmark { .. }
+                | Self::Install { .. }
+                | Self::HandOver { .. }
+                | Self::PowerOff { .. }
+                | Self::Release { .. }
+        ) || self.at_license_server()
     }
 
     /// Whether its effect is waited for against a time-out that begins with the call.
@@ -354,6 +390,8 @@ impl Call {
             Self::Install { .. } => "install",
             Self::CancelOperation { .. } => "cancelOperation",
             Self::HandOver { .. } => "handOver",
+            Self::Adopt { .. } => "adopt",
+            Self::Unmark { .. } => "unmark",
             Self::Release { .. } => "release",
             Self::OrderLicense { .. } => "orderLicense",
             Self::EditLicense { .. } => "editLicense",

@@ -18,6 +18,11 @@ pub fn revoke(cx: &mut Cx<'_>) -> Flow {
     if cx.state(step).over() {
         return Continue(());
     }
+    if !cx.order.deleting {
+        // The server goes back while the order lives: its licences stay with it, and are bound to the next server's address.
+        cx.finish(step, State::Skipped, "kept for the next server");
+        return Continue(());
+    }
     let lost_status = cx.order.order_id != cx.order.uid && cx.facts.licenses.server.is_some();
     if cx.status.licenses.is_empty() && !lost_status {
         cx.finish(step, State::Skipped, "none ordered");

@@ -68,7 +68,8 @@ async fn keys(world: &World, name: &str) -> std::collections::BTreeMap<String, S
 async fn two_licences_are_ordered_keyed_and_suspended_in_the_end() {
     let mut world = start(&json!({"key_delay": "1h"}), &json!({})).await;
     world.order("web-01", &two()).await;
-    let waiting = world.until_order("web-01", "waits for keys", |o| o["status"]["waitingOn"]["name"].to_string().contains("licence keys")).await;
+    let waiting =
+        world.until_order("web-01", "waits for keys", |o| o["status"]["waitingOn"]["name"].to_string().contains("licence keys")).await;
     assert_eq!(waiting["status"]["phase"], "Preparing");
     assert_eq!(world.server(17)["owner"], "operator", "the client gets the server only with its licences");
     let address = world.server(17)["ip"].as_str().unwrap().to_owned();
@@ -106,7 +107,11 @@ async fn two_licences_are_ordered_keyed_and_suspended_in_the_end() {
     let lines = world.changes();
     let at = |start: &str| lines.iter().rposition(|line| line.starts_with(start)).unwrap();
     assert!(at("bill soft.suspend") < at("dci server.poweroff"), "licences before the power: {lines:#?}");
-    assert!(bought(&world).iter().all(|l| l["status"] == "3" && l["remoteId"].as_str().unwrap().starts_with("k8s:")), "{:?}", bought(&world));
+    assert!(
+        bought(&world).iter().all(|l| l["status"] == "3" && l["remoteId"].as_str().unwrap().starts_with("k8s:")),
+        "{:?}",
+        bought(&world)
+    );
     world.assert_released(17);
     world.end().await;
 }
@@ -162,7 +167,9 @@ async fn what_is_not_sold_is_told_and_a_change_of_mind_acted_upon() {
     world.patch("DedicatedServerOrder", "web-01", &json!({"spec": {"licenses": [{"product": "Pro"}]}})).await;
     world
         .until_order("web-01", "has the other one", |o| {
-            o["status"]["phase"] == "Active" && o["status"]["licenses"][0]["product"] == "Pro" && o["status"]["licenses"][0]["state"] == "Issued"
+            o["status"]["phase"] == "Active"
+                && o["status"]["licenses"][0]["product"] == "Pro"
+                && o["status"]["licenses"][0]["state"] == "Issued"
         })
         .await;
     assert_eq!(keys(&world, "web-01").await.into_keys().collect::<Vec<_>>(), ["Pro"]);
