@@ -292,7 +292,13 @@ fn find_or_order(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, license: &
     let rows = fresh(cx, step)?;
     let found: Vec<&LicenseRow> = rows.iter().filter(|row| remote_of(row) == remote).collect();
     match found.as_slice() {
-        [row] => return Continue(row.id.clone()),
+        [row] => {
+            if row.state == LicenseState::Suspended {
+                // Stopped by us when it was not asked for any more, or by somebody: it is started again.
+                entry(cx, &license.product, server.key.to_string()).state = Some(SUSPENDED.into());
+            }
+            return Continue(row.id.clone());
+        }
         [] => {}
         several => {
             let ids: Vec<&str> = several.iter().map(|row| row.id.0.as_str()).collect();
@@ -300,7 +306,9 @@ fn find_or_order(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, license: &
             return Break(cx.stall(step, Reason::SeveralLicensesFound, &message, Recheck::Later));
         }
     }
-    if let Some(row) = rows.iter().find(|row| cut_short(remote_of(row), remote)) {
+    let others = cx.order.licenses.iter().map(|l| &l.product).chain(cx.status.licenses.iter().map(|l| &l.product));
+    let others: Vec<String> = others.map(|product| remote_id(&cx.order.marker.short(), product)).collect();
+    if let Some(row) = rows.iter().find(|row| cut_short(remote_of(row), remote) && !others.iter().any(|o| o == remote_of(row))) {
         return Break(truncated(cx, step, &row.id, remote_of(row), remote));
     }
     let Some(product) = server.policy.products.get(&license.product) else { return Break(cx.wait_for_list(step)) };
