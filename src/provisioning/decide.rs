@@ -36,6 +36,9 @@ pub fn decide(order: &Order, handler: &Handler, facts: &Facts, now: Timestamp, s
         return Decision { status: status.clone(), next: Next::Wait(Some(until)) };
     }
     let mut cx = Cx { order, handler, facts, now, status: status.clone() };
+    if asked {
+        super::give_back::forgive(&mut cx.status);
+    }
     let halt = match run(&mut cx) {
         ControlFlow::Break(halt) => halt,
         ControlFlow::Continue(()) => super::opening::active(&mut cx),
@@ -108,7 +111,8 @@ fn run(cx: &mut Cx<'_>) -> Flow {
     }
     if let HandlerState::NotReady(why) = &cx.facts.handler {
         if super::opening::at_rest(cx) {
-            // A panel that is down is the handler's failure: an Active order stays what it is.
+            // A panel that is down is the handler's failure: an Active order stays what it is, and its licences do not end.
+            super::licenses::issue(cx)?;
             cx.status.waiting_on = None;
             return ControlFlow::Break(Halt { next: Next::Wait(None), verdict: Verdict::Ready });
         }
@@ -141,9 +145,10 @@ fn failed_before(cx: &mut Cx<'_>) -> Flow {
 }
 
 /// The first step that is not over.
-fn current_step(cx: &Cx<'_>) -> Step {
-    let steps: &[Step] = if cx.order.deleting { &CLOSING } else { &OPENING };
-    steps.iter().copied().find(|s| !cx.state(*s).over()).unwrap_or(if cx.order.deleting { Step::Release } else { Step::HandOver })
+pub(super) fn current_step(cx: &Cx<'_>) -> Step {
+    let closing = cx.order.deleting || super::give_back::under_way(cx);
+    let steps: &[Step] = if closing { &CLOSING } else { &OPENING };
+    steps.iter().copied().find(|s| !cx.state(*s).over()).unwrap_or(if closing { Step::Release } else { Step::HandOver })
 }
 
 fn reinstall_pending(order: &Order, status: &OrderStatus) -> bool {

@@ -19,6 +19,9 @@ use super::verdict::Verdict;
 /// Goes through the steps of opening; `Continue` means that all are over.
 pub fn open(cx: &mut Cx<'_>) -> Flow {
     fixed_fields(cx)?;
+    super::give_back::go_on(cx)?;
+    super::give_back::stays_stopped(cx)?;
+    super::orphaning::policy_allowed(cx)?;
     if cx.status.server.is_none() {
         super::allocation::allocate(cx)?;
     }
@@ -31,12 +34,8 @@ pub fn open(cx: &mut Cx<'_>) -> Flow {
     power_on(cx, &server)?;
     super::network::change_address(cx, &server)?;
     super::installation::install(cx, &server)?;
-    cx.finish(
-        Step::RunRecipes,
-        if !cx.order.recipes.is_empty() { State::Done } else { State::Skipped },
-        "part of the installation on DCImanager 5",
-    );
-    cx.finish(Step::IssueLicenses, State::Skipped, "none ordered");
+    super::recipes::run(cx);
+    super::licenses::issue(cx)?;
     hand_over(cx, &server)
 }
 
@@ -105,7 +104,7 @@ fn fixed_fields(cx: &mut Cx<'_>) -> Flow {
 
 /// The client has the server, and nothing of the spec waits to be acted upon.
 pub(super) fn at_rest(cx: &Cx<'_>) -> bool {
-    !cx.order.deleting && OPENING.iter().all(|s| cx.state(*s).over()) && network_as_asked(cx)
+    !cx.order.deleting && OPENING.iter().all(|s| cx.state(*s).over()) && network_as_asked(cx) && super::licenses::as_asked(cx)
 }
 
 /// Domain and number of addresses are what was last read back.

@@ -1,9 +1,9 @@
 //! Any status that the types can hold.
 
-use dci_operator::api::handler::{ClientClaim, ConfigurationCount, HandlerStatus, InventoryStatus, OrderCounts};
+use dci_operator::api::handler::{ClientClaim, ConfigurationCount, HandlerStatus, InventoryStatus, LicenseCounts, OrderCounts};
 use dci_operator::api::ipmanager::{IPManagerStatus, Pool};
 use dci_operator::api::order::{
-    InFlight, LastError, LicenseStatus, OrderStatus, Progress, ServerStatus, StepStatus, TaskSummary, WaitingOn,
+    InFlight, LastError, LicenseStatus, OrderStatus, Progress, Returning, ServerStatus, StepStatus, TaskSummary, TriedServer, WaitingOn,
 };
 use dci_operator::api::task::TaskStatus;
 use dci_operator::api::{Condition, Time};
@@ -42,14 +42,30 @@ prop_compose! {
 }
 
 prop_compose! {
+    pub fn returning()(reason in word(), message in word(), then in word(), since in time()) -> Returning {
+        Returning { reason, message, then, since }
+    }
+}
+
+prop_compose! {
+    pub fn tried()(
+        (panel, handler, id, name, reason, message) in (word(), word(), word(), word(), word(), word()),
+        time in time(), stopped_at in of(any::<i64>()),
+    ) -> TriedServer {
+        TriedServer { panel, handler, id, name, reason, message, time, stopped_at }
+    }
+}
+
+prop_compose! {
     pub fn server()(
         (id, name, handler, panel, configuration, client) in (word(), word(), word(), word(), word(), word()),
         (main_address, domain, addresses, parked_address) in (of(word()), of(word()), vec(word(), 0..3), of(word())),
         (template, recipes, power_state, handed_over_at) in (of(word()), vec(word(), 0..3), of(word()), of(time())),
+        (failed_recipes, returning) in (vec(word(), 0..3), of(returning())),
     ) -> ServerStatus {
         ServerStatus {
             id, name, handler, panel, configuration, client, main_address, domain, addresses, parked_address, template, recipes,
-            power_state, handed_over_at,
+            power_state, handed_over_at, failed_recipes, returning,
         }
     }
 }
@@ -85,8 +101,10 @@ prop_compose! {
 }
 
 prop_compose! {
-    pub fn license()(product in word(), id in of(word()), expires_at in of(time())) -> LicenseStatus {
-        LicenseStatus { product, id, expires_at }
+    pub fn license()(
+        product in word(), id in of(word()), handler in of(word()), state in of(word()), address in of(word()), expires_at in of(time()),
+    ) -> LicenseStatus {
+        LicenseStatus { product, id, handler, state, address, expires_at }
     }
 }
 
@@ -97,10 +115,11 @@ prop_compose! {
         (steps, server, manual_tasks, licenses) in (vec(step(), 0..3), of(server()), vec(task(), 0..3), vec(license(), 0..3)),
         (attempts, last_error, next_retry_time, waiting_on) in (any::<i32>(), of(error()), of(time()), of(waiting())),
         (last_handled_reconcile_at, last_handled_reinstall, in_flight) in (of(word()), of(word()), of(in_flight())),
+        tried_servers in vec(tried(), 0..3),
     ) -> OrderStatus {
         OrderStatus {
             observed_generation, phase, conditions, progress, steps, server, manual_tasks, licenses, attempts, last_error,
-            next_retry_time, waiting_on, last_handled_reconcile_at, last_handled_reinstall, in_flight,
+            next_retry_time, waiting_on, last_handled_reconcile_at, last_handled_reinstall, in_flight, tried_servers,
         }
     }
 }
@@ -117,12 +136,16 @@ prop_compose! {
     pub fn handler_status()(
         (observed_generation, conditions, panel, inventory) in (of(any::<i64>()), conditions(), of(word()), of(inventory())),
         orders in of((any::<i64>(), any::<i64>(), any::<i64>())),
+        licenses in of((any::<i64>(), any::<i64>(), of(time()))),
         clients in vec((word(), word()), 0..3),
         (last_probe_time, last_handled_reconcile_at) in (of(time()), of(word())),
     ) -> HandlerStatus {
         let orders = orders.map(|(total, ready, waiting_for_task)| OrderCounts { total, ready, waiting_for_task });
         let clients = clients.into_iter().map(|(username, namespace)| ClientClaim { username, namespace }).collect();
-        HandlerStatus { observed_generation, conditions, panel, inventory, orders, clients, last_probe_time, last_handled_reconcile_at }
+        let licenses = licenses.map(|(total, of_orders, soonest_expiry)| LicenseCounts { total, of_orders, soonest_expiry });
+        HandlerStatus {
+            observed_generation, conditions, panel, inventory, licenses, orders, clients, last_probe_time, last_handled_reconcile_at,
+        }
     }
 }
 
