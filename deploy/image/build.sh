@@ -50,7 +50,7 @@ command -v buildah >/dev/null || die "buildah is missing (Debian: apt-get instal
 epoch=${SOURCE_DATE_EPOCH:-$(git -C "$ROOT" log -1 --format=%ct 2>/dev/null || printf '0')}
 export SOURCE_DATE_EPOCH=$epoch
 # With --target, or build scripts would be linked statically as well.
-RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=$ROOT=/src --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}/registry/src=/registry" \
+RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}/registry/src=/registry --remap-path-prefix=$ROOT=/src" \
   "$CARGO" build --manifest-path "$ROOT/Cargo.toml" --release --locked --target "$TARGET" --bin dci-operator
 
 # Everything of buildah's own in a directory that goes again. vfs and chroot work without any right of the kernel's that a
