@@ -2,7 +2,7 @@
 //! of real objects, and what every example of an order has to carry. With `UPDATE_DOCS=1` (`make docs`) what is generated is
 //! written anew.
 #![cfg(feature = "operator")]
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails so says where")]
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -156,8 +156,8 @@ fn the_config_map_for_argo_cd_is_made_of_the_scripts() {
     );
     for (kind, health, discovery, actions) in lua::SCRIPTS {
         write!(map, "  resource.customizations.health.dci-operator.dev_{kind}: |\n{}", block(&lua::script(health), 4)).unwrap();
-        write!(map, "  resource.customizations.actions.dci-operator.dev_{kind}: |\n    discovery.lua: |\n").unwrap();
-        write!(map, "{}    definitions:\n", block(&lua::script(discovery), 6)).unwrap();
+        writeln!(map, "  resource.customizations.actions.dci-operator.dev_{kind}: |\n    discovery.lua: |").unwrap();
+        writeln!(map, "{}    definitions:", block(&lua::script(discovery), 6)).unwrap();
         for (name, action) in actions {
             write!(map, "      - name: {name}\n        action.lua: |\n{}", block(&lua::script(action), 10)).unwrap();
         }

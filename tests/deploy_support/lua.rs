@@ -17,8 +17,11 @@ pub struct Health {
     pub message: String,
 }
 
-/// The kinds, with the scripts of each: health, discovery of actions, actions by name.
-pub const SCRIPTS: [(&str, &str, &str, &[(&str, &str)]); 4] = [
+/// A kind and its scripts: health, discovery of actions, actions by name.
+type Scripts = (&'static str, &'static str, &'static str, &'static [(&'static str, &'static str)]);
+
+/// The kinds, with the scripts of each.
+pub const SCRIPTS: [Scripts; 4] = [
     ("DedicatedServerOrder", "health-order", "discovery-order", &[("reconcile", "action-reconcile")]),
     (
         "ProcessingHandler",

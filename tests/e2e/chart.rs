@@ -246,7 +246,7 @@ fn pods_keep_to_the_restricted_standard() {
     }
 }
 
-/// The standard's table, as far as a field may be wrong: https://kubernetes.io/docs/concepts/security/pod-security-standards/
+/// The standard's table, as far as a field may be wrong: <https://kubernetes.io/docs/concepts/security/pod-security-standards/>
 fn restricted(variant: &str, spec: &Value) {
     let pod = &spec["securityContext"];
     assert_eq!(pod["runAsNonRoot"], true, "{variant}");

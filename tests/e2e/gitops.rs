@@ -1,5 +1,5 @@
 //! What Argo CD and Flux show of an order, a handler and a task through their lives: the scripts of deploy/argocd run on every
-//! version of every object that the API server told of. With UPDATE_FIXTURES=1 the objects that `tests/deploy.rs` uses are
+//! version of every object that the API server told of. With `UPDATE_FIXTURES=1` the objects that `tests/deploy.rs` uses are
 //! written anew.
 
 use std::collections::BTreeMap;
@@ -88,12 +88,15 @@ fn expected(object: &Value) -> &'static str {
         "ManualTask" => !is_true(object, "Ready"),
         _ => object["spec"]["suspend"] == true,
     };
-    match (current, is_true(object, "Stalled"), waits, is_true(object, "Ready")) {
-        (false, ..) => "Progressing",
-        (true, true, ..) => "Degraded",
-        (true, false, true, _) => "Suspended",
-        (true, false, false, true) if object["metadata"]["deletionTimestamp"].is_null() || kind == "ManualTask" => "Healthy",
-        (true, false, false, _) => "Progressing",
+    if !current {
+        return "Progressing";
+    }
+    let gone = object["metadata"]["deletionTimestamp"].is_string() && kind != "ManualTask";
+    match (is_true(object, "Stalled"), waits, is_true(object, "Ready") && !gone) {
+        (true, ..) => "Degraded",
+        (false, true, _) => "Suspended",
+        (false, false, true) => "Healthy",
+        (false, false, false) => "Progressing",
     }
 }
 
