@@ -20,14 +20,15 @@ for tool in docker kind kubectl helm; do
 done
 
 work=$(mktemp -d)
-logs=${LOGS:-$work/logs}
+logs=${LOGS:-$(mktemp -d)}
+made=''
 export KUBECONFIG=$work/kubeconfig
 mkdir -p "$logs" "$work/target" "$work/tools"
 
 clean_up() {
   local rc=$?
   trap '' INT TERM HUP
-  if [[ -f $KUBECONFIG ]]; then
+  if [[ -n $made ]]; then
     kubectl logs --namespace dci-e2e pod/runner >"$logs/e2e.log" 2>&1
     kubectl get all,dci --all-namespaces --output yaml >"$logs/objects.yaml" 2>&1
     kind export logs --name "$NAME" "$logs/kind" >/dev/null 2>&1
@@ -35,7 +36,8 @@ clean_up() {
   fi
   printf 'logs: %s\n' "$logs" >&2
   # What was built in a container belongs to root.
-  docker run --rm --volume "$work:$work" "$RUNNER" rm -rf "$work/target" "$work/tools" >/dev/null 2>&1
+  docker run --rm --volume "$work:$work" "$RUNNER" rm -rf "$work/target" >/dev/null 2>&1
+  rm -rf "$work"
   exit "$rc"
 }
 trap clean_up EXIT
@@ -52,6 +54,8 @@ fill() { sed -e "s|SOURCE|$ROOT|g" -e "s|TARGET|$work/target|g" -e "s|TOOLS|$wor
 
 node=()
 if [[ -n ${KUBERNETES_VERSION:-} ]]; then node=(--image "kindest/node:$KUBERNETES_VERSION"); fi
+# Before it is there: what is half made has to be removed too.
+made=1
 fill "$HERE/cluster.yaml" | kind create cluster --name "$NAME" --config - --wait 180s "${node[@]}"
 kind load docker-image --name "$NAME" "$IMAGE" "$RUNNER"
 
