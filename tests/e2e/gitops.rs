@@ -42,6 +42,7 @@ async fn argo_cd_follows_the_life_of_an_order() {
     let task = world.until("a StopServer task", |w| w.record.all("ManualTask").pop()).await;
     let task = task["metadata"]["name"].as_str().unwrap().to_owned();
     world.until_order("web-01", "waits for the department", |o| is_true(o, "ManualActionRequired")).await;
+    world.until("the task is open", |w| w.record.get("ManualTask", &task).filter(|t| t["status"]["phase"] == "Open")).await;
     world.patch("ManualTask", &task, &json!({"spec": {"resolution": "Done"}})).await;
     world.until_gone("web-01").await;
     world.until_gone("wrong").await;
