@@ -25,6 +25,7 @@ use crate::provisioning::order::Handler;
 use crate::provisioning::reason::Reason;
 
 use super::context::Context;
+use super::hardware;
 use super::index;
 use super::metrics::{HandlerLabels, KindLabels, PanelObserver, PhaseLabels};
 use super::panels::{HandlerRuntime, ServerClient};
@@ -252,7 +253,11 @@ async fn poll(
     let mut owners: BTreeSet<String> = orders.iter().map(|o| o.spec.client.username.clone()).collect();
     owners.insert(client.login.clone());
     let before = runtime.inventory();
-    let now = Arc::new(index::take(&client.panel, before.as_deref(), &owners).await.map_err(|e| problem_of(&e))?);
+    let mut now = index::take(&client.panel, before.as_deref(), &owners).await.map_err(|e| problem_of(&e))?;
+    if hardware::is_needed(handler, orders) {
+        now.hardware = hardware::take(&client.panel, before.as_deref(), &now, &runtime.changed()).await;
+    }
+    let now = Arc::new(now);
     let changed = index::changed(before.as_deref(), &now);
     runtime.set_inventory(now.clone());
     pool_ready(context, pool.as_ref())?;

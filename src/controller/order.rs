@@ -11,7 +11,7 @@ use crate::api::common::ObjectKey;
 use crate::api::order_status::OrderStatus;
 use crate::api::{DedicatedServerOrder, ORDER_FINALIZER, ORDER_ID_ANNOTATION};
 use crate::provisioning::call::Call;
-use crate::provisioning::context::Next;
+use crate::provisioning::context::{Next, WaitKind};
 use crate::provisioning::decide::{self, Decision};
 use crate::provisioning::facts::{Facts, HandlerState, TaskView};
 use crate::provisioning::notices;
@@ -309,6 +309,9 @@ impl Pass<'_> {
         };
         facts.login.clone_from(&client.login);
         facts.older_orders = self.older_orders(&client);
+        if server.is_none() && !self.parsed.deleting {
+            facts.queue = super::queue::of(self.context, &self.parsed, &client.policy.key);
+        }
         let max = if self.parsed.deleting { client.max_releases } else { client.max_operations };
         let busy = self.busy();
         facts.slot = !busy || self.handler.enter(&self.parsed.uid, self.parsed.deleting, max);
@@ -391,7 +394,7 @@ impl Pass<'_> {
     async fn end(&mut self, status: OrderStatus, until: Option<Timestamp>) -> Result<Action, OrderError> {
         self.order = save(&self.order, status, self.context).await?;
         self.close_superseded().await?;
-        if !self.busy() {
+        if !self.busy() || self.idle() {
             self.handler.leave(&self.parsed.uid);
         }
         let wait = until.map(|at| at.duration_since(Timestamp::now()));
@@ -420,6 +423,17 @@ impl Pass<'_> {
         let status = self.order.status.as_ref();
         let over = |step: Step| status.is_some_and(|s| s.steps.iter().any(|r| r.name == step.as_str() && State::parse(&r.state).over()));
         self.parsed.deleting || !over(Step::HandOver)
+    }
+
+    /// Whether it gives its place up until a server is there, or until people have built it.
+    fn idle(&self) -> bool {
+        let Some(status) = &self.order.status else { return false };
+        let built = status.steps.iter().any(|s| s.name == Step::Assemble.as_str() && State::parse(&s.state).over());
+        let waits = [WaitKind::Capacity, WaitKind::Department].map(WaitKind::as_str);
+        !self.parsed.deleting
+            && !built
+            && status.in_flight.is_none()
+            && status.waiting_on.as_ref().is_some_and(|w| waits.contains(&w.kind.as_str()))
     }
 
     /// The tasks of this order, as the cache shows them.

@@ -156,6 +156,12 @@ impl HandlerRuntime {
         lock(&self.inner).changed.insert(server.to_owned(), at);
     }
 
+    /// The servers that this process changed since the last list.
+    #[must_use]
+    pub fn changed(&self) -> BTreeSet<String> {
+        lock(&self.inner).changed.keys().cloned().collect()
+    }
+
     /// Whether an order has not been judged since something about the handler changed.
     pub fn first_look(&self, uid: &str, epoch: u64) -> bool {
         let mut inner = lock(&self.inner);

@@ -29,6 +29,11 @@ pub(super) fn allocate(cx: &mut Cx<'_>) -> Flow {
             format!("limits.maxOrdersPerNamespace ({}) of the handler is reached in this namespace", cx.handler.max_orders_per_namespace);
         return Break(wait_for_capacity(cx, Reason::LimitReached, message));
     }
+    super::assembly::reopen(cx);
+    if cx.status.in_flight.is_none() && cx.order.order_id == cx.order.uid {
+        // Nothing was ever asked of the panel for this order.
+        super::assembly::refused(cx)?;
+    }
     let Some(inventory) = cx.facts.inventory.clone() else { return Break(cx.wait_for_list(Step::CreateClient)) };
     create_client(cx)?;
     let people = people(cx, Step::Allocate)?;
@@ -102,7 +107,7 @@ pub(super) fn prepared(cx: &mut Cx<'_>, step: Step, what: Prepare, reason: Reaso
     }
 }
 
-fn wait_for_capacity(cx: &mut Cx<'_>, reason: Reason, message: String) -> Halt {
+pub(super) fn wait_for_capacity(cx: &mut Cx<'_>, reason: Reason, message: String) -> Halt {
     let step = if cx.state(Step::CreateClient).over() { Step::Allocate } else { Step::CreateClient };
     if step == Step::Allocate {
         cx.enter(step, State::Waiting, &message);
@@ -206,10 +211,10 @@ fn bind(cx: &mut Cx<'_>, server: &ServerId, form: &ServerForm, people: &People) 
         ..ServerStatus::default()
     });
     cx.finish(step, State::Done, &format!("server {server}"));
-    cx.finish(Step::Assemble, State::Skipped, "ready configuration");
+    super::assembly::reserved(cx);
     if handed_over {
         // Found again after a restore: the client's data is on its disks, so nothing is prepared a second time.
-        for done in [Step::CreateClient, Step::InstallOS, Step::RunRecipes, Step::HandOver] {
+        for done in [Step::CreateClient, Step::Assemble, Step::InstallOS, Step::RunRecipes, Step::HandOver] {
             cx.finish(done, State::Done, "found again");
         }
         let now = Time::seconds(cx.now);
@@ -231,15 +236,26 @@ fn claim(cx: &mut Cx<'_>, inventory: &Inventory, people: &People) -> Flow {
     if !cx.facts.slot {
         return Break(wait_for_capacity(cx, Reason::LimitReached, "limits.maxConcurrentOperations of the handler is reached".into()));
     }
-    let Some(locks) = &cx.facts.locks else { return Break(cx.look(step, Look::Locks)) };
-    let Wanted::Ready(server_type) = cx.order.wanted.clone() else { return Break(refused_custom(cx)) };
+    if cx.facts.locks.is_none() {
+        return Break(cx.look(step, Look::Locks));
+    }
+    super::assembly::refused(cx)?;
+    let wanted = cx.order.wanted.clone();
     let strict = cx.handler.ipmi == IpmiErrorPolicy::CreateTask;
-    let free: Vec<ServerId> = matching::candidates(inventory, &server_type, strict)
-        .into_iter()
-        .filter(|row| !cx.facts.not_free.contains(&row.id.0) && locks.get(&row.id.0).is_none_or(|holder| *holder == cx.order.order_id))
-        .map(|row| row.id.clone())
-        .collect();
-    for server in free {
+    let mut free = match &wanted {
+        Wanted::Ready(server_type) => matching::candidates(inventory, server_type, strict),
+        Wanted::Custom(_) => matching::candidates_of_any_type(inventory, strict),
+    };
+    let locks = cx.facts.locks.clone().unwrap_or_default();
+    free.retain(|row| !cx.facts.not_free.contains(&row.id.0) && locks.get(&row.id.0).is_none_or(|holder| *holder == cx.order.order_id));
+    let any = !free.is_empty();
+    let mine = cx.facts.queue.left_over(free);
+    let for_others = any && mine.is_empty();
+    let servers: Vec<ServerId> = match &wanted {
+        Wanted::Ready(_) => mine.into_iter().map(|row| row.id.clone()).collect(),
+        Wanted::Custom(parts) => super::assembly::best_first(cx, inventory, parts, &mine)?,
+    };
+    for server in servers {
         match cx.form(step, &server)? {
             Seen::There(form) if matching::form_is_free(&form) => {}
             Seen::There(_) | Seen::Missing => continue,
@@ -247,15 +263,14 @@ fn claim(cx: &mut Cx<'_>, inventory: &Inventory, people: &People) -> Flow {
         offers(cx, step, &server)?;
         return Break(ask_for(cx, server, people));
     }
-    let known = matching::type_is_known(inventory, &server_type);
-    let message =
-        if known { format!("no free server of type {server_type}") } else { format!("the panel knows no server of type {server_type}") };
+    let none = match &wanted {
+        _ if for_others => "the free servers are for orders that came before".into(),
+        Wanted::Custom(parts) => return Break(super::assembly::without_server(cx, parts)),
+        Wanted::Ready(server_type) if matching::type_is_known(inventory, server_type) => format!("no free server of type {server_type}"),
+        Wanted::Ready(server_type) => format!("the panel knows no server of type {server_type}"),
+    };
+    let message = format!("{none}; {}", cx.facts.queue.place());
     Break(wait_for_capacity(cx, Reason::WaitingForCapacity, message))
-}
-
-fn refused_custom(cx: &mut Cx<'_>) -> Halt {
-    let message = "configuration.custom is not supported yet; set configuration.serverType";
-    cx.stall(Step::Allocate, Reason::NotSupportedYet, message, Recheck::OnChange)
 }
 
 fn ask_for(cx: &mut Cx<'_>, server: ServerId, people: &People) -> Halt {

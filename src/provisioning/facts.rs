@@ -11,7 +11,9 @@ use crate::panel::error::{ErrorClass, Outcome, PanelError};
 use crate::panel::model::{AddressRow, Connection, InstallForm, PanelUser, PoolAddress, ServerForm, ServerId, ServerRow};
 
 use super::call::Call;
+use super::hardware::Hardware;
 use super::marker::Marker;
+use super::queue::Queue;
 
 /// Something to read at a panel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +58,8 @@ pub struct Inventory {
     pub ids: BTreeMap<String, String>,
     /// Markers read from the servers' notes, by server id.
     pub markers: BTreeMap<String, Vec<Marker>>,
+    /// What the free servers are made of, by server id; only while an order that composes its own configuration has no server.
+    pub hardware: BTreeMap<String, Hardware>,
 }
 
 /// What a list says of one server.
@@ -163,6 +167,8 @@ pub struct Facts {
     pub slot: bool,
     /// Older orders of the same namespace at this handler.
     pub older_orders: usize,
+    /// Other orders that wait for servers which this one could take.
+    pub queue: Queue,
     /// Id for the next attempt.
     pub operation_id: String,
     /// The intent that this pass wrote: its calls have not been made by anybody else.
@@ -207,6 +213,7 @@ impl Facts {
             tasks: Vec::new(),
             slot: true,
             older_orders: 0,
+            queue: Queue::default(),
             operation_id,
             own_operation: None,
             applied: Vec::new(),
@@ -291,6 +298,7 @@ mod tests {
             power: PowerFlags::default(),
             flags: ServerFlags::default(),
             install: None,
+            description: String::new(),
         };
         Inventory {
             rows: ids.iter().map(|id| ((*id).to_owned(), row(id))).collect(),

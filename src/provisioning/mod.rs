@@ -4,11 +4,14 @@
 //! (`Prepare`), what to change at a panel (`Call`), or until when to wait, together with the status that goes with it.
 
 pub mod allocation;
+pub mod assembly;
 pub mod call;
 pub mod closing;
 pub mod context;
 pub mod decide;
 pub mod facts;
+pub mod fitting;
+pub mod hardware;
 pub mod inflight;
 pub mod installation;
 pub mod marker;
@@ -17,6 +20,8 @@ pub mod network;
 pub mod notices;
 pub mod opening;
 pub mod order;
+pub mod parts;
+pub mod queue;
 pub mod reason;
 pub mod retry;
 pub mod step;

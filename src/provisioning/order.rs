@@ -149,8 +149,7 @@ fn refuse_unsupported(raw: &DedicatedServerOrder) -> Result<(), Refusal> {
     // A token that is there when the operator first sees the order is recorded; only a later change asks for a reinstall.
     let seen = raw.status.as_ref().filter(|s| s.observed_generation.is_some_and(|g| g >= 0));
     let token_is_new = seen.is_some_and(|s| s.last_handled_reinstall.as_deref().unwrap_or_default() != spec.reinstall);
-    let rows: [(bool, &str, &str); 9] = [
-        (spec.configuration.custom.is_some(), "configuration.custom", "set configuration.serverType"),
+    let rows: [(bool, &str, &str); 8] = [
         (spec.handler_selector.is_some(), "handlerSelector", "set handlerRef"),
         (!spec.licenses.is_empty(), "licenses", "remove it"),
         (spec.adopt.is_some(), "adopt", "remove it"),

@@ -39,7 +39,7 @@ reasons! {
     Preparing: "The server is being prepared.", "Nothing; see `status.progress`.";
     Deleting: "The server is being taken back.", "Nothing; see `status.progress`.";
     Released: "The panel confirmed that the server is free.", "Nothing; the order goes by itself.";
-    WaitingForCapacity: "No free server of this type (or no free address) is there.", "Add servers or addresses at the panel; the order goes on by itself.";
+    WaitingForCapacity: "No free server of this type (or no free address) is there, or older orders come first.", "Add servers or addresses at the panel; the order goes on by itself.";
     LimitReached: "A limit of the handler keeps the order back.", "Wait, or raise the limit in `spec.limits` of the handler.";
     WaitingForPanel: "The panel is at work, or its next list is awaited.", "Nothing.";
     AnswerLost: "The answer to a change was lost; the panel is being looked at before anything is repeated.", "Nothing; see `status.inFlight`.";
@@ -51,6 +51,7 @@ reasons! {
     CredentialsMissing: "A Secret that is needed is not there, or lacks a key.", "Create the Secret with the key named in the message; it is picked up by itself.";
     NotSupportedYet: "The object uses a field that this version does not act upon.", "Remove the field named in the message, or use a later version.";
     InvalidSpec: "The object says something that it must not.", "Correct the field named in the message.";
+    CustomConfigurationRefused: "The handler sells server types only, and the order composes a configuration of its own.", "Set `spec.configuration.serverType`, or `spec.byServerType: false` of the handler.";
     FixedFieldChanged: "A field that is fixed once a server is allocated was changed.", "Put it back, or create another order.";
     ClientIsAdministrator: "The client's name is that of a panel administrator.", "Choose another `spec.client.username`.";
     ClientNameTaken: "The client's name belongs to another namespace at this panel.", "Choose another `spec.client.username`.";

@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use dci_operator::api::condition::{self, ConditionType};
 use dci_operator::api::order::OrderStatus;
+use dci_operator::api::task::Resolution;
 use dci_operator::panel::error::{Outcome, PanelError};
 use dci_operator::panel::model::{PoolAddress, UserId};
 use dci_operator::provisioning::call::Call;
@@ -12,10 +14,12 @@ use dci_operator::provisioning::decide::{decide, refuse};
 use dci_operator::provisioning::facts::{Facts, Look, Prepare, Prepared, Seen, TaskView};
 use dci_operator::provisioning::notices;
 use dci_operator::provisioning::order::Order;
-use dci_operator::provisioning::tasks::TaskRequest;
+use dci_operator::provisioning::queue::{Queue, Waiting, compete};
+use dci_operator::provisioning::tasks::{SUPERSEDED, TaskRequest};
+use dci_operator::provisioning::wanted::Wanted;
 
 use super::panel::{ADMIN, Late, refused};
-use super::world::{CLUSTER, Ended, Fault, Pass, Task, World, WriteFault};
+use super::world::{CLUSTER, Ended, Fault, Pass, Stored, Task, World, WriteFault};
 use super::{later, rules};
 
 impl World {
@@ -49,6 +53,7 @@ impl World {
         facts.inventory.clone_from(&self.inventory);
         facts.changed = self.changed.get(name).copied();
         facts.slot = self.slot;
+        facts.queue = self.queue(name);
         facts.forced = forced;
         let views = self.tasks.iter().filter(|t| t.uid == order.uid);
         facts.tasks =
@@ -92,6 +97,7 @@ impl World {
                 }
                 Next::Wait(until) => {
                     let ended = self.save(name, &mut version, &status).err().unwrap_or(Ended::Waited);
+                    self.close_superseded(name);
                     if let (Ended::Waited, Some(stored)) = (ended, self.orders.get_mut(name)) {
                         stored.wake = stored.wake.into_iter().chain(until).min();
                         assert!(until.is_none_or(|at| at > decided), "{name} waits for a time that has passed\n{}", self.describe());
@@ -107,6 +113,43 @@ impl World {
             }
         }
         panic!("a pass without end\n{}", self.describe());
+    }
+
+    /// What the shell does after a status was saved.
+    fn close_superseded(&mut self, name: &str) {
+        let Some(stored) = self.orders.get(name) else { return };
+        let closed = |task: &Task| stored.status.manual_tasks.iter().any(|t| t.name == task.name && t.state == SUPERSEDED);
+        for task in self.tasks.iter_mut().filter(|t| t.resolution.is_none() && closed(t)) {
+            task.resolution = Some(Resolution::Cancelled);
+        }
+    }
+
+    /// The other orders that wait for servers which this one could take, as the shell finds them.
+    fn queue(&self, name: &str) -> Queue {
+        let age = |o: &Stored| (o.raw.metadata.creation_timestamp.as_ref().map(|t| t.0), o.raw.metadata.uid.clone());
+        let mine = &self.orders[name];
+        let wanted = Wanted::new(&mine.raw.spec.configuration);
+        let mut queue = Queue::default();
+        for (_, other) in self.orders.iter().filter(|(other, _)| *other != name) {
+            let status = &other.status;
+            let stalled = condition::is_true(&status.conditions, ConditionType::Stalled);
+            let theirs = Wanted::new(&other.raw.spec.configuration);
+            let out = stalled || status.server.is_some() || status.last_error.is_some() || other.raw.metadata.deletion_timestamp.is_some();
+            if out || !compete(&wanted, &theirs) {
+                continue;
+            }
+            if age(other) > age(mine) {
+                queue.behind += 1;
+                continue;
+            }
+            let asked_for = status.in_flight.as_ref().and_then(|f| f.target.strip_prefix("server/")).map(str::to_owned);
+            let server_type = match theirs {
+                Wanted::Ready(server_type) => Some(server_type),
+                Wanted::Custom(_) => None,
+            };
+            queue.ahead.push(Waiting { server_type, asked_for });
+        }
+        queue
     }
 
     fn conflict(&mut self, name: &str) -> Ended {
@@ -197,8 +240,15 @@ impl World {
             return true;
         }
         if !self.tasks.iter().any(|t| t.name == request.name) {
-            let task = Task { name: request.name.clone(), uid: uid.into(), type_: request.type_, resolution: None, note: String::new() };
-            self.tasks.push(task);
+            self.tasks.push(Task {
+                name: request.name.clone(),
+                uid: uid.into(),
+                type_: request.type_,
+                resolution: None,
+                note: String::new(),
+                department: request.department.clone(),
+                details: request.details.clone(),
+            });
         }
         if fault == Some(WriteFault::CrashAfter) {
             self.restart();

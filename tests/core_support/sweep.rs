@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use dci_operator::api::condition::{ConditionType, is_true};
-use dci_operator::api::task::Resolution;
+use dci_operator::api::task::{Resolution, TaskType};
 use dci_operator::provisioning::call::Call;
 use serde_json::json;
 
@@ -25,9 +25,11 @@ pub enum Kind {
     /// The server is administratively off, its power is on.
     Disabled,
     CreateTask,
+    /// A configuration of the client's own, which no free server has: a department builds it.
+    Custom,
 }
 
-pub const KINDS: [Kind; 8] = [
+pub const KINDS: [Kind; 9] = [
     Kind::Plain,
     Kind::Several,
     Kind::DisableIpChange,
@@ -36,6 +38,7 @@ pub const KINDS: [Kind; 8] = [
     Kind::NoParking,
     Kind::Disabled,
     Kind::CreateTask,
+    Kind::Custom,
 ];
 
 impl Kind {
@@ -45,7 +48,7 @@ impl Kind {
 
     pub fn world(self) -> World {
         let handler = handler(|spec| match self {
-            Self::Plain | Self::Several | Self::Disabled => {}
+            Self::Plain | Self::Several | Self::Disabled | Self::Custom => {}
             Self::DisableIpChange => spec["ipManagement"]["disableIPChange"] = json!(true),
             Self::ByPanel | Self::ByPanelSeveral => spec["ipManagement"]["allocateBy"] = json!("Panel"),
             Self::NoParking => {
@@ -61,12 +64,22 @@ impl Kind {
         }
         let mut world = World::new(panel, handler);
         let (v4, v6) = self.wanted();
-        world.add(order("web", "u-web", |raw| raw["spec"]["addresses"] = json!({"ipv4": v4, "ipv6": v6})));
+        world.add(order("web", "u-web", |raw| {
+            raw["spec"]["addresses"] = json!({"ipv4": v4, "ipv6": v6});
+            if self == Self::Custom {
+                raw["spec"]["configuration"] = json!({"custom": {"memoryGiB": 64}});
+            }
+        }));
         world
     }
 
     /// A free server may be sold although it is disabled only where a person set that after the claim.
     pub fn disturb(self, world: &mut World) {
+        if self == Self::Custom && world.open_tasks().contains(&TaskType::Assembly) {
+            if let Some(id) = world.status("web").server.as_ref().map(|s| s.id.clone()) {
+                world.panel.server(&id).parts.memory = Some("64".into());
+            }
+        }
         if self == Self::Disabled && world.status("web").server.is_some() {
             let id = world.status("web").server.as_ref().unwrap().id.clone();
             if !world.panel.journal.iter().any(|c| matches!(c, Call::Enable { .. })) && world.phase("web") == "Deleting" {

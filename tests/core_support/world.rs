@@ -12,6 +12,7 @@ use dci_operator::api::task::{Resolution, TaskType};
 use dci_operator::panel::model::{FREE_DOMAIN, UserId};
 use dci_operator::provisioning::call::Call;
 use dci_operator::provisioning::facts::{HandlerState, Inventory, Prepare};
+use dci_operator::provisioning::hardware::Hardware;
 use dci_operator::provisioning::marker::{self, Marker};
 use dci_operator::provisioning::order::Handler;
 use jiff::Timestamp;
@@ -73,6 +74,9 @@ pub struct Task {
     pub type_: TaskType,
     pub resolution: Option<Resolution>,
     pub note: String,
+    /// Department and details, as they were asked for.
+    pub department: String,
+    pub details: String,
 }
 
 /// How a pass ended.
@@ -382,7 +386,9 @@ impl World {
         }
         let markers = self.index.iter().map(|(id, (_, _, markers))| (id.clone(), markers.clone())).collect();
         let previous = self.inventory.as_ref().map(|i| i.rows.keys().cloned().collect());
-        self.inventory = Some(Arc::new(Inventory { rows, began: self.now, previous, ids: BTreeMap::new(), markers }));
+        let parts = |id: &String| Hardware::of_server(&self.panel.servers[id].parts, "");
+        let hardware = rows.keys().map(|id| (id.clone(), parts(id))).collect();
+        self.inventory = Some(Arc::new(Inventory { rows, began: self.now, previous, ids: BTreeMap::new(), markers, hardware }));
         self.sweep_locks();
         if let Some(id) = self.taken_after_list.take() {
             self.panel.server(&id).owner = Some(UserId("7".into()));
