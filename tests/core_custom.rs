@@ -161,6 +161,38 @@ fn a_department_may_refuse_to_build_and_somebody_ask_again() {
 }
 
 #[test]
+fn a_reserved_server_is_given_back_when_nobody_builds_it() {
+    for procurement in [false, true] {
+        let mut world = world(&[parts("E-2146G", 64, &[]), parts("E3", 64, &[])]);
+        until_task(&mut world, TaskType::Assembly);
+        if procurement {
+            world.resolve(TaskType::Assembly, Resolution::PartsMissing);
+            until_task(&mut world, TaskType::Procurement);
+        }
+        world.resolve(if procurement { TaskType::Procurement } else { TaskType::Assembly }, Resolution::Cancelled);
+        world.until("the order stalls without a server", Duration::from_hours(2), |w| {
+            w.phase("web") == "Failed" && w.status("web").server.is_none()
+        });
+        assert_eq!(reason(&world, ConditionType::Stalled), "TaskCancelled");
+        world.assert_quiet();
+        assert!(world.panel.servers.values().all(|s| s.owner.is_none() && s.notes.is_empty()), "{}", world.describe());
+        assert!(world.open_tasks().is_empty() && world.locks.is_empty(), "{}", world.describe());
+        // Asked again, the same server is the most similar one.
+        world.edit("web", |raw| {
+            raw.metadata.annotations.get_or_insert_default().insert("dci-operator.dev/reconcile-requested-at".into(), "1".into());
+        });
+        until_task(&mut world, TaskType::Assembly);
+        assert_eq!(server_of(&world), "1");
+        world.panel.server("1").parts.disks = vec!["1920SSD".into(), "1920SSD".into()];
+        world.resolve(TaskType::Assembly, Resolution::Done);
+        world.until_phase("web", "Active");
+        world.delete("web");
+        world.until_phase("web", "gone");
+        world.assert_clean();
+    }
+}
+
+#[test]
 fn a_handler_of_server_types_refuses_what_is_composed() {
     let mut world = world(&[parts("E-2146G", 64, &["1920SSD", "1920SSD"])]);
     world.handler.by_server_type = true;

@@ -11,7 +11,7 @@ use super::handler::DeletionPolicy;
 use super::messages as msg;
 
 pub use super::order_status::{
-    InFlight, LastError, LicenseStatus, OrderStatus, Progress, ServerStatus, StepStatus, TaskSummary, WaitingOn,
+    InFlight, LastError, LicenseStatus, OrderStatus, Progress, Returning, ServerStatus, StepStatus, TaskSummary, TriedServer, WaitingOn,
 };
 
 /// One server for one client.
@@ -59,6 +59,8 @@ pub use super::order_status::{
         .message(msg::ONE_HANDLER),
     validation = Rule::new("self.domain != 'free.ds'")
         .message(msg::DOMAIN_FREE),
+    validation = Rule::new("!(has(self.adopt) && has(self.handlerSelector))")
+        .message(msg::ADOPT_HANDLER),
     validation = Rule::new("has(self.adopt) == has(oldSelf.adopt) && (!has(self.adopt) || self.adopt == oldSelf.adopt)")
         .message(msg::ADOPT_FIXED)
 )]

@@ -9,6 +9,7 @@ use crate::panel::model::{ServerId, ServerRow};
 use super::context::{Cx, Flow, Halt, Next, Recheck, SHORT, Wait, WaitKind, cut};
 use super::facts::{Inventory, Seen};
 use super::fitting::{Comparison, compare};
+use super::give_back::{Then, give_back};
 use super::hardware::Hardware;
 use super::reason::Reason;
 use super::step::{State, Step};
@@ -62,7 +63,6 @@ pub(super) fn assemble(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
         cx.finish(step, State::Skipped, "ready configuration");
         return Continue(());
     };
-    reopen(cx);
     let asked = last(cx).is_some();
     work(cx, &wanted, Some(server))?;
     if asked && !cx.facts.slot {
@@ -259,8 +259,11 @@ fn buy(cx: &Cx<'_>, compared: &Comparison) -> Ask {
     }
 }
 
-/// A department does not want to do it.
+/// A department does not want to do it: what is reserved is given back.
 fn cancelled(cx: &mut Cx<'_>, type_: TaskType, server: Option<&ServerId>) -> Halt {
     let message = format!("{} was cancelled by {}", type_.as_str(), department(cx, type_));
-    cx.stall(step_of(server), Reason::TaskCancelled, &message, Recheck::OnChange)
+    match server {
+        Some(_) => give_back(cx, Then::Stall(Reason::TaskCancelled, message)),
+        None => cx.stall(Step::Allocate, Reason::TaskCancelled, &message, Recheck::OnChange),
+    }
 }

@@ -380,8 +380,8 @@ impl Cx<'_> {
 
     /// All outcomes of this pass are known, so that its intent has served; but what only the intent leads back to has to be read back.
     pub fn settle_known(&mut self) {
-        let unread = matches!(self.facts.applied.last(), Some(Call::Claim { .. } | Call::Unclaim { .. } | Call::Release { .. }))
-            && self.facts.last_refused.is_none();
+        let unread =
+            self.facts.applied.last().is_some_and(|c| c.marks() || matches!(c, Call::Release { .. })) && self.facts.last_refused.is_none();
         if !unread && self.status.in_flight.as_ref().is_some_and(|f| self.intent_is_own(f)) {
             self.status.in_flight = None;
         }
@@ -403,8 +403,9 @@ fn phase_of(step: Step, deleting: bool) -> (Phase, Reason) {
         Step::PowerOn | Step::ChangeAddress | Step::InstallOS | Step::RunRecipes | Step::IssueLicenses | Step::HandOver => {
             (Phase::Preparing, Reason::Preparing)
         }
+        // Steps of closing while the order lives: the server is given back.
         Step::RevokeLicenses | Step::PowerOff | Step::RemoveAddresses | Step::ParkAddress | Step::Release => {
-            (Phase::Deleting, Reason::Deleting)
+            (Phase::Preparing, Reason::GivingBack)
         }
     }
 }

@@ -3,6 +3,7 @@
 //! [`decide::decide`] is the one entrance. It never acts: it says what to read (`Look`), what to prepare in Kubernetes
 //! (`Prepare`), what to change at a panel (`Call`), or until when to wait, together with the status that goes with it.
 
+pub mod adoption;
 pub mod allocation;
 pub mod assembly;
 pub mod call;
@@ -11,6 +12,7 @@ pub mod context;
 pub mod decide;
 pub mod facts;
 pub mod fitting;
+pub mod give_back;
 pub mod hardware;
 pub mod inflight;
 pub mod installation;
@@ -20,9 +22,11 @@ pub mod network;
 pub mod notices;
 pub mod opening;
 pub mod order;
+pub mod orphaning;
 pub mod parts;
 pub mod queue;
 pub mod reason;
+pub mod recipes;
 pub mod retry;
 pub mod step;
 pub mod tasks;

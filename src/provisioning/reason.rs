@@ -38,6 +38,8 @@ reasons! {
     Allocating: "A server is being looked for and claimed.", "Nothing; see `status.waitingOn`.";
     Preparing: "The server is being prepared.", "Nothing; see `status.progress`.";
     Deleting: "The server is being taken back.", "Nothing; see `status.progress`.";
+    GivingBack: "The server is given back while the order lives; `status.server.returning` says why.", "Nothing; another server is taken, or the order stalls with the reason.";
+    RecipeFailed: "A recipe failed.", "Correct the recipe at the panel, or take it out of `spec.recipes`; then annotate the order with `dci-operator.dev/reconcile-requested-at`.";
     Released: "The panel confirmed that the server is free.", "Nothing; the order goes by itself.";
     WaitingForCapacity: "No free server of this type (or no free address) is there, or older orders come first.", "Add servers or addresses at the panel; the order goes on by itself.";
     LimitReached: "A limit of the handler keeps the order back.", "Wait, or raise the limit in `spec.limits` of the handler.";
@@ -68,8 +70,11 @@ reasons! {
     DialectMissing: "The handler does not say how this call is made on its panel.", "Set the entry of `spec.dialect` that the message names.";
     OperationFailed: "A step failed too often; a department looks after it.", "Close the FailedOperation task: Retry, Done or Cancelled.";
     TaskCancelled: "A department closed the order's task as Cancelled.", "Delete the order, or annotate it to try again.";
+    DeletionPolicyForbidden: "The handler does not allow the order's `deletionPolicy`; nothing is touched.", "Set another `spec.deletionPolicy`, or add this one to `spec.allowedDeletionPolicies` of the handler.";
+    AdoptionForbidden: "The handler does not let orders take over servers.", "Set `spec.adoption: Allowed` on the handler, or create the order without `spec.adopt`.";
+    AdoptionRefused: "The server that `spec.adopt` names is not as the order says; nothing was written at the panel.", "Correct what the message names, in the order or at the panel; it is looked at again by itself.";
     IpmiError: "IPMI failed while the server was being stopped.", "With `ipmiErrorPolicy: Ignore` nothing; with `CreateTask` close the StopServer task.";
-    DeletionProtected: "`spec.deletionProtection` is true: nothing is powered off or released.", "Set it to false to have the server released, or keep the order's object by restoring it.";
+    DeletionProtected: "The order is being deleted, but `spec.deletionProtection` is true: nothing is powered off or released.", "Set it to false: the server is then released (`deletionPolicy: Release`) or left as it is (`deletionPolicy: Orphan`).";
     ReinstallPending: "Template or recipes were changed; they take effect at the next reinstall.", "Nothing, or put them back.";
     Done: "The step is done.", "Nothing.";
     Pending: "The step is not done yet.", "Nothing.";

@@ -12,11 +12,13 @@ use super::world::{Pass, World};
 fn covering(call: &Call) -> &'static [&'static str] {
     match call {
         Call::CreateUser { .. } => &[],
-        Call::Claim { .. } | Call::Unclaim { .. } => &["Allocate"],
+        Call::Claim { .. } | Call::Unclaim { .. } | Call::Adopt { .. } => &["Allocate"],
+        Call::Unmark { .. } => &["Allocate", "Release"],
         Call::Enable { .. } => &["PowerOn", "Release"],
         Call::PowerOn { .. } => &["PowerOn"],
         Call::PowerOff { .. } => &["PowerOff"],
-        Call::TakeAddress { .. } | Call::ReplaceMain { .. } | Call::SetNote { .. } => &["ChangeAddress", "ParkAddress"],
+        Call::TakeAddress { .. } | Call::ReplaceMain { .. } => &["ChangeAddress", "ParkAddress"],
+        Call::SetNote { .. } => &["ChangeAddress", "RemoveAddresses", "ParkAddress", "Release"],
         Call::GiveBack { .. } => &["ChangeAddress", "RemoveAddresses", "ParkAddress", "Release"],
         Call::AddAddress { .. } => &["ChangeAddress"],
         Call::RemoveAddress { .. } => &["ChangeAddress", "RemoveAddresses"],
@@ -52,9 +54,16 @@ pub fn before_call(world: &World, name: &str, order: &Order, call: &Call, pass: 
     }
     let marked = |notes: &str| marker::tokens(notes).eq([order.marker.to_string().as_str()]);
     match call {
-        Call::Claim { .. } | Call::Unclaim { .. } => {
+        Call::Claim { .. } | Call::Unclaim { .. } | Call::Adopt { .. } => {
             if bound.is_some() {
                 fail("a second server");
+            }
+        }
+        // An adoption that is undone is of no server in the status.
+        Call::Unmark { .. } if bound.is_none() => {}
+        Call::Unmark { .. } => {
+            if bound.as_deref() != Some(server.0.as_str()) {
+                fail("not the order's server");
             }
         }
         _ => {
@@ -126,8 +135,15 @@ pub fn durable(world: &World, name: &str, new: &OrderStatus) {
     }
     if let (Some(was), Some(is)) = (&old.server, &new.server) {
         assert_eq!(was.id, is.id, "another server: {text}");
+        assert!(was.returning.is_none() || is.returning.is_some(), "a server on its way back is kept: {text}");
     }
-    assert!(old.server.is_none() || new.server.is_some(), "the server was forgotten: {text}");
+    if let (Some(was), None) = (&old.server, &new.server) {
+        assert!(was.returning.is_some() && was.handed_over_at.is_none(), "the server was forgotten: {text}");
+        let tried = new.tried_servers.last().is_some_and(|t| t.id == was.id && t.panel == was.panel);
+        assert!(tried && new.in_flight.is_none(), "the server given back is not remembered: {text}");
+        let server = &world.panel.servers[&was.id];
+        assert!(server.gone || !server.notes.contains(&format!("/{name}/")), "given back with our marker: {text}");
+    }
     for type_ in ["Assembly", "Procurement", "StopServer", "FailedOperation"] {
         let open = new.manual_tasks.iter().filter(|t| t.type_ == type_ && t.state == "Open").count();
         assert!(open <= 1, "{open} open {type_} tasks: {text}");
