@@ -16,6 +16,8 @@ mod closing;
 mod cluster;
 #[path = "e2e/crash.rs"]
 mod crash;
+#[path = "e2e/custom.rs"]
+mod custom;
 #[path = "e2e/handler.rs"]
 mod handler;
 #[path = "e2e/opening.rs"]

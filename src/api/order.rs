@@ -159,7 +159,7 @@ pub struct Configuration {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
     pub server_type: Option<String>,
-    /// A configuration of the client's own.
+    /// A configuration of the client's own: parts that the server has at least. Refused by handlers with `byServerType`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub custom: Option<CustomConfiguration>,
 }

@@ -6,7 +6,7 @@ use crate::api::order::CustomConfiguration;
 use crate::api::task::{Resolution, TaskType};
 use crate::panel::model::{ServerId, ServerRow};
 
-use super::context::{Cx, Flow, Halt, Next, Recheck, SHORT, Wait, WaitKind, cut};
+use super::context::{Cx, Flow, Halt, LONG, Next, Recheck, SHORT, Wait, WaitKind, cut};
 use super::facts::{Inventory, Seen};
 use super::fitting::{Comparison, compare};
 use super::give_back::{Then, give_back};
@@ -63,8 +63,14 @@ pub(super) fn assemble(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
         cx.finish(step, State::Skipped, "ready configuration");
         return Continue(());
     };
-    let asked = last(cx).is_some();
-    work(cx, &wanted, Some(server))?;
+    // Tasks of a server that was given back before do not count.
+    let asked = cx.state(step) == State::Waiting;
+    if let Break(halt) = work(cx, &wanted, Some(server)) {
+        if cx.status.waiting_on.as_ref().is_some_and(|w| w.kind == WaitKind::Department.as_str()) {
+            cx.enter(step, State::Waiting, "a department is at work");
+        }
+        return Break(halt);
+    }
     if asked && !cx.facts.slot {
         // Nobody kept a place while people were at work.
         let name = cx.handler.key.to_string();
@@ -141,6 +147,9 @@ fn work(cx: &mut Cx<'_>, wanted: &CustomConfiguration, server: Option<&ServerId>
             }
             Some((TaskType::Assembly, state)) if state == Resolution::PartsMissing.as_str() => {
                 let compared = present(cx, wanted, server)?.1;
+                if compared.fits() {
+                    return Continue(());
+                }
                 let ask = buy(cx, &compared);
                 cx.ask(&ask)?;
             }
@@ -150,7 +159,8 @@ fn work(cx: &mut Cx<'_>, wanted: &CustomConfiguration, server: Option<&ServerId>
                 if compared.fits() {
                     return Continue(());
                 }
-                let again = last.is_some_and(|(type_, state)| type_ == TaskType::Assembly && state == Resolution::Done.as_str());
+                let done = last.is_some_and(|(type_, state)| type_ == TaskType::Assembly && state == Resolution::Done.as_str());
+                let again = done && cx.state(step_of(server)) == State::Waiting;
                 let ask = build(cx, &hardware, &compared, server, again);
                 cx.ask(&ask)?;
             }
@@ -212,7 +222,7 @@ fn build(cx: &Cx<'_>, hardware: &Hardware, compared: &Comparison, server: Option
                 } else {
                     "No free server has what was asked for; this one is the most similar."
                 },
-                if hardware.is_unknown() { format!("unknown {hardware}") } else { hardware.to_string() },
+                cut(&if hardware.is_unknown() { format!("unknown {hardware}") } else { hardware.to_string() }, LONG).trim_end(),
             ),
             "Done: the parts are in the server, and its form at the panel shows them; they are read again",
         ),
@@ -241,7 +251,7 @@ fn build(cx: &Cx<'_>, hardware: &Hardware, compared: &Comparison, server: Option
 
 fn buy(cx: &Cx<'_>, compared: &Comparison) -> Ask {
     let key = &cx.order.key;
-    let parts: Vec<String> = compared.missing.iter().map(|part| format!("  {part}")).collect();
+    let parts: Vec<String> = compared.missing.iter().map(|part| format!("  {}", cut(part, SHORT))).collect();
     Ask {
         type_: TaskType::Procurement,
         department: department(cx, TaskType::Procurement),

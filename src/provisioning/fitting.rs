@@ -12,7 +12,11 @@ use std::fmt::Write as _;
 
 use crate::api::order::CustomConfiguration;
 
+use super::context::cut;
 use super::hardware::{Disk, Hardware, Processors};
+
+/// The longest text in a table, in bytes: names of parts are the client's and the panel's words.
+const CELL: usize = 160;
 
 /// What a server has beyond what is asked, the dearest first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -83,7 +87,7 @@ impl Comparison {
         let action = |line: &Line| line.action.clone().unwrap_or_else(|| "nothing".into());
         let heads = ["part", "wanted", "present", "do"].map(str::to_owned);
         let rows = self.lines.iter().map(|l| [l.part.to_owned(), l.wanted.clone(), l.present.clone(), action(l)]);
-        let rows: Vec<[String; 4]> = std::iter::once(heads).chain(rows).collect();
+        let rows: Vec<[String; 4]> = std::iter::once(heads).chain(rows).map(|row| row.map(|cell| cut(&cell, CELL))).collect();
         let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
         let (a, b, c) = (width(0), width(1), width(2));
         let mut text = String::new();

@@ -132,7 +132,13 @@ pub(super) fn stays_stopped(cx: &mut Cx<'_>) -> Flow {
     }
 }
 
-/// Whether this server was given back by the order before for something about it, and not because the order was stopped.
+/// Servers that the order gave back for something about them, and not because it was stopped.
+#[must_use]
+pub fn tried_ids(status: &OrderStatus) -> Vec<String> {
+    status.tried_servers.iter().filter(|t| t.stopped_at.is_none()).map(|t| t.id.clone()).collect()
+}
+
+/// Whether this server is one of those.
 #[must_use]
 pub fn tried(cx: &Cx<'_>, server: &ServerId) -> bool {
     cx.status.tried_servers.iter().any(|t| t.id == server.0 && t.panel == cx.handler.panel && t.stopped_at.is_none())

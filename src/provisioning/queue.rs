@@ -11,6 +11,14 @@ pub struct Waiting {
     pub server_type: Option<String>,
     /// The server that it has asked for already.
     pub asked_for: Option<String>,
+    /// Servers that it does not take again.
+    pub tried: Vec<String>,
+}
+
+impl Waiting {
+    fn takes(&self, row: &ServerRow) -> bool {
+        self.server_type.as_ref().is_none_or(|t| row.types.contains(t)) && !self.tried.contains(&row.id.0)
+    }
 }
 
 /// Orders of the same handler that wait for a server which this one could take, too.
@@ -30,20 +38,18 @@ impl Queue {
         format!("place {place} of {}", place + self.behind)
     }
 
-    /// The free servers that are left when every older order has got one, in the same order. An older order of a server type takes
-    /// the first of that type; one of a client's own configuration takes any, after those.
+    /// The free servers that are left when every older order has got one, in the same order. Each takes the first that it can; those
+    /// with a configuration of their own, which can take any, come after those that need a type.
     #[must_use]
     pub fn left_over<'r>(&self, mut free: Vec<&'r ServerRow>) -> Vec<&'r ServerRow> {
-        let asked = |row: &&ServerRow| self.ahead.iter().any(|w| w.asked_for.as_deref() == Some(row.id.0.as_str()));
-        free.retain(|row| !asked(row));
-        let ahead = || self.ahead.iter().filter(|w| w.asked_for.is_none());
-        for server_type in ahead().filter_map(|w| w.server_type.as_ref()) {
-            if let Some(at) = free.iter().position(|row| row.types.contains(server_type)) {
+        let (asked, waiting): (Vec<&Waiting>, Vec<&Waiting>) = self.ahead.iter().partition(|w| w.asked_for.is_some());
+        free.retain(|row| !asked.iter().any(|w| w.asked_for.as_deref() == Some(row.id.0.as_str())));
+        let (any, typed): (Vec<&Waiting>, Vec<&Waiting>) = waiting.into_iter().partition(|w| w.server_type.is_none());
+        for waiting in typed.into_iter().chain(any) {
+            if let Some(at) = free.iter().position(|row| waiting.takes(row)) {
                 free.remove(at);
             }
         }
-        let any = ahead().filter(|w| w.server_type.is_none()).count();
-        free.drain(..any.min(free.len()));
         free
     }
 }
@@ -80,7 +86,7 @@ mod tests {
 
     fn waiting(server_type: &str, asked_for: Option<&str>) -> Waiting {
         let server_type = Some(server_type.to_owned()).filter(|t| !t.is_empty());
-        Waiting { server_type, asked_for: asked_for.map(str::to_owned) }
+        Waiting { server_type, asked_for: asked_for.map(str::to_owned), tried: Vec::new() }
     }
 
     #[test]
@@ -96,6 +102,8 @@ mod tests {
             (vec![waiting("A", Some("3"))], vec!["1", "2", "4"]),
             (vec![waiting("A", Some("9"))], vec!["1", "2", "3", "4"]),
             (vec![waiting("", None); 9], vec![]),
+            (vec![Waiting { tried: vec!["1".into(), "3".into()], ..waiting("A", None) }], vec!["1", "2", "3", "4"]),
+            (vec![Waiting { tried: vec!["1".into()], ..waiting("", None) }], vec!["1", "3", "4"]),
         ] {
             let queue = Queue { ahead: ahead.clone(), behind: 0 };
             let got: Vec<&str> = queue.left_over(rows.iter().collect()).iter().map(|r| r.id.0.as_str()).collect();

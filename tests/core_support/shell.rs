@@ -12,6 +12,7 @@ use dci_operator::provisioning::call::Call;
 use dci_operator::provisioning::context::Next;
 use dci_operator::provisioning::decide::{decide, refuse};
 use dci_operator::provisioning::facts::{Facts, Look, Prepare, Prepared, Seen, TaskView};
+use dci_operator::provisioning::give_back::tried_ids;
 use dci_operator::provisioning::notices;
 use dci_operator::provisioning::order::Order;
 use dci_operator::provisioning::queue::{Queue, Waiting, compete};
@@ -149,7 +150,7 @@ impl World {
                 Wanted::Ready(server_type) => Some(server_type),
                 Wanted::Custom(_) => None,
             };
-            queue.ahead.push(Waiting { server_type, asked_for });
+            queue.ahead.push(Waiting { server_type, asked_for, tried: tried_ids(status) });
         }
         queue
     }

@@ -35,3 +35,54 @@ fn memory(document: &Document, form: &Fields<'_>) -> Option<String> {
     let value = form.reference("chassis_ram")?;
     Some(document.option_text("chassis_ram", &value).unwrap_or(value))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::panel::coremanager::document::Answer;
+    use serde_json::{Value, json};
+
+    fn read(doc: &Value) -> Parts {
+        match Document::parse(json!({"doc": doc}).to_string().as_bytes(), &[]) {
+            Ok(Answer::Document(document)) => parts(&document),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn options(name: &str, values: &Value) -> Value {
+        json!({"$name": name, "val": values})
+    }
+
+    #[test]
+    fn ids_are_what_the_options_call_them() {
+        let cpu = json!([{"$key": "null", "$": "-- none --"}, {"$key": "7", "$": "Intel Xeon E-2146G "}]);
+        let shown = read(&json!({
+            "cpu_0": {"$": "7"}, "cpu_1": {"$": "null"}, "cpu_count": {"$": "2"}, "chassis_ram": {"$": "64"},
+            "hdd_0": {"$": "3"}, "hdd_1": {"$orig": "4", "$": "SSD 480 GB"}, "hdd_2": {"$": "1920SSD"}, "hdd_29": {"$": "5"}, "hdd_3": {},
+            "pci_0": {"$": "null"}, "pci_6": {"$": "9"}, "pci_x": {"$": "9"},
+            "slist": [options("cpu_0", &cpu), options("hdd_29", &json!({"$key": "5", "msg": {"$": "960NVMe"}})), options("pci_6", &json!([]))],
+        }));
+        let expected = Parts {
+            processors: vec!["Intel Xeon E-2146G".into()],
+            processor_count: Some("2".into()),
+            memory: Some("64".into()),
+            disks: vec!["id 3".into(), "SSD 480 GB".into(), "1920SSD".into(), "960NVMe".into()],
+            cards: vec!["id 9".into()],
+        };
+        assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn memory_may_be_chosen_and_shapes_are_not_trusted() {
+        let chosen = json!({"chassis_ram": {"$": "2"}, "slist": options("chassis_ram", &json!({"$key": "2", "$": "32 GB"}))});
+        assert_eq!(read(&chosen).memory.as_deref(), Some("32 GB"));
+        for doc in [
+            json!({}),
+            json!({"cpu_0": [], "hdd_0": {"x": 1}, "slist": "no list"}),
+            json!({"cpu_0": {"$": ""}, "slist": [{"$name": "cpu_0", "val": [1, "x", null]}]}),
+            json!({"hdd_0": null, "chassis_ram": {"$": "null"}}),
+        ] {
+            assert_eq!(read(&doc), Parts::default(), "{doc}");
+        }
+    }
+}

@@ -45,6 +45,14 @@ impl Dci {
         self.parts.iter().find(|part| part.kind == kind && part.id.to_string() == id).map_or(id, |part| part.text.as_str())
     }
 
+    /// What a server is made of: the fields of the form that say something about it, parts by their names.
+    pub(crate) fn hardware(&self, server: &Server) -> Form {
+        let is = |name: &str| component(name).is_some() || matches!(name, "cpu_count" | "chassis_ram");
+        let said = server.form.iter().filter(|(name, value)| is(name) && !value.is_empty() && *value != NULL);
+        said.map(|(name, value)| (name.clone(), component(name).map_or(value.as_str(), |kind| self.part_text(kind, value)).to_owned()))
+            .collect()
+    }
+
     /// The options of the selects: field name, then ids with names.
     pub(crate) fn part_options(&self) -> Vec<(String, Vec<(String, String)>)> {
         let mut lists = Vec::new();

@@ -93,6 +93,7 @@ impl Dci {
             },
             "connections": connections,
             "form": server.form,
+            "hardware": self.hardware(server),
         })
     }
 }
