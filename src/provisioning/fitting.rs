@@ -1,7 +1,7 @@
 //! How well a server fits what a client composed: what has to be done to it, and which of several is the best.
 //!
 //! A server that has at least what is asked fits. Among those the one with the cheapest surplus wins: the fewest processors, PCI
-//! cards, GiB of memory, GB of NVMe, GB of SSD, GB of other disks, and disks beyond what is asked, in this order. Where none fits,
+//! cards, GiB of memory, GB of `NVMe`, GB of SSD, GB of other disks, and disks beyond what is asked, in this order. Where none fits,
 //! the most similar one wins: the fewest parts to change, then the least memory and the fewest GB of disks that are missing, then
 //! the cheapest surplus. A server of which nothing is known never fits, and is the least similar of all. The lowest id decides last.
 //!

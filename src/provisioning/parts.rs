@@ -45,7 +45,9 @@ impl Hardware {
         let mut models = parts.processors.iter().map(|text| clean(text));
         let Some(model) = models.next() else { return };
         let (same, others): (Vec<String>, Vec<String>) = models.partition(|other| *other == model);
-        others.iter().for_each(|other| self.add_unknown(other));
+        for other in &others {
+            self.add_unknown(other);
+        }
         let named = u32::try_from(same.len()).unwrap_or_default().saturating_add(1);
         let told = parts.processor_count.as_deref().and_then(|text| text.trim().parse::<u32>().ok()).filter(|n| (1..=64).contains(n));
         self.processors = Some(Processors { model, count: told.filter(|_| others.is_empty()).unwrap_or(named) });
@@ -57,10 +59,9 @@ fn memory(text: &str) -> Option<u32> {
     let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let value: u32 = number.trim().parse().ok()?;
     let gib = match text[number.len()..].to_ascii_lowercase().as_str() {
-        "gb" | "gib" | "g" => value,
         "mb" | "mib" | "m" => value / 1024,
         "" if value >= MEBIBYTES_FROM => value / 1024,
-        "" => value,
+        "gb" | "gib" | "g" | "" => value,
         _ => return None,
     };
     (1..=1_048_576).contains(&gib).then_some(gib)
