@@ -61,7 +61,7 @@ fn the_readme_has_every_reason_and_every_condition() {
     }
 }
 
-const CONDITIONS: [ConditionType; 13] = [
+const CONDITIONS: [ConditionType; 14] = [
     ConditionType::Ready,
     ConditionType::Reconciling,
     ConditionType::Stalled,
@@ -75,6 +75,7 @@ const CONDITIONS: [ConditionType; 13] = [
     ConditionType::CredentialsValid,
     ConditionType::IPManagerReady,
     ConditionType::LicenseServerReady,
+    ConditionType::Overdue,
 ];
 
 /// Breaks the build when there is a new one, so that it is added above.
@@ -92,7 +93,8 @@ fn known(condition: ConditionType) -> ConditionType {
         | ConditionType::Suspended
         | ConditionType::CredentialsValid
         | ConditionType::IPManagerReady
-        | ConditionType::LicenseServerReady => condition,
+        | ConditionType::LicenseServerReady
+        | ConditionType::Overdue => condition,
     }
 }
 

@@ -11,6 +11,7 @@ use super::handler::DeletionPolicy;
 use super::messages as msg;
 
 pub use super::order_status::{
+    AttemptsFor,
     InFlight, LastError, LicenseStatus, OrderStatus, Progress, ServerStatus, StepStatus, TaskSummary, WaitingOn,
 };
 

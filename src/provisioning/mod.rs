@@ -4,10 +4,13 @@
 //! (`Prepare`), what to change at a panel (`Call`), or until when to wait, together with the status that goes with it.
 
 pub mod allocation;
+pub mod attempts;
 pub mod call;
 pub mod closing;
 pub mod context;
 pub mod decide;
+pub mod desk;
+mod done;
 pub mod facts;
 pub mod inflight;
 pub mod installation;
@@ -18,6 +21,7 @@ pub mod notices;
 pub mod opening;
 pub mod order;
 pub mod reason;
+pub mod report;
 pub mod retry;
 pub mod step;
 pub mod tasks;
