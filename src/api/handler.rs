@@ -12,8 +12,8 @@ use super::common::{
 };
 use super::messages as msg;
 
-pub use super::dialect::{DialectCall, DialectVerify};
 pub use super::department::Webhook;
+pub use super::dialect::{DialectCall, DialectVerify};
 pub use super::handler_status::{ClientClaim, ConfigurationCount, HandlerStatus, InventoryStatus, OrderCounts};
 
 /// One integration with a panel: how it is reached, how servers are prepared, who is asked when hands are needed.

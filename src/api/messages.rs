@@ -31,7 +31,8 @@ pub const ALLOWED_NAMESPACES: &str = "allowedNamespaces.selector goes with from:
 /// `departments.*.deadline`.
 pub const DEADLINE: &str = "a department's deadline must be at least 1s";
 /// `departments.*.escalateTo`.
-pub const ESCALATE_TO: &str = "a department's escalateTo goes with a deadline, and names another department; set deadline, or remove escalateTo";
+pub const ESCALATE_TO: &str =
+    "a department's escalateTo goes with a deadline, and names another department; set deadline, or remove escalateTo";
 /// `departments.*.webhook.url`.
 pub const WEBHOOK_URL: &str =
     "webhook.url must be https://HOST[:PORT]/PATH without user, query and fragment; http:// is accepted for a loopback address only";

@@ -29,6 +29,9 @@ pub struct OrderStatus {
     /// The server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<ServerStatus>,
+    /// Servers that were given back while the order lived, newest last, at most 16; emptied when an attempt is asked for by annotation.
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    pub tried_servers: Vec<TriedServer>,
     /// Tasks raised for this order, newest last, at most 16.
     #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
     pub manual_tasks: Vec<TaskSummary>,
@@ -139,12 +142,59 @@ pub struct ServerStatus {
     /// Recipes that were run with it.
     #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
     pub recipes: Vec<String>,
+    /// Those of them that failed, and were not waited for.
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    pub failed_recipes: Vec<String>,
     /// On, Off or Unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub power_state: Option<String>,
     /// When it was handed over to the client; from then on nothing on its disks is ours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handed_over_at: Option<Time>,
+    /// Set while it is given back although the order lives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub returning: Option<Returning>,
+}
+
+/// Why a server is given back while its order lives, and what follows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Returning {
+    /// One word for programs.
+    pub reason: String,
+    /// In words.
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// What the order does once the server is free: `TryAnother` or `Stall`.
+    pub then: String,
+    /// Since when.
+    pub since: Time,
+}
+
+/// A server that was given back while the order lived: it is not taken for this order again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TriedServer {
+    /// Identity of the panel (host, port, path).
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "String::is_empty")]
+    pub panel: String,
+    /// The handler, as namespace/name.
+    pub handler: String,
+    /// Id at the panel.
+    pub id: String,
+    /// Label at the panel.
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// Why it was given back: one word for programs.
+    pub reason: String,
+    /// In words.
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// When it was free again.
+    pub time: Time,
+    /// The generation of the order that takes no other server because of this one; absent where another one is tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped_at: Option<i64>,
 }
 
 /// A task of this order.

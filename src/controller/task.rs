@@ -174,7 +174,8 @@ fn publish(context: &Context, task: &ManualTask, old: &TaskStatus, new: &TaskSta
     for told in new.notifications.iter().filter(|n| n.delivered_at.is_none() && n.next_attempt_at.is_none()) {
         if old.notifications.iter().any(|n| n.event == told.event && n.department == told.department && n.next_attempt_at.is_some()) {
             let error = told.last_error.as_deref().unwrap_or_default();
-            let message = format!("{} could not be told that the task is {} ({} attempts): {error}", told.department, told.event, told.attempts);
+            let message =
+                format!("{} could not be told that the task is {} ({} attempts): {error}", told.department, told.event, told.attempts);
             notices.push(Notice { warning: true, reason: "WebhookFailed".into(), message });
         }
     }

@@ -186,8 +186,7 @@ mod tests {
                 note: None,
             },
         );
-        task.metadata.creation_timestamp =
-            Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(1_000)));
+        task.metadata.creation_timestamp = Some(k8s_openapi::apimachinery::pkg::apis::meta::v1::Time(at(1_000)));
         task
     }
 

@@ -239,7 +239,11 @@ fn claim(cx: &mut Cx<'_>, inventory: &Inventory, people: &People) -> Flow {
     let strict = cx.handler.ipmi == IpmiErrorPolicy::CreateTask;
     let free: Vec<ServerId> = matching::candidates(inventory, &server_type, strict)
         .into_iter()
-        .filter(|row| !cx.facts.not_free.contains(&row.id.0) && locks.get(&row.id.0).is_none_or(|holder| *holder == cx.order.order_id))
+        .filter(|row| {
+            !super::give_back::tried(cx, &row.id)
+                && !cx.facts.not_free.contains(&row.id.0)
+                && locks.get(&row.id.0).is_none_or(|holder| *holder == cx.order.order_id)
+        })
         .map(|row| row.id.clone())
         .collect();
     for server in free {
@@ -251,8 +255,11 @@ fn claim(cx: &mut Cx<'_>, inventory: &Inventory, people: &People) -> Flow {
         return Break(ask_for(cx, server, people));
     }
     let known = matching::type_is_known(inventory, &server_type);
-    let message =
+    let mut message =
         if known { format!("no free server of type {server_type}") } else { format!("the panel knows no server of type {server_type}") };
+    if !cx.status.tried_servers.is_empty() {
+        message.push_str(", but for those in status.triedServers");
+    }
     Break(wait_for_capacity(cx, Reason::WaitingForCapacity, message))
 }
 

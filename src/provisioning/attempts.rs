@@ -148,7 +148,8 @@ impl Cx<'_> {
     pub(super) fn weigh_attempts(&mut self, asked: bool) -> Flow {
         let Some(counted) = self.status.attempts_for.clone() else { return Flow::Continue(()) };
         let Some(step) = Step::parse(&counted.step) else { return Flow::Continue(()) };
-        let steps: &[Step] = if self.order.deleting { &CLOSING } else { &OPENING };
+        let closing = self.order.deleting || super::give_back::under_way(self);
+        let steps: &[Step] = if closing { &CLOSING } else { &OPENING };
         if !steps.contains(&step) || counted.intent != self.intent_now(step) {
             self.start_anew(step);
             return Flow::Continue(());
@@ -156,7 +157,7 @@ impl Cx<'_> {
         let Some(error) = self.status.last_error.clone().filter(|e| e.step == counted.step) else { return Flow::Continue(()) };
         let cancelled = error.code == Reason::TaskCancelled.as_str() && !error.retryable;
         if cancelled && asked {
-            self.status.attempts = 0;
+            self.forget_attempts();
             return Flow::Continue(());
         }
         if cancelled {
@@ -168,14 +169,8 @@ impl Cx<'_> {
         let changed = self.facts.forced && !self.facts.restarted;
         match (waits.map(|w| w.message.clone()), until) {
             (Some(message), Some(at)) if error.retryable && !asked && !changed => {
-                let wait = Wait {
-                    kind: WaitKind::Retry,
-                    name: step.as_str(),
-                    reason: Reason::Retrying,
-                    message,
-                    until: Some(at),
-                    deadline: None,
-                };
+                let wait =
+                    Wait { kind: WaitKind::Retry, name: step.as_str(), reason: Reason::Retrying, message, until: Some(at), deadline: None };
                 Flow::Break(self.wait(step, wait))
             }
             _ => Flow::Continue(()),

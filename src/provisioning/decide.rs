@@ -36,6 +36,9 @@ pub fn decide(order: &Order, handler: &Handler, facts: &Facts, now: Timestamp, s
         return Decision { status: status.clone(), next: Next::Wait(Some(until)) };
     }
     let mut cx = Cx { order, handler, facts, now, status: status.clone() };
+    if asked {
+        super::give_back::forgive(&mut cx.status);
+    }
     let halt = match run(&mut cx) {
         ControlFlow::Break(halt) => halt,
         ControlFlow::Continue(()) => super::opening::active(&mut cx),
@@ -151,9 +154,10 @@ fn failed_before(cx: &mut Cx<'_>) -> Flow {
 }
 
 /// The first step that is not over.
-fn current_step(cx: &Cx<'_>) -> Step {
-    let steps: &[Step] = if cx.order.deleting { &CLOSING } else { &OPENING };
-    steps.iter().copied().find(|s| !cx.state(*s).over()).unwrap_or(if cx.order.deleting { Step::Release } else { Step::HandOver })
+pub(super) fn current_step(cx: &Cx<'_>) -> Step {
+    let closing = cx.order.deleting || super::give_back::under_way(cx);
+    let steps: &[Step] = if closing { &CLOSING } else { &OPENING };
+    steps.iter().copied().find(|s| !cx.state(*s).over()).unwrap_or(if closing { Step::Release } else { Step::HandOver })
 }
 
 fn reinstall_pending(order: &Order, status: &OrderStatus) -> bool {

@@ -14,6 +14,7 @@ use super::context::{Cx, Flow, Halt, LONG, cut};
 use super::facts::{Look, Seen};
 use super::marker::Found;
 use super::opening::{is_user, people};
+use super::reason::Reason;
 use super::step::{State, Step};
 
 /// `lastError.code`: a department said `Done`, and the panel does not show it.
@@ -128,7 +129,9 @@ fn installed(cx: &mut Cx<'_>, step: Step, since: Time) -> Flow<Answer> {
         cx.enter(step, State::Waiting, "");
         return Continue(Answer::AskTheStep);
     }
-    if row.flags.operation_failed {
+    // The flag stays when a person runs the recipe: nothing at the panel shows that it has run.
+    let recipe = cx.status.last_error.as_ref().is_some_and(|e| e.code == Reason::RecipeFailed.as_str());
+    if row.flags.operation_failed && !recipe {
         return Continue(Answer::Differs(format!("its list shows that an operation on server {server} failed")));
     }
     let Some(form) = cx.facts.install_forms.get(&server.0) else { return Break(cx.look(step, Look::InstallForm(server))) };
@@ -161,7 +164,9 @@ impl Cx<'_> {
 
     /// A department said that the step is done.
     pub(super) fn begin_verifying(&mut self, step: Step) {
-        self.count_for(step);
+        if self.status.attempts_for.as_ref().is_none_or(|a| a.step != step.as_str()) {
+            self.count_for(step);
+        }
         // Whatever was on its way when a person took over is theirs to judge.
         self.status.in_flight = self.status.in_flight.take().filter(|f| f.step != step.as_str());
         let now = self.now;

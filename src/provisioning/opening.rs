@@ -19,6 +19,8 @@ use super::verdict::Verdict;
 /// Goes through the steps of opening; `Continue` means that all are over.
 pub fn open(cx: &mut Cx<'_>) -> Flow {
     fixed_fields(cx)?;
+    super::give_back::go_on(cx)?;
+    super::give_back::stays_stopped(cx)?;
     if cx.status.server.is_none() {
         super::allocation::allocate(cx)?;
     }
@@ -31,11 +33,7 @@ pub fn open(cx: &mut Cx<'_>) -> Flow {
     power_on(cx, &server)?;
     super::network::change_address(cx, &server)?;
     super::installation::install(cx, &server)?;
-    cx.finish(
-        Step::RunRecipes,
-        if !cx.order.recipes.is_empty() { State::Done } else { State::Skipped },
-        "part of the installation on DCImanager 5",
-    );
+    super::recipes::run(cx);
     cx.finish(Step::IssueLicenses, State::Skipped, "none ordered");
     hand_over(cx, &server)
 }

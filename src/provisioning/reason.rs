@@ -38,6 +38,8 @@ reasons! {
     Allocating: "A server is being looked for and claimed.", "Nothing; see `status.waitingOn`.";
     Preparing: "The server is being prepared.", "Nothing; see `status.progress`.";
     Deleting: "The server is being taken back.", "Nothing; see `status.progress`.";
+    GivingBack: "The server is given back while the order lives; `status.server.returning` says why.", "Nothing; another server is taken, or the order stalls with the reason.";
+    RecipeFailed: "A recipe failed.", "Correct the recipe at the panel, or take it out of `spec.recipes`; then annotate the order with `dci-operator.dev/reconcile-requested-at`.";
     Released: "The panel confirmed that the server is free.", "Nothing; the order goes by itself.";
     WaitingForCapacity: "No free server of this type (or no free address) is there.", "Add servers or addresses at the panel; the order goes on by itself.";
     LimitReached: "A limit of the handler keeps the order back.", "Wait, or raise the limit in `spec.limits` of the handler.";

@@ -15,8 +15,10 @@ pub fn done_means(step: Step) -> &'static str {
         Step::ChangeAddress => {
             "the server's addresses, and at IPmanager their groups and notes, are such that the failed call is not needed any more"
         }
-        Step::InstallOS => "a new list shows the installation at work; or no operation that failed, and the server's form names the template",
-        Step::RunRecipes => "as InstallOS: DCImanager 5 shows no difference",
+        Step::InstallOS => {
+            "a new list shows the installation at work, or no operation that failed, and the server's form names the template (that a recipe has run is taken at your word)"
+        }
+        Step::RunRecipes => "the operator would not ask for the failed call again",
         Step::IssueLicenses | Step::RevokeLicenses => "the licence server shows it: the failed call is not needed any more",
         Step::HandOver => "the server's form carries the order's marker and the client as owner",
         Step::PowerOff => "a new list of servers shows it off (a StopServer task is taken at its word)",

@@ -90,11 +90,12 @@ pub fn conclude(status: &mut OrderStatus, verdict: &Verdict, generation: i64, no
 
 fn steps_as_conditions(status: &mut OrderStatus, generation: i64, now: Timestamp, reinstall_pending: bool) {
     let over = |step: Step| status.steps.iter().any(|s| s.name == step.as_str() && State::parse(&s.state).over());
+    let recipe_failed = status.server.as_ref().is_some_and(|s| !s.failed_recipes.is_empty());
     let rows = [
         (ConditionType::ServerAllocated, status.server.is_some()),
         (ConditionType::NetworkConfigured, over(Step::ChangeAddress)),
         (ConditionType::OSInstalled, over(Step::InstallOS)),
-        (ConditionType::RecipesApplied, over(Step::RunRecipes)),
+        (ConditionType::RecipesApplied, over(Step::RunRecipes) && !recipe_failed),
         (ConditionType::LicensesIssued, over(Step::IssueLicenses)),
     ];
     for (type_, done) in rows {
@@ -103,6 +104,7 @@ fn steps_as_conditions(status: &mut OrderStatus, generation: i64, now: Timestamp
                 Reason::ReinstallPending,
                 "spec.operatingSystem.template or spec.recipes differ from what is installed; they take effect at the next reinstall",
             ),
+            (ConditionType::RecipesApplied, false) if recipe_failed => (Reason::RecipeFailed, "see status.server.failedRecipes"),
             (_, true) => (Reason::Done, ""),
             (_, false) => (Reason::Pending, ""),
         };

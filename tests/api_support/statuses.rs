@@ -3,7 +3,8 @@
 use dci_operator::api::handler::{ClientClaim, ConfigurationCount, HandlerStatus, InventoryStatus, OrderCounts};
 use dci_operator::api::ipmanager::{IPManagerStatus, Pool};
 use dci_operator::api::order::{
-    AttemptsFor, InFlight, LastError, LicenseStatus, OrderStatus, Progress, ServerStatus, StepStatus, TaskSummary, WaitingOn,
+    AttemptsFor, InFlight, LastError, LicenseStatus, OrderStatus, Progress, Returning, ServerStatus, StepStatus, TaskSummary, TriedServer,
+    WaitingOn,
 };
 use dci_operator::api::task::{Notification, TaskStatus};
 use dci_operator::api::{Condition, Time};
@@ -42,14 +43,30 @@ prop_compose! {
 }
 
 prop_compose! {
+    pub fn returning()(reason in word(), message in word(), then in word(), since in time()) -> Returning {
+        Returning { reason, message, then, since }
+    }
+}
+
+prop_compose! {
+    pub fn tried()(
+        (panel, handler, id, name, reason, message) in (word(), word(), word(), word(), word(), word()),
+        time in time(), stopped_at in of(any::<i64>()),
+    ) -> TriedServer {
+        TriedServer { panel, handler, id, name, reason, message, time, stopped_at }
+    }
+}
+
+prop_compose! {
     pub fn server()(
         (id, name, handler, panel, configuration, client) in (word(), word(), word(), word(), word(), word()),
         (main_address, domain, addresses, parked_address) in (of(word()), of(word()), vec(word(), 0..3), of(word())),
         (template, recipes, power_state, handed_over_at) in (of(word()), vec(word(), 0..3), of(word()), of(time())),
+        (failed_recipes, returning) in (vec(word(), 0..3), of(returning())),
     ) -> ServerStatus {
         ServerStatus {
             id, name, handler, panel, configuration, client, main_address, domain, addresses, parked_address, template, recipes,
-            power_state, handed_over_at,
+            power_state, handed_over_at, failed_recipes, returning,
         }
     }
 }
@@ -117,10 +134,11 @@ prop_compose! {
         (attempts, attempts_for, last_error, next_retry_time, waiting_on) in
             (any::<i32>(), of(attempts_for()), of(error()), of(time()), of(waiting())),
         (last_handled_reconcile_at, last_handled_reinstall, in_flight) in (of(word()), of(word()), of(in_flight())),
+        tried_servers in vec(tried(), 0..3),
     ) -> OrderStatus {
         OrderStatus {
             observed_generation, phase, conditions, progress, steps, server, manual_tasks, licenses, attempts, attempts_for, last_error,
-            next_retry_time, waiting_on, last_handled_reconcile_at, last_handled_reinstall, in_flight,
+            next_retry_time, waiting_on, last_handled_reconcile_at, last_handled_reinstall, in_flight, tried_servers,
         }
     }
 }

@@ -47,6 +47,7 @@ pub struct Operation {
     pub until: Option<Timestamp>,
     pub template: String,
     pub fails: bool,
+    pub recipe_fails: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -88,6 +89,8 @@ pub struct Panel {
     pub replace: Replace,
     pub installs_that_fail: usize,
     pub installs_that_hang: usize,
+    /// Installations whose system is there in the end, while the recipe failed.
+    pub recipes_that_fail: usize,
     pub install_takes: Duration,
     /// How long a running installation does not show in the list.
     pub installs_show_after: Duration,
@@ -123,6 +126,7 @@ impl Panel {
             replace: Replace::Works,
             installs_that_fail: 0,
             installs_that_hang: 0,
+            recipes_that_fail: 0,
             install_takes: Duration::from_mins(10),
             installs_show_after: Duration::ZERO,
             power_takes: Duration::from_secs(20),
@@ -201,7 +205,7 @@ impl Panel {
             }
             if let Some(operation) = server.operation.clone().filter(|o| o.until.is_some_and(|at| at <= now)) {
                 server.operation = None;
-                server.failed = operation.fails;
+                server.failed = operation.fails || operation.recipe_fails;
                 if !operation.fails {
                     server.template = Some(operation.template);
                 }
@@ -388,15 +392,17 @@ impl Panel {
                     row.domain.clone_from(domain);
                 }
             }
-            Call::Install { server, template, .. } => self.install(server, template, now),
+            Call::Install { server, template, recipe, .. } => self.install(server, template, recipe.as_deref(), now),
             Call::CancelOperation { server } => self.server(&server.0).operation = None,
         }
         Ok(None)
     }
 
-    fn install(&mut self, server: &ServerId, template: &str, now: Timestamp) {
+    fn install(&mut self, server: &ServerId, template: &str, recipe: Option<&str>, now: Timestamp) {
         let fails = self.installs_that_fail > 0;
         self.installs_that_fail -= usize::from(fails);
+        let recipe_fails = recipe.is_some() && self.recipes_that_fail > 0;
+        self.recipes_that_fail -= usize::from(recipe_fails);
         let hangs = self.installs_that_hang > 0;
         self.installs_that_hang -= usize::from(hangs);
         let until = later(now, self.install_takes);
@@ -404,6 +410,6 @@ impl Panel {
         let s = self.server(&server.0);
         s.installs += 1;
         s.failed = false;
-        s.operation = Some(Operation { shows, shown, until: (!hangs).then_some(until), template: template.into(), fails });
+        s.operation = Some(Operation { shows, shown, until: (!hangs).then_some(until), template: template.into(), fails, recipe_fails });
     }
 }

@@ -126,8 +126,15 @@ pub fn durable(world: &World, name: &str, new: &OrderStatus) {
     }
     if let (Some(was), Some(is)) = (&old.server, &new.server) {
         assert_eq!(was.id, is.id, "another server: {text}");
+        assert!(was.returning.is_none() || is.returning.is_some(), "a server on its way back is kept: {text}");
     }
-    assert!(old.server.is_none() || new.server.is_some(), "the server was forgotten: {text}");
+    if let (Some(was), None) = (&old.server, &new.server) {
+        assert!(was.returning.is_some() && was.handed_over_at.is_none(), "the server was forgotten: {text}");
+        let tried = new.tried_servers.last().is_some_and(|t| t.id == was.id && t.panel == was.panel);
+        assert!(tried && new.in_flight.is_none(), "the server given back is not remembered: {text}");
+        let server = &world.panel.servers[&was.id];
+        assert!(server.gone || !server.notes.contains(&format!("/{name}/")), "given back with our marker: {text}");
+    }
     for type_ in ["Assembly", "Procurement", "StopServer", "FailedOperation"] {
         let open = new.manual_tasks.iter().filter(|t| t.type_ == type_ && t.state == "Open").count();
         assert!(open <= 1, "{open} open {type_} tasks: {text}");
