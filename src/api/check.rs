@@ -140,6 +140,7 @@ pub fn check_order(order: &DedicatedServerOrder) -> Vec<Problem> {
 
 fn order_references(found: &mut Findings, spec: &OrderSpec) {
     found.rule("spec", spec.handler_ref.is_some() != spec.handler_selector.is_some(), msg::ONE_HANDLER);
+    found.rule("spec.adopt", !(spec.adopt.is_some() && spec.handler_selector.is_some()), msg::ADOPT_HANDLER);
     if let Some(handler) = &spec.handler_ref {
         found.reference(["spec.handlerRef.name", "spec.handlerRef.namespace"], handler);
     }

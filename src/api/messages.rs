@@ -62,6 +62,10 @@ pub const CLIENT_FIXED: &str = "spec.client is fixed once a server is allocated;
 pub const HANDLER_REF_FIXED: &str = "spec.handlerRef is fixed once a server is allocated; put it back, or create another order";
 /// `handlerSelector`, on update.
 pub const HANDLER_SELECTOR_FIXED: &str = "spec.handlerSelector is fixed once a server is allocated; put it back, or create another order";
+/// `deletionProtection`, on deletion.
+pub const DELETION_PROTECTED: &str = "spec.deletionProtection is true: nothing is powered off or released; set it to false, and the server is released (deletionPolicy: Release) or left as it is (deletionPolicy: Orphan)";
+/// `adopt` beside `handlerSelector`.
+pub const ADOPT_HANDLER: &str = "spec.adopt names a server of one panel: set spec.handlerRef instead of spec.handlerSelector";
 /// `adopt`, on update.
 pub const ADOPT_FIXED: &str = "spec.adopt cannot be added, changed or removed; create another order";
 

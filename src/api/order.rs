@@ -60,6 +60,8 @@ pub use super::order_status::{
         .message(msg::ONE_HANDLER),
     validation = Rule::new("self.domain != 'free.ds'")
         .message(msg::DOMAIN_FREE),
+    validation = Rule::new("!(has(self.adopt) && has(self.handlerSelector))")
+        .message(msg::ADOPT_HANDLER),
     validation = Rule::new("has(self.adopt) == has(oldSelf.adopt) && (!has(self.adopt) || self.adopt == oldSelf.adopt)")
         .message(msg::ADOPT_FIXED)
 )]

@@ -184,6 +184,28 @@ impl Panels<'_> {
                 };
                 none(panel.edit_server(server, &edit).await)
             }
+            Call::Adopt { server, owner, marker } => match self.lock(server).await? {
+                Locked::Theirs(holder) => {
+                    let detail = format!("locked by order {holder}");
+                    Outcome::Refused(PanelError::Expectation { server: server.0.clone(), detail })
+                }
+                Locked::Ours => {
+                    let edit = ServerEdit {
+                        expect: Expect::Owner(owner.clone()),
+                        owner: OwnerEdit::Keep,
+                        notes: NotesEdit::Add(marker.to_string()),
+                    };
+                    none(panel.edit_server(server, &edit).await)
+                }
+            },
+            Call::Unmark { server, written } => {
+                let edit = ServerEdit {
+                    expect: Expect::Marker(written.clone()),
+                    owner: OwnerEdit::Keep,
+                    notes: NotesEdit::Remove(written.clone()),
+                };
+                none(panel.edit_server(server, &edit).await)
+            }
             Call::Release { server, marker } => {
                 let marker = marker.to_string();
                 let edit =
@@ -219,6 +241,8 @@ impl Panels<'_> {
             | Call::Install { .. }
             | Call::CancelOperation { .. }
             | Call::HandOver { .. }
+            | Call::Adopt { .. }
+            | Call::Unmark { .. }
             | Call::Release { .. } => Outcome::Applied(None),
         }
     }

@@ -143,6 +143,22 @@ pub enum Call {
         /// Our marker, which has to stand there and stays.
         marker: Marker,
     },
+    /// Write our marker beside a client's server that is taken over; the owner stays. Under its lock.
+    Adopt {
+        /// Server.
+        server: ServerId,
+        /// The owner as the form shows it, who has to stand there.
+        owner: String,
+        /// Marker.
+        marker: Marker,
+    },
+    /// Take our marker (or what is left of it) away and leave the server as it is.
+    Unmark {
+        /// Server.
+        server: ServerId,
+        /// What stands there of the marker.
+        written: String,
+    },
     /// Clear owner and marker in one call: the commit point of closing.
     Release {
         /// Server.
@@ -170,6 +186,8 @@ impl Call {
             | Self::Install { server, .. }
             | Self::CancelOperation { server }
             | Self::HandOver { server, .. }
+            | Self::Adopt { server, .. }
+            | Self::Unmark { server, .. }
             | Self::Release { server, .. } => Some(server),
         }
     }
@@ -191,7 +209,7 @@ impl Call {
             | Self::CancelOperation { .. }
             | Self::HandOver { .. }
             | Self::Release { .. } => true,
-            // `Claim` and `Unclaim` check the form themselves; the rest can be repeated or undone.
+            // `Claim`, `Unclaim`, `Adopt` and `Unmark` check the form themselves; the rest can be repeated or undone.
             Self::CreateUser { .. }
             | Self::Claim { .. }
             | Self::Unclaim { .. }
@@ -201,14 +219,31 @@ impl Call {
             | Self::SetNote { .. }
             | Self::GiveBack { .. }
             | Self::AddAddress { .. }
-            | Self::SetDomain { .. } => false,
+            | Self::SetDomain { .. }
+            | Self::Adopt { .. }
+            | Self::Unmark { .. } => false,
         }
+    }
+
+    /// Whether it writes or takes away nothing but our marker or with it the owner, and reads the form itself before and after.
+    #[must_use]
+    pub fn marks(&self) -> bool {
+        matches!(self, Self::Claim { .. } | Self::Unclaim { .. } | Self::Adopt { .. } | Self::Unmark { .. })
     }
 
     /// Whether the intent has to name this very call, because after a crash it matters that it may have been made.
     #[must_use]
     pub fn wants_own_intent(&self) -> bool {
-        matches!(self, Self::Claim { .. } | Self::Install { .. } | Self::HandOver { .. } | Self::PowerOff { .. } | Self::Release { .. })
+        matches!(
+            self,
+            Self::Claim { .. }
+                | Self::Adopt { .. }
+                | Self::Unmark { .. }
+                | Self::Install { .. }
+                | Self::HandOver { .. }
+                | Self::PowerOff { .. }
+                | Self::Release { .. }
+        )
     }
 
     /// Whether its effect is waited for against a time-out that begins with the call.
@@ -237,6 +272,8 @@ impl Call {
             Self::Install { .. } => "install",
             Self::CancelOperation { .. } => "cancelOperation",
             Self::HandOver { .. } => "handOver",
+            Self::Adopt { .. } => "adopt",
+            Self::Unmark { .. } => "unmark",
             Self::Release { .. } => "release",
         }
     }

@@ -265,9 +265,8 @@ impl Facts {
     /// Whether this pass has asked for a change of this server before, for which its marker was read.
     #[must_use]
     pub fn verified(&self, server: &ServerId) -> bool {
-        let claims = |call: &Call| matches!(call, Call::Claim { .. } | Call::Unclaim { .. });
         let mut asked = self.applied.iter().chain(self.refused.iter().map(|(call, _)| call));
-        asked.any(|call| !claims(call) && (call.server() == Some(server) || call.at_pool()))
+        asked.any(|call| !call.marks() && (call.server() == Some(server) || call.at_pool()))
     }
 
     /// How the panel refused something of this kind in this pass.

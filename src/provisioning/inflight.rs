@@ -134,8 +134,12 @@ impl Cx<'_> {
     /// Before anything is changed the marker is read back: in this very decision where a mistake would cost a client something,
     /// else once in a pass. Somebody else's server is never touched.
     fn not_ours(&mut self, step: Step, call: &Call) -> Option<Halt> {
-        if matches!(call, Call::Claim { .. } | Call::Unclaim { .. }) {
+        if call.marks() {
             // These check the form themselves.
+            return None;
+        }
+        if matches!(call, Call::SetNote { .. }) && super::orphaning::keeps_server(self) {
+            // Our own word goes from a note of ours, whoever has the server by now.
             return None;
         }
         let server = call.server().cloned().or_else(|| self.server_id())?;
@@ -184,7 +188,7 @@ impl Cx<'_> {
             ControlFlow::Break(halt) => halt,
             ControlFlow::Continue(()) if attempt > self.handler.max_attempts => {
                 // Lost as often as anything may fail: a person looks why.
-                if let (Call::Unclaim { .. }, Some(f)) = (&call, self.status.in_flight.as_mut()) {
+                if let (Call::Unclaim { .. } | Call::Unmark { .. }, Some(f)) = (&call, self.status.in_flight.as_mut()) {
                     // Nothing but the intent leads back to a server with half a marker.
                     f.attempt = 0;
                 } else {

@@ -3,6 +3,7 @@
 //! [`decide::decide`] is the one entrance. It never acts: it says what to read (`Look`), what to prepare in Kubernetes
 //! (`Prepare`), what to change at a panel (`Call`), or until when to wait, together with the status that goes with it.
 
+pub mod adoption;
 pub mod allocation;
 pub mod attempts;
 pub mod call;
@@ -21,6 +22,7 @@ pub mod network;
 pub mod notices;
 pub mod opening;
 pub mod order;
+pub mod orphaning;
 pub mod reason;
 pub mod recipes;
 pub mod report;

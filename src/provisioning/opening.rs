@@ -21,6 +21,7 @@ pub fn open(cx: &mut Cx<'_>) -> Flow {
     fixed_fields(cx)?;
     super::give_back::go_on(cx)?;
     super::give_back::stays_stopped(cx)?;
+    super::orphaning::policy_allowed(cx)?;
     if cx.status.server.is_none() {
         super::allocation::allocate(cx)?;
     }

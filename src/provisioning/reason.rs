@@ -69,8 +69,11 @@ reasons! {
     DialectMissing: "The handler does not say how this call is made on its panel.", "Set the entry of `spec.dialect` that the message names.";
     OperationFailed: "A step failed too often; a department looks after it.", "Close the FailedOperation task: Retry, Done or Cancelled.";
     TaskCancelled: "A department closed the order's task as Cancelled.", "Delete the order, or annotate it to try again.";
+    DeletionPolicyForbidden: "The handler does not allow the order's `deletionPolicy`; nothing is touched.", "Set another `spec.deletionPolicy`, or add this one to `spec.allowedDeletionPolicies` of the handler.";
+    AdoptionForbidden: "The handler does not let orders take over servers.", "Set `spec.adoption: Allowed` on the handler, or create the order without `spec.adopt`.";
+    AdoptionRefused: "The server that `spec.adopt` names is not as the order says; nothing was written at the panel.", "Correct what the message names, in the order or at the panel; it is looked at again by itself.";
     IpmiError: "IPMI failed while the server was being stopped.", "With `ipmiErrorPolicy: Ignore` nothing; with `CreateTask` close the StopServer task.";
-    DeletionProtected: "`spec.deletionProtection` is true: nothing is powered off or released.", "Set it to false to have the server released, or keep the order's object by restoring it.";
+    DeletionProtected: "The order is being deleted, but `spec.deletionProtection` is true: nothing is powered off or released.", "Set it to false: the server is then released (`deletionPolicy: Release`) or left as it is (`deletionPolicy: Orphan`).";
     ReinstallPending: "Template or recipes were changed; they take effect at the next reinstall.", "Nothing, or put them back.";
     Done: "The step is done.", "Nothing.";
     Pending: "The step is not done yet.", "Nothing.";

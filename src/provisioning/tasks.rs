@@ -132,6 +132,11 @@ impl Cx<'_> {
         }
     }
 
+    /// No open task of this type is needed any more.
+    pub fn supersede_tasks_of(&mut self, type_: TaskType) {
+        self.supersede(type_);
+    }
+
     fn close(&mut self, at: usize, state: &str, note: &str) {
         let task = &mut self.status.manual_tasks[at];
         state.clone_into(&mut task.state);

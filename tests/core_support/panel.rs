@@ -262,7 +262,8 @@ impl Panel {
             let marked = |text: &str| form.notes.split_whitespace().any(|w| w == text);
             let expected = match call {
                 Call::Claim { .. } => form.owner.is_none() && marker::tokens(&form.notes).next().is_none(),
-                Call::Unclaim { written, .. } => marked(written),
+                Call::Unclaim { written, .. } | Call::Unmark { written, .. } => marked(written),
+                Call::Adopt { owner, .. } => form.owner.as_deref() == Some(owner) && marker::tokens(&form.notes).next().is_none(),
                 Call::HandOver { marker, .. } | Call::Release { marker, .. } => marked(&marker.to_string()),
                 _ => true,
             };
@@ -337,6 +338,15 @@ impl Panel {
             Call::Unclaim { server, written } => {
                 let s = self.server(&server.0);
                 (s.owner, s.notes) = (None, without(&s.notes, written));
+            }
+            Call::Adopt { server, marker, .. } => {
+                let text = format!("{} {marker}", self.server(&server.0).notes);
+                let text = self.cut(text.trim());
+                self.server(&server.0).notes = text;
+            }
+            Call::Unmark { server, written } => {
+                let s = self.server(&server.0);
+                s.notes = without(&s.notes, written);
             }
             Call::HandOver { server, owner, .. } => self.server(&server.0).owner = Some(owner.clone()),
             Call::Release { server, marker } => {

@@ -12,11 +12,13 @@ use super::world::{Pass, World};
 fn covering(call: &Call) -> &'static [&'static str] {
     match call {
         Call::CreateUser { .. } => &[],
-        Call::Claim { .. } | Call::Unclaim { .. } => &["Allocate"],
+        Call::Claim { .. } | Call::Unclaim { .. } | Call::Adopt { .. } => &["Allocate"],
+        Call::Unmark { .. } => &["Allocate", "Release"],
         Call::Enable { .. } => &["PowerOn", "Release"],
         Call::PowerOn { .. } => &["PowerOn"],
         Call::PowerOff { .. } => &["PowerOff"],
-        Call::TakeAddress { .. } | Call::ReplaceMain { .. } | Call::SetNote { .. } => &["ChangeAddress", "ParkAddress"],
+        Call::TakeAddress { .. } | Call::ReplaceMain { .. } => &["ChangeAddress", "ParkAddress"],
+        Call::SetNote { .. } => &["ChangeAddress", "RemoveAddresses", "ParkAddress", "Release"],
         Call::GiveBack { .. } => &["ChangeAddress", "RemoveAddresses", "ParkAddress", "Release"],
         Call::AddAddress { .. } => &["ChangeAddress"],
         Call::RemoveAddress { .. } => &["ChangeAddress", "RemoveAddresses"],
@@ -52,9 +54,16 @@ pub fn before_call(world: &World, name: &str, order: &Order, call: &Call, pass: 
     }
     let marked = |notes: &str| marker::tokens(notes).eq([order.marker.to_string().as_str()]);
     match call {
-        Call::Claim { .. } | Call::Unclaim { .. } => {
+        Call::Claim { .. } | Call::Unclaim { .. } | Call::Adopt { .. } => {
             if bound.is_some() {
                 fail("a second server");
+            }
+        }
+        // An adoption that is undone is of no server in the status.
+        Call::Unmark { .. } if bound.is_none() => {}
+        Call::Unmark { .. } => {
+            if bound.as_deref() != Some(server.0.as_str()) {
+                fail("not the order's server");
             }
         }
         _ => {

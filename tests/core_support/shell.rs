@@ -38,7 +38,9 @@ impl World {
         self.passes += 1;
         self.pace();
         raw.status = Some(status.clone());
-        let order = match Order::parse(&raw, CLUSTER) {
+        let deleting = raw.metadata.deletion_timestamp.is_some();
+        let parsed = if deleting { Order::for_closing(&raw, CLUSTER) } else { Order::parse(&raw, CLUSTER) };
+        let order = match parsed {
             Ok(order) => order,
             Err(refusal) => {
                 let generation = raw.metadata.generation.unwrap_or_default();
@@ -257,7 +259,7 @@ impl World {
     }
 
     fn lock(&mut self, order: &Order, call: &Call) -> Result<(), PanelError> {
-        let Call::Claim { server, .. } = call else { return Ok(()) };
+        let (Call::Claim { server, .. } | Call::Adopt { server, .. }) = call else { return Ok(()) };
         let holder = self.locks.entry(server.0.clone()).or_insert_with(|| order.order_id.clone());
         if *holder == order.order_id {
             return Ok(());
@@ -269,6 +271,10 @@ impl World {
     fn perform(&mut self, name: &str, order: &Order, call: &Call) -> Option<Outcome<Option<IpAddr>>> {
         let number = self.asked.len();
         self.asked.push((name.to_owned(), call.clone()));
+        if let Call::Adopt { server, .. } | Call::Unmark { server, .. } = call {
+            // The shell has such a server's notes read again with the next list.
+            self.index.remove(&server.0);
+        }
         let always = self.always.filter(|(name, _)| *name == call.name()).map(|(_, fault)| fault);
         let fault = self.faults.remove(&number).or(always);
         if fault.is_some() {
