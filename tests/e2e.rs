@@ -28,3 +28,5 @@ mod process;
 mod refused;
 #[path = "e2e/retry.rs"]
 mod retry;
+#[path = "e2e/tasks.rs"]
+mod tasks;

@@ -36,6 +36,14 @@ pub const RENEW_BEFORE: &str = "licenses.renewBefore must be at least 1s";
 pub const IP_MANAGEMENT: &str = "set spec.ipManagement.ipManagerRef: the modules DCImanager5 and DCImanager6 need an IPManager";
 /// `allowedNamespaces`.
 pub const ALLOWED_NAMESPACES: &str = "allowedNamespaces.selector goes with from: Selector; set both or neither";
+/// `departments.*.deadline`.
+pub const DEADLINE: &str = "a department's deadline must be at least 1s";
+/// `departments.*.escalateTo`.
+pub const ESCALATE_TO: &str =
+    "a department's escalateTo goes with a deadline, and names another department; set deadline, or remove escalateTo";
+/// `departments.*.webhook.url`.
+pub const WEBHOOK_URL: &str =
+    "webhook.url must be https://HOST[:PORT]/PATH without user, query and fragment; http:// is accepted for a loopback address only";
 /// `dialect`.
 pub const DIALECT: &str = "a dialect call has either func (COREmanager panels) or method and path (REST panels)";
 

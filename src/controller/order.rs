@@ -252,7 +252,7 @@ async fn release_object(order: &DedicatedServerOrder, context: &Context, panel: 
         context.locks.release(panel, &server.id, id).await?;
     }
     for open in context.tasks.read(|t| (t.spec.order_ref.uid == uid && t.spec.resolution.is_none()).then(|| t.clone())) {
-        task::supersede(&context.client, &open).await?;
+        task::supersede(&context.client, &open, "its order is gone").await?;
     }
     let operations = status::remove_finalizer(order, ORDER_FINALIZER);
     if !operations.is_empty() {
@@ -292,6 +292,7 @@ impl Pass<'_> {
         let mut facts = Facts::new(snapshot.state.clone(), operation_id()?);
         facts.inventory = snapshot.inventory;
         facts.changed = snapshot.changed;
+        facts.restarted = self.handler.restarted(&self.parsed.uid);
         facts.forced = self.handler.first_look(&self.parsed.uid, snapshot.epoch);
         facts.tasks = self.tasks();
         let Some(client) = snapshot.client else {
@@ -328,7 +329,12 @@ impl Pass<'_> {
                 Next::Look(look) => self.panels(client).look(&look, &mut facts).await?,
                 Next::Prepare(what) => self.panels(client).prepare(what, &mut facts).await?,
                 Next::Raise(request) => {
-                    let task = task::raise(&self.context.client, &client.policy.key.namespace, &self.parsed, &request).await?;
+                    // On record first: a crash leaves a task that is raised again under its name, never one that nobody knows of.
+                    self.order = save(&self.order, status, self.context).await?;
+                    status = known(&self.order);
+                    let namespace = &client.policy.key.namespace;
+                    task::close_replaced(&self.context.client, namespace, &self.parsed, &request).await?;
+                    let task = task::raise(&self.context.client, &client.policy.key, &self.parsed, &request).await?;
                     facts.tasks.push(view(&task));
                 }
                 Next::Call(call) => {
@@ -413,7 +419,7 @@ impl Pass<'_> {
                 (t.name_any() == *name && t.spec.order_ref.uid == *uid && t.spec.resolution.is_none()).then(|| t.clone())
             };
             for task in self.context.tasks.read(open) {
-                task::supersede(&self.context.client, &task).await?;
+                task::supersede(&self.context.client, &task, "nobody needs it any more").await?;
             }
         }
         Ok(())

@@ -24,6 +24,8 @@ pub struct HandlerRuntime {
 struct HandlerInner {
     /// Raised whenever what failed before may work now: other spec, other credentials, ready again.
     epoch: u64,
+    /// The epoch that began when the handler turned ready for the first time.
+    first_ready: Option<u64>,
     state: HandlerState,
     client: Option<ServerClient>,
     candidate: Option<ServerClient>,
@@ -73,6 +75,7 @@ impl Default for HandlerRuntime {
         Self {
             inner: Mutex::new(HandlerInner {
                 epoch: 0,
+                first_ready: None,
                 state: HandlerState::NotReady("the handler has not been probed yet".into()),
                 client: None,
                 candidate: None,
@@ -133,6 +136,8 @@ impl HandlerRuntime {
         let kind = std::mem::discriminant(&inner.state) != std::mem::discriminant(&state);
         if state == HandlerState::Ready {
             inner.epoch += 1;
+            let epoch = inner.epoch;
+            inner.first_ready.get_or_insert(epoch);
         }
         inner.state = state;
         kind
@@ -154,6 +159,13 @@ impl HandlerRuntime {
     /// Notes a change to a server: older lists do not speak of it any more.
     pub fn note_change(&self, server: &str, at: Timestamp) {
         lock(&self.inner).changed.insert(server.to_owned(), at);
+    }
+
+    /// Whether this process has not judged an order since it first saw the handler ready: all that is new then is the process.
+    pub fn restarted(&self, uid: &str) -> bool {
+        let inner = lock(&self.inner);
+        let judged = inner.judged.get(uid).copied();
+        inner.first_ready.is_none_or(|ready| judged.is_none_or(|epoch| epoch < ready))
     }
 
     /// Whether an order has not been judged since something about the handler changed.

@@ -79,6 +79,9 @@ fn create_user(cx: &mut Cx<'_>, username: String) -> Halt {
         return cx.wait_for_handler(step, Reason::HandlerSuspended, "the handler is suspended: nothing is changed at the panel".into());
     }
     let call = Call::CreateUser { username };
+    if let Some(halt) = cx.contradicts_done(step, &call) {
+        return halt;
+    }
     if let Some((_, error)) = cx.facts.ambiguous.as_ref().filter(|(lost, _)| *lost == call) {
         let (code, message) = (error.code(), error.to_string());
         return cx.fail(step, &code, &message);

@@ -193,6 +193,8 @@ pub struct Facts {
     pub not_free: BTreeSet<String>,
     /// Somebody asked for an attempt now: back-off and old verdicts do not count.
     pub forced: bool,
+    /// With `forced`: nothing has changed but the process, so that a back-off goes on.
+    pub restarted: bool,
 }
 
 impl Facts {
@@ -228,6 +230,7 @@ impl Facts {
             failed: None,
             not_free: BTreeSet::new(),
             forced: false,
+            restarted: false,
         }
     }
 

@@ -48,8 +48,7 @@ pub(super) fn give_back(cx: &mut Cx<'_>, then: Then) -> Halt {
     };
     let returning = Returning { reason: reason.as_str().into(), message: cut(&message, LONG), then: word.into(), since };
     server.returning.get_or_insert(returning);
-    cx.status.attempts = 0;
-    cx.status.last_error = None;
+    cx.forget_attempts();
     cx.supersede_tasks();
     let name = cx.handler.panel.clone();
     let message = format!("the server is given back: {message}");
@@ -89,8 +88,7 @@ fn returned(cx: &mut Cx<'_>) -> Halt {
     cx.status.in_flight = None;
     cx.status.steps.clear();
     cx.list_steps();
-    cx.status.attempts = 0;
-    cx.status.last_error = None;
+    cx.forget_attempts();
     cx.status.waiting_on = None;
     cx.status.progress = None;
     cx.supersede_tasks();

@@ -5,10 +5,13 @@
 
 pub mod adoption;
 pub mod allocation;
+pub mod attempts;
 pub mod call;
 pub mod closing;
 pub mod context;
 pub mod decide;
+pub mod desk;
+mod done;
 pub mod facts;
 pub mod give_back;
 pub mod inflight;
@@ -25,6 +28,7 @@ pub mod order;
 pub mod orphaning;
 pub mod reason;
 pub mod recipes;
+pub mod report;
 pub mod retry;
 pub mod step;
 pub mod tasks;

@@ -4,7 +4,7 @@ use crate::api::condition::{self, ConditionType};
 use crate::api::order::OrderStatus;
 
 use super::step::State;
-use super::tasks::OPEN;
+use super::tasks::{OPEN, waits_for};
 
 /// An event to be published after the status was saved.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -57,6 +57,9 @@ pub fn between(old: &OrderStatus, new: &OrderStatus) -> Vec<Notice> {
             None => notices.push(notice(true, "TaskRaised", format!("{} task {} for {}", task.type_, task.name, task.department))),
             Some(was) if was.state == OPEN && task.state != OPEN => {
                 notices.push(notice(false, "TaskClosed", format!("{} task {}: {}", task.type_, task.name, task.state)));
+            }
+            Some(was) if was.escalated_at.is_none() && task.escalated_at.is_some() => {
+                notices.push(notice(true, "TaskOverdue", format!("{} task {} {}", task.type_, task.name, waits_for(task))));
             }
             Some(_) => {}
         }

@@ -187,6 +187,8 @@ pub struct Handler {
     pub assembly: Option<String>,
     /// The department that buys parts.
     pub procurement: Option<String>,
+    /// Deadlines and escalation of the departments.
+    pub desks: super::desk::Desks,
     /// The handler that orders licences.
     pub license_server: Option<ObjectKey>,
     /// Orders may take over servers.
@@ -226,6 +228,7 @@ impl Handler {
             key,
             panel,
             by_server_type: spec.by_server_type,
+            desks: super::desk::Desks::new(&departments),
             operations: departments.operations.name,
             assembly: departments.assembly.map(|d| d.name),
             procurement: departments.procurement.map(|d| d.name),
@@ -270,6 +273,7 @@ impl Handler {
             allocate_by: AllocateBy::default(),
             by_server_type: true,
             operations: String::new(),
+            desks: super::desk::Desks::default(),
             assembly: None,
             procurement: None,
             license_server: None,

@@ -97,6 +97,8 @@ reasons! {
     Open: "The task waits for its department.", "Set `spec.resolution`.";
     Closed: "The department closed the task.", "Nothing.";
     ResolutionRefused: "This type of task is not closed with that word.", "See the message; the operator raises a new task where it is needed.";
+    Superseded: "The operator closed the task: nobody needs it any more, or another department is asked.", "Nothing; the order's status names the task that is open, if one is.";
+    DeadlinePassed: "The task was not closed by its deadline.", "Close it; the department named in `status.escalatedTo` may do so as well.";
     NotMade: "The task was not made by the operator; it is not acted upon.", "Delete it.";
 }
 

@@ -3,9 +3,10 @@
 use dci_operator::api::handler::{ClientClaim, ConfigurationCount, HandlerStatus, InventoryStatus, LicenseCounts, OrderCounts};
 use dci_operator::api::ipmanager::{IPManagerStatus, Pool};
 use dci_operator::api::order::{
-    InFlight, LastError, LicenseStatus, OrderStatus, Progress, Returning, ServerStatus, StepStatus, TaskSummary, TriedServer, WaitingOn,
+    AttemptsFor, InFlight, LastError, LicenseStatus, OrderStatus, Progress, Returning, ServerStatus, StepStatus, TaskSummary, TriedServer,
+    WaitingOn,
 };
-use dci_operator::api::task::TaskStatus;
+use dci_operator::api::task::{Notification, TaskStatus};
 use dci_operator::api::{Condition, Time};
 use jiff::Timestamp;
 use proptest::collection::vec;
@@ -74,8 +75,27 @@ prop_compose! {
     pub fn task()(
         (name, type_, department, state, message) in (word(), word(), word(), word(), word()),
         opened_at in of(time()), closed_at in of(time()),
+        (deadline, escalated_at, escalate_to) in (of(time()), of(time()), of(word())),
     ) -> TaskSummary {
-        TaskSummary { name, type_, department, state, opened_at, closed_at, message }
+        TaskSummary { name, type_, department, state, opened_at, closed_at, deadline, escalated_at, escalate_to, message }
+    }
+}
+
+prop_compose! {
+    pub fn attempts_for()(
+        (step, intent, call, target) in (word(), word(), word(), word()), since in time(), done_at in of(time()),
+    ) -> AttemptsFor {
+        AttemptsFor { step, intent, call, target, since, done_at }
+    }
+}
+
+prop_compose! {
+    pub fn notification()(
+        (event, department, attempts) in (word(), word(), any::<i32>()),
+        (at, next_attempt_at, delivered_at) in (of(time()), of(time()), of(time())),
+        last_error in of(word()),
+    ) -> Notification {
+        Notification { event, department, at, attempts, next_attempt_at, delivered_at, last_error }
     }
 }
 
@@ -113,12 +133,13 @@ prop_compose! {
         (observed_generation, phase, conditions) in (of(any::<i64>()), of(word()), conditions()),
         progress in of((any::<i32>(), word(), word()).prop_map(|(percent, step, message)| Progress { percent, step, message })),
         (steps, server, manual_tasks, licenses) in (vec(step(), 0..3), of(server()), vec(task(), 0..3), vec(license(), 0..3)),
-        (attempts, last_error, next_retry_time, waiting_on) in (any::<i32>(), of(error()), of(time()), of(waiting())),
+        (attempts, attempts_for, last_error, next_retry_time, waiting_on) in
+            (any::<i32>(), of(attempts_for()), of(error()), of(time()), of(waiting())),
         (last_handled_reconcile_at, last_handled_reinstall, in_flight) in (of(word()), of(word()), of(in_flight())),
         tried_servers in vec(tried(), 0..3),
     ) -> OrderStatus {
         OrderStatus {
-            observed_generation, phase, conditions, progress, steps, server, manual_tasks, licenses, attempts, last_error,
+            observed_generation, phase, conditions, progress, steps, server, manual_tasks, licenses, attempts, attempts_for, last_error,
             next_retry_time, waiting_on, last_handled_reconcile_at, last_handled_reinstall, in_flight, tried_servers,
         }
     }
@@ -162,8 +183,9 @@ prop_compose! {
 prop_compose! {
     pub fn task_status()(
         observed_generation in of(any::<i64>()), phase in of(word()), opened_at in of(time()), closed_at in of(time()),
+        (escalated_at, escalated_to, notifications) in (of(time()), of(word()), vec(notification(), 0..3)),
         conditions in conditions(),
     ) -> TaskStatus {
-        TaskStatus { observed_generation, phase, opened_at, closed_at, conditions }
+        TaskStatus { observed_generation, phase, opened_at, closed_at, escalated_at, escalated_to, notifications, conditions }
     }
 }

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use dci_operator::api::order::OrderStatus;
+use dci_operator::api::task::{Resolution, TaskType};
 use dci_operator::panel::error::{Outcome, PanelError};
 use dci_operator::panel::license::LicenseId;
 use dci_operator::panel::model::{PoolAddress, UserId};
@@ -14,7 +15,7 @@ use dci_operator::provisioning::facts::{Facts, Look, Prepare, Prepared, Seen, Ta
 use dci_operator::provisioning::license_server::LicenseServer;
 use dci_operator::provisioning::notices;
 use dci_operator::provisioning::order::Order;
-use dci_operator::provisioning::tasks::TaskRequest;
+use dci_operator::provisioning::tasks::{SUPERSEDED, TaskRequest};
 
 use super::panel::{ADMIN, Late, refused};
 use super::world::{CLUSTER, Ended, Fault, Pass, Task, World, WriteFault};
@@ -33,6 +34,7 @@ impl World {
         }
         let Some(stored) = self.orders.get_mut(name) else { return Ended::Forgotten };
         let forced = std::mem::take(&mut stored.forced);
+        let restarted = std::mem::take(&mut stored.restarted);
         stored.wake = None;
         let (mut raw, mut status, mut version) = (stored.raw.clone(), stored.status.clone(), stored.version);
         self.passes += 1;
@@ -53,7 +55,8 @@ impl World {
         facts.inventory.clone_from(&self.inventory);
         facts.changed = self.changed.get(name).copied();
         facts.slot = self.slot;
-        facts.forced = forced;
+        facts.forced = forced || restarted;
+        facts.restarted = restarted && !forced;
         facts.licenses.server = self.license_server(name, &order);
         let views = self.tasks.iter().filter(|t| t.uid == order.uid);
         facts.tasks =
@@ -94,12 +97,25 @@ impl World {
                     self.tick();
                 }
                 Next::Raise(task) => {
+                    // On record first; what is not needed any more is closed before the next one is open.
+                    if let Err(ended) = self.save(name, &mut version, &status) {
+                        return ended;
+                    }
+                    if self.close_tasks(&order.uid, |t| task.replaces.contains(&t.name)) {
+                        return Ended::Crashed;
+                    }
                     if self.raise(&order.uid, &task, &mut facts) {
                         return Ended::Crashed;
                     }
                 }
                 Next::Wait(until) => {
                     let ended = self.save(name, &mut version, &status).err().unwrap_or(Ended::Waited);
+                    if ended == Ended::Waited {
+                        let needless = |t: &Task| status.manual_tasks.iter().any(|s| s.state == SUPERSEDED && s.name == t.name);
+                        if self.close_tasks(&order.uid, needless) {
+                            return Ended::Crashed;
+                        }
+                    }
                     if let (Ended::Waited, Some(stored)) = (ended, self.orders.get_mut(name)) {
                         stored.wake = stored.wake.into_iter().chain(until).min();
                         assert!(until.is_none_or(|at| at > decided), "{name} waits for a time that has passed\n{}", self.describe());
@@ -239,8 +255,19 @@ impl World {
             return true;
         }
         if !self.tasks.iter().any(|t| t.name == request.name) {
-            let task = Task { name: request.name.clone(), uid: uid.into(), type_: request.type_, resolution: None, note: String::new() };
-            self.tasks.push(task);
+            self.tasks.push(Task {
+                name: request.name.clone(),
+                uid: uid.into(),
+                type_: request.type_,
+                department: request.department.clone(),
+                summary: request.summary.clone(),
+                details: request.details.clone(),
+                resolution: None,
+                note: String::new(),
+                by_operator: false,
+            });
+            let open = self.tasks.iter().filter(|t| t.uid == uid && t.type_ == request.type_ && t.resolution.is_none()).count();
+            assert_eq!(open, 1, "several open tasks of one type\n{}", self.describe());
         }
         if fault == Some(WriteFault::CrashAfter) {
             self.restart();
@@ -250,6 +277,24 @@ impl World {
         let view = TaskView { name: task.name.clone(), type_: task.type_, resolution: task.resolution, note: task.note.clone() };
         facts.tasks.retain(|t| t.name != view.name);
         facts.tasks.push(view);
+        false
+    }
+
+    /// Closes open tasks of an order that are not needed; whether the process died.
+    fn close_tasks(&mut self, uid: &str, which: impl Fn(&Task) -> bool) -> bool {
+        while let Some(at) = self.tasks.iter().position(|t| t.uid == uid && t.resolution.is_none() && which(t)) {
+            let fault = self.write_faults.remove(&self.writes);
+            self.writes += 1;
+            if fault != Some(WriteFault::CrashBefore) {
+                let word = if self.tasks[at].type_ == TaskType::StopServer { Resolution::Retry } else { Resolution::Cancelled };
+                self.tasks[at].resolution = Some(word);
+                self.tasks[at].by_operator = true;
+            }
+            if fault.is_some() {
+                self.restart();
+                return true;
+            }
+        }
         false
     }
 

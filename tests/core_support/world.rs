@@ -63,6 +63,8 @@ pub struct Stored {
     pub version: u64,
     pub wake: Option<Timestamp>,
     pub forced: bool,
+    /// The process has not looked at it since it was started.
+    pub restarted: bool,
     pub writes: usize,
 }
 
@@ -71,8 +73,13 @@ pub struct Task {
     pub name: String,
     pub uid: String,
     pub type_: TaskType,
+    pub department: String,
+    pub summary: String,
+    pub details: String,
     pub resolution: Option<Resolution>,
     pub note: String,
+    /// The operator closed it itself.
+    pub by_operator: bool,
 }
 
 /// How a pass ended.
@@ -211,7 +218,7 @@ impl World {
     pub fn add(&mut self, raw: DedicatedServerOrder) {
         let name = raw.metadata.name.clone().unwrap();
         let status = OrderStatus { observed_generation: Some(-1), ..OrderStatus::default() };
-        self.orders.insert(name, Stored { raw, status, version: 1, wake: None, forced: false, writes: 0 });
+        self.orders.insert(name, Stored { raw, status, version: 1, wake: None, forced: false, restarted: true, writes: 0 });
     }
 
     pub fn status(&self, name: &str) -> &OrderStatus {
@@ -271,6 +278,7 @@ impl World {
         self.next_list = later(self.now, seconds(1));
         for stored in self.orders.values_mut() {
             stored.wake = None;
+            stored.restarted = true;
         }
     }
 
