@@ -273,8 +273,8 @@ impl World {
             Prepare::PanelPassword => facts.panel_password = Some(prepared),
             Prepare::RootPassword => facts.root_password = Some(prepared),
             Prepare::LicenseKeys => {
-                let keys = facts.licenses.forms.values().flatten().filter(|f| f.key.is_some()).count();
-                assert!(keys > 0, "no key was read\n{}", self.describe());
+                let keyed = facts.licenses.forms.values().flatten().all(|f| f.key.is_some());
+                assert!(keyed, "a key is missing\n{}", self.describe());
                 facts.licenses.keys = Some(prepared);
             }
         }
