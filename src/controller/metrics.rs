@@ -39,6 +39,15 @@ pub struct HandlerLabels {
     pub handler: String,
 }
 
+/// A product of a licence server.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct ProductLabels {
+    /// Handler, as namespace/name.
+    pub handler: String,
+    /// Product, as its spec names it.
+    pub product: String,
+}
+
 /// Orders of a phase.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct PhaseLabels {
@@ -99,6 +108,8 @@ pub struct Metrics {
     pub ready: Family<HandlerLabels, Gauge>,
     /// Orders by phase.
     pub orders: Family<PhaseLabels, Gauge>,
+    /// The soonest end among the running licences of orders, in seconds since 1970.
+    pub license_expiry: Family<ProductLabels, Gauge>,
     /// Open tasks.
     pub tasks_open: Family<TaskLabels, Gauge>,
     /// Those whose deadline has passed.
@@ -136,6 +147,11 @@ impl Default for Metrics {
         let free = metric!("servers_free", "Free servers that the panel lists", Family::default());
         let ready = metric!("handler_ready", "1 while the handler is ready", Family::default());
         let orders = metric!("orders", "Orders by handler and phase", Family::default());
+        let license_expiry = metric!(
+            "license_expiry_timestamp_seconds",
+            "The soonest end among the running licences of orders, by licence server and product",
+            Family::default()
+        );
         let tasks_open = metric!("tasks_open", "Open tasks by department and type", Family::default());
         let tasks_overdue = metric!("tasks_overdue", "Open tasks whose deadline has passed, by department", Family::default());
         let oldest_task = metric!("task_oldest_age_seconds", "Age of the oldest open task, by department", Family::default());
@@ -152,6 +168,7 @@ impl Default for Metrics {
             free,
             ready,
             orders,
+            license_expiry,
             tasks_open,
             tasks_overdue,
             oldest_task,
