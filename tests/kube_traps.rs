@@ -226,6 +226,7 @@ fn context(client: &Client) -> Context {
         metrics: Arc::default(),
         wake_orders: Wake::new(vec![]),
         wake_handlers: Wake::new(vec![]),
+        handler_grace: std::time::Duration::from_mins(15),
         written: Mutex::default(),
         leading: watch::channel(true).1,
     }

@@ -156,7 +156,7 @@ pub async fn reconcile(object: Arc<Guarded<ProcessingHandler>>, context: Arc<Con
     let key = handler.key();
     let orders = context.orders_of(&key);
     let deleting = handler.metadata.deletion_timestamp.is_some();
-    if deleting && orders.is_empty() {
+    if deleting && orders.is_empty() && licensees(&context, &key) == 0 {
         context.panels.forget_handler(&key);
         let operations = status::remove_finalizer(handler, IN_USE_FINALIZER);
         if !operations.is_empty() {
@@ -182,6 +182,8 @@ pub async fn reconcile(object: Arc<Guarded<ProcessingHandler>>, context: Arc<Con
         Ok(_) => HandlerState::Ready,
     };
     context.panels.asked(KIND, &key, asked_for, began, outcome.is_ok());
+    let no_credentials = outcome.as_ref().err().filter(|p| p.reason == Reason::CredentialsMissing && p.stalled);
+    runtime.set_credentials_missing(no_credentials.map(|p| p.message.clone()));
     let turned = runtime.set_state(state);
     wake(&context, &orders, outcome.as_ref().ok(), turned);
     save(handler, &context, &key, &orders, outcome.as_ref()).await?;
@@ -191,6 +193,16 @@ pub async fn reconcile(object: Arc<Guarded<ProcessingHandler>>, context: Arc<Con
         super::sweep::sweep(&context, &runtime, &seen.panel, &seen.now).await;
     }
     Ok(Action::requeue(interval.saturating_sub(began.elapsed()).max(Duration::from_millis(50))))
+}
+
+/// Handlers that order their licences through this one.
+fn licensees(context: &Context, key: &ObjectKey) -> usize {
+    let uses = |h: &ProcessingHandler| {
+        let reference = h.spec.license_server_ref.as_ref()?;
+        let namespace = reference.namespace.clone().or_else(|| h.metadata.namespace.clone()).unwrap_or_default();
+        (reference.name == key.name && namespace == key.namespace).then_some(())
+    };
+    context.handlers.read(uses).len()
 }
 
 fn tolerate<T>(result: Result<T, StatusError>) -> Result<(), StatusError> {
@@ -252,7 +264,12 @@ async fn poll(
     let mut owners: BTreeSet<String> = orders.iter().map(|o| o.spec.client.username.clone()).collect();
     owners.insert(client.login.clone());
     let before = runtime.inventory();
-    let now = Arc::new(index::take(&client.panel, before.as_deref(), &owners).await.map_err(|e| problem_of(&e))?);
+    let whose = index::Whose {
+        owners,
+        remembered: handler.status.iter().flat_map(|s| &s.clients).map(|c| c.username.clone()).collect(),
+        remarked: runtime.remarked(),
+    };
+    let now = Arc::new(index::take(&client.panel, before.as_deref(), &whose).await.map_err(|e| problem_of(&e))?);
     let changed = index::changed(before.as_deref(), &now);
     runtime.set_inventory(now.clone());
     pool_ready(context, pool.as_ref())?;
@@ -366,7 +383,10 @@ async fn save(
             Some(_) => {}
         }
     }
-    let deleting = handler.metadata.deletion_timestamp.is_some().then(|| format!("{} orders still use it", orders.len()));
+    let deleting = handler.metadata.deletion_timestamp.is_some().then(|| match licensees(context, key) {
+        0 => format!("{} orders still use it", orders.len()),
+        handlers => format!("{} orders and {handlers} handlers still use it", orders.len()),
+    });
     reason_of(&mut new.conditions, problem, deleting, generation, now);
     condition::carry_times(&old.conditions, &mut new.conditions);
     let counts = count(orders);
@@ -377,6 +397,7 @@ async fn save(
         context.metrics.servers.get_or_create(&labels).set(inventory.total);
         context.metrics.free.get_or_create(&labels).set(inventory.free);
         new.inventory = Some(inventory);
+        super::strays::report(context, handler, orders, &seen.panel, &seen.now, &mut new);
     }
     context.metrics.ready.get_or_create(&HandlerLabels { handler: key.to_string() }).set(i64::from(outcome.is_ok()));
     for phase in ["Pending", "Allocating", "AwaitingTask", "Preparing", "Active", "Deleting", "Failed"] {

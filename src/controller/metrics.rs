@@ -74,6 +74,10 @@ pub struct Metrics {
     pub ready: Family<HandlerLabels, Gauge>,
     /// Orders by phase.
     pub orders: Family<PhaseLabels, Gauge>,
+    /// Servers with our marker and no order.
+    pub orphans: Family<HandlerLabels, Gauge>,
+    /// Orders with no server.
+    pub ghosts: Family<HandlerLabels, Gauge>,
     /// Status writes.
     pub writes: Family<KindLabels, Counter>,
     /// Events that found the queue full.
@@ -103,9 +107,25 @@ impl Default for Metrics {
         let free = metric!("servers_free", "Free servers that the panel lists", Family::default());
         let ready = metric!("handler_ready", "1 while the handler is ready", Family::default());
         let orders = metric!("orders", "Orders by handler and phase", Family::default());
+        let orphans = metric!("orphan_servers", "Servers with a marker of ours that no order answers to", Family::default());
+        let ghosts = metric!("ghost_orders", "Orders whose server is not there or not theirs any more", Family::default());
         let writes = metric!("status_writes", "Status writes by kind", Family::default());
         let dropped_events = metric!("events_dropped", "Events that found the queue full", Counter::default());
-        Self { registry, reconciles, durations, requests, request_seconds, servers, free, ready, orders, writes, dropped_events }
+        Self {
+            registry,
+            reconciles,
+            durations,
+            requests,
+            request_seconds,
+            servers,
+            free,
+            ready,
+            orders,
+            orphans,
+            ghosts,
+            writes,
+            dropped_events,
+        }
     }
 }
 

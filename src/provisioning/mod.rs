@@ -10,6 +10,7 @@ pub mod closing;
 pub mod context;
 pub mod decide;
 pub mod facts;
+pub mod forsaken;
 pub mod give_back;
 pub mod inflight;
 pub mod installation;

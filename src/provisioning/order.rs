@@ -270,7 +270,7 @@ impl Handler {
             parking_group: None,
             allocate_by: AllocateBy::default(),
             by_server_type: true,
-            operations: String::new(),
+            operations: crate::api::handler::Departments::default().operations.name,
             assembly: None,
             procurement: None,
             license_server: None,

@@ -1,6 +1,7 @@
 //! Any status that the types can hold.
 
 use dci_operator::api::handler::{ClientClaim, ConfigurationCount, HandlerStatus, InventoryStatus, OrderCounts};
+use dci_operator::api::handler_status::{GhostOrder, OrphanServer};
 use dci_operator::api::ipmanager::{IPManagerStatus, Pool};
 use dci_operator::api::order::{
     InFlight, LastError, LicenseStatus, OrderStatus, Progress, Returning, ServerStatus, StepStatus, TaskSummary, TriedServer, WaitingOn,
@@ -136,10 +137,17 @@ prop_compose! {
         orders in of((any::<i64>(), any::<i64>(), any::<i64>())),
         clients in vec((word(), word()), 0..3),
         (last_probe_time, last_handled_reconcile_at) in (of(time()), of(word())),
+        (orphans, ghosts) in (vec((word(), word()), 0..3), vec((word(), word()), 0..3)),
+        (orphan_count, ghost_count) in (any::<i64>(), any::<i64>()),
     ) -> HandlerStatus {
+        let orphans = orphans.into_iter().map(|(server, marker)| OrphanServer { server, marker }).collect();
+        let ghosts = ghosts.into_iter().map(|(order, server)| GhostOrder { order, server }).collect();
         let orders = orders.map(|(total, ready, waiting_for_task)| OrderCounts { total, ready, waiting_for_task });
         let clients = clients.into_iter().map(|(username, namespace)| ClientClaim { username, namespace }).collect();
-        HandlerStatus { observed_generation, conditions, panel, inventory, orders, clients, last_probe_time, last_handled_reconcile_at }
+        HandlerStatus {
+            observed_generation, conditions, panel, inventory, orders, clients, orphans, orphan_count, ghosts, ghost_count,
+            last_probe_time, last_handled_reconcile_at,
+        }
     }
 }
 
@@ -156,8 +164,8 @@ prop_compose! {
 prop_compose! {
     pub fn task_status()(
         observed_generation in of(any::<i64>()), phase in of(word()), opened_at in of(time()), closed_at in of(time()),
-        conditions in conditions(),
+        (conditions, outcome) in (conditions(), of(word())),
     ) -> TaskStatus {
-        TaskStatus { observed_generation, phase, opened_at, closed_at, conditions }
+        TaskStatus { observed_generation, phase, opened_at, outcome, closed_at, conditions }
     }
 }

@@ -51,6 +51,7 @@ impl World {
         facts.inventory.clone_from(&self.inventory);
         facts.changed = self.changed.get(name).copied();
         facts.slot = self.slot;
+        facts.forsaken.clone_from(&self.forsaken);
         facts.forced = forced;
         let views = self.tasks.iter().filter(|t| t.uid == order.uid);
         facts.tasks =
@@ -60,7 +61,7 @@ impl World {
             let decided = self.now;
             let decision = decide(&order, &self.handler, &facts, self.now, &status);
             assert_eq!(decision, decide(&order, &self.handler, &facts, self.now, &status), "not a function of its arguments");
-            status = decision.status;
+            let before = std::mem::replace(&mut status, decision.status);
             self.tick();
             match decision.next {
                 Next::Look(look) => self.look(&look, &mut facts, &mut pass),
@@ -86,6 +87,11 @@ impl World {
                         self.changed.insert(name.to_owned(), at);
                     }
                     self.tick();
+                }
+                Next::Raise(_) if self.no_tasks => {
+                    assert!(facts.unraisable.is_none(), "raised again\n{}", self.describe());
+                    facts.unraisable = Some("the namespace is being terminated".into());
+                    status = before;
                 }
                 Next::Raise(task) => {
                     if self.raise(&order.uid, &task, &mut facts) {
