@@ -61,7 +61,7 @@ fn one_task_is_raised_after_the_grace_time_and_closing_goes_on_when_the_handler_
             let (asked, began) = (world.asked.len(), world.now);
             world.step();
             let deadline = world.status("web").waiting_on.as_ref().and_then(|w| w.deadline).expect("it is told when a task is raised");
-            assert!(deadline.0 >= support::later(began, GRACE), "{deadline:?}");
+            assert!(deadline.0 >= support::later(began, GRACE - seconds(1)), "{deadline:?}");
             world.run_for(GRACE - seconds(60));
             assert!(world.tasks.is_empty(), "a hiccup raises none");
             until_task(&mut world);

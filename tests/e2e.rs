@@ -8,6 +8,8 @@
 #[path = "e2e/support/mod.rs"]
 mod support;
 
+#[path = "e2e/adoption.rs"]
+mod adoption;
 #[path = "e2e/capacity.rs"]
 mod capacity;
 #[path = "e2e/closing.rs"]
@@ -18,6 +20,8 @@ mod cluster;
 mod crash;
 #[path = "e2e/handler.rs"]
 mod handler;
+#[path = "e2e/letting_go.rs"]
+mod letting_go;
 #[path = "e2e/opening.rs"]
 mod opening;
 #[path = "e2e/process.rs"]

@@ -10,10 +10,7 @@ fn rows() -> Vec<(&'static str, Value, &'static str)> {
         ("custom", json!({"configuration": {"serverType": null, "custom": {"memoryGiB": 64}}}), "configuration.custom"),
         ("selector", json!({"handlerRef": null, "handlerSelector": {"matchLabels": {"a": "b"}}}), "handlerSelector"),
         ("licenses", json!({"licenses": [{"product": "ISPmanager6Lite"}]}), "licenses"),
-        ("adopt", json!({"adopt": {"serverId": "17"}}), "adopt"),
         ("suspended", json!({"suspended": true}), "suspended"),
-        ("orphan", json!({"deletionPolicy": "Orphan"}), "deletionPolicy"),
-        ("protected", json!({"deletionProtection": true}), "deletionProtection"),
         ("recipes", json!({"recipes": ["ISPsystem__nginx.sh", "ISPsystem__other.sh"]}), "recipe"),
     ]
 }
