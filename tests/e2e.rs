@@ -22,6 +22,8 @@ mod crash;
 mod handler;
 #[path = "e2e/letting_go.rs"]
 mod letting_go;
+#[path = "e2e/licenses.rs"]
+mod licenses;
 #[path = "e2e/opening.rs"]
 mod opening;
 #[path = "e2e/process.rs"]

@@ -39,6 +39,15 @@ pub struct HandlerLabels {
     pub handler: String,
 }
 
+/// A product of a licence server.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct ProductLabels {
+    /// Handler, as namespace/name.
+    pub handler: String,
+    /// Product, as its spec names it.
+    pub product: String,
+}
+
 /// Orders of a phase.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct PhaseLabels {
@@ -78,6 +87,8 @@ pub struct Metrics {
     pub orphans: Family<HandlerLabels, Gauge>,
     /// Orders with no server.
     pub ghosts: Family<HandlerLabels, Gauge>,
+    /// The soonest end among the running licences of orders, in seconds since 1970.
+    pub license_expiry: Family<ProductLabels, Gauge>,
     /// Status writes.
     pub writes: Family<KindLabels, Counter>,
     /// Events that found the queue full.
@@ -109,6 +120,11 @@ impl Default for Metrics {
         let orders = metric!("orders", "Orders by handler and phase", Family::default());
         let orphans = metric!("orphan_servers", "Servers with a marker of ours that no order answers to", Family::default());
         let ghosts = metric!("ghost_orders", "Orders whose server is not there or not theirs any more", Family::default());
+        let license_expiry = metric!(
+            "license_expiry_timestamp_seconds",
+            "The soonest end among the running licences of orders, by licence server and product",
+            Family::default()
+        );
         let writes = metric!("status_writes", "Status writes by kind", Family::default());
         let dropped_events = metric!("events_dropped", "Events that found the queue full", Counter::default());
         Self {
@@ -123,6 +139,7 @@ impl Default for Metrics {
             orders,
             orphans,
             ghosts,
+            license_expiry,
             writes,
             dropped_events,
         }

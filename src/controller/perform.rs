@@ -58,6 +58,11 @@ impl Panels<'_> {
     /// Reads something and records it; what fails is recorded too.
     pub async fn look(&self, look: &Look, facts: &mut Facts) -> Result<(), PerformError> {
         let failed = match look {
+            Look::Licenses | Look::License(_) => {
+                facts.failed = None;
+                self.look_at_licenses(look, facts).await;
+                return Ok(());
+            }
             Look::Users => self.panel().users().await.map(|users| facts.users = Some(users)).err(),
             Look::Form(server) => match self.panel().server_form(server).await {
                 Ok(form) => {
@@ -104,6 +109,7 @@ impl Panels<'_> {
             Prepare::PanelPassword => {
                 facts.panel_password = Some(prepared(self.panel_password().await)?);
             }
+            Prepare::LicenseKeys => self.store_keys(facts).await?,
             Prepare::RootPassword => facts.root_password = Some(prepared(self.root_password().await)?),
         }
         Ok(())
@@ -120,7 +126,7 @@ impl Panels<'_> {
         }
     }
 
-    /// Makes a change.
+    /// Makes a change at the server panel or the pool; those at the licence server are made by `license_call`.
     pub async fn call(&self, call: &Call) -> Result<Outcome<Option<IpAddr>>, PerformError> {
         let panel = self.panel();
         let none = |outcome: Outcome<()>| map(outcome, |()| None);
@@ -212,7 +218,15 @@ impl Panels<'_> {
                     ServerEdit { expect: Expect::Marker(marker.clone()), owner: OwnerEdit::Nobody, notes: NotesEdit::Remove(marker) };
                 none(panel.edit_server(server, &edit).await)
             }
-            Call::TakeAddress { .. } | Call::SetNote { .. } | Call::GiveBack { .. } => self.pool_call(call).await,
+            Call::TakeAddress { .. }
+            | Call::SetNote { .. }
+            | Call::GiveBack { .. }
+            | Call::OrderLicense { .. }
+            | Call::EditLicense { .. }
+            | Call::RenewLicense { .. }
+            | Call::SuspendLicense { .. }
+            | Call::ResumeLicense { .. }
+            | Call::FreeLicense { .. } => self.pool_call(call).await,
         })
     }
 
@@ -243,7 +257,13 @@ impl Panels<'_> {
             | Call::HandOver { .. }
             | Call::Adopt { .. }
             | Call::Unmark { .. }
-            | Call::Release { .. } => Outcome::Applied(None),
+            | Call::Release { .. }
+            | Call::OrderLicense { .. }
+            | Call::EditLicense { .. }
+            | Call::RenewLicense { .. }
+            | Call::SuspendLicense { .. }
+            | Call::ResumeLicense { .. }
+            | Call::FreeLicense { .. } => Outcome::Applied(None),
         }
     }
 

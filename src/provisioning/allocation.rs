@@ -101,6 +101,7 @@ pub(super) fn prepared(cx: &mut Cx<'_>, step: Step, what: Prepare, reason: Reaso
         Prepare::ClientName => &cx.facts.client_name,
         Prepare::PanelPassword => &cx.facts.panel_password,
         Prepare::RootPassword => &cx.facts.root_password,
+        Prepare::LicenseKeys => &cx.facts.licenses.keys,
     };
     match known.clone() {
         None => Break(cx.prepare(step, what)),

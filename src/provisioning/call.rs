@@ -1,7 +1,11 @@
 //! The changes that can be asked of a panel, as data.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use jiff::Timestamp;
+
+use crate::panel::license::LicenseId;
 use crate::panel::model::{AddressRowId, Family, ServerId, UserId};
 
 use super::marker::Marker;
@@ -166,6 +170,66 @@ pub enum Call {
         /// Our marker, which has to stand there.
         marker: Marker,
     },
+    /// Order a licence: costs money.
+    OrderLicense {
+        /// Our id of it.
+        remote_id: String,
+        /// Tariff.
+        pricelist: String,
+        /// Addons by id.
+        addons: BTreeMap<String, String>,
+        /// Project to order for.
+        project: Option<String>,
+        /// Months.
+        period: i32,
+        /// The address it is bound to.
+        address: IpAddr,
+        /// Name.
+        name: String,
+    },
+    /// Bind a licence to another address.
+    EditLicense {
+        /// Licence.
+        license: LicenseId,
+        /// Our id, which has to stand there and stays.
+        remote_id: String,
+        /// Address.
+        address: IpAddr,
+        /// Name.
+        name: String,
+    },
+    /// Prolong a licence: costs money.
+    RenewLicense {
+        /// Licence.
+        license: LicenseId,
+        /// Our id of it.
+        remote_id: String,
+        /// Months.
+        period: i32,
+        /// The end that is prolonged, so that one renewal is not taken for the next.
+        expires: Timestamp,
+    },
+    /// Stop a licence.
+    SuspendLicense {
+        /// Licence.
+        license: LicenseId,
+        /// Our id of it.
+        remote_id: String,
+    },
+    /// Start a licence again.
+    ResumeLicense {
+        /// Licence.
+        license: LicenseId,
+        /// Our id of it.
+        remote_id: String,
+    },
+    /// Make a licence nobody's: free name, no address, no remote id.
+    FreeLicense {
+        /// Licence.
+        license: LicenseId,
+        /// Our id, which has to stand there.
+        remote_id: String,
+    },
 }
 
 impl Call {
@@ -173,7 +237,16 @@ impl Call {
     #[must_use]
     pub fn server(&self) -> Option<&ServerId> {
         match self {
-            Self::CreateUser { .. } | Self::TakeAddress { .. } | Self::SetNote { .. } | Self::GiveBack { .. } => None,
+            Self::CreateUser { .. }
+            | Self::TakeAddress { .. }
+            | Self::SetNote { .. }
+            | Self::GiveBack { .. }
+            | Self::OrderLicense { .. }
+            | Self::EditLicense { .. }
+            | Self::RenewLicense { .. }
+            | Self::SuspendLicense { .. }
+            | Self::ResumeLicense { .. }
+            | Self::FreeLicense { .. } => None,
             Self::Claim { server, .. }
             | Self::Unclaim { server, .. }
             | Self::Enable { server }
@@ -196,6 +269,44 @@ impl Call {
     #[must_use]
     pub fn at_pool(&self) -> bool {
         matches!(self, Self::TakeAddress { .. } | Self::SetNote { .. } | Self::GiveBack { .. })
+    }
+
+    /// Our id of the licence that is ordered or changed at the licence server, if one is.
+    #[must_use]
+    pub fn license(&self) -> Option<&str> {
+        match self {
+            Self::OrderLicense { remote_id, .. }
+            | Self::EditLicense { remote_id, .. }
+            | Self::RenewLicense { remote_id, .. }
+            | Self::SuspendLicense { remote_id, .. }
+            | Self::ResumeLicense { remote_id, .. }
+            | Self::FreeLicense { remote_id, .. } => Some(remote_id),
+            Self::CreateUser { .. }
+            | Self::Claim { .. }
+            | Self::Unclaim { .. }
+            | Self::Enable { .. }
+            | Self::PowerOn { .. }
+            | Self::PowerOff { .. }
+            | Self::TakeAddress { .. }
+            | Self::SetNote { .. }
+            | Self::GiveBack { .. }
+            | Self::ReplaceMain { .. }
+            | Self::AddAddress { .. }
+            | Self::RemoveAddress { .. }
+            | Self::SetDomain { .. }
+            | Self::Install { .. }
+            | Self::CancelOperation { .. }
+            | Self::HandOver { .. }
+            | Self::Adopt { .. }
+            | Self::Unmark { .. }
+            | Self::Release { .. } => None,
+        }
+    }
+
+    /// Whether it is asked of the licence server.
+    #[must_use]
+    pub fn at_license_server(&self) -> bool {
+        self.license().is_some()
     }
 
     /// Whether a mistake would cost a client something: such a call wants the marker read back immediately before.
@@ -222,6 +333,13 @@ impl Call {
             | Self::SetDomain { .. }
             | Self::Adopt { .. }
             | Self::Unmark { .. } => false,
+            // At the licence server: the form, or a fresh list, was read in the same decision.
+            Self::OrderLicense { .. }
+            | Self::EditLicense { .. }
+            | Self::RenewLicense { .. }
+            | Self::SuspendLicense { .. }
+            | Self::ResumeLicense { .. }
+            | Self::FreeLicense { .. } => false,
         }
     }
 
@@ -243,7 +361,7 @@ impl Call {
                 | Self::HandOver { .. }
                 | Self::PowerOff { .. }
                 | Self::Release { .. }
-        )
+        ) || self.at_license_server()
     }
 
     /// Whether its effect is waited for against a time-out that begins with the call.
@@ -275,6 +393,12 @@ impl Call {
             Self::Adopt { .. } => "adopt",
             Self::Unmark { .. } => "unmark",
             Self::Release { .. } => "release",
+            Self::OrderLicense { .. } => "orderLicense",
+            Self::EditLicense { .. } => "editLicense",
+            Self::RenewLicense { .. } => "renewLicense",
+            Self::SuspendLicense { .. } => "suspendLicense",
+            Self::ResumeLicense { .. } => "resumeLicense",
+            Self::FreeLicense { .. } => "freeLicense",
         }
     }
 }

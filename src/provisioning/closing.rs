@@ -27,6 +27,7 @@ pub fn nothing_to_release(cx: &Cx<'_>) -> bool {
     let marked = |i: &std::sync::Arc<Inventory>| i.markers.values().flatten().any(|m| *m == cx.order.marker);
     cx.status.server.is_none()
         && cx.status.in_flight.is_none()
+        && cx.status.licenses.is_empty()
         && cx.order.order_id == cx.order.uid
         && !cx.facts.inventory.as_ref().is_some_and(marked)
 }
@@ -58,7 +59,7 @@ pub(super) fn take_back(cx: &mut Cx<'_>) -> Flow {
     if cx.status.server.is_none() {
         find_server(cx, step)?;
     }
-    let Some(server) = cx.server_id() else { return Continue(()) };
+    let Some(server) = cx.server_id() else { return super::license_revocation::revoke(cx) };
     if released(cx, &server)? {
         cx.finish(Step::Release, State::Done, "");
         return Continue(());
@@ -67,8 +68,8 @@ pub(super) fn take_back(cx: &mut Cx<'_>) -> Flow {
     if super::orphaning::keeps_server(cx) {
         return super::orphaning::let_be(cx);
     }
-    cx.finish(Step::RevokeLicenses, State::Skipped, "none ordered");
     opening_settled(cx)?;
+    super::license_revocation::revoke(cx)?;
     // A filter that somebody stored for our user hides servers from the list; the form tells.
     if cx.row(&server) == Row::Gone && cx.form(Step::Release, &server)? == Seen::Missing {
         cx.settled(Step::Release)?;

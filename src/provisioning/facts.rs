@@ -8,9 +8,11 @@ use jiff::Timestamp;
 
 use crate::api::task::{Resolution, TaskType};
 use crate::panel::error::{ErrorClass, Outcome, PanelError};
+use crate::panel::license::LicenseId;
 use crate::panel::model::{AddressRow, Connection, InstallForm, PanelUser, PoolAddress, ServerForm, ServerId, ServerRow};
 
 use super::call::Call;
+use super::license_server::LicenseFacts;
 use super::marker::Marker;
 
 /// Something to read at a panel.
@@ -30,6 +32,10 @@ pub enum Look {
     Connections(ServerId),
     /// The locks of this panel's servers.
     Locks,
+    /// The list of the licence server.
+    Licenses,
+    /// A licence.
+    License(LicenseId),
 }
 
 /// Something to get ready in Kubernetes.
@@ -41,6 +47,8 @@ pub enum Prepare {
     PanelPassword,
     /// The root password: the user's Secret, or one generated into `<order>-root`.
     RootPassword,
+    /// The keys of the licences whose forms were read, in Secret `<order>-licenses`.
+    LicenseKeys,
 }
 
 /// One complete list of a panel's servers, and what the one before it said.
@@ -157,6 +165,8 @@ pub struct Facts {
     pub panel_password: Option<Prepared>,
     /// The root password.
     pub root_password: Option<Prepared>,
+    /// The licence server and what was read there.
+    pub licenses: LicenseFacts,
     /// The tasks of this order.
     pub tasks: Vec<TaskView>,
     /// The handler or its credentials are gone.
@@ -210,6 +220,7 @@ impl Facts {
             client_name: None,
             panel_password: None,
             root_password: None,
+            licenses: LicenseFacts::default(),
             tasks: Vec::new(),
             forsaken: None,
             grace: std::time::Duration::from_mins(15),
@@ -236,6 +247,7 @@ impl Facts {
         self.connections = None;
         self.pool = None;
         self.install_forms.clear();
+        self.licenses.forget();
         if matches!(call, Call::CreateUser { .. }) {
             self.users = None;
         }

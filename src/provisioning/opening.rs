@@ -35,7 +35,7 @@ pub fn open(cx: &mut Cx<'_>) -> Flow {
     super::network::change_address(cx, &server)?;
     super::installation::install(cx, &server)?;
     super::recipes::run(cx);
-    cx.finish(Step::IssueLicenses, State::Skipped, "none ordered");
+    super::licenses::issue(cx)?;
     hand_over(cx, &server)
 }
 
@@ -104,7 +104,7 @@ fn fixed_fields(cx: &mut Cx<'_>) -> Flow {
 
 /// The client has the server, and nothing of the spec waits to be acted upon.
 pub(super) fn at_rest(cx: &Cx<'_>) -> bool {
-    !cx.order.deleting && OPENING.iter().all(|s| cx.state(*s).over()) && network_as_asked(cx)
+    !cx.order.deleting && OPENING.iter().all(|s| cx.state(*s).over()) && network_as_asked(cx) && super::licenses::as_asked(cx)
 }
 
 /// Domain and number of addresses are what was last read back.

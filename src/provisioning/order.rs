@@ -149,10 +149,9 @@ fn refuse_unsupported(raw: &DedicatedServerOrder) -> Result<(), Refusal> {
     // A token that is there when the operator first sees the order is recorded; only a later change asks for a reinstall.
     let seen = raw.status.as_ref().filter(|s| s.observed_generation.is_some_and(|g| g >= 0));
     let token_is_new = seen.is_some_and(|s| s.last_handled_reinstall.as_deref().unwrap_or_default() != spec.reinstall);
-    let rows: [(bool, &str, &str); 6] = [
+    let rows: [(bool, &str, &str); 5] = [
         (spec.configuration.custom.is_some(), "configuration.custom", "set configuration.serverType"),
         (spec.handler_selector.is_some(), "handlerSelector", "set handlerRef"),
-        (!spec.licenses.is_empty(), "licenses", "remove it"),
         (spec.suspended, "suspended: true", "set suspended: false"),
         (token_is_new, "a new reinstall token", "put the old value back"),
         (spec.recipes.len() > 1, "more than one recipe", "keep one of recipes"),

@@ -99,6 +99,8 @@ pub struct Panel {
     pub late: Vec<Late>,
     /// Every change that took effect, in order.
     pub journal: Vec<Call>,
+    /// The licence server.
+    pub licenses: super::licenses::Server,
     /// Parking addresses that the pool did not take back.
     pub refused_parking: usize,
     rows_made: usize,
@@ -133,6 +135,7 @@ impl Panel {
             templates: Some(vec![TEMPLATE.into(), "ISPsystem__Ubuntu-24.04-x86_64".into()]),
             late: Vec::new(),
             journal: Vec::new(),
+            licenses: super::licenses::Server::new(),
             refused_parking: 0,
             rows_made: 0,
         };
@@ -256,6 +259,9 @@ impl Panel {
 
     /// What a change would be refused for. Nothing is changed.
     pub fn check(&self, call: &Call) -> Result<(), PanelError> {
+        if call.at_license_server() {
+            return self.licenses.check(call);
+        }
         let form = |id: &ServerId| self.form(id).ok_or_else(|| refused("missed", "server.edit"));
         if let Some(server) = call.server() {
             let form = form(server)?;
@@ -320,6 +326,9 @@ impl Panel {
             self.check(call)?;
         }
         self.journal.push(call.clone());
+        if call.at_license_server() {
+            return self.licenses.apply(call, now).map(|()| None);
+        }
         let without = |notes: &str, marker: &str| notes.split_whitespace().filter(|w| *w != marker).collect::<Vec<_>>().join(" ");
         let power_takes = self.power_takes;
         match call {
@@ -404,6 +413,12 @@ impl Panel {
             }
             Call::Install { server, template, recipe, .. } => self.install(server, template, recipe.as_deref(), now),
             Call::CancelOperation { server } => self.server(&server.0).operation = None,
+            Call::OrderLicense { .. }
+            | Call::EditLicense { .. }
+            | Call::RenewLicense { .. }
+            | Call::SuspendLicense { .. }
+            | Call::ResumeLicense { .. }
+            | Call::FreeLicense { .. } => {}
         }
         Ok(None)
     }

@@ -2,6 +2,7 @@
 
 use dci_operator::api::condition::{self, ConditionType};
 use dci_operator::api::order::OrderStatus;
+use dci_operator::panel::license::LicenseId;
 use dci_operator::provisioning::call::Call;
 use dci_operator::provisioning::marker;
 use dci_operator::provisioning::order::Order;
@@ -27,6 +28,8 @@ fn covering(call: &Call) -> &'static [&'static str] {
         Call::CancelOperation { .. } => &["InstallOS", "PowerOff"],
         Call::HandOver { .. } => &["HandOver"],
         Call::Release { .. } => &["Release"],
+        Call::OrderLicense { .. } | Call::EditLicense { .. } | Call::RenewLicense { .. } | Call::ResumeLicense { .. } => &["IssueLicenses"],
+        Call::SuspendLicense { .. } | Call::FreeLicense { .. } => &["IssueLicenses", "RevokeLicenses"],
     }
 }
 
@@ -46,6 +49,23 @@ pub fn before_call(world: &World, name: &str, order: &Order, call: &Call, pass: 
     }
     if call.wants_own_intent() && intent.call != call.name() {
         fail("the intent names another call");
+    }
+    if let Some(remote) = call.license() {
+        if intent.target != format!("license/{remote}") {
+            fail("the intent names another licence");
+        }
+        if matches!(call, Call::OrderLicense { .. }) && !status.licenses.iter().any(|l| remote.ends_with(&format!("/{}", l.product))) {
+            fail("a licence is bought that the status does not know of");
+        }
+        let known = |id: &LicenseId| status.licenses.iter().any(|l| l.id.as_deref() == Some(id.0.as_str()));
+        let named = match call {
+            // Of what the order bought a server that cuts remote ids may have kept nothing.
+            Call::SuspendLicense { license, .. } | Call::FreeLicense { license, .. } => known(license),
+            _ => false,
+        };
+        if !remote.starts_with("k8s:u-") && !named {
+            fail("not the order's licence");
+        }
     }
     let bound = status.server.as_ref().map(|s| s.id.clone());
     let Some(server) = call.server() else { return };
