@@ -155,6 +155,13 @@ fn adopt() -> Vec<Row> {
     let adopting = json!({"spec": {"adopt": {"serverId": "17"}}});
     let update = |name: &str, before: &Value, change: &Value| Row::update(Kind::Order, name, before, change);
     vec![
+        Row::create(Kind::Order, "adopt beside a handler", &adopting).accepted(&[msg::ADOPT_HANDLER]),
+        Row::create(
+            Kind::Order,
+            "adopt beside a selector",
+            &json!({"spec": {"adopt": {"serverId": "17"}, "handlerRef": null, "handlerSelector": {"matchLabels": {"zone": "msk"}}}}),
+        )
+        .refused(&[msg::ADOPT_HANDLER]),
         update("adopt stays", &adopting, &json!({"spec": {"suspended": false}})).accepted(&[msg::ADOPT_FIXED]),
         update("adopt is added", &json!({}), &adopting).refused(&[msg::ADOPT_FIXED]),
         update("adopt is changed", &adopting, &json!({"spec": {"adopt": {"serverId": "18"}}})).refused(&[msg::ADOPT_FIXED]),
