@@ -12,6 +12,7 @@ use dci_operator::api::check;
 use dci_operator::api::condition::ConditionType;
 use dci_operator::api::crds::{Target, all};
 use dci_operator::provisioning::reason::Reason;
+use dci_operator::provisioning::report::done_means;
 use dci_operator::provisioning::step::{CLOSING, OPENING};
 use serde::Deserialize;
 use serde_json::Value;
@@ -49,6 +50,11 @@ fn the_readme_has_every_reason_and_every_condition() {
         writeln!(table, "| `{}` | {} | {} |", reason.as_str(), cell(reason.cause()), cell(reason.cure())).unwrap();
     }
     block("README.md", "reasons", &table);
+    let mut table = String::from("| Step | `Done` is confirmed when |\n|---|---|\n");
+    for step in OPENING.iter().chain(&CLOSING) {
+        writeln!(table, "| `{}` | {} |", step.as_str(), cell(done_means(*step))).unwrap();
+    }
+    block("README.md", "done", &table);
     block("README.md", "dci-operator run --help", &help(env!("CARGO_BIN_EXE_dci-operator"), &["run", "--help"]));
     block("README.md", "dci-sim --help", &help(env!("CARGO_BIN_EXE_dci-sim"), &["--help"]));
 
@@ -61,7 +67,7 @@ fn the_readme_has_every_reason_and_every_condition() {
     }
 }
 
-const CONDITIONS: [ConditionType; 13] = [
+const CONDITIONS: [ConditionType; 14] = [
     ConditionType::Ready,
     ConditionType::Reconciling,
     ConditionType::Stalled,
@@ -75,6 +81,7 @@ const CONDITIONS: [ConditionType; 13] = [
     ConditionType::CredentialsValid,
     ConditionType::IPManagerReady,
     ConditionType::LicenseServerReady,
+    ConditionType::Overdue,
 ];
 
 /// Breaks the build when there is a new one, so that it is added above.
@@ -92,7 +99,8 @@ fn known(condition: ConditionType) -> ConditionType {
         | ConditionType::Suspended
         | ConditionType::CredentialsValid
         | ConditionType::IPManagerReady
-        | ConditionType::LicenseServerReady => condition,
+        | ConditionType::LicenseServerReady
+        | ConditionType::Overdue => condition,
     }
 }
 

@@ -8,6 +8,8 @@
 #[path = "e2e/support/mod.rs"]
 mod support;
 
+#[path = "e2e/adoption.rs"]
+mod adoption;
 #[path = "e2e/capacity.rs"]
 mod capacity;
 #[path = "e2e/chart.rs"]
@@ -20,10 +22,14 @@ mod closing;
 mod cluster;
 #[path = "e2e/crash.rs"]
 mod crash;
+#[path = "e2e/custom.rs"]
+mod custom;
 #[path = "e2e/gitops.rs"]
 mod gitops;
 #[path = "e2e/handler.rs"]
 mod handler;
+#[path = "e2e/letting_go.rs"]
+mod letting_go;
 #[path = "e2e/licenses.rs"]
 mod licenses;
 #[path = "e2e/opening.rs"]
@@ -34,3 +40,5 @@ mod process;
 mod refused;
 #[path = "e2e/retry.rs"]
 mod retry;
+#[path = "e2e/tasks.rs"]
+mod tasks;

@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 
 use super::common::{Connection, Duration, NamespacedRef, SecretKeyRef, Tls};
 use super::dialect::DialectCall;
-use super::handler::{Departments, HandlerSpec, IpManagement, Module, NamespacesFrom};
+use super::handler::{Department, Departments, HandlerSpec, IpManagement, Module, NamespacesFrom, Operations};
 use super::licenses::Licenses;
 use super::messages as msg;
 use super::order::{Configuration, CustomConfiguration, OrderSpec};
@@ -266,16 +266,65 @@ fn ip_management(found: &mut Findings, management: &IpManagement) {
 }
 
 fn departments(found: &mut Findings, departments: &Departments) {
-    found.text("spec.departments.operations.name", &departments.operations.name, 1..=63, LABEL);
-    found.optional("spec.departments.operations.title", departments.operations.title.as_ref(), 0..=253, ANY);
+    let Operations { name, title, deadline, escalate_to, webhook } = departments.operations.clone();
+    let operations = Some(Department { name, title, deadline, escalate_to, webhook });
     for (fields, department) in [
-        (["spec.departments.assembly.name", "spec.departments.assembly.title"], &departments.assembly),
-        (["spec.departments.procurement.name", "spec.departments.procurement.title"], &departments.procurement),
+        (DEPARTMENT_FIELDS[0], &operations),
+        (DEPARTMENT_FIELDS[1], &departments.assembly),
+        (DEPARTMENT_FIELDS[2], &departments.procurement),
     ] {
         if let Some(department) = department {
-            found.text(fields[0], &department.name, 1..=63, LABEL);
-            found.optional(fields[1], department.title.as_ref(), 0..=253, ANY);
+            one_department(found, fields, department);
         }
+    }
+}
+
+const DEPARTMENT_FIELDS: [[&str; 8]; 3] = [
+    [
+        "spec.departments.operations.name",
+        "spec.departments.operations.title",
+        "spec.departments.operations.deadline",
+        "spec.departments.operations.escalateTo",
+        "spec.departments.operations.webhook.url",
+        "spec.departments.operations.webhook.secretRef.name",
+        "spec.departments.operations.webhook.secretRef.key",
+        "spec.departments.operations.webhook.caBundle",
+    ],
+    [
+        "spec.departments.assembly.name",
+        "spec.departments.assembly.title",
+        "spec.departments.assembly.deadline",
+        "spec.departments.assembly.escalateTo",
+        "spec.departments.assembly.webhook.url",
+        "spec.departments.assembly.webhook.secretRef.name",
+        "spec.departments.assembly.webhook.secretRef.key",
+        "spec.departments.assembly.webhook.caBundle",
+    ],
+    [
+        "spec.departments.procurement.name",
+        "spec.departments.procurement.title",
+        "spec.departments.procurement.deadline",
+        "spec.departments.procurement.escalateTo",
+        "spec.departments.procurement.webhook.url",
+        "spec.departments.procurement.webhook.secretRef.name",
+        "spec.departments.procurement.webhook.secretRef.key",
+        "spec.departments.procurement.webhook.caBundle",
+    ],
+];
+
+fn one_department(found: &mut Findings, fields: [&'static str; 8], department: &Department) {
+    let Department { name, title, deadline, escalate_to, webhook } = department;
+    found.text(fields[0], name, 1..=63, LABEL);
+    found.optional(fields[1], title.as_ref(), 0..=253, ANY);
+    if let Some(deadline) = deadline {
+        found.at_least_a_second(fields[2], *deadline, msg::DEADLINE);
+    }
+    found.optional(fields[3], escalate_to.as_ref(), 1..=63, LABEL);
+    found.rule(fields[3], escalate_to.as_ref().is_none_or(|other| deadline.is_some() && other != name), msg::ESCALATE_TO);
+    if let Some(webhook) = webhook {
+        found.text(fields[4], &webhook.url, 8..=512, (syntax::panel_url, msg::WEBHOOK_URL));
+        found.secret_key([fields[5], fields[6]], &webhook.secret_ref);
+        found.optional(fields[7], webhook.ca_bundle.as_ref(), 1..=65_536, ANY);
     }
 }
 
@@ -331,6 +380,8 @@ pub fn check_task(task: &ManualTask) -> Vec<Problem> {
     found.text("spec.orderRef.uid", &spec.order_ref.uid, 1..=64, ANY);
     found.text("spec.summary", &spec.summary, 0..=512, ANY);
     found.optional("spec.details", spec.details.as_ref(), 0..=16_384, ANY);
+    found.optional("spec.escalateTo", spec.escalate_to.as_ref(), 1..=63, LABEL);
+    found.optional("spec.handlerRef.name", spec.handler_ref.as_ref().map(|r| &r.name), 1..=253, NAME);
     found.optional("spec.note", spec.note.as_ref(), 0..=4096, ANY);
     if let Some(resolution) = spec.resolution {
         let message = match resolution {
@@ -342,4 +393,27 @@ pub fn check_task(task: &ManualTask) -> Vec<Problem> {
         found.rule("spec.resolution", spec.type_.takes(resolution), message);
     }
     found.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_product_is_ordered_once() {
+        let order = |products: &[&str]| -> DedicatedServerOrder {
+            let licenses: Vec<_> = products.iter().map(|p| serde_json::json!({"product": p})).collect();
+            serde_json::from_value(serde_json::json!({
+                "apiVersion": "dci-operator.dev/v1alpha1", "kind": "DedicatedServerOrder", "metadata": {"name": "web"},
+                "spec": {
+                    "handlerRef": {"name": "msk-1"}, "client": {"username": "acme"}, "configuration": {"serverType": "E3"},
+                    "domain": "a.example", "operatingSystem": {"template": "T"}, "licenses": licenses,
+                },
+            }))
+            .unwrap()
+        };
+        assert!(check_order(&order(&["Lite", "Pro"])).is_empty());
+        let problems = check_order(&order(&["Lite", "Pro", "Lite"]));
+        assert_eq!(problems.iter().map(|p| p.message.as_str()).collect::<Vec<_>>(), [msg::LICENSES_UNIQUE]);
+    }
 }

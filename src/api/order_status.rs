@@ -41,6 +41,9 @@ pub struct OrderStatus {
     /// Failed attempts of the step at hand.
     #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "is_zero")]
     pub attempts: i32,
+    /// What these attempts were made for. A change of the spec that the step acts upon starts the count anew, any other does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts_for: Option<AttemptsFor>,
     /// The last error; absent once it is overcome.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<LastError>,
@@ -213,6 +216,15 @@ pub struct TaskSummary {
     /// When it was closed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closed_at: Option<Time>,
+    /// Until when the department should have closed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Time>,
+    /// When that time had passed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub escalated_at: Option<Time>,
+    /// The department that may act as well from then on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub escalate_to: Option<String>,
     /// What it is about.
     #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "String::is_empty")]
     pub message: String,
@@ -239,6 +251,25 @@ pub struct LicenseStatus {
     /// When it ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Time>,
+}
+
+/// What failed attempts are counted for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AttemptsFor {
+    /// The step.
+    pub step: String,
+    /// A short hash of step, server, and the fields of the spec that the step acts upon.
+    pub intent: String,
+    /// The call that failed last.
+    pub call: String,
+    /// What it was done to, e.g. `server/17`.
+    pub target: String,
+    /// When the first of them failed.
+    pub since: Time,
+    /// When a department said `Done`, until the panel has been asked whether it agrees.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub done_at: Option<Time>,
 }
 
 /// The last error.

@@ -16,6 +16,7 @@ use crate::provisioning::order::handler_key;
 use super::events::Events;
 use super::locks::Locks;
 use super::metrics::Metrics;
+use super::notify::Hooks;
 use super::panels::{Panels, lock};
 use super::stores::{Guarded, Kind};
 
@@ -45,8 +46,14 @@ pub struct Context {
     pub wake_orders: Wake<DedicatedServerOrder>,
     /// Wakes handlers.
     pub wake_handlers: Wake<ProcessingHandler>,
+    /// Wakes tasks.
+    pub wake_tasks: Wake<ManualTask>,
+    /// What departments are being told.
+    pub hooks: Hooks,
     /// Versions of orders that this process wrote: what the cache shows may be older.
     pub written: Mutex<BTreeMap<String, u64>>,
+    /// How long a handler, or its credentials, may be gone before the department is asked about an order that is being deleted.
+    pub handler_grace: std::time::Duration,
     /// False once leadership is lost: nothing is changed any more.
     pub leading: tokio::sync::watch::Receiver<bool>,
 }
@@ -64,6 +71,12 @@ impl<K: Resource<DynamicType = ()> + 'static> Wake<K> {
     #[must_use]
     pub fn new(parts: Vec<Waker<K>>) -> Self {
         Self { parts }
+    }
+
+    /// Whether objects of a namespace are watched.
+    #[must_use]
+    pub fn sees(&self, namespace: &str) -> bool {
+        self.parts.iter().any(|(of, _)| of.as_ref().is_none_or(|n| n == namespace))
     }
 
     /// Has an object reconciled soon. Requests for one object fold into one.

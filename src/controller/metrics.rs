@@ -57,6 +57,31 @@ pub struct PhaseLabels {
     pub phase: String,
 }
 
+/// One department.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct DepartmentLabels {
+    /// Name.
+    pub department: String,
+}
+
+/// Tasks of one type.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct TaskLabels {
+    /// Department.
+    pub department: String,
+    /// Type.
+    pub task_type: String,
+}
+
+/// Deliveries to a department's webhook.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct WebhookLabels {
+    /// Department.
+    pub department: String,
+    /// ok or failed.
+    pub result: String,
+}
+
 /// A kind.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct KindLabels {
@@ -83,8 +108,20 @@ pub struct Metrics {
     pub ready: Family<HandlerLabels, Gauge>,
     /// Orders by phase.
     pub orders: Family<PhaseLabels, Gauge>,
+    /// Servers with our marker and no order.
+    pub orphans: Family<HandlerLabels, Gauge>,
+    /// Orders with no server.
+    pub ghosts: Family<HandlerLabels, Gauge>,
     /// The soonest end among the running licences of orders, in seconds since 1970.
     pub license_expiry: Family<ProductLabels, Gauge>,
+    /// Open tasks.
+    pub tasks_open: Family<TaskLabels, Gauge>,
+    /// Those whose deadline has passed.
+    pub tasks_overdue: Family<DepartmentLabels, Gauge>,
+    /// Age of the oldest open task, in seconds.
+    pub oldest_task: Family<DepartmentLabels, Gauge>,
+    /// Deliveries to webhooks.
+    pub webhooks: Family<WebhookLabels, Counter>,
     /// Status writes.
     pub writes: Family<KindLabels, Counter>,
     /// Events that found the queue full.
@@ -114,11 +151,17 @@ impl Default for Metrics {
         let free = metric!("servers_free", "Free servers that the panel lists", Family::default());
         let ready = metric!("handler_ready", "1 while the handler is ready", Family::default());
         let orders = metric!("orders", "Orders by handler and phase", Family::default());
+        let orphans = metric!("orphan_servers", "Servers with a marker of ours that no order answers to", Family::default());
+        let ghosts = metric!("ghost_orders", "Orders whose server is not there or not theirs any more", Family::default());
         let license_expiry = metric!(
             "license_expiry_timestamp_seconds",
             "The soonest end among the running licences of orders, by licence server and product",
             Family::default()
         );
+        let tasks_open = metric!("tasks_open", "Open tasks by department and type", Family::default());
+        let tasks_overdue = metric!("tasks_overdue", "Open tasks whose deadline has passed, by department", Family::default());
+        let oldest_task = metric!("task_oldest_age_seconds", "Age of the oldest open task, by department", Family::default());
+        let webhooks = metric!("webhook_deliveries", "Deliveries to the webhooks of departments, by result", Family::default());
         let writes = metric!("status_writes", "Status writes by kind", Family::default());
         let dropped_events = metric!("events_dropped", "Events that found the queue full", Counter::default());
         Self {
@@ -131,7 +174,13 @@ impl Default for Metrics {
             free,
             ready,
             orders,
+            orphans,
+            ghosts,
             license_expiry,
+            tasks_open,
+            tasks_overdue,
+            oldest_task,
+            webhooks,
             writes,
             dropped_events,
         }

@@ -12,9 +12,10 @@ use crate::api::handler::Module;
 use crate::api::order_status::OrderStatus;
 use crate::api::{DedicatedServerOrder, ORDER_FINALIZER, ORDER_ID_ANNOTATION};
 use crate::provisioning::call::Call;
-use crate::provisioning::context::Next;
+use crate::provisioning::context::{Next, WaitKind};
 use crate::provisioning::decide::{self, Decision};
 use crate::provisioning::facts::{Facts, HandlerState, TaskView};
+use crate::provisioning::forsaken::Forsaken;
 use crate::provisioning::notices;
 use crate::provisioning::order::{Order, Refusal, order_id};
 use crate::provisioning::reason::Reason;
@@ -109,6 +110,9 @@ async fn one_pass(cached: DedicatedServerOrder, context: &Context) -> Result<Act
         if parsed.deleting && untouched(&order) {
             return release_object(&order, context, None).await;
         }
+        if parsed.deleting {
+            return super::forsaken::close(context, &order, &parsed, &key).await;
+        }
         let message = format!("handler {key} does not exist, or this namespace may not use it");
         let status =
             decide::without_handler(&parsed, &key.to_string(), Reason::HandlerNotFound, &message, Timestamp::now(), &known(&order));
@@ -119,7 +123,7 @@ async fn one_pass(cached: DedicatedServerOrder, context: &Context) -> Result<Act
 }
 
 /// The status as stored.
-fn known(order: &DedicatedServerOrder) -> OrderStatus {
+pub(super) fn known(order: &DedicatedServerOrder) -> OrderStatus {
     order.status.clone().unwrap_or_default()
 }
 
@@ -146,7 +150,7 @@ async fn usable_handler(
     Ok(Some(context.panels.handler(key)))
 }
 
-async fn fresh(context: &Context, key: &ObjectKey) -> Result<Option<DedicatedServerOrder>, kube::Error> {
+pub(super) async fn fresh(context: &Context, key: &ObjectKey) -> Result<Option<DedicatedServerOrder>, kube::Error> {
     Api::<DedicatedServerOrder>::namespaced(context.client.clone(), &key.namespace).get_opt(&key.name).await
 }
 
@@ -224,7 +228,11 @@ async fn refuse(order: &DedicatedServerOrder, refusal: &Refusal, context: &Conte
 }
 
 /// Saves a status that differs, then publishes what happened.
-async fn save(order: &DedicatedServerOrder, mut new: OrderStatus, context: &Context) -> Result<DedicatedServerOrder, OrderError> {
+pub(super) async fn save(
+    order: &DedicatedServerOrder,
+    mut new: OrderStatus,
+    context: &Context,
+) -> Result<DedicatedServerOrder, OrderError> {
     let old = known(order);
     notices::carry_times(&old, &mut new);
     if new == old {
@@ -245,14 +253,11 @@ async fn save(order: &DedicatedServerOrder, mut new: OrderStatus, context: &Cont
 }
 
 /// The finalizer goes, and with it the object.
-async fn release_object(order: &DedicatedServerOrder, context: &Context, panel: Option<&str>) -> Result<Action, OrderError> {
+pub(super) async fn release_object(order: &DedicatedServerOrder, context: &Context, panel: Option<&str>) -> Result<Action, OrderError> {
     let uid = order.metadata.uid.clone().unwrap_or_default();
-    if let (Some(panel), Some(server)) = (panel, order.status.as_ref().and_then(|s| s.server.as_ref())) {
-        let id = order_id(order).unwrap_or(&uid);
-        context.locks.release(panel, &server.id, id).await?;
-    }
+    super::forsaken::unlock(context, order, panel).await?;
     for open in context.tasks.read(|t| (t.spec.order_ref.uid == uid && t.spec.resolution.is_none()).then(|| t.clone())) {
-        task::supersede(&context.client, &open).await?;
+        task::supersede(&context.client, &open, "its order is gone").await?;
     }
     let operations = status::remove_finalizer(order, ORDER_FINALIZER);
     if !operations.is_empty() {
@@ -292,6 +297,7 @@ impl Pass<'_> {
         let mut facts = Facts::new(snapshot.state.clone(), operation_id()?);
         facts.inventory = snapshot.inventory;
         facts.changed = snapshot.changed;
+        facts.restarted = self.handler.restarted(&self.parsed.uid);
         facts.forced = self.handler.first_look(&self.parsed.uid, snapshot.epoch);
         facts.tasks = self.tasks();
         let Some(client) = snapshot.client else {
@@ -299,6 +305,10 @@ impl Pass<'_> {
                 HandlerState::NotReady(why) => why,
                 HandlerState::Ready | HandlerState::Suspended => "the handler is not ready".into(),
             };
+            if self.parsed.deleting {
+                return super::forsaken::close(self.context, &self.order, &self.parsed, &serving_handler(&self.order).unwrap_or_default())
+                    .await;
+            }
             facts.handler = HandlerState::NotReady(why);
             let mut policy = crate::provisioning::order::Handler::placeholder();
             policy.key = serving_handler(&self.order).unwrap_or_default();
@@ -309,8 +319,13 @@ impl Pass<'_> {
             save(&self.order, decision.status, self.context).await?;
             return Ok(Action::requeue(Duration::from_secs(30)));
         };
+        facts.forsaken = snapshot.credentials_missing.map(Forsaken::CredentialsMissing);
+        facts.grace = self.context.handler_grace;
         facts.login.clone_from(&client.login);
         facts.older_orders = self.older_orders(&client);
+        if server.is_none() && !self.parsed.deleting {
+            facts.queue = super::queue::of(self.context, &self.parsed, &client.policy.key);
+        }
         facts.licenses.server = super::license_server::facts(self.context, &self.order, &self.parsed, &client.policy).await?;
         let max = if self.parsed.deleting { client.max_releases } else { client.max_operations };
         let busy = self.busy();
@@ -323,13 +338,27 @@ impl Pass<'_> {
         for _ in 0..ACTIONS {
             let now = Timestamp::now();
             let Decision { status: new, next } = decide::decide(&self.parsed, &client.policy, &facts, now, &status);
-            status = new;
+            let before = std::mem::replace(&mut status, new);
+            if let (None, Some(server), Some(_)) = (&before.server, &status.server, &self.parsed.adopt) {
+                // The marker may have got there later than the index was read.
+                self.handler.note_mark(&server.id, now);
+            }
             match next {
                 Next::Look(look) => self.panels(client).look(&look, &mut facts).await?,
                 Next::Prepare(what) => self.panels(client).prepare(what, &mut facts).await?,
                 Next::Raise(request) => {
-                    let task = task::raise(&self.context.client, &client.policy.key.namespace, &self.parsed, &request).await?;
-                    facts.tasks.push(view(&task));
+                    // On record first: a crash leaves a task that is raised again under its name, never one that nobody knows of.
+                    self.order = save(&self.order, status, self.context).await?;
+                    status = known(&self.order);
+                    let key = &client.policy.key;
+                    task::close_replaced(&self.context.client, &key.namespace, &self.parsed, &request).await?;
+                    match task::raise(&self.context.client, key, &self.parsed, &request).await {
+                        Ok(task) => facts.tasks.push(view(&task)),
+                        Err(error) => {
+                            facts.unraisable = Some(super::forsaken::no_tasks_there(error)?);
+                            status = before;
+                        }
+                    }
                 }
                 Next::Call(call) => {
                     if let Some(action) = self.call(client, &call, &mut status, &mut facts).await? {
@@ -339,6 +368,7 @@ impl Pass<'_> {
                 Next::Wait(until) => return self.end(status, until).await,
                 Next::Forget => {
                     let stored = save(&self.order, status, self.context).await?;
+                    super::forsaken::record(self.context, &stored, &client.policy.key.namespace).await?;
                     return release_object(&stored, self.context, Some(&client.policy.panel)).await;
                 }
             }
@@ -377,6 +407,9 @@ impl Pass<'_> {
         let now = Timestamp::now();
         if let Some(server) = call.server() {
             self.handler.note_change(&server.0, now);
+            if matches!(call, Call::Adopt { .. } | Call::Unmark { .. }) {
+                self.handler.note_mark(&server.0, now);
+            }
         }
         facts.after(call, outcome, now);
         Ok(None)
@@ -395,7 +428,7 @@ impl Pass<'_> {
     async fn end(&mut self, status: OrderStatus, until: Option<Timestamp>) -> Result<Action, OrderError> {
         self.order = save(&self.order, status, self.context).await?;
         self.close_superseded().await?;
-        if !self.busy() {
+        if !self.busy() || self.idle() {
             self.handler.leave(&self.parsed.uid);
         }
         let wait = until.map(|at| at.duration_since(Timestamp::now()));
@@ -413,7 +446,7 @@ impl Pass<'_> {
                 (t.name_any() == *name && t.spec.order_ref.uid == *uid && t.spec.resolution.is_none()).then(|| t.clone())
             };
             for task in self.context.tasks.read(open) {
-                task::supersede(&self.context.client, &task).await?;
+                task::supersede(&self.context.client, &task, "nobody needs it any more").await?;
             }
         }
         Ok(())
@@ -426,14 +459,20 @@ impl Pass<'_> {
         self.parsed.deleting || !over(Step::HandOver)
     }
 
+    /// Whether it gives its place up until a server is there, or until people have built it.
+    fn idle(&self) -> bool {
+        let Some(status) = &self.order.status else { return false };
+        let built = status.steps.iter().any(|s| s.name == Step::Assemble.as_str() && State::parse(&s.state).over());
+        let waits = [WaitKind::Capacity, WaitKind::Department].map(WaitKind::as_str);
+        !self.parsed.deleting
+            && !built
+            && status.in_flight.is_none()
+            && status.waiting_on.as_ref().is_some_and(|w| waits.contains(&w.kind.as_str()))
+    }
+
     /// The tasks of this order, as the cache shows them.
     fn tasks(&self) -> Vec<TaskView> {
-        let uid = &self.parsed.uid;
-        let open = known(&self.order).manual_tasks.into_iter().filter(|t| t.state == OPEN).map(|t| t.name).collect::<Vec<_>>();
-        if open.is_empty() {
-            return Vec::new();
-        }
-        self.context.tasks.read(|t| (t.spec.order_ref.uid == *uid && t.metadata.deletion_timestamp.is_none()).then(|| view(t)))
+        tasks_of(self.context, &self.order)
     }
 
     /// Orders of the same namespace at this handler that came before.
@@ -453,11 +492,20 @@ impl Pass<'_> {
     }
 }
 
-fn view(task: &crate::api::ManualTask) -> TaskView {
+pub(super) fn view(task: &crate::api::ManualTask) -> TaskView {
     TaskView {
         name: task.name_any(),
         type_: task.spec.type_,
         resolution: task.spec.resolution,
         note: task.spec.note.clone().unwrap_or_default(),
     }
+}
+
+/// The tasks of an order, as the cache shows them.
+pub(super) fn tasks_of(context: &Context, order: &DedicatedServerOrder) -> Vec<TaskView> {
+    let uid = order.metadata.uid.clone().unwrap_or_default();
+    if !known(order).manual_tasks.iter().any(|t| t.state == OPEN) {
+        return Vec::new();
+    }
+    context.tasks.read(|t| (t.spec.order_ref.uid == uid && t.metadata.deletion_timestamp.is_none()).then(|| view(t)))
 }

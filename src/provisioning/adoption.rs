@@ -16,6 +16,8 @@ use super::allocation::{not_undone, ordinary_client, prepared, truncated};
 use super::call::Call;
 use super::context::{Cx, Flow, Halt, Recheck, SHORT, cut};
 use super::facts::{Look, Prepare, Row, Seen};
+use super::fitting::compare;
+use super::hardware::Hardware;
 use super::inflight::Shows;
 use super::marker::{Found, tokens};
 use super::network::{addresses, main_first};
@@ -103,12 +105,19 @@ fn differences(cx: &mut Cx<'_>, server: &ServerId, form: &ServerForm, row: &Serv
     };
     unless(tokens(&form.notes).next().is_none(), "its notes carry the marker of another order".into());
     unless(!locked, "another order holds its lock".into());
-    if let Wanted::Ready(wanted) = &cx.order.wanted {
-        let types = row.types.join(", ");
-        unless(
-            row.types.is_empty() || row.types.contains(wanted),
-            format!("its type is {types}, spec.configuration.serverType says {wanted}"),
-        );
+    match &cx.order.wanted {
+        Wanted::Ready(wanted) => {
+            let types = row.types.join(", ");
+            unless(
+                row.types.is_empty() || row.types.contains(wanted),
+                format!("its type is {types}, spec.configuration.serverType says {wanted}"),
+            );
+        }
+        Wanted::Custom(wanted) => {
+            let hardware = Hardware::of_server(&form.parts, &row.description);
+            let missing = compare(wanted, &hardware).missing.join(", ");
+            unless(hardware.is_unknown() || missing.is_empty(), format!("it does not have what spec.configuration.custom says: {missing}"));
+        }
     }
     let domain = &cx.order.domain;
     unless(same_domain(&row.hostname, domain), format!("its domain is {}, spec.domain says {domain}", row.hostname));

@@ -197,9 +197,7 @@ impl Cx<'_> {
         if self.status.in_flight.as_ref().is_some_and(|f| f.step == step.as_str()) {
             self.status.in_flight = None;
         }
-        self.status.attempts = 0;
-        self.status.last_error = None;
-        self.status.next_retry_time = None;
+        self.forget_attempts_of(step);
     }
 
     // ---- the order's server ----

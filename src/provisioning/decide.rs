@@ -28,7 +28,7 @@ pub struct Decision {
 /// Decides what to do next for one order. Pure: the same arguments give the same answer.
 #[must_use]
 pub fn decide(order: &Order, handler: &Handler, facts: &Facts, now: Timestamp, status: &OrderStatus) -> Decision {
-    let asked = order.reconcile_requested.is_some() && order.reconcile_requested != status.last_handled_reconcile_at;
+    let asked = asked(order, status);
     if !asked && let Some(next) = held(order, facts, now, status) {
         return Decision { status: status.clone(), next };
     }
@@ -39,6 +39,7 @@ pub fn decide(order: &Order, handler: &Handler, facts: &Facts, now: Timestamp, s
     if asked {
         super::give_back::forgive(&mut cx.status);
     }
+    super::assembly::reopen(&mut cx);
     let halt = match run(&mut cx) {
         ControlFlow::Break(halt) => halt,
         ControlFlow::Continue(()) => super::opening::active(&mut cx),
@@ -52,14 +53,23 @@ pub fn decide(order: &Order, handler: &Handler, facts: &Facts, now: Timestamp, s
     Decision { status, next: halt.next }
 }
 
+/// Whether somebody wants an attempt now.
+fn asked(order: &Order, status: &OrderStatus) -> bool {
+    order.reconcile_requested.is_some() && order.reconcile_requested != status.last_handled_reconcile_at
+}
+
 /// Until when an order is left alone: it stalled or backs off, and nothing has changed since.
 fn held(order: &Order, facts: &Facts, now: Timestamp, status: &OrderStatus) -> Option<Next> {
     let closing_begins = order.deleting && status.phase.as_deref() != Some(Phase::Deleting.as_str());
-    if facts.forced || closing_begins || status.observed_generation != Some(order.generation) {
+    let forsaken = order.deleting && facts.forsaken.is_some();
+    if facts.forced || forsaken || closing_begins || status.observed_generation != Some(order.generation) {
         return None;
     }
     // A task was closed, or somebody deleted one that is needed.
     let view = |name: &str| facts.tasks.iter().find(|t| t.name == name);
+    if status.manual_tasks.iter().any(|t| t.state == OPEN && super::tasks::is_overdue(t, now)) {
+        return None;
+    }
     if status.manual_tasks.iter().filter(|t| t.state == OPEN).any(|t| view(&t.name).is_none_or(|v| v.resolution.is_some())) {
         return None;
     }
@@ -92,13 +102,14 @@ fn run(cx: &mut Cx<'_>) -> Flow {
     cx.note_lost_answer();
     cx.note_refusal();
     if cx.order.deleting && cx.status.phase.as_deref() != Some(Phase::Deleting.as_str()) {
-        cx.status.attempts = 0;
-        cx.status.last_error = None;
+        cx.forget_attempts();
         cx.status.waiting_on = None;
         cx.status.progress = None;
         // What was asked of a department for the preparation is not needed any more; the shell closes the objects.
         cx.supersede_tasks();
     }
+    cx.note_overdue();
+    cx.weigh_attempts(asked(cx.order, &cx.status))?;
     cx.status.next_retry_time = None;
     if cx.status.waiting_on.as_ref().is_some_and(|w| w.kind == WaitKind::Retry.as_str()) {
         cx.status.waiting_on = None;
@@ -117,12 +128,17 @@ fn run(cx: &mut Cx<'_>) -> Flow {
             return ControlFlow::Break(Halt { next: Next::Wait(None), verdict: Verdict::Ready });
         }
         let message = why.clone();
+        if let Some(lost) = cx.facts.forsaken.clone().filter(|_| cx.order.deleting) {
+            return ControlFlow::Break(super::forsaken::wait_or_ask(cx, step, &lost));
+        }
         return ControlFlow::Break(cx.wait_for_handler(step, Reason::HandlerNotReady, message));
     }
+    super::forsaken::same_panel(cx, step)?;
     if let Some(error) = cx.facts.failed.clone() {
         return ControlFlow::Break(cx.fail_with(step, &error));
     }
     failed_before(cx)?;
+    super::done::verify(cx)?;
     if cx.order.deleting { super::closing::close(cx) } else { super::opening::open(cx) }
 }
 

@@ -12,8 +12,10 @@ use crate::panel::license::LicenseId;
 use crate::panel::model::{AddressRow, Connection, InstallForm, PanelUser, PoolAddress, ServerForm, ServerId, ServerRow};
 
 use super::call::Call;
+use super::hardware::Hardware;
 use super::license_server::LicenseFacts;
 use super::marker::Marker;
+use super::queue::Queue;
 
 /// Something to read at a panel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +66,8 @@ pub struct Inventory {
     pub ids: BTreeMap<String, String>,
     /// Markers read from the servers' notes, by server id.
     pub markers: BTreeMap<String, Vec<Marker>>,
+    /// What the free servers are made of, by server id; only while an order that composes its own configuration has no server.
+    pub hardware: BTreeMap<String, Hardware>,
 }
 
 /// What a list says of one server.
@@ -169,10 +173,18 @@ pub struct Facts {
     pub licenses: LicenseFacts,
     /// The tasks of this order.
     pub tasks: Vec<TaskView>,
+    /// The handler or its credentials are gone.
+    pub forsaken: Option<super::forsaken::Forsaken>,
+    /// How long that is waited out before a department is asked.
+    pub grace: std::time::Duration,
+    /// Why no task can be made in the handler's namespace.
+    pub unraisable: Option<String>,
     /// A free place among the operations (or releases) that may run at once.
     pub slot: bool,
     /// Older orders of the same namespace at this handler.
     pub older_orders: usize,
+    /// Other orders that wait for servers which this one could take.
+    pub queue: Queue,
     /// Id for the next attempt.
     pub operation_id: String,
     /// The intent that this pass wrote: its calls have not been made by anybody else.
@@ -193,6 +205,8 @@ pub struct Facts {
     pub not_free: BTreeSet<String>,
     /// Somebody asked for an attempt now: back-off and old verdicts do not count.
     pub forced: bool,
+    /// With `forced`: nothing has changed but the process, so that a back-off goes on.
+    pub restarted: bool,
 }
 
 impl Facts {
@@ -216,8 +230,12 @@ impl Facts {
             root_password: None,
             licenses: LicenseFacts::default(),
             tasks: Vec::new(),
+            forsaken: None,
+            grace: std::time::Duration::from_mins(15),
+            unraisable: None,
             slot: true,
             older_orders: 0,
+            queue: Queue::default(),
             operation_id,
             own_operation: None,
             applied: Vec::new(),
@@ -228,6 +246,7 @@ impl Facts {
             failed: None,
             not_free: BTreeSet::new(),
             forced: false,
+            restarted: false,
         }
     }
 
@@ -302,6 +321,7 @@ mod tests {
             power: PowerFlags::default(),
             flags: ServerFlags::default(),
             install: None,
+            description: String::new(),
         };
         Inventory {
             rows: ids.iter().map(|id| ((*id).to_owned(), row(id))).collect(),

@@ -48,8 +48,7 @@ pub(super) fn give_back(cx: &mut Cx<'_>, then: Then) -> Halt {
     };
     let returning = Returning { reason: reason.as_str().into(), message: cut(&message, LONG), then: word.into(), since };
     server.returning.get_or_insert(returning);
-    cx.status.attempts = 0;
-    cx.status.last_error = None;
+    cx.forget_attempts();
     cx.supersede_tasks();
     let name = cx.handler.panel.clone();
     let message = format!("the server is given back: {message}");
@@ -89,8 +88,7 @@ fn returned(cx: &mut Cx<'_>) -> Halt {
     cx.status.in_flight = None;
     cx.status.steps.clear();
     cx.list_steps();
-    cx.status.attempts = 0;
-    cx.status.last_error = None;
+    cx.forget_attempts();
     cx.status.waiting_on = None;
     cx.status.progress = None;
     cx.supersede_tasks();
@@ -132,10 +130,16 @@ pub(super) fn stays_stopped(cx: &mut Cx<'_>) -> Flow {
     }
 }
 
-/// Whether this server was given back by the order before.
+/// Servers that the order gave back for something about them, and not because it was stopped.
+#[must_use]
+pub fn tried_ids(status: &OrderStatus) -> Vec<String> {
+    status.tried_servers.iter().filter(|t| t.stopped_at.is_none()).map(|t| t.id.clone()).collect()
+}
+
+/// Whether this server is one of those.
 #[must_use]
 pub fn tried(cx: &Cx<'_>, server: &ServerId) -> bool {
-    cx.status.tried_servers.iter().any(|t| t.id == server.0 && t.panel == cx.handler.panel)
+    cx.status.tried_servers.iter().any(|t| t.id == server.0 && t.panel == cx.handler.panel && t.stopped_at.is_none())
 }
 
 /// How often a server was given back for this reason.

@@ -90,6 +90,9 @@ impl Cx<'_> {
 
     /// The same for a call that one pass may make several times, such as taking one address after the other.
     pub fn call_again(&mut self, step: Step, call: Call, shows: Shows) -> Halt {
+        if let Some(halt) = self.contradicts_done(step, &call) {
+            return halt;
+        }
         // A suspended handler changes nothing at its panel; licences that end are renewed at another one.
         if self.facts.handler == HandlerState::Suspended && !matches!(call, Call::RenewLicense { .. }) {
             return self.wait_for_handler(
@@ -193,6 +196,7 @@ impl Cx<'_> {
                 } else {
                     self.status.in_flight = None;
                 }
+                self.count_for(step);
                 self.status.attempts = self.handler.max_attempts;
                 let message = format!("the answer to {} was lost {} times, and its effect never showed", call.name(), attempt - 1);
                 self.fail(step, "AnswerLost", &message)

@@ -155,7 +155,7 @@ pub(super) fn shows_ours(cx: &Cx<'_>, server: &ServerId) -> bool {
 }
 
 /// The template that was asked for last; the spec may have changed since.
-fn asked_for(cx: &Cx<'_>) -> String {
+pub(super) fn asked_for(cx: &Cx<'_>) -> String {
     cx.status.server.as_ref().and_then(|s| s.template.clone()).unwrap_or_else(|| cx.order.template.clone())
 }
 

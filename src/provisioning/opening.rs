@@ -31,6 +31,7 @@ pub fn open(cx: &mut Cx<'_>) -> Flow {
         return Break(drifted(cx, Reason::ServerGone, &message));
     }
     follow_spec(cx);
+    super::assembly::assemble(cx, &server)?;
     power_on(cx, &server)?;
     super::network::change_address(cx, &server)?;
     super::installation::install(cx, &server)?;

@@ -149,8 +149,7 @@ fn refuse_unsupported(raw: &DedicatedServerOrder) -> Result<(), Refusal> {
     // A token that is there when the operator first sees the order is recorded; only a later change asks for a reinstall.
     let seen = raw.status.as_ref().filter(|s| s.observed_generation.is_some_and(|g| g >= 0));
     let token_is_new = seen.is_some_and(|s| s.last_handled_reinstall.as_deref().unwrap_or_default() != spec.reinstall);
-    let rows: [(bool, &str, &str); 5] = [
-        (spec.configuration.custom.is_some(), "configuration.custom", "set configuration.serverType"),
+    let rows: [(bool, &str, &str); 4] = [
         (spec.handler_selector.is_some(), "handlerSelector", "set handlerRef"),
         (spec.suspended, "suspended: true", "set suspended: false"),
         (token_is_new, "a new reinstall token", "put the old value back"),
@@ -187,6 +186,8 @@ pub struct Handler {
     pub assembly: Option<String>,
     /// The department that buys parts.
     pub procurement: Option<String>,
+    /// Deadlines and escalation of the departments.
+    pub desks: super::desk::Desks,
     /// The handler that orders licences.
     pub license_server: Option<ObjectKey>,
     /// Orders may take over servers.
@@ -226,6 +227,7 @@ impl Handler {
             key,
             panel,
             by_server_type: spec.by_server_type,
+            desks: super::desk::Desks::new(&departments),
             operations: departments.operations.name,
             assembly: departments.assembly.map(|d| d.name),
             procurement: departments.procurement.map(|d| d.name),
@@ -269,7 +271,8 @@ impl Handler {
             parking_group: None,
             allocate_by: AllocateBy::default(),
             by_server_type: true,
-            operations: String::new(),
+            operations: crate::api::handler::Departments::default().operations.name,
+            desks: super::desk::Desks::default(),
             assembly: None,
             procurement: None,
             license_server: None,

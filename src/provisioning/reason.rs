@@ -41,7 +41,7 @@ reasons! {
     GivingBack: "The server is given back while the order lives; `status.server.returning` says why.", "Nothing; another server is taken, or the order stalls with the reason.";
     RecipeFailed: "A recipe failed.", "Correct the recipe at the panel, or take it out of `spec.recipes`; then annotate the order with `dci-operator.dev/reconcile-requested-at`.";
     Released: "The panel confirmed that the server is free.", "Nothing; the order goes by itself.";
-    WaitingForCapacity: "No free server of this type (or no free address) is there.", "Add servers or addresses at the panel; the order goes on by itself.";
+    WaitingForCapacity: "No free server of this type (or no free address) is there, or older orders come first.", "Add servers or addresses at the panel; the order goes on by itself.";
     LimitReached: "A limit of the handler keeps the order back.", "Wait, or raise the limit in `spec.limits` of the handler.";
     WaitingForPanel: "The panel is at work, or its next list is awaited.", "Nothing.";
     AnswerLost: "The answer to a change was lost; the panel is being looked at before anything is repeated.", "Nothing; see `status.inFlight`.";
@@ -58,6 +58,7 @@ reasons! {
     CredentialsMissing: "A Secret that is needed is not there, or lacks a key.", "Create the Secret with the key named in the message; it is picked up by itself.";
     NotSupportedYet: "The object uses a field that this version does not act upon.", "Remove the field named in the message, or use a later version.";
     InvalidSpec: "The object says something that it must not.", "Correct the field named in the message.";
+    CustomConfigurationRefused: "The handler sells server types only, and the order composes a configuration of its own.", "Set `spec.configuration.serverType`, or `spec.byServerType: false` of the handler.";
     FixedFieldChanged: "A field that is fixed once a server is allocated was changed.", "Put it back, or create another order.";
     ClientIsAdministrator: "The client's name is that of a panel administrator.", "Choose another `spec.client.username`.";
     ClientNameTaken: "The client's name belongs to another namespace at this panel.", "Choose another `spec.client.username`.";
@@ -97,6 +98,8 @@ reasons! {
     Open: "The task waits for its department.", "Set `spec.resolution`.";
     Closed: "The department closed the task.", "Nothing.";
     ResolutionRefused: "This type of task is not closed with that word.", "See the message; the operator raises a new task where it is needed.";
+    Superseded: "The operator closed the task: nobody needs it any more, or another department is asked.", "Nothing; the order's status names the task that is open, if one is.";
+    DeadlinePassed: "The task was not closed by its deadline.", "Close it; the department named in `status.escalatedTo` may do so as well.";
     NotMade: "The task was not made by the operator; it is not acted upon.", "Delete it.";
 }
 

@@ -44,6 +44,7 @@ pub(super) fn failed(cx: &mut Cx<'_>, step: Step, message: &str) -> Halt {
         return give_back::give_back(cx, Then::TryAnother(Reason::RecipeFailed, message.to_owned()));
     }
     // What failed on two servers is not repeated blindly.
+    cx.count_for(step);
     cx.status.attempts = cx.handler.max_attempts;
     cx.fail(step, Reason::RecipeFailed.as_str(), message)
 }

@@ -112,7 +112,7 @@ fn steps_as_conditions(status: &mut OrderStatus, generation: i64, now: Timestamp
     }
     match status.manual_tasks.iter().rev().find(|t| t.state == "Open") {
         Some(task) => {
-            let message = format!("{} task {} waits for {}", task.type_, task.name, task.department);
+            let message = format!("{} task {} {}", task.type_, task.name, super::tasks::waits_for(task));
             condition::set(
                 &mut status.conditions,
                 ConditionType::ManualActionRequired,

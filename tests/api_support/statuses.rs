@@ -1,11 +1,13 @@
 //! Any status that the types can hold.
 
 use dci_operator::api::handler::{ClientClaim, ConfigurationCount, HandlerStatus, InventoryStatus, LicenseCounts, OrderCounts};
+use dci_operator::api::handler_status::{GhostOrder, OrphanServer};
 use dci_operator::api::ipmanager::{IPManagerStatus, Pool};
 use dci_operator::api::order::{
-    InFlight, LastError, LicenseStatus, OrderStatus, Progress, Returning, ServerStatus, StepStatus, TaskSummary, TriedServer, WaitingOn,
+    AttemptsFor, InFlight, LastError, LicenseStatus, OrderStatus, Progress, Returning, ServerStatus, StepStatus, TaskSummary, TriedServer,
+    WaitingOn,
 };
-use dci_operator::api::task::TaskStatus;
+use dci_operator::api::task::{Notification, TaskStatus};
 use dci_operator::api::{Condition, Time};
 use jiff::Timestamp;
 use proptest::collection::vec;
@@ -74,8 +76,27 @@ prop_compose! {
     pub fn task()(
         (name, type_, department, state, message) in (word(), word(), word(), word(), word()),
         opened_at in of(time()), closed_at in of(time()),
+        (deadline, escalated_at, escalate_to) in (of(time()), of(time()), of(word())),
     ) -> TaskSummary {
-        TaskSummary { name, type_, department, state, opened_at, closed_at, message }
+        TaskSummary { name, type_, department, state, opened_at, closed_at, deadline, escalated_at, escalate_to, message }
+    }
+}
+
+prop_compose! {
+    pub fn attempts_for()(
+        (step, intent, call, target) in (word(), word(), word(), word()), since in time(), done_at in of(time()),
+    ) -> AttemptsFor {
+        AttemptsFor { step, intent, call, target, since, done_at }
+    }
+}
+
+prop_compose! {
+    pub fn notification()(
+        (event, department, attempts) in (word(), word(), any::<i32>()),
+        (at, next_attempt_at, delivered_at) in (of(time()), of(time()), of(time())),
+        last_error in of(word()),
+    ) -> Notification {
+        Notification { event, department, at, attempts, next_attempt_at, delivered_at, last_error }
     }
 }
 
@@ -113,12 +134,13 @@ prop_compose! {
         (observed_generation, phase, conditions) in (of(any::<i64>()), of(word()), conditions()),
         progress in of((any::<i32>(), word(), word()).prop_map(|(percent, step, message)| Progress { percent, step, message })),
         (steps, server, manual_tasks, licenses) in (vec(step(), 0..3), of(server()), vec(task(), 0..3), vec(license(), 0..3)),
-        (attempts, last_error, next_retry_time, waiting_on) in (any::<i32>(), of(error()), of(time()), of(waiting())),
+        (attempts, attempts_for, last_error, next_retry_time, waiting_on) in
+            (any::<i32>(), of(attempts_for()), of(error()), of(time()), of(waiting())),
         (last_handled_reconcile_at, last_handled_reinstall, in_flight) in (of(word()), of(word()), of(in_flight())),
         tried_servers in vec(tried(), 0..3),
     ) -> OrderStatus {
         OrderStatus {
-            observed_generation, phase, conditions, progress, steps, server, manual_tasks, licenses, attempts, last_error,
+            observed_generation, phase, conditions, progress, steps, server, manual_tasks, licenses, attempts, attempts_for, last_error,
             next_retry_time, waiting_on, last_handled_reconcile_at, last_handled_reinstall, in_flight, tried_servers,
         }
     }
@@ -139,12 +161,16 @@ prop_compose! {
         licenses in of((any::<i64>(), any::<i64>(), of(time()))),
         clients in vec((word(), word()), 0..3),
         (last_probe_time, last_handled_reconcile_at) in (of(time()), of(word())),
+        (orphans, ghosts) in (vec((word(), word()), 0..3), vec((word(), word()), 0..3)),
+        (orphan_count, ghost_count) in (any::<i64>(), any::<i64>()),
     ) -> HandlerStatus {
+        let orphans = orphans.into_iter().map(|(server, marker)| OrphanServer { server, marker }).collect();
+        let ghosts = ghosts.into_iter().map(|(order, server)| GhostOrder { order, server }).collect();
         let orders = orders.map(|(total, ready, waiting_for_task)| OrderCounts { total, ready, waiting_for_task });
         let clients = clients.into_iter().map(|(username, namespace)| ClientClaim { username, namespace }).collect();
         let licenses = licenses.map(|(total, of_orders, soonest_expiry)| LicenseCounts { total, of_orders, soonest_expiry });
         HandlerStatus {
-            observed_generation, conditions, panel, inventory, licenses, orders, clients, last_probe_time, last_handled_reconcile_at,
+            observed_generation, conditions, panel, inventory, licenses, orders, clients, orphans, orphan_count, ghosts, ghost_count, last_probe_time, last_handled_reconcile_at,
         }
     }
 }
@@ -162,8 +188,9 @@ prop_compose! {
 prop_compose! {
     pub fn task_status()(
         observed_generation in of(any::<i64>()), phase in of(word()), opened_at in of(time()), closed_at in of(time()),
-        conditions in conditions(),
+        (escalated_at, escalated_to, notifications) in (of(time()), of(word()), vec(notification(), 0..3)),
+        (conditions, outcome) in (conditions(), of(word())),
     ) -> TaskStatus {
-        TaskStatus { observed_generation, phase, opened_at, closed_at, conditions }
+        TaskStatus { observed_generation, phase, opened_at, outcome, closed_at, escalated_at, escalated_to, notifications, conditions }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use dci_operator::panel::error::{ErrorDocument, PanelError};
 use dci_operator::panel::model::{
-    AddressRow, AddressRowId, Connection, FREE_DOMAIN, Family, InstallForm, Level, PanelUser, PoolAddress, PowerFlags, ServerFlags,
+    AddressRow, AddressRowId, Connection, FREE_DOMAIN, Family, InstallForm, Level, PanelUser, Parts, PoolAddress, PowerFlags, ServerFlags,
     ServerForm, ServerId, ServerRow, UserId,
 };
 use dci_operator::provisioning::call::Call;
@@ -68,6 +68,7 @@ pub struct Server {
     pub gone: bool,
     pub busy_until: Option<Timestamp>,
     pub installs: usize,
+    pub parts: Parts,
 }
 
 /// A change that takes effect after its answer was lost: it was checked when it was asked for.
@@ -166,6 +167,7 @@ impl Panel {
                 gone: false,
                 busy_until: None,
                 installs: 0,
+                parts: Parts::default(),
             };
             panel.servers.insert(n.to_string(), server);
         }
@@ -235,6 +237,7 @@ impl Panel {
                     power: PowerFlags { on: s.on, off: !s.on, error },
                     flags,
                     install: s.operation.as_ref().filter(|o| o.shown).map(|_| "Installing: 42%".into()),
+                    description: String::new(),
                 };
                 (id.clone(), row)
             })
@@ -244,7 +247,7 @@ impl Panel {
     pub fn form(&self, id: &ServerId) -> Option<ServerForm> {
         let s = self.servers.get(&id.0).filter(|s| !s.gone)?;
         let owner = s.owner.as_ref().map(|o| o.0.clone());
-        Some(ServerForm { owner, notes: s.notes.clone(), hostname: None, disabled: s.disabled })
+        Some(ServerForm { owner, notes: s.notes.clone(), hostname: None, disabled: s.disabled, parts: s.parts.clone() })
     }
 
     pub fn install_form(&self, id: &ServerId) -> InstallForm {

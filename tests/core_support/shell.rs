@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use dci_operator::api::condition::{self, ConditionType};
 use dci_operator::api::order::OrderStatus;
+use dci_operator::api::task::{Resolution, TaskType};
 use dci_operator::panel::error::{Outcome, PanelError};
 use dci_operator::panel::license::LicenseId;
 use dci_operator::panel::model::{PoolAddress, UserId};
@@ -11,13 +13,16 @@ use dci_operator::provisioning::call::Call;
 use dci_operator::provisioning::context::Next;
 use dci_operator::provisioning::decide::{decide, refuse};
 use dci_operator::provisioning::facts::{Facts, Look, Prepare, Prepared, Seen, TaskView};
+use dci_operator::provisioning::give_back::tried_ids;
 use dci_operator::provisioning::license_server::LicenseServer;
 use dci_operator::provisioning::notices;
 use dci_operator::provisioning::order::Order;
-use dci_operator::provisioning::tasks::TaskRequest;
+use dci_operator::provisioning::queue::{Queue, Waiting, compete};
+use dci_operator::provisioning::tasks::{SUPERSEDED, TaskRequest};
+use dci_operator::provisioning::wanted::Wanted;
 
 use super::panel::{ADMIN, Late, refused};
-use super::world::{CLUSTER, Ended, Fault, Pass, Task, World, WriteFault};
+use super::world::{CLUSTER, Ended, Fault, Pass, Stored, Task, World, WriteFault};
 use super::{later, rules};
 
 impl World {
@@ -33,6 +38,7 @@ impl World {
         }
         let Some(stored) = self.orders.get_mut(name) else { return Ended::Forgotten };
         let forced = std::mem::take(&mut stored.forced);
+        let restarted = std::mem::take(&mut stored.restarted);
         stored.wake = None;
         let (mut raw, mut status, mut version) = (stored.raw.clone(), stored.status.clone(), stored.version);
         self.passes += 1;
@@ -53,7 +59,10 @@ impl World {
         facts.inventory.clone_from(&self.inventory);
         facts.changed = self.changed.get(name).copied();
         facts.slot = self.slot;
-        facts.forced = forced;
+        facts.queue = self.queue(name);
+        facts.forsaken.clone_from(&self.forsaken);
+        facts.forced = forced || restarted;
+        facts.restarted = restarted && !forced;
         facts.licenses.server = self.license_server(name, &order);
         let views = self.tasks.iter().filter(|t| t.uid == order.uid);
         facts.tasks =
@@ -63,7 +72,7 @@ impl World {
             let decided = self.now;
             let decision = decide(&order, &self.handler, &facts, self.now, &status);
             assert_eq!(decision, decide(&order, &self.handler, &facts, self.now, &status), "not a function of its arguments");
-            status = decision.status;
+            let before = std::mem::replace(&mut status, decision.status);
             self.tick();
             match decision.next {
                 Next::Look(look) => self.look(&look, &mut facts, &mut pass),
@@ -93,13 +102,31 @@ impl World {
                     }
                     self.tick();
                 }
+                Next::Raise(_) if self.no_tasks => {
+                    assert!(facts.unraisable.is_none(), "raised again\n{}", self.describe());
+                    facts.unraisable = Some("the namespace is being terminated".into());
+                    status = before;
+                }
                 Next::Raise(task) => {
+                    // On record first; what is not needed any more is closed before the next one is open.
+                    if let Err(ended) = self.save(name, &mut version, &status) {
+                        return ended;
+                    }
+                    if self.close_tasks(&order.uid, |t| task.replaces.contains(&t.name)) {
+                        return Ended::Crashed;
+                    }
                     if self.raise(&order.uid, &task, &mut facts) {
                         return Ended::Crashed;
                     }
                 }
                 Next::Wait(until) => {
                     let ended = self.save(name, &mut version, &status).err().unwrap_or(Ended::Waited);
+                    if ended == Ended::Waited {
+                        let needless = |t: &Task| status.manual_tasks.iter().any(|s| s.state == SUPERSEDED && s.name == t.name);
+                        if self.close_tasks(&order.uid, needless) {
+                            return Ended::Crashed;
+                        }
+                    }
                     if let (Ended::Waited, Some(stored)) = (ended, self.orders.get_mut(name)) {
                         stored.wake = stored.wake.into_iter().chain(until).min();
                         assert!(until.is_none_or(|at| at > decided), "{name} waits for a time that has passed\n{}", self.describe());
@@ -115,6 +142,34 @@ impl World {
             }
         }
         panic!("a pass without end\n{}", self.describe());
+    }
+
+    /// The other orders that wait for servers which this one could take, as the shell finds them.
+    fn queue(&self, name: &str) -> Queue {
+        let age = |o: &Stored| (o.raw.metadata.creation_timestamp.as_ref().map(|t| t.0), o.raw.metadata.uid.clone());
+        let mine = &self.orders[name];
+        let wanted = Wanted::new(&mine.raw.spec.configuration);
+        let mut queue = Queue::default();
+        for (_, other) in self.orders.iter().filter(|(other, _)| *other != name) {
+            let status = &other.status;
+            let stalled = condition::is_true(&status.conditions, ConditionType::Stalled);
+            let theirs = Wanted::new(&other.raw.spec.configuration);
+            let out = stalled || status.server.is_some() || status.last_error.is_some() || other.raw.metadata.deletion_timestamp.is_some();
+            if out || !compete(&wanted, &theirs) {
+                continue;
+            }
+            if age(other) > age(mine) {
+                queue.behind += 1;
+                continue;
+            }
+            let asked_for = status.in_flight.as_ref().and_then(|f| f.target.strip_prefix("server/")).map(str::to_owned);
+            let server_type = match theirs {
+                Wanted::Ready(server_type) => Some(server_type),
+                Wanted::Custom(_) => None,
+            };
+            queue.ahead.push(Waiting { server_type, asked_for, tried: tried_ids(status) });
+        }
+        queue
     }
 
     /// As the shell tells it: only to orders that have to do with licences.
@@ -224,8 +279,8 @@ impl World {
             Prepare::PanelPassword => facts.panel_password = Some(prepared),
             Prepare::RootPassword => facts.root_password = Some(prepared),
             Prepare::LicenseKeys => {
-                let keys = facts.licenses.forms.values().flatten().filter(|f| f.key.is_some()).count();
-                assert!(keys > 0, "no key was read\n{}", self.describe());
+                let keyed = facts.licenses.forms.values().flatten().all(|f| f.key.is_some());
+                assert!(keyed, "a key is missing\n{}", self.describe());
                 facts.licenses.keys = Some(prepared);
             }
         }
@@ -239,8 +294,19 @@ impl World {
             return true;
         }
         if !self.tasks.iter().any(|t| t.name == request.name) {
-            let task = Task { name: request.name.clone(), uid: uid.into(), type_: request.type_, resolution: None, note: String::new() };
-            self.tasks.push(task);
+            self.tasks.push(Task {
+                name: request.name.clone(),
+                uid: uid.into(),
+                type_: request.type_,
+                department: request.department.clone(),
+                summary: request.summary.clone(),
+                details: request.details.clone(),
+                resolution: None,
+                note: String::new(),
+                by_operator: false,
+            });
+            let open = self.tasks.iter().filter(|t| t.uid == uid && t.type_ == request.type_ && t.resolution.is_none()).count();
+            assert_eq!(open, 1, "several open tasks of one type\n{}", self.describe());
         }
         if fault == Some(WriteFault::CrashAfter) {
             self.restart();
@@ -250,6 +316,24 @@ impl World {
         let view = TaskView { name: task.name.clone(), type_: task.type_, resolution: task.resolution, note: task.note.clone() };
         facts.tasks.retain(|t| t.name != view.name);
         facts.tasks.push(view);
+        false
+    }
+
+    /// Closes open tasks of an order that are not needed; whether the process died.
+    fn close_tasks(&mut self, uid: &str, which: impl Fn(&Task) -> bool) -> bool {
+        while let Some(at) = self.tasks.iter().position(|t| t.uid == uid && t.resolution.is_none() && which(t)) {
+            let fault = self.write_faults.remove(&self.writes);
+            self.writes += 1;
+            if fault != Some(WriteFault::CrashBefore) {
+                let word = if self.tasks[at].type_ == TaskType::StopServer { Resolution::Retry } else { Resolution::Cancelled };
+                self.tasks[at].resolution = Some(word);
+                self.tasks[at].by_operator = true;
+            }
+            if fault.is_some() {
+                self.restart();
+                return true;
+            }
+        }
         false
     }
 

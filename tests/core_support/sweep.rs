@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use dci_operator::api::condition::{ConditionType, is_true};
-use dci_operator::api::task::Resolution;
+use dci_operator::api::task::{Resolution, TaskType};
 use dci_operator::provisioning::call::Call;
 use serde_json::json;
 
@@ -25,6 +25,8 @@ pub enum Kind {
     /// The server is administratively off, its power is on.
     Disabled,
     CreateTask,
+    /// A configuration of the client's own, which no free server has: a department builds it.
+    Custom,
     /// Two licences, suspended in the end.
     Licensed,
     /// Two licences, freed in the end.
@@ -33,7 +35,7 @@ pub enum Kind {
     Failover,
 }
 
-pub const KINDS: [Kind; 11] = [
+pub const KINDS: [Kind; 12] = [
     Kind::Plain,
     Kind::Several,
     Kind::DisableIpChange,
@@ -42,6 +44,7 @@ pub const KINDS: [Kind; 11] = [
     Kind::NoParking,
     Kind::Disabled,
     Kind::CreateTask,
+    Kind::Custom,
     Kind::Licensed,
     Kind::LicensedFreed,
     Kind::Failover,
@@ -59,7 +62,7 @@ impl Kind {
 
     pub fn world(self) -> World {
         let handler = handler(|spec| match self {
-            Self::Plain | Self::Several | Self::Disabled | Self::Failover => {}
+            Self::Plain | Self::Several | Self::Disabled | Self::Custom | Self::Failover => {}
             Self::DisableIpChange => spec["ipManagement"]["disableIPChange"] = json!(true),
             Self::ByPanel | Self::ByPanelSeveral => spec["ipManagement"]["allocateBy"] = json!("Panel"),
             Self::NoParking => {
@@ -82,6 +85,9 @@ impl Kind {
         let (v4, v6) = self.wanted();
         world.add(order("web", "u-web", |raw| {
             raw["spec"]["addresses"] = json!({"ipv4": v4, "ipv6": v6});
+            if self == Self::Custom {
+                raw["spec"]["configuration"] = json!({"custom": {"memoryGiB": 64}});
+            }
             if self.licensed() {
                 raw["spec"]["licenses"] = json!([{"product": "Pro"}, {"product": "Lite", "period": 3}]);
             }
@@ -94,6 +100,11 @@ impl Kind {
 
     /// A free server may be sold although it is disabled only where a person set that after the claim.
     pub fn disturb(self, world: &mut World) {
+        if self == Self::Custom && world.open_tasks().contains(&TaskType::Assembly) {
+            if let Some(id) = world.status("web").server.as_ref().map(|s| s.id.clone()) {
+                world.panel.server(&id).parts.memory = Some("64".into());
+            }
+        }
         if self == Self::Disabled && world.status("web").server.is_some() {
             let id = world.status("web").server.as_ref().unwrap().id.clone();
             if !world.panel.journal.iter().any(|c| matches!(c, Call::Enable { .. })) && world.phase("web") == "Deleting" {

@@ -12,6 +12,8 @@ use dci_operator::api::task::{Resolution, TaskType};
 use dci_operator::panel::model::{FREE_DOMAIN, UserId};
 use dci_operator::provisioning::call::Call;
 use dci_operator::provisioning::facts::{HandlerState, Inventory, Prepare};
+use dci_operator::provisioning::hardware::Hardware;
+use dci_operator::provisioning::forsaken::Forsaken;
 use dci_operator::provisioning::marker::{self, Marker};
 use dci_operator::provisioning::order::Handler;
 use jiff::Timestamp;
@@ -63,6 +65,8 @@ pub struct Stored {
     pub version: u64,
     pub wake: Option<Timestamp>,
     pub forced: bool,
+    /// The process has not looked at it since it was started.
+    pub restarted: bool,
     pub writes: usize,
 }
 
@@ -71,8 +75,13 @@ pub struct Task {
     pub name: String,
     pub uid: String,
     pub type_: TaskType,
+    pub department: String,
+    pub summary: String,
+    pub details: String,
     pub resolution: Option<Resolution>,
     pub note: String,
+    /// The operator closed it itself.
+    pub by_operator: bool,
 }
 
 /// How a pass ended.
@@ -97,6 +106,10 @@ pub struct World {
     pub handler: Handler,
     pub state: HandlerState,
     pub slot: bool,
+    /// The handler or its credentials are gone.
+    pub forsaken: Option<Forsaken>,
+    /// The handler's namespace takes no tasks.
+    pub no_tasks: bool,
     pub orders: BTreeMap<String, Stored>,
     pub tasks: Vec<Task>,
     pub locks: BTreeMap<String, String>,
@@ -172,6 +185,8 @@ impl World {
             handler,
             state: HandlerState::Ready,
             slot: true,
+            forsaken: None,
+            no_tasks: false,
             orders: BTreeMap::new(),
             tasks: Vec::new(),
             locks: BTreeMap::new(),
@@ -211,7 +226,7 @@ impl World {
     pub fn add(&mut self, raw: DedicatedServerOrder) {
         let name = raw.metadata.name.clone().unwrap();
         let status = OrderStatus { observed_generation: Some(-1), ..OrderStatus::default() };
-        self.orders.insert(name, Stored { raw, status, version: 1, wake: None, forced: false, writes: 0 });
+        self.orders.insert(name, Stored { raw, status, version: 1, wake: None, forced: false, restarted: true, writes: 0 });
     }
 
     pub fn status(&self, name: &str) -> &OrderStatus {
@@ -271,6 +286,7 @@ impl World {
         self.next_list = later(self.now, seconds(1));
         for stored in self.orders.values_mut() {
             stored.wake = None;
+            stored.restarted = true;
         }
     }
 
@@ -387,7 +403,9 @@ impl World {
         self.panel.licenses.take_list(self.now);
         let markers = self.index.iter().map(|(id, (_, _, markers))| (id.clone(), markers.clone())).collect();
         let previous = self.inventory.as_ref().map(|i| i.rows.keys().cloned().collect());
-        self.inventory = Some(Arc::new(Inventory { rows, began: self.now, previous, ids: BTreeMap::new(), markers }));
+        let parts = |id: &String| Hardware::of_server(&self.panel.servers[id].parts, "");
+        let hardware = rows.keys().map(|id| (id.clone(), parts(id))).collect();
+        self.inventory = Some(Arc::new(Inventory { rows, began: self.now, previous, ids: BTreeMap::new(), markers, hardware }));
         self.sweep_locks();
         if let Some(id) = self.taken_after_list.take() {
             self.panel.server(&id).owner = Some(UserId("7".into()));

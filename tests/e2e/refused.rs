@@ -7,12 +7,8 @@ use super::support::{Setup, World};
 
 fn rows() -> Vec<(&'static str, Value, &'static str)> {
     vec![
-        ("custom", json!({"configuration": {"serverType": null, "custom": {"memoryGiB": 64}}}), "configuration.custom"),
         ("selector", json!({"handlerRef": null, "handlerSelector": {"matchLabels": {"a": "b"}}}), "handlerSelector"),
-        ("adopt", json!({"adopt": {"serverId": "17"}}), "adopt"),
         ("suspended", json!({"suspended": true}), "suspended"),
-        ("orphan", json!({"deletionPolicy": "Orphan"}), "deletionPolicy"),
-        ("protected", json!({"deletionProtection": true}), "deletionProtection"),
         ("recipes", json!({"recipes": ["ISPsystem__nginx.sh", "ISPsystem__other.sh"]}), "recipe"),
     ]
 }

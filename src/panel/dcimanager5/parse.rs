@@ -39,6 +39,7 @@ pub fn server_row(row: &Fields<'_>) -> Result<ServerRow, String> {
             operation_failed: row.flag("operation_failed"),
         },
         install: row.flag("install_in_progress").then(|| row.display("install_in_progress").unwrap_or_default()),
+        description: row.display("gen_chassis_name").unwrap_or_default(),
     })
 }
 
@@ -94,6 +95,7 @@ pub fn server_form(document: &Document, server: &ServerId) -> Result<ServerForm,
         notes: form.text("notes"),
         hostname: form.opt("hostname"),
         disabled: form.ticked("disabled"),
+        parts: super::parts::parts(document),
     })
 }
 

@@ -175,6 +175,7 @@ fn build_dci(config: &DciConfig, world: &World) -> Result<Dci, ConfigError> {
         servers: std::collections::BTreeMap::new(),
         types: types.collect(),
         racks: (1..).zip(racks).map(|(id, name)| Rack { id, name }).collect(),
+        parts: Vec::new(),
         templates: config.os_templates.clone(),
         recipes: config.recipes.clone(),
         base: build_base(&config.address_groups, config.behaviour.exhausted, &place)?,
@@ -255,7 +256,8 @@ fn build_server(dci: &mut Dci, panel: usize, entry: &ServerConfig, id: u64, n: u
         if !is_plain_field(field) {
             return Err(format!("`{field}` is no field of the server form"));
         }
-        server.form.insert(field.clone(), value.clone());
+        let value = dci.field_of(field, value);
+        server.form.insert(field.clone(), value);
     }
     let usual = || {
         let connection = |kind, ip: String, port: String| ConnectionConfig { kind, ip, port };

@@ -12,6 +12,7 @@ pub(crate) mod edit;
 pub(crate) mod human;
 pub(crate) mod iplist;
 pub(crate) mod operation;
+pub(crate) mod parts;
 pub(crate) mod power;
 pub(crate) mod refusal;
 pub(crate) mod server;

@@ -97,6 +97,7 @@ impl Dci {
             },
             "connections": connections,
             "form": server.form,
+            "hardware": self.hardware(server),
         })
     }
 }

@@ -15,6 +15,37 @@ pub fn rows() -> Vec<Row> {
     rows.extend(connection(Kind::Handler));
     rows.extend(durations());
     rows.extend(namespaces_and_dialect());
+    rows.extend(departments());
+    rows
+}
+
+fn departments() -> Vec<Row> {
+    let mut rows = Vec::new();
+    for department in ["operations", "assembly", "procurement"] {
+        let with = |name: &str, value: Value| {
+            let mut row = create(&format!("{department}: {name}"), &json!({}));
+            row.new["spec"]["departments"][department] = json!({"name": "Field"});
+            for (key, value) in value.as_object().unwrap() {
+                row.new["spec"]["departments"][department][key] = value.clone();
+            }
+            row
+        };
+        let hook = |url: &str| with(url, json!({"webhook": {"url": url, "secretRef": {"name": "hooks", "key": "hmac"}}}));
+        rows.extend([
+            with("nothing more", json!({})).accepted(&[msg::DEADLINE, msg::ESCALATE_TO]),
+            with("a deadline", json!({"deadline": "4h"})).accepted(&[msg::DEADLINE, msg::ESCALATE_TO]),
+            with("the shortest deadline", json!({"deadline": "1s", "escalateTo": "Leads"})).accepted(&[msg::DEADLINE, msg::ESCALATE_TO]),
+            with("a deadline of nothing", json!({"deadline": "0s"})).refused(&[msg::DEADLINE]),
+            with("escalation without a deadline", json!({"escalateTo": "Leads"})).refused(&[msg::ESCALATE_TO]),
+            with("escalation to itself", json!({"deadline": "1h", "escalateTo": "Field"})).refused(&[msg::ESCALATE_TO]),
+            hook("https://hooks.example.net/dci").accepted(&[msg::WEBHOOK_URL]),
+            hook("http://127.0.0.1:8080/dci").accepted(&[msg::WEBHOOK_URL]),
+            hook("http://hooks.example.net/dci").refused(&[msg::WEBHOOK_URL]),
+            hook("https://user:secret@hooks.example.net/dci").refused(&[msg::WEBHOOK_URL]),
+            hook("https://hooks.example.net/dci?token=x").refused(&[msg::WEBHOOK_URL]),
+            hook("ftp://hooks.example.net/dci").refused(&[msg::WEBHOOK_URL]),
+        ]);
+    }
     rows
 }
 
