@@ -55,6 +55,7 @@ def main() -> int:
     program = subprocess.Popen(
         ["chroot", "--userspec=65532:65532", ROOT, "/dci-operator", "run"],
         env={
+            "PATH": os.environ["PATH"],
             "KUBECONFIG": "/kubeconfig",
             "DCI_OPERATOR_HEALTH_ADDR": "127.0.0.1:0",
             "DCI_OPERATOR_METRICS_ADDR": "127.0.0.1:0",
