@@ -77,9 +77,9 @@ container=$("${BUILDAH[@]}" from scratch)
 "${BUILDAH[@]}" config --user 65532:65532 --entrypoint '["/dci-operator"]' --cmd run --port 8080 --port 8081 \
   --label org.opencontainers.image.title=dci-operator --label org.opencontainers.image.licenses=Apache-2.0 "$container"
 rm -f "$out"
-image=$("${BUILDAH[@]}" commit --quiet --timestamp "$epoch" "$container" "oci-archive:$out:dci-operator:latest")
+"${BUILDAH[@]}" commit --quiet --timestamp "$epoch" "$container" "oci-archive:$out:dci-operator:latest" >/dev/null
 size=$(du --apparent-size --block-size=1 "$work/fs/dci-operator" | cut -f 1)
-printf 'image %s in %s: program %d.%d MiB\n' "${image:0:12}" "$out" $((size / 1048576)) $((size % 1048576 * 10 / 1048576))
+printf 'image in %s: program %d.%d MiB\n' "$out" $((size / 1048576)) $((size % 1048576 * 10 / 1048576))
 [[ -n $check ]] || exit 0
 
 # --- looking into it --------------------------------------------------------------------------------------------------
