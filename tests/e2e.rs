@@ -18,6 +18,8 @@ mod cluster;
 mod crash;
 #[path = "e2e/handler.rs"]
 mod handler;
+#[path = "e2e/handlers.rs"]
+mod handlers;
 #[path = "e2e/opening.rs"]
 mod opening;
 #[path = "e2e/process.rs"]

@@ -11,7 +11,8 @@ use super::handler::DeletionPolicy;
 use super::messages as msg;
 
 pub use super::order_status::{
-    InFlight, LastError, LicenseStatus, OrderStatus, Progress, Returning, ServerStatus, StepStatus, TaskSummary, TriedServer, WaitingOn,
+    HandlerNote, InFlight, LastError, LicenseStatus, OrderStatus, Progress, Returning, ServerStatus, StepStatus, TaskSummary, TriedServer,
+    WaitingOn,
 };
 
 /// One server for one client.

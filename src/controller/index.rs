@@ -24,6 +24,7 @@ pub async fn take(panel: &Arc<dyn ServerPanel>, before: Option<&Inventory>, owne
     let began = Timestamp::now();
     let mut rows: BTreeMap<String, ServerRow> = panel.servers().await?.into_iter().map(|row| (row.id.0.clone(), row)).collect();
     let ids = ids_of(panel, before, owners, &rows).await?;
+    let names = owners.clone();
     let owners: &BTreeSet<String> = &owners.iter().chain(ids.values()).cloned().collect();
     progress_text(panel, before, owners, &mut rows).await;
     let mut markers = BTreeMap::new();
@@ -51,7 +52,7 @@ pub async fn take(panel: &Arc<dyn ServerPanel>, before: Option<&Inventory>, owne
         }
     }
     let previous = before.map(|b| b.rows.keys().cloned().collect());
-    Ok(Inventory { rows, began, previous, ids, markers })
+    Ok(Inventory { rows, began, previous, ids, owners: names, markers })
 }
 
 /// The ids of the owners, for panels whose list shows those instead of names. Read only where the list shows an owner

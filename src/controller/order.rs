@@ -17,13 +17,14 @@ use crate::provisioning::facts::{Facts, HandlerState, TaskView};
 use crate::provisioning::notices;
 use crate::provisioning::order::{Order, Refusal, order_id};
 use crate::provisioning::reason::Reason;
-use crate::provisioning::step::{State, Step};
+use crate::provisioning::selection::{self, PassedOver};
 use crate::provisioning::tasks::{OPEN, SUPERSEDED};
 
 use super::context::{Context, serving_handler};
 use super::metrics::KindLabels;
 use super::panels::{HandlerRuntime, ServerClient};
 use super::perform::{Panels, PerformError};
+use super::places;
 use super::status::{self, StatusError};
 use super::stores::Guarded;
 use super::task;
@@ -103,8 +104,11 @@ async fn one_pass(cached: DedicatedServerOrder, context: &Context) -> Result<Act
         let message = "the CustomResourceDefinition is being deleted: nothing is released".to_owned();
         return refuse(&order, &Refusal { reason: Reason::DeletionProtected, message }, context).await;
     }
+    if let (None, Some(selector)) = (serving_handler(&order), parsed.selector.clone()) {
+        return Box::pin(super::selection::pass(order, parsed, &selector, context)).await;
+    }
     let key = serving_handler(&order).unwrap_or_default();
-    let Some(handler) = usable_handler(context, &key, &parsed, &order).await? else {
+    let Some(handler) = usable_handler(context, &key, &parsed, &order).await else {
         if parsed.deleting && untouched(&order) {
             return release_object(&order, context, None).await;
         }
@@ -114,11 +118,15 @@ async fn one_pass(cached: DedicatedServerOrder, context: &Context) -> Result<Act
         save(&order, status, context).await?;
         return Ok(Action::await_change());
     };
-    Box::pin(Pass { context, handler, order, parsed }.run()).await
+    match Box::pin(Pass { context, handler, key, order, parsed, selecting: None }.run()).await? {
+        Ended::Action(action) => Ok(action),
+        Ended::Forgotten(stored) => release_object(&stored, context, None).await,
+        Ended::Over(_) => Ok(Action::await_change()),
+    }
 }
 
 /// The status as stored.
-fn known(order: &DedicatedServerOrder) -> OrderStatus {
+pub(super) fn known(order: &DedicatedServerOrder) -> OrderStatus {
     order.status.clone().unwrap_or_default()
 }
 
@@ -129,19 +137,14 @@ fn untouched(order: &DedicatedServerOrder) -> bool {
     status.is_none_or(|s| s.server.is_none() && s.in_flight.is_none()) && id == order.metadata.uid.as_deref()
 }
 
-async fn usable_handler(
-    context: &Context,
-    key: &ObjectKey,
-    parsed: &Order,
-    order: &DedicatedServerOrder,
-) -> Result<Option<Arc<HandlerRuntime>>, kube::Error> {
-    let Some(handler) = context.handlers.get(key) else { return Ok(None) };
+async fn usable_handler(context: &Context, key: &ObjectKey, parsed: &Order, order: &DedicatedServerOrder) -> Option<Arc<HandlerRuntime>> {
+    let handler = context.handlers.get(key)?;
     let bound = order.status.as_ref().is_some_and(|s| s.server.is_some() || s.in_flight.is_some());
     // Once something was taken there, a handler that no longer allows the namespace still takes it back.
-    if !bound && !parsed.deleting && !context.allowed(&handler, &parsed.key.namespace).await? {
-        return Ok(None);
+    if !bound && !parsed.deleting && !context.allowed(&handler, &parsed.key.namespace).await {
+        return None;
     }
-    Ok(Some(context.panels.handler(key)))
+    Some(context.panels.handler(key))
 }
 
 async fn fresh(context: &Context, key: &ObjectKey) -> Result<Option<DedicatedServerOrder>, kube::Error> {
@@ -222,7 +225,11 @@ async fn refuse(order: &DedicatedServerOrder, refusal: &Refusal, context: &Conte
 }
 
 /// Saves a status that differs, then publishes what happened.
-async fn save(order: &DedicatedServerOrder, mut new: OrderStatus, context: &Context) -> Result<DedicatedServerOrder, OrderError> {
+pub(super) async fn save(
+    order: &DedicatedServerOrder,
+    mut new: OrderStatus,
+    context: &Context,
+) -> Result<DedicatedServerOrder, OrderError> {
     let old = known(order);
     notices::carry_times(&old, &mut new);
     if new == old {
@@ -243,7 +250,7 @@ async fn save(order: &DedicatedServerOrder, mut new: OrderStatus, context: &Cont
 }
 
 /// The finalizer goes, and with it the object.
-async fn release_object(order: &DedicatedServerOrder, context: &Context, panel: Option<&str>) -> Result<Action, OrderError> {
+pub(super) async fn release_object(order: &DedicatedServerOrder, context: &Context, panel: Option<&str>) -> Result<Action, OrderError> {
     let uid = order.metadata.uid.clone().unwrap_or_default();
     if let (Some(panel), Some(server)) = (panel, order.status.as_ref().and_then(|s| s.server.as_ref())) {
         let id = order_id(order).unwrap_or(&uid);
@@ -262,8 +269,10 @@ async fn release_object(order: &DedicatedServerOrder, context: &Context, panel: 
 
 fn gone(context: &Context, order: &DedicatedServerOrder, uid: &str) {
     context.forget(uid);
+    let next = context.panels.forget_order(uid);
+    let limited = context.orders.read(|o| super::places::waits(o).then(|| o.key()));
+    next.iter().chain(&limited).for_each(|key| context.wake_orders.wake(key));
     if let Some(key) = serving_handler(order) {
-        context.panels.handler(&key).forget(uid);
         context.wake_handlers.wake(&key);
     }
 }
@@ -275,16 +284,29 @@ fn operation_id() -> Result<String, OrderError> {
     Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
 }
 
-/// One pass over one order.
-struct Pass<'a> {
-    context: &'a Context,
-    handler: Arc<HandlerRuntime>,
-    order: DedicatedServerOrder,
-    parsed: Order,
+/// One pass over one order, at one handler.
+pub(super) struct Pass<'a> {
+    pub(super) context: &'a Context,
+    pub(super) handler: Arc<HandlerRuntime>,
+    pub(super) key: ObjectKey,
+    pub(super) order: DedicatedServerOrder,
+    pub(super) parsed: Order,
+    /// The handlers that were passed over before, where the order is not bound to this one yet.
+    pub(super) selecting: Option<Vec<PassedOver>>,
+}
+
+/// How a pass ended.
+pub(super) enum Ended {
+    /// This is when the order is looked at again.
+    Action(Action),
+    /// The handler cannot serve the order now; nothing was saved.
+    Over(PassedOver),
+    /// Nothing of the order is there any more; only the finalizer is left.
+    Forgotten(Box<DedicatedServerOrder>),
 }
 
 impl Pass<'_> {
-    async fn run(mut self) -> Result<Action, OrderError> {
+    pub(super) async fn run(mut self) -> Result<Ended, OrderError> {
         let server = self.order.status.as_ref().and_then(|s| s.server.as_ref()).map(|s| s.id.clone());
         let snapshot = self.handler.snapshot(server.as_deref());
         let mut facts = Facts::new(snapshot.state.clone(), operation_id()?);
@@ -299,24 +321,25 @@ impl Pass<'_> {
             };
             facts.handler = HandlerState::NotReady(why);
             let mut policy = crate::provisioning::order::Handler::placeholder();
-            policy.key = serving_handler(&self.order).unwrap_or_default();
+            policy.key = self.key.clone();
             let decision = decide::decide(&self.parsed, &policy, &facts, Timestamp::now(), &known(&self.order));
             if decision.next == Next::Forget {
-                return release_object(&self.order, self.context, None).await;
+                return Ok(Ended::Forgotten(Box::new(self.order)));
             }
             save(&self.order, decision.status, self.context).await?;
-            return Ok(Action::requeue(Duration::from_secs(30)));
+            return Ok(Ended::Action(Action::requeue(Duration::from_secs(30))));
         };
         facts.login.clone_from(&client.login);
-        facts.older_orders = self.older_orders(&client);
-        let max = if self.parsed.deleting { client.max_releases } else { client.max_operations };
-        let busy = self.busy();
-        facts.slot = !busy || self.handler.enter(&self.parsed.uid, self.parsed.deleting, max);
+        self.take_place(&client, &mut facts);
+        facts.another_handler = super::selection::another(self.context, &self.order, &self.parsed).await;
         self.act(&client, facts).await
     }
 
-    async fn act(&mut self, client: &ServerClient, mut facts: Facts) -> Result<Action, OrderError> {
+    async fn act(&mut self, client: &ServerClient, mut facts: Facts) -> Result<Ended, OrderError> {
         let mut status = known(&self.order);
+        if let Some(passed) = &self.selecting {
+            status.handlers = selection::notes(passed);
+        }
         for _ in 0..ACTIONS {
             let now = Timestamp::now();
             let Decision { status: new, next } = decide::decide(&self.parsed, &client.policy, &facts, now, &status);
@@ -330,13 +353,16 @@ impl Pass<'_> {
                 }
                 Next::Call(call) => {
                     if let Some(action) = self.call(client, &call, &mut status, &mut facts).await? {
-                        return Ok(action);
+                        return Ok(Ended::Action(action));
                     }
                 }
                 Next::Wait(until) => return self.end(status, until).await,
+                Next::Forget if self.selecting.is_some() && status.server.is_none() => {
+                    return Ok(Ended::Forgotten(Box::new(save(&self.order, status, self.context).await?)));
+                }
                 Next::Forget => {
                     let stored = save(&self.order, status, self.context).await?;
-                    return release_object(&stored, self.context, Some(&client.policy.panel)).await;
+                    return release_object(&stored, self.context, Some(&client.policy.panel)).await.map(Ended::Action);
                 }
             }
         }
@@ -388,16 +414,25 @@ impl Pass<'_> {
         Ok(same)
     }
 
-    async fn end(&mut self, status: OrderStatus, until: Option<Timestamp>) -> Result<Action, OrderError> {
+    async fn end(&mut self, status: OrderStatus, until: Option<Timestamp>) -> Result<Ended, OrderError> {
+        if self.selecting.is_some()
+            && !self.parsed.deleting
+            && let Some(over) = selection::ended_without(&self.key, &status)
+        {
+            if over.reason != Reason::LimitReached {
+                self.leave_place();
+            }
+            return Ok(Ended::Over(over));
+        }
         self.order = save(&self.order, status, self.context).await?;
         self.close_superseded().await?;
-        if !self.busy() {
-            self.handler.leave(&self.parsed.uid);
+        if !places::at_work(&self.order) && !places::waits(&self.order) {
+            self.leave_place();
         }
         let wait = until.map(|at| at.duration_since(Timestamp::now()));
-        Ok(wait.map_or_else(Action::await_change, |w| {
+        Ok(Ended::Action(wait.map_or_else(Action::await_change, |w| {
             Action::requeue(w.unsigned_abs().max(Duration::from_millis(50)).min(Duration::from_hours(1)))
-        }))
+        })))
     }
 
     /// Closes the objects of tasks that the status says nobody needs any more: a department must not work on them.
@@ -415,13 +450,6 @@ impl Pass<'_> {
         Ok(())
     }
 
-    /// Whether the order takes a place among those at work: from the claim to the hand-over, or while it is released.
-    fn busy(&self) -> bool {
-        let status = self.order.status.as_ref();
-        let over = |step: Step| status.is_some_and(|s| s.steps.iter().any(|r| r.name == step.as_str() && State::parse(&r.state).over()));
-        self.parsed.deleting || !over(Step::HandOver)
-    }
-
     /// The tasks of this order, as the cache shows them.
     fn tasks(&self) -> Vec<TaskView> {
         let uid = &self.parsed.uid;
@@ -430,22 +458,6 @@ impl Pass<'_> {
             return Vec::new();
         }
         self.context.tasks.read(|t| (t.spec.order_ref.uid == *uid && t.metadata.deletion_timestamp.is_none()).then(|| view(t)))
-    }
-
-    /// Orders of the same namespace at this handler that came before.
-    fn older_orders(&self, client: &ServerClient) -> usize {
-        if client.policy.max_orders_per_namespace == 0 {
-            return 0;
-        }
-        let mine = (Some(self.parsed.created), Some(&self.parsed.uid));
-        let older = |o: &DedicatedServerOrder| {
-            let theirs = (o.metadata.creation_timestamp.as_ref().map(|t| t.0), o.metadata.uid.as_ref());
-            (o.metadata.namespace.as_deref() == Some(&self.parsed.key.namespace)
-                && serving_handler(o).as_ref() == Some(&client.policy.key)
-                && theirs < mine)
-                .then_some(())
-        };
-        self.context.orders.read(older).len()
     }
 }
 

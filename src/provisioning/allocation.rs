@@ -24,11 +24,7 @@ const SHOWN: usize = 12;
 
 /// Ends with a server of the order's own in the status.
 pub(super) fn allocate(cx: &mut Cx<'_>) -> Flow {
-    if cx.handler.max_orders_per_namespace > 0 && cx.facts.older_orders >= cx.handler.max_orders_per_namespace {
-        let message =
-            format!("limits.maxOrdersPerNamespace ({}) of the handler is reached in this namespace", cx.handler.max_orders_per_namespace);
-        return Break(wait_for_capacity(cx, Reason::LimitReached, message));
-    }
+    limits(cx)?;
     let Some(inventory) = cx.facts.inventory.clone() else { return Break(cx.wait_for_list(Step::CreateClient)) };
     create_client(cx)?;
     let people = people(cx, Step::Allocate)?;
@@ -37,6 +33,31 @@ pub(super) fn allocate(cx: &mut Cx<'_>) -> Flow {
         return Continue(());
     }
     claim(cx, &inventory, &people)
+}
+
+/// Limits of the handler keep an order back that has not begun: nothing is made for it at the panel, not even its client. One that
+/// was restored may have begun, and is looked for first.
+fn limits(cx: &mut Cx<'_>) -> Flow {
+    let max = cx.handler.max_orders_per_namespace;
+    if cx.status.in_flight.is_some() {
+        return Continue(());
+    }
+    if max > 0 && cx.facts.older_orders >= max {
+        let place = cx.facts.older_orders - max + 1;
+        let message =
+            format!("limits.maxOrdersPerNamespace ({max}) of the handler is reached in this namespace; place {place} in the queue");
+        return Break(wait_for_capacity(cx, Reason::LimitReached, message));
+    }
+    if !cx.facts.slot && cx.order.order_id == cx.order.uid {
+        return Break(no_place(cx));
+    }
+    Continue(())
+}
+
+fn no_place(cx: &mut Cx<'_>) -> Halt {
+    let place = cx.facts.before_me + 1;
+    let message = format!("limits.maxConcurrentOperations of the handler is reached; place {place} in the queue");
+    wait_for_capacity(cx, Reason::LimitReached, message)
 }
 
 /// The client's user exists, is an ordinary one, and its name belongs to this namespace.
@@ -229,7 +250,7 @@ fn claim(cx: &mut Cx<'_>, inventory: &Inventory, people: &People) -> Flow {
         }
     }
     if !cx.facts.slot {
-        return Break(wait_for_capacity(cx, Reason::LimitReached, "limits.maxConcurrentOperations of the handler is reached".into()));
+        return Break(no_place(cx));
     }
     let Some(locks) = &cx.facts.locks else { return Break(cx.look(step, Look::Locks)) };
     let Wanted::Ready(server_type) = cx.order.wanted.clone() else { return Break(refused_custom(cx)) };

@@ -103,6 +103,7 @@ fn run(cx: &mut Cx<'_>) -> Flow {
     if cx.status.waiting_on.as_ref().is_some_and(|w| w.kind == WaitKind::Retry.as_str()) {
         cx.status.waiting_on = None;
     }
+    super::selection::settle_at(cx);
     cx.list_steps();
     record_token(&mut cx.status, &cx.order.reinstall);
     let step = current_step(cx);
@@ -186,13 +187,26 @@ pub fn refuse(
 /// The status of an order whose handler cannot be used at all (not found, not allowed): it waits for it.
 #[must_use]
 pub fn without_handler(order: &Order, name: &str, reason: Reason, message: &str, now: Timestamp, status: &OrderStatus) -> OrderStatus {
+    waiting_without_handler(order, WaitKind::Handler, name, reason, message, now, status)
+}
+
+/// The same for any kind of wait.
+pub(super) fn waiting_without_handler(
+    order: &Order,
+    kind: WaitKind,
+    name: &str,
+    reason: Reason,
+    message: &str,
+    now: Timestamp,
+    status: &OrderStatus,
+) -> OrderStatus {
     let placeholder = Handler::placeholder();
     let facts = Facts::new(HandlerState::Ready, String::new());
     let mut cx = Cx { order, handler: &placeholder, facts: &facts, now, status: status.clone() };
     record_token(&mut cx.status, &order.reinstall);
     cx.list_steps();
     let step = current_step(&cx);
-    let wait = super::context::Wait { kind: WaitKind::Handler, name, reason, message: message.to_owned(), until: None, deadline: None };
+    let wait = super::context::Wait { kind, name, reason, message: message.to_owned(), until: None, deadline: None };
     let Halt { verdict, .. } = cx.wait(step, wait);
     let mut status = cx.status;
     conclude(&mut status, &verdict, order.generation, now, false);

@@ -54,6 +54,8 @@ pub struct Inventory {
     pub previous: Option<BTreeSet<String>>,
     /// Ids of the users whose servers are looked at, by name, where the list made it necessary to know them.
     pub ids: BTreeMap<String, String>,
+    /// Names of the users whose servers were looked at.
+    pub owners: BTreeSet<String>,
     /// Markers read from the servers' notes, by server id.
     pub markers: BTreeMap<String, Vec<Marker>>,
 }
@@ -159,6 +161,10 @@ pub struct Facts {
     pub root_password: Option<Prepared>,
     /// The tasks of this order.
     pub tasks: Vec<TaskView>,
+    /// Another handler that the order selects could take it now.
+    pub another_handler: bool,
+    /// How many orders wait for such a place before this one.
+    pub before_me: usize,
     /// A free place among the operations (or releases) that may run at once.
     pub slot: bool,
     /// Older orders of the same namespace at this handler.
@@ -205,6 +211,8 @@ impl Facts {
             panel_password: None,
             root_password: None,
             tasks: Vec::new(),
+            another_handler: false,
+            before_me: 0,
             slot: true,
             older_orders: 0,
             operation_id,

@@ -21,6 +21,7 @@ pub mod order;
 pub mod reason;
 pub mod recipes;
 pub mod retry;
+pub mod selection;
 pub mod step;
 pub mod tasks;
 pub mod verdict;

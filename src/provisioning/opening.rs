@@ -85,16 +85,12 @@ pub(super) fn is_drift(code: &str) -> bool {
 fn fixed_fields(cx: &mut Cx<'_>) -> Flow {
     let Some(server) = &cx.status.server else { return Continue(()) };
     let wanted = cx.order.wanted.to_string();
-    let named = cx.order.handler.as_ref().map(ToString::to_string).unwrap_or_default();
-    let rows = [
-        ("configuration", &server.configuration, &wanted),
-        ("client", &server.client, &cx.order.username),
-        ("handlerRef", &server.handler, &named),
-    ];
-    let changed = rows
-        .iter()
-        .find(|(_, was, is)| was != is)
-        .map(|(field, was, _)| format!("spec.{field} is fixed once a server is allocated; put it back to {was}, or create another order"));
+    let rows = [("configuration", &server.configuration, &wanted), ("client", &server.client, &cx.order.username)];
+    let changed = rows.iter().find(|(_, was, is)| was != is).map(|(field, was, _)| (*field, *was));
+    let moved = super::selection::moved(cx.order, &server.handler).map(|field| (field, &server.handler));
+    let changed = changed
+        .or(moved)
+        .map(|(field, was)| format!("spec.{field} is fixed once a server is allocated; put it back to {was}, or create another order"));
     match changed {
         Some(message) => Break(cx.stall(Step::HandOver, Reason::FixedFieldChanged, &message, Recheck::OnChange)),
         None => Continue(()),

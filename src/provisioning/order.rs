@@ -11,6 +11,7 @@ use crate::panel::model::ServerId;
 
 use super::marker::Marker;
 use super::reason::Reason;
+use super::selection::Selector;
 use super::wanted::Wanted;
 
 /// An order whose fields are in order, and which asks only for what this version does.
@@ -32,6 +33,8 @@ pub struct Order {
     pub marker: Marker,
     /// The handler that the spec names now.
     pub handler: Option<ObjectKey>,
+    /// Or the handlers that it selects.
+    pub selector: Option<Selector>,
     /// Client's name at the panel.
     pub username: String,
     /// What is asked for.
@@ -102,6 +105,7 @@ impl Order {
             deleting: raw.metadata.deletion_timestamp.is_some(),
             created: raw.metadata.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |t| t.0),
             handler: handler_key(raw),
+            selector: selector(raw),
             username: spec.client.username.clone(),
             wanted: Wanted::new(&spec.configuration),
             domain: spec.domain.clone(),
@@ -133,6 +137,14 @@ pub fn handler_key(raw: &DedicatedServerOrder) -> Option<ObjectKey> {
     Some(ObjectKey { namespace, name: reference.name.clone() })
 }
 
+/// The handlers that an order selects.
+#[must_use]
+pub fn selector(raw: &DedicatedServerOrder) -> Option<Selector> {
+    let selector = raw.spec.handler_selector.as_ref()?;
+    let namespace = selector.namespace.clone().or_else(|| raw.metadata.namespace.clone()).unwrap_or_default();
+    Some(Selector { namespace, labels: selector.match_labels.clone() })
+}
+
 fn annotation<'a>(raw: &'a DedicatedServerOrder, name: &str) -> Option<&'a str> {
     raw.metadata.annotations.as_ref()?.get(name).map(String::as_str).filter(|v| !v.is_empty())
 }
@@ -149,9 +161,8 @@ fn refuse_unsupported(raw: &DedicatedServerOrder) -> Result<(), Refusal> {
     // A token that is there when the operator first sees the order is recorded; only a later change asks for a reinstall.
     let seen = raw.status.as_ref().filter(|s| s.observed_generation.is_some_and(|g| g >= 0));
     let token_is_new = seen.is_some_and(|s| s.last_handled_reinstall.as_deref().unwrap_or_default() != spec.reinstall);
-    let rows: [(bool, &str, &str); 9] = [
+    let rows: [(bool, &str, &str); 8] = [
         (spec.configuration.custom.is_some(), "configuration.custom", "set configuration.serverType"),
-        (spec.handler_selector.is_some(), "handlerSelector", "set handlerRef"),
         (!spec.licenses.is_empty(), "licenses", "remove it"),
         (spec.adopt.is_some(), "adopt", "remove it"),
         (spec.suspended, "suspended: true", "set suspended: false"),

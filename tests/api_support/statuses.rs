@@ -3,7 +3,8 @@
 use dci_operator::api::handler::{ClientClaim, ConfigurationCount, HandlerStatus, InventoryStatus, OrderCounts};
 use dci_operator::api::ipmanager::{IPManagerStatus, Pool};
 use dci_operator::api::order::{
-    InFlight, LastError, LicenseStatus, OrderStatus, Progress, Returning, ServerStatus, StepStatus, TaskSummary, TriedServer, WaitingOn,
+    HandlerNote, InFlight, LastError, LicenseStatus, OrderStatus, Progress, Returning, ServerStatus, StepStatus, TaskSummary, TriedServer,
+    WaitingOn,
 };
 use dci_operator::api::task::TaskStatus;
 use dci_operator::api::{Condition, Time};
@@ -82,9 +83,9 @@ prop_compose! {
 prop_compose! {
     pub fn in_flight()(
         (operation_id, step, call, target, outcome) in (word(), word(), word(), word(), word()),
-        attempt in any::<i32>(), since in time(), looks in any::<i32>(),
+        handler in of(word()), attempt in any::<i32>(), since in time(), looks in any::<i32>(),
     ) -> InFlight {
-        InFlight { operation_id, step, call, target, attempt, since, outcome, looks }
+        InFlight { operation_id, step, call, target, handler, attempt, since, outcome, looks }
     }
 }
 
@@ -113,11 +114,12 @@ prop_compose! {
         (steps, server, manual_tasks, licenses) in (vec(step(), 0..3), of(server()), vec(task(), 0..3), vec(license(), 0..3)),
         (attempts, last_error, next_retry_time, waiting_on) in (any::<i32>(), of(error()), of(time()), of(waiting())),
         (last_handled_reconcile_at, last_handled_reinstall, in_flight) in (of(word()), of(word()), of(in_flight())),
-        tried_servers in vec(tried(), 0..3),
+        (tried_servers, handler) in (vec(tried(), 0..3), of(word())),
+        handlers in vec((word(), word(), word()).prop_map(|(name, reason, message)| HandlerNote { name, reason, message }), 0..3),
     ) -> OrderStatus {
         OrderStatus {
             observed_generation, phase, conditions, progress, steps, server, manual_tasks, licenses, attempts, last_error,
-            next_retry_time, waiting_on, last_handled_reconcile_at, last_handled_reinstall, in_flight, tried_servers,
+            next_retry_time, waiting_on, last_handled_reconcile_at, last_handled_reinstall, in_flight, tried_servers, handler, handlers,
         }
     }
 }

@@ -382,7 +382,8 @@ impl World {
         }
         let markers = self.index.iter().map(|(id, (_, _, markers))| (id.clone(), markers.clone())).collect();
         let previous = self.inventory.as_ref().map(|i| i.rows.keys().cloned().collect());
-        self.inventory = Some(Arc::new(Inventory { rows, began: self.now, previous, ids: BTreeMap::new(), markers }));
+        self.inventory =
+            Some(Arc::new(Inventory { rows, began: self.now, previous, ids: BTreeMap::new(), owners: BTreeSet::new(), markers }));
         self.sweep_locks();
         if let Some(id) = self.taken_after_list.take() {
             self.panel.server(&id).owner = Some(UserId("7".into()));

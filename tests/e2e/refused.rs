@@ -8,7 +8,6 @@ use super::support::{Setup, World};
 fn rows() -> Vec<(&'static str, Value, &'static str)> {
     vec![
         ("custom", json!({"configuration": {"serverType": null, "custom": {"memoryGiB": 64}}}), "configuration.custom"),
-        ("selector", json!({"handlerRef": null, "handlerSelector": {"matchLabels": {"a": "b"}}}), "handlerSelector"),
         ("licenses", json!({"licenses": [{"product": "ISPmanager6Lite"}]}), "licenses"),
         ("adopt", json!({"adopt": {"serverId": "17"}}), "adopt"),
         ("suspended", json!({"suspended": true}), "suspended"),
