@@ -158,6 +158,9 @@ pub struct ServerStatus {
     /// Recipes that were run with it.
     #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
     pub recipes: Vec<String>,
+    /// The one that runs, or is about to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub running_recipe: Option<String>,
     /// Those of them that failed, and were not waited for.
     #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
     pub failed_recipes: Vec<String>,

@@ -234,8 +234,11 @@ fn bind(cx: &mut Cx<'_>, server: &ServerId, form: &ServerForm, people: &People) 
             cx.finish(done, State::Done, "found again");
         }
         let now = Time::seconds(cx.now);
+        // Which recipes ran is not known any more; none is run a second time.
+        let ran = cx.order.recipes.clone();
         if let Some(server) = cx.status.server.as_mut() {
             server.handed_over_at = Some(now);
+            server.recipes = ran;
         }
     }
     Continue(())
@@ -346,21 +349,26 @@ fn not_undone(cx: &mut Cx<'_>, step: Step, error: &PanelError) -> Halt {
     cx.fail_with(step, error)
 }
 
-/// The panel offers template and recipe for this server, as far as it tells.
+/// The panel offers template and recipes for this server, as far as it tells.
 pub(super) fn offers(cx: &mut Cx<'_>, step: Step, server: &ServerId) -> Flow {
+    super::recipes::supported(cx, step)?;
     let form = match cx.facts.install_forms.get(&server.0) {
         None => return Break(cx.look(step, Look::InstallForm(server.clone()))),
         Some(None) => return Continue(()),
         Some(Some(form)) => form.clone(),
     };
+    if let Some(recipe) = cx.order.recipes.iter().find(|r| !form.share_a_tag(&cx.order.template, r)) {
+        let message = format!("recipe {recipe} and template {} share no tag at the panel", cx.order.template);
+        return Break(cx.stall(step, Reason::RecipeIncompatible, &message, Recheck::Later));
+    }
     let InstallForm { templates, recipes, .. } = form;
     if let Some(on_offer) = templates.filter(|t| !t.contains(&cx.order.template)) {
         let message =
             format!("the panel does not offer template {} for server {server}; it offers: {}", cx.order.template, shown(&on_offer));
         return Break(cx.stall(step, Reason::UnknownTemplate, &message, Recheck::Later));
     }
-    if let (Some(on_offer), Some(recipe)) = (recipes, cx.order.recipes.first())
-        && !on_offer.contains(recipe)
+    if let Some(on_offer) = recipes
+        && let Some(recipe) = cx.order.recipes.iter().find(|r| !on_offer.contains(r))
     {
         let message = format!("the panel does not offer recipe {recipe} for server {server}; it offers: {}", shown(&on_offer));
         return Break(cx.stall(step, Reason::UnknownRecipe, &message, Recheck::Later));

@@ -129,6 +129,18 @@ pub enum Call {
         /// Main address.
         address: Option<IpAddr>,
     },
+    /// Run one recipe on an installed system.
+    RunRecipe {
+        /// Server.
+        server: ServerId,
+        /// Recipe.
+        recipe: String,
+    },
+    /// Flag the disks for the panel's own cleaning.
+    FlagForCleaning {
+        /// Server.
+        server: ServerId,
+    },
     /// Cancel the running operation.
     CancelOperation {
         /// Server.
@@ -168,6 +180,8 @@ impl Call {
             | Self::RemoveAddress { server, .. }
             | Self::SetDomain { server, .. }
             | Self::Install { server, .. }
+            | Self::RunRecipe { server, .. }
+            | Self::FlagForCleaning { server }
             | Self::CancelOperation { server }
             | Self::HandOver { server, .. }
             | Self::Release { server, .. } => Some(server),
@@ -188,6 +202,8 @@ impl Call {
             | Self::ReplaceMain { .. }
             | Self::RemoveAddress { .. }
             | Self::Install { .. }
+            | Self::RunRecipe { .. }
+            | Self::FlagForCleaning { .. }
             | Self::CancelOperation { .. }
             | Self::HandOver { .. }
             | Self::Release { .. } => true,
@@ -208,13 +224,22 @@ impl Call {
     /// Whether the intent has to name this very call, because after a crash it matters that it may have been made.
     #[must_use]
     pub fn wants_own_intent(&self) -> bool {
-        matches!(self, Self::Claim { .. } | Self::Install { .. } | Self::HandOver { .. } | Self::PowerOff { .. } | Self::Release { .. })
+        matches!(
+            self,
+            Self::Claim { .. }
+                | Self::Install { .. }
+                | Self::RunRecipe { .. }
+                | Self::FlagForCleaning { .. }
+                | Self::HandOver { .. }
+                | Self::PowerOff { .. }
+                | Self::Release { .. }
+        )
     }
 
     /// Whether its effect is waited for against a time-out that begins with the call.
     #[must_use]
     pub fn is_timed(&self) -> bool {
-        matches!(self, Self::PowerOn { .. } | Self::PowerOff { .. } | Self::Install { .. })
+        matches!(self, Self::PowerOn { .. } | Self::PowerOff { .. } | Self::Install { .. } | Self::RunRecipe { .. })
     }
 
     /// The name that stands in `inFlight.call` and in messages.
@@ -235,6 +260,8 @@ impl Call {
             Self::RemoveAddress { .. } => "removeAddress",
             Self::SetDomain { .. } => "setDomain",
             Self::Install { .. } => "install",
+            Self::RunRecipe { .. } => "runRecipe",
+            Self::FlagForCleaning { .. } => "flagForCleaning",
             Self::CancelOperation { .. } => "cancelOperation",
             Self::HandOver { .. } => "handOver",
             Self::Release { .. } => "release",

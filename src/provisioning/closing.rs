@@ -283,5 +283,6 @@ fn release(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
     if form.disabled {
         return Break(cx.call(step, Call::Enable { server: server.clone() }, Shows::AtOnce));
     }
+    super::cleaning::flag(cx, server)?;
     Break(cx.call(step, Call::Release { server: server.clone(), marker: cx.order.marker.clone() }, Shows::AtOnce))
 }

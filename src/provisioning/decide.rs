@@ -47,7 +47,7 @@ pub fn decide(order: &Order, handler: &Handler, facts: &Facts, now: Timestamp, s
     if asked {
         status.last_handled_reconcile_at.clone_from(&order.reconcile_requested);
     }
-    let reinstall_pending = reinstall_pending(order, &status);
+    let reinstall_pending = reinstall_pending(order, handler, &status);
     conclude(&mut status, &halt.verdict, order.generation, now, reinstall_pending);
     Decision { status, next: halt.next }
 }
@@ -151,11 +151,11 @@ pub(super) fn current_step(cx: &Cx<'_>) -> Step {
     steps.iter().copied().find(|s| !cx.state(*s).over()).unwrap_or(if closing { Step::Release } else { Step::HandOver })
 }
 
-fn reinstall_pending(order: &Order, status: &OrderStatus) -> bool {
-    status
-        .server
-        .as_ref()
-        .is_some_and(|s| s.template.as_ref().is_some_and(|t| *t != order.template) || (s.template.is_some() && s.recipes != order.recipes))
+fn reinstall_pending(order: &Order, handler: &Handler, status: &OrderStatus) -> bool {
+    status.server.as_ref().is_some_and(|s| {
+        s.template.as_ref().is_some_and(|t| *t != order.template)
+            || (s.template.is_some() && super::recipes::wait_for_reinstall(order, handler, &s.recipes))
+    })
 }
 
 /// A reinstall token that is there at first sight is recorded, never acted upon. No token is recorded as none.

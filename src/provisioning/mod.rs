@@ -5,6 +5,7 @@
 
 pub mod allocation;
 pub mod call;
+pub mod cleaning;
 pub mod closing;
 pub mod context;
 pub mod decide;

@@ -33,7 +33,7 @@ pub fn open(cx: &mut Cx<'_>) -> Flow {
     power_on(cx, &server)?;
     super::network::change_address(cx, &server)?;
     super::installation::install(cx, &server)?;
-    super::recipes::run(cx);
+    super::recipes::run(cx, &server)?;
     cx.finish(Step::IssueLicenses, State::Skipped, "none ordered");
     hand_over(cx, &server)
 }
@@ -99,7 +99,7 @@ fn fixed_fields(cx: &mut Cx<'_>) -> Flow {
 
 /// The client has the server, and nothing of the spec waits to be acted upon.
 pub(super) fn at_rest(cx: &Cx<'_>) -> bool {
-    !cx.order.deleting && OPENING.iter().all(|s| cx.state(*s).over()) && network_as_asked(cx)
+    !cx.order.deleting && OPENING.iter().all(|s| cx.state(*s).over()) && network_as_asked(cx) && super::recipes::next(cx).is_none()
 }
 
 /// Domain and number of addresses are what was last read back.
@@ -111,6 +111,7 @@ fn network_as_asked(cx: &Cx<'_>) -> bool {
 
 /// Domain and addresses are acted upon at once, also on an Active order.
 fn follow_spec(cx: &mut Cx<'_>) {
+    super::recipes::follow_spec(cx);
     if cx.state(Step::ChangeAddress).over() && !network_as_asked(cx) {
         cx.enter(Step::ChangeAddress, State::Pending, "spec.domain or spec.addresses changed");
     }

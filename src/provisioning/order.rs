@@ -7,6 +7,7 @@ use crate::api::handler::{Adoption, AllocateBy, DeletionPolicy, HandlerSpec, Ipm
 use crate::api::order::{License, ReadyWhen};
 use crate::api::{DedicatedServerOrder, ORDER_ID_ANNOTATION, RECONCILE_ANNOTATION};
 
+use crate::panel::dialect::{FLAG_FOR_CLEANING, RUN_RECIPE};
 use crate::panel::model::ServerId;
 
 use super::marker::Marker;
@@ -161,7 +162,7 @@ fn refuse_unsupported(raw: &DedicatedServerOrder) -> Result<(), Refusal> {
     // A token that is there when the operator first sees the order is recorded; only a later change asks for a reinstall.
     let seen = raw.status.as_ref().filter(|s| s.observed_generation.is_some_and(|g| g >= 0));
     let token_is_new = seen.is_some_and(|s| s.last_handled_reinstall.as_deref().unwrap_or_default() != spec.reinstall);
-    let rows: [(bool, &str, &str); 8] = [
+    let rows: [(bool, &str, &str); 7] = [
         (spec.configuration.custom.is_some(), "configuration.custom", "set configuration.serverType"),
         (!spec.licenses.is_empty(), "licenses", "remove it"),
         (spec.adopt.is_some(), "adopt", "remove it"),
@@ -169,7 +170,6 @@ fn refuse_unsupported(raw: &DedicatedServerOrder) -> Result<(), Refusal> {
         (token_is_new, "a new reinstall token", "put the old value back"),
         (spec.deletion_policy == DeletionPolicy::Orphan, "deletionPolicy: Orphan", "set deletionPolicy: Release"),
         (spec.deletion_protection, "deletionProtection: true", "set deletionProtection: false"),
-        (spec.recipes.len() > 1, "more than one recipe", "keep one of recipes"),
     ];
     match rows.into_iter().find(|(asked, ..)| *asked) {
         Some((_, field, instead)) => Err(Refusal::unsupported(field, instead)),
@@ -222,6 +222,10 @@ pub struct Handler {
     pub settle: std::time::Duration,
     /// How often the panel is listed.
     pub poll: std::time::Duration,
+    /// Recipes can be run by themselves.
+    pub run_recipe: bool,
+    /// The panel has to be told which disks to clean.
+    pub flag_for_cleaning: bool,
     /// Orders of one namespace; 0 is no limit.
     pub max_orders_per_namespace: usize,
 }
@@ -259,6 +263,8 @@ impl Handler {
             step: spec.timeouts.step.0.max(second),
             settle: spec.timeouts.settle.0.max(second),
             poll: spec.poll_interval.0.max(second),
+            run_recipe: spec.dialect.contains_key(RUN_RECIPE),
+            flag_for_cleaning: spec.dialect.contains_key(FLAG_FOR_CLEANING),
             max_orders_per_namespace: usize::try_from(spec.limits.max_orders_per_namespace).unwrap_or(0),
         }
     }
@@ -297,6 +303,8 @@ impl Handler {
             step: second,
             settle: second,
             poll: second,
+            run_recipe: false,
+            flag_for_cleaning: false,
             max_orders_per_namespace: 0,
         }
     }

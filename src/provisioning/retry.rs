@@ -93,7 +93,7 @@ impl Cx<'_> {
     }
 
     fn done_is_like_asked(step: Step) -> bool {
-        matches!(step, Step::InstallOS | Step::PowerOn | Step::PowerOff)
+        matches!(step, Step::InstallOS | Step::RunRecipes | Step::PowerOn | Step::PowerOff)
     }
 
     fn restart(&mut self, step: Step, state: State) {

@@ -156,6 +156,8 @@ pub fn ended_without(key: &ObjectKey, status: &OrderStatus) -> Option<PassedOver
             | Reason::HandlerSuspended
             | Reason::UnknownTemplate
             | Reason::UnknownRecipe
+            | Reason::RecipeIncompatible
+            | Reason::SeveralRecipes
     );
     elsewhere.then(|| PassedOver { key: key.clone(), reason, message: ready.message.clone() })
 }

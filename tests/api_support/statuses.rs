@@ -62,11 +62,11 @@ prop_compose! {
         (id, name, handler, panel, configuration, client) in (word(), word(), word(), word(), word(), word()),
         (main_address, domain, addresses, parked_address) in (of(word()), of(word()), vec(word(), 0..3), of(word())),
         (template, recipes, power_state, handed_over_at) in (of(word()), vec(word(), 0..3), of(word()), of(time())),
-        (failed_recipes, returning) in (vec(word(), 0..3), of(returning())),
+        (running_recipe, failed_recipes, returning) in (of(word()), vec(word(), 0..3), of(returning())),
     ) -> ServerStatus {
         ServerStatus {
             id, name, handler, panel, configuration, client, main_address, domain, addresses, parked_address, template, recipes,
-            power_state, handed_over_at, failed_recipes, returning,
+            power_state, handed_over_at, running_recipe, failed_recipes, returning,
         }
     }
 }

@@ -27,9 +27,11 @@ pub enum Kind {
     CreateTask,
     /// A recipe fails on the first server, which is given back; the order gets another one.
     Failover,
+    /// Three recipes, two of them run by themselves; the disks are flagged at the end.
+    Recipes,
 }
 
-pub const KINDS: [Kind; 9] = [
+pub const KINDS: [Kind; 10] = [
     Kind::Plain,
     Kind::Several,
     Kind::DisableIpChange,
@@ -39,7 +41,11 @@ pub const KINDS: [Kind; 9] = [
     Kind::Disabled,
     Kind::CreateTask,
     Kind::Failover,
+    Kind::Recipes,
 ];
+
+/// Recipes of [`Kind::Recipes`].
+pub const RECIPES: [&str; 3] = ["ISPsystem__a.sh", "ISPsystem__b.sh", "ISPsystem__c.sh"];
 
 impl Kind {
     pub fn wanted(self) -> (usize, usize) {
@@ -59,6 +65,7 @@ impl Kind {
             Self::NoParking => {
                 spec["ipManagement"].as_object_mut().unwrap().remove("parkingIPType");
             }
+            Self::Recipes => spec["dialect"] = json!({"runRecipe": {"func": "x"}, "flagForCleaning": {"func": "y"}}),
             Self::CreateTask => spec["ipmiErrorPolicy"] = json!("CreateTask"),
         });
         let mut panel = Panel::new(3, 6);
@@ -74,6 +81,9 @@ impl Kind {
             raw["spec"]["addresses"] = json!({"ipv4": v4, "ipv6": v6});
             if self == Self::Failover {
                 raw["spec"]["recipes"] = json!(["ISPsystem__nginx.sh"]);
+            }
+            if self == Self::Recipes {
+                raw["spec"]["recipes"] = json!(RECIPES);
             }
         }));
         world
@@ -172,6 +182,11 @@ pub fn assert_active(world: &World, kind: Kind) {
         assert!(other.owner.is_none() && other.notes.is_empty(), "server {id} was touched\n{}", tell());
         assert!(other.installs == 0 || returned, "something was installed on server {id}\n{}", tell());
         assert!(other.rows.iter().all(|r| r.domain == "free.ds"), "server {id} keeps domains\n{}", tell());
+    }
+    if kind == Kind::Recipes {
+        let mut ran = server.ran.clone();
+        ran.dedup();
+        assert_eq!(ran, RECIPES, "recipes\n{}", tell());
     }
     assert!(world.open_tasks().is_empty(), "tasks\n{}", tell());
 }

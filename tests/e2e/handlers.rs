@@ -17,11 +17,14 @@ fn panels() -> Value {
     let mut ours = server(17, "E3-16G");
     ours.as_array_mut().unwrap().push(theirs);
     panels["dcimanager5"] = json!([named("dci", ours), named("dci2", server(27, "E3-16G")), named("dci3", server(37, "E5-64G"))]);
+    // Panels of one product have addresses of their own.
+    panels["dcimanager5"][1]["listen"] = "127.0.0.2:0".into();
+    panels["dcimanager5"][2]["listen"] = "127.0.0.3:0".into();
     panels["dcimanager5"][2]["servers"].as_array_mut().unwrap().push(json!({"id": 38, "type": "E3-16G", "ip": "10.0.0.38"}));
     let pool = panels["ipmanager5"][0].clone();
     let holds = |panels: &[&str]| panels.iter().map(|panel| json!({"panel": panel, "user": "dci"})).collect::<Vec<_>>();
     let first = objects::merged(pool.clone(), &json!({"holds_for": holds(&["dci", "dci3"])}));
-    let second = objects::merged(pool, &json!({"name": "ipm2", "holds_for": holds(&["dci2"])}));
+    let second = objects::merged(pool, &json!({"name": "ipm2", "listen": "127.0.0.4:0", "holds_for": holds(&["dci2"])}));
     panels["ipmanager5"] = json!([first, second]);
     panels
 }
@@ -176,9 +179,9 @@ async fn a_failed_recipe_takes_another_server_change_by_change() {
         format!("dci server.operations 17 ostemplate={DEBIAN} recipe=ISPsystem__nginx.sh"),
         "dci server.poweroff 17".to_owned(),
         "ipm ip.edit  ip= iptype=parking domain=free.ds note=k8s:ID".to_owned(),
-        "dci iplist.edit 17/500001 ip=10.0.0.0 iptype=parking domain=free.ds".to_owned(),
+        "dci iplist.edit 17/500001 ip=10.0.0.1 iptype=parking domain=free.ds".to_owned(),
+        "ipm ip.edit 10.0.0.1 ip=10.0.0.1 iptype=parking domain=free.ds note=".to_owned(),
         "ipm ip.delete 203.0.113.10".to_owned(),
-        "ipm ip.edit 10.0.0.0 note=".to_owned(),
         "dci server.edit 17 owner=no_owner notes=".to_owned(),
         format!("dci server.edit 19 owner=1 {marker}"),
         "dci server.poweron 19".to_owned(),
