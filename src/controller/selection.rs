@@ -80,14 +80,13 @@ pub(super) async fn pass(order: DedicatedServerOrder, parsed: Order, selector: &
     let restored = selection::may_have_been_restored(&parsed);
     if let Some(held) = all.iter().find(|h| selection::found(&parsed, &h.candidate())) {
         // Wherever a server carries our marker, that is the order's handler, whatever its place in the row.
-        return match at(held, &order, &parsed, Vec::new(), context).run().await? {
+        return match at(held, &order, &parsed, None, context).run().await? {
             Ended::Action(action) => Ok(action),
-            // What the shared list showed is not there any more: the next list tells what is.
-            Ended::Over(_) => Ok(Action::requeue(std::time::Duration::from_secs(1))),
+            Ended::Over(_) => Ok(Action::await_change()),
             Ended::Forgotten(stored) => release_object(&stored, context, None).await,
         };
     }
-    if restored && !all.iter().all(|h| selection::looked_through(&parsed, &h.candidate())) {
+    if restored && (all.is_empty() || !all.iter().all(|h| selection::looked_through(&parsed, &h.candidate()))) {
         let status = selection::not_looked_through(&parsed, Timestamp::now(), &known(&order));
         save(&order, status, context).await?;
         return Ok(Action::await_change());
@@ -107,7 +106,7 @@ async fn close(
     context: &Context,
 ) -> Result<Action, OrderError> {
     for held in all.iter().filter(|_| restored) {
-        match at(held, &order, parsed, Vec::new(), context).run().await? {
+        match at(held, &order, parsed, Some(Vec::new()), context).run().await? {
             Ended::Action(action) => return Ok(action),
             Ended::Forgotten(stored) => order = *stored,
             Ended::Over(_) => return Ok(Action::await_change()),
@@ -140,7 +139,7 @@ async fn open(
         }
         let Some(held) = all.iter().find(|h| h.key == *candidate.key) else { continue };
         // Nothing is carried from one handler to the next: what one of them said is in `passed` alone.
-        match at(held, &order, parsed, passed.clone(), context).run().await? {
+        match at(held, &order, parsed, Some(passed.clone()), context).run().await? {
             Ended::Action(action) => return Ok(action),
             Ended::Over(over) => passed.push(over),
             Ended::Forgotten(stored) => return release_object(&stored, context, None).await,
@@ -151,13 +150,6 @@ async fn open(
     Ok(Action::await_change())
 }
 
-fn at<'a>(held: &Held, order: &DedicatedServerOrder, parsed: &Order, passed: Vec<PassedOver>, context: &'a Context) -> Pass<'a> {
-    Pass {
-        context,
-        handler: held.runtime.clone(),
-        key: held.key.clone(),
-        order: order.clone(),
-        parsed: parsed.clone(),
-        selecting: Some(passed),
-    }
+fn at<'a>(held: &Held, order: &DedicatedServerOrder, parsed: &Order, passed: Option<Vec<PassedOver>>, context: &'a Context) -> Pass<'a> {
+    Pass { context, handler: held.runtime.clone(), key: held.key.clone(), order: order.clone(), parsed: parsed.clone(), selecting: passed }
 }

@@ -24,7 +24,11 @@ const SHOWN: usize = 12;
 
 /// Ends with a server of the order's own in the status.
 pub(super) fn allocate(cx: &mut Cx<'_>) -> Flow {
-    limits(cx)?;
+    // One that was restored may have a server already: that is looked for first.
+    let restored = super::selection::may_have_been_restored(cx.order);
+    if !restored {
+        limits(cx)?;
+    }
     let Some(inventory) = cx.facts.inventory.clone() else { return Break(cx.wait_for_list(Step::CreateClient)) };
     create_client(cx)?;
     let people = people(cx, Step::Allocate)?;
@@ -32,11 +36,13 @@ pub(super) fn allocate(cx: &mut Cx<'_>) -> Flow {
     if cx.status.server.is_some() {
         return Continue(());
     }
+    if restored {
+        limits(cx)?;
+    }
     claim(cx, &inventory, &people)
 }
 
-/// Limits of the handler keep an order back that has not begun: nothing is made for it at the panel, not even its client. One that
-/// was restored may have begun, and is looked for first.
+/// Limits of the handler keep an order back that has not begun: nothing is made for it at the panel, not even its client.
 fn limits(cx: &mut Cx<'_>) -> Flow {
     let max = cx.handler.max_orders_per_namespace;
     if cx.status.in_flight.is_some() {
@@ -48,7 +54,7 @@ fn limits(cx: &mut Cx<'_>) -> Flow {
             format!("limits.maxOrdersPerNamespace ({max}) of the handler is reached in this namespace; place {place} in the queue");
         return Break(wait_for_capacity(cx, Reason::LimitReached, message));
     }
-    if !cx.facts.slot && cx.order.order_id == cx.order.uid {
+    if !cx.facts.slot {
         return Break(no_place(cx));
     }
     Continue(())
