@@ -20,6 +20,8 @@ mod crash;
 mod handler;
 #[path = "e2e/handlers.rs"]
 mod handlers;
+#[path = "e2e/licenses.rs"]
+mod licenses;
 #[path = "e2e/opening.rs"]
 mod opening;
 #[path = "e2e/process.rs"]

@@ -9,6 +9,7 @@ use std::ops::RangeInclusive;
 use super::common::{Connection, Duration, NamespacedRef, SecretKeyRef, Tls};
 use super::dialect::DialectCall;
 use super::handler::{Departments, HandlerSpec, IpManagement, Module, NamespacesFrom};
+use super::licenses::Licenses;
 use super::messages as msg;
 use super::order::{Configuration, CustomConfiguration, OrderSpec};
 use super::task::Resolution;
@@ -134,12 +135,15 @@ pub fn check_order(order: &DedicatedServerOrder) -> Vec<Problem> {
         found.text("spec.licenses[].product", &license.product, 1..=128, ANY);
         found.number("spec.licenses[].period", license.period, 1..=120);
     }
+    let products: std::collections::BTreeSet<&str> = spec.licenses.iter().map(|license| license.product.as_str()).collect();
+    found.rule("spec.licenses", products.len() == spec.licenses.len(), msg::LICENSES_UNIQUE);
     found.text("spec.reinstall", &spec.reinstall, 0..=253, ANY);
     found.0
 }
 
 fn order_references(found: &mut Findings, spec: &OrderSpec) {
     found.rule("spec", spec.handler_ref.is_some() != spec.handler_selector.is_some(), msg::ONE_HANDLER);
+    found.rule("spec.adopt", !(spec.adopt.is_some() && spec.handler_selector.is_some()), msg::ADOPT_HANDLER);
     if let Some(handler) = &spec.handler_ref {
         found.reference(["spec.handlerRef.name", "spec.handlerRef.namespace"], handler);
     }
@@ -194,6 +198,9 @@ pub fn check_handler(handler: &ProcessingHandler) -> Vec<Problem> {
     if let Some(server) = &spec.license_server_ref {
         found.reference(["spec.licenseServerRef.name", "spec.licenseServerRef.namespace"], server);
     }
+    if let Some(sold) = &spec.licenses {
+        licenses(&mut found, sold);
+    }
     if let Some(list) = &spec.departments {
         departments(&mut found, list);
     }
@@ -228,12 +235,28 @@ fn module(found: &mut Findings, spec: &HandlerSpec) {
         Module::BILLmanager6 => {
             let foreign = spec.by_server_type || spec.ip_management.is_some() || assembly || procurement;
             found.rule("spec", !foreign, msg::LICENSE_SERVER);
+            found.rule("spec", spec.license_server_ref.is_none(), msg::LICENSES);
         }
         Module::DCImanager5 | Module::DCImanager6 => {
             found.rule("spec.departments", spec.by_server_type || (assembly && procurement), msg::DEPARTMENTS);
             found.rule("spec.ipManagement", spec.ip_management.is_some(), msg::IP_MANAGEMENT);
+            found.rule("spec", spec.licenses.is_none(), msg::LICENSES);
         }
     }
+}
+
+fn licenses(found: &mut Findings, licenses: &Licenses) {
+    found.entries("spec.licenses.products", licenses.products.len(), 1..=32);
+    for (name, product) in &licenses.products {
+        found.rule("spec.licenses.products", name.chars().count() <= 63 && syntax::label(name), msg::LICENSE_PRODUCT);
+        found.text("spec.licenses.products[].pricelist", &product.pricelist, 1..=64, ANY);
+        found.entries("spec.licenses.products[].addons", product.addons.len(), 0..=16);
+        for value in product.addons.values() {
+            found.text("spec.licenses.products[].addons[]", value, 0..=128, ANY);
+        }
+    }
+    found.at_least_a_second("spec.licenses.renewBefore", licenses.renew_before, msg::RENEW_BEFORE);
+    found.optional("spec.licenses.project", licenses.project.as_ref(), 1..=64, ANY);
 }
 
 fn ip_management(found: &mut Findings, management: &IpManagement) {

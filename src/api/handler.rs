@@ -13,7 +13,8 @@ use super::common::{
 use super::messages as msg;
 
 pub use super::dialect::{DialectCall, DialectVerify};
-pub use super::handler_status::{ClientClaim, ConfigurationCount, HandlerStatus, InventoryStatus, OrderCounts};
+pub use super::handler_status::{ClientClaim, ConfigurationCount, HandlerStatus, InventoryStatus, LicenseCounts, OrderCounts};
+pub use super::licenses::{LicenseDeletion, LicenseProduct, Licenses};
 
 /// One integration with a panel: how it is reached, how servers are prepared, who is asked when hands are needed.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -46,7 +47,9 @@ pub use super::handler_status::{ClientClaim, ConfigurationCount, HandlerStatus, 
     validation = Rule::new("self.module != 'BILLmanager6' || !(self.byServerType || has(self.ipManagement) || (has(self.departments) && (has(self.departments.assembly) || has(self.departments.procurement))))")
         .message(msg::LICENSE_SERVER),
     validation = Rule::new("self.module == 'BILLmanager6' || has(self.ipManagement)")
-        .message(msg::IP_MANAGEMENT)
+        .message(msg::IP_MANAGEMENT),
+    validation = Rule::new("self.module == 'BILLmanager6' ? !has(self.licenseServerRef) : !has(self.licenses)")
+        .message(msg::LICENSES)
 )]
 pub struct HandlerSpec {
     /// What is sold: `DedicatedServer`, the only value. Immutable.
@@ -68,6 +71,9 @@ pub struct HandlerSpec {
     /// The handler (module `BILLmanager6`) that orders licences. Acted upon at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub license_server_ref: Option<NamespacedRef>,
+    /// What a licence server sells; module `BILLmanager6` only. Acted upon at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub licenses: Option<Licenses>,
     /// Who is asked when hands are needed. Assembly and procurement are required for the DCImanager modules unless `byServerType`.
     /// Acted upon at once, for tasks that are raised from then on.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -10,6 +10,7 @@ pub mod handler;
 pub mod handler_status;
 #[expect(clippy::duplicated_attributes, reason = "columns share types and priorities")]
 pub mod ipmanager;
+pub mod licenses;
 pub mod messages;
 pub mod order;
 pub mod order_status;

@@ -60,6 +60,10 @@ pub use super::order_status::{
         .message(msg::ONE_HANDLER),
     validation = Rule::new("self.domain != 'free.ds'")
         .message(msg::DOMAIN_FREE),
+    validation = Rule::new("!has(self.licenses) || self.licenses.all(one, self.licenses.exists_one(same, same.product == one.product))")
+        .message(msg::LICENSES_UNIQUE),
+    validation = Rule::new("!(has(self.adopt) && has(self.handlerSelector))")
+        .message(msg::ADOPT_HANDLER),
     validation = Rule::new("has(self.adopt) == has(oldSelf.adopt) && (!has(self.adopt) || self.adopt == oldSelf.adopt)")
         .message(msg::ADOPT_FIXED)
 )]
@@ -93,7 +97,7 @@ pub struct OrderSpec {
     /// What the order waits for before it is Ready. Acted upon at once.
     #[serde(default, deserialize_with = "null_as_default")]
     pub ready_when: ReadyWhen,
-    /// Licences. Acted upon at once.
+    /// Licences, each product once; the keys come into Secret `<order>-licenses`. Acted upon at once.
     #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16))]
     pub licenses: Vec<License>,
@@ -268,10 +272,10 @@ pub enum ReadyWhen {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct License {
-    /// Product, as the licence handler names it.
+    /// Product, as `spec.licenses.products` of the licence handler names it.
     #[schemars(length(min = 1, max = 128))]
     pub product: String,
-    /// Period in months.
+    /// Months that it is ordered and renewed for. Acted upon at the next renewal.
     #[serde(default = "one", deserialize_with = "one_or_default")]
     #[schemars(range(min = 1, max = 120))]
     pub period: i32,

@@ -246,9 +246,18 @@ pub struct TaskSummary {
 pub struct LicenseStatus {
     /// Product.
     pub product: String,
-    /// Id at the licence server.
+    /// Id at the licence server; absent while that is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
+    /// The handler that ordered it, as namespace/name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handler: Option<String>,
+    /// Ordered: its key is awaited; Issued; Suspended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    /// The address it is bound to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
     /// When it ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Time>,

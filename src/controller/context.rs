@@ -102,27 +102,29 @@ impl Context {
         self.orders.read(|order| (serving_handler(order).is_none() && selects(order)).then(|| order.clone()))
     }
 
-    /// Whether orders of a namespace may use a handler. Where that cannot be told it is not allowed: whoever orders must not see
-    /// a difference to a handler that does not exist. The labels are read each time, so that a change of them counts at once.
-    pub async fn allowed(&self, handler: &ProcessingHandler, namespace: &str) -> bool {
+    /// Whether orders of a namespace may use a handler; an error says what the operator lacks to tell. The labels are read each time,
+    /// so that a change of them counts at once.
+    pub async fn allowed(&self, handler: &ProcessingHandler, namespace: &str) -> Result<bool, kube::Error> {
         let rule = &handler.spec.allowed_namespaces;
         match rule.from {
-            NamespacesFrom::Same => handler.metadata.namespace.as_deref() == Some(namespace),
-            NamespacesFrom::All => true,
+            NamespacesFrom::Same => Ok(handler.metadata.namespace.as_deref() == Some(namespace)),
+            NamespacesFrom::All => Ok(true),
             NamespacesFrom::Selector => {
                 let api: kube::Api<k8s_openapi::api::core::v1::Namespace> = kube::Api::all(self.client.clone());
-                let found = match api.get_metadata_opt(namespace).await {
-                    Ok(found) => found,
-                    Err(error) => {
-                        tracing::warn!(handler = %handler.key(), %namespace, %error, "labels of the namespace not read; it may not use the handler");
-                        return false;
-                    }
-                };
+                let found = api.get_metadata_opt(namespace).await?;
                 let labels = found.and_then(|n| n.metadata.labels).unwrap_or_default();
                 let wanted = rule.selector.as_ref().map(|s| &s.match_labels);
-                wanted.is_some_and(|w| !w.is_empty() && w.iter().all(|(k, v)| labels.get(k) == Some(v)))
+                Ok(wanted.is_some_and(|w| !w.is_empty() && w.iter().all(|(k, v)| labels.get(k) == Some(v))))
             }
         }
+    }
+
+    /// The same where what cannot be told is not allowed: whoever orders must see no difference to a handler that does not exist.
+    pub async fn may_use(&self, handler: &ProcessingHandler, namespace: &str) -> bool {
+        self.allowed(handler, namespace).await.unwrap_or_else(|error| {
+            tracing::warn!(handler = %handler.key(), %namespace, %error, "labels of the namespace not read: it may not use the handler");
+            false
+        })
     }
 
     /// Of the orders that name a handler those that it serves, or may serve: the others hold it no more than if it did not exist.
@@ -136,7 +138,7 @@ impl Context {
                 _ if bound => true,
                 Some(allowed) => *allowed,
                 None => {
-                    let allowed = self.allowed(handler, &namespace).await;
+                    let allowed = self.may_use(handler, &namespace).await;
                     known.insert(namespace, allowed);
                     allowed
                 }

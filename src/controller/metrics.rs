@@ -39,6 +39,15 @@ pub struct HandlerLabels {
     pub handler: String,
 }
 
+/// A product of a licence server.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct ProductLabels {
+    /// Handler, as namespace/name.
+    pub handler: String,
+    /// Product, as its spec names it.
+    pub product: String,
+}
+
 /// Orders of a phase.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct PhaseLabels {
@@ -74,6 +83,8 @@ pub struct Metrics {
     pub ready: Family<HandlerLabels, Gauge>,
     /// Orders by phase.
     pub orders: Family<PhaseLabels, Gauge>,
+    /// The soonest end among the running licences of orders, in seconds since 1970.
+    pub license_expiry: Family<ProductLabels, Gauge>,
     /// Status writes.
     pub writes: Family<KindLabels, Counter>,
     /// Events that found the queue full.
@@ -103,9 +114,27 @@ impl Default for Metrics {
         let free = metric!("servers_free", "Free servers that the panel lists", Family::default());
         let ready = metric!("handler_ready", "1 while the handler is ready", Family::default());
         let orders = metric!("orders", "Orders by handler and phase", Family::default());
+        let license_expiry = metric!(
+            "license_expiry_timestamp_seconds",
+            "The soonest end among the running licences of orders, by licence server and product",
+            Family::default()
+        );
         let writes = metric!("status_writes", "Status writes by kind", Family::default());
         let dropped_events = metric!("events_dropped", "Events that found the queue full", Counter::default());
-        Self { registry, reconciles, durations, requests, request_seconds, servers, free, ready, orders, writes, dropped_events }
+        Self {
+            registry,
+            reconciles,
+            durations,
+            requests,
+            request_seconds,
+            servers,
+            free,
+            ready,
+            orders,
+            license_expiry,
+            writes,
+            dropped_events,
+        }
     }
 }
 

@@ -11,6 +11,8 @@ pub mod handler;
 pub mod health;
 pub mod index;
 pub mod ipmanager;
+pub mod license_calls;
+pub mod license_server;
 pub mod locks;
 pub mod metrics;
 pub mod order;

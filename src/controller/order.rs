@@ -8,6 +8,7 @@ use kube::runtime::controller::Action;
 use kube::{Api, Resource, ResourceExt};
 
 use crate::api::common::ObjectKey;
+use crate::api::handler::Module;
 use crate::api::order_status::OrderStatus;
 use crate::api::{DedicatedServerOrder, ORDER_FINALIZER, ORDER_ID_ANNOTATION};
 use crate::provisioning::call::Call;
@@ -134,14 +135,15 @@ pub(super) fn known(order: &DedicatedServerOrder) -> OrderStatus {
 fn untouched(order: &DedicatedServerOrder) -> bool {
     let status = order.status.as_ref();
     let id = order_id(order).or(order.metadata.uid.as_deref());
-    status.is_none_or(|s| s.server.is_none() && s.in_flight.is_none()) && id == order.metadata.uid.as_deref()
+    status.is_none_or(|s| s.server.is_none() && s.in_flight.is_none() && s.licenses.is_empty()) && id == order.metadata.uid.as_deref()
 }
 
 async fn usable_handler(context: &Context, key: &ObjectKey, parsed: &Order, order: &DedicatedServerOrder) -> Option<Arc<HandlerRuntime>> {
-    let handler = context.handlers.get(key)?;
+    // A licence server has no servers.
+    let handler = context.handlers.get(key).filter(|h| h.spec.module != Module::BILLmanager6)?;
     let bound = order.status.as_ref().is_some_and(|s| s.server.is_some() || s.in_flight.is_some());
     // Once something was taken there, a handler that no longer allows the namespace still takes it back.
-    if !bound && !parsed.deleting && !context.allowed(&handler, &parsed.key.namespace).await {
+    if !bound && !parsed.deleting && !context.may_use(&handler, &parsed.key.namespace).await {
         return None;
     }
     Some(context.panels.handler(key))
@@ -332,6 +334,7 @@ impl Pass<'_> {
         facts.login.clone_from(&client.login);
         self.take_place(&client, &mut facts);
         facts.another_handler = super::selection::another(self.context, &self.order, &self.parsed).await;
+        facts.licenses.server = super::license_server::facts(self.context, &self.order, &self.parsed, &client.policy).await?;
         self.act(&client, facts).await
     }
 
@@ -395,7 +398,8 @@ impl Pass<'_> {
             return Ok(Some(Action::requeue(Duration::ZERO)));
         }
         tracing::info!(order = %self.parsed.key, call = call.name(), server = call.server().map(|s| s.0.as_str()), "calling the panel");
-        let outcome = self.panels(client).call(call).await?;
+        let panels = self.panels(client);
+        let outcome = if call.at_license_server() { panels.license_call(call, facts).await } else { panels.call(call).await? };
         let now = Timestamp::now();
         if let Some(server) = call.server() {
             self.handler.note_change(&server.0, now);

@@ -211,6 +211,8 @@ pub struct Panels {
     turns: Mutex<BTreeMap<(&'static str, ObjectKey), Turn>>,
     handlers: Mutex<BTreeMap<ObjectKey, Arc<HandlerRuntime>>>,
     pools: Mutex<BTreeMap<ObjectKey, PoolRuntime>>,
+    /// Licence servers.
+    pub licenses: super::license_server::LicenseServers,
 }
 
 impl Panels {

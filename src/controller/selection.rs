@@ -7,6 +7,7 @@ use kube::ResourceExt;
 use kube::runtime::controller::Action;
 
 use crate::api::common::ObjectKey;
+use crate::api::handler::Module;
 use crate::api::{DedicatedServerOrder, ProcessingHandler};
 use crate::provisioning::decide;
 use crate::provisioning::order::Order;
@@ -46,14 +47,16 @@ impl Held {
 
 /// The handlers that an order selects, those that its namespace may not use included.
 async fn selected(context: &Context, selector: &Selector, namespace: &str) -> Vec<Held> {
-    let chosen = context.handlers.read(|h: &ProcessingHandler| selector.selects(&h.key(), h.labels()).then(|| h.clone()));
+    let chosen = context
+        .handlers
+        .read(|h: &ProcessingHandler| (h.spec.module != Module::BILLmanager6 && selector.selects(&h.key(), h.labels())).then(|| h.clone()));
     let mut all = Vec::new();
     for handler in chosen {
         let key = handler.key();
         let runtime = context.panels.handler(&key);
         all.push(Held {
             priority: handler.spec.priority,
-            allowed: context.allowed(&handler, namespace).await,
+            allowed: context.may_use(&handler, namespace).await,
             going: handler.metadata.deletion_timestamp.is_some(),
             snapshot: runtime.snapshot(None),
             runtime,
@@ -77,7 +80,8 @@ pub(super) async fn another(context: &Context, order: &DedicatedServerOrder, par
 /// One pass over an order that no handler serves yet.
 pub(super) async fn pass(order: DedicatedServerOrder, parsed: Order, selector: &Selector, context: &Context) -> Result<Action, OrderError> {
     let all = selected(context, selector, &parsed.key.namespace).await;
-    let restored = selection::may_have_been_restored(&parsed);
+    // Licences are given back by a pass at a handler, too.
+    let restored = selection::may_have_been_restored(&parsed) || !known(&order).licenses.is_empty();
     if let Some(held) = all.iter().find(|h| selection::found(&parsed, &h.candidate())) {
         // Wherever a server carries our marker, that is the order's handler, whatever its place in the row.
         return match at(held, &order, &parsed, None, context).run().await? {

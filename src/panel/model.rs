@@ -186,6 +186,8 @@ pub enum Expect {
     Free,
     /// This marker stands in the notes.
     Marker(String),
+    /// This owner, as the form shows it, and no marker of any order in the notes.
+    Owner(String),
 }
 
 /// An edit of a server's owner and notes.

@@ -30,6 +30,9 @@ pub(super) fn allocate(cx: &mut Cx<'_>) -> Flow {
         limits(cx)?;
     }
     let Some(inventory) = cx.facts.inventory.clone() else { return Break(cx.wait_for_list(Step::CreateClient)) };
+    if let Some(server) = cx.order.adopt.clone() {
+        return super::adoption::adopt(cx, &server);
+    }
     create_client(cx)?;
     let people = people(cx, Step::Allocate)?;
     find_own(cx, &inventory, &people)?;
@@ -74,17 +77,25 @@ pub(super) fn create_client(cx: &mut Cx<'_>) -> Flow {
     }
     let people = people(cx, step)?;
     let username = cx.order.username.clone();
-    let administrator = cx.facts.users.iter().flatten().any(|u| u.level == Level::Administrator && u.name.eq_ignore_ascii_case(&username));
-    if administrator || username.eq_ignore_ascii_case(&cx.facts.login) {
-        let message = format!("spec.client.username {username} is a panel administrator; choose another name");
-        return Break(cx.stall(step, Reason::ClientIsAdministrator, &message, Recheck::Later));
-    }
+    ordinary_client(cx, step)?;
     prepared(cx, step, Prepare::ClientName, Reason::ClientNameTaken)?;
     if people.client.is_none() {
         prepared(cx, step, Prepare::PanelPassword, Reason::SecretConflict)?;
         return Break(create_user(cx, username));
     }
     cx.finish(step, State::Done, "");
+    Continue(())
+}
+
+/// The client's name is not an administrator's.
+pub(super) fn ordinary_client(cx: &mut Cx<'_>, step: Step) -> Flow {
+    people(cx, step)?;
+    let username = cx.order.username.clone();
+    let administrator = cx.facts.users.iter().flatten().any(|u| u.level == Level::Administrator && u.name.eq_ignore_ascii_case(&username));
+    if administrator || username.eq_ignore_ascii_case(&cx.facts.login) {
+        let message = format!("spec.client.username {username} is a panel administrator; choose another name");
+        return Break(cx.stall(step, Reason::ClientIsAdministrator, &message, Recheck::Later));
+    }
     Continue(())
 }
 
@@ -117,6 +128,7 @@ pub(super) fn prepared(cx: &mut Cx<'_>, step: Step, what: Prepare, reason: Reaso
         Prepare::ClientName => &cx.facts.client_name,
         Prepare::PanelPassword => &cx.facts.panel_password,
         Prepare::RootPassword => &cx.facts.root_password,
+        Prepare::LicenseKeys => &cx.facts.licenses.keys,
     };
     match known.clone() {
         None => Break(cx.prepare(step, what)),
@@ -339,14 +351,14 @@ fn claim_in_flight(cx: &mut Cx<'_>, server: &ServerId, people: &People) -> Flow 
     Break(cx.call(step, call, Shows::AtOnce))
 }
 
-fn truncated(cx: &mut Cx<'_>, server: &ServerId) -> Halt {
+pub(super) fn truncated(cx: &mut Cx<'_>, server: &ServerId) -> Halt {
     let message = format!("server {server}: the panel cut the marker `{}` short; the claim was undone", cx.order.marker);
     cx.status.in_flight = None;
     cx.stall(Step::Allocate, Reason::MarkerTruncated, &message, Recheck::OnChange)
 }
 
 /// The server still carries what is left of our marker: the intent stays, since nothing else leads back to it.
-fn not_undone(cx: &mut Cx<'_>, step: Step, error: &PanelError) -> Halt {
+pub(super) fn not_undone(cx: &mut Cx<'_>, step: Step, error: &PanelError) -> Halt {
     if let Some(f) = cx.status.in_flight.as_mut() {
         f.outcome = AMBIGUOUS.into();
         f.since = Time(cx.now);
@@ -392,6 +404,9 @@ fn shown(names: &[String]) -> String {
 
 /// Closing, with a claim whose answer is not known: `Continue` with a server in the status when it was applied.
 pub(super) fn resolve_claim(cx: &mut Cx<'_>, step: Step, server: &ServerId) -> Flow {
+    if cx.order.adopt.is_some() {
+        return super::adoption::resolve(cx, step, server);
+    }
     let form = match cx.form(step, server)? {
         Seen::There(form) => form,
         Seen::Missing => {

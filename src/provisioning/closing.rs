@@ -27,6 +27,7 @@ pub fn nothing_to_release(cx: &Cx<'_>) -> bool {
     let marked = |i: &std::sync::Arc<Inventory>| i.markers.values().flatten().any(|m| *m == cx.order.marker);
     cx.status.server.is_none()
         && cx.status.in_flight.is_none()
+        && cx.status.licenses.is_empty()
         && cx.order.order_id == cx.order.uid
         && !cx.facts.inventory.as_ref().is_some_and(marked)
 }
@@ -52,16 +53,23 @@ pub(super) fn take_back(cx: &mut Cx<'_>) -> Flow {
         // Given up by a department.
         return Continue(());
     }
-    cx.finish(Step::RevokeLicenses, State::Skipped, "none ordered");
+    if cx.order.deleting {
+        super::orphaning::policy_allowed(cx)?;
+    }
     if cx.status.server.is_none() {
         find_server(cx, step)?;
     }
-    let Some(server) = cx.server_id() else { return Continue(()) };
+    let Some(server) = cx.server_id() else { return super::license_revocation::revoke(cx) };
     if released(cx, &server)? {
         cx.finish(Step::Release, State::Done, "");
         return Continue(());
     }
+    super::orphaning::note_hand_over(cx, &server)?;
+    if super::orphaning::keeps_server(cx) {
+        return super::orphaning::let_be(cx);
+    }
     opening_settled(cx)?;
+    super::license_revocation::revoke(cx)?;
     // A filter that somebody stored for our user hides servers from the list; the form tells.
     if cx.row(&server) == Row::Gone && cx.form(Step::Release, &server)? == Seen::Missing {
         cx.settled(Step::Release)?;
@@ -118,7 +126,8 @@ fn find_server(cx: &mut Cx<'_>, step: Step) -> Flow {
 
 /// The release was asked for before, and our marker is gone: nothing more is sent to this server, whoever has it now.
 fn released(cx: &mut Cx<'_>, server: &ServerId) -> Flow<bool> {
-    let asked = cx.intent(Step::Release).is_some_and(|f| f.call == "release") || cx.state(Step::Release) == State::Done;
+    let asked =
+        cx.intent(Step::Release).is_some_and(|f| f.call == "release" || f.call == "unmark") || cx.state(Step::Release) == State::Done;
     if !asked {
         return Continue(false);
     }

@@ -112,7 +112,8 @@ fn run(cx: &mut Cx<'_>) -> Flow {
     }
     if let HandlerState::NotReady(why) = &cx.facts.handler {
         if super::opening::at_rest(cx) {
-            // A panel that is down is the handler's failure: an Active order stays what it is.
+            // A panel that is down is the handler's failure: an Active order stays what it is, and its licences do not end.
+            super::licenses::issue(cx)?;
             cx.status.waiting_on = None;
             return ControlFlow::Break(Halt { next: Next::Wait(None), verdict: Verdict::Ready });
         }

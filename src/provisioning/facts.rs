@@ -8,9 +8,11 @@ use jiff::Timestamp;
 
 use crate::api::task::{Resolution, TaskType};
 use crate::panel::error::{ErrorClass, Outcome, PanelError};
+use crate::panel::license::LicenseId;
 use crate::panel::model::{AddressRow, Connection, InstallForm, PanelUser, PoolAddress, ServerForm, ServerId, ServerRow};
 
 use super::call::Call;
+use super::license_server::LicenseFacts;
 use super::marker::Marker;
 
 /// Something to read at a panel.
@@ -30,6 +32,10 @@ pub enum Look {
     Connections(ServerId),
     /// The locks of this panel's servers.
     Locks,
+    /// The list of the licence server.
+    Licenses,
+    /// A licence.
+    License(LicenseId),
 }
 
 /// Something to get ready in Kubernetes.
@@ -41,6 +47,8 @@ pub enum Prepare {
     PanelPassword,
     /// The root password: the user's Secret, or one generated into `<order>-root`.
     RootPassword,
+    /// The keys of the licences whose forms were read, in Secret `<order>-licenses`.
+    LicenseKeys,
 }
 
 /// One complete list of a panel's servers, and what the one before it said.
@@ -159,6 +167,8 @@ pub struct Facts {
     pub panel_password: Option<Prepared>,
     /// The root password.
     pub root_password: Option<Prepared>,
+    /// The licence server and what was read there.
+    pub licenses: LicenseFacts,
     /// The tasks of this order.
     pub tasks: Vec<TaskView>,
     /// Another handler that the order selects could take it now.
@@ -210,6 +220,7 @@ impl Facts {
             client_name: None,
             panel_password: None,
             root_password: None,
+            licenses: LicenseFacts::default(),
             tasks: Vec::new(),
             another_handler: false,
             before_me: 0,
@@ -235,6 +246,7 @@ impl Facts {
         self.connections = None;
         self.pool = None;
         self.install_forms.clear();
+        self.licenses.forget();
         if matches!(call, Call::CreateUser { .. }) {
             self.users = None;
         }
@@ -270,9 +282,8 @@ impl Facts {
     /// Whether this pass has asked for a change of this server before, for which its marker was read.
     #[must_use]
     pub fn verified(&self, server: &ServerId) -> bool {
-        let claims = |call: &Call| matches!(call, Call::Claim { .. } | Call::Unclaim { .. });
         let mut asked = self.applied.iter().chain(self.refused.iter().map(|(call, _)| call));
-        asked.any(|call| !claims(call) && (call.server() == Some(server) || call.at_pool()))
+        asked.any(|call| !call.marks() && (call.server() == Some(server) || call.at_pool()))
     }
 
     /// How the panel refused something of this kind in this pass.

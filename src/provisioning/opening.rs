@@ -21,6 +21,7 @@ pub fn open(cx: &mut Cx<'_>) -> Flow {
     fixed_fields(cx)?;
     super::give_back::go_on(cx)?;
     super::give_back::stays_stopped(cx)?;
+    super::orphaning::policy_allowed(cx)?;
     if cx.status.server.is_none() {
         super::allocation::allocate(cx)?;
     }
@@ -34,7 +35,7 @@ pub fn open(cx: &mut Cx<'_>) -> Flow {
     super::network::change_address(cx, &server)?;
     super::installation::install(cx, &server)?;
     super::recipes::run(cx, &server)?;
-    cx.finish(Step::IssueLicenses, State::Skipped, "none ordered");
+    super::licenses::issue(cx)?;
     hand_over(cx, &server)
 }
 
@@ -99,7 +100,8 @@ fn fixed_fields(cx: &mut Cx<'_>) -> Flow {
 
 /// The client has the server, and nothing of the spec waits to be acted upon.
 pub(super) fn at_rest(cx: &Cx<'_>) -> bool {
-    !cx.order.deleting && OPENING.iter().all(|s| cx.state(*s).over()) && network_as_asked(cx) && super::recipes::next(cx).is_none()
+    let done = OPENING.iter().all(|s| cx.state(*s).over()) && super::recipes::next(cx).is_none();
+    !cx.order.deleting && done && network_as_asked(cx) && super::licenses::as_asked(cx)
 }
 
 /// Domain and number of addresses are what was last read back.

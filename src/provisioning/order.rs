@@ -162,14 +162,10 @@ fn refuse_unsupported(raw: &DedicatedServerOrder) -> Result<(), Refusal> {
     // A token that is there when the operator first sees the order is recorded; only a later change asks for a reinstall.
     let seen = raw.status.as_ref().filter(|s| s.observed_generation.is_some_and(|g| g >= 0));
     let token_is_new = seen.is_some_and(|s| s.last_handled_reinstall.as_deref().unwrap_or_default() != spec.reinstall);
-    let rows: [(bool, &str, &str); 7] = [
+    let rows: [(bool, &str, &str); 3] = [
         (spec.configuration.custom.is_some(), "configuration.custom", "set configuration.serverType"),
-        (!spec.licenses.is_empty(), "licenses", "remove it"),
-        (spec.adopt.is_some(), "adopt", "remove it"),
         (spec.suspended, "suspended: true", "set suspended: false"),
         (token_is_new, "a new reinstall token", "put the old value back"),
-        (spec.deletion_policy == DeletionPolicy::Orphan, "deletionPolicy: Orphan", "set deletionPolicy: Release"),
-        (spec.deletion_protection, "deletionProtection: true", "set deletionProtection: false"),
     ];
     match rows.into_iter().find(|(asked, ..)| *asked) {
         Some((_, field, instead)) => Err(Refusal::unsupported(field, instead)),
@@ -315,11 +311,7 @@ impl Order {
     /// deletion itself is looked at.
     pub fn for_closing(raw: &DedicatedServerOrder, cluster: &str) -> Result<Self, Refusal> {
         if raw.spec.deletion_protection {
-            let message = "spec.deletionProtection is true: nothing is powered off or released; set it to false to have the server released, or keep the order";
-            return Err(Refusal { reason: Reason::DeletionProtected, message: message.into() });
-        }
-        if raw.spec.deletion_policy == DeletionPolicy::Orphan {
-            return Err(Refusal::unsupported("deletionPolicy: Orphan", "set deletionPolicy: Release"));
+            return Err(Refusal { reason: Reason::DeletionProtected, message: crate::api::messages::DELETION_PROTECTED.into() });
         }
         Ok(Self::read(raw, cluster))
     }

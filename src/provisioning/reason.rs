@@ -51,6 +51,11 @@ reasons! {
     Retrying: "The last attempt failed; it is repeated at `status.nextRetryTime`.", "See `status.lastError`; annotate the order with `dci-operator.dev/reconcile-requested-at` to try at once.";
     HandlerNotFound: "The handler does not exist, or the order's namespace may not use it.", "Check `spec.handlerRef`, and `spec.allowedNamespaces` of the handler.";
     HandlerNotReady: "The handler, its panel or its IPManager is not ready.", "See the conditions of the handler.";
+    LicenseServerNotReady: "The licence server that the order's licences are at, or shall come from, cannot be used.", "See the message: set `spec.licenseServerRef` of the handler, or see the conditions of the licence server's handler.";
+    UnknownProduct: "The licence server does not sell a product that the order asks for.", "Choose one of the products in the message, or add it to `spec.licenses.products` of the licence server's handler.";
+    SeveralLicensesFound: "More than one licence carries the same remote id of this order.", "Clear the remote id of all but one at the licence server.";
+    NotOurLicense: "A licence of the order does not carry its remote id any more; it is not touched.", "Put the remote id back at the licence server, or remove the licence from `spec.licenses`.";
+    LicenseGone: "A licence of the order is not at the licence server any more; no other is bought by itself.", "Put it back, or remove it from `spec.licenses` and add it again.";
     HandlerSuspended: "The handler is suspended: nothing is changed at the panel.", "Set `spec.suspend: false` on the handler.";
     CredentialsMissing: "A Secret that is needed is not there, or lacks a key.", "Create the Secret with the key named in the message; it is picked up by itself.";
     NotSupportedYet: "The object uses a field that this version does not act upon.", "Remove the field named in the message, or use a later version.";
@@ -71,8 +76,11 @@ reasons! {
     DialectMissing: "The handler does not say how this call is made on its panel.", "Set the entry of `spec.dialect` that the message names.";
     OperationFailed: "A step failed too often; a department looks after it.", "Close the FailedOperation task: Retry, Done or Cancelled.";
     TaskCancelled: "A department closed the order's task as Cancelled.", "Delete the order, or annotate it to try again.";
+    DeletionPolicyForbidden: "The handler does not allow the order's `deletionPolicy`; nothing is touched.", "Set another `spec.deletionPolicy`, or add this one to `spec.allowedDeletionPolicies` of the handler.";
+    AdoptionForbidden: "The handler does not let orders take over servers.", "Set `spec.adoption: Allowed` on the handler, or create the order without `spec.adopt`.";
+    AdoptionRefused: "The server that `spec.adopt` names is not as the order says; nothing was written at the panel.", "Correct what the message names, in the order or at the panel; it is looked at again by itself.";
     IpmiError: "IPMI failed while the server was being stopped.", "With `ipmiErrorPolicy: Ignore` nothing; with `CreateTask` close the StopServer task.";
-    DeletionProtected: "`spec.deletionProtection` is true: nothing is powered off or released.", "Set it to false to have the server released, or keep the order's object by restoring it.";
+    DeletionProtected: "The order is being deleted, but `spec.deletionProtection` is true: nothing is powered off or released.", "Set it to false: the server is then released (`deletionPolicy: Release`) or left as it is (`deletionPolicy: Orphan`).";
     ReinstallPending: "Template or recipes were changed; they take effect at the next reinstall.", "Nothing, or put them back.";
     Done: "The step is done.", "Nothing.";
     Pending: "The step is not done yet.", "Nothing.";

@@ -87,6 +87,14 @@ impl Cx<'_> {
                 let message = format!("{} was cancelled by {}", step.as_str(), self.handler.operations);
                 return Flow::Break(self.stall(step, Reason::TaskCancelled, &message, Recheck::OnChange));
             }
+            Resolution::Abandon if step == Step::RevokeLicenses => {
+                // The licences alone are given up; the server is still taken back.
+                self.finish(
+                    step,
+                    State::Skipped,
+                    "the licences were given up by resolution Abandon; look after them at the licence server",
+                );
+            }
             Resolution::Abandon => return Flow::Break(self.abandon(step)),
         }
         Flow::Continue(())

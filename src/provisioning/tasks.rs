@@ -80,6 +80,15 @@ impl Cx<'_> {
         }
     }
 
+    /// No open task of this type is needed any more.
+    pub fn supersede_tasks_of(&mut self, type_: TaskType) {
+        let now = Time::seconds(self.now);
+        for task in self.status.manual_tasks.iter_mut().filter(|t| t.state == OPEN && t.type_ == type_.as_str()) {
+            task.state = SUPERSEDED.into();
+            task.closed_at = Some(now);
+        }
+    }
+
     fn close(&mut self, at: usize, state: &str, note: &str) {
         let task = &mut self.status.manual_tasks[at];
         state.clone_into(&mut task.state);

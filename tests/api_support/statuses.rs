@@ -1,6 +1,6 @@
 //! Any status that the types can hold.
 
-use dci_operator::api::handler::{ClientClaim, ConfigurationCount, HandlerStatus, InventoryStatus, OrderCounts};
+use dci_operator::api::handler::{ClientClaim, ConfigurationCount, HandlerStatus, InventoryStatus, LicenseCounts, OrderCounts};
 use dci_operator::api::ipmanager::{IPManagerStatus, Pool};
 use dci_operator::api::order::{
     HandlerNote, InFlight, LastError, LicenseStatus, OrderStatus, Progress, Returning, ServerStatus, StepStatus, TaskSummary, TriedServer,
@@ -102,8 +102,10 @@ prop_compose! {
 }
 
 prop_compose! {
-    pub fn license()(product in word(), id in of(word()), expires_at in of(time())) -> LicenseStatus {
-        LicenseStatus { product, id, expires_at }
+    pub fn license()(
+        product in word(), id in of(word()), handler in of(word()), state in of(word()), address in of(word()), expires_at in of(time()),
+    ) -> LicenseStatus {
+        LicenseStatus { product, id, handler, state, address, expires_at }
     }
 }
 
@@ -136,12 +138,16 @@ prop_compose! {
     pub fn handler_status()(
         (observed_generation, conditions, panel, inventory) in (of(any::<i64>()), conditions(), of(word()), of(inventory())),
         orders in of((any::<i64>(), any::<i64>(), any::<i64>())),
+        licenses in of((any::<i64>(), any::<i64>(), of(time()))),
         clients in vec((word(), word()), 0..3),
         (last_probe_time, last_handled_reconcile_at) in (of(time()), of(word())),
     ) -> HandlerStatus {
         let orders = orders.map(|(total, ready, waiting_for_task)| OrderCounts { total, ready, waiting_for_task });
         let clients = clients.into_iter().map(|(username, namespace)| ClientClaim { username, namespace }).collect();
-        HandlerStatus { observed_generation, conditions, panel, inventory, orders, clients, last_probe_time, last_handled_reconcile_at }
+        let licenses = licenses.map(|(total, of_orders, soonest_expiry)| LicenseCounts { total, of_orders, soonest_expiry });
+        HandlerStatus {
+            observed_generation, conditions, panel, inventory, licenses, orders, clients, last_probe_time, last_handled_reconcile_at,
+        }
     }
 }
 

@@ -106,6 +106,8 @@ pub struct Panel {
     pub late: Vec<Late>,
     /// Every change that took effect, in order.
     pub journal: Vec<Call>,
+    /// The licence server.
+    pub licenses: super::licenses::Server,
     /// Parking addresses that the pool did not take back.
     pub refused_parking: usize,
     rows_made: usize,
@@ -142,6 +144,7 @@ impl Panel {
             templates: Some(vec![TEMPLATE.into(), "ISPsystem__Ubuntu-24.04-x86_64".into()]),
             late: Vec::new(),
             journal: Vec::new(),
+            licenses: super::licenses::Server::new(),
             refused_parking: 0,
             rows_made: 0,
         };
@@ -267,13 +270,17 @@ impl Panel {
 
     /// What a change would be refused for. Nothing is changed.
     pub fn check(&self, call: &Call) -> Result<(), PanelError> {
+        if call.at_license_server() {
+            return self.licenses.check(call);
+        }
         let form = |id: &ServerId| self.form(id).ok_or_else(|| refused("missed", "server.edit"));
         if let Some(server) = call.server() {
             let form = form(server)?;
             let marked = |text: &str| form.notes.split_whitespace().any(|w| w == text);
             let expected = match call {
                 Call::Claim { .. } => form.owner.is_none() && marker::tokens(&form.notes).next().is_none(),
-                Call::Unclaim { written, .. } => marked(written),
+                Call::Unclaim { written, .. } | Call::Unmark { written, .. } => marked(written),
+                Call::Adopt { owner, .. } => form.owner.as_deref() == Some(owner) && marker::tokens(&form.notes).next().is_none(),
                 Call::HandOver { marker, .. } | Call::Release { marker, .. } => marked(&marker.to_string()),
                 _ => true,
             };
@@ -332,6 +339,9 @@ impl Panel {
             self.check(call)?;
         }
         self.journal.push(call.clone());
+        if call.at_license_server() {
+            return self.licenses.apply(call, now).map(|()| None);
+        }
         let without = |notes: &str, marker: &str| notes.split_whitespace().filter(|w| *w != marker).collect::<Vec<_>>().join(" ");
         let power_takes = self.power_takes;
         match call {
@@ -350,6 +360,15 @@ impl Panel {
             Call::Unclaim { server, written } => {
                 let s = self.server(&server.0);
                 (s.owner, s.notes) = (None, without(&s.notes, written));
+            }
+            Call::Adopt { server, marker, .. } => {
+                let text = format!("{} {marker}", self.server(&server.0).notes);
+                let text = self.cut(text.trim());
+                self.server(&server.0).notes = text;
+            }
+            Call::Unmark { server, written } => {
+                let s = self.server(&server.0);
+                s.notes = without(&s.notes, written);
             }
             Call::HandOver { server, owner, .. } => self.server(&server.0).owner = Some(owner.clone()),
             Call::Release { server, marker } => {
@@ -409,6 +428,12 @@ impl Panel {
             Call::RunRecipe { server, recipe } => self.run_recipe(server, recipe, now),
             Call::FlagForCleaning { server } => self.server(&server.0).flagged = true,
             Call::CancelOperation { server } => self.server(&server.0).operation = None,
+            Call::OrderLicense { .. }
+            | Call::EditLicense { .. }
+            | Call::RenewLicense { .. }
+            | Call::SuspendLicense { .. }
+            | Call::ResumeLicense { .. }
+            | Call::FreeLicense { .. } => {}
         }
         Ok(None)
     }

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use dci_operator::api::order::OrderStatus;
 use dci_operator::panel::error::{Outcome, PanelError};
+use dci_operator::panel::license::LicenseId;
 use dci_operator::panel::model::{PoolAddress, UserId};
 use dci_operator::provisioning::call::Call;
 use dci_operator::provisioning::context::Next;
 use dci_operator::provisioning::decide::{decide, refuse};
 use dci_operator::provisioning::facts::{Facts, Look, Prepare, Prepared, Seen, TaskView};
+use dci_operator::provisioning::license_server::LicenseServer;
 use dci_operator::provisioning::notices;
 use dci_operator::provisioning::order::Order;
 use dci_operator::provisioning::tasks::TaskRequest;
@@ -36,7 +38,9 @@ impl World {
         self.passes += 1;
         self.pace();
         raw.status = Some(status.clone());
-        let order = match Order::parse(&raw, CLUSTER) {
+        let deleting = raw.metadata.deletion_timestamp.is_some();
+        let parsed = if deleting { Order::for_closing(&raw, CLUSTER) } else { Order::parse(&raw, CLUSTER) };
+        let order = match parsed {
             Ok(order) => order,
             Err(refusal) => {
                 let generation = raw.metadata.generation.unwrap_or_default();
@@ -50,6 +54,7 @@ impl World {
         facts.changed = self.changed.get(name).copied();
         facts.slot = self.slot;
         facts.forced = forced;
+        facts.licenses.server = self.license_server(name, &order);
         let views = self.tasks.iter().filter(|t| t.uid == order.uid);
         facts.tasks =
             views.map(|t| TaskView { name: t.name.clone(), type_: t.type_, resolution: t.resolution, note: t.note.clone() }).collect();
@@ -77,7 +82,10 @@ impl World {
                     rules::before_call(self, name, &order, &call, &pass, facts.own_operation.as_deref());
                     pass.forms.clear();
                     match self.perform(name, &order, &call) {
-                        Some(outcome) => facts.after(&call, outcome, self.now),
+                        Some(outcome) => {
+                            self.note_bought(name, &call, &outcome, &mut facts);
+                            facts.after(&call, outcome, self.now);
+                        }
                         None => return Ended::Crashed,
                     }
                     if let Some(at) = facts.changed {
@@ -107,6 +115,31 @@ impl World {
             }
         }
         panic!("a pass without end\n{}", self.describe());
+    }
+
+    /// As the shell tells it: only to orders that have to do with licences.
+    fn license_server(&self, name: &str, order: &Order) -> Option<LicenseServer> {
+        let recorded = self.orders[name].status.licenses.iter().any(|l| l.handler.is_some());
+        let concerned = recorded || !order.licenses.is_empty() || order.order_id != order.uid;
+        let key = self.handler.license_server.clone().filter(|_| concerned)?;
+        let server = &self.panel.licenses;
+        let (state, policy, list) = (server.state.clone(), server.policy.clone(), server.list.clone());
+        Some(LicenseServer { key, state, policy, list, changed: server.changed.get(name).copied() })
+    }
+
+    /// What the shell notes of a call at the licence server.
+    fn note_bought(&mut self, name: &str, call: &Call, outcome: &Outcome<Option<IpAddr>>, facts: &mut Facts) {
+        let Some(remote) = call.license() else { return };
+        self.panel.licenses.changed.insert(name.to_owned(), self.now);
+        if let Some(server) = &mut facts.licenses.server {
+            server.changed = Some(self.now);
+        }
+        if let (Call::OrderLicense { .. }, Outcome::Applied(_)) = (call, outcome) {
+            // An answer may name a licence that is not there.
+            let kept: String = remote.chars().take(self.panel.licenses.remote_max).collect();
+            let id = self.panel.licenses.of(&kept).pop().unwrap_or_else(|| LicenseId("9999".into()));
+            facts.licenses.bought.insert(remote.to_owned(), id);
+        }
     }
 
     fn conflict(&mut self, name: &str) -> Ended {
@@ -177,6 +210,10 @@ impl World {
             }
             Look::Connections(server) => facts.connections = Some(self.panel.connections(server, self.now)),
             Look::Locks => facts.locks = Some(self.locks.clone()),
+            Look::Licenses => facts.licenses.fresh = Some(self.panel.licenses.fresh()),
+            Look::License(id) => {
+                facts.licenses.forms.insert(id.0.clone(), self.panel.licenses.form(id, self.now));
+            }
         }
     }
 
@@ -186,6 +223,11 @@ impl World {
             Prepare::ClientName => facts.client_name = Some(prepared),
             Prepare::PanelPassword => facts.panel_password = Some(prepared),
             Prepare::RootPassword => facts.root_password = Some(prepared),
+            Prepare::LicenseKeys => {
+                let keys = facts.licenses.forms.values().flatten().filter(|f| f.key.is_some()).count();
+                assert!(keys > 0, "no key was read\n{}", self.describe());
+                facts.licenses.keys = Some(prepared);
+            }
         }
     }
 
@@ -212,7 +254,7 @@ impl World {
     }
 
     fn lock(&mut self, order: &Order, call: &Call) -> Result<(), PanelError> {
-        let Call::Claim { server, .. } = call else { return Ok(()) };
+        let (Call::Claim { server, .. } | Call::Adopt { server, .. }) = call else { return Ok(()) };
         let holder = self.locks.entry(server.0.clone()).or_insert_with(|| order.order_id.clone());
         if *holder == order.order_id {
             return Ok(());
@@ -224,6 +266,10 @@ impl World {
     fn perform(&mut self, name: &str, order: &Order, call: &Call) -> Option<Outcome<Option<IpAddr>>> {
         let number = self.asked.len();
         self.asked.push((name.to_owned(), call.clone()));
+        if let Call::Adopt { server, .. } | Call::Unmark { server, .. } = call {
+            // The shell has such a server's notes read again with the next list.
+            self.index.remove(&server.0);
+        }
         let always = self.always.filter(|(name, _)| *name == call.name()).map(|(_, fault)| fault);
         let fault = self.faults.remove(&number).or(always);
         if fault.is_some() {

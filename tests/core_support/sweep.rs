@@ -25,13 +25,17 @@ pub enum Kind {
     /// The server is administratively off, its power is on.
     Disabled,
     CreateTask,
+    /// Two licences, suspended in the end.
+    Licensed,
+    /// Two licences, freed in the end.
+    LicensedFreed,
     /// A recipe fails on the first server, which is given back; the order gets another one.
     Failover,
     /// Three recipes, two of them run by themselves; the disks are flagged at the end.
     Recipes,
 }
 
-pub const KINDS: [Kind; 10] = [
+pub const KINDS: [Kind; 12] = [
     Kind::Plain,
     Kind::Several,
     Kind::DisableIpChange,
@@ -40,6 +44,8 @@ pub const KINDS: [Kind; 10] = [
     Kind::NoParking,
     Kind::Disabled,
     Kind::CreateTask,
+    Kind::Licensed,
+    Kind::LicensedFreed,
     Kind::Failover,
     Kind::Recipes,
 ];
@@ -67,6 +73,7 @@ impl Kind {
             }
             Self::Recipes => spec["dialect"] = json!({"runRecipe": {"func": "x"}, "flagForCleaning": {"func": "y"}}),
             Self::CreateTask => spec["ipmiErrorPolicy"] = json!("CreateTask"),
+            Self::Licensed | Self::LicensedFreed => spec["licenseServerRef"] = json!({"name": "isp"}),
         });
         let mut panel = Panel::new(3, 6);
         panel.install_takes = Duration::from_mins(2);
@@ -74,11 +81,17 @@ impl Kind {
             // The client before had the same system: that it is there proves nothing.
             panel.servers.values_mut().for_each(|s| s.template = Some(super::panel::TEMPLATE.into()));
         }
+        if self == Self::LicensedFreed {
+            panel.licenses.policy = super::licenses::policy(|licenses| licenses["onDeletion"] = json!("Release"));
+        }
         panel.recipes_that_fail = self.given_back();
         let mut world = World::new(panel, handler);
         let (v4, v6) = self.wanted();
         world.add(order("web", "u-web", |raw| {
             raw["spec"]["addresses"] = json!({"ipv4": v4, "ipv6": v6});
+            if self.licensed() {
+                raw["spec"]["licenses"] = json!([{"product": "Pro"}, {"product": "Lite", "period": 3}]);
+            }
             if self == Self::Failover {
                 raw["spec"]["recipes"] = json!(["ISPsystem__nginx.sh"]);
             }
@@ -97,6 +110,10 @@ impl Kind {
                 world.panel.server(&id).disabled = true;
             }
         }
+    }
+
+    pub fn licensed(self) -> bool {
+        matches!(self, Self::Licensed | Self::LicensedFreed)
     }
 
     fn by_panel(self) -> bool {
@@ -189,10 +206,38 @@ pub fn assert_active(world: &World, kind: Kind) {
         assert_eq!(ran, RECIPES, "recipes\n{}", tell());
     }
     assert!(world.open_tasks().is_empty(), "tasks\n{}", tell());
+    assert_licensed(world, kind);
+}
+
+/// Each licence was bought exactly once, whatever happened on the way, and is on the server's main address.
+fn assert_licensed(world: &World, kind: Kind) {
+    let tell = || world.describe();
+    let licenses = &world.panel.licenses;
+    let status = world.status("web");
+    let wanted = if kind.licensed() { 2 } else { 0 };
+    assert_eq!((licenses.rows.len(), licenses.orders.len(), status.licenses.len()), (wanted, wanted, wanted), "licences\n{}", tell());
+    for record in &status.licenses {
+        let remote = format!("k8s:u-web/{}", record.product);
+        assert_eq!(licenses.orders.get(&remote), Some(&1), "{remote} was bought more than once\n{}", tell());
+        let row = &licenses.rows[record.id.as_ref().expect("an id")];
+        assert_eq!((&row.remote_id, row.suspended, row.renewals), (&remote, false, 0), "{}", tell());
+        assert_eq!(Some(row.address.to_string()), status.server.as_ref().unwrap().main_address, "{}", tell());
+        assert_eq!((record.state.as_deref(), record.expires_at.map(|t| t.0.as_second())), (Some("Issued"), Some(row.expires.as_second())));
+    }
+}
+
+/// No licence of the order runs any more, and none was bought twice.
+fn assert_revoked(world: &World, kind: Kind) {
+    for (id, row) in &world.panel.licenses.rows {
+        assert!(row.suspended, "licence {id} runs\n{}", world.describe());
+        assert_eq!(row.remote_id.is_empty(), kind == Kind::LicensedFreed, "licence {id}\n{}", world.describe());
+    }
+    assert!(world.panel.licenses.orders.values().all(|n| *n == 1), "bought twice\n{}", world.describe());
 }
 
 /// Everything is free again.
 pub fn assert_released(world: &World, kind: Kind) {
+    assert_revoked(world, kind);
     if kind != Kind::NoParking {
         world.assert_clean();
         return;

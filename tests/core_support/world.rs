@@ -267,6 +267,7 @@ impl World {
         self.inventory = None;
         self.index.clear();
         self.changed.clear();
+        (self.panel.licenses.list, self.panel.licenses.changed) = (None, BTreeMap::new());
         self.next_list = later(self.now, seconds(1));
         for stored in self.orders.values_mut() {
             stored.wake = None;
@@ -349,6 +350,9 @@ impl World {
         for (id, s) in self.panel.servers.iter().filter(|(_, s)| s.owner.is_some() || !s.notes.is_empty() || s.installs > 0) {
             let _ = writeln!(text, "server {id}: {s:?}");
         }
+        for (id, row) in &self.panel.licenses.rows {
+            let _ = writeln!(text, "licence {id}: {row:?}");
+        }
         let used: Vec<String> = self.panel.used.iter().map(|u| format!("{} {} `{}`", u.address, u.group, u.note)).collect();
         let _ = writeln!(text, "used: {used:?}\nlate: {:?}\nlocks: {:?}, tasks: {:?}", self.panel.late, self.locks, self.tasks);
         text
@@ -380,6 +384,7 @@ impl World {
             self.index_fails -= 1;
             self.index.clear();
         }
+        self.panel.licenses.take_list(self.now);
         let markers = self.index.iter().map(|(id, (_, _, markers))| (id.clone(), markers.clone())).collect();
         let previous = self.inventory.as_ref().map(|i| i.rows.keys().cloned().collect());
         self.inventory =

@@ -114,6 +114,12 @@ pub fn unmet(expect: &Expect, form: &ServerForm) -> Option<String> {
             (None, Some(marker)) => Some(format!("expected no marker in the notes, found {marker}")),
             (None, None) => None,
         },
+        Expect::Owner(owner) => match (&form.owner, notes::markers(&form.notes).next()) {
+            (Some(found), None) if found == owner => None,
+            (Some(found), None) => Some(format!("expected owner {owner}, found {found}")),
+            (None, None) => Some(format!("expected owner {owner}, found none")),
+            (_, Some(marker)) => Some(format!("expected no marker in the notes, found {marker}")),
+        },
         Expect::Marker(marker) if notes::has(&form.notes, marker) => None,
         Expect::Marker(marker) => match notes::markers(&form.notes).next() {
             Some(other) => Some(format!("expected {marker} in the notes, found {other}")),

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use super::{
     Ipm, World,
     addresses::{AddressBase, Group, Range, Taken, plus},
+    bill::Bill,
     connections::Connection,
     dci::{Dci, Ids, Rack, ServerType, Source},
     edit::{blank_server, is_plain_field},
@@ -24,6 +25,10 @@ impl World {
         let mut world = Self::default();
         for ipm in &config.ipmanager5 {
             world.ipm.push(build_ipm(ipm)?);
+        }
+        for bill in &config.billmanager6 {
+            let users = build_users(&bill.users, &format!("billmanager6 {}", bill.name))?;
+            world.bill.push(Bill::build(bill, users)?);
         }
         for (index, dci) in config.dcimanager5.iter().enumerate() {
             let panel = build_dci(dci, &world)?;

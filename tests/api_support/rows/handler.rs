@@ -35,7 +35,7 @@ fn modules() -> Vec<Row> {
     let bill = |patch: &Value| {
         let mut spec = json!({"spec": {
             "module": "BILLmanager6", "byServerType": false, "ipManagement": null,
-            "departments": {"assembly": null, "procurement": null}
+            "licenseServerRef": null, "departments": {"assembly": null, "procurement": null}
         }});
         super::super::support::merge(&mut spec, patch);
         spec
@@ -76,6 +76,21 @@ fn modules() -> Vec<Row> {
         create("with assembly", &bill(&json!({"spec": {"departments": {"assembly": {"name": "A"}}}}))).refused(&[msg::LICENSE_SERVER]),
         create("with procurement", &bill(&json!({"spec": {"departments": {"procurement": {"name": "P"}}}})))
             .refused(&[msg::LICENSE_SERVER]),
+        create("a licence server with products", &bill(&json!({"spec": {"licenses": {"products": {"Lite": {"pricelist": "55227"}}}}})))
+            .accepted(&[msg::LICENSES, msg::LICENSE_PRODUCT, msg::RENEW_BEFORE]),
+        create("products of DCImanager5", &json!({"spec": {"licenses": {"products": {"Lite": {"pricelist": "55227"}}}}}))
+            .refused(&[msg::LICENSES]),
+        create("a licence server of a licence server", &bill(&json!({"spec": {"licenseServerRef": {"name": "isp"}}})))
+            .refused(&[msg::LICENSES]),
+        create("a product with a slash", &bill(&json!({"spec": {"licenses": {"products": {"a/b": {"pricelist": "1"}}}}})))
+            .refused(&[msg::LICENSE_PRODUCT]),
+        create("a product with a long name", &bill(&json!({"spec": {"licenses": {"products": {"a".repeat(64): {"pricelist": "1"}}}}})))
+            .refused(&[msg::LICENSE_PRODUCT]),
+        create(
+            "renewed too late",
+            &bill(&json!({"spec": {"licenses": {"products": {"Lite": {"pricelist": "1"}}, "renewBefore": "999ms"}}})),
+        )
+        .refused(&[msg::RENEW_BEFORE]),
         update("the same module", &json!({"spec": {"byServerType": true, "departments": null}})).accepted(&[msg::MODULE_FIXED]),
         update("another module", &json!({"spec": {"module": "DCImanager6"}})).refused(&[msg::MODULE_FIXED]),
     ]

@@ -65,6 +65,12 @@ fn names() -> Vec<Row> {
         create("a domain below it", &json!({"spec": {"domain": "web.free.ds"}})).accepted(&[msg::DOMAIN_FREE]),
         create("the client nobody", &json!({"spec": {"client": {"username": "no_owner"}}})).refused(&[msg::USERNAME_TAKEN]),
         create("the client Null", &json!({"spec": {"client": {"username": "Null"}}})).refused(&[msg::USERNAME_TAKEN]),
+        create(
+            "a product twice",
+            &json!({"spec": {"licenses": [{"product": "Lite"}, {"product": "Pro"}, {"product": "Lite", "period": 3}]}}),
+        )
+        .refused(&[msg::LICENSES_UNIQUE]),
+        create("two products", &json!({"spec": {"licenses": [{"product": "Lite"}, {"product": "Pro"}]}})).accepted(&[msg::LICENSES_UNIQUE]),
         create("a client like nobody", &json!({"spec": {"client": {"username": "no_owner2"}}})).accepted(&[msg::USERNAME_TAKEN]),
     ]
 }
