@@ -10,6 +10,7 @@ use super::support::{Setup, World};
 /// third panel, `ipm2` for the second.
 fn panels() -> Value {
     let mut panels = objects::panels();
+    panels["dcimanager5"][0]["server_types"].as_array_mut().unwrap().push(json!({"name": "E9"}));
     let first = panels["dcimanager5"][0].clone();
     let server = |id: u64, kind: &str| json!([{"id": id, "name": format!("R-{id}"), "type": kind, "ip": format!("10.0.0.{id}")}]);
     let named = |name: &str, servers: Value| objects::merged(first.clone(), &json!({"name": name, "servers": servers}));
