@@ -22,6 +22,8 @@ mod crash;
 mod custom;
 #[path = "e2e/handler.rs"]
 mod handler;
+#[path = "e2e/handlers.rs"]
+mod handlers;
 #[path = "e2e/letting_go.rs"]
 mod letting_go;
 #[path = "e2e/licenses.rs"]
