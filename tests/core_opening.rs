@@ -192,7 +192,7 @@ fn orders_that_cannot_go_on_say_why_and_touch_nothing() {
             &["createUser"],
             |w| w.panel.server("2").kind = "E3-16G".into(),
         ),
-        ("LimitReached", |w| w.slot = false, &["createUser"], |w| w.slot = true),
+        ("LimitReached", |w| w.slot = false, &[], |w| w.slot = true),
     ];
     for (wanted, spoil, made, cure) in rows {
         let mut world = World::simple(2, 4);

@@ -28,6 +28,8 @@ mod custom;
 mod gitops;
 #[path = "e2e/handler.rs"]
 mod handler;
+#[path = "e2e/handlers.rs"]
+mod handlers;
 #[path = "e2e/letting_go.rs"]
 mod letting_go;
 #[path = "e2e/licenses.rs"]

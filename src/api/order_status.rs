@@ -23,6 +23,12 @@ pub struct OrderStatus {
     /// How far it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
+    /// The handler that serves the order, or is tried, as namespace/name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handler: Option<String>,
+    /// Of the handlers that `spec.handlerSelector` selects those that were passed over, and why; at most 32.
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    pub handlers: Vec<HandlerNote>,
     /// The steps, in order.
     #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
     pub steps: Vec<StepStatus>,
@@ -78,6 +84,19 @@ pub struct Progress {
     /// The step at hand.
     pub step: String,
     /// What happens, where possible in the panel's own words.
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "String::is_empty")]
+    pub message: String,
+}
+
+/// A handler that was passed over.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HandlerNote {
+    /// Name, in the namespace of the selector.
+    pub name: String,
+    /// Why: one word for programs.
+    pub reason: String,
+    /// In words.
     #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "String::is_empty")]
     pub message: String,
 }
@@ -142,6 +161,9 @@ pub struct ServerStatus {
     /// Recipes that were run with it.
     #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
     pub recipes: Vec<String>,
+    /// The one that runs, or is about to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub running_recipe: Option<String>,
     /// Those of them that failed, and were not waited for.
     #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
     pub failed_recipes: Vec<String>,
@@ -319,6 +341,9 @@ pub struct InFlight {
     pub call: String,
     /// What it is done to, e.g. `server/17`.
     pub target: String,
+    /// The handler at whose panel it is done, as namespace/name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handler: Option<String>,
     /// Which attempt this is, from 1.
     pub attempt: i32,
     /// When it was written, or, once Ambiguous, since when its answer has been missing.

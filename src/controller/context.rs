@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use kube::runtime::reflector::ObjectRef;
-use kube::{Client, Resource};
+use kube::{Client, Resource, ResourceExt};
 use tokio::sync::mpsc;
 
 use crate::api::common::ObjectKey;
 use crate::api::handler::NamespacesFrom;
 use crate::api::{DedicatedServerOrder, IPManager, ManualTask, ProcessingHandler};
 
-use crate::provisioning::order::handler_key;
+use crate::provisioning::order::{handler_key, selector};
 
 use super::events::Events;
 use super::locks::Locks;
@@ -90,10 +90,13 @@ impl<K: Resource<DynamicType = ()> + 'static> Wake<K> {
     }
 }
 
-/// The handler that serves an order: the one that its server was taken from, else the one that it names.
+/// The handler that serves an order: the one that its server was taken from, or at which one is being claimed, else the one that
+/// it names. An order with a selector has none until then.
 #[must_use]
 pub fn serving_handler(order: &DedicatedServerOrder) -> Option<ObjectKey> {
-    let recorded = order.status.as_ref().and_then(|s| s.server.as_ref()).and_then(|s| s.handler.split_once('/'));
+    let status = order.status.as_ref();
+    let recorded = status.and_then(|s| s.server.as_ref().map(|server| &server.handler).or(s.in_flight.as_ref()?.handler.as_ref()));
+    let recorded = recorded.and_then(|name| name.split_once('/'));
     recorded.map(|(namespace, name)| ObjectKey { namespace: namespace.into(), name: name.into() }).or_else(|| handler_key(order))
 }
 
@@ -104,7 +107,16 @@ impl Context {
         self.orders.read(|order| (serving_handler(order).as_ref() == Some(handler)).then(|| order.clone()))
     }
 
-    /// Whether orders of a namespace may use a handler; an error says what the operator lacks to tell.
+    /// Orders without a handler of their own that select this one.
+    #[must_use]
+    pub fn selecting(&self, handler: &ProcessingHandler) -> Vec<DedicatedServerOrder> {
+        let (key, labels) = (handler.key(), handler.labels());
+        let selects = |order: &DedicatedServerOrder| selector(order).is_some_and(|s| s.selects(&key, labels));
+        self.orders.read(|order| (serving_handler(order).is_none() && selects(order)).then(|| order.clone()))
+    }
+
+    /// Whether orders of a namespace may use a handler; an error says what the operator lacks to tell. The labels are read each time,
+    /// so that a change of them counts at once.
     pub async fn allowed(&self, handler: &ProcessingHandler, namespace: &str) -> Result<bool, kube::Error> {
         let rule = &handler.spec.allowed_namespaces;
         match rule.from {
@@ -118,6 +130,37 @@ impl Context {
                 Ok(wanted.is_some_and(|w| !w.is_empty() && w.iter().all(|(k, v)| labels.get(k) == Some(v))))
             }
         }
+    }
+
+    /// The same where what cannot be told is not allowed: whoever orders must see no difference to a handler that does not exist.
+    pub async fn may_use(&self, handler: &ProcessingHandler, namespace: &str) -> bool {
+        self.allowed(handler, namespace).await.unwrap_or_else(|error| {
+            tracing::warn!(handler = %handler.key(), %namespace, %error, "labels of the namespace not read: it may not use the handler");
+            false
+        })
+    }
+
+    /// Of the orders that name a handler those that it serves, or may serve: the others hold it no more than if it did not exist.
+    pub async fn served(&self, handler: &ProcessingHandler, named: &[DedicatedServerOrder]) -> Vec<DedicatedServerOrder> {
+        let mut known: BTreeMap<String, bool> = BTreeMap::new();
+        let mut served = Vec::new();
+        for order in named {
+            let bound = order.status.as_ref().is_some_and(|s| s.server.is_some() || s.in_flight.is_some());
+            let namespace = order.metadata.namespace.clone().unwrap_or_default();
+            let allowed = match known.get(&namespace) {
+                _ if bound => true,
+                Some(allowed) => *allowed,
+                None => {
+                    let allowed = self.may_use(handler, &namespace).await;
+                    known.insert(namespace, allowed);
+                    allowed
+                }
+            };
+            if allowed {
+                served.push(order.clone());
+            }
+        }
+        served
     }
 
     /// Remembers the version of an order that was just written.

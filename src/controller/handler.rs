@@ -158,7 +158,9 @@ pub async fn reconcile(object: Arc<Guarded<ProcessingHandler>>, context: Arc<Con
         return super::license_server::reconcile(handler, &context).await;
     }
     let key = handler.key();
-    let orders = context.orders_of(&key);
+    let named = context.orders_of(&key);
+    let orders = context.served(handler, &named).await;
+    let selecting = context.selecting(handler);
     let deleting = handler.metadata.deletion_timestamp.is_some();
     if deleting && orders.is_empty() {
         context.panels.forget_handler(&key);
@@ -179,7 +181,7 @@ pub async fn reconcile(object: Arc<Guarded<ProcessingHandler>>, context: Arc<Con
     }
     let began = std::time::Instant::now();
     let runtime = context.panels.handler(&key);
-    let outcome = poll(handler, &key, &runtime, &orders, &context).await;
+    let outcome = poll(handler, &key, &runtime, &orders, &selecting, &context).await;
     let state = match &outcome {
         Err(problem) => HandlerState::NotReady(format!("{}: {}", problem.reason.as_str(), problem.message)),
         Ok(_) if handler.spec.suspend => HandlerState::Suspended,
@@ -189,7 +191,7 @@ pub async fn reconcile(object: Arc<Guarded<ProcessingHandler>>, context: Arc<Con
     let no_credentials = outcome.as_ref().err().filter(|p| p.reason == Reason::CredentialsMissing && p.stalled);
     runtime.set_credentials_missing(no_credentials.map(|p| p.message.clone()));
     let turned = runtime.set_state(state);
-    wake(&context, &orders, outcome.as_ref().ok(), turned);
+    wake(&context, named.iter().chain(&selecting), outcome.as_ref().ok(), turned);
     save(handler, &context, &key, &orders, outcome.as_ref()).await?;
     if let Ok(seen) = &outcome
         && (!seen.changed.is_empty() || runtime.has_stale_locks())
@@ -218,6 +220,7 @@ async fn poll(
     key: &ObjectKey,
     runtime: &HandlerRuntime,
     orders: &[DedicatedServerOrder],
+    selecting: &[DedicatedServerOrder],
     context: &Context,
 ) -> Result<Seen, Problem> {
     let panel_id = supported(handler, orders)?;
@@ -255,7 +258,7 @@ async fn poll(
         }
         runtime.set_client(client.clone());
     }
-    let mut owners: BTreeSet<String> = orders.iter().map(|o| o.spec.client.username.clone()).collect();
+    let mut owners: BTreeSet<String> = orders.iter().chain(selecting).map(|o| o.spec.client.username.clone()).collect();
     owners.insert(client.login.clone());
     let before = runtime.inventory();
     let whose = index::Whose {
@@ -338,7 +341,7 @@ fn pool_ready(context: &Context, pool: Option<&ObjectKey>) -> Result<(), Problem
 }
 
 /// Wakes the orders that may go on: those that are not at rest, and those on whose server something differs.
-fn wake(context: &Context, orders: &[DedicatedServerOrder], seen: Option<&Seen>, turned: bool) {
+fn wake<'a>(context: &Context, orders: impl Iterator<Item = &'a DedicatedServerOrder>, seen: Option<&Seen>, turned: bool) {
     for order in orders {
         let status = order.status.as_ref();
         let active = status.is_some_and(|s| s.phase.as_deref() == Some("Active"));

@@ -34,6 +34,7 @@ pub async fn take(panel: &Arc<dyn ServerPanel>, before: Option<&Inventory>, whos
     let began = Timestamp::now();
     let mut rows: BTreeMap<String, ServerRow> = panel.servers().await?.into_iter().map(|row| (row.id.0.clone(), row)).collect();
     let ids = ids_of(panel, before, whose, &rows).await?;
+    let names = whose.owners.union(&whose.remembered).cloned().collect();
     let known = |names: &BTreeSet<String>| -> BTreeSet<String> {
         names.iter().flat_map(|name| [Some(name), ids.get(name)]).flatten().cloned().collect()
     };
@@ -65,7 +66,7 @@ pub async fn take(panel: &Arc<dyn ServerPanel>, before: Option<&Inventory>, whos
         }
     }
     let previous = before.map(|b| b.rows.keys().cloned().collect());
-    Ok(Inventory { rows, began, previous, ids, markers, hardware: BTreeMap::new() })
+    Ok(Inventory { rows, began, previous, ids, owners: names, markers, hardware: BTreeMap::new() })
 }
 
 /// The ids of the owners, for panels whose list shows those instead of names. Read only where the list shows an owner

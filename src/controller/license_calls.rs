@@ -102,6 +102,8 @@ impl Panels<'_> {
             | Call::RemoveAddress { .. }
             | Call::SetDomain { .. }
             | Call::Install { .. }
+            | Call::RunRecipe { .. }
+            | Call::FlagForCleaning { .. }
             | Call::CancelOperation { .. }
             | Call::HandOver { .. }
             | Call::Adopt { .. }

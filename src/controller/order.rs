@@ -12,20 +12,21 @@ use crate::api::handler::Module;
 use crate::api::order_status::OrderStatus;
 use crate::api::{DedicatedServerOrder, ORDER_FINALIZER, ORDER_ID_ANNOTATION};
 use crate::provisioning::call::Call;
-use crate::provisioning::context::{Next, WaitKind};
+use crate::provisioning::context::Next;
 use crate::provisioning::decide::{self, Decision};
 use crate::provisioning::facts::{Facts, HandlerState, TaskView};
 use crate::provisioning::forsaken::Forsaken;
 use crate::provisioning::notices;
 use crate::provisioning::order::{Order, Refusal, order_id};
 use crate::provisioning::reason::Reason;
-use crate::provisioning::step::{State, Step};
+use crate::provisioning::selection::{self, PassedOver};
 use crate::provisioning::tasks::{OPEN, SUPERSEDED};
 
 use super::context::{Context, serving_handler};
 use super::metrics::KindLabels;
 use super::panels::{HandlerRuntime, ServerClient};
 use super::perform::{Panels, PerformError};
+use super::places;
 use super::status::{self, StatusError};
 use super::stores::Guarded;
 use super::task;
@@ -105,8 +106,11 @@ async fn one_pass(cached: DedicatedServerOrder, context: &Context) -> Result<Act
         let message = "the CustomResourceDefinition is being deleted: nothing is released".to_owned();
         return refuse(&order, &Refusal { reason: Reason::DeletionProtected, message }, context).await;
     }
+    if let (None, Some(selector)) = (serving_handler(&order), parsed.selector.clone()) {
+        return Box::pin(super::selection::pass(order, parsed, &selector, context)).await;
+    }
     let key = serving_handler(&order).unwrap_or_default();
-    let Some(handler) = usable_handler(context, &key, &parsed, &order).await? else {
+    let Some(handler) = usable_handler(context, &key, &parsed, &order).await else {
         if parsed.deleting && untouched(&order) {
             return release_object(&order, context, None).await;
         }
@@ -119,7 +123,11 @@ async fn one_pass(cached: DedicatedServerOrder, context: &Context) -> Result<Act
         save(&order, status, context).await?;
         return Ok(Action::await_change());
     };
-    Box::pin(Pass { context, handler, order, parsed }.run()).await
+    match Box::pin(Pass { context, handler, key, order, parsed, selecting: None }.run()).await? {
+        Ended::Action(action) => Ok(action),
+        Ended::Forgotten(stored) => release_object(&stored, context, None).await,
+        Ended::Over(_) => Ok(Action::await_change()),
+    }
 }
 
 /// The status as stored.
@@ -134,20 +142,15 @@ fn untouched(order: &DedicatedServerOrder) -> bool {
     status.is_none_or(|s| s.server.is_none() && s.in_flight.is_none() && s.licenses.is_empty()) && id == order.metadata.uid.as_deref()
 }
 
-async fn usable_handler(
-    context: &Context,
-    key: &ObjectKey,
-    parsed: &Order,
-    order: &DedicatedServerOrder,
-) -> Result<Option<Arc<HandlerRuntime>>, kube::Error> {
+async fn usable_handler(context: &Context, key: &ObjectKey, parsed: &Order, order: &DedicatedServerOrder) -> Option<Arc<HandlerRuntime>> {
     // A licence server has no servers.
-    let Some(handler) = context.handlers.get(key).filter(|h| h.spec.module != Module::BILLmanager6) else { return Ok(None) };
+    let handler = context.handlers.get(key).filter(|h| h.spec.module != Module::BILLmanager6)?;
     let bound = order.status.as_ref().is_some_and(|s| s.server.is_some() || s.in_flight.is_some());
     // Once something was taken there, a handler that no longer allows the namespace still takes it back.
-    if !bound && !parsed.deleting && !context.allowed(&handler, &parsed.key.namespace).await? {
-        return Ok(None);
+    if !bound && !parsed.deleting && !context.may_use(&handler, &parsed.key.namespace).await {
+        return None;
     }
-    Ok(Some(context.panels.handler(key)))
+    Some(context.panels.handler(key))
 }
 
 pub(super) async fn fresh(context: &Context, key: &ObjectKey) -> Result<Option<DedicatedServerOrder>, kube::Error> {
@@ -269,8 +272,10 @@ pub(super) async fn release_object(order: &DedicatedServerOrder, context: &Conte
 
 fn gone(context: &Context, order: &DedicatedServerOrder, uid: &str) {
     context.forget(uid);
+    let next = context.panels.forget_order(uid);
+    let limited = context.orders.read(|o| super::places::waits(o).then(|| o.key()));
+    next.iter().chain(&limited).for_each(|key| context.wake_orders.wake(key));
     if let Some(key) = serving_handler(order) {
-        context.panels.handler(&key).forget(uid);
         context.wake_handlers.wake(&key);
     }
 }
@@ -282,16 +287,29 @@ fn operation_id() -> Result<String, OrderError> {
     Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
 }
 
-/// One pass over one order.
-struct Pass<'a> {
-    context: &'a Context,
-    handler: Arc<HandlerRuntime>,
-    order: DedicatedServerOrder,
-    parsed: Order,
+/// One pass over one order, at one handler.
+pub(super) struct Pass<'a> {
+    pub(super) context: &'a Context,
+    pub(super) handler: Arc<HandlerRuntime>,
+    pub(super) key: ObjectKey,
+    pub(super) order: DedicatedServerOrder,
+    pub(super) parsed: Order,
+    /// The handlers that were passed over before, where the order is not bound to this one yet.
+    pub(super) selecting: Option<Vec<PassedOver>>,
+}
+
+/// How a pass ended.
+pub(super) enum Ended {
+    /// This is when the order is looked at again.
+    Action(Action),
+    /// The handler cannot serve the order now; nothing was saved.
+    Over(PassedOver),
+    /// Nothing of the order is there any more; only the finalizer is left.
+    Forgotten(Box<DedicatedServerOrder>),
 }
 
 impl Pass<'_> {
-    async fn run(mut self) -> Result<Action, OrderError> {
+    pub(super) async fn run(mut self) -> Result<Ended, OrderError> {
         let server = self.order.status.as_ref().and_then(|s| s.server.as_ref()).map(|s| s.id.clone());
         let snapshot = self.handler.snapshot(server.as_deref());
         let mut facts = Facts::new(snapshot.state.clone(), operation_id()?);
@@ -306,35 +324,35 @@ impl Pass<'_> {
                 HandlerState::Ready | HandlerState::Suspended => "the handler is not ready".into(),
             };
             if self.parsed.deleting {
-                return super::forsaken::close(self.context, &self.order, &self.parsed, &serving_handler(&self.order).unwrap_or_default())
-                    .await;
+                return super::forsaken::close(self.context, &self.order, &self.parsed, &self.key).await.map(Ended::Action);
             }
             facts.handler = HandlerState::NotReady(why);
             let mut policy = crate::provisioning::order::Handler::placeholder();
-            policy.key = serving_handler(&self.order).unwrap_or_default();
+            policy.key = self.key.clone();
             let decision = decide::decide(&self.parsed, &policy, &facts, Timestamp::now(), &known(&self.order));
             if decision.next == Next::Forget {
-                return release_object(&self.order, self.context, None).await;
+                return Ok(Ended::Forgotten(Box::new(self.order)));
             }
             save(&self.order, decision.status, self.context).await?;
-            return Ok(Action::requeue(Duration::from_secs(30)));
+            return Ok(Ended::Action(Action::requeue(Duration::from_secs(30))));
         };
         facts.forsaken = snapshot.credentials_missing.map(Forsaken::CredentialsMissing);
         facts.grace = self.context.handler_grace;
         facts.login.clone_from(&client.login);
-        facts.older_orders = self.older_orders(&client);
+        self.take_place(&client, &mut facts);
         if server.is_none() && !self.parsed.deleting {
-            facts.queue = super::queue::of(self.context, &self.parsed, &client.policy.key);
+            facts.queue = super::queue::of(self.context, &self.parsed, &self.key);
         }
+        facts.another_handler = super::selection::another(self.context, &self.order, &self.parsed).await;
         facts.licenses.server = super::license_server::facts(self.context, &self.order, &self.parsed, &client.policy).await?;
-        let max = if self.parsed.deleting { client.max_releases } else { client.max_operations };
-        let busy = self.busy();
-        facts.slot = !busy || self.handler.enter(&self.parsed.uid, self.parsed.deleting, max);
         self.act(&client, facts).await
     }
 
-    async fn act(&mut self, client: &ServerClient, mut facts: Facts) -> Result<Action, OrderError> {
+    async fn act(&mut self, client: &ServerClient, mut facts: Facts) -> Result<Ended, OrderError> {
         let mut status = known(&self.order);
+        if let Some(passed) = &self.selecting {
+            status.handlers = selection::notes(passed);
+        }
         for _ in 0..ACTIONS {
             let now = Timestamp::now();
             let Decision { status: new, next } = decide::decide(&self.parsed, &client.policy, &facts, now, &status);
@@ -362,14 +380,17 @@ impl Pass<'_> {
                 }
                 Next::Call(call) => {
                     if let Some(action) = self.call(client, &call, &mut status, &mut facts).await? {
-                        return Ok(action);
+                        return Ok(Ended::Action(action));
                     }
                 }
                 Next::Wait(until) => return self.end(status, until).await,
+                Next::Forget if self.selecting.is_some() && status.server.is_none() => {
+                    return Ok(Ended::Forgotten(Box::new(save(&self.order, status, self.context).await?)));
+                }
                 Next::Forget => {
                     let stored = save(&self.order, status, self.context).await?;
                     super::forsaken::record(self.context, &stored, &client.policy.key.namespace).await?;
-                    return release_object(&stored, self.context, Some(&client.policy.panel)).await;
+                    return release_object(&stored, self.context, Some(&client.policy.panel)).await.map(Ended::Action);
                 }
             }
         }
@@ -425,16 +446,25 @@ impl Pass<'_> {
         Ok(same)
     }
 
-    async fn end(&mut self, status: OrderStatus, until: Option<Timestamp>) -> Result<Action, OrderError> {
+    async fn end(&mut self, status: OrderStatus, until: Option<Timestamp>) -> Result<Ended, OrderError> {
+        if self.selecting.is_some()
+            && !self.parsed.deleting
+            && let Some(over) = selection::ended_without(&self.key, &status)
+        {
+            if over.reason != Reason::LimitReached {
+                self.leave_place();
+            }
+            return Ok(Ended::Over(over));
+        }
         self.order = save(&self.order, status, self.context).await?;
         self.close_superseded().await?;
-        if !self.busy() || self.idle() {
-            self.handler.leave(&self.parsed.uid);
+        if !places::at_work(&self.order) && !places::waits(&self.order) {
+            self.leave_place();
         }
         let wait = until.map(|at| at.duration_since(Timestamp::now()));
-        Ok(wait.map_or_else(Action::await_change, |w| {
+        Ok(Ended::Action(wait.map_or_else(Action::await_change, |w| {
             Action::requeue(w.unsigned_abs().max(Duration::from_millis(50)).min(Duration::from_hours(1)))
-        }))
+        })))
     }
 
     /// Closes the objects of tasks that the status says nobody needs any more: a department must not work on them.
@@ -452,43 +482,9 @@ impl Pass<'_> {
         Ok(())
     }
 
-    /// Whether the order takes a place among those at work: from the claim to the hand-over, or while it is released.
-    fn busy(&self) -> bool {
-        let status = self.order.status.as_ref();
-        let over = |step: Step| status.is_some_and(|s| s.steps.iter().any(|r| r.name == step.as_str() && State::parse(&r.state).over()));
-        self.parsed.deleting || !over(Step::HandOver)
-    }
-
-    /// Whether it gives its place up until a server is there, or until people have built it.
-    fn idle(&self) -> bool {
-        let Some(status) = &self.order.status else { return false };
-        let built = status.steps.iter().any(|s| s.name == Step::Assemble.as_str() && State::parse(&s.state).over());
-        let waits = [WaitKind::Capacity, WaitKind::Department].map(WaitKind::as_str);
-        !self.parsed.deleting
-            && !built
-            && status.in_flight.is_none()
-            && status.waiting_on.as_ref().is_some_and(|w| waits.contains(&w.kind.as_str()))
-    }
-
     /// The tasks of this order, as the cache shows them.
     fn tasks(&self) -> Vec<TaskView> {
         tasks_of(self.context, &self.order)
-    }
-
-    /// Orders of the same namespace at this handler that came before.
-    fn older_orders(&self, client: &ServerClient) -> usize {
-        if client.policy.max_orders_per_namespace == 0 {
-            return 0;
-        }
-        let mine = (Some(self.parsed.created), Some(&self.parsed.uid));
-        let older = |o: &DedicatedServerOrder| {
-            let theirs = (o.metadata.creation_timestamp.as_ref().map(|t| t.0), o.metadata.uid.as_ref());
-            (o.metadata.namespace.as_deref() == Some(&self.parsed.key.namespace)
-                && serving_handler(o).as_ref() == Some(&client.policy.key)
-                && theirs < mine)
-                .then_some(())
-        };
-        self.context.orders.read(older).len()
     }
 }
 

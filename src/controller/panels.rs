@@ -11,6 +11,8 @@ use crate::panel::{AddressPanel, ServerPanel};
 use crate::provisioning::facts::{HandlerState, Inventory};
 use crate::provisioning::order::Handler;
 
+use super::places::Places;
+
 /// A lock that a panic elsewhere does not poison: every critical section here leaves its data whole.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -31,8 +33,7 @@ struct HandlerInner {
     candidate: Option<ServerClient>,
     inventory: Option<Arc<Inventory>>,
     changed: BTreeMap<String, Timestamp>,
-    operations: BTreeSet<String>,
-    releases: BTreeSet<String>,
+    places: Places,
     judged: BTreeMap<String, u64>,
     credentials_missing: Option<String>,
     remarked: BTreeMap<String, Timestamp>,
@@ -86,8 +87,7 @@ impl Default for HandlerRuntime {
                 candidate: None,
                 inventory: None,
                 changed: BTreeMap::new(),
-                operations: BTreeSet::new(),
-                releases: BTreeSet::new(),
+                places: Places::default(),
                 judged: BTreeMap::new(),
                 credentials_missing: None,
                 remarked: BTreeMap::new(),
@@ -211,17 +211,9 @@ impl HandlerRuntime {
         inner.judged.insert(uid.to_owned(), epoch) != Some(epoch)
     }
 
-    /// Takes (or keeps) a place for an order among those that may be prepared, or released, at once.
-    pub fn enter(&self, uid: &str, deleting: bool, max: usize) -> bool {
-        let mut inner = lock(&self.inner);
-        let places = if deleting { &mut inner.releases } else { &mut inner.operations };
-        if places.contains(uid) {
-            return true;
-        }
-        if max > 0 && places.len() >= max {
-            return false;
-        }
-        places.insert(uid.to_owned())
+    /// Looks at the places, and changes them.
+    pub fn places<T>(&self, change: impl FnOnce(&mut Places) -> T) -> T {
+        change(&mut lock(&self.inner).places)
     }
 
     /// Whether locks were seen that nobody seemed to need.
@@ -235,17 +227,11 @@ impl HandlerRuntime {
         std::mem::replace(&mut lock(&self.inner).stale_locks, now)
     }
 
-    /// Gives the places of an order back.
-    pub fn leave(&self, uid: &str) {
+    /// Forgets an order; those that may go on because of it.
+    pub fn forget(&self, uid: &str) -> Vec<ObjectKey> {
         let mut inner = lock(&self.inner);
-        inner.operations.remove(uid);
-        inner.releases.remove(uid);
-    }
-
-    /// Forgets an order.
-    pub fn forget(&self, uid: &str) {
-        self.leave(uid);
-        lock(&self.inner).judged.remove(uid);
+        inner.judged.remove(uid);
+        inner.places.leave(uid)
     }
 }
 
@@ -283,6 +269,13 @@ impl Panels {
     #[must_use]
     pub fn handler(&self, key: &ObjectKey) -> Arc<HandlerRuntime> {
         lock(&self.handlers).entry(key.clone()).or_default().clone()
+    }
+
+    /// Forgets an order at every handler; those that may go on because of it.
+    #[must_use]
+    pub fn forget_order(&self, uid: &str) -> Vec<ObjectKey> {
+        let all: Vec<Arc<HandlerRuntime>> = lock(&self.handlers).values().cloned().collect();
+        all.iter().flat_map(|handler| handler.forget(uid)).collect()
     }
 
     /// Forgets a handler.
@@ -331,18 +324,6 @@ impl Panels {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn places_are_bounded_kept_and_given_back() {
-        let handler = HandlerRuntime::default();
-        assert!(handler.enter("a", false, 1));
-        assert!(handler.enter("a", false, 1), "who is in stays in");
-        assert!(!handler.enter("b", false, 1));
-        assert!(handler.enter("b", true, 1), "releases have places of their own");
-        handler.leave("a");
-        assert!(handler.enter("c", false, 1));
-        assert!((0..50).all(|n| handler.enter(&n.to_string(), false, 0)), "0 is no limit");
-    }
 
     #[test]
     fn a_panel_is_asked_once_for_each_interval_unless_something_else_is_asked_for() {

@@ -181,6 +181,8 @@ impl Panels<'_> {
                 };
                 none(panel.install(server, &request).await)
             }
+            Call::RunRecipe { server, recipe } => none(panel.run_recipe(server, recipe).await),
+            Call::FlagForCleaning { server } => none(panel.flag_for_cleaning(server).await),
             Call::CancelOperation { server } => none(panel.cancel_operation(server).await),
             Call::HandOver { server, owner, marker } => {
                 let edit = ServerEdit {
@@ -253,6 +255,8 @@ impl Panels<'_> {
             | Call::RemoveAddress { .. }
             | Call::SetDomain { .. }
             | Call::Install { .. }
+            | Call::RunRecipe { .. }
+            | Call::FlagForCleaning { .. }
             | Call::CancelOperation { .. }
             | Call::HandOver { .. }
             | Call::Adopt { .. }

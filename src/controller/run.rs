@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
 use crate::api::{DedicatedServerOrder, IPManager, ManualTask, ProcessingHandler};
+use crate::provisioning::order::selector;
 
 use super::clients::{self, Clients};
 use super::context::{Context, Wake};
@@ -270,7 +271,10 @@ fn wake_orders_of(context: &Context, handler: &Guarded<ProcessingHandler>) {
     let key = handler.key();
     let waiting = context.orders.read(|order| {
         let for_handler = order.status.as_ref().and_then(|s| s.waiting_on.as_ref()).is_some_and(|w| w.kind == "Handler");
-        (for_handler && super::context::serving_handler(order).as_ref() == Some(&key)).then(|| order.key())
+        let serving = super::context::serving_handler(order);
+        // Labels may have come or gone: whoever selects in this namespace looks again.
+        let selects = serving.is_none() && selector(order).is_some_and(|s| s.namespace == key.namespace);
+        (selects || (for_handler && serving.as_ref() == Some(&key))).then(|| order.key())
     });
     for order in &waiting {
         context.wake_orders.wake(order);

@@ -7,8 +7,17 @@ use super::coremanager::params::Params;
 /// The call that replaces the main address of a server (ispsystem-api.md 2.5: unknown).
 pub const REPLACE_MAIN_ADDRESS: &str = "replaceMainAddress";
 
+/// The call that runs one recipe on an installed system (ispsystem-api.md: unknown; no default).
+pub const RUN_RECIPE: &str = "runRecipe";
+/// The call that flags a server's disks for the panel's own cleaning (ispsystem-api.md 2.8: by policy; no default).
+pub const FLAG_FOR_CLEANING: &str = "flagForCleaning";
+
 /// Calls that may be overridden, with the placeholders that each fills in.
-const KNOWN: &[(&str, &[&str])] = &[(REPLACE_MAIN_ADDRESS, &["server", "row", "address", "current", "group", "domain", "family"])];
+const KNOWN: &[(&str, &[&str])] = &[
+    (REPLACE_MAIN_ADDRESS, &["server", "row", "address", "current", "group", "domain", "family"]),
+    (RUN_RECIPE, &["server", "recipe"]),
+    (FLAG_FOR_CLEANING, &["server"]),
+];
 
 /// Why a dialect can't be used; each names the field of the handler.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -234,7 +243,10 @@ mod tests {
     #[test]
     fn mistakes_are_named_where_they_stand() {
         for (result, text) in [
-            (one("replaceMainIp", "x", "a", ""), "spec.dialect.replaceMainIp: no such call; known: replaceMainAddress"),
+            (
+                one("replaceMainIp", "x", "a", ""),
+                "spec.dialect.replaceMainIp: no such call; known: replaceMainAddress, runRecipe, flagForCleaning",
+            ),
             (one(REPLACE_MAIN_ADDRESS, "a b", "a", ""), "spec.dialect.replaceMainAddress.func: required"),
             (one(REPLACE_MAIN_ADDRESS, "", "a", ""), "spec.dialect.replaceMainAddress.func: required"),
             (

@@ -71,6 +71,10 @@ mod traits {
         fn install_form<'a>(&'a self, server: &'a ServerId) -> Read<'a, InstallForm>;
         /// Starts an installation: destroys what is on the disks.
         fn install<'a>(&'a self, server: &'a ServerId, request: &'a InstallRequest) -> Change<'a, ()>;
+        /// Runs one recipe on an installed system: an unknown call, so it is taken from the dialect.
+        fn run_recipe<'a>(&'a self, server: &'a ServerId, recipe: &'a str) -> Change<'a, ()>;
+        /// Flags the disks for the panel's own cleaning: an unknown call, so it is taken from the dialect.
+        fn flag_for_cleaning<'a>(&'a self, server: &'a ServerId) -> Change<'a, ()>;
         /// Cancels the running operation.
         fn cancel_operation<'a>(&'a self, server: &'a ServerId) -> Change<'a, ()>;
         /// The panel's own words for how far an installation is; `None` when it has none.

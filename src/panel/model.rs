@@ -1,5 +1,6 @@
 //! What a panel shows and what it is asked for, as plain data without any protocol.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 
@@ -294,6 +295,20 @@ pub struct InstallForm {
     pub templates: Option<Vec<String>>,
     /// Recipes on offer; `None` when the panel shows no such list.
     pub recipes: Option<Vec<String>>,
+    /// Tags of templates and recipes, by name, where the panel shows them.
+    pub tags: BTreeMap<String, BTreeSet<String>>,
+}
+
+impl InstallForm {
+    /// Whether a recipe may run on a template: they share a tag (ispsystem-api.md 5.3, confirmed). What has none fits all.
+    #[must_use]
+    pub fn share_a_tag(&self, template: &str, recipe: &str) -> bool {
+        let tags = |name: &str| self.tags.get(name).filter(|tags| !tags.is_empty());
+        match (tags(template), tags(recipe)) {
+            (Some(of_template), Some(of_recipe)) => !of_template.is_disjoint(of_recipe),
+            (None, _) | (_, None) => true,
+        }
+    }
 }
 
 /// An installation.

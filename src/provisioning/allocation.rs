@@ -24,10 +24,10 @@ const SHOWN: usize = 12;
 
 /// Ends with a server of the order's own in the status.
 pub(super) fn allocate(cx: &mut Cx<'_>) -> Flow {
-    if cx.handler.max_orders_per_namespace > 0 && cx.facts.older_orders >= cx.handler.max_orders_per_namespace {
-        let message =
-            format!("limits.maxOrdersPerNamespace ({}) of the handler is reached in this namespace", cx.handler.max_orders_per_namespace);
-        return Break(wait_for_capacity(cx, Reason::LimitReached, message));
+    // One that was restored may have a server already: that is looked for first.
+    let restored = super::selection::may_have_been_restored(cx.order);
+    if !restored {
+        limits(cx)?;
     }
     let Some(inventory) = cx.facts.inventory.clone() else { return Break(cx.wait_for_list(Step::CreateClient)) };
     if let Some(server) = cx.order.adopt.clone() {
@@ -43,7 +43,34 @@ pub(super) fn allocate(cx: &mut Cx<'_>) -> Flow {
     if cx.status.server.is_some() {
         return Continue(());
     }
+    if restored {
+        limits(cx)?;
+    }
     claim(cx, &inventory, &people)
+}
+
+/// Limits of the handler keep an order back that has not begun: nothing is made for it at the panel, not even its client.
+fn limits(cx: &mut Cx<'_>) -> Flow {
+    let max = cx.handler.max_orders_per_namespace;
+    if cx.status.in_flight.is_some() {
+        return Continue(());
+    }
+    if max > 0 && cx.facts.older_orders >= max {
+        let place = cx.facts.older_orders - max + 1;
+        let message =
+            format!("limits.maxOrdersPerNamespace ({max}) of the handler is reached in this namespace; place {place} in the queue");
+        return Break(wait_for_capacity(cx, Reason::LimitReached, message));
+    }
+    if !cx.facts.slot {
+        return Break(no_place(cx));
+    }
+    Continue(())
+}
+
+fn no_place(cx: &mut Cx<'_>) -> Halt {
+    let place = cx.facts.before_me + 1;
+    let message = format!("limits.maxConcurrentOperations of the handler is reached; place {place} in the queue");
+    wait_for_capacity(cx, Reason::LimitReached, message)
 }
 
 /// The client's user exists, is an ordinary one, and its name belongs to this namespace.
@@ -232,8 +259,11 @@ fn bind(cx: &mut Cx<'_>, server: &ServerId, form: &ServerForm, people: &People) 
             cx.finish(done, State::Done, "found again");
         }
         let now = Time::seconds(cx.now);
+        // Which recipes ran is not known any more; none is run a second time.
+        let ran = cx.order.recipes.clone();
         if let Some(server) = cx.status.server.as_mut() {
             server.handed_over_at = Some(now);
+            server.recipes = ran;
         }
     }
     Continue(())
@@ -248,7 +278,7 @@ fn claim(cx: &mut Cx<'_>, inventory: &Inventory, people: &People) -> Flow {
         }
     }
     if !cx.facts.slot {
-        return Break(wait_for_capacity(cx, Reason::LimitReached, "limits.maxConcurrentOperations of the handler is reached".into()));
+        return Break(no_place(cx));
     }
     if cx.facts.locks.is_none() {
         return Break(cx.look(step, Look::Locks));
@@ -352,21 +382,26 @@ pub(super) fn not_undone(cx: &mut Cx<'_>, step: Step, error: &PanelError) -> Hal
     cx.fail_with(step, error)
 }
 
-/// The panel offers template and recipe for this server, as far as it tells.
+/// The panel offers template and recipes for this server, as far as it tells.
 pub(super) fn offers(cx: &mut Cx<'_>, step: Step, server: &ServerId) -> Flow {
+    super::recipes::supported(cx, step)?;
     let form = match cx.facts.install_forms.get(&server.0) {
         None => return Break(cx.look(step, Look::InstallForm(server.clone()))),
         Some(None) => return Continue(()),
         Some(Some(form)) => form.clone(),
     };
+    if let Some(recipe) = cx.order.recipes.iter().find(|r| !form.share_a_tag(&cx.order.template, r)) {
+        let message = format!("recipe {recipe} and template {} share no tag at the panel", cx.order.template);
+        return Break(cx.stall(step, Reason::RecipeIncompatible, &message, Recheck::Later));
+    }
     let InstallForm { templates, recipes, .. } = form;
     if let Some(on_offer) = templates.filter(|t| !t.contains(&cx.order.template)) {
         let message =
             format!("the panel does not offer template {} for server {server}; it offers: {}", cx.order.template, shown(&on_offer));
         return Break(cx.stall(step, Reason::UnknownTemplate, &message, Recheck::Later));
     }
-    if let (Some(on_offer), Some(recipe)) = (recipes, cx.order.recipes.first())
-        && !on_offer.contains(recipe)
+    if let Some(on_offer) = recipes
+        && let Some(recipe) = cx.order.recipes.iter().find(|r| !on_offer.contains(r))
     {
         let message = format!("the panel does not offer recipe {recipe} for server {server}; it offers: {}", shown(&on_offer));
         return Break(cx.stall(step, Reason::UnknownRecipe, &message, Recheck::Later));

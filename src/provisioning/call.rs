@@ -133,6 +133,18 @@ pub enum Call {
         /// Main address.
         address: Option<IpAddr>,
     },
+    /// Run one recipe on an installed system.
+    RunRecipe {
+        /// Server.
+        server: ServerId,
+        /// Recipe.
+        recipe: String,
+    },
+    /// Flag the disks for the panel's own cleaning.
+    FlagForCleaning {
+        /// Server.
+        server: ServerId,
+    },
     /// Cancel the running operation.
     CancelOperation {
         /// Server.
@@ -257,6 +269,8 @@ impl Call {
             | Self::RemoveAddress { server, .. }
             | Self::SetDomain { server, .. }
             | Self::Install { server, .. }
+            | Self::RunRecipe { server, .. }
+            | Self::FlagForCleaning { server }
             | Self::CancelOperation { server }
             | Self::HandOver { server, .. }
             | Self::Adopt { server, .. }
@@ -295,6 +309,8 @@ impl Call {
             | Self::RemoveAddress { .. }
             | Self::SetDomain { .. }
             | Self::Install { .. }
+            | Self::RunRecipe { .. }
+            | Self::FlagForCleaning { .. }
             | Self::CancelOperation { .. }
             | Self::HandOver { .. }
             | Self::Adopt { .. }
@@ -317,6 +333,8 @@ impl Call {
             | Self::ReplaceMain { .. }
             | Self::RemoveAddress { .. }
             | Self::Install { .. }
+            | Self::RunRecipe { .. }
+            | Self::FlagForCleaning { .. }
             | Self::CancelOperation { .. }
             | Self::HandOver { .. }
             | Self::Release { .. } => true,
@@ -358,6 +376,8 @@ impl Call {
                 | Self::Adopt { .. }
                 | Self::Unmark { .. }
                 | Self::Install { .. }
+                | Self::RunRecipe { .. }
+                | Self::FlagForCleaning { .. }
                 | Self::HandOver { .. }
                 | Self::PowerOff { .. }
                 | Self::Release { .. }
@@ -367,7 +387,7 @@ impl Call {
     /// Whether its effect is waited for against a time-out that begins with the call.
     #[must_use]
     pub fn is_timed(&self) -> bool {
-        matches!(self, Self::PowerOn { .. } | Self::PowerOff { .. } | Self::Install { .. })
+        matches!(self, Self::PowerOn { .. } | Self::PowerOff { .. } | Self::Install { .. } | Self::RunRecipe { .. })
     }
 
     /// The name that stands in `inFlight.call` and in messages.
@@ -388,6 +408,8 @@ impl Call {
             Self::RemoveAddress { .. } => "removeAddress",
             Self::SetDomain { .. } => "setDomain",
             Self::Install { .. } => "install",
+            Self::RunRecipe { .. } => "runRecipe",
+            Self::FlagForCleaning { .. } => "flagForCleaning",
             Self::CancelOperation { .. } => "cancelOperation",
             Self::HandOver { .. } => "handOver",
             Self::Adopt { .. } => "adopt",

@@ -92,7 +92,7 @@ fn place(cx: &mut Cx<'_>) -> Flow {
         return Continue(());
     }
     let limit = if cx.order.deleting { "maxConcurrentReleases" } else { "maxConcurrentOperations" };
-    let message = format!("limits.{limit} of the handler is reached");
+    let message = format!("limits.{limit} of the handler is reached; place {} in the queue", cx.facts.before_me + 1);
     let name = cx.handler.key.to_string();
     Break(cx.wait(step, Wait { kind: WaitKind::Capacity, name: &name, reason: Reason::LimitReached, message, until: None, deadline: None }))
 }
@@ -292,5 +292,6 @@ fn release(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
     if form.disabled {
         return Break(cx.call(step, Call::Enable { server: server.clone() }, Shows::AtOnce));
     }
+    super::cleaning::flag(cx, server)?;
     Break(cx.call(step, Call::Release { server: server.clone(), marker: cx.order.marker.clone() }, Shows::AtOnce))
 }

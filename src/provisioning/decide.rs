@@ -48,7 +48,7 @@ pub fn decide(order: &Order, handler: &Handler, facts: &Facts, now: Timestamp, s
     if asked {
         status.last_handled_reconcile_at.clone_from(&order.reconcile_requested);
     }
-    let reinstall_pending = reinstall_pending(order, &status);
+    let reinstall_pending = reinstall_pending(order, handler, &status);
     conclude(&mut status, &halt.verdict, order.generation, now, reinstall_pending);
     Decision { status, next: halt.next }
 }
@@ -114,6 +114,7 @@ fn run(cx: &mut Cx<'_>) -> Flow {
     if cx.status.waiting_on.as_ref().is_some_and(|w| w.kind == WaitKind::Retry.as_str()) {
         cx.status.waiting_on = None;
     }
+    super::selection::settle_at(cx);
     cx.list_steps();
     record_token(&mut cx.status, &cx.order.reinstall);
     let step = current_step(cx);
@@ -167,11 +168,11 @@ pub(super) fn current_step(cx: &Cx<'_>) -> Step {
     steps.iter().copied().find(|s| !cx.state(*s).over()).unwrap_or(if closing { Step::Release } else { Step::HandOver })
 }
 
-fn reinstall_pending(order: &Order, status: &OrderStatus) -> bool {
-    status
-        .server
-        .as_ref()
-        .is_some_and(|s| s.template.as_ref().is_some_and(|t| *t != order.template) || (s.template.is_some() && s.recipes != order.recipes))
+fn reinstall_pending(order: &Order, handler: &Handler, status: &OrderStatus) -> bool {
+    status.server.as_ref().is_some_and(|s| {
+        s.template.as_ref().is_some_and(|t| *t != order.template)
+            || (s.template.is_some() && super::recipes::wait_for_reinstall(order, handler, &s.recipes))
+    })
 }
 
 /// A reinstall token that is there at first sight is recorded, never acted upon. No token is recorded as none.
@@ -203,13 +204,26 @@ pub fn refuse(
 /// The status of an order whose handler cannot be used at all (not found, not allowed): it waits for it.
 #[must_use]
 pub fn without_handler(order: &Order, name: &str, reason: Reason, message: &str, now: Timestamp, status: &OrderStatus) -> OrderStatus {
+    waiting_without_handler(order, WaitKind::Handler, name, reason, message, now, status)
+}
+
+/// The same for any kind of wait.
+pub(super) fn waiting_without_handler(
+    order: &Order,
+    kind: WaitKind,
+    name: &str,
+    reason: Reason,
+    message: &str,
+    now: Timestamp,
+    status: &OrderStatus,
+) -> OrderStatus {
     let placeholder = Handler::placeholder();
     let facts = Facts::new(HandlerState::Ready, String::new());
     let mut cx = Cx { order, handler: &placeholder, facts: &facts, now, status: status.clone() };
     record_token(&mut cx.status, &order.reinstall);
     cx.list_steps();
     let step = current_step(&cx);
-    let wait = super::context::Wait { kind: WaitKind::Handler, name, reason, message: message.to_owned(), until: None, deadline: None };
+    let wait = super::context::Wait { kind, name, reason, message: message.to_owned(), until: None, deadline: None };
     let Halt { verdict, .. } = cx.wait(step, wait);
     let mut status = cx.status;
     conclude(&mut status, &verdict, order.generation, now, false);

@@ -64,6 +64,8 @@ pub struct Inventory {
     pub previous: Option<BTreeSet<String>>,
     /// Ids of the users whose servers are looked at, by name, where the list made it necessary to know them.
     pub ids: BTreeMap<String, String>,
+    /// Names of the users whose servers were looked at.
+    pub owners: BTreeSet<String>,
     /// Markers read from the servers' notes, by server id.
     pub markers: BTreeMap<String, Vec<Marker>>,
     /// What the free servers are made of, by server id; only while an order that composes its own configuration has no server.
@@ -179,6 +181,10 @@ pub struct Facts {
     pub grace: std::time::Duration,
     /// Why no task can be made in the handler's namespace.
     pub unraisable: Option<String>,
+    /// Another handler that the order selects could take it now.
+    pub another_handler: bool,
+    /// How many orders wait for such a place before this one.
+    pub before_me: usize,
     /// A free place among the operations (or releases) that may run at once.
     pub slot: bool,
     /// Older orders of the same namespace at this handler.
@@ -233,6 +239,8 @@ impl Facts {
             forsaken: None,
             grace: std::time::Duration::from_mins(15),
             unraisable: None,
+            another_handler: false,
+            before_me: 0,
             slot: true,
             older_orders: 0,
             queue: Queue::default(),

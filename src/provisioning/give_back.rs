@@ -100,13 +100,14 @@ fn returned(cx: &mut Cx<'_>) -> Halt {
 }
 
 fn remember(cx: &mut Cx<'_>, server: &ServerStatus, returning: &Returning, stops: bool) {
+    let disks = super::cleaning::said(cx, server.template.is_some());
     cx.status.tried_servers.push(TriedServer {
         panel: server.panel.clone(),
         handler: server.handler.clone(),
         id: server.id.clone(),
         name: server.name.clone(),
         reason: returning.reason.clone(),
-        message: returning.message.clone(),
+        message: cut(&format!("{}{disks}", returning.message), LONG),
         time: Time::seconds(cx.now),
         stopped_at: stops.then_some(cx.order.generation),
     });

@@ -249,6 +249,7 @@ impl Cx<'_> {
             step: step.as_str().into(),
             call: call.name().into(),
             target,
+            handler: Some(self.handler.key.to_string()),
             attempt,
             since: Time(self.now),
             outcome: SENT.into(),

@@ -93,11 +93,12 @@ fn begin(cx: &mut Cx<'_>, server: &ServerId, row: &ServerRow) -> Flow {
     let halt = cx.call(STEP, call, Shows::InTheList);
     if matches!(halt.next, Next::Call(_)) {
         // Recorded with the intent: an answer that is lost must not lose what was asked for.
-        let (template, recipes) = (cx.order.template.clone(), cx.order.recipes.clone());
+        let (template, recipes) = (cx.order.template.clone(), super::recipes::with_installation(cx.order, cx.handler));
         if let Some(status) = cx.status.server.as_mut() {
             status.template = Some(template);
             status.recipes = recipes;
             status.failed_recipes.clear();
+            status.running_recipe = None;
         }
     }
     Break(halt)

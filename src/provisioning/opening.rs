@@ -35,7 +35,7 @@ pub fn open(cx: &mut Cx<'_>) -> Flow {
     power_on(cx, &server)?;
     super::network::change_address(cx, &server)?;
     super::installation::install(cx, &server)?;
-    super::recipes::run(cx);
+    super::recipes::run(cx, &server)?;
     super::licenses::issue(cx)?;
     hand_over(cx, &server)
 }
@@ -87,16 +87,12 @@ pub(super) fn is_drift(code: &str) -> bool {
 fn fixed_fields(cx: &mut Cx<'_>) -> Flow {
     let Some(server) = &cx.status.server else { return Continue(()) };
     let wanted = cx.order.wanted.to_string();
-    let named = cx.order.handler.as_ref().map(ToString::to_string).unwrap_or_default();
-    let rows = [
-        ("configuration", &server.configuration, &wanted),
-        ("client", &server.client, &cx.order.username),
-        ("handlerRef", &server.handler, &named),
-    ];
-    let changed = rows
-        .iter()
-        .find(|(_, was, is)| was != is)
-        .map(|(field, was, _)| format!("spec.{field} is fixed once a server is allocated; put it back to {was}, or create another order"));
+    let rows = [("configuration", &server.configuration, &wanted), ("client", &server.client, &cx.order.username)];
+    let changed = rows.iter().find(|(_, was, is)| was != is).map(|(field, was, _)| (*field, *was));
+    let moved = super::selection::moved(cx.order, &server.handler).map(|field| (field, &server.handler));
+    let changed = changed
+        .or(moved)
+        .map(|(field, was)| format!("spec.{field} is fixed once a server is allocated; put it back to {was}, or create another order"));
     match changed {
         Some(message) => Break(cx.stall(Step::HandOver, Reason::FixedFieldChanged, &message, Recheck::OnChange)),
         None => Continue(()),
@@ -105,7 +101,8 @@ fn fixed_fields(cx: &mut Cx<'_>) -> Flow {
 
 /// The client has the server, and nothing of the spec waits to be acted upon.
 pub(super) fn at_rest(cx: &Cx<'_>) -> bool {
-    !cx.order.deleting && OPENING.iter().all(|s| cx.state(*s).over()) && network_as_asked(cx) && super::licenses::as_asked(cx)
+    let done = OPENING.iter().all(|s| cx.state(*s).over()) && super::recipes::next(cx).is_none();
+    !cx.order.deleting && done && network_as_asked(cx) && super::licenses::as_asked(cx)
 }
 
 /// Domain and number of addresses are what was last read back.
@@ -117,6 +114,7 @@ fn network_as_asked(cx: &Cx<'_>) -> bool {
 
 /// Domain and addresses are acted upon at once, also on an Active order.
 fn follow_spec(cx: &mut Cx<'_>) {
+    super::recipes::follow_spec(cx);
     if cx.state(Step::ChangeAddress).over() && !network_as_asked(cx) {
         cx.enter(Step::ChangeAddress, State::Pending, "spec.domain or spec.addresses changed");
     }

@@ -7,10 +7,12 @@ use crate::api::handler::{Adoption, AllocateBy, DeletionPolicy, HandlerSpec, Ipm
 use crate::api::order::{License, ReadyWhen};
 use crate::api::{DedicatedServerOrder, ORDER_ID_ANNOTATION, RECONCILE_ANNOTATION};
 
+use crate::panel::dialect::{FLAG_FOR_CLEANING, RUN_RECIPE};
 use crate::panel::model::ServerId;
 
 use super::marker::Marker;
 use super::reason::Reason;
+use super::selection::Selector;
 use super::wanted::Wanted;
 
 /// An order whose fields are in order, and which asks only for what this version does.
@@ -32,6 +34,8 @@ pub struct Order {
     pub marker: Marker,
     /// The handler that the spec names now.
     pub handler: Option<ObjectKey>,
+    /// Or the handlers that it selects.
+    pub selector: Option<Selector>,
     /// Client's name at the panel.
     pub username: String,
     /// What is asked for.
@@ -102,6 +106,7 @@ impl Order {
             deleting: raw.metadata.deletion_timestamp.is_some(),
             created: raw.metadata.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |t| t.0),
             handler: handler_key(raw),
+            selector: selector(raw),
             username: spec.client.username.clone(),
             wanted: Wanted::new(&spec.configuration),
             domain: spec.domain.clone(),
@@ -133,6 +138,14 @@ pub fn handler_key(raw: &DedicatedServerOrder) -> Option<ObjectKey> {
     Some(ObjectKey { namespace, name: reference.name.clone() })
 }
 
+/// The handlers that an order selects.
+#[must_use]
+pub fn selector(raw: &DedicatedServerOrder) -> Option<Selector> {
+    let selector = raw.spec.handler_selector.as_ref()?;
+    let namespace = selector.namespace.clone().or_else(|| raw.metadata.namespace.clone()).unwrap_or_default();
+    Some(Selector { namespace, labels: selector.match_labels.clone() })
+}
+
 fn annotation<'a>(raw: &'a DedicatedServerOrder, name: &str) -> Option<&'a str> {
     raw.metadata.annotations.as_ref()?.get(name).map(String::as_str).filter(|v| !v.is_empty())
 }
@@ -149,12 +162,8 @@ fn refuse_unsupported(raw: &DedicatedServerOrder) -> Result<(), Refusal> {
     // A token that is there when the operator first sees the order is recorded; only a later change asks for a reinstall.
     let seen = raw.status.as_ref().filter(|s| s.observed_generation.is_some_and(|g| g >= 0));
     let token_is_new = seen.is_some_and(|s| s.last_handled_reinstall.as_deref().unwrap_or_default() != spec.reinstall);
-    let rows: [(bool, &str, &str); 4] = [
-        (spec.handler_selector.is_some(), "handlerSelector", "set handlerRef"),
-        (spec.suspended, "suspended: true", "set suspended: false"),
-        (token_is_new, "a new reinstall token", "put the old value back"),
-        (spec.recipes.len() > 1, "more than one recipe", "keep one of recipes"),
-    ];
+    let rows: [(bool, &str, &str); 2] =
+        [(spec.suspended, "suspended: true", "set suspended: false"), (token_is_new, "a new reinstall token", "put the old value back")];
     match rows.into_iter().find(|(asked, ..)| *asked) {
         Some((_, field, instead)) => Err(Refusal::unsupported(field, instead)),
         None => Ok(()),
@@ -208,6 +217,10 @@ pub struct Handler {
     pub settle: std::time::Duration,
     /// How often the panel is listed.
     pub poll: std::time::Duration,
+    /// Recipes can be run by themselves.
+    pub run_recipe: bool,
+    /// The panel has to be told which disks to clean.
+    pub flag_for_cleaning: bool,
     /// Orders of one namespace; 0 is no limit.
     pub max_orders_per_namespace: usize,
 }
@@ -246,6 +259,8 @@ impl Handler {
             step: spec.timeouts.step.0.max(second),
             settle: spec.timeouts.settle.0.max(second),
             poll: spec.poll_interval.0.max(second),
+            run_recipe: spec.dialect.contains_key(RUN_RECIPE),
+            flag_for_cleaning: spec.dialect.contains_key(FLAG_FOR_CLEANING),
             max_orders_per_namespace: usize::try_from(spec.limits.max_orders_per_namespace).unwrap_or(0),
         }
     }
@@ -285,6 +300,8 @@ impl Handler {
             step: second,
             settle: second,
             poll: second,
+            run_recipe: false,
+            flag_for_cleaning: false,
             max_orders_per_namespace: 0,
         }
     }

@@ -39,6 +39,8 @@ reasons! {
     Preparing: "The server is being prepared.", "Nothing; see `status.progress`.";
     Deleting: "The server is being taken back.", "Nothing; see `status.progress`.";
     GivingBack: "The server is given back while the order lives; `status.server.returning` says why.", "Nothing; another server is taken, or the order stalls with the reason.";
+    SeveralRecipes: "The order names several recipes, and this handler can run only one, with the installation.", "Keep one of `spec.recipes`, or set `spec.dialect.runRecipe` of the handler to the call that your panel uses.";
+    RecipeIncompatible: "The recipe and the template share no tag at the panel.", "Choose a recipe for this system, or correct the tags at the panel.";
     RecipeFailed: "A recipe failed.", "Correct the recipe at the panel, or take it out of `spec.recipes`; then annotate the order with `dci-operator.dev/reconcile-requested-at`.";
     Released: "The panel confirmed that the server is free.", "Nothing; the order goes by itself.";
     WaitingForCapacity: "No free server of this type (or no free address) is there, or older orders come first.", "Add servers or addresses at the panel; the order goes on by itself.";

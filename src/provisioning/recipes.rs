@@ -1,18 +1,67 @@
-//! Recipes: what their failure means, and when they count as run.
+//! Recipes: which still have to run, what their failure means, and when they count as run. None is ever run twice unasked.
+//!
+//! On DCImanager 5 one recipe is part of the installation. Others are run one after the other by the dialect's `runRecipe`, where
+//! the handler has it; how such a run shows is not known (ispsystem-api.md), so it is followed by the flags of an installation.
 
 use std::ops::ControlFlow::{Break, Continue};
 
 use crate::api::order::ReadyWhen;
-use crate::panel::model::ServerId;
+use crate::panel::error::ErrorClass;
+use crate::panel::model::{ServerId, ServerRow};
 
-use super::context::{Cx, Flow, Halt};
+use super::call::Call;
+use super::context::{Cx, Flow, Halt, Recheck, Wait, WaitKind, after};
 use super::facts::Look;
 use super::give_back::{self, Then};
+use super::inflight::Shows;
+use super::order::{Handler, Order};
 use super::reason::Reason;
 use super::step::{State, Step};
 
+const STEP: Step = Step::RunRecipes;
 /// Servers that are given back because of a failed recipe before a department is asked.
 const OTHERS: usize = 1;
+/// What is waited for while something else runs on the server.
+const OPERATION: &str = "operation";
+
+/// Whether the handler can do what the order asks for.
+pub(super) fn supported(cx: &mut Cx<'_>, step: Step) -> Flow {
+    if cx.order.recipes.len() <= 1 || cx.handler.run_recipe {
+        return Continue(());
+    }
+    let message = "spec.recipes names several recipes; this panel runs one as part of the installation, and the handler's spec.dialect has no runRecipe for the others";
+    Break(cx.stall(step, Reason::SeveralRecipes, message, Recheck::Later))
+}
+
+/// The recipes that are recorded with an installation: those that it runs itself.
+#[must_use]
+pub fn with_installation(order: &Order, handler: &Handler) -> Vec<String> {
+    order.recipes.iter().take(if handler.run_recipe { 1 } else { usize::MAX }).cloned().collect()
+}
+
+/// The first recipe that has not run yet, where recipes can be run by themselves.
+#[must_use]
+pub fn next(cx: &Cx<'_>) -> Option<String> {
+    let server = cx.status.server.as_ref().filter(|_| cx.handler.run_recipe)?;
+    if let Some(running) = &server.running_recipe {
+        return Some(running.clone());
+    }
+    cx.order.recipes.iter().find(|r| !server.recipes.contains(r)).cloned()
+}
+
+/// Recipes that were added to the order are run at once.
+pub(super) fn follow_spec(cx: &mut Cx<'_>) {
+    if cx.state(STEP).over() && cx.state(Step::InstallOS).over() && next(cx).is_some() {
+        cx.step(STEP).finished_at = None;
+        cx.enter(STEP, State::Pending, "spec.recipes changed");
+    }
+}
+
+/// Whether what is installed differs from what the spec says, so that only a reinstall makes it so.
+#[must_use]
+pub fn wait_for_reinstall(order: &Order, handler: &Handler, ran: &[String]) -> bool {
+    if handler.run_recipe { ran.iter().any(|r| !order.recipes.contains(r)) } else { ran != order.recipes }
+}
 
 /// The panel reports that an installation failed. Where the system is there all the same, it was the recipe that failed: how
 /// that shows on DCImanager 5 is not known otherwise (ispsystem-api.md 0.2), and a server whose client before had the same system
@@ -31,7 +80,7 @@ pub(super) fn installation_failed(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
     match cx.order.ready_when {
         ReadyWhen::OSInstalled => {
             cx.finish(step, State::Done, "");
-            not_waited_for(cx, &recipe);
+            note_failed(cx, &recipe);
             Continue(())
         }
         ReadyWhen::RecipesFinished => Break(failed(cx, step, &message)),
@@ -39,18 +88,23 @@ pub(super) fn installation_failed(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
 }
 
 /// A failed recipe that the order waits for: another server, once; then a department.
-pub(super) fn failed(cx: &mut Cx<'_>, step: Step, message: &str) -> Halt {
-    if give_back::times(&cx.status, Reason::RecipeFailed) < OTHERS {
+fn failed(cx: &mut Cx<'_>, step: Step, message: &str) -> Halt {
+    let clients = cx.status.server.as_ref().is_some_and(|s| s.handed_over_at.is_some());
+    if !clients && give_back::times(&cx.status, Reason::RecipeFailed) < OTHERS {
         return give_back::give_back(cx, Then::TryAnother(Reason::RecipeFailed, message.to_owned()));
     }
-    // What failed on two servers is not repeated blindly.
+    ask_a_person(cx, step, Reason::RecipeFailed.as_str(), message)
+}
+
+/// What failed here is not repeated blindly.
+fn ask_a_person(cx: &mut Cx<'_>, step: Step, code: &str, message: &str) -> Halt {
     cx.count_for(step);
     cx.status.attempts = cx.handler.max_attempts;
-    cx.fail(step, Reason::RecipeFailed.as_str(), message)
+    cx.fail(step, code, message)
 }
 
 /// The order is Ready without it; the failure stands in the status.
-fn not_waited_for(cx: &mut Cx<'_>, recipe: &str) {
+fn note_failed(cx: &mut Cx<'_>, recipe: &str) {
     if let Some(server) = cx.status.server.as_mut()
         && !server.failed_recipes.iter().any(|r| r == recipe)
     {
@@ -58,15 +112,159 @@ fn not_waited_for(cx: &mut Cx<'_>, recipe: &str) {
     }
 }
 
-/// Recipes that are part of the installation have run with it.
-pub(super) fn run(cx: &mut Cx<'_>) {
+/// All recipes have run, one after the other.
+pub(super) fn run(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
+    if cx.state(STEP).over() {
+        return Continue(());
+    }
+    while let Some(recipe) = next(cx) {
+        run_one(cx, server, &recipe)?;
+    }
     let failed = cx.status.server.as_ref().is_some_and(|s| !s.failed_recipes.is_empty());
     let (state, message) = if cx.order.recipes.is_empty() {
         (State::Skipped, "none asked for")
     } else if failed {
         (State::Skipped, "a recipe failed; readyWhen: OSInstalled does not wait for it")
+    } else if cx.handler.run_recipe {
+        (State::Done, "")
     } else {
         (State::Done, "part of the installation on DCImanager 5")
     };
-    cx.finish(Step::RunRecipes, state, message);
+    cx.finish(STEP, state, message);
+    Continue(())
+}
+
+/// One recipe; `Continue` when it has run, or failed without being waited for.
+fn run_one(cx: &mut Cx<'_>, server: &ServerId, recipe: &str) -> Flow {
+    let call = Call::RunRecipe { server: server.clone(), recipe: recipe.to_owned() };
+    if cx.facts.applied.last() == Some(&call) {
+        // The panel took it: recorded at once, so that a restart follows it instead of running it again.
+        return Break(follow(cx, recipe));
+    }
+    let row = cx.need_row(STEP, server)?;
+    match cx.state(STEP) {
+        State::Running if cx.status.in_flight.is_none() => asked(cx, recipe, &row),
+        State::Waiting => seen(cx, recipe, &row),
+        State::Running if row.install.is_some() => {
+            // The answer was lost, but the panel is at work.
+            cx.status.in_flight = None;
+            cx.enter(STEP, State::Waiting, "");
+            Break(follow(cx, recipe))
+        }
+        State::Running if !cx.intent(STEP).is_some_and(|f| cx.intent_is_own(f)) => {
+            cx.settled_in_list(STEP)?;
+            cx.status.in_flight = None;
+            let message =
+                format!("the answer to running recipe {recipe} was lost, and the panel shows no trace of it; it is not run twice");
+            Break(ask_a_person(cx, STEP, "AnswerLost", &message))
+        }
+        State::Pending | State::Running | State::Failed | State::Done | State::Skipped => Break(begin(cx, call, recipe, &row)),
+    }
+}
+
+fn begin(cx: &mut Cx<'_>, call: Call, recipe: &str, row: &ServerRow) -> Halt {
+    if row.install.is_some() || row.flags.diagnostics {
+        return busy(cx);
+    }
+    if cx.state(STEP) == State::Failed {
+        cx.enter(STEP, State::Pending, "");
+    }
+    if let Some(server) = cx.status.server.as_mut() {
+        // With the intent: a spec that changes must not change what is followed.
+        server.running_recipe = Some(recipe.to_owned());
+    }
+    let refused = cx.facts.refusal(|c| *c == call).is_some_and(|e| e.class() != ErrorClass::Down);
+    let halt = cx.call(STEP, call, Shows::InTheList);
+    if refused && let Some(server) = cx.status.server.as_mut() {
+        // What the panel refused has not run: the spec may name another one by now.
+        server.running_recipe = None;
+    }
+    halt
+}
+
+/// Something else runs on the server. Waited for, but not for ever.
+fn busy(cx: &mut Cx<'_>) -> Halt {
+    let since = cx.status.waiting_on.as_ref().filter(|w| w.name == OPERATION).map(|w| w.since.0);
+    let deadline = after(since.unwrap_or(cx.now), cx.handler.install);
+    if cx.now >= deadline {
+        return cx.fail(STEP, "Busy", "another operation runs on the server and does not end");
+    }
+    let until = Some(after(cx.now, cx.handler.poll * 2));
+    let message = "another operation runs on the server".to_owned();
+    cx.wait(
+        STEP,
+        Wait { kind: WaitKind::Panel, name: OPERATION, reason: Reason::WaitingForPanel, message, until, deadline: Some(deadline) },
+    )
+}
+
+/// The panel accepted it; its flag has not been seen yet.
+fn asked(cx: &mut Cx<'_>, recipe: &str, row: &ServerRow) -> Flow {
+    if row.install.is_some() {
+        cx.enter(STEP, State::Waiting, "");
+        return Break(follow(cx, recipe));
+    }
+    let since = cx.step(STEP).started_at.map_or(cx.now, |t| t.0);
+    let due = after(since, cx.handler.settle);
+    if cx.now < due {
+        return Break(follow(cx, recipe));
+    }
+    if cx.facts.inventory.as_ref().is_none_or(|list| list.began < due) {
+        return Break(cx.wait_for_list(STEP));
+    }
+    ended(cx, recipe, row)
+}
+
+/// The flag was seen before.
+fn seen(cx: &mut Cx<'_>, recipe: &str, row: &ServerRow) -> Flow {
+    if row.install.is_none() || row.flags.operation_failed {
+        return ended(cx, recipe, row);
+    }
+    let since = cx.step(STEP).started_at.map_or(cx.now, |t| t.0);
+    if cx.now >= after(since, cx.handler.install) {
+        // It is not cancelled: how far it came is not known.
+        let message = format!("recipe {recipe} did not end within {}", crate::api::Duration(cx.handler.install));
+        return Break(ask_a_person(cx, STEP, "RecipeTimeout", &message));
+    }
+    Break(follow(cx, recipe))
+}
+
+/// The panel is not at work any more.
+fn ended(cx: &mut Cx<'_>, recipe: &str, row: &ServerRow) -> Flow {
+    let failure = row.flags.operation_failed;
+    if failure && cx.order.ready_when == ReadyWhen::RecipesFinished {
+        let message = format!("the panel reports that recipe {recipe} failed");
+        return Break(failed(cx, STEP, &message));
+    }
+    if failure {
+        note_failed(cx, recipe);
+    }
+    if let Some(server) = cx.status.server.as_mut() {
+        server.running_recipe = None;
+        if !server.recipes.iter().any(|r| r == recipe) {
+            server.recipes.push(recipe.to_owned());
+        }
+    }
+    cx.enter(STEP, State::Pending, "");
+    Continue(())
+}
+
+fn follow(cx: &mut Cx<'_>, recipe: &str) -> Halt {
+    let since = cx.step(STEP).started_at.map_or(cx.now, |t| t.0);
+    let deadline = after(since, cx.handler.install);
+    let seen = cx.state(STEP) == State::Waiting;
+    let until = if seen { deadline } else { after(since, cx.handler.settle) };
+    let message = format!("recipe {recipe} {}", if seen { "runs" } else { "was accepted" });
+    cx.progress(STEP, STEP.percent(), &message);
+    let name = cx.handler.panel.clone();
+    cx.wait(
+        STEP,
+        Wait {
+            kind: WaitKind::Panel,
+            name: &name,
+            reason: Reason::Preparing,
+            message,
+            until: Some(until.max(after(cx.now, cx.handler.poll))),
+            deadline: Some(deadline),
+        },
+    )
 }

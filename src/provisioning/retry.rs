@@ -41,6 +41,9 @@ impl Cx<'_> {
             time: Time::seconds(self.now),
         });
         if self.status.attempts >= self.handler.max_attempts {
+            if let Flow::Break(halt) = super::selection::try_another_handler(self, step, &message) {
+                return halt;
+            }
             return match self.failed_operation(step) {
                 Flow::Break(halt) => halt,
                 Flow::Continue(()) => self.back_off(step, &message),

@@ -4,8 +4,8 @@ use dci_operator::api::handler::{ClientClaim, ConfigurationCount, HandlerStatus,
 use dci_operator::api::handler_status::{GhostOrder, OrphanServer};
 use dci_operator::api::ipmanager::{IPManagerStatus, Pool};
 use dci_operator::api::order::{
-    AttemptsFor, InFlight, LastError, LicenseStatus, OrderStatus, Progress, Returning, ServerStatus, StepStatus, TaskSummary, TriedServer,
-    WaitingOn,
+    AttemptsFor, HandlerNote, InFlight, LastError, LicenseStatus, OrderStatus, Progress, Returning, ServerStatus, StepStatus, TaskSummary,
+    TriedServer, WaitingOn,
 };
 use dci_operator::api::task::{Notification, TaskStatus};
 use dci_operator::api::{Condition, Time};
@@ -63,11 +63,11 @@ prop_compose! {
         (id, name, handler, panel, configuration, client) in (word(), word(), word(), word(), word(), word()),
         (main_address, domain, addresses, parked_address) in (of(word()), of(word()), vec(word(), 0..3), of(word())),
         (template, recipes, power_state, handed_over_at) in (of(word()), vec(word(), 0..3), of(word()), of(time())),
-        (failed_recipes, returning) in (vec(word(), 0..3), of(returning())),
+        (running_recipe, failed_recipes, returning) in (of(word()), vec(word(), 0..3), of(returning())),
     ) -> ServerStatus {
         ServerStatus {
             id, name, handler, panel, configuration, client, main_address, domain, addresses, parked_address, template, recipes,
-            power_state, handed_over_at, failed_recipes, returning,
+            power_state, handed_over_at, running_recipe, failed_recipes, returning,
         }
     }
 }
@@ -103,9 +103,9 @@ prop_compose! {
 prop_compose! {
     pub fn in_flight()(
         (operation_id, step, call, target, outcome) in (word(), word(), word(), word(), word()),
-        attempt in any::<i32>(), since in time(), looks in any::<i32>(),
+        handler in of(word()), attempt in any::<i32>(), since in time(), looks in any::<i32>(),
     ) -> InFlight {
-        InFlight { operation_id, step, call, target, attempt, since, outcome, looks }
+        InFlight { operation_id, step, call, target, handler, attempt, since, outcome, looks }
     }
 }
 
@@ -137,11 +137,12 @@ prop_compose! {
         (attempts, attempts_for, last_error, next_retry_time, waiting_on) in
             (any::<i32>(), of(attempts_for()), of(error()), of(time()), of(waiting())),
         (last_handled_reconcile_at, last_handled_reinstall, in_flight) in (of(word()), of(word()), of(in_flight())),
-        tried_servers in vec(tried(), 0..3),
+        (tried_servers, handler) in (vec(tried(), 0..3), of(word())),
+        handlers in vec((word(), word(), word()).prop_map(|(name, reason, message)| HandlerNote { name, reason, message }), 0..3),
     ) -> OrderStatus {
         OrderStatus {
             observed_generation, phase, conditions, progress, steps, server, manual_tasks, licenses, attempts, attempts_for, last_error,
-            next_retry_time, waiting_on, last_handled_reconcile_at, last_handled_reinstall, in_flight, tried_servers,
+            next_retry_time, waiting_on, last_handled_reconcile_at, last_handled_reinstall, in_flight, tried_servers, handler, handlers,
         }
     }
 }

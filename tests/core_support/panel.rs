@@ -1,6 +1,6 @@
 //! A panel and a pool of addresses in memory: what the calls do, when it shows, and how they go wrong.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -69,6 +69,9 @@ pub struct Server {
     pub busy_until: Option<Timestamp>,
     pub installs: usize,
     pub parts: Parts,
+    /// Recipes that ran here, in order.
+    pub ran: Vec<String>,
+    pub flagged: bool,
 }
 
 /// A change that takes effect after its answer was lost: it was checked when it was asked for.
@@ -90,6 +93,10 @@ pub struct Panel {
     pub replace: Replace,
     pub installs_that_fail: usize,
     pub installs_that_hang: usize,
+    /// Tags of templates and recipes.
+    pub tags: BTreeMap<String, BTreeSet<String>>,
+    /// Runs of single recipes that fail.
+    pub runs_that_fail: usize,
     /// Installations whose system is there in the end, while the recipe failed.
     pub recipes_that_fail: usize,
     pub install_takes: Duration,
@@ -129,6 +136,8 @@ impl Panel {
             replace: Replace::Works,
             installs_that_fail: 0,
             installs_that_hang: 0,
+            tags: BTreeMap::new(),
+            runs_that_fail: 0,
             recipes_that_fail: 0,
             install_takes: Duration::from_mins(10),
             installs_show_after: Duration::ZERO,
@@ -168,6 +177,8 @@ impl Panel {
                 busy_until: None,
                 installs: 0,
                 parts: Parts::default(),
+                ran: Vec::new(),
+                flagged: false,
             };
             panel.servers.insert(n.to_string(), server);
         }
@@ -252,7 +263,7 @@ impl Panel {
 
     pub fn install_form(&self, id: &ServerId) -> InstallForm {
         let current = self.servers.get(&id.0).and_then(|s| s.template.clone());
-        InstallForm { current, templates: self.templates.clone(), recipes: None }
+        InstallForm { current, templates: self.templates.clone(), recipes: None, tags: self.tags.clone() }
     }
 
     pub fn connections(&self, id: &ServerId, now: Timestamp) -> Vec<Connection> {
@@ -295,7 +306,9 @@ impl Panel {
                 Err(refused("missed", "ip.edit"))
             }
             Call::CancelOperation { server } if self.servers[&server.0].operation.is_none() => Err(refused("value", "server.opercancel")),
-            Call::Install { server, .. } if self.servers[&server.0].operation.is_some() => Err(refused("busy", "server.operations")),
+            Call::Install { server, .. } | Call::RunRecipe { server, .. } if self.servers[&server.0].operation.is_some() => {
+                Err(refused("busy", "server.operations"))
+            }
             _ => Ok(()),
         }
     }
@@ -415,6 +428,8 @@ impl Panel {
                 }
             }
             Call::Install { server, template, recipe, .. } => self.install(server, template, recipe.as_deref(), now),
+            Call::RunRecipe { server, recipe } => self.run_recipe(server, recipe, now),
+            Call::FlagForCleaning { server } => self.server(&server.0).flagged = true,
             Call::CancelOperation { server } => self.server(&server.0).operation = None,
             Call::OrderLicense { .. }
             | Call::EditLicense { .. }
@@ -424,6 +439,18 @@ impl Panel {
             | Call::FreeLicense { .. } => {}
         }
         Ok(None)
+    }
+
+    fn run_recipe(&mut self, server: &ServerId, recipe: &str, now: Timestamp) {
+        let fails = self.runs_that_fail > 0;
+        self.runs_that_fail -= usize::from(fails);
+        let until = Some(later(now, self.install_takes));
+        let (shows, shown) = (later(now, self.installs_show_after), self.installs_show_after.is_zero());
+        let s = self.server(&server.0);
+        s.failed = false;
+        s.ran.push(recipe.into());
+        let template = s.template.clone().unwrap_or_default();
+        s.operation = Some(Operation { shows, shown, until, template, fails: false, recipe_fails: fails });
     }
 
     fn install(&mut self, server: &ServerId, template: &str, recipe: Option<&str>, now: Timestamp) {
@@ -437,6 +464,8 @@ impl Panel {
         let (shows, shown) = (later(now, self.installs_show_after), self.installs_show_after.is_zero());
         let s = self.server(&server.0);
         s.installs += 1;
+        s.flagged = false;
+        s.ran = recipe.map(str::to_owned).into_iter().collect();
         s.failed = false;
         s.operation = Some(Operation { shows, shown, until: (!hangs).then_some(until), template: template.into(), fails, recipe_fails });
     }

@@ -25,6 +25,8 @@ fn covering(call: &Call) -> &'static [&'static str] {
         Call::RemoveAddress { .. } => &["ChangeAddress", "RemoveAddresses"],
         Call::SetDomain { .. } => &["ChangeAddress", "Release"],
         Call::Install { .. } => &["InstallOS"],
+        Call::RunRecipe { .. } => &["RunRecipes"],
+        Call::FlagForCleaning { .. } => &["Release"],
         Call::CancelOperation { .. } => &["InstallOS", "PowerOff"],
         Call::HandOver { .. } => &["HandOver"],
         Call::Release { .. } => &["Release"],

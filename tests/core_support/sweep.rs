@@ -33,9 +33,11 @@ pub enum Kind {
     LicensedFreed,
     /// A recipe fails on the first server, which is given back; the order gets another one.
     Failover,
+    /// Three recipes, two of them run by themselves; the disks are flagged at the end.
+    Recipes,
 }
 
-pub const KINDS: [Kind; 12] = [
+pub const KINDS: [Kind; 13] = [
     Kind::Plain,
     Kind::Several,
     Kind::DisableIpChange,
@@ -48,7 +50,11 @@ pub const KINDS: [Kind; 12] = [
     Kind::Licensed,
     Kind::LicensedFreed,
     Kind::Failover,
+    Kind::Recipes,
 ];
+
+/// Recipes of [`Kind::Recipes`].
+pub const RECIPES: [&str; 3] = ["ISPsystem__a.sh", "ISPsystem__b.sh", "ISPsystem__c.sh"];
 
 impl Kind {
     pub fn wanted(self) -> (usize, usize) {
@@ -68,6 +74,7 @@ impl Kind {
             Self::NoParking => {
                 spec["ipManagement"].as_object_mut().unwrap().remove("parkingIPType");
             }
+            Self::Recipes => spec["dialect"] = json!({"runRecipe": {"func": "x"}, "flagForCleaning": {"func": "y"}}),
             Self::CreateTask => spec["ipmiErrorPolicy"] = json!("CreateTask"),
             Self::Licensed | Self::LicensedFreed => spec["licenseServerRef"] = json!({"name": "isp"}),
         });
@@ -93,6 +100,9 @@ impl Kind {
             }
             if self == Self::Failover {
                 raw["spec"]["recipes"] = json!(["ISPsystem__nginx.sh"]);
+            }
+            if self == Self::Recipes {
+                raw["spec"]["recipes"] = json!(RECIPES);
             }
         }));
         world
@@ -200,6 +210,11 @@ pub fn assert_active(world: &World, kind: Kind) {
         assert!(other.owner.is_none() && other.notes.is_empty(), "server {id} was touched\n{}", tell());
         assert!(other.installs == 0 || returned, "something was installed on server {id}\n{}", tell());
         assert!(other.rows.iter().all(|r| r.domain == "free.ds"), "server {id} keeps domains\n{}", tell());
+    }
+    if kind == Kind::Recipes {
+        let mut ran = server.ran.clone();
+        ran.dedup();
+        assert_eq!(ran, RECIPES, "recipes\n{}", tell());
     }
     assert!(world.open_tasks().is_empty(), "tasks\n{}", tell());
     assert_licensed(world, kind);

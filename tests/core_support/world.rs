@@ -12,8 +12,8 @@ use dci_operator::api::task::{Resolution, TaskType};
 use dci_operator::panel::model::{FREE_DOMAIN, UserId};
 use dci_operator::provisioning::call::Call;
 use dci_operator::provisioning::facts::{HandlerState, Inventory, Prepare};
-use dci_operator::provisioning::hardware::Hardware;
 use dci_operator::provisioning::forsaken::Forsaken;
+use dci_operator::provisioning::hardware::Hardware;
 use dci_operator::provisioning::marker::{self, Marker};
 use dci_operator::provisioning::order::Handler;
 use jiff::Timestamp;
@@ -405,7 +405,8 @@ impl World {
         let previous = self.inventory.as_ref().map(|i| i.rows.keys().cloned().collect());
         let parts = |id: &String| Hardware::of_server(&self.panel.servers[id].parts, "");
         let hardware = rows.keys().map(|id| (id.clone(), parts(id))).collect();
-        self.inventory = Some(Arc::new(Inventory { rows, began: self.now, previous, ids: BTreeMap::new(), markers, hardware }));
+        let (ids, owners) = (BTreeMap::new(), BTreeSet::new());
+        self.inventory = Some(Arc::new(Inventory { rows, began: self.now, previous, ids, owners, markers, hardware }));
         self.sweep_locks();
         if let Some(id) = self.taken_after_list.take() {
             self.panel.server(&id).owner = Some(UserId("7".into()));

@@ -6,11 +6,7 @@ use super::support::kstatus::condition;
 use super::support::{Setup, World};
 
 fn rows() -> Vec<(&'static str, Value, &'static str)> {
-    vec![
-        ("selector", json!({"handlerRef": null, "handlerSelector": {"matchLabels": {"a": "b"}}}), "handlerSelector"),
-        ("suspended", json!({"suspended": true}), "suspended"),
-        ("recipes", json!({"recipes": ["ISPsystem__nginx.sh", "ISPsystem__other.sh"]}), "recipe"),
-    ]
+    vec![("suspended", json!({"suspended": true}), "suspended")]
 }
 
 #[tokio::test]

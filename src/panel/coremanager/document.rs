@@ -4,6 +4,7 @@
 //! element, an empty list is no member at all, and an empty element is `{}`. Nothing here trusts the shape: what cannot be
 //! read is an error or empty, never a panic.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde_json::{Map, Value};
@@ -123,21 +124,20 @@ impl Document {
     /// `None` when the form shows no such list. The literal for "nothing" is left out.
     #[must_use]
     pub fn options(&self, name: &str) -> Option<Vec<String>> {
-        let key = |v: &&Value| v.get("$key").and_then(scalar).or_else(|| machine_text(v));
-        Some(self.option_list(name)?.iter().filter_map(key).filter(|v| !is_nothing(v)).collect())
+        Some(self.option_values(name)?.into_iter().filter_map(option_key).filter(|v| !is_nothing(v)).collect())
     }
 
     /// What the form calls the value `key` of the select `name`; `None` where it has no such list, or no words for the value.
     #[must_use]
     pub fn option_text(&self, name: &str, key: &str) -> Option<String> {
-        let list = self.option_list(name)?;
+        let list = self.option_values(name)?;
         let option = list.into_iter().find(|v| v.get("$key").and_then(scalar).as_deref() == Some(key))?;
         let text = option.get("$").or_else(|| option.get("msg")).and_then(|v| scalar(v).or_else(|| machine_text(v)))?;
         let text = text.trim();
         (!text.is_empty()).then(|| text.to_owned())
     }
 
-    fn option_list(&self, name: &str) -> Option<Vec<&Value>> {
+    fn option_values(&self, name: &str) -> Option<Vec<&Value>> {
         let lists = self.fields().children("slist")?;
         let list = lists.into_iter().find(|l| l.opt("$name").as_deref() == Some(name))?;
         Some(match list.members.get("val") {
@@ -146,6 +146,28 @@ impl Document {
             Some(one) => vec![one],
         })
     }
+
+    /// The tags of what a select offers, by value, where the form shows any (ispsystem-api.md 5.3: that there are tags is confirmed,
+    /// how a form shows them is not known). Read leniently: an attribute or member `tag` or `tags`, one text or several, with spaces,
+    /// commas or semicolons between them.
+    #[must_use]
+    pub fn option_tags(&self, name: &str) -> BTreeMap<String, BTreeSet<String>> {
+        let texts = |value: &Value| match value {
+            Value::Array(all) => all.iter().filter_map(|v| scalar(v).or_else(|| machine_text(v))).collect(),
+            one => scalar(one).or_else(|| machine_text(one)).into_iter().collect::<Vec<_>>(),
+        };
+        let tags = |value: &Value| -> BTreeSet<String> {
+            let told = ["$tags", "$tag", "tags", "tag"].into_iter().filter_map(|member| value.get(member)).flat_map(texts);
+            told.flat_map(|text| text.split([' ', ',', ';']).map(str::to_owned).collect::<Vec<_>>()).filter(|t| !t.is_empty()).collect()
+        };
+        let values = self.option_values(name).unwrap_or_default();
+        values.into_iter().filter_map(|v| Some((option_key(v)?, tags(v)))).filter(|(_, tags)| !tags.is_empty()).collect()
+    }
+}
+
+/// What a value of a select stands for.
+fn option_key(value: &Value) -> Option<String> {
+    value.get("$key").and_then(scalar).or_else(|| machine_text(value))
 }
 
 /// What a list says about its own length.

@@ -8,7 +8,7 @@ use secrecy::SecretString;
 
 use crate::panel::ServerPanel;
 use crate::panel::coremanager::Client;
-use crate::panel::dialect::Dialect;
+use crate::panel::dialect::{Dialect, FLAG_FOR_CLEANING, RUN_RECIPE};
 use crate::panel::model::{
     AddressRow, AddressRowId, AddressSpec, Connection, InstallForm, InstallRequest, MainAddress, PanelUser, Power, Probe, ServerEdit,
     ServerForm, ServerId, ServerRow, UserId,
@@ -88,6 +88,14 @@ impl ServerPanel for DciManager5 {
 
     fn install<'a>(&'a self, server: &'a ServerId, request: &'a InstallRequest) -> Change<'a, ()> {
         self.do_install(server, request).boxed()
+    }
+
+    fn run_recipe<'a>(&'a self, server: &'a ServerId, recipe: &'a str) -> Change<'a, ()> {
+        self.by_dialect(RUN_RECIPE, server, recipe).boxed()
+    }
+
+    fn flag_for_cleaning<'a>(&'a self, server: &'a ServerId) -> Change<'a, ()> {
+        self.by_dialect(FLAG_FOR_CLEANING, server, "").boxed()
     }
 
     fn cancel_operation<'a>(&'a self, server: &'a ServerId) -> Change<'a, ()> {

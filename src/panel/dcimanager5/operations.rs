@@ -1,5 +1,7 @@
 //! Power, installation and connections of a server (ispsystem-api.md 2.4, 2.6, 2.7).
 
+use std::collections::BTreeMap;
+
 use crate::panel::coremanager::document::Document;
 use crate::panel::coremanager::params::Params;
 use crate::panel::error::{Outcome, PanelError};
@@ -66,6 +68,17 @@ impl DciManager5 {
             params.set(ipaddr, address.to_string());
         }
         self.client.change(OPERATIONS, &params).await.unit()
+    }
+
+    /// A call of the dialect that names the server, and perhaps a recipe. The form of operations is no edit form: it is never read
+    /// and sent back, so that nothing but what the dialect says is started.
+    pub(super) async fn by_dialect(&self, name: &str, server: &ServerId, recipe: &str) -> Outcome<()> {
+        let Some(call) = self.dialect.call(name) else {
+            let detail = "the handler does not say how this call is made on its panel".to_owned();
+            return Outcome::Refused(PanelError::Dialect { call: name.to_owned(), detail });
+        };
+        let values = BTreeMap::from([("server", server.0.clone()), ("recipe", recipe.to_owned())]);
+        self.client.change(&call.func, &call.fill(&values)).await.unit()
     }
 
     /// The tooltip of the list's cell (ispsystem-api.md 1.3, confirmed).

@@ -157,6 +157,7 @@ pub fn install_form(document: &Document) -> InstallForm {
         current: document.fields().reference("ostemplate"),
         templates: document.options("ostemplate"),
         recipes: document.options("recipe"),
+        tags: ["ostemplate", "recipe"].into_iter().flat_map(|list| document.option_tags(list)).collect(),
     }
 }
 

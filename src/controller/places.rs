@@ -1,0 +1,232 @@
+//! Places at a handler: who may be at work there at once, who waits, in order of creation, and how many orders a namespace has.
+//!
+//! An order that waits for a person (a task, a changed spec) has no place: nothing of it runs at the panel.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use crate::api::DedicatedServerOrder;
+use crate::api::common::ObjectKey;
+use crate::api::condition::{self, ConditionType};
+use crate::provisioning::facts::Facts;
+use crate::provisioning::reason::Reason;
+use crate::provisioning::step::{State, Step};
+
+use super::context::serving_handler;
+use super::order::Pass;
+use super::panels::ServerClient;
+
+/// An order that has not asked again for so long does not keep others waiting.
+const STALE: Duration = Duration::from_mins(10);
+
+/// Who asks for a place.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ticket {
+    /// When the order was created: the oldest comes first.
+    pub created: Timestamp,
+    /// Uid.
+    pub uid: String,
+    /// Namespace and name.
+    pub key: ObjectKey,
+}
+
+/// Places of one kind.
+#[derive(Debug, Default)]
+struct Lane {
+    inside: BTreeSet<String>,
+    waiting: BTreeMap<Ticket, Instant>,
+}
+
+impl Lane {
+    /// Takes (or keeps) a place; how many come before where there is none. `begun`: orders that are at work by their status,
+    /// whatever this process remembers.
+    fn enter(&mut self, ticket: &Ticket, begun: &BTreeSet<String>, max: usize, now: Instant) -> Result<(), usize> {
+        self.waiting.retain(|_, asked| now.duration_since(*asked) < STALE);
+        if max == 0 || self.inside.contains(&ticket.uid) || begun.contains(&ticket.uid) {
+            self.waiting.retain(|t, _| t.uid != ticket.uid);
+            self.inside.insert(ticket.uid.clone());
+            return Ok(());
+        }
+        let before = self.waiting.keys().filter(|t| *t < ticket).count();
+        if self.inside.union(begun).count() + before < max {
+            self.waiting.retain(|t, _| t.uid != ticket.uid);
+            self.inside.insert(ticket.uid.clone());
+            return Ok(());
+        }
+        self.waiting.insert(ticket.clone(), now);
+        Err(before)
+    }
+
+    /// Gives a place back; whoever waits longest may ask again.
+    fn leave(&mut self, uid: &str) -> Option<ObjectKey> {
+        self.waiting.retain(|t, _| t.uid != uid);
+        self.inside.remove(uid).then(|| self.waiting.keys().next().map(|t| t.key.clone())).flatten()
+    }
+}
+
+/// All places of one handler.
+#[derive(Debug, Default)]
+pub struct Places {
+    operations: Lane,
+    releases: Lane,
+    /// Orders on their way to a server: uid and namespace. Their statuses may not show it yet.
+    reserved: BTreeMap<String, String>,
+}
+
+impl Places {
+    /// See [`Lane::enter`].
+    pub fn enter(&mut self, ticket: &Ticket, deleting: bool, begun: &BTreeSet<String>, max: usize) -> Result<(), usize> {
+        let lane = if deleting { &mut self.releases } else { &mut self.operations };
+        lane.enter(ticket, begun, max, Instant::now())
+    }
+
+    /// How many orders of the namespace come before this one, those that are on their way included; where there is room for it,
+    /// it is one of those from now on. `others`: uids of the orders that have a server here, or were here before this one.
+    pub fn reserve(&mut self, ticket: &Ticket, others: &BTreeSet<String>, max: usize) -> usize {
+        let namespace = &ticket.key.namespace;
+        let on_their_way = self.reserved.iter().filter(|(uid, ns)| *ns == namespace && **uid != ticket.uid && !others.contains(*uid));
+        let before = others.len() + on_their_way.count();
+        if before < max {
+            self.reserved.insert(ticket.uid.clone(), namespace.clone());
+        }
+        before
+    }
+
+    /// Gives the places of an order back; the orders that may go on because of it.
+    pub fn leave(&mut self, uid: &str) -> Vec<ObjectKey> {
+        self.reserved.remove(uid);
+        [self.operations.leave(uid), self.releases.leave(uid)].into_iter().flatten().collect()
+    }
+}
+
+/// Whether an order takes a place among those at work: from the claim to the hand-over, or while it is released.
+#[must_use]
+pub fn at_work(order: &DedicatedServerOrder) -> bool {
+    let Some(status) = &order.status else { return false };
+    let begun = |step: Step| status.steps.iter().any(|r| r.name == step.as_str() && State::parse(&r.state) != State::Pending);
+    let person = status.waiting_on.as_ref().is_some_and(|w| w.kind == "Department")
+        || condition::is_true(&status.conditions, ConditionType::Stalled);
+    let busy = if going(order) { begun(Step::PowerOff) } else { !handed_over(order) };
+    bound(order) && busy && (status.in_flight.is_some() || !person)
+}
+
+/// Whether an order waits for a place, or for its namespace to have fewer orders.
+#[must_use]
+pub fn waits(order: &DedicatedServerOrder) -> bool {
+    let ready = order.status.as_ref().and_then(|s| condition::find(&s.conditions, ConditionType::Ready));
+    ready.is_some_and(|c| c.reason == Reason::LimitReached.as_str())
+}
+
+impl Pass<'_> {
+    /// Asks for a place, and tells the decision how many come before the order.
+    pub(super) fn take_place(&self, client: &ServerClient, facts: &mut Facts) {
+        let (uid, deleting) = (&self.parsed.uid, self.parsed.deleting);
+        let ticket = Ticket { created: self.parsed.created, uid: uid.clone(), key: self.parsed.key.clone() };
+        let max = if deleting { client.max_releases } else { client.max_operations };
+        // An order at rest needs none.
+        if deleting || !handed_over(&self.order) {
+            let begun = if max == 0 { BTreeSet::new() } else { self.others(|o| going(o) == deleting && at_work(o)) };
+            let entered = self.handler.places(|p| p.enter(&ticket, deleting, &begun, max));
+            facts.slot = entered.is_ok();
+            facts.before_me = entered.err().unwrap_or(0);
+        }
+        let max = client.policy.max_orders_per_namespace;
+        if max > 0 && !deleting && !bound(&self.order) {
+            let mine = (Some(self.parsed.created), Some(uid));
+            let counts = |o: &DedicatedServerOrder| {
+                let older = (o.metadata.creation_timestamp.as_ref().map(|t| t.0), o.metadata.uid.as_ref()) < mine;
+                o.metadata.namespace.as_deref() == Some(&self.parsed.key.namespace)
+                    && o.metadata.uid.as_ref() != Some(uid)
+                    && (bound(o) || older)
+            };
+            let others = self.others(counts);
+            facts.older_orders = self.handler.places(|p| p.reserve(&ticket, &others, max));
+        }
+    }
+
+    /// Gives the order's places back, and wakes whoever waits for one.
+    pub(super) fn leave_place(&self) {
+        for key in self.handler.places(|p| p.leave(&self.parsed.uid)) {
+            self.context.wake_orders.wake(&key);
+        }
+    }
+
+    /// Uids of the orders of this handler of which something holds.
+    fn others(&self, holds: impl Fn(&DedicatedServerOrder) -> bool) -> BTreeSet<String> {
+        let here = |o: &DedicatedServerOrder| serving_handler(o).as_ref() == Some(&self.key) && holds(o);
+        self.context.orders.read(|o| here(o).then(|| o.metadata.uid.clone()).flatten()).into_iter().collect()
+    }
+}
+
+fn going(order: &DedicatedServerOrder) -> bool {
+    order.metadata.deletion_timestamp.is_some()
+}
+
+fn bound(order: &DedicatedServerOrder) -> bool {
+    order.status.as_ref().is_some_and(|s| s.server.is_some() || s.in_flight.is_some())
+}
+
+fn handed_over(order: &DedicatedServerOrder) -> bool {
+    let steps = order.status.as_ref().map(|s| s.steps.as_slice()).unwrap_or_default();
+    steps.iter().any(|r| r.name == Step::HandOver.as_str() && State::parse(&r.state).over())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ticket(second: i64, uid: &str) -> Ticket {
+        let key = ObjectKey { namespace: "shop".into(), name: uid.into() };
+        Ticket { created: Timestamp::from_second(second).unwrap(), uid: uid.into(), key }
+    }
+
+    #[test]
+    fn places_are_bounded_kept_and_given_back_in_order() {
+        let (mut places, none) = (Places::default(), BTreeSet::new());
+        let (a, b, c) = (ticket(1, "a"), ticket(2, "b"), ticket(3, "c"));
+        assert_eq!(places.enter(&b, false, &none, 1), Ok(()));
+        assert_eq!(places.enter(&b, false, &none, 1), Ok(()), "who is in stays in");
+        assert_eq!(places.enter(&c, false, &none, 1), Err(0));
+        assert_eq!(places.enter(&a, false, &none, 1), Err(0), "the older one comes first");
+        assert_eq!(places.enter(&c, false, &none, 1), Err(1));
+        assert_eq!(places.enter(&c, true, &none, 1), Ok(()), "releases have places of their own");
+        assert_eq!(places.leave("b"), [a.key.clone()]);
+        assert_eq!(places.enter(&c, false, &none, 1), Err(1), "the place is kept for the older one");
+        assert_eq!(places.enter(&a, false, &none, 1), Ok(()));
+        assert!((0..50).all(|n| places.enter(&ticket(n, &n.to_string()), false, &none, 0).is_ok()), "0 is no limit");
+    }
+
+    #[test]
+    fn after_a_restart_those_at_work_have_their_places() {
+        let mut places = Places::default();
+        let begun = BTreeSet::from(["a".to_owned()]);
+        assert_eq!(places.enter(&ticket(2, "b"), false, &begun, 1), Err(0));
+        assert_eq!(places.enter(&ticket(1, "a"), false, &begun, 1), Ok(()));
+        assert_eq!(places.leave("a"), [ticket(2, "b").key]);
+        assert_eq!(places.enter(&ticket(2, "b"), false, &BTreeSet::new(), 1), Ok(()));
+    }
+
+    #[test]
+    fn nobody_waits_for_one_that_is_not_heard_of_any_more() {
+        let (mut lane, none, began) = (Lane::default(), BTreeSet::new(), Instant::now());
+        assert_eq!(lane.enter(&ticket(1, "a"), &none, 1, began), Ok(()));
+        assert_eq!(lane.enter(&ticket(2, "b"), &none, 1, began), Err(0));
+        lane.leave("a");
+        assert_eq!(lane.enter(&ticket(3, "c"), &none, 1, began), Err(1));
+        assert_eq!(lane.enter(&ticket(3, "c"), &none, 1, began + STALE), Ok(()));
+    }
+
+    #[test]
+    fn a_namespace_never_gets_more_than_its_number() {
+        let (mut places, none) = (Places::default(), BTreeSet::new());
+        assert_eq!(places.reserve(&ticket(1, "a"), &none, 1), 0);
+        assert_eq!(places.reserve(&ticket(1, "a"), &none, 1), 0, "who is in stays in");
+        assert_eq!(places.reserve(&ticket(2, "b"), &none, 1), 1, "its status may not show it yet");
+        let others = BTreeSet::from(["a".to_owned()]);
+        assert_eq!(places.reserve(&ticket(2, "b"), &others, 1), 1, "nobody is counted twice");
+        places.leave("a");
+        assert_eq!(places.reserve(&ticket(2, "b"), &none, 1), 0);
+    }
+}

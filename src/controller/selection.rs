@@ -1,0 +1,159 @@
+//! Orders with a selector, as long as no handler serves them: one pass at each handler, in order, until one takes the order.
+
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+use kube::runtime::controller::Action;
+
+use crate::api::common::ObjectKey;
+use crate::api::handler::Module;
+use crate::api::{DedicatedServerOrder, ProcessingHandler};
+use crate::provisioning::decide;
+use crate::provisioning::order::Order;
+use crate::provisioning::reason::Reason;
+use crate::provisioning::selection::{self, Candidate, PassedOver, Selector};
+
+use super::context::Context;
+use super::order::{Ended, OrderError, Pass, known, release_object, save};
+use super::panels::{HandlerRuntime, Snapshot};
+
+/// A handler that an order selects, with what the process knows of it.
+struct Held {
+    key: ObjectKey,
+    priority: i32,
+    allowed: bool,
+    going: bool,
+    runtime: Arc<HandlerRuntime>,
+    snapshot: Snapshot,
+}
+
+impl Held {
+    fn candidate(&self) -> Candidate<'_> {
+        let client = self.snapshot.client.as_ref();
+        Candidate {
+            key: &self.key,
+            priority: self.priority,
+            pool: client.and_then(|c| c.pool.as_ref()),
+            allowed: self.allowed,
+            going: self.going,
+            state: &self.snapshot.state,
+            policy: client.map(|c| &c.policy),
+            login: client.map_or("", |c| c.login.as_str()),
+            inventory: self.snapshot.inventory.as_deref(),
+        }
+    }
+}
+
+/// The handlers that an order selects, those that its namespace may not use included.
+async fn selected(context: &Context, selector: &Selector, namespace: &str) -> Vec<Held> {
+    let chosen = context
+        .handlers
+        .read(|h: &ProcessingHandler| (h.spec.module != Module::BILLmanager6 && selector.selects(&h.key(), h.labels())).then(|| h.clone()));
+    let mut all = Vec::new();
+    for handler in chosen {
+        let key = handler.key();
+        let runtime = context.panels.handler(&key);
+        all.push(Held {
+            priority: handler.spec.priority,
+            allowed: context.may_use(&handler, namespace).await,
+            going: handler.metadata.deletion_timestamp.is_some(),
+            snapshot: runtime.snapshot(None),
+            runtime,
+            key,
+        });
+    }
+    all
+}
+
+/// Whether an order that has a server could be served by another handler as well.
+pub(super) async fn another(context: &Context, order: &DedicatedServerOrder, parsed: &Order) -> bool {
+    let (Some(selector), Some(status)) = (&parsed.selector, &order.status) else { return false };
+    if status.server.as_ref().is_none_or(|s| s.handed_over_at.is_some()) {
+        return false;
+    }
+    let all = selected(context, selector, &parsed.key.namespace).await;
+    let candidates: Vec<Candidate<'_>> = all.iter().map(Held::candidate).collect();
+    selection::another(parsed, status, &candidates)
+}
+
+/// One pass over an order that no handler serves yet.
+pub(super) async fn pass(order: DedicatedServerOrder, parsed: Order, selector: &Selector, context: &Context) -> Result<Action, OrderError> {
+    let all = selected(context, selector, &parsed.key.namespace).await;
+    // Licences are given back by a pass at a handler, too.
+    let restored = selection::may_have_been_restored(&parsed) || !known(&order).licenses.is_empty();
+    if let Some(held) = all.iter().find(|h| selection::found(&parsed, &h.candidate())) {
+        // Wherever a server carries our marker, that is the order's handler, whatever its place in the row.
+        return match at(held, &order, &parsed, None, context).run().await? {
+            Ended::Action(action) => Ok(action),
+            Ended::Over(_) => Ok(Action::await_change()),
+            Ended::Forgotten(stored) => release_object(&stored, context, None).await,
+        };
+    }
+    if restored && (all.is_empty() || !all.iter().all(|h| selection::looked_through(&parsed, &h.candidate()))) {
+        let status = selection::not_looked_through(&parsed, Timestamp::now(), &known(&order));
+        save(&order, status, context).await?;
+        return Ok(Action::await_change());
+    }
+    if parsed.deleting {
+        return close(order, &parsed, &all, restored, context).await;
+    }
+    open(order, &parsed, selector, &all, context).await
+}
+
+/// Nothing of the order is at any panel. What a restored order may have in the pools is given back at each.
+async fn close(
+    mut order: DedicatedServerOrder,
+    parsed: &Order,
+    all: &[Held],
+    restored: bool,
+    context: &Context,
+) -> Result<Action, OrderError> {
+    for held in all.iter().filter(|_| restored) {
+        match at(held, &order, parsed, Some(Vec::new()), context).run().await? {
+            Ended::Action(action) => return Ok(action),
+            Ended::Forgotten(stored) => order = *stored,
+            Ended::Over(_) => return Ok(Action::await_change()),
+        }
+    }
+    release_object(&order, context, None).await
+}
+
+async fn open(
+    order: DedicatedServerOrder,
+    parsed: &Order,
+    selector: &Selector,
+    all: &[Held],
+    context: &Context,
+) -> Result<Action, OrderError> {
+    let status = known(&order);
+    let mut row: Vec<Candidate<'_>> = all.iter().map(Held::candidate).filter(|c| c.allowed).collect();
+    if row.is_empty() {
+        let message = format!("no handler of namespace {} has these labels, or this namespace may use none that has", selector.namespace);
+        let new = decide::without_handler(parsed, &selector.namespace, Reason::HandlerNotFound, &message, Timestamp::now(), &status);
+        save(&order, new, context).await?;
+        return Ok(Action::await_change());
+    }
+    selection::sort(&mut row, &status);
+    let mut passed: Vec<PassedOver> = Vec::new();
+    for candidate in row {
+        if let Some(over) = selection::passes_over(parsed, &status, &candidate) {
+            passed.push(over);
+            continue;
+        }
+        let Some(held) = all.iter().find(|h| h.key == *candidate.key) else { continue };
+        // Nothing is carried from one handler to the next: what one of them said is in `passed` alone.
+        match at(held, &order, parsed, Some(passed.clone()), context).run().await? {
+            Ended::Action(action) => return Ok(action),
+            Ended::Over(over) => passed.push(over),
+            Ended::Forgotten(stored) => return release_object(&stored, context, None).await,
+        }
+    }
+    let new = selection::exhausted(parsed, &passed, Timestamp::now(), &status);
+    save(&order, new, context).await?;
+    Ok(Action::await_change())
+}
+
+fn at<'a>(held: &Held, order: &DedicatedServerOrder, parsed: &Order, passed: Option<Vec<PassedOver>>, context: &'a Context) -> Pass<'a> {
+    Pass { context, handler: held.runtime.clone(), key: held.key.clone(), order: order.clone(), parsed: parsed.clone(), selecting: passed }
+}

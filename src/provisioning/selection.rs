@@ -1,0 +1,277 @@
+//! Which of several handlers serves an order: by priority, past those that cannot, and never a second one.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow::{Break, Continue};
+
+use jiff::Timestamp;
+
+use crate::api::common::ObjectKey;
+use crate::api::handler::IpmiErrorPolicy;
+use crate::api::order::{HandlerNote, OrderStatus};
+
+use super::context::{Cx, Flow, SHORT, WaitKind, cut};
+use super::facts::{HandlerState, Inventory};
+use super::give_back::{self, Then};
+use super::matching;
+use super::order::{Handler, Order};
+use super::reason::Reason;
+use super::step::Step;
+use super::wanted::Wanted;
+
+/// Handlers that a status speaks of.
+const NOTED: usize = 32;
+
+/// Handlers of one namespace, by label.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Selector {
+    /// Namespace.
+    pub namespace: String,
+    /// Labels that a handler must all have.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl Selector {
+    /// Whether a handler is one of them.
+    #[must_use]
+    pub fn selects(&self, handler: &ObjectKey, labels: &BTreeMap<String, String>) -> bool {
+        handler.namespace == self.namespace && self.labels.iter().all(|(name, value)| labels.get(name) == Some(value))
+    }
+}
+
+/// A handler that an order may select, as it is now.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidate<'a> {
+    /// Namespace and name.
+    pub key: &'a ObjectKey,
+    /// Lower is tried first.
+    pub priority: i32,
+    /// The IPManager that it takes addresses from.
+    pub pool: Option<&'a ObjectKey>,
+    /// Whether the order's namespace may use it. One that it may not is looked through for servers of ours, and never spoken of.
+    pub allowed: bool,
+    /// It is being deleted.
+    pub going: bool,
+    /// Whether it can be used.
+    pub state: &'a HandlerState,
+    /// Its policy, once its panel was asked.
+    pub policy: Option<&'a Handler>,
+    /// Our log-in at its panel.
+    pub login: &'a str,
+    /// The shared list.
+    pub inventory: Option<&'a Inventory>,
+}
+
+/// Why a handler was passed over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PassedOver {
+    /// Namespace and name.
+    pub key: ObjectKey,
+    /// One word.
+    pub reason: Reason,
+    /// In words.
+    pub message: String,
+}
+
+/// The order in which handlers are tried: those whose server this order gave back come last; before them those that share the
+/// IPManager of the one that failed; then by priority, then by name.
+pub fn sort(candidates: &mut [Candidate<'_>], status: &OrderStatus) {
+    let failed = |key: &ObjectKey| status.tried_servers.iter().any(|t| t.handler == key.to_string());
+    let last = status.tried_servers.last().map(|t| t.handler.clone());
+    let pool = candidates.iter().find(|c| Some(c.key.to_string()) == last).and_then(|c| c.pool).cloned();
+    let shares = |c: &Candidate<'_>| pool.is_some() && c.pool == pool.as_ref();
+    candidates
+        .sort_by(|a, b| (failed(a.key), !shares(a), a.priority, &a.key.name).cmp(&(failed(b.key), !shares(b), b.priority, &b.key.name)));
+}
+
+/// Whether a server at this handler carries the marker of this order, or of an earlier one of the same name.
+#[must_use]
+pub fn found(order: &Order, candidate: &Candidate<'_>) -> bool {
+    let mine = &order.marker;
+    candidate.inventory.is_some_and(|i| {
+        i.markers.values().flatten().any(|m| m.cluster == mine.cluster && m.namespace == mine.namespace && m.name == mine.name)
+    })
+}
+
+/// Whether every server of this handler that could be the order's was looked at.
+#[must_use]
+pub fn looked_through(order: &Order, candidate: &Candidate<'_>) -> bool {
+    candidate.inventory.is_some_and(|i| {
+        let names = [order.username.as_str(), candidate.login];
+        let ours = |owner: &String| names.iter().any(|n| owner == n || i.ids.get(*n) == Some(owner));
+        i.owners.contains(&order.username)
+            && !i.rows.iter().any(|(id, row)| row.owner.as_ref().is_some_and(ours) && !i.markers.contains_key(id))
+    })
+}
+
+/// Whether something of the order may be at a panel although its status says nothing: its status was restored or lost.
+#[must_use]
+pub fn may_have_been_restored(order: &Order) -> bool {
+    order.order_id != order.uid
+}
+
+/// Why a handler cannot serve the order now, as far as that is known without asking its panel.
+#[must_use]
+pub fn passes_over(order: &Order, status: &OrderStatus, candidate: &Candidate<'_>) -> Option<PassedOver> {
+    let because = |reason, message: String| Some(PassedOver { key: candidate.key.clone(), reason, message });
+    if candidate.going {
+        return because(Reason::HandlerNotReady, "the handler is being deleted".into());
+    }
+    match candidate.state {
+        HandlerState::NotReady(why) => return because(Reason::HandlerNotReady, why.clone()),
+        HandlerState::Suspended => return because(Reason::HandlerSuspended, "the handler is suspended".into()),
+        HandlerState::Ready => {}
+    }
+    let (Some(policy), Some(inventory)) = (candidate.policy, candidate.inventory) else {
+        return because(Reason::HandlerNotReady, "the handler has not been probed yet".into());
+    };
+    match &order.wanted {
+        Wanted::Ready(server_type) => {
+            let strict = policy.ipmi == IpmiErrorPolicy::CreateTask;
+            let tried = |id: &str| status.tried_servers.iter().any(|t| t.panel == policy.panel && t.id == id);
+            if matching::candidates(inventory, server_type, strict).iter().any(|row| !tried(&row.id.0)) {
+                return None;
+            }
+            let known = matching::type_is_known(inventory, server_type);
+            let what = if known { "no free server of type" } else { "the panel knows no server of type" };
+            because(Reason::WaitingForCapacity, format!("{what} {server_type}"))
+        }
+        // What fits is decided by the handler's own pass.
+        Wanted::Custom(_) => None,
+    }
+}
+
+/// What a pass at one handler came to, where it bound nothing: the reason to try the next one. `None`: it is this one's business.
+#[must_use]
+pub fn ended_without(key: &ObjectKey, status: &OrderStatus) -> Option<PassedOver> {
+    if status.server.is_some() || status.in_flight.is_some() {
+        return None;
+    }
+    let ready = crate::api::condition::find(&status.conditions, crate::api::condition::ConditionType::Ready)?;
+    let reason = Reason::ALL.iter().copied().find(|r| r.as_str() == ready.reason)?;
+    let elsewhere = matches!(
+        reason,
+        Reason::WaitingForCapacity
+            | Reason::LimitReached
+            | Reason::HandlerNotReady
+            | Reason::HandlerSuspended
+            | Reason::UnknownTemplate
+            | Reason::UnknownRecipe
+            | Reason::RecipeIncompatible
+            | Reason::SeveralRecipes
+    );
+    elsewhere.then(|| PassedOver { key: key.clone(), reason, message: ready.message.clone() })
+}
+
+/// What the status says of the handlers that were passed over.
+#[must_use]
+pub fn notes(passed: &[PassedOver]) -> Vec<HandlerNote> {
+    let note = |p: &PassedOver| HandlerNote { name: p.key.name.clone(), reason: p.reason.as_str().into(), message: cut(&p.message, SHORT) };
+    passed.iter().take(NOTED).map(note).collect()
+}
+
+/// The status of an order that every handler was passed over for: it waits until one of them changes.
+#[must_use]
+pub fn exhausted(order: &Order, passed: &[PassedOver], now: Timestamp, status: &OrderStatus) -> OrderStatus {
+    let capacity = [Reason::WaitingForCapacity, Reason::LimitReached, Reason::HandlerSuspended];
+    let reason = capacity.into_iter().find(|r| passed.iter().any(|p| p.reason == *r)).or_else(|| passed.first().map(|p| p.reason));
+    let reason = reason.unwrap_or(Reason::HandlerNotFound);
+    let kind = match reason {
+        Reason::WaitingForCapacity | Reason::LimitReached => WaitKind::Capacity,
+        _ => WaitKind::Handler,
+    };
+    let shown: Vec<String> = passed.iter().map(|p| format!("{}: {}", p.key.name, p.message)).collect();
+    let message = format!("no handler can serve the order now; {}", shown.join("; "));
+    waiting(order, kind, &order.wanted.to_string(), reason, &message, now, OrderStatus { handlers: notes(passed), ..status.clone() })
+}
+
+/// A restored order waits until every handler that it may select was looked through: its server may be at any of them.
+#[must_use]
+pub fn not_looked_through(order: &Order, now: Timestamp, status: &OrderStatus) -> OrderStatus {
+    let message = "the order was restored, and one of its handlers has not been looked through for its server yet; no other one is taken";
+    waiting(order, WaitKind::Handler, "restore", Reason::HandlerNotReady, message, now, status.clone())
+}
+
+fn waiting(
+    order: &Order,
+    kind: WaitKind,
+    name: &str,
+    reason: Reason,
+    message: &str,
+    now: Timestamp,
+    mut status: OrderStatus,
+) -> OrderStatus {
+    if order.reconcile_requested.is_some() && order.reconcile_requested != status.last_handled_reconcile_at {
+        give_back::forgive(&mut status);
+        status.last_handled_reconcile_at.clone_from(&order.reconcile_requested);
+    }
+    super::decide::waiting_without_handler(order, kind, name, reason, message, now, &status)
+}
+
+/// The records of the steps are those of one handler: an order that is tried at another one begins anew.
+pub(super) fn settle_at(cx: &mut Cx<'_>) {
+    if cx.order.deleting || cx.status.server.is_some() || cx.status.in_flight.is_some() {
+        return;
+    }
+    let key = cx.handler.key.to_string();
+    if cx.status.handler.as_ref().is_some_and(|at| *at != key) {
+        cx.status.steps.clear();
+        cx.status.attempts = 0;
+        cx.status.last_error = None;
+        cx.supersede_tasks();
+    }
+    cx.status.handler = Some(key);
+}
+
+/// Steps whose failure another server may cure: all that is done to the server itself before the hand-over. A user that cannot be
+/// made, or a claim that the panel refuses, is not the server's fault.
+fn cured_elsewhere(step: Step) -> bool {
+    match step {
+        Step::PowerOn | Step::ChangeAddress | Step::InstallOS | Step::RunRecipes => true,
+        Step::CreateClient
+        | Step::Allocate
+        | Step::Assemble
+        | Step::IssueLicenses
+        | Step::HandOver
+        | Step::RevokeLicenses
+        | Step::PowerOff
+        | Step::RemoveAddresses
+        | Step::ParkAddress
+        | Step::Release => false,
+    }
+}
+
+/// A step failed too often, and another handler could serve the order: the server is given back first.
+pub(super) fn try_another_handler(cx: &mut Cx<'_>, step: Step, message: &str) -> Flow {
+    let handed_over = cx.status.server.as_ref().is_none_or(|s| s.handed_over_at.is_some());
+    if cx.order.deleting || handed_over || give_back::under_way(cx) || !cured_elsewhere(step) || !cx.facts.another_handler {
+        return Continue(());
+    }
+    let message = format!("{} failed {} times: {message}", step.as_str(), cx.status.attempts);
+    Break(give_back::give_back(cx, Then::TryAnother(Reason::OperationFailed, message)))
+}
+
+/// Whether a handler other than the order's own, at which nothing failed yet, could take the order now.
+#[must_use]
+pub fn another(order: &Order, status: &OrderStatus, candidates: &[Candidate<'_>]) -> bool {
+    let own = status.server.as_ref().map(|s| s.handler.as_str());
+    candidates.iter().any(|c| {
+        let name = c.key.to_string();
+        c.allowed
+            && own != Some(&name)
+            && !status.tried_servers.iter().any(|t| t.handler == name)
+            && passes_over(order, status, c).is_none()
+    })
+}
+
+/// The twin of the schema's rule that the handler is fixed: `None` where the spec still names the one that serves the order.
+#[must_use]
+pub fn moved(order: &Order, serving: &str) -> Option<&'static str> {
+    match (&order.handler, &order.selector) {
+        (Some(named), _) => (named.to_string() != serving).then_some("handlerRef"),
+        (None, Some(selector)) => {
+            let same = serving.split_once('/').is_some_and(|(namespace, _)| namespace == selector.namespace);
+            (!same).then_some("handlerSelector")
+        }
+        (None, None) => Some("handlerRef"),
+    }
+}

@@ -1,0 +1,180 @@
+//! Recipes that are run by themselves, where the dialect can: in order, one after the other, and never twice unasked.
+
+#[path = "core_support/mod.rs"]
+mod support;
+
+use std::time::Duration;
+
+use dci_operator::api::condition::{self, ConditionType};
+use dci_operator::api::task::{Resolution, TaskType};
+use dci_operator::provisioning::call::Call;
+use serde_json::{Value, json};
+use support::panel::Panel;
+use support::world::{Fault, World, handler, order};
+
+const THREE: [&str; 3] = ["a.sh", "b.sh", "c.sh"];
+
+fn world(dialect: &Value, recipes: &[&str], change: impl FnOnce(&mut Panel, &mut Value)) -> World {
+    let mut panel = Panel::new(2, 4);
+    let mut spec = json!({"recipes": recipes});
+    change(&mut panel, &mut spec);
+    let mut world = World::new(panel, handler(|h| h["dialect"] = dialect.clone()));
+    world.add(order("web", "u-web", |raw| {
+        for (name, value) in spec.as_object().unwrap() {
+            raw["spec"][name] = value.clone();
+        }
+    }));
+    world
+}
+
+fn can() -> Value {
+    json!({"runRecipe": {"func": "x"}})
+}
+
+fn ran(world: &World, id: &str) -> Vec<String> {
+    world.panel.servers[id].ran.clone()
+}
+
+fn number_of_run(world: &World, recipe: &str) -> Option<usize> {
+    world.asked.iter().position(|(_, call)| matches!(call, Call::RunRecipe { recipe: r, .. } if r == recipe))
+}
+
+fn stalled(world: &World) -> Option<String> {
+    condition::find(&world.status("web").conditions, ConditionType::Stalled).map(|c| c.reason.clone())
+}
+
+#[test]
+fn several_recipes_run_in_order_before_the_client_gets_the_server() {
+    let mut world = world(&can(), &THREE, |_, _| ());
+    world.until_phase("web", "Active");
+    assert_eq!(ran(&world, "1"), THREE);
+    let names: Vec<&str> = world.panel.journal.iter().map(Call::name).collect();
+    assert_eq!(names[names.len() - 4..], ["install", "runRecipe", "runRecipe", "handOver"]);
+    assert_eq!(world.status("web").server.as_ref().unwrap().recipes, THREE);
+    world.assert_quiet();
+}
+
+#[test]
+fn without_the_call_several_recipes_are_refused_and_one_is_not() {
+    let mut refused = world(&json!({}), &THREE, |_, _| ());
+    refused.until("stalled", Duration::from_hours(1), |w| stalled(w).as_deref() == Some("SeveralRecipes"));
+    assert!(!refused.panel.journal.iter().any(|c| matches!(c, Call::Claim { .. })), "{}", refused.describe());
+    refused.edit("web", |raw| raw.spec.recipes.truncate(1));
+    refused.until_phase("web", "Active");
+    assert_eq!(ran(&refused, "1"), ["a.sh"]);
+}
+
+#[test]
+fn recipes_that_are_added_run_at_once_and_those_that_ran_never_again() {
+    let mut world = world(&can(), &THREE[..1], |_, _| ());
+    world.until_phase("web", "Active");
+    world.edit("web", |raw| raw.spec.recipes = vec!["b.sh".into(), "a.sh".into(), "c.sh".into()]);
+    world.until("they ran", Duration::from_hours(2), |w| ran(w, "1").len() == 3 && w.phase("web") == "Active");
+    assert_eq!(ran(&world, "1"), ["a.sh", "b.sh", "c.sh"]);
+    world.restart();
+    world.edit("web", |raw| raw.spec.recipes.reverse());
+    world.run_for(Duration::from_hours(2));
+    assert_eq!((ran(&world, "1").len(), world.phase("web")), (3, "Active"));
+    // One that is taken away cannot be undone: it waits for a reinstall.
+    world.edit("web", |raw| raw.spec.recipes.truncate(1));
+    world.run_for(Duration::from_mins(10));
+    assert_eq!(condition::find(&world.status("web").conditions, ConditionType::OSInstalled).unwrap().reason, "ReinstallPending");
+    assert_eq!(world.panel.journal.iter().filter(|c| matches!(c, Call::Install { .. })).count(), 1);
+}
+
+#[test]
+fn without_the_call_an_added_recipe_waits_for_the_reinstall() {
+    let mut world = world(&json!({}), &THREE[..1], |_, _| ());
+    world.until_phase("web", "Active");
+    world.edit("web", |raw| raw.spec.recipes = vec!["a.sh".into(), "b.sh".into()]);
+    world.run_for(Duration::from_hours(1));
+    assert_eq!((ran(&world, "1").as_slice(), world.phase("web")), (["a.sh".to_owned()].as_slice(), "Active"));
+    assert_eq!(condition::find(&world.status("web").conditions, ConditionType::OSInstalled).unwrap().reason, "ReinstallPending");
+}
+
+#[test]
+fn a_recipe_that_fails_by_itself_takes_another_server_once() {
+    let mut world = world(&can(), &THREE, |panel, _| panel.runs_that_fail = 1);
+    world.until_phase("web", "Active");
+    assert_eq!((ran(&world, "1"), ran(&world, "2")), (vec!["a.sh".to_owned(), "b.sh".to_owned()], THREE.map(String::from).to_vec()));
+    let tried = &world.status("web").tried_servers[0];
+    assert!(tried.reason == "RecipeFailed" && tried.message.ends_with("left to the panel's own cleaning policy"), "{tried:?}");
+}
+
+#[test]
+fn on_a_clients_server_a_failed_recipe_is_a_task_and_nothing_goes_back() {
+    let mut world = world(&can(), &THREE[..1], |_, _| ());
+    world.until_phase("web", "Active");
+    world.panel.runs_that_fail = 1;
+    world.edit("web", |raw| raw.spec.recipes.push("b.sh".into()));
+    world.until("a task", Duration::from_hours(2), |w| !w.open_tasks().is_empty());
+    assert_eq!(world.open_tasks(), [TaskType::FailedOperation]);
+    assert_eq!(world.status("web").server.as_ref().unwrap().id, "1");
+    world.resolve(TaskType::FailedOperation, Resolution::Retry);
+    world.until_phase("web", "Active");
+    assert_eq!(ran(&world, "1"), ["a.sh", "b.sh", "b.sh"]);
+}
+
+#[test]
+fn a_failure_that_nobody_waits_for_is_told_and_the_next_one_runs() {
+    let mut world = world(&can(), &THREE, |panel, spec| {
+        panel.runs_that_fail = 1;
+        spec["readyWhen"] = json!("OSInstalled");
+    });
+    world.until_phase("web", "Active");
+    assert_eq!(
+        (ran(&world, "1").len(), world.status("web").server.as_ref().unwrap().failed_recipes.as_slice()),
+        (3, ["b.sh".to_owned()].as_slice())
+    );
+    assert_eq!(condition::find(&world.status("web").conditions, ConditionType::RecipesApplied).unwrap().reason, "RecipeFailed");
+    world.assert_quiet();
+}
+
+#[test]
+fn a_lost_answer_without_a_trace_is_a_departments_business() {
+    for (fault, resolution, times) in
+        [(Fault::LostNot, Resolution::Retry, 1), (Fault::CrashBefore, Resolution::Retry, 1), (Fault::LostNot, Resolution::Done, 0)]
+    {
+        let mut first = world(&can(), &THREE, |_, _| ());
+        first.until_phase("web", "Active");
+        let number = number_of_run(&first, "b.sh").expect("it ran");
+        let mut world = world(&can(), &THREE, |_, _| ());
+        world.faults.insert(number, fault);
+        world.until("a task", Duration::from_hours(3), |w| !w.open_tasks().is_empty());
+        assert!(world.status("web").last_error.as_ref().unwrap().message.contains("not run twice"), "{fault:?}");
+        world.resolve(TaskType::FailedOperation, resolution);
+        world.until_phase("web", "Active");
+        assert_eq!(ran(&world, "1").iter().filter(|r| *r == "b.sh").count(), times, "{fault:?} {resolution:?}");
+    }
+}
+
+#[test]
+fn disks_are_flagged_before_the_release_where_the_panel_needs_it() {
+    let dialect = json!({"flagForCleaning": {"func": "y"}});
+    let mut world = world(&dialect, &THREE[..1], |panel, _| panel.recipes_that_fail = 1);
+    world.until_phase("web", "Active");
+    assert!(world.panel.servers["1"].flagged && !world.panel.servers["2"].flagged);
+    assert!(world.status("web").tried_servers[0].message.ends_with("it was flagged for the panel's cleaning"));
+    let names: Vec<&str> = world.panel.journal.iter().map(Call::name).collect();
+    let at = names.iter().position(|n| *n == "flagForCleaning").expect("a flag");
+    assert_eq!(names[at + 1], "release");
+    world.delete("web");
+    world.until_phase("web", "gone");
+    assert!(world.panel.servers["2"].flagged, "a client's data, too");
+    world.assert_clean();
+}
+
+#[test]
+fn recipe_and_template_have_to_share_a_tag_where_the_panel_shows_them() {
+    let tags = |text: &str| text.split(' ').filter(|t| !t.is_empty()).map(str::to_owned).collect();
+    for (of_template, of_recipe, fits) in
+        [("linux debian", "debian", true), ("linux", "windows", false), ("", "windows", true), ("linux", "", true)]
+    {
+        let mut world = world(&json!({}), &THREE[..1], |panel, _| {
+            panel.tags = [(support::panel::TEMPLATE.to_owned(), tags(of_template)), ("a.sh".to_owned(), tags(of_recipe))].into();
+        });
+        world.run_for(Duration::from_hours(1));
+        let expected = if fits { (None, "Active") } else { (Some("RecipeIncompatible".to_owned()), "Failed") };
+        assert_eq!((stalled(&world), world.phase("web")), expected, "{of_template} / {of_recipe}");
+    }
+}

@@ -1,0 +1,278 @@
+//! Selection among several handlers, table by table.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails so says where")]
+
+use dci_operator::api::DedicatedServerOrder;
+use dci_operator::api::common::ObjectKey;
+use dci_operator::api::handler::HandlerSpec;
+use dci_operator::api::handler::IpmiErrorPolicy;
+use dci_operator::api::order::OrderStatus;
+use dci_operator::panel::model::{FREE_DOMAIN, PowerFlags, ServerFlags, ServerRow};
+use dci_operator::provisioning::facts::{HandlerState, Inventory};
+use dci_operator::provisioning::marker::Marker;
+use dci_operator::provisioning::order::{Handler, Order};
+use dci_operator::provisioning::reason::Reason;
+use dci_operator::provisioning::selection::{
+    Candidate, PassedOver, another, ended_without, exhausted, found, looked_through, may_have_been_restored, moved, notes, passes_over,
+    sort,
+};
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+fn order(change: impl FnOnce(&mut Value)) -> Order {
+    let mut raw = json!({
+        "apiVersion": "dci-operator.dev/v1alpha1", "kind": "DedicatedServerOrder",
+        "metadata": {"name": "web", "namespace": "shop", "uid": "u-web", "generation": 1},
+        "spec": {
+            "handlerSelector": {"namespace": "hosting", "matchLabels": {"zone": "msk"}}, "client": {"username": "acme"},
+            "configuration": {"serverType": "E3"}, "domain": "a.example", "operatingSystem": {"template": "T"},
+        },
+    });
+    change(&mut raw);
+    Order::parse(&serde_json::from_value::<DedicatedServerOrder>(raw).unwrap(), "c").unwrap()
+}
+
+fn status(value: Value) -> OrderStatus {
+    serde_json::from_value(value).unwrap()
+}
+
+fn tried(handler: &str, id: &str) -> OrderStatus {
+    let server = json!({"panel": handler, "handler": format!("hosting/{handler}"), "id": id, "reason": "OperationFailed",
+        "time": "2026-01-01T00:00:00Z"});
+    status(json!({"triedServers": [server]}))
+}
+
+fn row(id: &str) -> ServerRow {
+    ServerRow {
+        id: id.into(),
+        name: String::new(),
+        hostname: FREE_DOMAIN.into(),
+        main_address: None,
+        mac: None,
+        owner: None,
+        types: vec!["E3".into()],
+        power: PowerFlags::default(),
+        flags: ServerFlags::default(),
+        description: String::new(),
+        install: None,
+    }
+}
+
+/// One handler as the process holds it.
+struct One {
+    key: ObjectKey,
+    pool: ObjectKey,
+    state: HandlerState,
+    policy: Handler,
+    inventory: Inventory,
+    priority: i32,
+}
+
+fn one(name: &str, priority: i32, pool: &str, servers: &[&str]) -> One {
+    let spec: HandlerSpec = serde_json::from_value(json!({
+        "module": "DCImanager5", "connection": {"url": "https://dci:1500/dcimgr", "credentialsSecretRef": {"name": "dci"}},
+        "ipManagement": {"ipManagerRef": {"name": pool}},
+        "departments": {"assembly": {"name": "A"}, "procurement": {"name": "P"}},
+    }))
+    .unwrap();
+    let key = ObjectKey { namespace: "hosting".into(), name: name.into() };
+    One {
+        policy: Handler::new(key.clone(), &spec, name.into()),
+        key,
+        pool: ObjectKey { namespace: "hosting".into(), name: pool.into() },
+        state: HandlerState::Ready,
+        inventory: Inventory {
+            rows: servers.iter().map(|id| ((*id).to_owned(), row(id))).collect(),
+            owners: ["acme".to_owned(), "op".to_owned()].into(),
+            ..Inventory::default()
+        },
+        priority,
+    }
+}
+
+impl One {
+    fn candidate(&self) -> Candidate<'_> {
+        Candidate {
+            key: &self.key,
+            priority: self.priority,
+            pool: Some(&self.pool),
+            allowed: true,
+            going: false,
+            state: &self.state,
+            policy: Some(&self.policy),
+            login: "op",
+            inventory: Some(&self.inventory),
+        }
+    }
+}
+
+fn sorted(handlers: &[One], status: &OrderStatus) -> Vec<String> {
+    let mut row: Vec<Candidate<'_>> = handlers.iter().map(One::candidate).collect();
+    sort(&mut row, status);
+    row.iter().map(|c| c.key.name.clone()).collect()
+}
+
+#[test]
+fn labels_and_namespace_select() {
+    let selector = order(|_| ()).selector.unwrap();
+    let key = |namespace: &str| ObjectKey { namespace: namespace.into(), name: "h".into() };
+    let labels = |text: &str| text.split_whitespace().filter_map(|p| p.split_once('=')).map(|(k, v)| (k.into(), v.into())).collect();
+    for (namespace, given, expected) in [
+        ("hosting", "zone=msk", true),
+        ("hosting", "zone=msk a=b", true),
+        ("hosting", "zone=spb", false),
+        ("hosting", "", false),
+        ("other", "zone=msk", false),
+    ] {
+        assert_eq!(selector.selects(&key(namespace), &labels(given)), expected, "{namespace} {given}");
+    }
+    let own = order(|raw| raw["spec"]["handlerSelector"] = json!({})).selector.unwrap();
+    assert!(own.selects(&key("shop"), &labels("")) && !own.selects(&key("hosting"), &labels("")), "no label is no condition");
+}
+
+#[test]
+fn priority_then_name_and_after_a_failure_the_same_address_manager_first() {
+    let handlers = [one("d", 20, "two", &[]), one("b", 10, "one", &[]), one("a", 10, "two", &[]), one("c", 30, "one", &[])];
+    let rows = [
+        (OrderStatus::default(), ["a", "b", "d", "c"]),
+        (tried("b", "1"), ["c", "a", "d", "b"]),
+        (tried("a", "1"), ["d", "b", "c", "a"]),
+        (tried("gone", "1"), ["a", "b", "d", "c"]),
+    ];
+    for (status, expected) in rows {
+        assert_eq!(sorted(&handlers, &status), expected, "{:?}", status.tried_servers);
+    }
+}
+
+#[test]
+fn each_handler_is_passed_over_for_a_reason() {
+    let order = order(|_| ());
+    let known = OrderStatus::default();
+    let reason = |one: &One, status: &OrderStatus| passes_over(&order, status, &one.candidate()).map(|p| p.reason);
+    let free = one("h", 1, "p", &["7"]);
+    assert_eq!(reason(&free, &known), None);
+    assert_eq!(reason(&free, &tried("h", "7")), Some(Reason::WaitingForCapacity), "its only server was given back");
+    assert_eq!(reason(&free, &tried("other", "7")), None, "the same id at another panel is another server");
+    assert_eq!(reason(&one("h", 1, "p", &[]), &known), Some(Reason::WaitingForCapacity));
+    let down = One { state: HandlerState::NotReady("down".into()), ..one("h", 1, "p", &["7"]) };
+    assert_eq!(reason(&down, &known), Some(Reason::HandlerNotReady));
+    let suspended = One { state: HandlerState::Suspended, ..one("h", 1, "p", &["7"]) };
+    assert_eq!(reason(&suspended, &known), Some(Reason::HandlerSuspended));
+    for spoilt in [
+        Candidate { going: true, ..free.candidate() },
+        Candidate { policy: None, ..free.candidate() },
+        Candidate { inventory: None, ..free.candidate() },
+    ] {
+        assert_eq!(passes_over(&order, &known, &spoilt).map(|p| p.reason), Some(Reason::HandlerNotReady));
+    }
+    let strict = |one: One| One { policy: Handler { ipmi: IpmiErrorPolicy::CreateTask, ..one.policy.clone() }, ..one };
+    let mut broken = one("h", 1, "p", &["7"]);
+    broken.inventory.rows.get_mut("7").unwrap().power.error = true;
+    assert_eq!(reason(&broken, &known), None);
+    assert_eq!(reason(&strict(broken), &known), Some(Reason::WaitingForCapacity));
+}
+
+#[test]
+fn a_marker_of_ours_is_found_wherever_it_is() {
+    let order = order(|_| ());
+    let mut handler = one("h", 1, "p", &["7"]);
+    assert!(!found(&order, &handler.candidate()));
+    let previous = Marker { order_id: "older".into(), ..order.marker.clone() };
+    let foreign = Marker { name: "other".into(), ..order.marker.clone() };
+    for (marker, expected) in [(order.marker.clone(), true), (previous, true), (foreign, false)] {
+        handler.inventory.markers = [("7".to_owned(), vec![marker])].into();
+        assert_eq!(found(&order, &handler.candidate()), expected);
+    }
+}
+
+#[test]
+fn a_handler_is_looked_through_when_every_server_that_may_be_ours_was_read() {
+    let order = order(|raw| raw["metadata"]["annotations"] = json!({"dci-operator.dev/order-id": "u-old"}));
+    assert!(may_have_been_restored(&order));
+    let mut handler = one("h", 1, "p", &["7"]);
+    assert!(looked_through(&order, &handler.candidate()));
+    assert!(!looked_through(&order, &Candidate { inventory: None, ..handler.candidate() }));
+    for owner in ["acme", "op", "12"] {
+        handler.inventory.ids = [("acme".to_owned(), "12".to_owned())].into();
+        handler.inventory.rows.get_mut("7").unwrap().owner = Some(owner.into());
+        assert!(!looked_through(&order, &handler.candidate()), "{owner}");
+    }
+    handler.inventory.markers = [("7".to_owned(), Vec::new())].into();
+    assert!(looked_through(&order, &handler.candidate()));
+    handler.inventory.owners.remove("acme");
+    assert!(!looked_through(&order, &handler.candidate()), "nobody looked for this client");
+}
+
+#[test]
+fn another_handler_is_one_at_which_nothing_failed() {
+    let order = order(|_| ());
+    let at = |status: OrderStatus| OrderStatus {
+        server: serde_json::from_value(json!({"id": "7", "handler": "hosting/a", "configuration": "E3"})).unwrap(),
+        ..status
+    };
+    let handlers = [one("a", 1, "p", &["7", "8"]), one("b", 2, "p", &["9"])];
+    let row: Vec<Candidate<'_>> = handlers.iter().map(One::candidate).collect();
+    assert!(another(&order, &at(OrderStatus::default()), &row));
+    assert!(!another(&order, &at(tried("b", "5")), &row), "something failed there before");
+    assert!(!another(&order, &at(OrderStatus::default()), &row[..1]), "only its own");
+    assert!(!another(&order, &at(OrderStatus::default()), &[Candidate { allowed: false, ..row[1] }]));
+}
+
+#[test]
+fn when_all_were_passed_over_the_order_waits_and_says_why() {
+    let order = order(|_| ());
+    let over = |name: &str, reason| PassedOver {
+        key: ObjectKey { namespace: "hosting".into(), name: name.into() },
+        reason,
+        message: format!("because of {name}"),
+    };
+    for (reasons, kind, told) in [
+        (vec![Reason::HandlerNotReady, Reason::WaitingForCapacity], "Capacity", "WaitingForCapacity"),
+        (vec![Reason::HandlerNotReady, Reason::LimitReached], "Capacity", "LimitReached"),
+        (vec![Reason::HandlerNotReady], "Handler", "HandlerNotReady"),
+        (vec![Reason::UnknownTemplate], "Handler", "UnknownTemplate"),
+    ] {
+        let passed: Vec<PassedOver> = reasons.iter().enumerate().map(|(n, r)| over(&format!("h{n}"), *r)).collect();
+        let told_now = exhausted(&order, &passed, Timestamp::UNIX_EPOCH, &OrderStatus::default());
+        assert_eq!((told_now.waiting_on.as_ref().unwrap().kind.as_str(), told_now.phase.as_deref()), (kind, Some("Pending")));
+        let ready = dci_operator::api::condition::find(&told_now.conditions, dci_operator::api::condition::ConditionType::Ready).unwrap();
+        assert!(ready.reason == told && ready.message.contains("h0: because of h0"), "{ready:?}");
+        assert_eq!(told_now.handlers.len(), passed.len());
+        assert!(told_now.next_retry_time.is_none(), "it is woken, nothing else");
+    }
+    let many: Vec<PassedOver> = (0..100).map(|n| over(&n.to_string(), Reason::HandlerNotReady)).collect();
+    assert_eq!(notes(&many).len(), 32);
+}
+
+#[test]
+fn what_ends_at_one_handler_and_what_goes_on_to_the_next() {
+    let key = ObjectKey { namespace: "hosting".into(), name: "h".into() };
+    let with = |reason: &str, more: Value| {
+        let mut value =
+            json!({"conditions": [{"type": "Ready", "status": "False", "reason": reason, "lastTransitionTime": "2026-01-01T00:00:00Z"}]});
+        for (name, member) in more.as_object().unwrap() {
+            value[name] = member.clone();
+        }
+        ended_without(&key, &status(value)).map(|p| p.reason)
+    };
+    let server = json!({"server": {"id": "1", "handler": "hosting/h", "configuration": "E3"}});
+    assert_eq!(with("WaitingForCapacity", json!({})), Some(Reason::WaitingForCapacity));
+    assert_eq!(with("LimitReached", json!({})), Some(Reason::LimitReached));
+    assert_eq!(with("UnknownTemplate", json!({})), Some(Reason::UnknownTemplate));
+    assert_eq!(with("WaitingForCapacity", server), None, "an address is waited for at the handler that has the server");
+    for own in ["WaitingForPanel", "PreviousServerFound", "SeveralServersFound", "ClientNameTaken", "Retrying", "AnswerLost"] {
+        assert_eq!(with(own, json!({})), None, "{own}");
+    }
+}
+
+#[test]
+fn the_handler_is_fixed_as_the_spec_says_it() {
+    let selects = order(|_| ());
+    assert_eq!(moved(&selects, "hosting/any"), None);
+    assert_eq!(moved(&selects, "other/any"), Some("handlerSelector"));
+    let names = order(|raw| {
+        raw["spec"]["handlerSelector"] = Value::Null;
+        raw["spec"]["handlerRef"] = json!({"name": "h", "namespace": "hosting"});
+    });
+    assert_eq!(moved(&names, "hosting/h"), None);
+    assert_eq!(moved(&names, "hosting/i"), Some("handlerRef"));
+}
