@@ -8,6 +8,8 @@
 #[path = "e2e/support/mod.rs"]
 mod support;
 
+#[path = "e2e/adoption.rs"]
+mod adoption;
 #[path = "e2e/capacity.rs"]
 mod capacity;
 #[path = "e2e/closing.rs"]
@@ -20,6 +22,8 @@ mod crash;
 mod custom;
 #[path = "e2e/handler.rs"]
 mod handler;
+#[path = "e2e/letting_go.rs"]
+mod letting_go;
 #[path = "e2e/licenses.rs"]
 mod licenses;
 #[path = "e2e/opening.rs"]

@@ -229,6 +229,7 @@ fn context(client: &Client) -> Context {
         wake_handlers: Wake::new(vec![]),
         wake_tasks: Wake::new(vec![]),
         hooks: Hooks::default(),
+        handler_grace: std::time::Duration::from_mins(15),
         written: Mutex::default(),
         leading: watch::channel(true).1,
     }

@@ -162,7 +162,7 @@ async fn an_order_without_an_id_in_its_answer_is_of_unknown_fate() {
 
 #[tokio::test]
 async fn a_list_without_remote_ids_says_so() {
-    let World { panel, .. } = with("", "list_remote_id: false").await;
+    let World { panel, sim: _sim } = with("", "list_remote_id: false").await;
     let id = applied(panel.order(&an_order()).await);
     assert_eq!(panel.licenses().await.unwrap()[0].remote_id, None, "which is not the same as an empty one");
     assert_eq!(panel.license(&id).await.unwrap().remote_id, "k8s:uid-1/Lite");

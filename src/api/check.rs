@@ -394,3 +394,26 @@ pub fn check_task(task: &ManualTask) -> Vec<Problem> {
     }
     found.0
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_product_is_ordered_once() {
+        let order = |products: &[&str]| -> DedicatedServerOrder {
+            let licenses: Vec<_> = products.iter().map(|p| serde_json::json!({"product": p})).collect();
+            serde_json::from_value(serde_json::json!({
+                "apiVersion": "dci-operator.dev/v1alpha1", "kind": "DedicatedServerOrder", "metadata": {"name": "web"},
+                "spec": {
+                    "handlerRef": {"name": "msk-1"}, "client": {"username": "acme"}, "configuration": {"serverType": "E3"},
+                    "domain": "a.example", "operatingSystem": {"template": "T"}, "licenses": licenses,
+                },
+            }))
+            .unwrap()
+        };
+        assert!(check_order(&order(&["Lite", "Pro"])).is_empty());
+        let problems = check_order(&order(&["Lite", "Pro", "Lite"]));
+        assert_eq!(problems.iter().map(|p| p.message.as_str()).collect::<Vec<_>>(), [msg::LICENSES_UNIQUE]);
+    }
+}

@@ -32,12 +32,49 @@ pub struct HandlerStatus {
     /// Client names and the namespace each belongs to.
     #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
     pub clients: Vec<ClientClaim>,
+    /// Servers that carry a marker of this cluster which no order answers to, at most 50. Nothing is done with them.
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    pub orphans: Vec<OrphanServer>,
+    /// How many there are.
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "none")]
+    pub orphan_count: i64,
+    /// Orders whose server the panel does not list any more, or which is not marked as theirs, at most 50.
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    pub ghosts: Vec<GhostOrder>,
+    /// How many there are.
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "none")]
+    pub ghost_count: i64,
     /// When the panel was last probed with success; written at most every ten minutes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_probe_time: Option<Time>,
     /// The value of the reconcile annotation that was acted upon last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_handled_reconcile_at: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
+fn none(count: &i64) -> bool {
+    *count == 0
+}
+
+/// A server that carries a marker of ours, and which no order answers to.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OrphanServer {
+    /// Id at the panel.
+    pub server: String,
+    /// What stands in its notes.
+    pub marker: String,
+}
+
+/// An order whose server is not there, or not its own any more.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GhostOrder {
+    /// Namespace and name of the order.
+    pub order: String,
+    /// Id of its server at the panel.
+    pub server: String,
 }
 
 /// Servers of a panel, counted.

@@ -13,7 +13,7 @@ use super::messages as msg;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("self.products.all(name, size(name) <= 63 && name.matches('^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$'))")
+    validation = Rule::new("self.products.all(name, name.matches('^[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?$'))")
         .message(msg::LICENSE_PRODUCT)
 )]
 pub struct Licenses {

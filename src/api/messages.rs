@@ -29,7 +29,7 @@ pub const LICENSES: &str =
     "spec.licenses belongs to module BILLmanager6, and spec.licenseServerRef to the DCImanager modules; remove the one that does not fit";
 /// Keys of `licenses.products`.
 pub const LICENSE_PRODUCT: &str =
-    "names in licenses.products have at most 63 letters, digits, -, _ and ., with a letter or digit at both ends; shorten or spell it so";
+    "names in licenses.products must have at most 63 letters, digits, -, _ and ., with a letter or digit at both ends";
 /// `licenses.renewBefore`.
 pub const RENEW_BEFORE: &str = "licenses.renewBefore must be at least 1s";
 /// Addresses of a DCImanager module.
@@ -58,7 +58,7 @@ pub const ONE_HANDLER: &str = "set exactly one of spec.handlerRef and spec.handl
 pub const ONE_CONFIGURATION: &str = "set exactly one of configuration.serverType and configuration.custom";
 /// `configuration.custom`.
 pub const CUSTOM_PART: &str = "configuration.custom needs at least one of cpu, memoryGiB, disks and pci";
-/// `licenses` of an order.
+/// `licenses` of an order; the schema says it as a list that is a map by product.
 pub const LICENSES_UNIQUE: &str = "spec.licenses names each product once: one server has one licence of it; remove the others";
 /// `domain`, where it would make a sold server look free.
 pub const DOMAIN_FREE: &str = "domain free.ds marks servers that nobody has; write the domain of this server";

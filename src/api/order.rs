@@ -60,8 +60,6 @@ pub use super::order_status::{
         .message(msg::ONE_HANDLER),
     validation = Rule::new("self.domain != 'free.ds'")
         .message(msg::DOMAIN_FREE),
-    validation = Rule::new("!has(self.licenses) || self.licenses.all(one, self.licenses.exists_one(same, same.product == one.product))")
-        .message(msg::LICENSES_UNIQUE),
     validation = Rule::new("!(has(self.adopt) && has(self.handlerSelector))")
         .message(msg::ADOPT_HANDLER),
     validation = Rule::new("has(self.adopt) == has(oldSelf.adopt) && (!has(self.adopt) || self.adopt == oldSelf.adopt)")
@@ -98,7 +96,7 @@ pub struct OrderSpec {
     pub ready_when: ReadyWhen,
     /// Licences, each product once; the keys come into Secret `<order>-licenses`. Acted upon at once.
     #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16))]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["product"]))]
     pub licenses: Vec<License>,
     /// True: the service is suspended. Acted upon at once.
     #[serde(default, deserialize_with = "null_as_default")]

@@ -184,6 +184,9 @@ pub struct TaskStatus {
     /// When it was raised.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub opened_at: Option<Time>,
+    /// After `Abandon`: what was given up and is still at the panels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<String>,
     /// When the operator saw the resolution.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closed_at: Option<Time>,

@@ -48,6 +48,9 @@ struct RunArgs {
     /// Where /metrics is served.
     #[arg(long, env = "DCI_OPERATOR_METRICS_ADDR", default_value = "0.0.0.0:8080")]
     metrics_addr: SocketAddr,
+    /// How long a handler, or its credentials, may be gone before its department is asked about an order that is being deleted.
+    #[arg(long, env = "DCI_OPERATOR_HANDLER_GRACE", default_value = "15m", value_parser = dci_operator::api::Duration::parse)]
+    handler_grace: dci_operator::api::Duration,
     /// Take turns with other replicas.
     #[arg(long, env = "DCI_OPERATOR_LEADER_ELECT")]
     leader_elect: bool,
@@ -108,6 +111,7 @@ fn operate(args: RunArgs) -> Result<(), Box<dyn std::error::Error>> {
         cluster_id: args.cluster_id,
         health: args.health_addr,
         metrics: args.metrics_addr,
+        handler_grace: args.handler_grace.0,
         leader_elect: args.leader_elect,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

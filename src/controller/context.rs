@@ -52,6 +52,8 @@ pub struct Context {
     pub hooks: Hooks,
     /// Versions of orders that this process wrote: what the cache shows may be older.
     pub written: Mutex<BTreeMap<String, u64>>,
+    /// How long a handler, or its credentials, may be gone before the department is asked about an order that is being deleted.
+    pub handler_grace: std::time::Duration,
     /// False once leadership is lost: nothing is changed any more.
     pub leading: tokio::sync::watch::Receiver<bool>,
 }
@@ -69,6 +71,12 @@ impl<K: Resource<DynamicType = ()> + 'static> Wake<K> {
     #[must_use]
     pub fn new(parts: Vec<Waker<K>>) -> Self {
         Self { parts }
+    }
+
+    /// Whether objects of a namespace are watched.
+    #[must_use]
+    pub fn sees(&self, namespace: &str) -> bool {
+        self.parts.iter().any(|(of, _)| of.as_ref().is_none_or(|n| n == namespace))
     }
 
     /// Has an object reconciled soon. Requests for one object fold into one.

@@ -186,6 +186,8 @@ pub async fn reconcile(object: Arc<Guarded<ProcessingHandler>>, context: Arc<Con
         Ok(_) => HandlerState::Ready,
     };
     context.panels.asked(KIND, &key, asked_for, began, outcome.is_ok());
+    let no_credentials = outcome.as_ref().err().filter(|p| p.reason == Reason::CredentialsMissing && p.stalled);
+    runtime.set_credentials_missing(no_credentials.map(|p| p.message.clone()));
     let turned = runtime.set_state(state);
     wake(&context, &orders, outcome.as_ref().ok(), turned);
     save(handler, &context, &key, &orders, outcome.as_ref()).await?;
@@ -256,7 +258,12 @@ async fn poll(
     let mut owners: BTreeSet<String> = orders.iter().map(|o| o.spec.client.username.clone()).collect();
     owners.insert(client.login.clone());
     let before = runtime.inventory();
-    let mut now = index::take(&client.panel, before.as_deref(), &owners).await.map_err(|e| problem_of(&e))?;
+    let whose = index::Whose {
+        owners,
+        remembered: handler.status.iter().flat_map(|s| &s.clients).map(|c| c.username.clone()).collect(),
+        remarked: runtime.remarked(),
+    };
+    let mut now = index::take(&client.panel, before.as_deref(), &whose).await.map_err(|e| problem_of(&e))?;
     if hardware::is_needed(handler, orders) {
         now.hardware = hardware::take(&client.panel, before.as_deref(), &now, &runtime.changed()).await;
     }
@@ -401,6 +408,7 @@ async fn save(
         context.metrics.servers.get_or_create(&labels).set(inventory.total);
         context.metrics.free.get_or_create(&labels).set(inventory.free);
         new.inventory = Some(inventory);
+        super::strays::report(context, handler, orders, &seen.panel, &seen.now, &mut new);
     }
     context.metrics.ready.get_or_create(&HandlerLabels { handler: key.to_string() }).set(i64::from(outcome.is_ok()));
     for phase in ["Pending", "Allocating", "AwaitingTask", "Preparing", "Active", "Deleting", "Failed"] {

@@ -16,21 +16,35 @@ use crate::provisioning::marker::{Marker, tokens};
 /// Forms that are read at a time; the panel's own limits come on top.
 const AT_A_TIME: usize = 8;
 
+/// Whose servers are looked at.
+pub struct Whose {
+    /// The operator's own log-in, and the clients of the handler's orders.
+    pub owners: BTreeSet<String>,
+    /// Clients of earlier orders, as the handler's status has recorded them: a server of theirs may still carry a marker.
+    pub remembered: BTreeSet<String>,
+    /// Servers whose marker was changed while owner and host name were not.
+    pub remarked: BTreeSet<String>,
+}
+
 /// Lists the panel's servers, and reads the notes of those whose owner may be ours.
 ///
-/// `owners`: the operator's own log-in, and the clients of the handler's orders. The list does not show notes, so that a
+/// The list does not show notes, so that a
 /// server's form is read once, and again when its owner or hostname differs from the list before (design.md section 9).
-pub async fn take(panel: &Arc<dyn ServerPanel>, before: Option<&Inventory>, owners: &BTreeSet<String>) -> Result<Inventory, PanelError> {
+pub async fn take(panel: &Arc<dyn ServerPanel>, before: Option<&Inventory>, whose: &Whose) -> Result<Inventory, PanelError> {
     let began = Timestamp::now();
     let mut rows: BTreeMap<String, ServerRow> = panel.servers().await?.into_iter().map(|row| (row.id.0.clone(), row)).collect();
-    let ids = ids_of(panel, before, owners, &rows).await?;
-    let owners: &BTreeSet<String> = &owners.iter().chain(ids.values()).cloned().collect();
-    progress_text(panel, before, owners, &mut rows).await;
+    let ids = ids_of(panel, before, whose, &rows).await?;
+    let known = |names: &BTreeSet<String>| -> BTreeSet<String> {
+        names.iter().flat_map(|name| [Some(name), ids.get(name)]).flatten().cloned().collect()
+    };
+    let mut owners = known(&whose.owners);
+    progress_text(panel, before, &owners, &mut rows).await;
+    owners.extend(known(&whose.remembered));
     let mut markers = BTreeMap::new();
     let mut wanted = Vec::new();
     for (id, row) in rows.iter().filter(|(_, row)| row.owner.as_ref().is_some_and(|o| owners.contains(o))) {
         match before.and_then(|b| Some((b.rows.get(id)?, b.markers.get(id)?))) {
-            Some((old, known)) if old.owner == row.owner && old.hostname == row.hostname => {
+            Some((old, known)) if old.owner == row.owner && old.hostname == row.hostname && !whose.remarked.contains(id) => {
                 markers.insert(id.clone(), known.clone());
             }
             Some(_) | None => wanted.push(id.clone()),
@@ -59,17 +73,18 @@ pub async fn take(panel: &Arc<dyn ServerPanel>, before: Option<&Inventory>, owne
 async fn ids_of(
     panel: &Arc<dyn ServerPanel>,
     before: Option<&Inventory>,
-    owners: &BTreeSet<String>,
+    whose: &Whose,
     rows: &BTreeMap<String, ServerRow>,
 ) -> Result<BTreeMap<String, String>, PanelError> {
-    let known: BTreeMap<String, String> = before
-        .map(|b| b.ids.iter().filter(|(name, _)| owners.contains(*name)).map(|(n, i)| (n.clone(), i.clone())).collect())
-        .unwrap_or_default();
-    let strange = rows.values().filter_map(|row| row.owner.as_ref()).any(|o| !owners.contains(o) && !known.values().any(|id| id == o));
-    if !strange || known.len() == owners.len() {
+    let looked_at = |name: &String| whose.owners.contains(name) || whose.remembered.contains(name);
+    let known: BTreeMap<String, String> =
+        before.map(|b| b.ids.iter().filter(|(name, _)| looked_at(name)).map(|(n, i)| (n.clone(), i.clone())).collect()).unwrap_or_default();
+    let strange = rows.values().filter_map(|row| row.owner.as_ref()).any(|o| !looked_at(o) && !known.values().any(|id| id == o));
+    // Users that are only remembered may not exist any more: they are no reason to ask again and again.
+    if !strange || whose.owners.iter().all(|name| known.contains_key(name)) {
         return Ok(known);
     }
-    Ok(panel.users().await?.into_iter().filter(|u| owners.contains(&u.name)).map(|u| (u.name, u.id.0)).collect())
+    Ok(panel.users().await?.into_iter().filter(|u| looked_at(&u.name)).map(|u| (u.name, u.id.0)).collect())
 }
 
 /// The panel's words for installations whose flag carries none: one tooltip for each list, in turn, never one for each order.

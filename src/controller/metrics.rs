@@ -108,6 +108,10 @@ pub struct Metrics {
     pub ready: Family<HandlerLabels, Gauge>,
     /// Orders by phase.
     pub orders: Family<PhaseLabels, Gauge>,
+    /// Servers with our marker and no order.
+    pub orphans: Family<HandlerLabels, Gauge>,
+    /// Orders with no server.
+    pub ghosts: Family<HandlerLabels, Gauge>,
     /// The soonest end among the running licences of orders, in seconds since 1970.
     pub license_expiry: Family<ProductLabels, Gauge>,
     /// Open tasks.
@@ -147,6 +151,8 @@ impl Default for Metrics {
         let free = metric!("servers_free", "Free servers that the panel lists", Family::default());
         let ready = metric!("handler_ready", "1 while the handler is ready", Family::default());
         let orders = metric!("orders", "Orders by handler and phase", Family::default());
+        let orphans = metric!("orphan_servers", "Servers with a marker of ours that no order answers to", Family::default());
+        let ghosts = metric!("ghost_orders", "Orders whose server is not there or not theirs any more", Family::default());
         let license_expiry = metric!(
             "license_expiry_timestamp_seconds",
             "The soonest end among the running licences of orders, by licence server and product",
@@ -168,6 +174,8 @@ impl Default for Metrics {
             free,
             ready,
             orders,
+            orphans,
+            ghosts,
             license_expiry,
             tasks_open,
             tasks_overdue,

@@ -37,10 +37,19 @@ const NO_PLACE: Duration = Duration::from_secs(1);
 /// Which notification: uid of the task, event, department.
 pub type Key = (String, String, String);
 
+/// Where a delivery of this process is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Progress {
+    /// Under way.
+    Running,
+    /// Over, and not on record yet.
+    Ended(Result<(), String>),
+}
+
 /// Deliveries under way, and the outcomes of those that are not on record yet.
 #[derive(Default)]
 pub struct Hooks {
-    outcomes: Mutex<BTreeMap<Key, Option<Result<(), String>>>>,
+    deliveries: Mutex<BTreeMap<Key, Progress>>,
     places: Mutex<BTreeMap<String, Arc<Semaphore>>>,
 }
 
@@ -50,19 +59,19 @@ impl Hooks {
         places.try_acquire_owned().ok()
     }
 
-    fn get(&self, key: &Key) -> Option<Option<Result<(), String>>> {
-        lock(&self.outcomes).get(key).cloned()
+    fn get(&self, key: &Key) -> Option<Progress> {
+        lock(&self.deliveries).get(key).cloned()
     }
 
-    fn put(&self, key: Key, outcome: Option<Result<(), String>>) {
-        lock(&self.outcomes).insert(key, outcome);
+    fn put(&self, key: Key, progress: Progress) {
+        lock(&self.deliveries).insert(key, progress);
     }
 
     /// These outcomes are on record.
     pub fn recorded(&self, keys: &[Key]) {
-        let mut outcomes = lock(&self.outcomes);
+        let mut deliveries = lock(&self.deliveries);
         for key in keys {
-            outcomes.remove(key);
+            deliveries.remove(key);
         }
     }
 }
@@ -146,7 +155,7 @@ impl Telling {
         let key = |told: &Notification| (uid.clone(), told.event.clone(), told.department.clone());
         status.notifications.retain(|told| told.attempts > 0 || told.next_attempt_at.is_none() || self.tells(&told.department));
         for told in status.notifications.iter_mut().filter(|told| told.next_attempt_at.is_some()) {
-            if let Some(Some(outcome)) = hooks.get(&key(told)) {
+            if let Some(Progress::Ended(outcome)) = hooks.get(&key(told)) {
                 record(told, outcome, now, &uid);
                 turn.recorded.push(key(told));
             }
@@ -159,7 +168,7 @@ impl Telling {
                 continue;
             }
             at_work.push(told.department.clone());
-            if hooks.get(&key(told)).is_some_and(|outcome| outcome.is_none()) {
+            if hooks.get(&key(told)) == Some(Progress::Running) {
                 continue;
             }
             let mut again = due.0;
@@ -236,7 +245,7 @@ impl Delivery {
     pub fn start(self, context: &Arc<Context>) {
         let Self { key, task, webhook, message, place } = self;
         let context = context.clone();
-        context.hooks.put(key.clone(), None);
+        context.hooks.put(key.clone(), Progress::Running);
         tokio::spawn(async move {
             let (client, namespace) = (context.client.clone(), task.namespace.clone());
             let sent = tokio::spawn(async move {
@@ -253,7 +262,7 @@ impl Delivery {
             let result = if outcome.is_ok() { "ok" } else { "failed" };
             tracing::debug!(task = %task, event = key.1, department = key.2, result, "told a department");
             context.metrics.webhooks.get_or_create(&WebhookLabels { department: key.2.clone(), result: result.into() }).inc();
-            context.hooks.put(key, Some(outcome));
+            context.hooks.put(key, Progress::Ended(outcome));
             context.wake_tasks.wake(&task);
         });
     }
@@ -322,12 +331,12 @@ mod tests {
         let next = status.notifications[0].next_attempt_at.unwrap().0;
         assert!(next >= at(11), "a process that dies now tries again after its back-off, not at once: {next}");
         // Under way.
-        hooks.put(first.key.clone(), None);
+        hooks.put(first.key.clone(), Progress::Running);
         let before = status.clone();
         assert!(telling.next(&hooks, &task, &mut status, at(3600)).deliveries.is_empty());
         assert_eq!(status, before);
         // It failed: the status says so, and the next attempt waits.
-        hooks.put(first.key.clone(), Some(Err("HTTP status 500".into())));
+        hooks.put(first.key.clone(), Progress::Ended(Err("HTTP status 500".into())));
         let turn = telling.next(&hooks, &task, &mut status, at(5));
         assert!(turn.deliveries.is_empty() && turn.recorded == [first.key.clone()]);
         assert_eq!(status.notifications[0].last_error.as_deref(), Some("HTTP status 500"));
@@ -337,7 +346,7 @@ mod tests {
         let turn = telling.next(&hooks, &task, &mut status, due);
         assert_eq!((turn.deliveries.len(), status.notifications[0].attempts), (1, 2));
         // It worked: the next event follows.
-        hooks.put(first.key.clone(), Some(Ok(())));
+        hooks.put(first.key.clone(), Progress::Ended(Ok(())));
         let turn = telling.next(&hooks, &task, &mut status, at(20));
         assert_eq!(status.notifications[0].delivered_at.map(|t| t.0), Some(at(20)));
         assert_eq!(turn.deliveries.iter().map(|d| d.message.event.as_str()).collect::<Vec<_>>(), ["Closed"]);
@@ -363,7 +372,7 @@ mod tests {
         for attempt in 1..=ATTEMPTS {
             let turn = telling.next(&hooks, &task, &mut status, now);
             assert_eq!((turn.deliveries.len(), status.notifications[0].attempts), (1, attempt));
-            hooks.put(turn.deliveries[0].key.clone(), Some(Err("no".into())));
+            hooks.put(turn.deliveries[0].key.clone(), Progress::Ended(Err("no".into())));
             let turn = telling.next(&hooks, &task, &mut status, now);
             hooks.recorded(&turn.recorded);
             now = turn.again.unwrap_or(now);

@@ -15,6 +15,7 @@ use crate::provisioning::call::Call;
 use crate::provisioning::context::{Next, WaitKind};
 use crate::provisioning::decide::{self, Decision};
 use crate::provisioning::facts::{Facts, HandlerState, TaskView};
+use crate::provisioning::forsaken::Forsaken;
 use crate::provisioning::notices;
 use crate::provisioning::order::{Order, Refusal, order_id};
 use crate::provisioning::reason::Reason;
@@ -109,6 +110,9 @@ async fn one_pass(cached: DedicatedServerOrder, context: &Context) -> Result<Act
         if parsed.deleting && untouched(&order) {
             return release_object(&order, context, None).await;
         }
+        if parsed.deleting {
+            return super::forsaken::close(context, &order, &parsed, &key).await;
+        }
         let message = format!("handler {key} does not exist, or this namespace may not use it");
         let status =
             decide::without_handler(&parsed, &key.to_string(), Reason::HandlerNotFound, &message, Timestamp::now(), &known(&order));
@@ -119,7 +123,7 @@ async fn one_pass(cached: DedicatedServerOrder, context: &Context) -> Result<Act
 }
 
 /// The status as stored.
-fn known(order: &DedicatedServerOrder) -> OrderStatus {
+pub(super) fn known(order: &DedicatedServerOrder) -> OrderStatus {
     order.status.clone().unwrap_or_default()
 }
 
@@ -146,7 +150,7 @@ async fn usable_handler(
     Ok(Some(context.panels.handler(key)))
 }
 
-async fn fresh(context: &Context, key: &ObjectKey) -> Result<Option<DedicatedServerOrder>, kube::Error> {
+pub(super) async fn fresh(context: &Context, key: &ObjectKey) -> Result<Option<DedicatedServerOrder>, kube::Error> {
     Api::<DedicatedServerOrder>::namespaced(context.client.clone(), &key.namespace).get_opt(&key.name).await
 }
 
@@ -224,7 +228,11 @@ async fn refuse(order: &DedicatedServerOrder, refusal: &Refusal, context: &Conte
 }
 
 /// Saves a status that differs, then publishes what happened.
-async fn save(order: &DedicatedServerOrder, mut new: OrderStatus, context: &Context) -> Result<DedicatedServerOrder, OrderError> {
+pub(super) async fn save(
+    order: &DedicatedServerOrder,
+    mut new: OrderStatus,
+    context: &Context,
+) -> Result<DedicatedServerOrder, OrderError> {
     let old = known(order);
     notices::carry_times(&old, &mut new);
     if new == old {
@@ -245,12 +253,9 @@ async fn save(order: &DedicatedServerOrder, mut new: OrderStatus, context: &Cont
 }
 
 /// The finalizer goes, and with it the object.
-async fn release_object(order: &DedicatedServerOrder, context: &Context, panel: Option<&str>) -> Result<Action, OrderError> {
+pub(super) async fn release_object(order: &DedicatedServerOrder, context: &Context, panel: Option<&str>) -> Result<Action, OrderError> {
     let uid = order.metadata.uid.clone().unwrap_or_default();
-    if let (Some(panel), Some(server)) = (panel, order.status.as_ref().and_then(|s| s.server.as_ref())) {
-        let id = order_id(order).unwrap_or(&uid);
-        context.locks.release(panel, &server.id, id).await?;
-    }
+    super::forsaken::unlock(context, order, panel).await?;
     for open in context.tasks.read(|t| (t.spec.order_ref.uid == uid && t.spec.resolution.is_none()).then(|| t.clone())) {
         task::supersede(&context.client, &open, "its order is gone").await?;
     }
@@ -300,6 +305,10 @@ impl Pass<'_> {
                 HandlerState::NotReady(why) => why,
                 HandlerState::Ready | HandlerState::Suspended => "the handler is not ready".into(),
             };
+            if self.parsed.deleting {
+                return super::forsaken::close(self.context, &self.order, &self.parsed, &serving_handler(&self.order).unwrap_or_default())
+                    .await;
+            }
             facts.handler = HandlerState::NotReady(why);
             let mut policy = crate::provisioning::order::Handler::placeholder();
             policy.key = serving_handler(&self.order).unwrap_or_default();
@@ -310,6 +319,8 @@ impl Pass<'_> {
             save(&self.order, decision.status, self.context).await?;
             return Ok(Action::requeue(Duration::from_secs(30)));
         };
+        facts.forsaken = snapshot.credentials_missing.map(Forsaken::CredentialsMissing);
+        facts.grace = self.context.handler_grace;
         facts.login.clone_from(&client.login);
         facts.older_orders = self.older_orders(&client);
         if server.is_none() && !self.parsed.deleting {
@@ -327,7 +338,11 @@ impl Pass<'_> {
         for _ in 0..ACTIONS {
             let now = Timestamp::now();
             let Decision { status: new, next } = decide::decide(&self.parsed, &client.policy, &facts, now, &status);
-            status = new;
+            let before = std::mem::replace(&mut status, new);
+            if let (None, Some(server), Some(_)) = (&before.server, &status.server, &self.parsed.adopt) {
+                // The marker may have got there later than the index was read.
+                self.handler.note_mark(&server.id, now);
+            }
             match next {
                 Next::Look(look) => self.panels(client).look(&look, &mut facts).await?,
                 Next::Prepare(what) => self.panels(client).prepare(what, &mut facts).await?,
@@ -335,10 +350,15 @@ impl Pass<'_> {
                     // On record first: a crash leaves a task that is raised again under its name, never one that nobody knows of.
                     self.order = save(&self.order, status, self.context).await?;
                     status = known(&self.order);
-                    let namespace = &client.policy.key.namespace;
-                    task::close_replaced(&self.context.client, namespace, &self.parsed, &request).await?;
-                    let task = task::raise(&self.context.client, &client.policy.key, &self.parsed, &request).await?;
-                    facts.tasks.push(view(&task));
+                    let key = &client.policy.key;
+                    task::close_replaced(&self.context.client, &key.namespace, &self.parsed, &request).await?;
+                    match task::raise(&self.context.client, key, &self.parsed, &request).await {
+                        Ok(task) => facts.tasks.push(view(&task)),
+                        Err(error) => {
+                            facts.unraisable = Some(super::forsaken::no_tasks_there(error)?);
+                            status = before;
+                        }
+                    }
                 }
                 Next::Call(call) => {
                     if let Some(action) = self.call(client, &call, &mut status, &mut facts).await? {
@@ -348,6 +368,7 @@ impl Pass<'_> {
                 Next::Wait(until) => return self.end(status, until).await,
                 Next::Forget => {
                     let stored = save(&self.order, status, self.context).await?;
+                    super::forsaken::record(self.context, &stored, &client.policy.key.namespace).await?;
                     return release_object(&stored, self.context, Some(&client.policy.panel)).await;
                 }
             }
@@ -386,6 +407,9 @@ impl Pass<'_> {
         let now = Timestamp::now();
         if let Some(server) = call.server() {
             self.handler.note_change(&server.0, now);
+            if matches!(call, Call::Adopt { .. } | Call::Unmark { .. }) {
+                self.handler.note_mark(&server.0, now);
+            }
         }
         facts.after(call, outcome, now);
         Ok(None)
@@ -448,12 +472,7 @@ impl Pass<'_> {
 
     /// The tasks of this order, as the cache shows them.
     fn tasks(&self) -> Vec<TaskView> {
-        let uid = &self.parsed.uid;
-        let open = known(&self.order).manual_tasks.into_iter().filter(|t| t.state == OPEN).map(|t| t.name).collect::<Vec<_>>();
-        if open.is_empty() {
-            return Vec::new();
-        }
-        self.context.tasks.read(|t| (t.spec.order_ref.uid == *uid && t.metadata.deletion_timestamp.is_none()).then(|| view(t)))
+        tasks_of(self.context, &self.order)
     }
 
     /// Orders of the same namespace at this handler that came before.
@@ -473,11 +492,20 @@ impl Pass<'_> {
     }
 }
 
-fn view(task: &crate::api::ManualTask) -> TaskView {
+pub(super) fn view(task: &crate::api::ManualTask) -> TaskView {
     TaskView {
         name: task.name_any(),
         type_: task.spec.type_,
         resolution: task.spec.resolution,
         note: task.spec.note.clone().unwrap_or_default(),
     }
+}
+
+/// The tasks of an order, as the cache shows them.
+pub(super) fn tasks_of(context: &Context, order: &DedicatedServerOrder) -> Vec<TaskView> {
+    let uid = order.metadata.uid.clone().unwrap_or_default();
+    if !known(order).manual_tasks.iter().any(|t| t.state == OPEN) {
+        return Vec::new();
+    }
+    context.tasks.read(|t| (t.spec.order_ref.uid == uid && t.metadata.deletion_timestamp.is_none()).then(|| view(t)))
 }

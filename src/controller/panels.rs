@@ -34,6 +34,9 @@ struct HandlerInner {
     operations: BTreeSet<String>,
     releases: BTreeSet<String>,
     judged: BTreeMap<String, u64>,
+    credentials_missing: Option<String>,
+    remarked: BTreeMap<String, Timestamp>,
+    strays: BTreeSet<super::strays::Stray>,
     stale_locks: BTreeSet<String>,
 }
 
@@ -66,6 +69,8 @@ pub struct Snapshot {
     pub inventory: Option<Arc<Inventory>>,
     /// When this process last changed the server in question.
     pub changed: Option<Timestamp>,
+    /// Why there are no credentials, when that is what this process saw last.
+    pub credentials_missing: Option<String>,
     /// See `HandlerInner::epoch`.
     pub epoch: u64,
 }
@@ -84,6 +89,9 @@ impl Default for HandlerRuntime {
                 operations: BTreeSet::new(),
                 releases: BTreeSet::new(),
                 judged: BTreeMap::new(),
+                credentials_missing: None,
+                remarked: BTreeMap::new(),
+                strays: BTreeSet::new(),
                 stale_locks: BTreeSet::new(),
             }),
         }
@@ -100,8 +108,30 @@ impl HandlerRuntime {
             client: inner.client.clone(),
             inventory: inner.inventory.clone(),
             changed: server.and_then(|s| inner.changed.get(s).copied()),
+            credentials_missing: inner.credentials_missing.clone(),
             epoch: inner.epoch,
         }
+    }
+
+    /// Sets whether, and why, the last probe found no credentials.
+    pub fn set_credentials_missing(&self, why: Option<String>) {
+        lock(&self.inner).credentials_missing = why;
+    }
+
+    /// Notes that a server's marker was changed while owner and host name were not: the index is read anew.
+    pub fn note_mark(&self, server: &str, at: Timestamp) {
+        lock(&self.inner).remarked.insert(server.to_owned(), at);
+    }
+
+    /// Servers whose notes have to be read with the next list.
+    #[must_use]
+    pub fn remarked(&self) -> BTreeSet<String> {
+        lock(&self.inner).remarked.keys().cloned().collect()
+    }
+
+    /// Replaces what seemed to be astray by what seems so now; returns what was before.
+    pub fn replace_strays(&self, now: BTreeSet<super::strays::Stray>) -> BTreeSet<super::strays::Stray> {
+        std::mem::replace(&mut lock(&self.inner).strays, now)
     }
 
     /// Sets a client whose probe succeeded. Orders that gave up before are judged anew.
@@ -147,6 +177,7 @@ impl HandlerRuntime {
     pub fn set_inventory(&self, inventory: Arc<Inventory>) {
         let mut inner = lock(&self.inner);
         inner.changed.retain(|_, at| *at > inventory.began);
+        inner.remarked.retain(|_, at| *at > inventory.began);
         inner.inventory = Some(inventory);
     }
 

@@ -47,6 +47,8 @@ pub struct Options {
     pub health: SocketAddr,
     /// Where `/metrics` is served.
     pub metrics: SocketAddr,
+    /// How long a handler, or its credentials, may be gone before a department is asked about an order that is being deleted.
+    pub handler_grace: Duration,
     /// Whether several replicas take turns.
     pub leader_elect: bool,
 }
@@ -141,6 +143,7 @@ pub async fn run_with(config: Config, options: Options, until: impl Future<Outpu
         wake_tasks: tasks.wake(),
         hooks: Hooks::default(),
         written: Mutex::default(),
+        handler_grace: options.handler_grace,
         leading: leading.clone(),
     });
     let health = Health { pulse, synced: Arc::new(synced), leading: leading.clone() };

@@ -61,7 +61,8 @@ fn asked(order: &Order, status: &OrderStatus) -> bool {
 /// Until when an order is left alone: it stalled or backs off, and nothing has changed since.
 fn held(order: &Order, facts: &Facts, now: Timestamp, status: &OrderStatus) -> Option<Next> {
     let closing_begins = order.deleting && status.phase.as_deref() != Some(Phase::Deleting.as_str());
-    if facts.forced || closing_begins || status.observed_generation != Some(order.generation) {
+    let forsaken = order.deleting && facts.forsaken.is_some();
+    if facts.forced || forsaken || closing_begins || status.observed_generation != Some(order.generation) {
         return None;
     }
     // A task was closed, or somebody deleted one that is needed.
@@ -127,8 +128,12 @@ fn run(cx: &mut Cx<'_>) -> Flow {
             return ControlFlow::Break(Halt { next: Next::Wait(None), verdict: Verdict::Ready });
         }
         let message = why.clone();
+        if let Some(lost) = cx.facts.forsaken.clone().filter(|_| cx.order.deleting) {
+            return ControlFlow::Break(super::forsaken::wait_or_ask(cx, step, &lost));
+        }
         return ControlFlow::Break(cx.wait_for_handler(step, Reason::HandlerNotReady, message));
     }
+    super::forsaken::same_panel(cx, step)?;
     if let Some(error) = cx.facts.failed.clone() {
         return ControlFlow::Break(cx.fail_with(step, &error));
     }

@@ -173,6 +173,12 @@ pub struct Facts {
     pub licenses: LicenseFacts,
     /// The tasks of this order.
     pub tasks: Vec<TaskView>,
+    /// The handler or its credentials are gone.
+    pub forsaken: Option<super::forsaken::Forsaken>,
+    /// How long that is waited out before a department is asked.
+    pub grace: std::time::Duration,
+    /// Why no task can be made in the handler's namespace.
+    pub unraisable: Option<String>,
     /// A free place among the operations (or releases) that may run at once.
     pub slot: bool,
     /// Older orders of the same namespace at this handler.
@@ -224,6 +230,9 @@ impl Facts {
             root_password: None,
             licenses: LicenseFacts::default(),
             tasks: Vec::new(),
+            forsaken: None,
+            grace: std::time::Duration::from_mins(15),
+            unraisable: None,
             slot: true,
             older_orders: 0,
             queue: Queue::default(),

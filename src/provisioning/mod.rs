@@ -15,6 +15,7 @@ pub mod desk;
 mod done;
 pub mod facts;
 pub mod fitting;
+pub mod forsaken;
 pub mod give_back;
 pub mod hardware;
 pub mod inflight;

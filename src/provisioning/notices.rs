@@ -3,7 +3,7 @@
 use crate::api::condition::{self, ConditionType};
 use crate::api::order::OrderStatus;
 
-use super::step::State;
+use super::step::{State, Step};
 use super::tasks::{OPEN, waits_for};
 
 /// An event to be published after the status was saved.
@@ -46,6 +46,9 @@ pub fn between(old: &OrderStatus, new: &OrderStatus) -> Vec<Notice> {
     }
     for step in &new.steps {
         let was = old.steps.iter().find(|s| s.name == step.name).map_or(State::Pending, |s| State::parse(&s.state));
+        if step.name == Step::Release.as_str() && State::parse(&step.state) == State::Skipped && was != State::Skipped {
+            notices.push(notice(true, "Abandoned", step.message.clone()));
+        }
         if State::parse(&step.state) == State::Done && was != State::Done {
             let message = if step.message.is_empty() { step.name.clone() } else { format!("{}: {}", step.name, step.message) };
             // Events of one reason fold into one: each step has its own.

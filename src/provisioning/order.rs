@@ -271,7 +271,7 @@ impl Handler {
             parking_group: None,
             allocate_by: AllocateBy::default(),
             by_server_type: true,
-            operations: String::new(),
+            operations: crate::api::handler::Departments::default().operations.name,
             desks: super::desk::Desks::default(),
             assembly: None,
             procurement: None,

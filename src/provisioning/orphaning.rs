@@ -83,7 +83,7 @@ pub(super) fn let_be(cx: &mut Cx<'_>) -> Flow {
         cx.settled_in_list(step)?;
         cx.status.in_flight = None;
     }
-    cx.supersede_tasks_of(TaskType::StopServer);
+    cx.supersede(TaskType::StopServer);
     for skipped in [Step::RevokeLicenses, Step::PowerOff, Step::RemoveAddresses, Step::ParkAddress] {
         cx.finish(skipped, State::Skipped, LEFT);
     }

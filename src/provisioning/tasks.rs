@@ -132,11 +132,6 @@ impl Cx<'_> {
         }
     }
 
-    /// No open task of this type is needed any more.
-    pub fn supersede_tasks_of(&mut self, type_: TaskType) {
-        self.supersede(type_);
-    }
-
     fn close(&mut self, at: usize, state: &str, note: &str) {
         let task = &mut self.status.manual_tasks[at];
         state.clone_into(&mut task.state);
@@ -144,7 +139,33 @@ impl Cx<'_> {
         task.message = cut(note, SHORT);
     }
 
+    /// The handler's namespace takes no tasks: it is gone, or on its way.
+    fn cannot_raise(&mut self, ask: &Ask, why: &str) -> Halt {
+        let way_out = if self.order.deleting {
+            format!(
+                "; or, to end the order and leave everything at the panels as it is, remove the finalizer {} from it",
+                crate::api::ORDER_FINALIZER
+            )
+        } else {
+            String::new()
+        };
+        let message = format!(
+            "{}: the {} task for {} cannot be made in namespace {} ({why}): make the namespace and what was in it again{way_out}",
+            ask.step.as_str(),
+            ask.type_.as_str(),
+            ask.department,
+            self.handler.key.namespace,
+        );
+        let name = self.handler.key.to_string();
+        let deadline = self.status.waiting_on.as_ref().filter(|w| w.name == name).and_then(|w| w.deadline).map(|t| t.0);
+        let until = Some(super::context::after(self.now, std::time::Duration::from_mins(1)));
+        self.wait(ask.step, Wait { kind: WaitKind::Handler, name: &name, reason: Reason::WaitingForTask, message, until, deadline })
+    }
+
     fn raise_new(&mut self, ask: &Ask) -> Halt {
+        if let Some(why) = self.facts.unraisable.clone() {
+            return self.cannot_raise(ask, &why);
+        }
         let number = 1 + self.status.manual_tasks.iter().filter(|t| t.type_ == ask.type_.as_str()).count();
         let number = number.max(self.highest_number(ask.type_) + 1);
         let name = format!("{}-{}-{number}", ask.type_.as_str().to_lowercase(), self.order.uid);
@@ -177,6 +198,9 @@ impl Cx<'_> {
     }
 
     fn raise(&mut self, name: &str, ask: &Ask) -> Halt {
+        if let Some(why) = self.facts.unraisable.clone() {
+            return self.cannot_raise(ask, &why);
+        }
         let tasks = &self.status.manual_tasks;
         let known = tasks.iter().find(|t| t.name == name);
         let request = TaskRequest {

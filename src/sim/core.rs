@@ -120,7 +120,7 @@ impl Core {
             desks.push(Desk::new(Rules { idle: session_idle.0, bound_to_ip: session_bound_to_ip }));
         }
         if panels.is_empty() {
-            return Err(ConfigError::invalid("panels", "there is no `dcimanager5`, no `ipmanager5` and no `billmanager6`"));
+            return Err(ConfigError::invalid("panels", "there is neither a `dcimanager5` nor an `ipmanager5`, and no `billmanager6`"));
         }
         let names: Vec<String> = panels.iter().map(|panel| panel.name.clone()).collect();
         let mut faults = Faults::new(config.seed);

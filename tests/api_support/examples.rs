@@ -120,6 +120,28 @@ spec:
     )
 }
 
+/// A licence server with every field that only it has.
+pub fn license_server() -> Value {
+    yaml(
+        r#"
+apiVersion: dci-operator.dev/v1alpha1
+kind: ProcessingHandler
+metadata: {name: isp-licenses, namespace: hosting}
+spec:
+  module: BILLmanager6
+  connection:
+    url: https://api.example.net/manager/billmgr
+    credentialsSecretRef: {name: isp}
+  licenses:
+    products:
+      Lite: {pricelist: "55227", addons: {"7": "2"}}
+    renewBefore: 48h
+    onDeletion: Release
+    project: "4"
+"#,
+    )
+}
+
 /// The smallest handler.
 pub fn minimal_handler() -> Value {
     yaml(

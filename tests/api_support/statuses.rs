@@ -1,6 +1,7 @@
 //! Any status that the types can hold.
 
 use dci_operator::api::handler::{ClientClaim, ConfigurationCount, HandlerStatus, InventoryStatus, LicenseCounts, OrderCounts};
+use dci_operator::api::handler_status::{GhostOrder, OrphanServer};
 use dci_operator::api::ipmanager::{IPManagerStatus, Pool};
 use dci_operator::api::order::{
     AttemptsFor, InFlight, LastError, LicenseStatus, OrderStatus, Progress, Returning, ServerStatus, StepStatus, TaskSummary, TriedServer,
@@ -160,12 +161,16 @@ prop_compose! {
         licenses in of((any::<i64>(), any::<i64>(), of(time()))),
         clients in vec((word(), word()), 0..3),
         (last_probe_time, last_handled_reconcile_at) in (of(time()), of(word())),
+        (orphans, ghosts) in (vec((word(), word()), 0..3), vec((word(), word()), 0..3)),
+        (orphan_count, ghost_count) in (any::<i64>(), any::<i64>()),
     ) -> HandlerStatus {
+        let orphans = orphans.into_iter().map(|(server, marker)| OrphanServer { server, marker }).collect();
+        let ghosts = ghosts.into_iter().map(|(order, server)| GhostOrder { order, server }).collect();
         let orders = orders.map(|(total, ready, waiting_for_task)| OrderCounts { total, ready, waiting_for_task });
         let clients = clients.into_iter().map(|(username, namespace)| ClientClaim { username, namespace }).collect();
         let licenses = licenses.map(|(total, of_orders, soonest_expiry)| LicenseCounts { total, of_orders, soonest_expiry });
         HandlerStatus {
-            observed_generation, conditions, panel, inventory, licenses, orders, clients, last_probe_time, last_handled_reconcile_at,
+            observed_generation, conditions, panel, inventory, licenses, orders, clients, orphans, orphan_count, ghosts, ghost_count, last_probe_time, last_handled_reconcile_at,
         }
     }
 }
@@ -184,8 +189,8 @@ prop_compose! {
     pub fn task_status()(
         observed_generation in of(any::<i64>()), phase in of(word()), opened_at in of(time()), closed_at in of(time()),
         (escalated_at, escalated_to, notifications) in (of(time()), of(word()), vec(notification(), 0..3)),
-        conditions in conditions(),
+        (conditions, outcome) in (conditions(), of(word())),
     ) -> TaskStatus {
-        TaskStatus { observed_generation, phase, opened_at, closed_at, escalated_at, escalated_to, notifications, conditions }
+        TaskStatus { observed_generation, phase, opened_at, outcome, closed_at, escalated_at, escalated_to, notifications, conditions }
     }
 }

@@ -60,6 +60,7 @@ impl World {
         facts.changed = self.changed.get(name).copied();
         facts.slot = self.slot;
         facts.queue = self.queue(name);
+        facts.forsaken.clone_from(&self.forsaken);
         facts.forced = forced || restarted;
         facts.restarted = restarted && !forced;
         facts.licenses.server = self.license_server(name, &order);
@@ -71,7 +72,7 @@ impl World {
             let decided = self.now;
             let decision = decide(&order, &self.handler, &facts, self.now, &status);
             assert_eq!(decision, decide(&order, &self.handler, &facts, self.now, &status), "not a function of its arguments");
-            status = decision.status;
+            let before = std::mem::replace(&mut status, decision.status);
             self.tick();
             match decision.next {
                 Next::Look(look) => self.look(&look, &mut facts, &mut pass),
@@ -100,6 +101,11 @@ impl World {
                         self.changed.insert(name.to_owned(), at);
                     }
                     self.tick();
+                }
+                Next::Raise(_) if self.no_tasks => {
+                    assert!(facts.unraisable.is_none(), "raised again\n{}", self.describe());
+                    facts.unraisable = Some("the namespace is being terminated".into());
+                    status = before;
                 }
                 Next::Raise(task) => {
                     // On record first; what is not needed any more is closed before the next one is open.
@@ -273,8 +279,8 @@ impl World {
             Prepare::PanelPassword => facts.panel_password = Some(prepared),
             Prepare::RootPassword => facts.root_password = Some(prepared),
             Prepare::LicenseKeys => {
-                let keys = facts.licenses.forms.values().flatten().filter(|f| f.key.is_some()).count();
-                assert!(keys > 0, "no key was read\n{}", self.describe());
+                let keyed = facts.licenses.forms.values().flatten().all(|f| f.key.is_some());
+                assert!(keyed, "a key is missing\n{}", self.describe());
                 facts.licenses.keys = Some(prepared);
             }
         }

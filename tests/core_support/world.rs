@@ -13,6 +13,7 @@ use dci_operator::panel::model::{FREE_DOMAIN, UserId};
 use dci_operator::provisioning::call::Call;
 use dci_operator::provisioning::facts::{HandlerState, Inventory, Prepare};
 use dci_operator::provisioning::hardware::Hardware;
+use dci_operator::provisioning::forsaken::Forsaken;
 use dci_operator::provisioning::marker::{self, Marker};
 use dci_operator::provisioning::order::Handler;
 use jiff::Timestamp;
@@ -105,6 +106,10 @@ pub struct World {
     pub handler: Handler,
     pub state: HandlerState,
     pub slot: bool,
+    /// The handler or its credentials are gone.
+    pub forsaken: Option<Forsaken>,
+    /// The handler's namespace takes no tasks.
+    pub no_tasks: bool,
     pub orders: BTreeMap<String, Stored>,
     pub tasks: Vec<Task>,
     pub locks: BTreeMap<String, String>,
@@ -180,6 +185,8 @@ impl World {
             handler,
             state: HandlerState::Ready,
             slot: true,
+            forsaken: None,
+            no_tasks: false,
             orders: BTreeMap::new(),
             tasks: Vec::new(),
             locks: BTreeMap::new(),

@@ -8,10 +8,7 @@ use super::support::{Setup, World};
 fn rows() -> Vec<(&'static str, Value, &'static str)> {
     vec![
         ("selector", json!({"handlerRef": null, "handlerSelector": {"matchLabels": {"a": "b"}}}), "handlerSelector"),
-        ("adopt", json!({"adopt": {"serverId": "17"}}), "adopt"),
         ("suspended", json!({"suspended": true}), "suspended"),
-        ("orphan", json!({"deletionPolicy": "Orphan"}), "deletionPolicy"),
-        ("protected", json!({"deletionProtection": true}), "deletionProtection"),
         ("recipes", json!({"recipes": ["ISPsystem__nginx.sh", "ISPsystem__other.sh"]}), "recipe"),
     ]
 }

@@ -65,12 +65,6 @@ fn names() -> Vec<Row> {
         create("a domain below it", &json!({"spec": {"domain": "web.free.ds"}})).accepted(&[msg::DOMAIN_FREE]),
         create("the client nobody", &json!({"spec": {"client": {"username": "no_owner"}}})).refused(&[msg::USERNAME_TAKEN]),
         create("the client Null", &json!({"spec": {"client": {"username": "Null"}}})).refused(&[msg::USERNAME_TAKEN]),
-        create(
-            "a product twice",
-            &json!({"spec": {"licenses": [{"product": "Lite"}, {"product": "Pro"}, {"product": "Lite", "period": 3}]}}),
-        )
-        .refused(&[msg::LICENSES_UNIQUE]),
-        create("two products", &json!({"spec": {"licenses": [{"product": "Lite"}, {"product": "Pro"}]}})).accepted(&[msg::LICENSES_UNIQUE]),
         create("a client like nobody", &json!({"spec": {"client": {"username": "no_owner2"}}})).accepted(&[msg::USERNAME_TAKEN]),
     ]
 }
@@ -161,6 +155,13 @@ fn adopt() -> Vec<Row> {
     let adopting = json!({"spec": {"adopt": {"serverId": "17"}}});
     let update = |name: &str, before: &Value, change: &Value| Row::update(Kind::Order, name, before, change);
     vec![
+        Row::create(Kind::Order, "adopt beside a handler", &adopting).accepted(&[msg::ADOPT_HANDLER]),
+        Row::create(
+            Kind::Order,
+            "adopt beside a selector",
+            &json!({"spec": {"adopt": {"serverId": "17"}, "handlerRef": null, "handlerSelector": {"matchLabels": {"zone": "msk"}}}}),
+        )
+        .refused(&[msg::ADOPT_HANDLER]),
         update("adopt stays", &adopting, &json!({"spec": {"suspended": false}})).accepted(&[msg::ADOPT_FIXED]),
         update("adopt is added", &json!({}), &adopting).refused(&[msg::ADOPT_FIXED]),
         update("adopt is changed", &adopting, &json!({"spec": {"adopt": {"serverId": "18"}}})).refused(&[msg::ADOPT_FIXED]),

@@ -1,0 +1,169 @@
+//! Closing without a panel: the order's handler, or its credentials, are gone. Ending such an order is a person's decision, and recorded.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::runtime::controller::Action;
+use kube::{Api, Resource};
+
+use crate::api::common::ObjectKey;
+use crate::api::task::Resolution;
+use crate::api::{DedicatedServerOrder, ManualTask, ProcessingHandler};
+use crate::provisioning::context::{Next, cut};
+use crate::provisioning::decide::{Decision, decide};
+use crate::provisioning::facts::{Facts, HandlerState};
+use crate::provisioning::forsaken::Forsaken;
+use crate::provisioning::notices::Notice;
+use crate::provisioning::order::{Handler, Order, order_id};
+use crate::provisioning::step::{State, Step};
+
+use super::context::{Context, serving_handler};
+use super::order::{OrderError, known, release_object, save, tasks_of, view};
+use super::status::{self, StatusError};
+use super::task;
+
+/// Actions in one pass: a task, an answer, the end.
+const ACTIONS: usize = 8;
+/// How often an order is looked at whose handler cannot be used.
+const PAUSE: Duration = Duration::from_secs(30);
+/// Tries against the other writer of a task's status.
+const TRIES: usize = 5;
+/// The longest outcome that a task keeps, in bytes.
+const OUTCOME: usize = 4096;
+
+/// One pass over an order that is being deleted and whose panel nobody can ask.
+pub async fn close(context: &Context, order: &DedicatedServerOrder, parsed: &Order, key: &ObjectKey) -> Result<Action, OrderError> {
+    let handler = context.handlers.get(key);
+    let snapshot = context.panels.handler(key).snapshot(None);
+    let (why, forsaken) = match (&handler, snapshot.state) {
+        (None, _) => (format!("handler {key} does not exist"), Some(Forsaken::HandlerMissing)),
+        (Some(_), HandlerState::NotReady(why)) => (why, snapshot.credentials_missing.map(Forsaken::CredentialsMissing)),
+        (Some(_), HandlerState::Ready | HandlerState::Suspended) => ("the handler is not ready".to_owned(), None),
+    };
+    let policy = match &handler {
+        Some(handler) => {
+            let panel = handler.status.as_ref().and_then(|s| s.panel.clone()).unwrap_or_default();
+            Handler::new(key.clone(), &handler.spec, panel)
+        }
+        None => Handler { key: key.clone(), ..Handler::placeholder() },
+    };
+    // No call is made here, so that no operation needs an id.
+    let mut facts = Facts::new(HandlerState::NotReady(why), String::new());
+    facts.forsaken = forsaken;
+    facts.grace = context.handler_grace;
+    facts.tasks = tasks_of(context, &order);
+    let mut order = order.clone();
+    let mut now = known(&order);
+    for _ in 0..ACTIONS {
+        let Decision { status, next } = decide(parsed, &policy, &facts, Timestamp::now(), &now);
+        let before = std::mem::replace(&mut now, status);
+        match next {
+            Next::Raise(request) => {
+                if facts.forsaken == Some(Forsaken::HandlerMissing) && exists(context, key).await? {
+                    // The cache is behind: there it is.
+                    return Ok(Action::requeue(Duration::from_secs(1)));
+                }
+                order = save(&order, now, context).await?;
+                now = known(&order);
+                task::close_replaced(&context.client, &key.namespace, parsed, &request).await?;
+                match task::raise(&context.client, key, parsed, &request).await {
+                    Ok(task) => facts.tasks.push(view(&task)),
+                    Err(error) => {
+                        facts.unraisable = Some(no_tasks_there(error)?);
+                        now = before;
+                    }
+                }
+            }
+            Next::Forget => {
+                let stored = save(&order, now, context).await?;
+                record(context, &stored, &key.namespace).await?;
+                return release_object(&stored, context, None).await;
+            }
+            Next::Wait(until) => {
+                save(&order, now, context).await?;
+                let wait = until.map_or(PAUSE, |at| at.duration_since(Timestamp::now()).unsigned_abs());
+                return Ok(Action::requeue(wait.clamp(Duration::from_millis(200), PAUSE)));
+            }
+            Next::Look(_) | Next::Prepare(_) | Next::Call(_) => return Ok(Action::requeue(PAUSE)),
+        }
+    }
+    Err(OrderError::Circles(ACTIONS))
+}
+
+async fn exists(context: &Context, key: &ObjectKey) -> Result<bool, kube::Error> {
+    let api: Api<ProcessingHandler> = Api::namespaced(context.client.clone(), &key.namespace);
+    match api.get_metadata_opt(&key.name).await {
+        Ok(found) => Ok(found.is_some()),
+        // A namespace that the operator has no rights in any more holds no handler of ours.
+        Err(kube::Error::Api(error)) if error.code == 403 => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Why a task cannot be made in a namespace at all: it is gone (404), or on its way or closed to the operator (403).
+pub fn no_tasks_there(error: kube::Error) -> Result<String, kube::Error> {
+    match error {
+        kube::Error::Api(status) if status.code == 404 || status.code == 403 => Ok(cut(&status.message, 200)),
+        error => Err(error),
+    }
+}
+
+/// The record of an order that is given up: on the task that gave it up, which outlives the order, as an event there, and in the log.
+pub async fn record(context: &Context, order: &DedicatedServerOrder, namespace: &str) -> Result<(), OrderError> {
+    let status = known(order);
+    let given_up = |s: &&crate::api::order::StepStatus| s.name == Step::Release.as_str() && State::parse(&s.state) == State::Skipped;
+    let Some(step) = status.steps.iter().find(given_up) else { return Ok(()) };
+    let task = status.manual_tasks.iter().rev().find(|t| t.state == Resolution::Abandon.as_str());
+    tracing::warn!(order = %order.key(), task = task.map(|t| t.name.as_str()), message = %step.message, "given up without the panel's confirmation");
+    let Some(task) = task else { return Ok(()) };
+    let at_panel = status.server.as_ref().map_or_else(String::new, |s| {
+        format!("; panel {}, server {} ({}), client {}, addresses {}", s.panel, s.id, s.name, s.client, s.addresses.join(", "))
+    });
+    let outcome =
+        cut(&format!("order {}: {}{at_panel}; marker {}", order.key(), step.message, order_id(order).unwrap_or_default()), OUTCOME);
+    let api: Api<ManualTask> = Api::namespaced(context.client.clone(), namespace);
+    for _ in 0..TRIES {
+        let stored = match api.get_opt(&task.name).await {
+            Ok(Some(stored)) => stored,
+            Ok(None) => return Ok(()),
+            Err(error) => {
+                no_tasks_there(error)?;
+                return Ok(());
+            }
+        };
+        let mut new = stored.status.clone().unwrap_or_default();
+        if new.outcome.is_some() {
+            return Ok(());
+        }
+        new.outcome = Some(outcome.clone());
+        match status::write(&context.client, &stored, &new).await {
+            Ok(stored) => {
+                let notice = Notice { warning: true, reason: "Abandoned".into(), message: cut(&outcome, 500) };
+                if !context.events.publish(stored.object_ref(&()), notice) {
+                    context.metrics.dropped_events.inc();
+                }
+                return Ok(());
+            }
+            Err(StatusError::Conflict(_)) => {}
+            Err(StatusError::Gone(_)) => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    // Without the record the order does not go: the next pass tries again.
+    Err(StatusError::Conflict(task.name.clone()).into())
+}
+
+/// Lets the lock of an order's server go: the one in its status, or the one it wanted to take over.
+pub async fn unlock(context: &Context, order: &DedicatedServerOrder, panel: Option<&str>) -> Result<(), kube::Error> {
+    let uid = order.metadata.uid.clone().unwrap_or_default();
+    let id = order_id(order).unwrap_or(&uid);
+    let bound = order.status.as_ref().and_then(|s| s.server.as_ref());
+    let wanted = order.spec.adopt.as_ref().filter(|_| bound.is_none()).map(|a| a.server_id.clone());
+    let Some(server) = bound.map(|s| s.id.clone()).or(wanted) else { return Ok(()) };
+    let recorded = bound.map(|s| s.panel.clone()).filter(|p| !p.is_empty());
+    let known = || serving_handler(order).and_then(|key| context.handlers.get(&key)).and_then(|h| h.status?.panel);
+    match panel.map(str::to_owned).or(recorded).or_else(known) {
+        Some(panel) => context.locks.release(&panel, &server, id).await,
+        None => Ok(()),
+    }
+}

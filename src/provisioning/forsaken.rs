@@ -1,0 +1,125 @@
+//! Closing an order whose handler, or whose handler's credentials, are gone: it waits, and a provider may end it.
+//!
+//! Nothing is ever given up silently: only the resolution `Abandon` of a task ends such an order. The task is raised once, after
+//! the operator's grace time without a break, so that neither a restart nor a Secret that is being replaced raises one. When the
+//! handler is back the task is not needed any more, and closing goes on.
+
+use std::ops::ControlFlow::{Break, Continue};
+
+use crate::api::task::{Resolution, TaskType};
+
+use super::context::{Cx, Flow, Halt, Recheck, Wait, WaitKind, after};
+use super::reason::Reason;
+use super::step::{State, Step};
+use super::tasks::{Ask, OPEN};
+
+/// Why the panel cannot be asked, and will not be able to be by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Forsaken {
+    /// There is no such handler any more: its finalizer was removed by force.
+    HandlerMissing,
+    /// The Secret with its credentials is gone, or lacks a key; in words.
+    CredentialsMissing(String),
+}
+
+/// Waits for the handler; after the grace time asks its department.
+pub(super) fn wait_or_ask(cx: &mut Cx<'_>, step: Step, lost: &Forsaken) -> Halt {
+    if cx.state(Step::Release) == State::Skipped {
+        // Given up before, and the operator died before it could let the order go.
+        return super::closing::forget(cx);
+    }
+    if given_up_instead_of_stopped(cx) {
+        return cx.abandon(step);
+    }
+    let (reason, why) = match lost {
+        Forsaken::HandlerMissing => (Reason::HandlerNotFound, format!("handler {} does not exist any more", cx.handler.key)),
+        Forsaken::CredentialsMissing(why) => {
+            (Reason::CredentialsMissing, format!("the credentials of handler {} are missing: {why}", cx.handler.key))
+        }
+    };
+    let name = cx.handler.key.to_string();
+    let asked = cx.status.manual_tasks.iter().any(|t| t.type_ == TaskType::FailedOperation.as_str() && t.state == OPEN);
+    let began = cx.status.waiting_on.as_ref().filter(|w| w.kind == WaitKind::Handler.as_str() && w.name == name);
+    let deadline = began.and_then(|w| w.deadline).map_or_else(|| after(cx.now, cx.facts.grace), |t| t.0);
+    if !asked && cx.now < deadline {
+        let message = format!("{why}; if it is not back in time, a task for {} is raised", cx.handler.operations);
+        let wait = Wait { kind: WaitKind::Handler, name: &name, reason, message, until: Some(deadline), deadline: Some(deadline) };
+        return cx.wait(step, wait);
+    }
+    if !asked {
+        // What failed before is looked at anew when the handler is back, and must not keep this task open then.
+        cx.status.last_error = None;
+        cx.status.attempts = 0;
+    }
+    let ask = question(cx, step, lost, &why);
+    match cx.ask(&ask) {
+        Break(halt) => halt,
+        Continue(Resolution::Abandon) => cx.abandon(step),
+        Continue(Resolution::Done | Resolution::Retry | Resolution::Cancelled | Resolution::PartsMissing) => {
+            // Looked at again; if nothing has changed by then, asked again.
+            let until = after(cx.now, cx.facts.grace);
+            let wait = Wait { kind: WaitKind::Handler, name: &name, reason, message: why, until: Some(until), deadline: Some(until) };
+            cx.wait(step, wait)
+        }
+    }
+}
+
+/// The department was asked to stop the server before the handler went, and gave it up.
+fn given_up_instead_of_stopped(cx: &mut Cx<'_>) -> bool {
+    let answered = |name: &str| cx.facts.tasks.iter().any(|t| t.name == name && t.resolution == Some(Resolution::Abandon));
+    let open = |t: &crate::api::order::TaskSummary| t.type_ == TaskType::StopServer.as_str() && t.state == OPEN && answered(&t.name);
+    match cx.status.manual_tasks.iter().position(open) {
+        Some(at) => {
+            Resolution::Abandon.as_str().clone_into(&mut cx.status.manual_tasks[at].state);
+            true
+        }
+        None => false,
+    }
+}
+
+fn question(cx: &Cx<'_>, step: Step, lost: &Forsaken, why: &str) -> Ask {
+    let left = left_behind(cx);
+    let type_ = TaskType::FailedOperation.as_str();
+    let open = cx.status.manual_tasks.iter().find(|t| t.type_ == type_ && t.state == OPEN).map(|t| t.department.clone());
+    // Without a handler nobody knows its departments: whoever was asked already stays asked.
+    let department = open.filter(|_| *lost == Forsaken::HandlerMissing).unwrap_or_else(|| cx.handler.operations.clone());
+    Ask {
+        type_: TaskType::FailedOperation,
+        department,
+        step,
+        summary: format!("Order {} cannot be closed: its handler or the handler's credentials are gone", cx.order.key),
+        details: format!(
+            "Order {} ({}) is being deleted, but {why}.\n\nStill at the panels, as far as the order knows:\n{left}\n\nPut the handler and its Secrets back: the operator then goes on by itself and closes this task. Or close it with\n  Abandon: the order goes and everything stays at the panels as it is; take the marker `{}` out of the server's notes and `{}` out of its addresses' when you have dealt with them;\n  Retry or Done: look again.",
+            cx.order.key,
+            cx.order.uid,
+            cx.order.marker,
+            cx.order.marker.short(),
+        ),
+    }
+}
+
+/// What an order that is given up leaves at the panels, in lines.
+fn left_behind(cx: &Cx<'_>) -> String {
+    let intent =
+        cx.status.in_flight.as_ref().map(|f| format!("- perhaps the effect of {} on {}, whose answer is not known", f.call, f.target));
+    let server = cx.status.server.as_ref().map(|s| {
+        let addresses = if s.addresses.is_empty() { s.main_address.clone().unwrap_or_default() } else { s.addresses.join(", ") };
+        format!("- server {} ({}) of panel {}, client {}\n- addresses: {}", s.id, s.name, s.panel, s.client, addresses)
+    });
+    let lines: Vec<String> = server.into_iter().chain(intent).collect();
+    if lines.is_empty() { "- nothing that the status names; look for the marker".into() } else { lines.join("\n") }
+}
+
+/// The order's server is at the panel that the handler speaks with: a handler that was made anew under an old name may name
+/// another panel, where the same id is another machine.
+pub(super) fn same_panel(cx: &mut Cx<'_>, step: Step) -> Flow {
+    let here = &cx.handler.panel;
+    match cx.status.server.as_ref().map(|s| s.panel.clone()).filter(|panel| !panel.is_empty() && panel != here) {
+        None => Continue(()),
+        Some(panel) => {
+            let message =
+                format!("the order's server is at panel {panel}, and handler {} speaks with {here}; put the address back", cx.handler.key);
+            Break(cx.stall(step, Reason::PanelChanged, &message, Recheck::OnChange))
+        }
+    }
+}
