@@ -127,6 +127,7 @@ impl Panels<'_> {
     }
 
     /// Makes a change at the server panel or the pool; those at the licence server are made by `license_call`.
+    #[expect(clippy::too_many_lines, reason = "one arm for each call")]
     pub async fn call(&self, call: &Call) -> Result<Outcome<Option<IpAddr>>, PerformError> {
         let panel = self.panel();
         let none = |outcome: Outcome<()>| map(outcome, |()| None);

@@ -78,8 +78,10 @@ fn principal(step: Step) -> &'static str {
         Step::PowerOff => "powerOff",
         Step::RemoveAddresses => "removeAddress",
         Step::Release => "release",
+        Step::IssueLicenses => "orderLicense",
+        Step::RevokeLicenses => "suspendLicense",
         // Nothing is asked of DCImanager in these.
-        Step::Assemble | Step::RunRecipes | Step::IssueLicenses | Step::RevokeLicenses => "none",
+        Step::Assemble | Step::RunRecipes => "none",
     }
 }
 
@@ -117,10 +119,11 @@ impl Cx<'_> {
         let intent = self.intent(step);
         let name = made.map(Call::name).or_else(|| intent.map(|f| f.call.as_str())).unwrap_or_else(|| principal(step));
         let server = made.and_then(Call::server).map(|s| s.0.as_str()).or_else(|| self.status.server.as_ref().map(|s| s.id.as_str()));
-        let target = match (server, intent) {
-            (Some(server), _) => format!("server/{server}"),
-            (None, Some(f)) => f.target.clone(),
-            (None, None) => format!("order/{}", self.order.order_id),
+        let target = match (made.and_then(Call::license), server, intent) {
+            (Some(license), ..) => super::licenses::target(license),
+            (None, Some(server), _) => format!("server/{server}"),
+            (None, None, Some(f)) => f.target.clone(),
+            (None, None, None) => format!("order/{}", self.order.order_id),
         };
         (name.to_owned(), cut(&target, LONG))
     }
