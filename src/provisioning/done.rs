@@ -1,4 +1,4 @@
-//! `Done` of a FailedOperation task: the panel is asked whether it agrees. Where it does not, a new task says what it shows.
+//! `Done` of a `FailedOperation` task: the panel is asked whether it agrees. Where it does not, a new task says what it shows.
 //!
 //! While the answer is looked for, the step may do whatever else is left, but not what failed: that would be a retry.
 

@@ -111,8 +111,7 @@ impl World {
                     // On record first; what is not needed any more is closed before the next one is open.
                     if let Err(ended) = self.save(name, &mut version, &status) {
                         return ended;
-                    }
-                    if self.close_tasks(&order.uid, |t| task.replaces.contains(&t.name)) {
+                    } else if self.close_tasks(&order.uid, |t| task.replaces.contains(&t.name)) {
                         return Ended::Crashed;
                     }
                     if self.raise(&order.uid, &task, &mut facts) {
