@@ -338,7 +338,8 @@ impl Call {
             | Self::CancelOperation { .. }
             | Self::HandOver { .. }
             | Self::Release { .. } => true,
-            // `Claim`, `Unclaim`, `Adopt` and `Unmark` check the form themselves; the rest can be repeated or undone.
+            // `Claim`, `Unclaim`, `Adopt` and `Unmark` check the form themselves; at the licence server the form, or a fresh list,
+            // was read in the same decision; the rest can be repeated or undone.
             Self::CreateUser { .. }
             | Self::Claim { .. }
             | Self::Unclaim { .. }
@@ -350,9 +351,8 @@ impl Call {
             | Self::AddAddress { .. }
             | Self::SetDomain { .. }
             | Self::Adopt { .. }
-            | Self::Unmark { .. } => false,
-            // At the licence server: the form, or a fresh list, was read in the same decision.
-            Self::OrderLicense { .. }
+            | Self::Unmark { .. }
+            | Self::OrderLicense { .. }
             | Self::EditLicense { .. }
             | Self::RenewLicense { .. }
             | Self::SuspendLicense { .. }

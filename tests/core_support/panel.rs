@@ -404,7 +404,6 @@ impl Panel {
                     }
                 }
             }
-            Call::ReplaceMain { .. } => {}
             Call::AddAddress { server, family, group, address, domain, .. } => {
                 let chosen = address.or_else(|| self.take(*family, group, domain, ""));
                 if let Some(new) = chosen.filter(|a| !self.servers[&server.0].rows.iter().any(|r| r.address == *a)) {
@@ -428,7 +427,8 @@ impl Panel {
             Call::RunRecipe { server, recipe } => self.run_recipe(server, recipe, now),
             Call::FlagForCleaning { server } => self.server(&server.0).flagged = true,
             Call::CancelOperation { server } => self.server(&server.0).operation = None,
-            Call::OrderLicense { .. }
+            Call::ReplaceMain { .. }
+            | Call::OrderLicense { .. }
             | Call::EditLicense { .. }
             | Call::RenewLicense { .. }
             | Call::SuspendLicense { .. }
