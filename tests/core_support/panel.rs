@@ -419,9 +419,7 @@ impl Panel {
                 }
             }
             Call::SetDomain { server, row, domain } => {
-                if let Some(row) = self.server(&server.0).rows.iter_mut().find(|r| r.row == *row) {
-                    row.domain.clone_from(domain);
-                }
+                self.server(&server.0).rows.iter_mut().filter(|r| r.row == *row).for_each(|r| r.domain.clone_from(domain));
             }
             Call::Install { server, template, recipe, .. } => self.install(server, template, recipe.as_deref(), now),
             Call::RunRecipe { server, recipe } => self.run_recipe(server, recipe, now),
