@@ -7,11 +7,12 @@ use secrecy::SecretString;
 use crate::api::DedicatedServerOrder;
 use crate::panel::error::{ErrorClass, Outcome, PanelError};
 use crate::panel::model::{
-    AddressSpec, Expect, InstallRequest, MainAddress, NotesEdit, OwnerEdit, PoolRequest, Power, ServerEdit, ServerId,
+    AddressSpec, Expect, InstallRequest, MainAddress, NotesEdit, OwnerEdit, PoolRequest, Power, ServerEdit, ServerId, UserId,
 };
 use crate::panel::{AddressPanel, ServerPanel};
 use crate::provisioning::call::Call;
 use crate::provisioning::facts::{Facts, Look, Prepare, Prepared, Seen};
+use crate::provisioning::marker::Marker;
 use crate::provisioning::order::Order;
 
 use super::context::Context;
@@ -136,20 +137,7 @@ impl Panels<'_> {
                 let password = self.panel_password().await?;
                 none(panel.create_user(username, &password).await.unit())
             }
-            Call::Claim { server, owner, marker } => match self.lock(server).await? {
-                Locked::Theirs(holder) => {
-                    let detail = format!("locked by order {holder}");
-                    Outcome::Refused(PanelError::Expectation { server: server.0.clone(), detail })
-                }
-                Locked::Ours => {
-                    let edit = ServerEdit {
-                        expect: Expect::Free,
-                        owner: OwnerEdit::User(owner.clone()),
-                        notes: NotesEdit::Add(marker.to_string()),
-                    };
-                    none(panel.edit_server(server, &edit).await)
-                }
-            },
+            Call::Claim { server, owner, marker } => self.claim(server, owner, marker).await?,
             Call::Unclaim { server, written } => {
                 let edit = ServerEdit {
                     expect: Expect::Marker(written.clone()),
@@ -231,6 +219,16 @@ impl Panels<'_> {
             | Call::ResumeLicense { .. }
             | Call::FreeLicense { .. } => self.pool_call(call).await,
         })
+    }
+
+    /// Under the lock that keeps every other order off the server.
+    async fn claim(&self, server: &ServerId, owner: &UserId, marker: &Marker) -> Result<Outcome<Option<IpAddr>>, PerformError> {
+        if let Locked::Theirs(holder) = self.lock(server).await? {
+            let detail = format!("locked by order {holder}");
+            return Ok(Outcome::Refused(PanelError::Expectation { server: server.0.clone(), detail }));
+        }
+        let edit = ServerEdit { expect: Expect::Free, owner: OwnerEdit::User(owner.clone()), notes: NotesEdit::Add(marker.to_string()) };
+        Ok(map(self.panel().edit_server(server, &edit).await, |()| None))
     }
 
     async fn pool_call(&self, call: &Call) -> Outcome<Option<IpAddr>> {

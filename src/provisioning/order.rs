@@ -172,6 +172,7 @@ fn refuse_unsupported(raw: &DedicatedServerOrder) -> Result<(), Refusal> {
 
 /// What the decisions need of a handler.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "as independent as the switches of the spec")]
 pub struct Handler {
     /// Namespace and name.
     pub key: ObjectKey,

@@ -407,7 +407,6 @@ impl Panel {
                     }
                 }
             }
-            Call::ReplaceMain { .. } => {}
             Call::AddAddress { server, family, group, address, domain, .. } => {
                 let chosen = address.or_else(|| self.take(*family, group, domain, ""));
                 if let Some(new) = chosen.filter(|a| !self.servers[&server.0].rows.iter().any(|r| r.address == *a)) {
@@ -423,15 +422,14 @@ impl Panel {
                 }
             }
             Call::SetDomain { server, row, domain } => {
-                if let Some(row) = self.server(&server.0).rows.iter_mut().find(|r| r.row == *row) {
-                    row.domain.clone_from(domain);
-                }
+                self.server(&server.0).rows.iter_mut().filter(|r| r.row == *row).for_each(|r| r.domain.clone_from(domain));
             }
             Call::Install { server, template, recipe, .. } => self.install(server, template, recipe.as_deref(), now),
             Call::RunRecipe { server, recipe } => self.run_recipe(server, recipe, now),
             Call::FlagForCleaning { server } => self.server(&server.0).flagged = true,
             Call::CancelOperation { server } => self.server(&server.0).operation = None,
-            Call::OrderLicense { .. }
+            Call::ReplaceMain { .. }
+            | Call::OrderLicense { .. }
             | Call::EditLicense { .. }
             | Call::RenewLicense { .. }
             | Call::SuspendLicense { .. }
