@@ -332,9 +332,9 @@ impl Call {
             | Self::AddAddress { .. }
             | Self::SetDomain { .. }
             | Self::Adopt { .. }
-            | Self::Unmark { .. } => false,
+            | Self::Unmark { .. }
             // At the licence server: the form, or a fresh list, was read in the same decision.
-            Self::OrderLicense { .. }
+            | Self::OrderLicense { .. }
             | Self::EditLicense { .. }
             | Self::RenewLicense { .. }
             | Self::SuspendLicense { .. }
