@@ -137,7 +137,11 @@ impl Panels<'_> {
                 let password = self.panel_password().await?;
                 none(panel.create_user(username, &password).await.unit())
             }
-            Call::Claim { server, owner, marker } => self.claim(server, owner, marker).await?,
+            Call::Claim { server, owner, marker } => {
+                let notes = NotesEdit::Add(marker.to_string());
+                let edit = ServerEdit { expect: Expect::Free, owner: OwnerEdit::User(owner.clone()), notes };
+                none(self.mark(server, &edit).await?)
+            }
             Call::Unclaim { server, written } => {
                 let edit = ServerEdit {
                     expect: Expect::Marker(written.clone()),
@@ -181,20 +185,11 @@ impl Panels<'_> {
                 };
                 none(panel.edit_server(server, &edit).await)
             }
-            Call::Adopt { server, owner, marker } => match self.lock(server).await? {
-                Locked::Theirs(holder) => {
-                    let detail = format!("locked by order {holder}");
-                    Outcome::Refused(PanelError::Expectation { server: server.0.clone(), detail })
-                }
-                Locked::Ours => {
-                    let edit = ServerEdit {
-                        expect: Expect::Owner(owner.clone()),
-                        owner: OwnerEdit::Keep,
-                        notes: NotesEdit::Add(marker.to_string()),
-                    };
-                    none(panel.edit_server(server, &edit).await)
-                }
-            },
+            Call::Adopt { server, owner, marker } => {
+                let notes = NotesEdit::Add(marker.to_string());
+                let edit = ServerEdit { expect: Expect::Owner(owner.clone()), owner: OwnerEdit::Keep, notes };
+                none(self.mark(server, &edit).await?)
+            }
             Call::Unmark { server, written } => {
                 let edit = ServerEdit {
                     expect: Expect::Marker(written.clone()),
@@ -268,6 +263,17 @@ impl Panels<'_> {
             | Call::ResumeLicense { .. }
             | Call::FreeLicense { .. } => Outcome::Applied(None),
         }
+    }
+
+    /// Writes our marker under the server's lock.
+    async fn mark(&self, server: &ServerId, edit: &ServerEdit) -> Result<Outcome<()>, PerformError> {
+        Ok(match self.lock(server).await? {
+            Locked::Theirs(holder) => {
+                let detail = format!("locked by order {holder}");
+                Outcome::Refused(PanelError::Expectation { server: server.0.clone(), detail })
+            }
+            Locked::Ours => self.panel().edit_server(server, edit).await,
+        })
     }
 
     async fn lock(&self, server: &ServerId) -> Result<Locked, kube::Error> {
