@@ -136,6 +136,12 @@ pub struct ServerStatus {
     /// Recipes that were run with it.
     #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
     pub recipes: Vec<String>,
+    /// The value of `spec.reinstall` whose installation is asked for or under way; absent otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reinstall: Option<String>,
+    /// Version of the Secret of the user's whose password the system was given last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password_version: Option<String>,
     /// On, Off or Unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub power_state: Option<String>,

@@ -309,6 +309,9 @@ impl Pass<'_> {
         };
         facts.login.clone_from(&client.login);
         facts.older_orders = self.older_orders(&client);
+        let policy = &client.policy;
+        facts.password_due =
+            policy.sets_password && self.parsed.own_password && self.handler.password_due(&self.parsed.uid, policy.retry_interval);
         let max = if self.parsed.deleting { client.max_releases } else { client.max_operations };
         let busy = self.busy();
         facts.slot = !busy || self.handler.enter(&self.parsed.uid, self.parsed.deleting, max);

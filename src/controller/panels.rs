@@ -33,6 +33,8 @@ struct HandlerInner {
     releases: BTreeSet<String>,
     judged: BTreeMap<String, u64>,
     stale_locks: BTreeSet<String>,
+    /// When the users' Secrets with root passwords were read, by order.
+    passwords: BTreeMap<String, Instant>,
 }
 
 /// What is needed to speak with a handler's panel.
@@ -82,6 +84,7 @@ impl Default for HandlerRuntime {
                 releases: BTreeSet::new(),
                 judged: BTreeMap::new(),
                 stale_locks: BTreeSet::new(),
+                passwords: BTreeMap::new(),
             }),
         }
     }
@@ -193,10 +196,23 @@ impl HandlerRuntime {
         inner.releases.remove(uid);
     }
 
+    /// Whether the Secret with an order's root password was not read within this time by this process.
+    #[must_use]
+    pub fn password_due(&self, uid: &str, interval: Duration) -> bool {
+        lock(&self.inner).passwords.get(uid).is_none_or(|at| at.elapsed() >= interval)
+    }
+
+    /// Notes that an order's Secret was read.
+    pub fn note_password(&self, uid: &str) {
+        lock(&self.inner).passwords.insert(uid.to_owned(), Instant::now());
+    }
+
     /// Forgets an order.
     pub fn forget(&self, uid: &str) {
         self.leave(uid);
-        lock(&self.inner).judged.remove(uid);
+        let mut inner = lock(&self.inner);
+        inner.judged.remove(uid);
+        inner.passwords.remove(uid);
     }
 }
 

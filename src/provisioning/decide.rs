@@ -14,7 +14,7 @@ use super::order::{Handler, Order};
 use super::reason::Reason;
 use super::step::{CLOSING, OPENING, Step};
 use super::tasks::OPEN;
-use super::verdict::{Phase, Verdict, conclude};
+use super::verdict::{Phase, conclude};
 
 /// What was decided.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,8 +44,8 @@ pub fn decide(order: &Order, handler: &Handler, facts: &Facts, now: Timestamp, s
     if asked {
         status.last_handled_reconcile_at.clone_from(&order.reconcile_requested);
     }
-    let reinstall_pending = reinstall_pending(order, &status);
-    conclude(&mut status, &halt.verdict, order.generation, now, reinstall_pending);
+    let pending = super::reinstallation::pending(order, &status);
+    conclude(&mut status, &halt.verdict, order.generation, now, pending);
     Decision { status, next: halt.next }
 }
 
@@ -102,6 +102,10 @@ fn run(cx: &mut Cx<'_>) -> Flow {
     }
     cx.list_steps();
     record_token(&mut cx.status, &cx.order.reinstall);
+    if !cx.order.deleting {
+        super::suspension::overtake(cx);
+        super::reinstallation::reconsider(cx);
+    }
     let step = current_step(cx);
     if cx.order.deleting && super::closing::nothing_to_release(cx) {
         return ControlFlow::Break(super::closing::forget(cx));
@@ -110,7 +114,7 @@ fn run(cx: &mut Cx<'_>) -> Flow {
         if super::opening::at_rest(cx) {
             // A panel that is down is the handler's failure: an Active order stays what it is.
             cx.status.waiting_on = None;
-            return ControlFlow::Break(Halt { next: Next::Wait(None), verdict: Verdict::Ready });
+            return ControlFlow::Break(Halt { next: Next::Wait(None), verdict: super::suspension::resting(cx) });
         }
         let message = why.clone();
         return ControlFlow::Break(cx.wait_for_handler(step, Reason::HandlerNotReady, message));
@@ -143,14 +147,8 @@ fn failed_before(cx: &mut Cx<'_>) -> Flow {
 /// The first step that is not over.
 fn current_step(cx: &Cx<'_>) -> Step {
     let steps: &[Step] = if cx.order.deleting { &CLOSING } else { &OPENING };
-    steps.iter().copied().find(|s| !cx.state(*s).over()).unwrap_or(if cx.order.deleting { Step::Release } else { Step::HandOver })
-}
-
-fn reinstall_pending(order: &Order, status: &OrderStatus) -> bool {
-    status
-        .server
-        .as_ref()
-        .is_some_and(|s| s.template.as_ref().is_some_and(|t| *t != order.template) || (s.template.is_some() && s.recipes != order.recipes))
+    let last = || if cx.order.deleting { Step::Release } else { super::suspension::at_hand(cx).unwrap_or(Step::HandOver) };
+    steps.iter().copied().find(|s| !cx.state(*s).over()).unwrap_or_else(last)
 }
 
 /// A reinstall token that is there at first sight is recorded, never acted upon. No token is recorded as none.
@@ -175,7 +173,7 @@ pub fn refuse(
     status.waiting_on = None;
     status.next_retry_time = None;
     let verdict = super::verdict::Verdict::Stalled(refusal.reason, refusal.message.clone(), deleting);
-    conclude(&mut status, &verdict, generation, now, false);
+    conclude(&mut status, &verdict, generation, now, None);
     status
 }
 
@@ -191,6 +189,6 @@ pub fn without_handler(order: &Order, name: &str, reason: Reason, message: &str,
     let wait = super::context::Wait { kind: WaitKind::Handler, name, reason, message: message.to_owned(), until: None, deadline: None };
     let Halt { verdict, .. } = cx.wait(step, wait);
     let mut status = cx.status;
-    conclude(&mut status, &verdict, order.generation, now, false);
+    conclude(&mut status, &verdict, order.generation, now, None);
     status
 }

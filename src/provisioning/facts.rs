@@ -39,6 +39,8 @@ pub enum Prepare {
     ClientName,
     /// The password of the client's panel user, in Secret `<order>-panel`.
     PanelPassword,
+    /// The version of the user's Secret with the root password.
+    PasswordVersion,
     /// The root password: the user's Secret, or one generated into `<order>-root`.
     RootPassword,
 }
@@ -157,6 +159,10 @@ pub struct Facts {
     pub panel_password: Option<Prepared>,
     /// The root password.
     pub root_password: Option<Prepared>,
+    /// Version of the user's Secret with the root password, where one is named and was read; empty when it is not there.
+    pub password_version: Option<String>,
+    /// It is time to look whether that Secret has changed.
+    pub password_due: bool,
     /// The tasks of this order.
     pub tasks: Vec<TaskView>,
     /// A free place among the operations (or releases) that may run at once.
@@ -204,6 +210,8 @@ impl Facts {
             client_name: None,
             panel_password: None,
             root_password: None,
+            password_version: None,
+            password_due: false,
             tasks: Vec::new(),
             slot: true,
             older_orders: 0,

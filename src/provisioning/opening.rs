@@ -14,7 +14,6 @@ use super::marker::Found;
 use super::reason::Reason;
 use super::step::{OPENING, State, Step};
 use super::tasks::Ask;
-use super::verdict::Verdict;
 
 /// Goes through the steps of opening; `Continue` means that all are over.
 pub fn open(cx: &mut Cx<'_>) -> Flow {
@@ -27,17 +26,21 @@ pub fn open(cx: &mut Cx<'_>) -> Flow {
         let message = format!("the panel does not list server {server} any more (two complete lists agree); no other one is taken");
         return Break(drifted(cx, Reason::ServerGone, &message));
     }
+    super::suspension::finish_begun(cx, &server)?;
     follow_spec(cx);
     power_on(cx, &server)?;
     super::network::change_address(cx, &server)?;
+    super::reinstallation::start(cx);
     super::installation::install(cx, &server)?;
+    super::reinstallation::finish(cx);
     cx.finish(
         Step::RunRecipes,
         if !cx.order.recipes.is_empty() { State::Done } else { State::Skipped },
         "part of the installation on DCImanager 5",
     );
     cx.finish(Step::IssueLicenses, State::Skipped, "none ordered");
-    hand_over(cx, &server)
+    hand_over(cx, &server)?;
+    super::suspension::follow(cx, &server)
 }
 
 /// What happened to the server behind our back. In preparation it stalls; on an Active order a department is told as well.
@@ -105,7 +108,12 @@ fn fixed_fields(cx: &mut Cx<'_>) -> Flow {
 
 /// The client has the server, and nothing of the spec waits to be acted upon.
 pub(super) fn at_rest(cx: &Cx<'_>) -> bool {
-    !cx.order.deleting && OPENING.iter().all(|s| cx.state(*s).over()) && network_as_asked(cx)
+    !cx.order.deleting
+        && OPENING.iter().all(|s| cx.state(*s).over())
+        && network_as_asked(cx)
+        && super::suspension::as_asked(cx)
+        && !super::reinstallation::is_due(cx)
+        && !super::rotation::is_under_way(cx)
 }
 
 /// Domain and number of addresses are what was last read back.
@@ -115,15 +123,19 @@ fn network_as_asked(cx: &Cx<'_>) -> bool {
     server.domain.as_deref() == Some(cx.order.domain.as_str()) && (server.addresses.len() - v6, v6) == (cx.order.ipv4, cx.order.ipv6)
 }
 
-/// Domain and addresses are acted upon at once, also on an Active order.
+/// Domain and addresses are acted upon at once, also on an Active order, but not in the middle of an installation: its intent
+/// and its progress belong to one another.
 fn follow_spec(cx: &mut Cx<'_>) {
+    if matches!(cx.state(Step::InstallOS), State::Running | State::Waiting) {
+        return;
+    }
     if cx.state(Step::ChangeAddress).over() && !network_as_asked(cx) {
         cx.enter(Step::ChangeAddress, State::Pending, "spec.domain or spec.addresses changed");
     }
 }
 
 /// Power on: lifts the block first, then waits for the flag.
-fn power_on(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
+pub(super) fn power_on(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
     let step = Step::PowerOn;
     if cx.state(step).over() {
         return Continue(());
@@ -259,11 +271,18 @@ pub fn active(cx: &mut Cx<'_>) -> Halt {
     match look_for_drift(cx) {
         Break(halt) => halt,
         Continue(()) => {
+            if let Some(halt) = super::reinstallation::refused(cx) {
+                return halt;
+            }
+            if let Break(halt) = super::rotation::follow(cx) {
+                return halt;
+            }
             cx.supersede_tasks();
             cx.status.waiting_on = None;
             cx.status.last_error = None;
             cx.progress(Step::HandOver, 100, "");
-            Halt { next: Next::Wait(None), verdict: Verdict::Ready }
+            let look_again = super::rotation::is_watched(cx).then(|| after(cx.now, cx.handler.retry_interval));
+            Halt { next: Next::Wait(look_again), verdict: super::suspension::resting(cx) }
         }
     }
 }
@@ -292,6 +311,9 @@ fn look_for_drift(cx: &mut Cx<'_>) -> Flow {
                 format!("server {server} belongs to panel user {owner}, not to the client {}; it is not touched", cx.order.username);
             return Break(drifted(cx, Reason::OwnerChanged, &message));
         }
+    }
+    if cx.order.suspended {
+        return super::suspension::drift(cx, &server, &row);
     }
     let busy = row.install.is_some() || row.flags.diagnostics || row.power.error;
     if row.power.off && !row.power.on && !busy {

@@ -44,6 +44,8 @@ pub struct Order {
     pub ipv6: usize,
     /// Template.
     pub template: String,
+    /// The root password comes from a Secret of the user's.
+    pub own_password: bool,
     /// Recipes, in the order in which they run.
     pub recipes: Vec<String>,
     /// What is waited for before the order is Ready.
@@ -108,6 +110,7 @@ impl Order {
             ipv4: usize::try_from(spec.addresses.ipv4).unwrap_or(1),
             ipv6: usize::try_from(spec.addresses.ipv6).unwrap_or(0),
             template: spec.operating_system.template.clone(),
+            own_password: spec.operating_system.password_secret_ref.is_some(),
             recipes: spec.recipes.clone(),
             ready_when: spec.ready_when,
             licenses: spec.licenses.clone(),
@@ -146,18 +149,12 @@ pub fn order_id(raw: &DedicatedServerOrder) -> Option<&str> {
 /// Fields that later versions act upon are refused, never ignored in silence (design.md section 9).
 fn refuse_unsupported(raw: &DedicatedServerOrder) -> Result<(), Refusal> {
     let spec = &raw.spec;
-    // A token that is there when the operator first sees the order is recorded; only a later change asks for a reinstall.
-    let seen = raw.status.as_ref().filter(|s| s.observed_generation.is_some_and(|g| g >= 0));
-    let token_is_new = seen.is_some_and(|s| s.last_handled_reinstall.as_deref().unwrap_or_default() != spec.reinstall);
-    let rows: [(bool, &str, &str); 9] = [
+    let rows: [(bool, &str, &str); 6] = [
         (spec.configuration.custom.is_some(), "configuration.custom", "set configuration.serverType"),
         (spec.handler_selector.is_some(), "handlerSelector", "set handlerRef"),
         (!spec.licenses.is_empty(), "licenses", "remove it"),
         (spec.adopt.is_some(), "adopt", "remove it"),
-        (spec.suspended, "suspended: true", "set suspended: false"),
-        (token_is_new, "a new reinstall token", "put the old value back"),
         (spec.deletion_policy == DeletionPolicy::Orphan, "deletionPolicy: Orphan", "set deletionPolicy: Release"),
-        (spec.deletion_protection, "deletionProtection: true", "set deletionProtection: false"),
         (spec.recipes.len() > 1, "more than one recipe", "keep one of recipes"),
     ];
     match rows.into_iter().find(|(asked, ..)| *asked) {
@@ -209,6 +206,8 @@ pub struct Handler {
     pub step: std::time::Duration,
     /// How long a lost answer may still take effect.
     pub settle: std::time::Duration,
+    /// The dialect says how a password is set on a running system.
+    pub sets_password: bool,
     /// How often the panel is listed.
     pub poll: std::time::Duration,
     /// Orders of one namespace; 0 is no limit.
@@ -247,6 +246,7 @@ impl Handler {
             install: spec.timeouts.install.0.max(second),
             step: spec.timeouts.step.0.max(second),
             settle: spec.timeouts.settle.0.max(second),
+            sets_password: spec.dialect.contains_key(crate::panel::dialect::SET_PASSWORD),
             poll: spec.poll_interval.0.max(second),
             max_orders_per_namespace: usize::try_from(spec.limits.max_orders_per_namespace).unwrap_or(0),
         }
@@ -285,6 +285,7 @@ impl Handler {
             install: second,
             step: second,
             settle: second,
+            sets_password: false,
             poll: second,
             max_orders_per_namespace: 0,
         }

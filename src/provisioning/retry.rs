@@ -90,7 +90,7 @@ impl Cx<'_> {
     }
 
     fn done_is_like_asked(step: Step) -> bool {
-        matches!(step, Step::InstallOS | Step::PowerOn | Step::PowerOff)
+        matches!(step, Step::InstallOS | Step::PowerOn | Step::PowerOff | Step::StopPower)
     }
 
     fn restart(&mut self, step: Step, state: State) {

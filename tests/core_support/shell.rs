@@ -50,6 +50,8 @@ impl World {
         facts.changed = self.changed.get(name).copied();
         facts.slot = self.slot;
         facts.forced = forced;
+        let due = self.password_at.is_none_or(|at| later(at, self.handler.retry_interval) <= self.now);
+        facts.password_due = self.handler.sets_password && order.own_password && due;
         let views = self.tasks.iter().filter(|t| t.uid == order.uid);
         facts.tasks =
             views.map(|t| TaskView { name: t.name.clone(), type_: t.type_, resolution: t.resolution, note: t.note.clone() }).collect();
@@ -185,7 +187,15 @@ impl World {
         match what {
             Prepare::ClientName => facts.client_name = Some(prepared),
             Prepare::PanelPassword => facts.panel_password = Some(prepared),
-            Prepare::RootPassword => facts.root_password = Some(prepared),
+            Prepare::RootPassword => {
+                facts.root_password = Some(prepared);
+                facts.password_version = Some(self.password.clone());
+            }
+            Prepare::PasswordVersion => {
+                self.passwords_read += 1;
+                self.password_at = Some(self.now);
+                facts.password_version = Some(self.password.clone());
+            }
         }
     }
 

@@ -131,7 +131,7 @@ pub fn assert_active(world: &World, kind: Kind) {
     let (v4, v6) = kind.wanted();
     let client = world.panel.user("acme").expect("the client").id.clone();
     assert_eq!(server.owner, Some(client), "owner\n{}", tell());
-    assert!(server.on && !server.disabled && server.operation.is_none() && !server.failed, "state\n{}", tell());
+    assert!(server.on && !server.disabled && server.port && server.operation.is_none() && !server.failed, "state\n{}", tell());
     assert_eq!(server.template.as_deref(), Some(super::panel::TEMPLATE), "template\n{}", tell());
     let rows: Vec<IpAddr> = server.rows.iter().map(|r| r.address).collect();
     assert_eq!(rows.iter().filter(|a| a.is_ipv4()).count(), v4, "IPv4 rows\n{}", tell());
