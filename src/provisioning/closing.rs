@@ -67,6 +67,7 @@ pub fn close(cx: &mut Cx<'_>) -> Flow {
     cancel(cx, &server)?;
     super::suspension::enable_for_closing(cx, &server)?;
     power_off(cx, &server)?;
+    super::suspension::ports_for_closing(cx, &server)?;
     super::network::remove_addresses(cx, &server)?;
     super::network::park_address(cx, &server)?;
     release(cx, &server)

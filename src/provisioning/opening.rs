@@ -33,6 +33,9 @@ pub fn open(cx: &mut Cx<'_>) -> Flow {
     super::reinstallation::start(cx);
     super::installation::install(cx, &server)?;
     super::reinstallation::finish(cx);
+    // What waited for the installation.
+    follow_spec(cx);
+    super::network::change_address(cx, &server)?;
     cx.finish(
         Step::RunRecipes,
         if !cx.order.recipes.is_empty() { State::Done } else { State::Skipped },

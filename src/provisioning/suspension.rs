@@ -277,3 +277,9 @@ pub(super) fn enable_for_closing(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
     }
     Break(cx.call(step, enable, Shows::InTheList))
 }
+
+/// Closing: ports that were switched off for a suspension are on again before the server is given back, and not before it is off.
+pub(super) fn ports_for_closing(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
+    let switched = recorded(cx, &[Step::PortsOff]) || (recorded(cx, &[Step::PortsOn]) && !cx.state(Step::PortsOn).over());
+    if switched { ports(cx, Step::PortsOn, server, true) } else { Continue(()) }
+}

@@ -46,10 +46,11 @@ prop_compose! {
         (id, name, handler, panel, configuration, client) in (word(), word(), word(), word(), word(), word()),
         (main_address, domain, addresses, parked_address) in (of(word()), of(word()), vec(word(), 0..3), of(word())),
         (template, recipes, power_state, handed_over_at) in (of(word()), vec(word(), 0..3), of(word()), of(time())),
+        (reinstall, password_version) in (of(word()), of(word())),
     ) -> ServerStatus {
         ServerStatus {
             id, name, handler, panel, configuration, client, main_address, domain, addresses, parked_address, template, recipes,
-            power_state, handed_over_at,
+            power_state, handed_over_at, reinstall, password_version,
         }
     }
 }

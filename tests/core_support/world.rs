@@ -271,6 +271,7 @@ impl World {
 
     /// The process dies: what it kept in memory is lost.
     pub fn restart(&mut self) {
+        self.password_at = None;
         self.inventory = None;
         self.index.clear();
         self.changed.clear();
