@@ -15,7 +15,7 @@ use super::inflight::Shows;
 use super::marker::Found;
 use super::opening::{note_power, people, wait_for_power};
 use super::reason::Reason;
-use super::step::{CHANGES, OPENING, State, Step};
+use super::step::{OPENING, State, Step};
 use super::tasks::Ask;
 use super::verdict::{Phase, Verdict};
 
@@ -64,8 +64,8 @@ pub fn close(cx: &mut Cx<'_>) -> Flow {
         return Break(forget(cx));
     }
     place(cx)?;
-    cancel(cx, &server)?;
     super::suspension::enable_for_closing(cx, &server)?;
+    cancel(cx, &server)?;
     power_off(cx, &server)?;
     super::suspension::ports_for_closing(cx, &server)?;
     super::network::remove_addresses(cx, &server)?;
@@ -125,7 +125,7 @@ fn released(cx: &mut Cx<'_>, server: &ServerId) -> Flow<bool> {
 
 /// A call of the preparation may still be under way: it gets its time before anything is taken back.
 fn opening_settled(cx: &mut Cx<'_>) -> Flow {
-    let opening = cx.status.in_flight.as_ref().and_then(|f| Step::parse(&f.step)).filter(|s| OPENING.contains(s) || CHANGES.contains(s));
+    let opening = cx.status.in_flight.as_ref().and_then(|f| Step::parse(&f.step)).filter(|s| OPENING.contains(s) || super::suspension::settles_before_closing(*s));
     if opening.is_none() {
         return Continue(());
     }

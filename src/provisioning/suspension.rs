@@ -259,27 +259,39 @@ pub(super) fn drift(cx: &mut Cx<'_>, server: &ServerId, row: &ServerRow) -> Flow
 }
 
 /// Closing, as the vendor does it (ispsystem-api.md 2.8): a disabled server is enabled first. The panel switches its connections
-/// on a while later, which is waited for before the power is touched.
+/// on a while later, which is waited for before the power is touched. A step of its own: that of the power says whether the
+/// power was asked for, and nothing else.
 pub(super) fn enable_for_closing(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
-    let step = Step::PowerOff;
-    if cx.state(step).over() {
+    if cx.state(Step::PowerOff) != State::Pending {
         return Continue(());
     }
+    let step = Step::Resume;
     let enable = Call::Enable { server: server.clone() };
-    if cx.facts.applied.contains(&enable) {
-        // The power has not been asked for yet.
-        cx.enter(step, State::Pending, "");
-        return Break(cx.wait_for_list(step));
-    }
-    let begun = matches!(cx.state(step), State::Running | State::Waiting) && cx.intent(step).is_none_or(|f| f.call != enable.name());
-    if begun || !cx.need_row(step, server)?.flags.disabled {
+    if !cx.facts.applied.contains(&enable) && !cx.need_row(Step::PowerOff, server)?.flags.disabled {
         return Continue(());
     }
-    Break(cx.call(step, enable, Shows::InTheList))
+    if cx.own_form(step, server)?.disabled {
+        return Break(cx.call(step, enable, Shows::AtOnce));
+    }
+    cx.finish(step, State::Done, "");
+    Continue(())
 }
 
 /// Closing: ports that were switched off for a suspension are on again before the server is given back, and not before it is off.
 pub(super) fn ports_for_closing(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
-    let switched = recorded(cx, &[Step::PortsOff]) || (recorded(cx, &[Step::PortsOn]) && !cx.state(Step::PortsOn).over());
-    if switched { ports(cx, Step::PortsOn, server, true) } else { Continue(()) }
+    let step = Step::PortsOn;
+    let switched = recorded(cx, &[Step::PortsOff]) || recorded(cx, &[step]);
+    if !switched || cx.state(step).over() {
+        return Continue(());
+    }
+    if cx.own_form(step, server)?.disabled {
+        return Break(cx.call(step, Call::Enable { server: server.clone() }, Shows::AtOnce));
+    }
+    ports(cx, step, server, true)
+}
+
+/// Steps whose calls must not land on a server that was given back: closing lets them settle before it begins. To be enabled,
+/// and to have its ports on, is what a free server has to be.
+pub(super) fn settles_before_closing(step: Step) -> bool {
+    DOWN.contains(&step) || step == Step::SetPassword
 }

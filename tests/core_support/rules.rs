@@ -13,7 +13,7 @@ fn covering(call: &Call) -> &'static [&'static str] {
     match call {
         Call::CreateUser { .. } => &[],
         Call::Claim { .. } | Call::Unclaim { .. } => &["Allocate"],
-        Call::Enable { .. } => &["PowerOn", "Resume", "PowerOff", "Release"],
+        Call::Enable { .. } => &["PowerOn", "Resume", "PortsOn", "Release"],
         Call::Disable { .. } => &["Suspend"],
         Call::ConnectionOff { .. } => &["PortsOff"],
         Call::ConnectionOn { .. } => &["PortsOn"],
