@@ -190,7 +190,7 @@ fn full_examples() -> Vec<(Kind, Value)> {
     let mut rest = examples::handler();
     rest["spec"]["connection"]["tls"] = json!({"caBundleSecretRef": {"name": "ca", "key": "ca.crt"}});
     rest["spec"]["dialect"] = json!({"power": {"method": "POST", "path": "/server"}});
-    let more = [(Kind::Order, custom), (Kind::Handler, rest), (Kind::Handler, pinned)];
+    let more = [(Kind::Order, custom), (Kind::Handler, rest), (Kind::Handler, pinned), (Kind::Handler, examples::license_server())];
     let managers = managers.into_iter().map(|manager| (Kind::Manager, manager));
     KINDS.into_iter().map(|kind| (kind, example(kind))).chain(more).chain(managers).collect()
 }

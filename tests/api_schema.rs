@@ -213,7 +213,7 @@ fn columns_show_what_people_ask_first() {
     assert_eq!(names(Kind::Order, false), "PHASE, READY, STEP, SERVER, ADDRESS, WAITING ON, NEXT RETRY, AGE");
     assert_eq!(names(Kind::Order, true), "HANDLER, ERROR, MESSAGE");
     assert_eq!(names(Kind::Handler, false), "MODULE, READY, FREE, ORDERS, MESSAGE, AGE");
-    assert_eq!(names(Kind::Task, false), "TYPE, DEPARTMENT, ORDER, STATE, AGE");
+    assert_eq!(names(Kind::Task, false), "TYPE, DEPARTMENT, ORDER, STATE, DEADLINE, ESCALATED, AGE");
     assert_eq!(names(Kind::Manager, false), "FLAVOR, READY, MESSAGE, AGE");
     for kind in KINDS {
         for (name, type_, path) in columns(kind, false).into_iter().chain(columns(kind, true)) {

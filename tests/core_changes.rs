@@ -195,7 +195,7 @@ fn drift_of_a_suspended_service_is_corrected_once_and_never_over_other_work() {
     world.assert_quiet();
     let at = world.asked.len();
     let now = world.now;
-    let operation = |until| support::panel::Operation { shows: now, shown: true, until, template: TEMPLATE.into(), fails: false };
+    let operation = |until| support::panel::Operation { shows: now, shown: true, until, template: TEMPLATE.into(), fails: false, recipe_fails: false };
     world.panel.server("1").operation = Some(operation(Some(support::later(now, Duration::from_hours(1)))));
     world.panel.server("1").on = true;
     world.run_for(Duration::from_mins(50));

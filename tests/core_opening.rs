@@ -471,7 +471,7 @@ fn a_handler_that_is_not_ready_or_suspended_is_waited_for() {
             assert_active(&world, Kind::Plain);
         }
     }
-    assert_eq!(KINDS.len(), 8);
+    assert!(KINDS.len() >= 8);
 }
 
 #[test]

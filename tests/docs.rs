@@ -12,6 +12,7 @@ use dci_operator::api::check;
 use dci_operator::api::condition::ConditionType;
 use dci_operator::api::crds::{Target, all};
 use dci_operator::provisioning::reason::Reason;
+use dci_operator::provisioning::report::done_means;
 use dci_operator::provisioning::step::{CLOSING, OPENING};
 use serde::Deserialize;
 use serde_json::Value;
@@ -49,6 +50,11 @@ fn the_readme_has_every_reason_and_every_condition() {
         writeln!(table, "| `{}` | {} | {} |", reason.as_str(), cell(reason.cause()), cell(reason.cure())).unwrap();
     }
     block("README.md", "reasons", &table);
+    let mut table = String::from("| Step | `Done` is confirmed when |\n|---|---|\n");
+    for step in OPENING.iter().chain(&CLOSING) {
+        writeln!(table, "| `{}` | {} |", step.as_str(), cell(done_means(*step))).unwrap();
+    }
+    block("README.md", "done", &table);
     block("README.md", "dci-operator run --help", &help(env!("CARGO_BIN_EXE_dci-operator"), &["run", "--help"]));
     block("README.md", "dci-sim --help", &help(env!("CARGO_BIN_EXE_dci-sim"), &["--help"]));
 
@@ -61,7 +67,7 @@ fn the_readme_has_every_reason_and_every_condition() {
     }
 }
 
-const CONDITIONS: [ConditionType; 13] = [
+const CONDITIONS: [ConditionType; 14] = [
     ConditionType::Ready,
     ConditionType::Reconciling,
     ConditionType::Stalled,
@@ -75,6 +81,7 @@ const CONDITIONS: [ConditionType; 13] = [
     ConditionType::CredentialsValid,
     ConditionType::IPManagerReady,
     ConditionType::LicenseServerReady,
+    ConditionType::Overdue,
 ];
 
 /// Breaks the build when there is a new one, so that it is added above.
@@ -92,7 +99,8 @@ fn known(condition: ConditionType) -> ConditionType {
         | ConditionType::Suspended
         | ConditionType::CredentialsValid
         | ConditionType::IPManagerReady
-        | ConditionType::LicenseServerReady => condition,
+        | ConditionType::LicenseServerReady
+        | ConditionType::Overdue => condition,
     }
 }
 
@@ -103,6 +111,45 @@ fn help(program: &str, arguments: &[&str]) -> String {
     let text = String::from_utf8(output.stdout).unwrap();
     let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
     format!("```text\n{}\n```", lines.join("\n").trim())
+}
+
+/// Each setting of BILLmanager's form (ispsystem-api.md 5.1) stands beside a field that exists.
+#[test]
+fn every_setting_of_the_handler_form_has_its_field() {
+    const SETTINGS: [&str; 16] = [
+        "Product type",
+        "Processing module",
+        "URL",
+        "User name, Password",
+        "By server type",
+        "Do not ignore IPMI errors",
+        "IPmanager",
+        "Disable IP address change",
+        "IP type for parking",
+        "License server",
+        "Name",
+        "Data center",
+        "Department",
+        "Department for assembly",
+        "Department for purchase",
+        "Sorting",
+    ];
+    let text = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let (_, table) = text.split_once("<!-- mission -->").unwrap();
+    let (table, _) = table.split_once("<!-- end of mission -->").unwrap();
+    let rows: Vec<Vec<&str>> = table
+        .lines()
+        .filter(|l| l.starts_with("| ") && !l.starts_with("| Step"))
+        .map(|l| l.trim_matches('|').split('|').map(str::trim).collect())
+        .collect();
+    assert_eq!(rows.iter().map(|r| r[1]).collect::<Vec<_>>(), SETTINGS);
+    let crds = all(Target::Current).unwrap();
+    let handler = crds.iter().find(|c| c["spec"]["names"]["kind"] == "ProcessingHandler").unwrap();
+    let schema = &handler["spec"]["versions"][0]["schema"]["openAPIV3Schema"];
+    for field in rows.iter().map(|r| r[2].trim_matches('`')).filter(|f| *f != "metadata.name") {
+        let found = field.split('.').fold(schema, |at, name| &at["properties"][name]);
+        assert!(found.is_object(), "README.md: there is no field {field}");
+    }
 }
 
 #[test]

@@ -18,8 +18,12 @@ mod closing;
 mod cluster;
 #[path = "e2e/crash.rs"]
 mod crash;
+#[path = "e2e/custom.rs"]
+mod custom;
 #[path = "e2e/handler.rs"]
 mod handler;
+#[path = "e2e/licenses.rs"]
+mod licenses;
 #[path = "e2e/opening.rs"]
 mod opening;
 #[path = "e2e/process.rs"]
@@ -28,3 +32,5 @@ mod process;
 mod refused;
 #[path = "e2e/retry.rs"]
 mod retry;
+#[path = "e2e/tasks.rs"]
+mod tasks;

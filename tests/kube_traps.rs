@@ -13,6 +13,7 @@ use dci_operator::api::DedicatedServerOrder;
 use dci_operator::controller::context::{Context, Wake};
 use dci_operator::controller::events::Events;
 use dci_operator::controller::locks::Locks;
+use dci_operator::controller::notify::Hooks;
 use dci_operator::controller::panels::Panels;
 use dci_operator::controller::stores::{Guarded, Kind, watched};
 use dci_operator::controller::{clients, runner};
@@ -226,6 +227,8 @@ fn context(client: &Client) -> Context {
         metrics: Arc::default(),
         wake_orders: Wake::new(vec![]),
         wake_handlers: Wake::new(vec![]),
+        wake_tasks: Wake::new(vec![]),
+        hooks: Hooks::default(),
         written: Mutex::default(),
         leading: watch::channel(true).1,
     }

@@ -234,6 +234,7 @@ fn an_expectation_holds_or_says_why_not() {
         notes: notes.into(),
         hostname: None,
         disabled: false,
+        parts: dci_operator::panel::model::Parts::default(),
     };
     let marker = |m: &str| Expect::Marker(m.into());
     assert_eq!(parse::unmet(&Expect::Free, &form(None, "bad fan")), None);

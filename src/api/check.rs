@@ -8,7 +8,8 @@ use std::ops::RangeInclusive;
 
 use super::common::{Connection, Duration, NamespacedRef, SecretKeyRef, Tls};
 use super::dialect::DialectCall;
-use super::handler::{Departments, HandlerSpec, IpManagement, Module, NamespacesFrom};
+use super::handler::{Department, Departments, HandlerSpec, IpManagement, Module, NamespacesFrom, Operations};
+use super::licenses::Licenses;
 use super::messages as msg;
 use super::order::{Configuration, CustomConfiguration, OrderSpec};
 use super::task::Resolution;
@@ -134,12 +135,15 @@ pub fn check_order(order: &DedicatedServerOrder) -> Vec<Problem> {
         found.text("spec.licenses[].product", &license.product, 1..=128, ANY);
         found.number("spec.licenses[].period", license.period, 1..=120);
     }
+    let products: std::collections::BTreeSet<&str> = spec.licenses.iter().map(|license| license.product.as_str()).collect();
+    found.rule("spec.licenses", products.len() == spec.licenses.len(), msg::LICENSES_UNIQUE);
     found.text("spec.reinstall", &spec.reinstall, 0..=253, ANY);
     found.0
 }
 
 fn order_references(found: &mut Findings, spec: &OrderSpec) {
     found.rule("spec", spec.handler_ref.is_some() != spec.handler_selector.is_some(), msg::ONE_HANDLER);
+    found.rule("spec.adopt", !(spec.adopt.is_some() && spec.handler_selector.is_some()), msg::ADOPT_HANDLER);
     if let Some(handler) = &spec.handler_ref {
         found.reference(["spec.handlerRef.name", "spec.handlerRef.namespace"], handler);
     }
@@ -194,6 +198,9 @@ pub fn check_handler(handler: &ProcessingHandler) -> Vec<Problem> {
     if let Some(server) = &spec.license_server_ref {
         found.reference(["spec.licenseServerRef.name", "spec.licenseServerRef.namespace"], server);
     }
+    if let Some(sold) = &spec.licenses {
+        licenses(&mut found, sold);
+    }
     if let Some(list) = &spec.departments {
         departments(&mut found, list);
     }
@@ -228,12 +235,28 @@ fn module(found: &mut Findings, spec: &HandlerSpec) {
         Module::BILLmanager6 => {
             let foreign = spec.by_server_type || spec.ip_management.is_some() || assembly || procurement;
             found.rule("spec", !foreign, msg::LICENSE_SERVER);
+            found.rule("spec", spec.license_server_ref.is_none(), msg::LICENSES);
         }
         Module::DCImanager5 | Module::DCImanager6 => {
             found.rule("spec.departments", spec.by_server_type || (assembly && procurement), msg::DEPARTMENTS);
             found.rule("spec.ipManagement", spec.ip_management.is_some(), msg::IP_MANAGEMENT);
+            found.rule("spec", spec.licenses.is_none(), msg::LICENSES);
         }
     }
+}
+
+fn licenses(found: &mut Findings, licenses: &Licenses) {
+    found.entries("spec.licenses.products", licenses.products.len(), 1..=32);
+    for (name, product) in &licenses.products {
+        found.rule("spec.licenses.products", name.chars().count() <= 63 && syntax::label(name), msg::LICENSE_PRODUCT);
+        found.text("spec.licenses.products[].pricelist", &product.pricelist, 1..=64, ANY);
+        found.entries("spec.licenses.products[].addons", product.addons.len(), 0..=16);
+        for value in product.addons.values() {
+            found.text("spec.licenses.products[].addons[]", value, 0..=128, ANY);
+        }
+    }
+    found.at_least_a_second("spec.licenses.renewBefore", licenses.renew_before, msg::RENEW_BEFORE);
+    found.optional("spec.licenses.project", licenses.project.as_ref(), 1..=64, ANY);
 }
 
 fn ip_management(found: &mut Findings, management: &IpManagement) {
@@ -243,16 +266,65 @@ fn ip_management(found: &mut Findings, management: &IpManagement) {
 }
 
 fn departments(found: &mut Findings, departments: &Departments) {
-    found.text("spec.departments.operations.name", &departments.operations.name, 1..=63, LABEL);
-    found.optional("spec.departments.operations.title", departments.operations.title.as_ref(), 0..=253, ANY);
+    let Operations { name, title, deadline, escalate_to, webhook } = departments.operations.clone();
+    let operations = Some(Department { name, title, deadline, escalate_to, webhook });
     for (fields, department) in [
-        (["spec.departments.assembly.name", "spec.departments.assembly.title"], &departments.assembly),
-        (["spec.departments.procurement.name", "spec.departments.procurement.title"], &departments.procurement),
+        (DEPARTMENT_FIELDS[0], &operations),
+        (DEPARTMENT_FIELDS[1], &departments.assembly),
+        (DEPARTMENT_FIELDS[2], &departments.procurement),
     ] {
         if let Some(department) = department {
-            found.text(fields[0], &department.name, 1..=63, LABEL);
-            found.optional(fields[1], department.title.as_ref(), 0..=253, ANY);
+            one_department(found, fields, department);
         }
+    }
+}
+
+const DEPARTMENT_FIELDS: [[&str; 8]; 3] = [
+    [
+        "spec.departments.operations.name",
+        "spec.departments.operations.title",
+        "spec.departments.operations.deadline",
+        "spec.departments.operations.escalateTo",
+        "spec.departments.operations.webhook.url",
+        "spec.departments.operations.webhook.secretRef.name",
+        "spec.departments.operations.webhook.secretRef.key",
+        "spec.departments.operations.webhook.caBundle",
+    ],
+    [
+        "spec.departments.assembly.name",
+        "spec.departments.assembly.title",
+        "spec.departments.assembly.deadline",
+        "spec.departments.assembly.escalateTo",
+        "spec.departments.assembly.webhook.url",
+        "spec.departments.assembly.webhook.secretRef.name",
+        "spec.departments.assembly.webhook.secretRef.key",
+        "spec.departments.assembly.webhook.caBundle",
+    ],
+    [
+        "spec.departments.procurement.name",
+        "spec.departments.procurement.title",
+        "spec.departments.procurement.deadline",
+        "spec.departments.procurement.escalateTo",
+        "spec.departments.procurement.webhook.url",
+        "spec.departments.procurement.webhook.secretRef.name",
+        "spec.departments.procurement.webhook.secretRef.key",
+        "spec.departments.procurement.webhook.caBundle",
+    ],
+];
+
+fn one_department(found: &mut Findings, fields: [&'static str; 8], department: &Department) {
+    let Department { name, title, deadline, escalate_to, webhook } = department;
+    found.text(fields[0], name, 1..=63, LABEL);
+    found.optional(fields[1], title.as_ref(), 0..=253, ANY);
+    if let Some(deadline) = deadline {
+        found.at_least_a_second(fields[2], *deadline, msg::DEADLINE);
+    }
+    found.optional(fields[3], escalate_to.as_ref(), 1..=63, LABEL);
+    found.rule(fields[3], escalate_to.as_ref().is_none_or(|other| deadline.is_some() && other != name), msg::ESCALATE_TO);
+    if let Some(webhook) = webhook {
+        found.text(fields[4], &webhook.url, 8..=512, (syntax::panel_url, msg::WEBHOOK_URL));
+        found.secret_key([fields[5], fields[6]], &webhook.secret_ref);
+        found.optional(fields[7], webhook.ca_bundle.as_ref(), 1..=65_536, ANY);
     }
 }
 
@@ -308,6 +380,8 @@ pub fn check_task(task: &ManualTask) -> Vec<Problem> {
     found.text("spec.orderRef.uid", &spec.order_ref.uid, 1..=64, ANY);
     found.text("spec.summary", &spec.summary, 0..=512, ANY);
     found.optional("spec.details", spec.details.as_ref(), 0..=16_384, ANY);
+    found.optional("spec.escalateTo", spec.escalate_to.as_ref(), 1..=63, LABEL);
+    found.optional("spec.handlerRef.name", spec.handler_ref.as_ref().map(|r| &r.name), 1..=253, NAME);
     found.optional("spec.note", spec.note.as_ref(), 0..=4096, ANY);
     if let Some(resolution) = spec.resolution {
         let message = match resolution {
@@ -319,4 +393,27 @@ pub fn check_task(task: &ManualTask) -> Vec<Problem> {
         found.rule("spec.resolution", spec.type_.takes(resolution), message);
     }
     found.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_product_is_ordered_once() {
+        let order = |products: &[&str]| -> DedicatedServerOrder {
+            let licenses: Vec<_> = products.iter().map(|p| serde_json::json!({"product": p})).collect();
+            serde_json::from_value(serde_json::json!({
+                "apiVersion": "dci-operator.dev/v1alpha1", "kind": "DedicatedServerOrder", "metadata": {"name": "web"},
+                "spec": {
+                    "handlerRef": {"name": "msk-1"}, "client": {"username": "acme"}, "configuration": {"serverType": "E3"},
+                    "domain": "a.example", "operatingSystem": {"template": "T"}, "licenses": licenses,
+                },
+            }))
+            .unwrap()
+        };
+        assert!(check_order(&order(&["Lite", "Pro"])).is_empty());
+        let problems = check_order(&order(&["Lite", "Pro", "Lite"]));
+        assert_eq!(problems.iter().map(|p| p.message.as_str()).collect::<Vec<_>>(), [msg::LICENSES_UNIQUE]);
+    }
 }

@@ -58,6 +58,8 @@ pub enum ConditionType {
     IPManagerReady,
     /// Handler: its licence server is ready.
     LicenseServerReady,
+    /// Task: its deadline has passed. Absent when not.
+    Overdue,
 }
 
 impl ConditionType {
@@ -78,6 +80,7 @@ impl ConditionType {
             Self::CredentialsValid => "CredentialsValid",
             Self::IPManagerReady => "IPManagerReady",
             Self::LicenseServerReady => "LicenseServerReady",
+            Self::Overdue => "Overdue",
         }
     }
 }

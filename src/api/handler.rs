@@ -12,8 +12,10 @@ use super::common::{
 };
 use super::messages as msg;
 
+pub use super::department::Webhook;
 pub use super::dialect::{DialectCall, DialectVerify};
-pub use super::handler_status::{ClientClaim, ConfigurationCount, HandlerStatus, InventoryStatus, OrderCounts};
+pub use super::handler_status::{ClientClaim, ConfigurationCount, HandlerStatus, InventoryStatus, LicenseCounts, OrderCounts};
+pub use super::licenses::{LicenseDeletion, LicenseProduct, Licenses};
 
 /// One integration with a panel: how it is reached, how servers are prepared, who is asked when hands are needed.
 #[derive(CustomResource, KubeSchema, Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -46,7 +48,9 @@ pub use super::handler_status::{ClientClaim, ConfigurationCount, HandlerStatus, 
     validation = Rule::new("self.module != 'BILLmanager6' || !(self.byServerType || has(self.ipManagement) || (has(self.departments) && (has(self.departments.assembly) || has(self.departments.procurement))))")
         .message(msg::LICENSE_SERVER),
     validation = Rule::new("self.module == 'BILLmanager6' || has(self.ipManagement)")
-        .message(msg::IP_MANAGEMENT)
+        .message(msg::IP_MANAGEMENT),
+    validation = Rule::new("self.module == 'BILLmanager6' ? !has(self.licenseServerRef) : !has(self.licenses)")
+        .message(msg::LICENSES)
 )]
 pub struct HandlerSpec {
     /// What is sold: `DedicatedServer`, the only value. Immutable.
@@ -68,6 +72,9 @@ pub struct HandlerSpec {
     /// The handler (module `BILLmanager6`) that orders licences. Acted upon at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub license_server_ref: Option<NamespacedRef>,
+    /// What a licence server sells; module `BILLmanager6` only. Acted upon at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub licenses: Option<Licenses>,
     /// Who is asked when hands are needed. Assembly and procurement are required for the DCImanager modules unless `byServerType`.
     /// Acted upon at once, for tasks that are raised from then on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -205,8 +212,12 @@ pub struct Departments {
 }
 
 /// A department.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.deadline) || duration(self.deadline) >= duration('1s')").message(msg::DEADLINE),
+    validation = Rule::new("!has(self.escalateTo) || (has(self.deadline) && self.escalateTo != self.name)").message(msg::ESCALATE_TO)
+)]
 pub struct Department {
     /// A label value.
     #[schemars(length(min = 1, max = 63), regex(pattern = LABEL_PATTERN))]
@@ -215,11 +226,25 @@ pub struct Department {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub title: Option<String>,
+    /// How long a task may stay open before it escalates; at least 1s. As long as it takes when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Duration>,
+    /// The department that may close a task as well when its deadline has passed: a label value, and not this department.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = LABEL_PATTERN))]
+    pub escalate_to: Option<String>,
+    /// Who is told when a task is raised, escalated or closed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<Webhook>,
 }
 
 /// The department that always exists.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("!has(self.deadline) || duration(self.deadline) >= duration('1s')").message(msg::DEADLINE),
+    validation = Rule::new("!has(self.escalateTo) || (has(self.deadline) && self.escalateTo != self.name)").message(msg::ESCALATE_TO)
+)]
 pub struct Operations {
     /// A label value.
     #[serde(default = "default_operations", deserialize_with = "operations_or_default")]
@@ -229,13 +254,23 @@ pub struct Operations {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub title: Option<String>,
+    /// How long a task may stay open before it escalates; at least 1s. As long as it takes when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Duration>,
+    /// The department that may close a task as well when its deadline has passed: a label value, and not this department.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = LABEL_PATTERN))]
+    pub escalate_to: Option<String>,
+    /// Who is told when a task is raised, escalated or closed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub webhook: Option<Webhook>,
 }
 
 default_value!(default_operations, operations_or_default: String = "Operations".into());
 
 impl Default for Operations {
     fn default() -> Self {
-        Self { name: default_operations(), title: None }
+        Self { name: default_operations(), title: None, deadline: None, escalate_to: None, webhook: None }
     }
 }
 

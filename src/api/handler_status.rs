@@ -23,6 +23,9 @@ pub struct HandlerStatus {
     /// What the panel has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inventory: Option<InventoryStatus>,
+    /// Licences, of a licence server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub licenses: Option<LicenseCounts>,
     /// Orders that use this handler.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub orders: Option<OrderCounts>,
@@ -60,6 +63,19 @@ pub struct ConfigurationCount {
     pub free: i64,
     /// All.
     pub total: i64,
+}
+
+/// Licences of a licence server, counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LicenseCounts {
+    /// All that the account sees.
+    pub total: i64,
+    /// Those of orders.
+    pub of_orders: i64,
+    /// The soonest end among those of orders that are not suspended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub soonest_expiry: Option<Time>,
 }
 
 /// Orders of a handler, counted.

@@ -24,10 +24,26 @@ pub const DEPARTMENTS: &str =
 /// What a licence server does not have.
 pub const LICENSE_SERVER: &str =
     "module BILLmanager6 is a licence server: remove byServerType, ipManagement, departments.assembly and departments.procurement";
+/// `licenses` and `licenseServerRef`.
+pub const LICENSES: &str =
+    "spec.licenses belongs to module BILLmanager6, and spec.licenseServerRef to the DCImanager modules; remove the one that does not fit";
+/// Keys of `licenses.products`.
+pub const LICENSE_PRODUCT: &str =
+    "names in licenses.products must have at most 63 letters, digits, -, _ and ., with a letter or digit at both ends";
+/// `licenses.renewBefore`.
+pub const RENEW_BEFORE: &str = "licenses.renewBefore must be at least 1s";
 /// Addresses of a DCImanager module.
 pub const IP_MANAGEMENT: &str = "set spec.ipManagement.ipManagerRef: the modules DCImanager5 and DCImanager6 need an IPManager";
 /// `allowedNamespaces`.
 pub const ALLOWED_NAMESPACES: &str = "allowedNamespaces.selector goes with from: Selector; set both or neither";
+/// `departments.*.deadline`.
+pub const DEADLINE: &str = "a department's deadline must be at least 1s";
+/// `departments.*.escalateTo`.
+pub const ESCALATE_TO: &str =
+    "a department's escalateTo goes with a deadline, and names another department; set deadline, or remove escalateTo";
+/// `departments.*.webhook.url`.
+pub const WEBHOOK_URL: &str =
+    "webhook.url must be https://HOST[:PORT]/PATH without user, query and fragment; http:// is accepted for a loopback address only";
 /// `dialect`.
 pub const DIALECT: &str = "a dialect call has either func (COREmanager panels) or method and path (REST panels)";
 
@@ -42,6 +58,8 @@ pub const ONE_HANDLER: &str = "set exactly one of spec.handlerRef and spec.handl
 pub const ONE_CONFIGURATION: &str = "set exactly one of configuration.serverType and configuration.custom";
 /// `configuration.custom`.
 pub const CUSTOM_PART: &str = "configuration.custom needs at least one of cpu, memoryGiB, disks and pci";
+/// `licenses` of an order; the schema says it as a list that is a map by product.
+pub const LICENSES_UNIQUE: &str = "spec.licenses names each product once: one server has one licence of it; remove the others";
 /// `domain`, where it would make a sold server look free.
 pub const DOMAIN_FREE: &str = "domain free.ds marks servers that nobody has; write the domain of this server";
 /// `client.username`, where it would make a sold server look free.
@@ -54,6 +72,10 @@ pub const CLIENT_FIXED: &str = "spec.client is fixed once a server is allocated;
 pub const HANDLER_REF_FIXED: &str = "spec.handlerRef is fixed once a server is allocated; put it back, or create another order";
 /// `handlerSelector`, on update.
 pub const HANDLER_SELECTOR_FIXED: &str = "spec.handlerSelector is fixed once a server is allocated; put it back, or create another order";
+/// `deletionProtection`, on deletion.
+pub const DELETION_PROTECTED: &str = "spec.deletionProtection is true: nothing is powered off or released; set it to false, and the server is released (deletionPolicy: Release) or left as it is (deletionPolicy: Orphan)";
+/// `adopt` beside `handlerSelector`.
+pub const ADOPT_HANDLER: &str = "spec.adopt names a server of one panel: set spec.handlerRef instead of spec.handlerSelector";
 /// `adopt`, on update.
 pub const ADOPT_FIXED: &str = "spec.adopt cannot be added, changed or removed; create another order";
 

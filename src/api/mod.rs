@@ -4,12 +4,14 @@ pub mod check;
 pub mod common;
 pub mod condition;
 pub mod crds;
+pub mod department;
 pub mod dialect;
 #[expect(clippy::duplicated_attributes, reason = "columns share types and priorities")]
 pub mod handler;
 pub mod handler_status;
 #[expect(clippy::duplicated_attributes, reason = "columns share types and priorities")]
 pub mod ipmanager;
+pub mod licenses;
 pub mod messages;
 pub mod order;
 pub mod order_status;
@@ -40,3 +42,5 @@ pub const DEPARTMENT_LABEL: &str = "dci-operator.dev/department";
 pub const ORDER_UID_LABEL: &str = "dci-operator.dev/order-uid";
 /// Label of a task: its type.
 pub const TYPE_LABEL: &str = "dci-operator.dev/type";
+/// Label of a task that escalated: the department that may close it as well.
+pub const ESCALATED_LABEL: &str = "dci-operator.dev/escalated-to";

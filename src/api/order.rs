@@ -11,7 +11,8 @@ use super::handler::DeletionPolicy;
 use super::messages as msg;
 
 pub use super::order_status::{
-    InFlight, LastError, LicenseStatus, OrderStatus, Progress, ServerStatus, StepStatus, TaskSummary, WaitingOn,
+    AttemptsFor, InFlight, LastError, LicenseStatus, OrderStatus, Progress, Returning, ServerStatus, StepStatus, TaskSummary, TriedServer,
+    WaitingOn,
 };
 
 /// One server for one client.
@@ -59,6 +60,8 @@ pub use super::order_status::{
         .message(msg::ONE_HANDLER),
     validation = Rule::new("self.domain != 'free.ds'")
         .message(msg::DOMAIN_FREE),
+    validation = Rule::new("!(has(self.adopt) && has(self.handlerSelector))")
+        .message(msg::ADOPT_HANDLER),
     validation = Rule::new("has(self.adopt) == has(oldSelf.adopt) && (!has(self.adopt) || self.adopt == oldSelf.adopt)")
         .message(msg::ADOPT_FIXED)
 )]
@@ -91,9 +94,9 @@ pub struct OrderSpec {
     /// What the order waits for before it is Ready. Acted upon at once.
     #[serde(default, deserialize_with = "null_as_default")]
     pub ready_when: ReadyWhen,
-    /// Licences. Acted upon at once.
+    /// Licences, each product once; the keys come into Secret `<order>-licenses`. Acted upon at once.
     #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16))]
+    #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["product"]))]
     pub licenses: Vec<License>,
     /// True: the service is suspended: server disabled, switch ports and power off. Acted upon at once.
     #[serde(default, deserialize_with = "null_as_default")]
@@ -158,7 +161,7 @@ pub struct Configuration {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 128))]
     pub server_type: Option<String>,
-    /// A configuration of the client's own.
+    /// A configuration of the client's own: parts that the server has at least. Refused by handlers with `byServerType`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub custom: Option<CustomConfiguration>,
 }
@@ -267,10 +270,10 @@ pub enum ReadyWhen {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct License {
-    /// Product, as the licence handler names it.
+    /// Product, as `spec.licenses.products` of the licence handler names it.
     #[schemars(length(min = 1, max = 128))]
     pub product: String,
-    /// Period in months.
+    /// Months that it is ordered and renewed for. Acted upon at the next renewal.
     #[serde(default = "one", deserialize_with = "one_or_default")]
     #[schemars(range(min = 1, max = 120))]
     pub period: i32,

@@ -29,6 +29,9 @@ pub struct OrderStatus {
     /// The server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server: Option<ServerStatus>,
+    /// Servers that were given back while the order lived, newest last, at most 16; emptied when an attempt is asked for by annotation.
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    pub tried_servers: Vec<TriedServer>,
     /// Tasks raised for this order, newest last, at most 16.
     #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
     pub manual_tasks: Vec<TaskSummary>,
@@ -38,6 +41,9 @@ pub struct OrderStatus {
     /// Failed attempts of the step at hand.
     #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "is_zero")]
     pub attempts: i32,
+    /// What these attempts were made for. A change of the spec that the step acts upon starts the count anew, any other does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts_for: Option<AttemptsFor>,
     /// The last error; absent once it is overcome.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<LastError>,
@@ -142,12 +148,59 @@ pub struct ServerStatus {
     /// Version of the Secret of the user's whose password the system was given last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password_version: Option<String>,
+    /// Those of them that failed, and were not waited for.
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    pub failed_recipes: Vec<String>,
     /// On, Off or Unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub power_state: Option<String>,
     /// When it was handed over to the client; from then on nothing on its disks is ours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handed_over_at: Option<Time>,
+    /// Set while it is given back although the order lives.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub returning: Option<Returning>,
+}
+
+/// Why a server is given back while its order lives, and what follows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Returning {
+    /// One word for programs.
+    pub reason: String,
+    /// In words.
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// What the order does once the server is free: `TryAnother` or `Stall`.
+    pub then: String,
+    /// Since when.
+    pub since: Time,
+}
+
+/// A server that was given back while the order lived: it is not taken for this order again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TriedServer {
+    /// Identity of the panel (host, port, path).
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "String::is_empty")]
+    pub panel: String,
+    /// The handler, as namespace/name.
+    pub handler: String,
+    /// Id at the panel.
+    pub id: String,
+    /// Label at the panel.
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// Why it was given back: one word for programs.
+    pub reason: String,
+    /// In words.
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// When it was free again.
+    pub time: Time,
+    /// The generation of the order that takes no other server because of this one; absent where another one is tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stopped_at: Option<i64>,
 }
 
 /// A task of this order.
@@ -169,6 +222,15 @@ pub struct TaskSummary {
     /// When it was closed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closed_at: Option<Time>,
+    /// Until when the department should have closed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Time>,
+    /// When that time had passed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub escalated_at: Option<Time>,
+    /// The department that may act as well from then on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub escalate_to: Option<String>,
     /// What it is about.
     #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "String::is_empty")]
     pub message: String,
@@ -180,12 +242,40 @@ pub struct TaskSummary {
 pub struct LicenseStatus {
     /// Product.
     pub product: String,
-    /// Id at the licence server.
+    /// Id at the licence server; absent while that is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
+    /// The handler that ordered it, as namespace/name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handler: Option<String>,
+    /// Ordered: its key is awaited; Issued; Suspended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    /// The address it is bound to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
     /// When it ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Time>,
+}
+
+/// What failed attempts are counted for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AttemptsFor {
+    /// The step.
+    pub step: String,
+    /// A short hash of step, server, and the fields of the spec that the step acts upon.
+    pub intent: String,
+    /// The call that failed last.
+    pub call: String,
+    /// What it was done to, e.g. `server/17`.
+    pub target: String,
+    /// When the first of them failed.
+    pub since: Time,
+    /// When a department said `Done`, until the panel has been asked whether it agrees.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub done_at: Option<Time>,
 }
 
 /// The last error.

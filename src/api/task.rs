@@ -4,7 +4,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::common::{LABEL_PATTERN, NAME_PATTERN, NAMESPACE_PATTERN, ObjectKey, Time, null_as_default};
+use super::common::{LABEL_PATTERN, LocalRef, NAME_PATTERN, NAMESPACE_PATTERN, ObjectKey, Time, null_as_default};
 use super::condition::Condition;
 use super::messages as msg;
 
@@ -29,12 +29,14 @@ use super::messages as msg;
     printcolumn(name = "DEPARTMENT", type_ = "string", json_path = ".spec.department"),
     printcolumn(name = "ORDER", type_ = "string", json_path = ".spec.orderRef.name"),
     printcolumn(name = "STATE", type_ = "string", json_path = ".status.phase"),
+    printcolumn(name = "DEADLINE", type_ = "string", json_path = ".spec.deadline"),
+    printcolumn(name = "ESCALATED", type_ = "string", json_path = ".status.escalatedTo"),
     printcolumn(name = "AGE", type_ = "date", json_path = ".metadata.creationTimestamp"),
     printcolumn(name = "SUMMARY", type_ = "string", json_path = ".spec.summary", priority = 1)
 )]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("self.type == oldSelf.type && self.department == oldSelf.department && self.orderRef == oldSelf.orderRef && self.summary == oldSelf.summary && has(self.details) == has(oldSelf.details) && (!has(self.details) || self.details == oldSelf.details)")
+    validation = Rule::new("self.type == oldSelf.type && self.department == oldSelf.department && self.orderRef == oldSelf.orderRef && self.summary == oldSelf.summary && has(self.details) == has(oldSelf.details) && (!has(self.details) || self.details == oldSelf.details) && has(self.handlerRef) == has(oldSelf.handlerRef) && (!has(self.handlerRef) || self.handlerRef == oldSelf.handlerRef) && has(self.deadline) == has(oldSelf.deadline) && (!has(self.deadline) || self.deadline == oldSelf.deadline) && has(self.escalateTo) == has(oldSelf.escalateTo) && (!has(self.escalateTo) || self.escalateTo == oldSelf.escalateTo)")
         .message(msg::TASK_FIXED),
     validation = Rule::new("!has(oldSelf.resolution) || (has(self.resolution) && self.resolution == oldSelf.resolution)")
         .message(msg::RESOLUTION_FIXED),
@@ -54,6 +56,16 @@ pub struct TaskSpec {
     pub department: String,
     /// For which order. Immutable.
     pub order_ref: OrderRef,
+    /// The handler that it was raised for, in this namespace. Immutable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handler_ref: Option<LocalRef>,
+    /// Until when it should be closed; it escalates then. Immutable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Time>,
+    /// The department that may close it as well when the deadline has passed. Immutable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63), regex(pattern = LABEL_PATTERN))]
+    pub escalate_to: Option<String>,
     /// One line. Immutable.
     #[schemars(length(max = 512))]
     pub summary: String,
@@ -175,8 +187,47 @@ pub struct TaskStatus {
     /// When the operator saw the resolution.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub closed_at: Option<Time>,
+    /// When its deadline had passed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub escalated_at: Option<Time>,
+    /// The department that may close it as well since then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub escalated_to: Option<String>,
+    /// What departments were told by webhook, and what is still to be told; at most 8.
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    pub notifications: Vec<Notification>,
     /// Conditions.
     #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
+}
+
+/// Something that a department is told.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Notification {
+    /// Raised, Escalated or Closed.
+    pub event: String,
+    /// Who is told.
+    pub department: String,
+    /// When it happened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<Time>,
+    /// How often it was tried.
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "is_zero")]
+    pub attempts: i32,
+    /// When it is tried again; absent once it was delivered or given up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_attempt_at: Option<Time>,
+    /// When the receiver took it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub delivered_at: Option<Time>,
+    /// What went wrong last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
+fn is_zero(value: &i32) -> bool {
+    *value == 0
 }

@@ -16,6 +16,7 @@ use crate::provisioning::order::handler_key;
 use super::events::Events;
 use super::locks::Locks;
 use super::metrics::Metrics;
+use super::notify::Hooks;
 use super::panels::{Panels, lock};
 use super::stores::{Guarded, Kind};
 
@@ -45,6 +46,10 @@ pub struct Context {
     pub wake_orders: Wake<DedicatedServerOrder>,
     /// Wakes handlers.
     pub wake_handlers: Wake<ProcessingHandler>,
+    /// Wakes tasks.
+    pub wake_tasks: Wake<ManualTask>,
+    /// What departments are being told.
+    pub hooks: Hooks,
     /// Versions of orders that this process wrote: what the cache shows may be older.
     pub written: Mutex<BTreeMap<String, u64>>,
     /// False once leadership is lost: nothing is changed any more.

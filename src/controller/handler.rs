@@ -25,6 +25,7 @@ use crate::provisioning::order::Handler;
 use crate::provisioning::reason::Reason;
 
 use super::context::Context;
+use super::hardware;
 use super::index;
 use super::metrics::{HandlerLabels, KindLabels, PanelObserver, PhaseLabels};
 use super::panels::{HandlerRuntime, ServerClient};
@@ -33,9 +34,9 @@ use super::status::{self, StatusError};
 use super::stores::Guarded;
 
 /// The kind, as it is counted and paced.
-const KIND: &str = "ProcessingHandler";
+pub(super) const KIND: &str = "ProcessingHandler";
 /// How often the time of the last probe is written when nothing else changes.
-const PROBE_NOTED: Duration = Duration::from_mins(10);
+pub(super) const PROBE_NOTED: Duration = Duration::from_mins(10);
 /// Configurations that a status shows.
 const CONFIGURATIONS: usize = 50;
 
@@ -153,6 +154,9 @@ pub async fn reconcile(object: Arc<Guarded<ProcessingHandler>>, context: Arc<Con
             return Ok(Action::await_change());
         }
     };
+    if handler.spec.module == Module::BILLmanager6 {
+        return super::license_server::reconcile(handler, &context).await;
+    }
     let key = handler.key();
     let orders = context.orders_of(&key);
     let deleting = handler.metadata.deletion_timestamp.is_some();
@@ -193,7 +197,7 @@ pub async fn reconcile(object: Arc<Guarded<ProcessingHandler>>, context: Arc<Con
     Ok(Action::requeue(interval.saturating_sub(began.elapsed()).max(Duration::from_millis(50))))
 }
 
-fn tolerate<T>(result: Result<T, StatusError>) -> Result<(), StatusError> {
+pub(super) fn tolerate<T>(result: Result<T, StatusError>) -> Result<(), StatusError> {
     match result {
         Ok(_) | Err(StatusError::Gone(_) | StatusError::Conflict(_)) => Ok(()),
         Err(error) => Err(error),
@@ -252,7 +256,11 @@ async fn poll(
     let mut owners: BTreeSet<String> = orders.iter().map(|o| o.spec.client.username.clone()).collect();
     owners.insert(client.login.clone());
     let before = runtime.inventory();
-    let now = Arc::new(index::take(&client.panel, before.as_deref(), &owners).await.map_err(|e| problem_of(&e))?);
+    let mut now = index::take(&client.panel, before.as_deref(), &owners).await.map_err(|e| problem_of(&e))?;
+    if hardware::is_needed(handler, orders) {
+        now.hardware = hardware::take(&client.panel, before.as_deref(), &now, &runtime.changed()).await;
+    }
+    let now = Arc::new(now);
     let changed = index::changed(before.as_deref(), &now);
     runtime.set_inventory(now.clone());
     pool_ready(context, pool.as_ref())?;
@@ -265,23 +273,24 @@ fn supported(handler: &ProcessingHandler, orders: &[DedicatedServerOrder]) -> Re
         return Err(Problem::stalled(Reason::InvalidSpec, problem.to_string()));
     }
     match handler.spec.module {
-        Module::DCImanager5 => {}
-        Module::DCImanager6 | Module::BILLmanager6 => {
+        Module::DCImanager5 | Module::BILLmanager6 => {}
+        Module::DCImanager6 => {
             let message = format!("module {} is not supported yet; use DCImanager5", handler.spec.module.as_str());
             return Err(Problem::stalled(Reason::NotSupportedYet, message));
         }
     }
-    if handler.spec.license_server_ref.is_some() {
-        return Err(Problem::stalled(Reason::NotSupportedYet, "licenseServerRef is not supported yet; remove it".into()));
-    }
+    panel_identity(handler, orders.len())
+}
+
+/// The identity of the panel, which stays while orders use it.
+pub(super) fn panel_identity(handler: &ProcessingHandler, orders: usize) -> Result<String, Problem> {
     let panel =
         PanelId::of_url(&handler.spec.connection.url).map_err(|e| Problem::stalled(Reason::InvalidSpec, e.to_string()))?.to_string();
     let recorded = handler.status.as_ref().and_then(|s| s.panel.as_ref());
     match recorded {
-        Some(was) if *was != panel && !orders.is_empty() => {
+        Some(was) if *was != panel && orders > 0 => {
             let message = format!(
-                "{} orders were made at {was}, and spec.connection.url names {panel}; put it back, or create another handler",
-                orders.len()
+                "{orders} orders were made at {was}, and spec.connection.url names {panel}; put it back, or create another handler"
             );
             Err(Problem::stalled(Reason::PanelChanged, message))
         }
@@ -290,15 +299,24 @@ fn supported(handler: &ProcessingHandler, orders: &[DedicatedServerOrder]) -> Re
 }
 
 fn dialect(handler: &ProcessingHandler) -> Result<Dialect, Problem> {
+    Dialect::new(dialect_calls(handler)?).map_err(|e| Problem::stalled(Reason::InvalidSpec, e.to_string()))
+}
+
+/// An override: call, function, parameters.
+pub(super) type Override<'a> = (&'a str, &'a str, &'a BTreeMap<String, String>);
+
+/// The overrides of a COREmanager panel.
+pub(super) fn dialect_calls(handler: &ProcessingHandler) -> Result<Vec<Override<'_>>, Problem> {
     let mut calls = Vec::new();
     for (name, call) in &handler.spec.dialect {
         let Some(func) = &call.func else {
-            let message = format!("spec.dialect.{name}: DCImanager5 takes func and params; method and path belong to REST panels");
+            let module = handler.spec.module.as_str();
+            let message = format!("spec.dialect.{name}: {module} takes func and params; method and path belong to REST panels");
             return Err(Problem::stalled(Reason::InvalidSpec, message));
         };
         calls.push((name.as_str(), func.as_str(), &call.params));
     }
-    Dialect::new(calls).map_err(|e| Problem::stalled(Reason::InvalidSpec, e.to_string()))
+    Ok(calls)
 }
 
 fn pool_ready(context: &Context, pool: Option<&ObjectKey>) -> Result<(), Problem> {
@@ -366,6 +384,12 @@ async fn save(
             Some(_) => {}
         }
     }
+    match super::license_server::readiness(context, handler).await {
+        Some((ready, reason, message)) => {
+            condition::set(conditions, ConditionType::LicenseServerReady, ready, reason.as_str(), &message, generation, now);
+        }
+        None => condition::remove(conditions, ConditionType::LicenseServerReady),
+    }
     let deleting = handler.metadata.deletion_timestamp.is_some().then(|| format!("{} orders still use it", orders.len()));
     reason_of(&mut new.conditions, problem, deleting, generation, now);
     condition::carry_times(&old.conditions, &mut new.conditions);
@@ -397,7 +421,7 @@ async fn save(
     Ok(())
 }
 
-fn count(orders: &[DedicatedServerOrder]) -> OrderCounts {
+pub(super) fn count(orders: &[DedicatedServerOrder]) -> OrderCounts {
     let of = |is: &dyn Fn(&DedicatedServerOrder) -> bool| i64::try_from(orders.iter().filter(|o| is(o)).count()).unwrap_or(i64::MAX);
     let has = |order: &DedicatedServerOrder, type_| order.status.as_ref().is_some_and(|s| condition::is_true(&s.conditions, type_));
     OrderCounts {

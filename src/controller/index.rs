@@ -51,7 +51,7 @@ pub async fn take(panel: &Arc<dyn ServerPanel>, before: Option<&Inventory>, owne
         }
     }
     let previous = before.map(|b| b.rows.keys().cloned().collect());
-    Ok(Inventory { rows, began, previous, ids, markers })
+    Ok(Inventory { rows, began, previous, ids, markers, hardware: BTreeMap::new() })
 }
 
 /// The ids of the owners, for panels whose list shows those instead of names. Read only where the list shows an owner

@@ -39,6 +39,15 @@ pub struct HandlerLabels {
     pub handler: String,
 }
 
+/// A product of a licence server.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct ProductLabels {
+    /// Handler, as namespace/name.
+    pub handler: String,
+    /// Product, as its spec names it.
+    pub product: String,
+}
+
 /// Orders of a phase.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct PhaseLabels {
@@ -46,6 +55,31 @@ pub struct PhaseLabels {
     pub handler: String,
     /// Phase.
     pub phase: String,
+}
+
+/// One department.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct DepartmentLabels {
+    /// Name.
+    pub department: String,
+}
+
+/// Tasks of one type.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct TaskLabels {
+    /// Department.
+    pub department: String,
+    /// Type.
+    pub task_type: String,
+}
+
+/// Deliveries to a department's webhook.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct WebhookLabels {
+    /// Department.
+    pub department: String,
+    /// ok or failed.
+    pub result: String,
 }
 
 /// A kind.
@@ -74,6 +108,16 @@ pub struct Metrics {
     pub ready: Family<HandlerLabels, Gauge>,
     /// Orders by phase.
     pub orders: Family<PhaseLabels, Gauge>,
+    /// The soonest end among the running licences of orders, in seconds since 1970.
+    pub license_expiry: Family<ProductLabels, Gauge>,
+    /// Open tasks.
+    pub tasks_open: Family<TaskLabels, Gauge>,
+    /// Those whose deadline has passed.
+    pub tasks_overdue: Family<DepartmentLabels, Gauge>,
+    /// Age of the oldest open task, in seconds.
+    pub oldest_task: Family<DepartmentLabels, Gauge>,
+    /// Deliveries to webhooks.
+    pub webhooks: Family<WebhookLabels, Counter>,
     /// Status writes.
     pub writes: Family<KindLabels, Counter>,
     /// Events that found the queue full.
@@ -103,9 +147,35 @@ impl Default for Metrics {
         let free = metric!("servers_free", "Free servers that the panel lists", Family::default());
         let ready = metric!("handler_ready", "1 while the handler is ready", Family::default());
         let orders = metric!("orders", "Orders by handler and phase", Family::default());
+        let license_expiry = metric!(
+            "license_expiry_timestamp_seconds",
+            "The soonest end among the running licences of orders, by licence server and product",
+            Family::default()
+        );
+        let tasks_open = metric!("tasks_open", "Open tasks by department and type", Family::default());
+        let tasks_overdue = metric!("tasks_overdue", "Open tasks whose deadline has passed, by department", Family::default());
+        let oldest_task = metric!("task_oldest_age_seconds", "Age of the oldest open task, by department", Family::default());
+        let webhooks = metric!("webhook_deliveries", "Deliveries to the webhooks of departments, by result", Family::default());
         let writes = metric!("status_writes", "Status writes by kind", Family::default());
         let dropped_events = metric!("events_dropped", "Events that found the queue full", Counter::default());
-        Self { registry, reconciles, durations, requests, request_seconds, servers, free, ready, orders, writes, dropped_events }
+        Self {
+            registry,
+            reconciles,
+            durations,
+            requests,
+            request_seconds,
+            servers,
+            free,
+            ready,
+            orders,
+            license_expiry,
+            tasks_open,
+            tasks_overdue,
+            oldest_task,
+            webhooks,
+            writes,
+            dropped_events,
+        }
     }
 }
 

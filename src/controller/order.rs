@@ -8,10 +8,11 @@ use kube::runtime::controller::Action;
 use kube::{Api, Resource, ResourceExt};
 
 use crate::api::common::ObjectKey;
+use crate::api::handler::Module;
 use crate::api::order_status::OrderStatus;
 use crate::api::{DedicatedServerOrder, ORDER_FINALIZER, ORDER_ID_ANNOTATION};
 use crate::provisioning::call::Call;
-use crate::provisioning::context::Next;
+use crate::provisioning::context::{Next, WaitKind};
 use crate::provisioning::decide::{self, Decision};
 use crate::provisioning::facts::{Facts, HandlerState, TaskView};
 use crate::provisioning::notices;
@@ -126,7 +127,7 @@ fn known(order: &DedicatedServerOrder) -> OrderStatus {
 fn untouched(order: &DedicatedServerOrder) -> bool {
     let status = order.status.as_ref();
     let id = order_id(order).or(order.metadata.uid.as_deref());
-    status.is_none_or(|s| s.server.is_none() && s.in_flight.is_none()) && id == order.metadata.uid.as_deref()
+    status.is_none_or(|s| s.server.is_none() && s.in_flight.is_none() && s.licenses.is_empty()) && id == order.metadata.uid.as_deref()
 }
 
 async fn usable_handler(
@@ -135,7 +136,8 @@ async fn usable_handler(
     parsed: &Order,
     order: &DedicatedServerOrder,
 ) -> Result<Option<Arc<HandlerRuntime>>, kube::Error> {
-    let Some(handler) = context.handlers.get(key) else { return Ok(None) };
+    // A licence server has no servers.
+    let Some(handler) = context.handlers.get(key).filter(|h| h.spec.module != Module::BILLmanager6) else { return Ok(None) };
     let bound = order.status.as_ref().is_some_and(|s| s.server.is_some() || s.in_flight.is_some());
     // Once something was taken there, a handler that no longer allows the namespace still takes it back.
     if !bound && !parsed.deleting && !context.allowed(&handler, &parsed.key.namespace).await? {
@@ -250,7 +252,7 @@ async fn release_object(order: &DedicatedServerOrder, context: &Context, panel: 
         context.locks.release(panel, &server.id, id).await?;
     }
     for open in context.tasks.read(|t| (t.spec.order_ref.uid == uid && t.spec.resolution.is_none()).then(|| t.clone())) {
-        task::supersede(&context.client, &open).await?;
+        task::supersede(&context.client, &open, "its order is gone").await?;
     }
     let operations = status::remove_finalizer(order, ORDER_FINALIZER);
     if !operations.is_empty() {
@@ -290,6 +292,7 @@ impl Pass<'_> {
         let mut facts = Facts::new(snapshot.state.clone(), operation_id()?);
         facts.inventory = snapshot.inventory;
         facts.changed = snapshot.changed;
+        facts.restarted = self.handler.restarted(&self.parsed.uid);
         facts.forced = self.handler.first_look(&self.parsed.uid, snapshot.epoch);
         facts.tasks = self.tasks();
         let Some(client) = snapshot.client else {
@@ -312,6 +315,10 @@ impl Pass<'_> {
         let policy = &client.policy;
         facts.password_due =
             policy.sets_password && self.parsed.own_password && self.handler.password_due(&self.parsed.uid, policy.retry_interval);
+        if server.is_none() && !self.parsed.deleting {
+            facts.queue = super::queue::of(self.context, &self.parsed, &client.policy.key);
+        }
+        facts.licenses.server = super::license_server::facts(self.context, &self.order, &self.parsed, &client.policy).await?;
         let max = if self.parsed.deleting { client.max_releases } else { client.max_operations };
         let busy = self.busy();
         facts.slot = !busy || self.handler.enter(&self.parsed.uid, self.parsed.deleting, max);
@@ -328,7 +335,12 @@ impl Pass<'_> {
                 Next::Look(look) => self.panels(client).look(&look, &mut facts).await?,
                 Next::Prepare(what) => self.panels(client).prepare(what, &mut facts).await?,
                 Next::Raise(request) => {
-                    let task = task::raise(&self.context.client, &client.policy.key.namespace, &self.parsed, &request).await?;
+                    // On record first: a crash leaves a task that is raised again under its name, never one that nobody knows of.
+                    self.order = save(&self.order, status, self.context).await?;
+                    status = known(&self.order);
+                    let namespace = &client.policy.key.namespace;
+                    task::close_replaced(&self.context.client, namespace, &self.parsed, &request).await?;
+                    let task = task::raise(&self.context.client, &client.policy.key, &self.parsed, &request).await?;
                     facts.tasks.push(view(&task));
                 }
                 Next::Call(call) => {
@@ -372,7 +384,8 @@ impl Pass<'_> {
             return Ok(Some(Action::requeue(Duration::ZERO)));
         }
         tracing::info!(order = %self.parsed.key, call = call.name(), server = call.server().map(|s| s.0.as_str()), "calling the panel");
-        let outcome = self.panels(client).call(call).await?;
+        let panels = self.panels(client);
+        let outcome = if call.at_license_server() { panels.license_call(call, facts).await } else { panels.call(call).await? };
         let now = Timestamp::now();
         if let Some(server) = call.server() {
             self.handler.note_change(&server.0, now);
@@ -394,7 +407,7 @@ impl Pass<'_> {
     async fn end(&mut self, status: OrderStatus, until: Option<Timestamp>) -> Result<Action, OrderError> {
         self.order = save(&self.order, status, self.context).await?;
         self.close_superseded().await?;
-        if !self.busy() {
+        if !self.busy() || self.idle() {
             self.handler.leave(&self.parsed.uid);
         }
         let wait = until.map(|at| at.duration_since(Timestamp::now()));
@@ -412,7 +425,7 @@ impl Pass<'_> {
                 (t.name_any() == *name && t.spec.order_ref.uid == *uid && t.spec.resolution.is_none()).then(|| t.clone())
             };
             for task in self.context.tasks.read(open) {
-                task::supersede(&self.context.client, &task).await?;
+                task::supersede(&self.context.client, &task, "nobody needs it any more").await?;
             }
         }
         Ok(())
@@ -423,6 +436,17 @@ impl Pass<'_> {
         let status = self.order.status.as_ref();
         let over = |step: Step| status.is_some_and(|s| s.steps.iter().any(|r| r.name == step.as_str() && State::parse(&r.state).over()));
         self.parsed.deleting || !over(Step::HandOver)
+    }
+
+    /// Whether it gives its place up until a server is there, or until people have built it.
+    fn idle(&self) -> bool {
+        let Some(status) = &self.order.status else { return false };
+        let built = status.steps.iter().any(|s| s.name == Step::Assemble.as_str() && State::parse(&s.state).over());
+        let waits = [WaitKind::Capacity, WaitKind::Department].map(WaitKind::as_str);
+        !self.parsed.deleting
+            && !built
+            && status.in_flight.is_none()
+            && status.waiting_on.as_ref().is_some_and(|w| waits.contains(&w.kind.as_str()))
     }
 
     /// The tasks of this order, as the cache shows them.

@@ -24,6 +24,8 @@ pub struct HandlerRuntime {
 struct HandlerInner {
     /// Raised whenever what failed before may work now: other spec, other credentials, ready again.
     epoch: u64,
+    /// The epoch that began when the handler turned ready for the first time.
+    first_ready: Option<u64>,
     state: HandlerState,
     client: Option<ServerClient>,
     candidate: Option<ServerClient>,
@@ -75,6 +77,7 @@ impl Default for HandlerRuntime {
         Self {
             inner: Mutex::new(HandlerInner {
                 epoch: 0,
+                first_ready: None,
                 state: HandlerState::NotReady("the handler has not been probed yet".into()),
                 client: None,
                 candidate: None,
@@ -136,6 +139,8 @@ impl HandlerRuntime {
         let kind = std::mem::discriminant(&inner.state) != std::mem::discriminant(&state);
         if state == HandlerState::Ready {
             inner.epoch += 1;
+            let epoch = inner.epoch;
+            inner.first_ready.get_or_insert(epoch);
         }
         inner.state = state;
         kind
@@ -157,6 +162,19 @@ impl HandlerRuntime {
     /// Notes a change to a server: older lists do not speak of it any more.
     pub fn note_change(&self, server: &str, at: Timestamp) {
         lock(&self.inner).changed.insert(server.to_owned(), at);
+    }
+
+    /// The servers that this process changed since the last list.
+    #[must_use]
+    pub fn changed(&self) -> BTreeSet<String> {
+        lock(&self.inner).changed.keys().cloned().collect()
+    }
+
+    /// Whether this process has not judged an order since it first saw the handler ready: all that is new then is the process.
+    pub fn restarted(&self, uid: &str) -> bool {
+        let inner = lock(&self.inner);
+        let judged = inner.judged.get(uid).copied();
+        inner.first_ready.is_none_or(|ready| judged.is_none_or(|epoch| epoch < ready))
     }
 
     /// Whether an order has not been judged since something about the handler changed.
@@ -241,6 +259,8 @@ pub struct Panels {
     turns: Mutex<BTreeMap<(&'static str, ObjectKey), Turn>>,
     handlers: Mutex<BTreeMap<ObjectKey, Arc<HandlerRuntime>>>,
     pools: Mutex<BTreeMap<ObjectKey, PoolRuntime>>,
+    /// Licence servers.
+    pub licenses: super::license_server::LicenseServers,
 }
 
 impl Panels {

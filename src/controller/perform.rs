@@ -58,6 +58,11 @@ impl Panels<'_> {
     /// Reads something and records it; what fails is recorded too.
     pub async fn look(&self, look: &Look, facts: &mut Facts) -> Result<(), PerformError> {
         let failed = match look {
+            Look::Licenses | Look::License(_) => {
+                facts.failed = None;
+                self.look_at_licenses(look, facts).await;
+                return Ok(());
+            }
             Look::Users => self.panel().users().await.map(|users| facts.users = Some(users)).err(),
             Look::Form(server) => match self.panel().server_form(server).await {
                 Ok(form) => {
@@ -119,6 +124,7 @@ impl Panels<'_> {
                 self.context.panels.handler(&self.client.policy.key).note_password(&self.order.uid);
                 facts.password_version = Some(version);
             }
+            Prepare::LicenseKeys => self.store_keys(facts).await?,
         }
         Ok(())
     }
@@ -138,7 +144,7 @@ impl Panels<'_> {
         }
     }
 
-    /// Makes a change.
+    /// Makes a change at the server panel or the pool; those at the licence server are made by `license_call`.
     pub async fn call(&self, call: &Call) -> Result<Outcome<Option<IpAddr>>, PerformError> {
         let panel = self.panel();
         let none = |outcome: Outcome<()>| map(outcome, |()| None);
@@ -209,13 +215,43 @@ impl Panels<'_> {
                 };
                 none(panel.edit_server(server, &edit).await)
             }
+            Call::Adopt { server, owner, marker } => match self.lock(server).await? {
+                Locked::Theirs(holder) => {
+                    let detail = format!("locked by order {holder}");
+                    Outcome::Refused(PanelError::Expectation { server: server.0.clone(), detail })
+                }
+                Locked::Ours => {
+                    let edit = ServerEdit {
+                        expect: Expect::Owner(owner.clone()),
+                        owner: OwnerEdit::Keep,
+                        notes: NotesEdit::Add(marker.to_string()),
+                    };
+                    none(panel.edit_server(server, &edit).await)
+                }
+            },
+            Call::Unmark { server, written } => {
+                let edit = ServerEdit {
+                    expect: Expect::Marker(written.clone()),
+                    owner: OwnerEdit::Keep,
+                    notes: NotesEdit::Remove(written.clone()),
+                };
+                none(panel.edit_server(server, &edit).await)
+            }
             Call::Release { server, marker } => {
                 let marker = marker.to_string();
                 let edit =
                     ServerEdit { expect: Expect::Marker(marker.clone()), owner: OwnerEdit::Nobody, notes: NotesEdit::Remove(marker) };
                 none(panel.edit_server(server, &edit).await)
             }
-            Call::TakeAddress { .. } | Call::SetNote { .. } | Call::GiveBack { .. } => self.pool_call(call).await,
+            Call::TakeAddress { .. }
+            | Call::SetNote { .. }
+            | Call::GiveBack { .. }
+            | Call::OrderLicense { .. }
+            | Call::EditLicense { .. }
+            | Call::RenewLicense { .. }
+            | Call::SuspendLicense { .. }
+            | Call::ResumeLicense { .. }
+            | Call::FreeLicense { .. } => self.pool_call(call).await,
         })
     }
 
@@ -248,7 +284,15 @@ impl Panels<'_> {
             | Call::Install { .. }
             | Call::CancelOperation { .. }
             | Call::HandOver { .. }
-            | Call::Release { .. } => Outcome::Applied(None),
+            | Call::Adopt { .. }
+            | Call::Unmark { .. }
+            | Call::Release { .. }
+            | Call::OrderLicense { .. }
+            | Call::EditLicense { .. }
+            | Call::RenewLicense { .. }
+            | Call::SuspendLicense { .. }
+            | Call::ResumeLicense { .. }
+            | Call::FreeLicense { .. } => Outcome::Applied(None),
         }
     }
 

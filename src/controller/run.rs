@@ -26,9 +26,10 @@ use super::events::Events;
 use super::health::{self, Health, ListenError};
 use super::locks::Locks;
 use super::metrics::Metrics;
+use super::notify::Hooks;
 use super::panels::Panels;
 use super::stores::{Guarded, Kind, Scope, watched};
-use super::{election, handler, ipmanager, order, runner, task};
+use super::{election, handler, ipmanager, order, runner, task, task_metrics};
 
 /// How long reconciles may go on after the process was told to stop.
 const DRAIN: Duration = Duration::from_secs(7);
@@ -137,12 +138,15 @@ pub async fn run_with(config: Config, options: Options, until: impl Future<Outpu
         metrics: metrics.clone(),
         wake_orders: orders.wake(),
         wake_handlers: handlers.wake(),
+        wake_tasks: tasks.wake(),
+        hooks: Hooks::default(),
         written: Mutex::default(),
         leading: leading.clone(),
     });
     let health = Health { pulse, synced: Arc::new(synced), leading: leading.clone() };
     tokio::spawn(health::serve_health(health_listener, health));
     tokio::spawn(health::serve_metrics(metrics_listener, metrics));
+    tokio::spawn(task_metrics::keep(context.clone()));
     let campaign = if options.leader_elect {
         let identity = format!("{}_{}", std::env::var("HOSTNAME").unwrap_or_else(|_| "dci-operator".into()), std::process::id());
         election::campaign(Api::<Lease>::namespaced(api, &namespace), identity, lead, stopped.clone()).boxed()

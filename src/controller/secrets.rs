@@ -1,4 +1,4 @@
-//! Secrets: read when needed, never listed or watched; created for generated passwords, never changed.
+//! Secrets: read when needed, never listed or watched; created for generated passwords and for licence keys, which alone may change.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::api::{Api, PostParams};
 use kube::{Client, Resource};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::api::DedicatedServerOrder;
 
@@ -86,24 +86,8 @@ pub async fn generated(client: &Client, order: &DedicatedServerOrder, suffix: &s
     if let Some(secret) = api.get_opt(&name).await.map_err(failed)? {
         return of_order(secret, order, &full);
     }
-    let owner = OwnerReference {
-        api_version: DedicatedServerOrder::api_version(&()).into_owned(),
-        kind: DedicatedServerOrder::kind(&()).into_owned(),
-        name: key.name.clone(),
-        uid: order.metadata.uid.clone().unwrap_or_default(),
-        ..OwnerReference::default()
-    };
     let data = BTreeMap::from([("username".to_owned(), username.to_owned()), ("password".to_owned(), password()?)]);
-    let secret = Secret {
-        metadata: ObjectMeta {
-            name: Some(name.clone()),
-            namespace: Some(key.namespace.clone()),
-            owner_references: Some(vec![owner]),
-            ..ObjectMeta::default()
-        },
-        string_data: Some(data),
-        ..Secret::default()
-    };
+    let secret = Secret { metadata: owned(order, &name), string_data: Some(data), ..Secret::default() };
     match api.create(&PostParams::default(), &secret).await {
         Ok(stored) => of_order(stored, order, &full),
         // Lost a race against ourselves, or the answer of an earlier try.
@@ -112,9 +96,58 @@ pub async fn generated(client: &Client, order: &DedicatedServerOrder, suffix: &s
     }
 }
 
-fn of_order(secret: Secret, order: &DedicatedServerOrder, full: &str) -> Result<SecretString, SecretError> {
+/// Metadata of a Secret that goes with its order.
+fn owned(order: &DedicatedServerOrder, name: &str) -> ObjectMeta {
+    let key = order.key();
+    let owner = OwnerReference {
+        api_version: DedicatedServerOrder::api_version(&()).into_owned(),
+        kind: DedicatedServerOrder::kind(&()).into_owned(),
+        name: key.name,
+        uid: order.metadata.uid.clone().unwrap_or_default(),
+        ..OwnerReference::default()
+    };
+    ObjectMeta { name: Some(name.to_owned()), namespace: Some(key.namespace), owner_references: Some(vec![owner]), ..ObjectMeta::default() }
+}
+
+fn is_own(secret: &Secret, order: &DedicatedServerOrder) -> bool {
     let uid = order.metadata.uid.as_deref().unwrap_or_default();
-    if !secret.metadata.owner_references.iter().flatten().any(|o| o.uid == uid) {
+    secret.metadata.owner_references.iter().flatten().any(|o| o.uid == uid)
+}
+
+/// Makes a Secret of the order's own hold exactly this. Written only when it differs, guarded by its version; nobody else's Secret is
+/// touched. Nothing to hold makes no Secret.
+pub async fn store(
+    client: &Client,
+    order: &DedicatedServerOrder,
+    suffix: &str,
+    values: &BTreeMap<String, SecretString>,
+) -> Result<(), SecretError> {
+    let key = order.key();
+    let name = format!("{}-{suffix}", key.name);
+    let api: Api<Secret> = Api::namespaced(client.clone(), &key.namespace);
+    let full = format!("{}/{name}", key.namespace);
+    let failed = |source| SecretError::Api { name: full.clone(), source: Box::new(source) };
+    let data: BTreeMap<String, ByteString> =
+        values.iter().map(|(name, value)| (name.clone(), ByteString(value.expose_secret().as_bytes().to_vec()))).collect();
+    let Some(mut secret) = api.get_opt(&name).await.map_err(failed)? else {
+        if data.is_empty() {
+            return Ok(());
+        }
+        let secret = Secret { metadata: owned(order, &name), data: Some(data), ..Secret::default() };
+        return api.create(&PostParams::default(), &secret).await.map(drop).map_err(failed);
+    };
+    if !is_own(&secret, order) {
+        return Err(SecretError::Conflict(full));
+    }
+    if secret.data.as_ref().unwrap_or(&BTreeMap::new()) != &data {
+        secret.data = Some(data);
+        api.replace(&name, &PostParams::default(), &secret).await.map_err(failed)?;
+    }
+    Ok(())
+}
+
+fn of_order(secret: Secret, order: &DedicatedServerOrder, full: &str) -> Result<SecretString, SecretError> {
+    if !is_own(&secret, order) {
         return Err(SecretError::Conflict(full.to_owned()));
     }
     let data = secret.data.unwrap_or_default();

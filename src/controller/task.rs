@@ -1,47 +1,55 @@
-//! The task controller: keeps status and labels of the tasks that the operator made, wakes their orders, removes old ones.
+//! The task controller: keeps status and labels of the tasks that the operator made, escalates them, wakes their orders, tells
+//! their departments, and removes old ones.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kube::api::{Api, DeleteParams, ObjectMeta, PostParams, Preconditions};
+use kube::api::{Api, DeleteParams, ObjectMeta, PostParams};
 use kube::runtime::controller::Action;
-use kube::{Client, ResourceExt};
+use kube::{Client, Resource, ResourceExt};
 use serde_json::json;
 
-use crate::api::common::Time;
-use crate::api::condition::{self, ConditionType};
+use crate::api::ManualTask;
+use crate::api::common::{LocalRef, ObjectKey};
 use crate::api::task::{OrderRef, Resolution, TaskSpec, TaskStatus, TaskType};
-use crate::api::{DEPARTMENT_LABEL, ManualTask, ORDER_UID_LABEL, TYPE_LABEL};
+use crate::provisioning::context::cut;
+use crate::provisioning::notices::Notice;
 use crate::provisioning::order::Order;
-use crate::provisioning::reason::Reason;
 use crate::provisioning::tasks::TaskRequest;
 
 use super::context::Context;
 use super::metrics::KindLabels;
+use super::notify;
 use super::status::{self, StatusError};
 use super::stores::Guarded;
+use super::task_status::{labels, made_by_us, mended, status_of};
 
 /// How long a closed task is kept.
 const KEPT: Duration = Duration::from_hours(7 * 24);
-/// Who makes tasks; a task without it is not acted upon.
-const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "dci-operator");
+/// Stands in the note of a task that the operator closed itself.
+pub const BY_OPERATOR: &str = "closed by the operator: ";
+/// The longest note, in bytes: well within what the schema allows in characters.
+const NOTE: usize = 4000;
 
 /// Raises a task; one that exists already is the same one.
-pub async fn raise(client: &Client, namespace: &str, order: &Order, request: &TaskRequest) -> Result<ManualTask, kube::Error> {
-    let api: Api<ManualTask> = Api::namespaced(client.clone(), namespace);
+pub async fn raise(client: &Client, handler: &ObjectKey, order: &Order, request: &TaskRequest) -> Result<ManualTask, kube::Error> {
+    let api: Api<ManualTask> = Api::namespaced(client.clone(), &handler.namespace);
     let spec = TaskSpec {
         type_: request.type_,
         department: request.department.clone(),
         order_ref: OrderRef { namespace: order.key.namespace.clone(), name: order.key.name.clone(), uid: order.uid.clone() },
+        handler_ref: Some(LocalRef { name: handler.name.clone() }),
+        deadline: request.deadline,
+        escalate_to: request.escalate_to.clone(),
         summary: request.summary.chars().take(512).collect(),
         details: Some(request.details.chars().take(16384).collect()),
         resolution: None,
         note: None,
     };
     let mut task = ManualTask::new(&request.name, spec);
-    task.metadata = ObjectMeta { name: Some(request.name.clone()), namespace: Some(namespace.to_owned()), ..ObjectMeta::default() };
-    task.metadata.labels = Some(labels(&task.spec));
+    task.metadata = ObjectMeta { name: Some(request.name.clone()), namespace: Some(handler.namespace.clone()), ..ObjectMeta::default() };
+    task.metadata.labels = Some(labels(&task));
     match api.create(&PostParams::default(), &task).await {
         Ok(task) => Ok(task),
         Err(kube::Error::Api(status)) if status.code == 409 => api.get(&request.name).await,
@@ -49,46 +57,55 @@ pub async fn raise(client: &Client, namespace: &str, order: &Order, request: &Ta
     }
 }
 
-fn labels(spec: &TaskSpec) -> std::collections::BTreeMap<String, String> {
-    [
-        (DEPARTMENT_LABEL, spec.department.as_str()),
-        (ORDER_UID_LABEL, spec.order_ref.uid.as_str()),
-        (TYPE_LABEL, spec.type_.as_str()),
-        MANAGED_BY,
-    ]
-    .into_iter()
-    .map(|(name, value)| (name.to_owned(), value.to_owned()))
-    .collect()
-}
-
-/// Whether the operator made a task: its name follows from its spec, which nobody can change.
-#[must_use]
-pub fn made_by_us(task: &ManualTask) -> bool {
-    let prefix = format!("{}-{}-", task.spec.type_.as_str().to_lowercase(), task.spec.order_ref.uid);
-    task.name_any().strip_prefix(&prefix).is_some_and(|number| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()))
+/// Closes the tasks that another one takes the place of. Read anew: two must never be open.
+pub async fn close_replaced(client: &Client, namespace: &str, order: &Order, request: &TaskRequest) -> Result<(), StatusError> {
+    let api: Api<ManualTask> = Api::namespaced(client.clone(), namespace);
+    for name in &request.replaces {
+        let found = api.get_opt(name).await.map_err(|e| status::patch_error(format!("ManualTask {namespace}/{name}"), e))?;
+        let open = found.filter(|t| t.spec.resolution.is_none() && t.spec.order_ref.uid == order.uid && made_by_us(t));
+        if let Some(task) = open {
+            let why = format!("{} is asked instead", request.department);
+            match close(client, &task, &why).await {
+                Ok(()) | Err(StatusError::Gone(_)) => {}
+                // Somebody has just written it: looked at again before another one is raised.
+                Err(error) => return Err(error),
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Closes a task that is not needed any more.
-pub async fn supersede(client: &Client, task: &ManualTask) -> Result<(), StatusError> {
-    let result = match task.spec.type_ {
-        // A StopServer task is never cancelled; it goes with its order.
-        TaskType::StopServer => {
-            let api: Api<ManualTask> = Api::namespaced(client.clone(), &task.namespace().unwrap_or_default());
-            let params =
-                DeleteParams { preconditions: Some(Preconditions { uid: task.uid(), resource_version: None }), ..DeleteParams::default() };
-            match api.delete(&task.name_any(), &params).await {
-                Ok(_) => Ok(()),
-                Err(error) => Err(status::patch_error(format!("ManualTask {}", task.name_any()), error)),
-            }
-        }
-        TaskType::Assembly | TaskType::Procurement | TaskType::FailedOperation => {
-            let operations = vec![json!({"op": "add", "path": "/spec/resolution", "value": Resolution::Cancelled.as_str()})];
-            status::patch(client, task, operations).await.map(|_| ())
-        }
-    };
-    match result {
+pub async fn supersede(client: &Client, task: &ManualTask, why: &str) -> Result<(), StatusError> {
+    match close(client, task, why).await {
         Ok(()) | Err(StatusError::Gone(_) | StatusError::Conflict(_)) => Ok(()),
         Err(error) => Err(error),
+    }
+}
+
+/// Closed like a department closes it, with a note that says who did. The order's status says that its answer counts for nothing.
+async fn close(client: &Client, task: &ManualTask, why: &str) -> Result<(), StatusError> {
+    let operations = vec![
+        json!({"op": "add", "path": "/spec/resolution", "value": own_resolution(task.spec.type_).as_str()}),
+        json!({"op": "add", "path": "/spec/note", "value": own_note(task.spec.note.as_deref(), why)}),
+    ];
+    status::patch(client, task, operations).await.map(|_| ())
+}
+
+/// The word that the operator closes a task with. `Cancelled` is never said of a server that has to be stopped: `Retry`, the
+/// operator goes on by itself, is the one word for it that claims nothing.
+fn own_resolution(type_: TaskType) -> Resolution {
+    match type_ {
+        TaskType::StopServer => Resolution::Retry,
+        TaskType::Assembly | TaskType::Procurement | TaskType::FailedOperation => Resolution::Cancelled,
+    }
+}
+
+fn own_note(theirs: Option<&str>, why: &str) -> String {
+    let ours = format!("{BY_OPERATOR}{why}");
+    match theirs.filter(|note| !note.is_empty()) {
+        Some(note) => format!("{ours}; the note before: {}", cut(note, NOTE - ours.len() - 32)),
+        None => ours,
     }
 }
 
@@ -105,10 +122,8 @@ pub async fn reconcile(object: Arc<Guarded<ManualTask>>, context: Arc<Context>) 
         return Ok(Action::await_change());
     }
     let ours = made_by_us(task);
-    let wanted = labels(&task.spec);
-    if ours && wanted.iter().any(|(name, value)| task.labels().get(name) != Some(value)) {
-        // Somebody changed the labels: departments select by them.
-        let all: std::collections::BTreeMap<_, _> = task.labels().clone().into_iter().chain(wanted).collect();
+    if let Some(all) = mended(task).filter(|_| ours) {
+        // Somebody changed the labels, or the task has escalated: departments select by them.
         let operations = vec![json!({"op": "add", "path": "/metadata/labels", "value": all})];
         match status::patch(&context.client, task, operations).await {
             Ok(_) | Err(StatusError::Gone(_) | StatusError::Conflict(_)) => return Ok(Action::await_change()),
@@ -116,104 +131,76 @@ pub async fn reconcile(object: Arc<Guarded<ManualTask>>, context: Arc<Context>) 
         }
     }
     let now = Timestamp::now();
-    let new = status_of(task, ours, now);
     let old = task.status.clone().unwrap_or_default();
+    let handler = notify::Telling::of(&context, task);
+    let mut new = status_of(task, ours, now, |department| handler.tells(department));
+    let turn = if ours { handler.next(&context.hooks, task, &mut new, now) } else { notify::Turn::default() };
     if new != old {
         context.metrics.writes.get_or_create(&KindLabels { kind: "ManualTask".into() }).inc();
         match status::write(&context.client, task, &new).await {
-            Ok(_) | Err(StatusError::Gone(_) | StatusError::Conflict(_)) => {}
+            Ok(_) => {
+                context.hooks.recorded(&turn.recorded);
+                publish(&context, task, &old, &new);
+                // The attempt is on record: only now is it made.
+                turn.deliveries.into_iter().for_each(|delivery| delivery.start(&context));
+            }
+            Err(StatusError::Gone(_) | StatusError::Conflict(_)) => return Ok(Action::requeue(Duration::from_secs(1))),
             Err(error) => return Err(error),
         }
     }
     context.wake_orders.wake(&task.spec.order_ref.key());
-    let Some(closed) = new.closed_at.filter(|_| ours) else { return Ok(Action::await_change()) };
-    let age = now.duration_since(closed.0).unsigned_abs();
-    if age < KEPT {
-        return Ok(Action::requeue(KEPT.saturating_sub(age)));
+    let deadline = task.spec.deadline.filter(|_| ours && new.closed_at.is_none() && new.escalated_at.is_none()).map(|t| t.0);
+    let removal = new.closed_at.filter(|_| ours).map(|t| crate::provisioning::context::after(t.0, KEPT));
+    if removal.is_some_and(|at| at <= now) {
+        let api: Api<ManualTask> = Api::namespaced(context.client.clone(), &task.namespace().unwrap_or_default());
+        return match api.delete(&task.name_any(), &DeleteParams::default()).await {
+            Ok(_) => Ok(Action::await_change()),
+            Err(error) => Err(status::patch_error(format!("ManualTask {}", task.name_any()), error)),
+        };
     }
-    let api: Api<ManualTask> = Api::namespaced(context.client.clone(), &task.namespace().unwrap_or_default());
-    match api.delete(&task.name_any(), &DeleteParams::default()).await {
-        Ok(_) => Ok(Action::await_change()),
-        Err(error) => Err(status::patch_error(format!("ManualTask {}", task.name_any()), error)),
-    }
+    let due = [deadline, removal, turn.again].into_iter().flatten().min();
+    Ok(due.map_or_else(Action::await_change, |at| {
+        Action::requeue(Duration::try_from(at.duration_since(now)).unwrap_or_default().max(Duration::from_millis(50)))
+    }))
 }
 
-fn status_of(task: &ManualTask, ours: bool, now: Timestamp) -> TaskStatus {
-    let generation = task.metadata.generation.unwrap_or_default();
-    let mut status = TaskStatus { observed_generation: Some(generation), ..task.status.clone().unwrap_or_default() };
-    status.opened_at = status.opened_at.or_else(|| task.metadata.creation_timestamp.as_ref().map(|t| Time::seconds(t.0)));
-    let conditions = &mut status.conditions;
-    let mut set =
-        |type_, value, reason: Reason, message: &str| condition::set(conditions, type_, value, reason.as_str(), message, generation, now);
-    match task.spec.resolution {
-        _ if !ours => {
-            set(ConditionType::Ready, false, Reason::NotMade, Reason::NotMade.cause());
-            set(ConditionType::Stalled, true, Reason::NotMade, Reason::NotMade.cause());
-            condition::remove(&mut status.conditions, ConditionType::Reconciling);
-            status.phase = Some("Open".into());
-        }
-        None => {
-            let message = format!("waits for {}", task.spec.department);
-            set(ConditionType::Ready, false, Reason::Open, &message);
-            set(ConditionType::Reconciling, true, Reason::Open, &message);
-            status.phase = Some("Open".into());
-        }
-        Some(resolution) => {
-            let taken = task.spec.type_.takes(resolution);
-            let message = if taken {
-                resolution.as_str().to_owned()
-            } else {
-                format!("{} does not close {} tasks", resolution.as_str(), task.spec.type_.as_str())
-            };
-            set(ConditionType::Ready, true, if taken { Reason::Closed } else { Reason::ResolutionRefused }, &message);
-            condition::remove(&mut status.conditions, ConditionType::Reconciling);
-            status.phase = Some("Closed".into());
-            status.closed_at = status.closed_at.or(Some(Time::seconds(now)));
+/// What a person following a task wants to be told.
+fn publish(context: &Context, task: &ManualTask, old: &TaskStatus, new: &TaskStatus) {
+    let mut notices = Vec::new();
+    if let (None, Some(_), Some(deadline)) = (old.escalated_at, new.escalated_at, task.spec.deadline) {
+        let other = new.escalated_to.as_ref().map_or_else(String::new, |other| format!("; {other} may close it as well"));
+        notices.push(Notice { warning: true, reason: "TaskOverdue".into(), message: format!("it was due at {deadline}{other}") });
+    }
+    for told in new.notifications.iter().filter(|n| n.delivered_at.is_none() && n.next_attempt_at.is_none()) {
+        if old.notifications.iter().any(|n| n.event == told.event && n.department == told.department && n.next_attempt_at.is_some()) {
+            let error = told.last_error.as_deref().unwrap_or_default();
+            let message =
+                format!("{} could not be told that the task is {} ({} attempts): {error}", told.department, told.event, told.attempts);
+            notices.push(Notice { warning: true, reason: "WebhookFailed".into(), message });
         }
     }
-    status
+    for notice in notices {
+        if !context.events.publish(task.object_ref(&()), notice) {
+            context.metrics.dropped_events.inc();
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn task(name: &str, resolution: Option<Resolution>) -> ManualTask {
-        ManualTask::new(
-            name,
-            TaskSpec {
-                type_: TaskType::StopServer,
-                department: "Operations".into(),
-                order_ref: OrderRef { namespace: "shop".into(), name: "web".into(), uid: "u-1".into() },
-                summary: String::new(),
-                details: None,
-                resolution,
-                note: None,
-            },
-        )
-    }
-
     #[test]
-    fn only_tasks_whose_name_follows_from_their_spec_are_ours() {
-        for (name, ours) in [
-            ("stopserver-u-1-1", true),
-            ("stopserver-u-1-12", true),
-            ("stopserver-u-1-", false),
-            ("stopserver-u-2-1", false),
-            ("stopserver-u-1-1x", false),
-            ("failedoperation-u-1-1", false),
-        ] {
-            assert_eq!(made_by_us(&task(name, None)), ours, "{name}");
+    fn what_the_operator_closes_itself_is_a_word_that_the_type_takes() {
+        for type_ in [TaskType::Assembly, TaskType::Procurement, TaskType::StopServer, TaskType::FailedOperation] {
+            assert!(type_.takes(own_resolution(type_)), "{type_:?}");
         }
     }
 
     #[test]
-    fn a_task_is_open_until_it_has_a_resolution() {
-        let now = Timestamp::from_second(1_000).unwrap();
-        let open = status_of(&task("stopserver-u-1-1", None), true, now);
-        assert_eq!((open.phase.as_deref(), open.closed_at), (Some("Open"), None));
-        let closed = status_of(&task("stopserver-u-1-1", Some(Resolution::Done)), true, now);
-        assert_eq!((closed.phase.as_deref(), closed.closed_at.map(|t| t.0)), (Some("Closed"), Some(now)));
-        assert!(condition::is_true(&closed.conditions, ConditionType::Ready));
+    fn a_note_of_the_department_is_kept_and_the_whole_stays_short() {
+        assert_eq!(own_note(None, "x"), "closed by the operator: x");
+        assert_eq!(own_note(Some("looking"), "x"), "closed by the operator: x; the note before: looking");
+        assert!(own_note(Some(&"ж".repeat(4096)), "x").len() <= 4096);
     }
 }

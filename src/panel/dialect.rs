@@ -24,8 +24,13 @@ const KNOWN: &[(&str, &[&str])] = &[
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DialectError {
     /// Nobody would ever use it.
-    #[error("spec.dialect.{0}: no such call; known: {known}", known = known_calls())]
-    UnknownCall(String),
+    #[error("spec.dialect.{call}: no such call; known: {known}")]
+    UnknownCall {
+        /// Call.
+        call: String,
+        /// Those that there are.
+        known: String,
+    },
     /// There is no function to call.
     #[error("spec.dialect.{0}.func: required for this panel; letters, digits, '.' and '_' only")]
     Func(String),
@@ -128,10 +133,20 @@ impl Dialect {
     where
         I: IntoIterator<Item = (&'a str, &'a str, &'a BTreeMap<String, String>)>,
     {
-        let mut dialect = Self::default();
+        Self::checked(KNOWN, Self::default().calls, overrides)
+    }
+
+    /// These calls with overrides. `known` lists every call that may be overridden, with its placeholders.
+    pub fn checked<'a, I>(known: &[(&str, &[&str])], defaults: BTreeMap<String, DialectCall>, overrides: I) -> Result<Self, DialectError>
+    where
+        I: IntoIterator<Item = (&'a str, &'a str, &'a BTreeMap<String, String>)>,
+    {
+        let mut dialect = Self { calls: defaults };
         for (call, func, params) in overrides {
-            let (_, placeholders) =
-                KNOWN.iter().find(|(name, _)| *name == call).ok_or_else(|| DialectError::UnknownCall(call.to_owned()))?;
+            let (_, placeholders) = known.iter().find(|(name, _)| *name == call).ok_or_else(|| {
+                let known = known.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ");
+                DialectError::UnknownCall { call: call.to_owned(), known }
+            })?;
             if func.is_empty() || !func.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_')) {
                 return Err(DialectError::Func(call.to_owned()));
             }
@@ -156,10 +171,6 @@ impl Dialect {
 
 /// Parameters that carry the session, the format and the function.
 const RESERVED: &[&str] = &["auth", "authinfo", "func", "lang", "out", "su", "username", "password"];
-
-fn known_calls() -> String {
-    KNOWN.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(", ")
-}
 
 /// Text and placeholders of a template, in turn.
 enum Part<'a> {

@@ -4,11 +4,13 @@
 //! `provisioning` can speak of what a panel shows; so do the parsers of each product. The traits below are what
 //! the controllers call.
 
+pub mod billmanager6;
 pub mod coremanager;
 pub mod dcimanager5;
 pub mod dialect;
 pub mod error;
 pub mod ipmanager5;
+pub mod license;
 pub mod model;
 pub mod settings;
 

@@ -141,6 +141,8 @@ pub struct ServerRow {
     pub flags: ServerFlags,
     /// `install_in_progress`: present while an operation runs, with the panel's text if it shows one.
     pub install: Option<String>,
+    /// `gen_chassis_name`: the server's type in words for people; empty where the list shows none.
+    pub description: String,
 }
 
 /// The part of a server's edit form that the integration cares for.
@@ -154,6 +156,23 @@ pub struct ServerForm {
     pub hostname: Option<String>,
     /// Administratively off.
     pub disabled: bool,
+    /// What it is made of.
+    pub parts: Parts,
+}
+
+/// The parts that a server's form names (ispsystem-api.md 2.2): in words, where the form's options tell what an id stands for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Parts {
+    /// `cpu_0` and the following.
+    pub processors: Vec<String>,
+    /// `cpu_count`.
+    pub processor_count: Option<String>,
+    /// `chassis_ram`.
+    pub memory: Option<String>,
+    /// `hdd_0` to `hdd_29`.
+    pub disks: Vec<String>,
+    /// `pci_0` to `pci_6`.
+    pub cards: Vec<String>,
 }
 
 /// How the notes change in the same call as the owner. What other people wrote there stays.
@@ -185,6 +204,8 @@ pub enum Expect {
     Free,
     /// This marker stands in the notes.
     Marker(String),
+    /// This owner, as the form shows it, and no marker of any order in the notes.
+    Owner(String),
 }
 
 /// An edit of a server's owner and notes.

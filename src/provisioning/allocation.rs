@@ -30,6 +30,13 @@ pub(super) fn allocate(cx: &mut Cx<'_>) -> Flow {
         return Break(wait_for_capacity(cx, Reason::LimitReached, message));
     }
     let Some(inventory) = cx.facts.inventory.clone() else { return Break(cx.wait_for_list(Step::CreateClient)) };
+    if let Some(server) = cx.order.adopt.clone() {
+        return super::adoption::adopt(cx, &server);
+    }
+    if cx.status.in_flight.is_none() && cx.order.order_id == cx.order.uid {
+        // Nothing was ever asked of the panel for this order.
+        super::assembly::refused(cx)?;
+    }
     create_client(cx)?;
     let people = people(cx, Step::Allocate)?;
     find_own(cx, &inventory, &people)?;
@@ -47,17 +54,25 @@ pub(super) fn create_client(cx: &mut Cx<'_>) -> Flow {
     }
     let people = people(cx, step)?;
     let username = cx.order.username.clone();
-    let administrator = cx.facts.users.iter().flatten().any(|u| u.level == Level::Administrator && u.name.eq_ignore_ascii_case(&username));
-    if administrator || username.eq_ignore_ascii_case(&cx.facts.login) {
-        let message = format!("spec.client.username {username} is a panel administrator; choose another name");
-        return Break(cx.stall(step, Reason::ClientIsAdministrator, &message, Recheck::Later));
-    }
+    ordinary_client(cx, step)?;
     prepared(cx, step, Prepare::ClientName, Reason::ClientNameTaken)?;
     if people.client.is_none() {
         prepared(cx, step, Prepare::PanelPassword, Reason::SecretConflict)?;
         return Break(create_user(cx, username));
     }
     cx.finish(step, State::Done, "");
+    Continue(())
+}
+
+/// The client's name is not an administrator's.
+pub(super) fn ordinary_client(cx: &mut Cx<'_>, step: Step) -> Flow {
+    people(cx, step)?;
+    let username = cx.order.username.clone();
+    let administrator = cx.facts.users.iter().flatten().any(|u| u.level == Level::Administrator && u.name.eq_ignore_ascii_case(&username));
+    if administrator || username.eq_ignore_ascii_case(&cx.facts.login) {
+        let message = format!("spec.client.username {username} is a panel administrator; choose another name");
+        return Break(cx.stall(step, Reason::ClientIsAdministrator, &message, Recheck::Later));
+    }
     Continue(())
 }
 
@@ -68,6 +83,9 @@ fn create_user(cx: &mut Cx<'_>, username: String) -> Halt {
         return cx.wait_for_handler(step, Reason::HandlerSuspended, "the handler is suspended: nothing is changed at the panel".into());
     }
     let call = Call::CreateUser { username };
+    if let Some(halt) = cx.contradicts_done(step, &call) {
+        return halt;
+    }
     if let Some((_, error)) = cx.facts.ambiguous.as_ref().filter(|(lost, _)| *lost == call) {
         let (code, message) = (error.code(), error.to_string());
         return cx.fail(step, &code, &message);
@@ -90,6 +108,7 @@ pub(super) fn prepared(cx: &mut Cx<'_>, step: Step, what: Prepare, reason: Reaso
         Prepare::ClientName => &cx.facts.client_name,
         Prepare::PanelPassword => &cx.facts.panel_password,
         Prepare::RootPassword | Prepare::PasswordVersion => &cx.facts.root_password,
+        Prepare::LicenseKeys => &cx.facts.licenses.keys,
     };
     match known.clone() {
         None => Break(cx.prepare(step, what)),
@@ -102,7 +121,7 @@ pub(super) fn prepared(cx: &mut Cx<'_>, step: Step, what: Prepare, reason: Reaso
     }
 }
 
-fn wait_for_capacity(cx: &mut Cx<'_>, reason: Reason, message: String) -> Halt {
+pub(super) fn wait_for_capacity(cx: &mut Cx<'_>, reason: Reason, message: String) -> Halt {
     let step = if cx.state(Step::CreateClient).over() { Step::Allocate } else { Step::CreateClient };
     if step == Step::Allocate {
         cx.enter(step, State::Waiting, &message);
@@ -206,10 +225,10 @@ fn bind(cx: &mut Cx<'_>, server: &ServerId, form: &ServerForm, people: &People) 
         ..ServerStatus::default()
     });
     cx.finish(step, State::Done, &format!("server {server}"));
-    cx.finish(Step::Assemble, State::Skipped, "ready configuration");
+    super::assembly::reserved(cx);
     if handed_over {
         // Found again after a restore: the client's data is on its disks, so nothing is prepared a second time.
-        for done in [Step::CreateClient, Step::InstallOS, Step::RunRecipes, Step::HandOver] {
+        for done in [Step::CreateClient, Step::Assemble, Step::InstallOS, Step::RunRecipes, Step::HandOver] {
             cx.finish(done, State::Done, "found again");
         }
         let now = Time::seconds(cx.now);
@@ -231,15 +250,30 @@ fn claim(cx: &mut Cx<'_>, inventory: &Inventory, people: &People) -> Flow {
     if !cx.facts.slot {
         return Break(wait_for_capacity(cx, Reason::LimitReached, "limits.maxConcurrentOperations of the handler is reached".into()));
     }
-    let Some(locks) = &cx.facts.locks else { return Break(cx.look(step, Look::Locks)) };
-    let Wanted::Ready(server_type) = cx.order.wanted.clone() else { return Break(refused_custom(cx)) };
+    if cx.facts.locks.is_none() {
+        return Break(cx.look(step, Look::Locks));
+    }
+    super::assembly::refused(cx)?;
+    let wanted = cx.order.wanted.clone();
     let strict = cx.handler.ipmi == IpmiErrorPolicy::CreateTask;
-    let free: Vec<ServerId> = matching::candidates(inventory, &server_type, strict)
-        .into_iter()
-        .filter(|row| !cx.facts.not_free.contains(&row.id.0) && locks.get(&row.id.0).is_none_or(|holder| *holder == cx.order.order_id))
-        .map(|row| row.id.clone())
-        .collect();
-    for server in free {
+    let mut free = match &wanted {
+        Wanted::Ready(server_type) => matching::candidates(inventory, server_type, strict),
+        Wanted::Custom(_) => matching::candidates_of_any_type(inventory, strict),
+    };
+    let locks = cx.facts.locks.clone().unwrap_or_default();
+    free.retain(|row| {
+        !super::give_back::tried(cx, &row.id)
+            && !cx.facts.not_free.contains(&row.id.0)
+            && locks.get(&row.id.0).is_none_or(|holder| *holder == cx.order.order_id)
+    });
+    let any = !free.is_empty();
+    let mine = cx.facts.queue.left_over(free);
+    let for_others = any && mine.is_empty();
+    let servers: Vec<ServerId> = match &wanted {
+        Wanted::Ready(_) => mine.into_iter().map(|row| row.id.clone()).collect(),
+        Wanted::Custom(parts) => super::assembly::best_first(cx, inventory, parts, &mine)?,
+    };
+    for server in servers {
         match cx.form(step, &server)? {
             Seen::There(form) if matching::form_is_free(&form) => {}
             Seen::There(_) | Seen::Missing => continue,
@@ -247,15 +281,15 @@ fn claim(cx: &mut Cx<'_>, inventory: &Inventory, people: &People) -> Flow {
         offers(cx, step, &server)?;
         return Break(ask_for(cx, server, people));
     }
-    let known = matching::type_is_known(inventory, &server_type);
-    let message =
-        if known { format!("no free server of type {server_type}") } else { format!("the panel knows no server of type {server_type}") };
+    let none = match &wanted {
+        _ if for_others => "the free servers are for orders that came before".into(),
+        Wanted::Custom(parts) => return Break(super::assembly::without_server(cx, parts)),
+        Wanted::Ready(server_type) if matching::type_is_known(inventory, server_type) => format!("no free server of type {server_type}"),
+        Wanted::Ready(server_type) => format!("the panel knows no server of type {server_type}"),
+    };
+    let tried = if cx.status.tried_servers.is_empty() { "" } else { ", but for those in status.triedServers" };
+    let message = format!("{none}{tried}; {}", cx.facts.queue.place());
     Break(wait_for_capacity(cx, Reason::WaitingForCapacity, message))
-}
-
-fn refused_custom(cx: &mut Cx<'_>) -> Halt {
-    let message = "configuration.custom is not supported yet; set configuration.serverType";
-    cx.stall(Step::Allocate, Reason::NotSupportedYet, message, Recheck::OnChange)
 }
 
 fn ask_for(cx: &mut Cx<'_>, server: ServerId, people: &People) -> Halt {
@@ -302,14 +336,14 @@ fn claim_in_flight(cx: &mut Cx<'_>, server: &ServerId, people: &People) -> Flow 
     Break(cx.call(step, call, Shows::AtOnce))
 }
 
-fn truncated(cx: &mut Cx<'_>, server: &ServerId) -> Halt {
+pub(super) fn truncated(cx: &mut Cx<'_>, server: &ServerId) -> Halt {
     let message = format!("server {server}: the panel cut the marker `{}` short; the claim was undone", cx.order.marker);
     cx.status.in_flight = None;
     cx.stall(Step::Allocate, Reason::MarkerTruncated, &message, Recheck::OnChange)
 }
 
 /// The server still carries what is left of our marker: the intent stays, since nothing else leads back to it.
-fn not_undone(cx: &mut Cx<'_>, step: Step, error: &PanelError) -> Halt {
+pub(super) fn not_undone(cx: &mut Cx<'_>, step: Step, error: &PanelError) -> Halt {
     if let Some(f) = cx.status.in_flight.as_mut() {
         f.outcome = AMBIGUOUS.into();
         f.since = Time(cx.now);
@@ -350,6 +384,9 @@ fn shown(names: &[String]) -> String {
 
 /// Closing, with a claim whose answer is not known: `Continue` with a server in the status when it was applied.
 pub(super) fn resolve_claim(cx: &mut Cx<'_>, step: Step, server: &ServerId) -> Flow {
+    if cx.order.adopt.is_some() {
+        return super::adoption::resolve(cx, step, server);
+    }
     let form = match cx.form(step, server)? {
         Seen::There(form) => form,
         Seen::Missing => {

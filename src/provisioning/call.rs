@@ -1,7 +1,11 @@
 //! The changes that can be asked of a panel, as data.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use jiff::Timestamp;
+
+use crate::panel::license::LicenseId;
 use crate::panel::model::{AddressRowId, Family, ServerId, UserId};
 
 use super::marker::Marker;
@@ -169,12 +173,88 @@ pub enum Call {
         /// Our marker, which has to stand there and stays.
         marker: Marker,
     },
+    /// Write our marker beside a client's server that is taken over; the owner stays. Under its lock.
+    Adopt {
+        /// Server.
+        server: ServerId,
+        /// The owner as the form shows it, who has to stand there.
+        owner: String,
+        /// Marker.
+        marker: Marker,
+    },
+    /// Take our marker (or what is left of it) away and leave the server as it is.
+    Unmark {
+        /// Server.
+        server: ServerId,
+        /// What stands there of the marker.
+        written: String,
+    },
     /// Clear owner and marker in one call: the commit point of closing.
     Release {
         /// Server.
         server: ServerId,
         /// Our marker, which has to stand there.
         marker: Marker,
+    },
+    /// Order a licence: costs money.
+    OrderLicense {
+        /// Our id of it.
+        remote_id: String,
+        /// Tariff.
+        pricelist: String,
+        /// Addons by id.
+        addons: BTreeMap<String, String>,
+        /// Project to order for.
+        project: Option<String>,
+        /// Months.
+        period: i32,
+        /// The address it is bound to.
+        address: IpAddr,
+        /// Name.
+        name: String,
+    },
+    /// Bind a licence to another address.
+    EditLicense {
+        /// Licence.
+        license: LicenseId,
+        /// Our id, which has to stand there and stays.
+        remote_id: String,
+        /// Address.
+        address: IpAddr,
+        /// Name.
+        name: String,
+    },
+    /// Prolong a licence: costs money.
+    RenewLicense {
+        /// Licence.
+        license: LicenseId,
+        /// Our id of it.
+        remote_id: String,
+        /// Months.
+        period: i32,
+        /// The end that is prolonged, so that one renewal is not taken for the next.
+        expires: Timestamp,
+    },
+    /// Stop a licence.
+    SuspendLicense {
+        /// Licence.
+        license: LicenseId,
+        /// Our id of it.
+        remote_id: String,
+    },
+    /// Start a licence again.
+    ResumeLicense {
+        /// Licence.
+        license: LicenseId,
+        /// Our id of it.
+        remote_id: String,
+    },
+    /// Make a licence nobody's: free name, no address, no remote id.
+    FreeLicense {
+        /// Licence.
+        license: LicenseId,
+        /// Our id, which has to stand there.
+        remote_id: String,
     },
 }
 
@@ -183,7 +263,16 @@ impl Call {
     #[must_use]
     pub fn server(&self) -> Option<&ServerId> {
         match self {
-            Self::CreateUser { .. } | Self::TakeAddress { .. } | Self::SetNote { .. } | Self::GiveBack { .. } => None,
+            Self::CreateUser { .. }
+            | Self::TakeAddress { .. }
+            | Self::SetNote { .. }
+            | Self::GiveBack { .. }
+            | Self::OrderLicense { .. }
+            | Self::EditLicense { .. }
+            | Self::RenewLicense { .. }
+            | Self::SuspendLicense { .. }
+            | Self::ResumeLicense { .. }
+            | Self::FreeLicense { .. } => None,
             Self::Claim { server, .. }
             | Self::Unclaim { server, .. }
             | Self::Enable { server }
@@ -200,6 +289,8 @@ impl Call {
             | Self::Install { server, .. }
             | Self::CancelOperation { server }
             | Self::HandOver { server, .. }
+            | Self::Adopt { server, .. }
+            | Self::Unmark { server, .. }
             | Self::Release { server, .. } => Some(server),
         }
     }
@@ -208,6 +299,48 @@ impl Call {
     #[must_use]
     pub fn at_pool(&self) -> bool {
         matches!(self, Self::TakeAddress { .. } | Self::SetNote { .. } | Self::GiveBack { .. })
+    }
+
+    /// Our id of the licence that is ordered or changed at the licence server, if one is.
+    #[must_use]
+    pub fn license(&self) -> Option<&str> {
+        match self {
+            Self::OrderLicense { remote_id, .. }
+            | Self::EditLicense { remote_id, .. }
+            | Self::RenewLicense { remote_id, .. }
+            | Self::SuspendLicense { remote_id, .. }
+            | Self::ResumeLicense { remote_id, .. }
+            | Self::FreeLicense { remote_id, .. } => Some(remote_id),
+            Self::CreateUser { .. }
+            | Self::Claim { .. }
+            | Self::Unclaim { .. }
+            | Self::Enable { .. }
+            | Self::Disable { .. }
+            | Self::ConnectionOn { .. }
+            | Self::ConnectionOff { .. }
+            | Self::SetPassword { .. }
+            | Self::PowerOn { .. }
+            | Self::PowerOff { .. }
+            | Self::TakeAddress { .. }
+            | Self::SetNote { .. }
+            | Self::GiveBack { .. }
+            | Self::ReplaceMain { .. }
+            | Self::AddAddress { .. }
+            | Self::RemoveAddress { .. }
+            | Self::SetDomain { .. }
+            | Self::Install { .. }
+            | Self::CancelOperation { .. }
+            | Self::HandOver { .. }
+            | Self::Adopt { .. }
+            | Self::Unmark { .. }
+            | Self::Release { .. } => None,
+        }
+    }
+
+    /// Whether it is asked of the licence server.
+    #[must_use]
+    pub fn at_license_server(&self) -> bool {
+        self.license().is_some()
     }
 
     /// Whether a mistake would cost a client something: such a call wants the marker read back immediately before.
@@ -224,7 +357,7 @@ impl Call {
             | Self::CancelOperation { .. }
             | Self::HandOver { .. }
             | Self::Release { .. } => true,
-            // `Claim` and `Unclaim` check the form themselves; the rest can be repeated or undone.
+            // `Claim`, `Unclaim`, `Adopt` and `Unmark` check the form themselves; the rest can be repeated or undone.
             Self::CreateUser { .. }
             | Self::Claim { .. }
             | Self::Unclaim { .. }
@@ -235,14 +368,38 @@ impl Call {
             | Self::SetNote { .. }
             | Self::GiveBack { .. }
             | Self::AddAddress { .. }
-            | Self::SetDomain { .. } => false,
+            | Self::SetDomain { .. }
+            | Self::Adopt { .. }
+            | Self::Unmark { .. } => false,
+            // At the licence server: the form, or a fresh list, was read in the same decision.
+            Self::OrderLicense { .. }
+            | Self::EditLicense { .. }
+            | Self::RenewLicense { .. }
+            | Self::SuspendLicense { .. }
+            | Self::ResumeLicense { .. }
+            | Self::FreeLicense { .. } => false,
         }
+    }
+
+    /// Whether it writes or takes away nothing but our marker or with it the owner, and reads the form itself before and after.
+    #[must_use]
+    pub fn marks(&self) -> bool {
+        matches!(self, Self::Claim { .. } | Self::Unclaim { .. } | Self::Adopt { .. } | Self::Unmark { .. })
     }
 
     /// Whether the intent has to name this very call, because after a crash it matters that it may have been made.
     #[must_use]
     pub fn wants_own_intent(&self) -> bool {
-        matches!(self, Self::Claim { .. } | Self::Install { .. } | Self::HandOver { .. } | Self::PowerOff { .. } | Self::Release { .. })
+        matches!(
+            self,
+            Self::Claim { .. }
+                | Self::Adopt { .. }
+                | Self::Unmark { .. }
+                | Self::Install { .. }
+                | Self::HandOver { .. }
+                | Self::PowerOff { .. }
+                | Self::Release { .. }
+        ) || self.at_license_server()
     }
 
     /// Whether its effect is waited for against a time-out that begins with the call.
@@ -275,7 +432,15 @@ impl Call {
             Self::Install { .. } => "install",
             Self::CancelOperation { .. } => "cancelOperation",
             Self::HandOver { .. } => "handOver",
+            Self::Adopt { .. } => "adopt",
+            Self::Unmark { .. } => "unmark",
             Self::Release { .. } => "release",
+            Self::OrderLicense { .. } => "orderLicense",
+            Self::EditLicense { .. } => "editLicense",
+            Self::RenewLicense { .. } => "renewLicense",
+            Self::SuspendLicense { .. } => "suspendLicense",
+            Self::ResumeLicense { .. } => "resumeLicense",
+            Self::FreeLicense { .. } => "freeLicense",
         }
     }
 }

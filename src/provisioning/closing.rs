@@ -27,6 +27,7 @@ pub fn nothing_to_release(cx: &Cx<'_>) -> bool {
     let marked = |i: &std::sync::Arc<Inventory>| i.markers.values().flatten().any(|m| *m == cx.order.marker);
     cx.status.server.is_none()
         && cx.status.in_flight.is_none()
+        && cx.status.licenses.is_empty()
         && cx.order.order_id == cx.order.uid
         && !cx.facts.inventory.as_ref().is_some_and(marked)
 }
@@ -41,27 +42,40 @@ pub fn forget(cx: &mut Cx<'_>) -> Halt {
 
 /// Takes the server back; `Break` always, with `Next::Forget` at the end.
 pub fn close(cx: &mut Cx<'_>) -> Flow {
+    take_back(cx)?;
+    Break(forget(cx))
+}
+
+/// Takes the server back; `Continue` once nothing at the panels is this order's any more.
+pub(super) fn take_back(cx: &mut Cx<'_>) -> Flow {
     let step = Step::PowerOff;
     if cx.state(Step::Release) == State::Skipped {
         // Given up by a department.
-        return Break(forget(cx));
+        return Continue(());
     }
-    cx.finish(Step::RevokeLicenses, State::Skipped, "none ordered");
+    if cx.order.deleting {
+        super::orphaning::policy_allowed(cx)?;
+    }
     if cx.status.server.is_none() {
         find_server(cx, step)?;
     }
-    let Some(server) = cx.server_id() else { return Break(forget(cx)) };
+    let Some(server) = cx.server_id() else { return super::license_revocation::revoke(cx) };
     if released(cx, &server)? {
         cx.finish(Step::Release, State::Done, "");
-        return Break(forget(cx));
+        return Continue(());
+    }
+    super::orphaning::note_hand_over(cx, &server)?;
+    if super::orphaning::keeps_server(cx) {
+        return super::orphaning::let_be(cx);
     }
     opening_settled(cx)?;
+    super::license_revocation::revoke(cx)?;
     // A filter that somebody stored for our user hides servers from the list; the form tells.
     if cx.row(&server) == Row::Gone && cx.form(Step::Release, &server)? == Seen::Missing {
         cx.settled(Step::Release)?;
         super::network::give_back_all(cx, Step::Release)?;
         cx.finish(Step::Release, State::Done, "the panel does not list the server any more");
-        return Break(forget(cx));
+        return Continue(());
     }
     place(cx)?;
     super::suspension::enable_for_closing(cx, &server)?;
@@ -79,7 +93,8 @@ fn place(cx: &mut Cx<'_>) -> Flow {
     if cx.facts.slot || cx.state(step) != State::Pending || cx.status.in_flight.is_some() {
         return Continue(());
     }
-    let message = "limits.maxConcurrentReleases of the handler is reached".to_owned();
+    let limit = if cx.order.deleting { "maxConcurrentReleases" } else { "maxConcurrentOperations" };
+    let message = format!("limits.{limit} of the handler is reached");
     let name = cx.handler.key.to_string();
     Break(cx.wait(step, Wait { kind: WaitKind::Capacity, name: &name, reason: Reason::LimitReached, message, until: None, deadline: None }))
 }
@@ -113,7 +128,8 @@ fn find_server(cx: &mut Cx<'_>, step: Step) -> Flow {
 
 /// The release was asked for before, and our marker is gone: nothing more is sent to this server, whoever has it now.
 fn released(cx: &mut Cx<'_>, server: &ServerId) -> Flow<bool> {
-    let asked = cx.intent(Step::Release).is_some_and(|f| f.call == "release") || cx.state(Step::Release) == State::Done;
+    let asked =
+        cx.intent(Step::Release).is_some_and(|f| f.call == "release" || f.call == "unmark") || cx.state(Step::Release) == State::Done;
     if !asked {
         return Continue(false);
     }
@@ -243,12 +259,18 @@ fn stop_by_hand(cx: &mut Cx<'_>, error: &str) -> Flow {
         step,
         summary: format!("Stop server {} ({}) by hand: its IPMI fails", server.id, server.name),
         details: format!(
-            "Order {} is being deleted. Server {} ({}), main address {}, panel {}.\nIPMI: {error}\n\nSwitch the server off, then close this task with\n  Done: it is off; this is taken at your word;\n  Retry: the operator tries the power once more;\n  Abandon: give the server up without releasing it at the panel.",
+            "Order {} {}. Server {} ({}), main address {}, panel {}.\nIPMI: {error}\n\nSwitch the server off, then close this task with\n  Done: it is off; this is taken at your word;\n  Retry: the operator tries the power once more;\n  Abandon: {}.",
             cx.order.key,
+            if cx.order.deleting { "is being deleted" } else { "gives this server back" },
             server.id,
             server.name,
             server.main_address.as_deref().unwrap_or("unknown"),
             server.panel,
+            if cx.order.deleting {
+                "give the server up without releasing it at the panel"
+            } else {
+                "the server stays as it is, and the order stalls"
+            },
         ),
     };
     match cx.ask(&ask)? {

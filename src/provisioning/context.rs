@@ -197,9 +197,7 @@ impl Cx<'_> {
         if self.status.in_flight.as_ref().is_some_and(|f| f.step == step.as_str()) {
             self.status.in_flight = None;
         }
-        self.status.attempts = 0;
-        self.status.last_error = None;
-        self.status.next_retry_time = None;
+        self.forget_attempts_of(step);
     }
 
     // ---- the order's server ----
@@ -380,8 +378,8 @@ impl Cx<'_> {
 
     /// All outcomes of this pass are known, so that its intent has served; but what only the intent leads back to has to be read back.
     pub fn settle_known(&mut self) {
-        let unread = matches!(self.facts.applied.last(), Some(Call::Claim { .. } | Call::Unclaim { .. } | Call::Release { .. }))
-            && self.facts.last_refused.is_none();
+        let costs = |c: &Call| matches!(c, Call::Release { .. } | Call::OrderLicense { .. } | Call::RenewLicense { .. });
+        let unread = self.facts.applied.last().is_some_and(|c| c.marks() || costs(c)) && self.facts.last_refused.is_none();
         if !unread && self.status.in_flight.as_ref().is_some_and(|f| self.intent_is_own(f)) {
             self.status.in_flight = None;
         }
@@ -406,8 +404,9 @@ fn phase_of(step: Step, deleting: bool) -> (Phase, Reason) {
         Step::Suspend | Step::PortsOff | Step::StopPower => (Phase::Preparing, Reason::Suspending),
         Step::Resume | Step::PortsOn => (Phase::Preparing, Reason::Resuming),
         Step::SetPassword => (Phase::Preparing, Reason::Preparing),
+        // Steps of closing while the order lives: the server is given back.
         Step::RevokeLicenses | Step::PowerOff | Step::RemoveAddresses | Step::ParkAddress | Step::Release => {
-            (Phase::Deleting, Reason::Deleting)
+            (Phase::Preparing, Reason::GivingBack)
         }
     }
 }

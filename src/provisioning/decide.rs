@@ -28,7 +28,7 @@ pub struct Decision {
 /// Decides what to do next for one order. Pure: the same arguments give the same answer.
 #[must_use]
 pub fn decide(order: &Order, handler: &Handler, facts: &Facts, now: Timestamp, status: &OrderStatus) -> Decision {
-    let asked = order.reconcile_requested.is_some() && order.reconcile_requested != status.last_handled_reconcile_at;
+    let asked = asked(order, status);
     if !asked && let Some(next) = held(order, facts, now, status) {
         return Decision { status: status.clone(), next };
     }
@@ -36,6 +36,10 @@ pub fn decide(order: &Order, handler: &Handler, facts: &Facts, now: Timestamp, s
         return Decision { status: status.clone(), next: Next::Wait(Some(until)) };
     }
     let mut cx = Cx { order, handler, facts, now, status: status.clone() };
+    if asked {
+        super::give_back::forgive(&mut cx.status);
+    }
+    super::assembly::reopen(&mut cx);
     let halt = match run(&mut cx) {
         ControlFlow::Break(halt) => halt,
         ControlFlow::Continue(()) => super::opening::active(&mut cx),
@@ -49,6 +53,11 @@ pub fn decide(order: &Order, handler: &Handler, facts: &Facts, now: Timestamp, s
     Decision { status, next: halt.next }
 }
 
+/// Whether somebody wants an attempt now.
+fn asked(order: &Order, status: &OrderStatus) -> bool {
+    order.reconcile_requested.is_some() && order.reconcile_requested != status.last_handled_reconcile_at
+}
+
 /// Until when an order is left alone: it stalled or backs off, and nothing has changed since.
 fn held(order: &Order, facts: &Facts, now: Timestamp, status: &OrderStatus) -> Option<Next> {
     let closing_begins = order.deleting && status.phase.as_deref() != Some(Phase::Deleting.as_str());
@@ -57,6 +66,9 @@ fn held(order: &Order, facts: &Facts, now: Timestamp, status: &OrderStatus) -> O
     }
     // A task was closed, or somebody deleted one that is needed.
     let view = |name: &str| facts.tasks.iter().find(|t| t.name == name);
+    if status.manual_tasks.iter().any(|t| t.state == OPEN && super::tasks::is_overdue(t, now)) {
+        return None;
+    }
     if status.manual_tasks.iter().filter(|t| t.state == OPEN).any(|t| view(&t.name).is_none_or(|v| v.resolution.is_some())) {
         return None;
     }
@@ -89,13 +101,14 @@ fn run(cx: &mut Cx<'_>) -> Flow {
     cx.note_lost_answer();
     cx.note_refusal();
     if cx.order.deleting && cx.status.phase.as_deref() != Some(Phase::Deleting.as_str()) {
-        cx.status.attempts = 0;
-        cx.status.last_error = None;
+        cx.forget_attempts();
         cx.status.waiting_on = None;
         cx.status.progress = None;
         // What was asked of a department for the preparation is not needed any more; the shell closes the objects.
         cx.supersede_tasks();
     }
+    cx.note_overdue();
+    cx.weigh_attempts(asked(cx.order, &cx.status))?;
     cx.status.next_retry_time = None;
     if cx.status.waiting_on.as_ref().is_some_and(|w| w.kind == WaitKind::Retry.as_str()) {
         cx.status.waiting_on = None;
@@ -112,7 +125,8 @@ fn run(cx: &mut Cx<'_>) -> Flow {
     }
     if let HandlerState::NotReady(why) = &cx.facts.handler {
         if super::opening::at_rest(cx) {
-            // A panel that is down is the handler's failure: an Active order stays what it is.
+            // A panel that is down is the handler's failure: an Active order stays what it is, and its licences do not end.
+            super::licenses::issue(cx)?;
             cx.status.waiting_on = None;
             return ControlFlow::Break(Halt { next: Next::Wait(None), verdict: super::suspension::resting(cx) });
         }
@@ -123,6 +137,7 @@ fn run(cx: &mut Cx<'_>) -> Flow {
         return ControlFlow::Break(cx.fail_with(step, &error));
     }
     failed_before(cx)?;
+    super::done::verify(cx)?;
     if cx.order.deleting { super::closing::close(cx) } else { super::opening::open(cx) }
 }
 
@@ -145,9 +160,10 @@ fn failed_before(cx: &mut Cx<'_>) -> Flow {
 }
 
 /// The first step that is not over.
-fn current_step(cx: &Cx<'_>) -> Step {
-    let steps: &[Step] = if cx.order.deleting { &CLOSING } else { &OPENING };
-    let last = || if cx.order.deleting { Step::Release } else { super::suspension::at_hand(cx).unwrap_or(Step::HandOver) };
+pub(super) fn current_step(cx: &Cx<'_>) -> Step {
+    let closing = cx.order.deleting || super::give_back::under_way(cx);
+    let steps: &[Step] = if closing { &CLOSING } else { &OPENING };
+    let last = || if closing { Step::Release } else { super::suspension::at_hand(cx).unwrap_or(Step::HandOver) };
     steps.iter().copied().find(|s| !cx.state(*s).over()).unwrap_or_else(last)
 }
 

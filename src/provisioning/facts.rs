@@ -8,10 +8,14 @@ use jiff::Timestamp;
 
 use crate::api::task::{Resolution, TaskType};
 use crate::panel::error::{ErrorClass, Outcome, PanelError};
+use crate::panel::license::LicenseId;
 use crate::panel::model::{AddressRow, Connection, InstallForm, PanelUser, PoolAddress, ServerForm, ServerId, ServerRow};
 
 use super::call::Call;
+use super::hardware::Hardware;
+use super::license_server::LicenseFacts;
 use super::marker::Marker;
+use super::queue::Queue;
 
 /// Something to read at a panel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +34,10 @@ pub enum Look {
     Connections(ServerId),
     /// The locks of this panel's servers.
     Locks,
+    /// The list of the licence server.
+    Licenses,
+    /// A licence.
+    License(LicenseId),
 }
 
 /// Something to get ready in Kubernetes.
@@ -43,6 +51,8 @@ pub enum Prepare {
     PasswordVersion,
     /// The root password: the user's Secret, or one generated into `<order>-root`.
     RootPassword,
+    /// The keys of the licences whose forms were read, in Secret `<order>-licenses`.
+    LicenseKeys,
 }
 
 /// One complete list of a panel's servers, and what the one before it said.
@@ -58,6 +68,8 @@ pub struct Inventory {
     pub ids: BTreeMap<String, String>,
     /// Markers read from the servers' notes, by server id.
     pub markers: BTreeMap<String, Vec<Marker>>,
+    /// What the free servers are made of, by server id; only while an order that composes its own configuration has no server.
+    pub hardware: BTreeMap<String, Hardware>,
 }
 
 /// What a list says of one server.
@@ -163,12 +175,16 @@ pub struct Facts {
     pub password_version: Option<String>,
     /// It is time to look whether that Secret has changed.
     pub password_due: bool,
+    /// The licence server and what was read there.
+    pub licenses: LicenseFacts,
     /// The tasks of this order.
     pub tasks: Vec<TaskView>,
     /// A free place among the operations (or releases) that may run at once.
     pub slot: bool,
     /// Older orders of the same namespace at this handler.
     pub older_orders: usize,
+    /// Other orders that wait for servers which this one could take.
+    pub queue: Queue,
     /// Id for the next attempt.
     pub operation_id: String,
     /// The intent that this pass wrote: its calls have not been made by anybody else.
@@ -189,6 +205,8 @@ pub struct Facts {
     pub not_free: BTreeSet<String>,
     /// Somebody asked for an attempt now: back-off and old verdicts do not count.
     pub forced: bool,
+    /// With `forced`: nothing has changed but the process, so that a back-off goes on.
+    pub restarted: bool,
 }
 
 impl Facts {
@@ -212,9 +230,11 @@ impl Facts {
             root_password: None,
             password_version: None,
             password_due: false,
+            licenses: LicenseFacts::default(),
             tasks: Vec::new(),
             slot: true,
             older_orders: 0,
+            queue: Queue::default(),
             operation_id,
             own_operation: None,
             applied: Vec::new(),
@@ -225,6 +245,7 @@ impl Facts {
             failed: None,
             not_free: BTreeSet::new(),
             forced: false,
+            restarted: false,
         }
     }
 
@@ -235,6 +256,7 @@ impl Facts {
         self.connections = None;
         self.pool = None;
         self.install_forms.clear();
+        self.licenses.forget();
         if matches!(call, Call::CreateUser { .. }) {
             self.users = None;
         }
@@ -270,9 +292,8 @@ impl Facts {
     /// Whether this pass has asked for a change of this server before, for which its marker was read.
     #[must_use]
     pub fn verified(&self, server: &ServerId) -> bool {
-        let claims = |call: &Call| matches!(call, Call::Claim { .. } | Call::Unclaim { .. });
         let mut asked = self.applied.iter().chain(self.refused.iter().map(|(call, _)| call));
-        asked.any(|call| !claims(call) && (call.server() == Some(server) || call.at_pool()))
+        asked.any(|call| !call.marks() && (call.server() == Some(server) || call.at_pool()))
     }
 
     /// How the panel refused something of this kind in this pass.
@@ -299,6 +320,7 @@ mod tests {
             power: PowerFlags::default(),
             flags: ServerFlags::default(),
             install: None,
+            description: String::new(),
         };
         Inventory {
             rows: ids.iter().map(|id| ((*id).to_owned(), row(id))).collect(),

@@ -90,7 +90,11 @@ impl Cx<'_> {
 
     /// The same for a call that one pass may make several times, such as taking one address after the other.
     pub fn call_again(&mut self, step: Step, call: Call, shows: Shows) -> Halt {
-        if self.facts.handler == HandlerState::Suspended {
+        if let Some(halt) = self.contradicts_done(step, &call) {
+            return halt;
+        }
+        // A suspended handler changes nothing at its panel; licences that end are renewed at another one.
+        if self.facts.handler == HandlerState::Suspended && !matches!(call, Call::RenewLicense { .. }) {
             return self.wait_for_handler(
                 step,
                 Reason::HandlerSuspended,
@@ -113,6 +117,7 @@ impl Cx<'_> {
         }
         let server = call.server().cloned().or_else(|| self.server_id());
         let target = server.map_or_else(|| format!("order/{}", self.order.order_id), |s| format!("server/{s}"));
+        let target = call.license().map_or(target, super::licenses::target);
         match self.status.in_flight.clone() {
             Some(f)
                 if self.intent_is_own(&f)
@@ -131,8 +136,12 @@ impl Cx<'_> {
     /// Before anything is changed the marker is read back: in this very decision where a mistake would cost a client something,
     /// else once in a pass. Somebody else's server is never touched.
     fn not_ours(&mut self, step: Step, call: &Call) -> Option<Halt> {
-        if matches!(call, Call::Claim { .. } | Call::Unclaim { .. }) {
-            // These check the form themselves.
+        if call.marks() || call.at_license_server() {
+            // These check the form themselves; a licence is found by its own remote id.
+            return None;
+        }
+        if matches!(call, Call::SetNote { .. }) && super::orphaning::keeps_server(self) {
+            // Our own word goes from a note of ours, whoever has the server by now.
             return None;
         }
         let server = call.server().cloned().or_else(|| self.server_id())?;
@@ -181,12 +190,13 @@ impl Cx<'_> {
             ControlFlow::Break(halt) => halt,
             ControlFlow::Continue(()) if attempt > self.handler.max_attempts => {
                 // Lost as often as anything may fail: a person looks why.
-                if let (Call::Unclaim { .. }, Some(f)) = (&call, self.status.in_flight.as_mut()) {
+                if let (Call::Unclaim { .. } | Call::Unmark { .. }, Some(f)) = (&call, self.status.in_flight.as_mut()) {
                     // Nothing but the intent leads back to a server with half a marker.
                     f.attempt = 0;
                 } else {
                     self.status.in_flight = None;
                 }
+                self.count_for(step);
                 self.status.attempts = self.handler.max_attempts;
                 let message = format!("the answer to {} was lost {} times, and its effect never showed", call.name(), attempt - 1);
                 self.fail(step, "AnswerLost", &message)

@@ -99,6 +99,7 @@ fn begin(cx: &mut Cx<'_>, server: &ServerId, row: &ServerRow) -> Flow {
         if let Some(status) = cx.status.server.as_mut() {
             status.template = Some(template);
             status.recipes = recipes;
+            status.failed_recipes.clear();
         }
         super::rotation::installed(cx);
         reinstallation::serve(cx);
@@ -139,7 +140,7 @@ fn asked(cx: &mut Cx<'_>, server: &ServerId, row: &ServerRow) -> Flow {
         return Break(cx.wait_for_list(STEP));
     }
     if row.flags.operation_failed {
-        return Break(cx.fail(STEP, "InstallFailed", "the panel reports that the installation failed"));
+        return super::recipes::installation_failed(cx, server);
     }
     match cx.facts.install_forms.get(&server.0) {
         None => Break(cx.look(STEP, Look::InstallForm(server.clone()))),
@@ -152,20 +153,20 @@ fn asked(cx: &mut Cx<'_>, server: &ServerId, row: &ServerRow) -> Flow {
 }
 
 /// Whether the form of operations names the template that was asked for as the one that is there.
-fn shows_ours(cx: &Cx<'_>, server: &ServerId) -> bool {
+pub(super) fn shows_ours(cx: &Cx<'_>, server: &ServerId) -> bool {
     let form = cx.facts.install_forms.get(&server.0).and_then(Option::as_ref);
     form.and_then(|f| f.current.as_ref()).is_some_and(|current| *current == asked_for(cx))
 }
 
 /// The template that was asked for last; the spec may have changed since.
-fn asked_for(cx: &Cx<'_>) -> String {
+pub(super) fn asked_for(cx: &Cx<'_>) -> String {
     cx.status.server.as_ref().and_then(|s| s.template.clone()).unwrap_or_else(|| cx.order.template.clone())
 }
 
 /// The flag was seen before.
 fn seen(cx: &mut Cx<'_>, server: &ServerId, row: &ServerRow) -> Flow {
     if row.flags.operation_failed {
-        return Break(cx.fail(STEP, "InstallFailed", "the panel reports that the installation failed"));
+        return super::recipes::installation_failed(cx, server);
     }
     if row.install.is_none() {
         cx.finish(STEP, State::Done, "");

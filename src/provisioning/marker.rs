@@ -56,6 +56,13 @@ impl Marker {
         note.split_whitespace().any(|token| token == short)
     }
 
+    /// The note of an address without this order's word.
+    #[must_use]
+    pub fn without_short(&self, note: &str) -> String {
+        let short = self.short();
+        note.split_whitespace().filter(|word| *word != short).collect::<Vec<_>>().join(" ")
+    }
+
     /// What the notes of a server say of this order.
     #[must_use]
     pub fn find_in(&self, notes: &str) -> Found {

@@ -32,7 +32,17 @@ pub fn form_is_free(form: &ServerForm) -> bool {
 /// Free servers of a type, lowest id first; those whose power cannot be asked come last, or not at all where IPMI errors count.
 #[must_use]
 pub fn candidates<'a>(inventory: &'a Inventory, server_type: &str, ipmi_errors_count: bool) -> Vec<&'a ServerRow> {
-    let usable = |row: &&ServerRow| is_free(row, server_type, false) && !(ipmi_errors_count && row.power.error);
+    free(inventory, ipmi_errors_count, |row| row.types.iter().any(|t| t == server_type))
+}
+
+/// The same for servers of all types.
+#[must_use]
+pub fn candidates_of_any_type(inventory: &Inventory, ipmi_errors_count: bool) -> Vec<&ServerRow> {
+    free(inventory, ipmi_errors_count, |_| true)
+}
+
+fn free(inventory: &Inventory, ipmi_errors_count: bool, suits: impl Fn(&ServerRow) -> bool) -> Vec<&ServerRow> {
+    let usable = |row: &&ServerRow| suits(row) && is_free_of_any_type(row) && !(ipmi_errors_count && row.power.error);
     let mut found: Vec<&ServerRow> = inventory.rows.values().filter(usable).collect();
     // Counting MAC addresses costs a walk over all rows, so only the few that are free are asked about.
     found.retain(|row| {
@@ -51,7 +61,7 @@ pub fn type_is_known(inventory: &Inventory, server_type: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::panel::model::{PowerFlags, ServerFlags};
+    use crate::panel::model::{Parts, PowerFlags, ServerFlags};
 
     fn row(id: &str) -> ServerRow {
         ServerRow {
@@ -65,6 +75,7 @@ mod tests {
             power: PowerFlags::default(),
             flags: ServerFlags::default(),
             install: None,
+            description: String::new(),
         }
     }
 
@@ -112,7 +123,7 @@ mod tests {
 
     #[test]
     fn a_form_with_anybodys_marker_is_not_free() {
-        let free = ServerForm { owner: None, notes: "old disk".into(), hostname: None, disabled: false };
+        let free = ServerForm { owner: None, notes: "old disk".into(), hostname: None, disabled: false, parts: Parts::default() };
         assert!(form_is_free(&free));
         for form in [
             ServerForm { owner: Some("3".into()), ..free.clone() },

@@ -3,22 +3,38 @@
 //! [`decide::decide`] is the one entrance. It never acts: it says what to read (`Look`), what to prepare in Kubernetes
 //! (`Prepare`), what to change at a panel (`Call`), or until when to wait, together with the status that goes with it.
 
+pub mod adoption;
 pub mod allocation;
+pub mod assembly;
+pub mod attempts;
 pub mod call;
 pub mod closing;
 pub mod context;
 pub mod decide;
+pub mod desk;
+mod done;
 pub mod facts;
+pub mod fitting;
+pub mod give_back;
+pub mod hardware;
 pub mod inflight;
 pub mod installation;
+pub mod license_revocation;
+pub mod license_server;
+pub mod licenses;
 pub mod marker;
 pub mod matching;
 pub mod network;
 pub mod notices;
 pub mod opening;
 pub mod order;
+pub mod orphaning;
+pub mod parts;
+pub mod queue;
 pub mod reason;
+pub mod recipes;
 pub mod reinstallation;
+pub mod report;
 pub mod retry;
 pub mod rotation;
 pub mod step;

@@ -44,7 +44,7 @@ fn remember(cx: &mut Cx<'_>, all: &[IpAddr]) {
 }
 
 /// The main address first, the others in order.
-fn main_first(main: IpAddr, others: impl IntoIterator<Item = IpAddr>) -> Vec<IpAddr> {
+pub(super) fn main_first(main: IpAddr, others: impl IntoIterator<Item = IpAddr>) -> Vec<IpAddr> {
     let mut all: Vec<IpAddr> = others.into_iter().filter(|a| *a != main).collect();
     all.sort_unstable();
     all.insert(0, main);
@@ -52,7 +52,7 @@ fn main_first(main: IpAddr, others: impl IntoIterator<Item = IpAddr>) -> Vec<IpA
 }
 
 /// The addresses of the server, read in this decision.
-fn addresses(cx: &Cx<'_>, step: Step, server: &ServerId) -> Flow<Vec<AddressRow>> {
+pub(super) fn addresses(cx: &Cx<'_>, step: Step, server: &ServerId) -> Flow<Vec<AddressRow>> {
     match &cx.facts.addresses {
         Some(rows) => Continue(rows.clone()),
         None => Break(cx.look(step, Look::Addresses(server.clone()))),
@@ -107,12 +107,13 @@ fn from_pool(cx: &mut Cx<'_>, server: &ServerId) -> Flow<Vec<IpAddr>> {
     let used = pool(cx, step)?;
     let group = cx.handler.public_group.clone();
     let note = cx.order.marker.short();
+    super::adoption::note_addresses(cx, step, &rows, &used)?;
     // A replaced main address shows in the rows before the shared list knows it.
     if let Some(new) = replaced(cx, &rows) {
         record_main(cx, new);
     }
     let main = main_row(cx, step, server, &rows)?;
-    let keep_main = cx.handler.disable_ip_change;
+    let keep_main = cx.handler.disable_ip_change || super::adoption::adopted(cx);
     if !keep_main
         && let Some(own) =
             used.iter().find(|a| a.address == main.address && a.group == group && super::marker::tokens(&a.note).next().is_none())
@@ -383,6 +384,10 @@ pub(super) fn remove_addresses(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
     }
     let rows = addresses(cx, step, server)?;
     let main = main_row(cx, step, server, &rows)?;
+    if cx.handler.operator_allocates() && super::adoption::adopted(cx) {
+        let used = pool(cx, step)?;
+        super::adoption::note_addresses(cx, step, &rows, &used)?;
+    }
     if let Some(row) = rows.iter().find(|r| r.address != main.address) {
         let call = Call::RemoveAddress { server: server.clone(), row: row.row.clone(), address: row.address };
         return Break(cx.call(step, call, Shows::AtOnce));
@@ -468,8 +473,7 @@ fn drop_notes(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
             continue;
         }
         if rows.iter().any(|r| r.address == used.address) {
-            let short = cx.order.marker.short();
-            let note = used.note.split_whitespace().filter(|word| *word != short).collect::<Vec<_>>().join(" ");
+            let note = cx.order.marker.without_short(&used.note);
             return Break(cx.call(step, Call::SetNote { address: used.address, note }, Shows::AtOnce));
         }
         return Break(cx.call(step, Call::GiveBack { address: used.address }, Shows::AtOnce));

@@ -4,7 +4,7 @@ use crate::api::condition::{self, ConditionType};
 use crate::api::order::OrderStatus;
 
 use super::step::State;
-use super::tasks::OPEN;
+use super::tasks::{OPEN, waits_for};
 
 /// An event to be published after the status was saved.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,6 +32,18 @@ pub fn between(old: &OrderStatus, new: &OrderStatus) -> Vec<Notice> {
     if let (None, Some(server)) = (&old.server, &new.server) {
         notices.push(notice(false, "ServerAllocated", format!("server {} ({})", server.id, server.name)));
     }
+    if let Some(returning) = new.server.as_ref().and_then(|s| s.returning.as_ref())
+        && old.server.as_ref().is_none_or(|s| s.returning.is_none())
+    {
+        notices.push(notice(true, "GivingBack", format!("the server is given back: {}", returning.message)));
+    }
+    let failed = |s: &OrderStatus| s.server.as_ref().map(|s| s.failed_recipes.clone()).unwrap_or_default();
+    for recipe in failed(new).into_iter().filter(|r| !failed(old).contains(r)) {
+        notices.push(notice(true, "RecipeFailed", format!("recipe {recipe} failed; readyWhen: OSInstalled does not wait for it")));
+    }
+    if let (Some(server), None) = (&old.server, &new.server) {
+        notices.push(notice(false, "GivenBack", format!("server {} ({}) is free again", server.id, server.name)));
+    }
     for step in &new.steps {
         let was = old.steps.iter().find(|s| s.name == step.name).map_or(State::Pending, |s| State::parse(&s.state));
         if State::parse(&step.state) == State::Done && was != State::Done {
@@ -45,6 +57,9 @@ pub fn between(old: &OrderStatus, new: &OrderStatus) -> Vec<Notice> {
             None => notices.push(notice(true, "TaskRaised", format!("{} task {} for {}", task.type_, task.name, task.department))),
             Some(was) if was.state == OPEN && task.state != OPEN => {
                 notices.push(notice(false, "TaskClosed", format!("{} task {}: {}", task.type_, task.name, task.state)));
+            }
+            Some(was) if was.escalated_at.is_none() && task.escalated_at.is_some() => {
+                notices.push(notice(true, "TaskOverdue", format!("{} task {} {}", task.type_, task.name, waits_for(task))));
             }
             Some(_) => {}
         }

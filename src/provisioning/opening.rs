@@ -18,6 +18,9 @@ use super::tasks::Ask;
 /// Goes through the steps of opening; `Continue` means that all are over.
 pub fn open(cx: &mut Cx<'_>) -> Flow {
     fixed_fields(cx)?;
+    super::give_back::go_on(cx)?;
+    super::give_back::stays_stopped(cx)?;
+    super::orphaning::policy_allowed(cx)?;
     if cx.status.server.is_none() {
         super::allocation::allocate(cx)?;
     }
@@ -28,6 +31,7 @@ pub fn open(cx: &mut Cx<'_>) -> Flow {
     }
     super::suspension::finish_begun(cx, &server)?;
     follow_spec(cx);
+    super::assembly::assemble(cx, &server)?;
     power_on(cx, &server)?;
     super::network::change_address(cx, &server)?;
     super::reinstallation::start(cx);
@@ -36,12 +40,8 @@ pub fn open(cx: &mut Cx<'_>) -> Flow {
     // What waited for the installation.
     follow_spec(cx);
     super::network::change_address(cx, &server)?;
-    cx.finish(
-        Step::RunRecipes,
-        if !cx.order.recipes.is_empty() { State::Done } else { State::Skipped },
-        "part of the installation on DCImanager 5",
-    );
-    cx.finish(Step::IssueLicenses, State::Skipped, "none ordered");
+    super::recipes::run(cx);
+    super::licenses::issue(cx)?;
     hand_over(cx, &server)?;
     super::suspension::follow(cx, &server)
 }
@@ -114,6 +114,7 @@ pub(super) fn at_rest(cx: &Cx<'_>) -> bool {
     !cx.order.deleting
         && OPENING.iter().all(|s| cx.state(*s).over())
         && network_as_asked(cx)
+        && super::licenses::as_asked(cx)
         && super::suspension::as_asked(cx)
         && !super::reinstallation::is_due(cx)
         && !super::rotation::is_under_way(cx)

@@ -149,12 +149,8 @@ pub fn order_id(raw: &DedicatedServerOrder) -> Option<&str> {
 /// Fields that later versions act upon are refused, never ignored in silence (design.md section 9).
 fn refuse_unsupported(raw: &DedicatedServerOrder) -> Result<(), Refusal> {
     let spec = &raw.spec;
-    let rows: [(bool, &str, &str); 6] = [
-        (spec.configuration.custom.is_some(), "configuration.custom", "set configuration.serverType"),
+    let rows: [(bool, &str, &str); 2] = [
         (spec.handler_selector.is_some(), "handlerSelector", "set handlerRef"),
-        (!spec.licenses.is_empty(), "licenses", "remove it"),
-        (spec.adopt.is_some(), "adopt", "remove it"),
-        (spec.deletion_policy == DeletionPolicy::Orphan, "deletionPolicy: Orphan", "set deletionPolicy: Release"),
         (spec.recipes.len() > 1, "more than one recipe", "keep one of recipes"),
     ];
     match rows.into_iter().find(|(asked, ..)| *asked) {
@@ -188,6 +184,8 @@ pub struct Handler {
     pub assembly: Option<String>,
     /// The department that buys parts.
     pub procurement: Option<String>,
+    /// Deadlines and escalation of the departments.
+    pub desks: super::desk::Desks,
     /// The handler that orders licences.
     pub license_server: Option<ObjectKey>,
     /// Orders may take over servers.
@@ -229,6 +227,7 @@ impl Handler {
             key,
             panel,
             by_server_type: spec.by_server_type,
+            desks: super::desk::Desks::new(&departments),
             operations: departments.operations.name,
             assembly: departments.assembly.map(|d| d.name),
             procurement: departments.procurement.map(|d| d.name),
@@ -274,6 +273,7 @@ impl Handler {
             allocate_by: AllocateBy::default(),
             by_server_type: true,
             operations: String::new(),
+            desks: super::desk::Desks::default(),
             assembly: None,
             procurement: None,
             license_server: None,
@@ -297,11 +297,7 @@ impl Order {
     /// deletion itself is looked at.
     pub fn for_closing(raw: &DedicatedServerOrder, cluster: &str) -> Result<Self, Refusal> {
         if raw.spec.deletion_protection {
-            let message = "spec.deletionProtection is true: nothing is powered off or released; set it to false to have the server released, or keep the order";
-            return Err(Refusal { reason: Reason::DeletionProtected, message: message.into() });
-        }
-        if raw.spec.deletion_policy == DeletionPolicy::Orphan {
-            return Err(Refusal::unsupported("deletionPolicy: Orphan", "set deletionPolicy: Release"));
+            return Err(Refusal { reason: Reason::DeletionProtected, message: crate::api::messages::DELETION_PROTECTED.into() });
         }
         Ok(Self::read(raw, cluster))
     }

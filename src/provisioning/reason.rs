@@ -41,8 +41,10 @@ reasons! {
     Allocating: "A server is being looked for and claimed.", "Nothing; see `status.waitingOn`.";
     Preparing: "The server is being prepared.", "Nothing; see `status.progress`.";
     Deleting: "The server is being taken back.", "Nothing; see `status.progress`.";
+    GivingBack: "The server is given back while the order lives; `status.server.returning` says why.", "Nothing; another server is taken, or the order stalls with the reason.";
+    RecipeFailed: "A recipe failed.", "Correct the recipe at the panel, or take it out of `spec.recipes`; then annotate the order with `dci-operator.dev/reconcile-requested-at`.";
     Released: "The panel confirmed that the server is free.", "Nothing; the order goes by itself.";
-    WaitingForCapacity: "No free server of this type (or no free address) is there.", "Add servers or addresses at the panel; the order goes on by itself.";
+    WaitingForCapacity: "No free server of this type (or no free address) is there, or older orders come first.", "Add servers or addresses at the panel; the order goes on by itself.";
     LimitReached: "A limit of the handler keeps the order back.", "Wait, or raise the limit in `spec.limits` of the handler.";
     WaitingForPanel: "The panel is at work, or its next list is awaited.", "Nothing.";
     AnswerLost: "The answer to a change was lost; the panel is being looked at before anything is repeated.", "Nothing; see `status.inFlight`.";
@@ -50,10 +52,16 @@ reasons! {
     Retrying: "The last attempt failed; it is repeated at `status.nextRetryTime`.", "See `status.lastError`; annotate the order with `dci-operator.dev/reconcile-requested-at` to try at once.";
     HandlerNotFound: "The handler does not exist, or the order's namespace may not use it.", "Check `spec.handlerRef`, and `spec.allowedNamespaces` of the handler.";
     HandlerNotReady: "The handler, its panel or its IPManager is not ready.", "See the conditions of the handler.";
+    LicenseServerNotReady: "The licence server that the order's licences are at, or shall come from, cannot be used.", "See the message: set `spec.licenseServerRef` of the handler, or see the conditions of the licence server's handler.";
+    UnknownProduct: "The licence server does not sell a product that the order asks for.", "Choose one of the products in the message, or add it to `spec.licenses.products` of the licence server's handler.";
+    SeveralLicensesFound: "More than one licence carries the same remote id of this order.", "Clear the remote id of all but one at the licence server.";
+    NotOurLicense: "A licence of the order does not carry its remote id any more; it is not touched.", "Put the remote id back at the licence server, or remove the licence from `spec.licenses`.";
+    LicenseGone: "A licence of the order is not at the licence server any more; no other is bought by itself.", "Put it back, or remove it from `spec.licenses` and add it again.";
     HandlerSuspended: "The handler is suspended: nothing is changed at the panel.", "Set `spec.suspend: false` on the handler.";
     CredentialsMissing: "A Secret that is needed is not there, or lacks a key.", "Create the Secret with the key named in the message; it is picked up by itself.";
     NotSupportedYet: "The object uses a field that this version does not act upon.", "Remove the field named in the message, or use a later version.";
     InvalidSpec: "The object says something that it must not.", "Correct the field named in the message.";
+    CustomConfigurationRefused: "The handler sells server types only, and the order composes a configuration of its own.", "Set `spec.configuration.serverType`, or `spec.byServerType: false` of the handler.";
     FixedFieldChanged: "A field that is fixed once a server is allocated was changed.", "Put it back, or create another order.";
     ClientIsAdministrator: "The client's name is that of a panel administrator.", "Choose another `spec.client.username`.";
     ClientNameTaken: "The client's name belongs to another namespace at this panel.", "Choose another `spec.client.username`.";
@@ -70,8 +78,11 @@ reasons! {
     DialectMissing: "The handler does not say how this call is made on its panel.", "Set the entry of `spec.dialect` that the message names.";
     OperationFailed: "A step failed too often; a department looks after it.", "Close the FailedOperation task: Retry, Done or Cancelled.";
     TaskCancelled: "A department closed the order's task as Cancelled.", "Delete the order, or annotate it to try again.";
+    DeletionPolicyForbidden: "The handler does not allow the order's `deletionPolicy`; nothing is touched.", "Set another `spec.deletionPolicy`, or add this one to `spec.allowedDeletionPolicies` of the handler.";
+    AdoptionForbidden: "The handler does not let orders take over servers.", "Set `spec.adoption: Allowed` on the handler, or create the order without `spec.adopt`.";
+    AdoptionRefused: "The server that `spec.adopt` names is not as the order says; nothing was written at the panel.", "Correct what the message names, in the order or at the panel; it is looked at again by itself.";
     IpmiError: "IPMI failed while the server was being stopped.", "With `ipmiErrorPolicy: Ignore` nothing; with `CreateTask` close the StopServer task.";
-    DeletionProtected: "`spec.deletionProtection` is true: nothing is powered off or released.", "Set it to false to have the server released, or keep the order's object by restoring it.";
+    DeletionProtected: "The order is being deleted, but `spec.deletionProtection` is true: nothing is powered off or released.", "Set it to false: the server is then released (`deletionPolicy: Release`) or left as it is (`deletionPolicy: Orphan`).";
     ReinstallPending: "Template or recipes were changed; they take effect at the next reinstall.", "Nothing, or put them back.";
     ReinstallProtected: "`spec.reinstall` has a new value, and `spec.deletionProtection` refuses what destroys data.", "Set `deletionProtection: false` to have the system installed again, or put `spec.reinstall` back; the order goes on by itself.";
     Done: "The step is done.", "Nothing.";
@@ -91,6 +102,8 @@ reasons! {
     Open: "The task waits for its department.", "Set `spec.resolution`.";
     Closed: "The department closed the task.", "Nothing.";
     ResolutionRefused: "This type of task is not closed with that word.", "See the message; the operator raises a new task where it is needed.";
+    Superseded: "The operator closed the task: nobody needs it any more, or another department is asked.", "Nothing; the order's status names the task that is open, if one is.";
+    DeadlinePassed: "The task was not closed by its deadline.", "Close it; the department named in `status.escalatedTo` may do so as well.";
     NotMade: "The task was not made by the operator; it is not acted upon.", "Delete it.";
 }
 

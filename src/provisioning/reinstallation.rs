@@ -128,6 +128,7 @@ pub(super) fn lost(cx: &mut Cx<'_>) -> Flow {
         return Flow::Continue(());
     }
     cx.settled_in_list(STEP)?;
+    cx.count_for(STEP);
     cx.status.in_flight = None;
     cx.status.attempts = cx.handler.max_attempts.saturating_sub(1);
     let message = "the answer to the installation was lost, and the panel shows no trace of it; it is not repeated by itself, since the server was handed over";

@@ -7,7 +7,7 @@ use crate::api::task::{Resolution, TaskType};
 use super::context::{Cx, Flow, Halt, LONG, Recheck, Wait, WaitKind, after, cut};
 use super::reason::Reason;
 use super::step::{State, Step};
-use super::tasks::Ask;
+use super::tasks::{Ask, OPEN};
 
 /// Spreads repeated attempts by up to a tenth either way, the same way for the same order and attempt.
 #[must_use]
@@ -24,6 +24,10 @@ pub fn jittered(interval: std::time::Duration, seed: &str, attempt: i32) -> std:
 impl Cx<'_> {
     /// An attempt of a step failed. Repeated with the handler's interval; after `maxAttempts` a department looks after it.
     pub fn fail(&mut self, step: Step, code: &str, message: &str) -> Halt {
+        if let Some(halt) = self.fails_to_verify(step, message) {
+            return halt;
+        }
+        self.count_for(step);
         // What is known to have ended needs no intent; a lost answer keeps it.
         self.settle_known();
         let message = cut(message, LONG);
@@ -56,48 +60,37 @@ impl Cx<'_> {
 
     /// Waits for the department that looks after a failed step, or does what it said.
     pub fn failed_operation(&mut self, step: Step) -> Flow {
-        let (code, error) = self.status.last_error.as_ref().map_or_else(Default::default, |e| (e.code.clone(), e.message.clone()));
-        let ask = Ask {
-            type_: TaskType::FailedOperation,
-            department: self.handler.operations.clone(),
-            step,
-            summary: format!("{} of order {} failed {} times", step.as_str(), self.order.key, self.status.attempts),
-            details: format!(
-                "Order {} ({}), server {}, step {}.\nLast error: {code}: {error}\n\nClose this task with\n  Retry: the operator starts the step again;\n  Done: you have done it by hand, the operator verifies and goes on;\n  Cancelled: the order stays as it is.",
-                self.order.key,
-                self.order.uid,
-                self.status.server.as_ref().map_or("none", |s| s.id.as_str()),
-                step.as_str(),
-            ),
-        };
+        let (summary, details) = self.failure_report(step);
+        let department = self.handler.operations.clone();
+        let ask = Ask { type_: TaskType::FailedOperation, department, step, summary, details };
         match self.ask(&ask)? {
-            Resolution::Retry | Resolution::PartsMissing => self.restart(step, State::Pending),
-            Resolution::Done => {
-                // Whatever was on its way when a person took over is theirs to judge.
-                self.status.in_flight = self.status.in_flight.take().filter(|f| f.step != step.as_str());
-                // Verified as if the operator had asked for it itself: the step looks for the effect.
-                let state = if Self::done_is_like_asked(step) { State::Running } else { State::Pending };
-                self.restart(step, state);
-                self.step(step).started_at = Some(Time::seconds(self.now));
+            Resolution::Retry | Resolution::PartsMissing => {
+                self.forget_attempts();
+                self.enter(step, State::Pending, "");
             }
+            Resolution::Done => self.begin_verifying(step),
             Resolution::Cancelled => {
-                let message = format!("{} was cancelled by {}", step.as_str(), self.handler.operations);
+                let note = self.answered(TaskType::FailedOperation);
+                let message = format!("{} was cancelled by {}{note}", step.as_str(), self.handler.operations);
                 return Flow::Break(self.stall(step, Reason::TaskCancelled, &message, Recheck::OnChange));
+            }
+            Resolution::Abandon if step == Step::RevokeLicenses => {
+                // The licences alone are given up; the server is still taken back.
+                self.finish(
+                    step,
+                    State::Skipped,
+                    "the licences were given up by resolution Abandon; look after them at the licence server",
+                );
             }
             Resolution::Abandon => return Flow::Break(self.abandon(step)),
         }
         Flow::Continue(())
     }
 
-    fn done_is_like_asked(step: Step) -> bool {
-        matches!(step, Step::InstallOS | Step::PowerOn | Step::PowerOff | Step::StopPower)
-    }
-
-    fn restart(&mut self, step: Step, state: State) {
-        self.status.attempts = 0;
-        self.status.last_error = None;
-        self.status.next_retry_time = None;
-        self.enter(step, state, "");
+    /// What a department wrote into the task of this type that was closed last.
+    fn answered(&self, type_: TaskType) -> String {
+        let last = self.status.manual_tasks.iter().rev().find(|t| t.type_ == type_.as_str() && t.state != OPEN);
+        last.map(|t| t.message.as_str()).filter(|note| !note.is_empty()).map_or_else(String::new, |note| format!(": {note}"))
     }
 }
 

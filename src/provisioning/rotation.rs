@@ -76,7 +76,7 @@ fn drop_step(cx: &mut Cx<'_>) {
         cx.status.in_flight = None;
     }
     if cx.status.last_error.as_ref().is_some_and(|e| e.step == STEP.as_str()) {
-        (cx.status.last_error, cx.status.attempts) = (None, 0);
+        cx.forget_attempts();
     }
     cx.status.steps.retain(|s| s.name != STEP.as_str());
 }

@@ -74,7 +74,8 @@ pub(super) fn overtake(cx: &mut Cx<'_>) {
     let power = cx.order.suspended && handed_over && !cx.state(Step::PowerOn).over();
     if failed.is_some_and(|step| against.contains(&step) || (power && step == Step::PowerOn)) {
         cx.supersede_tasks();
-        (cx.status.last_error, cx.status.attempts, cx.status.waiting_on) = (None, 0, None);
+        cx.forget_attempts();
+        cx.status.waiting_on = None;
     }
     if power && cx.intent(Step::PowerOn).is_none() {
         cx.finish(Step::PowerOn, State::Done, "not needed: the service is suspended");

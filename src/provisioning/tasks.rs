@@ -1,10 +1,12 @@
 //! Tasks for departments: raised once, raised again when somebody deletes one that is needed, and read when closed.
 
+use jiff::Timestamp;
+
 use crate::api::common::Time;
 use crate::api::order::TaskSummary;
 use crate::api::task::{Resolution, TaskType};
 
-use super::context::{Cx, Flow, Halt, Next, SHORT, Wait, WaitKind, cut};
+use super::context::{Cx, Flow, Halt, Next, SHORT, Wait, WaitKind, after, cut};
 use super::reason::Reason;
 use super::step::{State, Step};
 use super::verdict::Verdict;
@@ -22,6 +24,12 @@ pub struct TaskRequest {
     pub summary: String,
     /// What to do.
     pub details: String,
+    /// Until when the department should have closed it.
+    pub deadline: Option<Time>,
+    /// The department that may act as well from then on.
+    pub escalate_to: Option<String>,
+    /// Tasks that nobody needs any more and that this one takes the place of: closed before it is raised, so that never two are open.
+    pub replaces: Vec<String>,
 }
 
 /// A question to a department.
@@ -45,6 +53,23 @@ pub const OPEN: &str = "Open";
 /// A task that is not needed any more: the order is being closed, or what was wrong has come right.
 pub const SUPERSEDED: &str = "Superseded";
 
+/// Whether the time of a task has passed, and it was not noted yet.
+#[must_use]
+pub fn is_overdue(task: &TaskSummary, now: Timestamp) -> bool {
+    task.escalated_at.is_none() && task.deadline.is_some_and(|at| at.0 <= now)
+}
+
+/// Whom an open task waits for.
+#[must_use]
+pub fn waits_for(task: &TaskSummary) -> String {
+    let overdue = match (task.escalated_at, task.deadline, &task.escalate_to) {
+        (Some(_), Some(deadline), Some(other)) => format!("; it was due at {deadline}, and {other} may close it too"),
+        (Some(_), Some(deadline), None) => format!("; it was due at {deadline}"),
+        (Some(_) | None, _, _) => String::new(),
+    };
+    format!("waits for {}{overdue}", task.department)
+}
+
 impl Cx<'_> {
     /// The answer of a department; until there is one, exactly one open task.
     pub fn ask(&mut self, ask: &Ask) -> Flow<Resolution> {
@@ -52,32 +77,64 @@ impl Cx<'_> {
         let open = self.status.manual_tasks.iter().rposition(|t| t.type_ == type_ && t.state == OPEN);
         let Some(at) = open else { return Flow::Break(self.raise_new(ask)) };
         let name = self.status.manual_tasks[at].name.clone();
-        let Some(view) = self.facts.tasks.iter().find(|t| t.name == name) else {
-            // Deleted by somebody while it is needed.
-            return Flow::Break(self.raise(&name, ask));
-        };
-        match view.resolution {
-            None => Flow::Break(self.wait_for_department(ask, &name)),
-            Some(resolution) if ask.type_.takes(resolution) => {
-                let note = view.note.clone();
+        let view = self.facts.tasks.iter().find(|t| t.name == name);
+        match view.and_then(|v| v.resolution.map(|resolution| (resolution, v.note.clone()))) {
+            Some((resolution, note)) if ask.type_.takes(resolution) => {
                 self.close(at, resolution.as_str(), &note);
                 self.status.waiting_on = None;
                 Flow::Continue(resolution)
             }
-            Some(resolution) => {
+            Some((resolution, _)) => {
                 self.close(at, &format!("Refused {}", resolution.as_str()), "this type of task is not closed with that word");
                 Flow::Break(self.raise_new(ask))
             }
+            None if self.status.manual_tasks[at].department != ask.department => {
+                // The handler names another department now: it is asked instead.
+                self.supersede_at(at);
+                Flow::Break(self.raise_new(ask))
+            }
+            // Deleted by somebody while it is needed.
+            None if view.is_none() => Flow::Break(self.raise(&name, ask)),
+            None => Flow::Break(self.wait_for_department(ask, &name)),
         }
     }
 
     /// No open task is needed any more; the shell closes the objects.
     pub fn supersede_tasks(&mut self) {
+        for at in 0..self.status.manual_tasks.len() {
+            self.supersede_at(at);
+        }
+    }
+
+    /// No open task of this type is needed any more; whether there was one.
+    pub(super) fn supersede(&mut self, type_: TaskType) -> bool {
+        let is = |t: &TaskSummary| t.type_ == type_.as_str() && t.state == OPEN;
+        let found: Vec<usize> = (0..self.status.manual_tasks.len()).filter(|at| is(&self.status.manual_tasks[*at])).collect();
+        for at in &found {
+            self.supersede_at(*at);
+        }
+        !found.is_empty()
+    }
+
+    fn supersede_at(&mut self, at: usize) {
         let now = Time::seconds(self.now);
-        for task in self.status.manual_tasks.iter_mut().filter(|t| t.state == OPEN) {
+        if let Some(task) = self.status.manual_tasks.get_mut(at).filter(|t| t.state == OPEN) {
             task.state = SUPERSEDED.into();
             task.closed_at = Some(now);
         }
+    }
+
+    /// Notes that the time of an open task has passed. The task itself escalates without its order.
+    pub(super) fn note_overdue(&mut self) {
+        let now = self.now;
+        for task in self.status.manual_tasks.iter_mut().filter(|t| t.state == OPEN && is_overdue(t, now)) {
+            task.escalated_at = Some(Time::seconds(now));
+        }
+    }
+
+    /// No open task of this type is needed any more.
+    pub fn supersede_tasks_of(&mut self, type_: TaskType) {
+        self.supersede(type_);
     }
 
     fn close(&mut self, at: usize, state: &str, note: &str) {
@@ -91,17 +148,24 @@ impl Cx<'_> {
         let number = 1 + self.status.manual_tasks.iter().filter(|t| t.type_ == ask.type_.as_str()).count();
         let number = number.max(self.highest_number(ask.type_) + 1);
         let name = format!("{}-{}-{number}", ask.type_.as_str().to_lowercase(), self.order.uid);
+        let opened_at = Time::seconds(self.now);
+        let desk = self.handler.desks.of(ask.type_);
         self.status.manual_tasks.push(TaskSummary {
             name: name.clone(),
             type_: ask.type_.as_str().into(),
             department: ask.department.clone(),
             state: OPEN.into(),
-            opened_at: Some(Time::seconds(self.now)),
+            opened_at: Some(opened_at),
             closed_at: None,
+            deadline: desk.deadline.map(|span| Time::seconds(after(opened_at.0, span))),
+            escalated_at: None,
+            escalate_to: desk.escalate_to.clone(),
             message: cut(&ask.summary, SHORT),
         });
-        if self.status.manual_tasks.len() > REMEMBERED {
-            self.status.manual_tasks.remove(0);
+        if self.status.manual_tasks.len() > REMEMBERED
+            && let Some(oldest) = self.status.manual_tasks.iter().position(|t| t.state != OPEN)
+        {
+            self.status.manual_tasks.remove(oldest);
         }
         self.raise(&name, ask)
     }
@@ -113,20 +177,29 @@ impl Cx<'_> {
     }
 
     fn raise(&mut self, name: &str, ask: &Ask) -> Halt {
+        let tasks = &self.status.manual_tasks;
+        let known = tasks.iter().find(|t| t.name == name);
         let request = TaskRequest {
             name: name.to_owned(),
             type_: ask.type_,
             department: ask.department.clone(),
             summary: ask.summary.clone(),
             details: ask.details.clone(),
+            deadline: known.and_then(|t| t.deadline),
+            escalate_to: known.and_then(|t| t.escalate_to.clone()),
+            replaces: tasks.iter().filter(|t| t.type_ == ask.type_.as_str() && t.state == SUPERSEDED).map(|t| t.name.clone()).collect(),
         };
         let verdict = self.wait_for_department(ask, name).verdict;
         Halt { next: Next::Raise(request), verdict }
     }
 
     fn wait_for_department(&mut self, ask: &Ask, name: &str) -> Halt {
-        let message = format!("{}: {} task {name} waits for {}", ask.step.as_str(), ask.type_.as_str(), ask.department);
-        self.wait(ask.step, Wait { kind: WaitKind::Department, name, reason: Reason::WaitingForTask, message, until: None, deadline: None })
+        let known = self.status.manual_tasks.iter().find(|t| t.name == name);
+        let deadline = known.and_then(|t| t.deadline).map(|t| t.0);
+        let waits = known.map_or_else(|| format!("waits for {}", ask.department), waits_for);
+        let message = format!("{}: {} task {name} {waits}", ask.step.as_str(), ask.type_.as_str());
+        let until = deadline.filter(|at| *at > self.now);
+        self.wait(ask.step, Wait { kind: WaitKind::Department, name, reason: Reason::WaitingForTask, message, until, deadline })
     }
 
     /// The department gave the server up: recorded, and the order goes without the panel's confirmation.

@@ -113,16 +113,18 @@ pub fn conclude(
 
 fn steps_as_conditions(status: &mut OrderStatus, generation: i64, now: Timestamp, pending: Option<(Reason, &'static str)>) {
     let over = |step: Step| status.steps.iter().any(|s| s.name == step.as_str() && State::parse(&s.state).over());
+    let recipe_failed = status.server.as_ref().is_some_and(|s| !s.failed_recipes.is_empty());
     let rows = [
         (ConditionType::ServerAllocated, status.server.is_some()),
         (ConditionType::NetworkConfigured, over(Step::ChangeAddress)),
         (ConditionType::OSInstalled, over(Step::InstallOS)),
-        (ConditionType::RecipesApplied, over(Step::RunRecipes)),
+        (ConditionType::RecipesApplied, over(Step::RunRecipes) && !recipe_failed),
         (ConditionType::LicensesIssued, over(Step::IssueLicenses)),
     ];
     for (type_, done) in rows {
         let (reason, message) = match (type_, done, pending) {
             (ConditionType::OSInstalled, true, Some(pending)) => pending,
+            (ConditionType::RecipesApplied, false, _) if recipe_failed => (Reason::RecipeFailed, "see status.server.failedRecipes"),
             (_, true, _) => (Reason::Done, ""),
             (_, false, _) => (Reason::Pending, ""),
         };
@@ -130,7 +132,7 @@ fn steps_as_conditions(status: &mut OrderStatus, generation: i64, now: Timestamp
     }
     match status.manual_tasks.iter().rev().find(|t| t.state == "Open") {
         Some(task) => {
-            let message = format!("{} task {} waits for {}", task.type_, task.name, task.department);
+            let message = format!("{} task {} {}", task.type_, task.name, super::tasks::waits_for(task));
             condition::set(
                 &mut status.conditions,
                 ConditionType::ManualActionRequired,

@@ -13,6 +13,7 @@
 //!   the answer is the server; `DELETE /_sim/servers/{id}`
 //! - `POST /_sim/users`: `{"name", "password", "level", "delete"}`
 //! - `POST /_sim/addresses`: `{"ip", "group", "holder", "domain", "note", "delete"}`
+//! - `POST /_sim/licenses/{id}`: `{"remote_id", "ip", "expires": "2026-12-31", "issue_key": true, "delete": true}`, each optional
 
 use std::sync::Arc;
 
@@ -32,6 +33,7 @@ use super::{
     core::{Core, Place},
     faults::FaultSpec,
     world::{
+        bill::LicenseChange,
         human::{AddressChange, ServerChange, UserChange},
         refusal::Refusal,
     },
@@ -79,6 +81,7 @@ pub(crate) fn router(core: Arc<Core>) -> Router {
         .route("/_sim/servers/{id}", post(post_server).delete(delete_server))
         .route("/_sim/users", post(|State(core): Shared, body: Bytes| async move { answer(user(&core, &parse(&body)?)) }))
         .route("/_sim/addresses", post(|State(core): Shared, body: Bytes| async move { answer(address(&core, &parse(&body)?)) }))
+        .route("/_sim/licenses/{id}", post(post_license))
         .with_state(core)
 }
 
@@ -106,7 +109,7 @@ async fn help(State(core): Shared) -> Json<Value> {
         "panels": panels,
         "paths": ["GET /_sim/state", "GET /_sim/journal?since=N", "GET /_sim/requests", "GET|POST|DELETE /_sim/faults",
                   "DELETE /_sim/faults/{id}", "POST /_sim/servers", "POST|DELETE /_sim/servers/{id}",
-                  "POST /_sim/users", "POST /_sim/addresses"],
+                  "POST /_sim/users", "POST /_sim/addresses", "POST /_sim/licenses/{id}"],
     }))
 }
 
@@ -163,7 +166,7 @@ async fn delete_fault(State(core): Shared, Path(id): Path<u64>) -> Answer {
 fn dci(core: &Core, name: Option<&str>) -> Result<usize, AdminError> {
     let found = core.panels.iter().find_map(|panel| match panel.place {
         Place::Dci(index) if name.is_none_or(|name| name == panel.name) => Some(index),
-        Place::Dci(_) | Place::Ipm(_) => None,
+        Place::Dci(_) | Place::Ipm(_) | Place::Bill(_) => None,
     });
     found.ok_or_else(|| AdminError::NotFound(format!("there is no server panel `{}`", name.unwrap_or_default())))
 }
@@ -172,7 +175,7 @@ fn dci(core: &Core, name: Option<&str>) -> Result<usize, AdminError> {
 fn ipm(core: &Core, name: Option<&str>) -> Result<usize, AdminError> {
     let found = core.panels.iter().find_map(|panel| match panel.place {
         Place::Ipm(index) if name.is_none_or(|name| name == panel.name) => Some(index),
-        Place::Dci(_) | Place::Ipm(_) => None,
+        Place::Dci(_) | Place::Ipm(_) | Place::Bill(_) => None,
     });
     found.ok_or_else(|| AdminError::NotFound(format!("there is no address manager `{}`", name.unwrap_or_default())))
 }
@@ -216,6 +219,7 @@ fn user(core: &Core, change: &UserChange) -> Result<Value, AdminError> {
     let users = match place {
         Place::Dci(index) => &mut state.world.dci[index].users,
         Place::Ipm(index) => &mut state.world.ipm[index].users,
+        Place::Bill(index) => &mut state.world.bill[index].users,
     };
     let known = users.named(&change.name).map(|user| user.id);
     let id = match (known, change.delete) {
@@ -241,4 +245,20 @@ fn address(core: &Core, change: &AddressChange) -> Result<Value, AdminError> {
     let panel = ipm(core, change.panel.as_deref())?;
     core.settled().0.world.human_address(panel, change)?;
     Ok(json!({"ip": change.ip}))
+}
+
+/// Changes or deletes a licence, as a person does.
+pub(crate) fn license(core: &Core, id: u64, change: &LicenseChange) -> Result<Value, AdminError> {
+    let found = core.panels.iter().find_map(|panel| match panel.place {
+        Place::Bill(index) if change.panel.as_ref().is_none_or(|name| *name == panel.name) => Some(index),
+        Place::Dci(_) | Place::Ipm(_) | Place::Bill(_) => None,
+    });
+    let panel = found.ok_or_else(|| AdminError::NotFound("there is no such licence server".to_owned()))?;
+    let (mut state, now) = core.settled();
+    state.world.human_license(panel, id, change, now)?;
+    Ok(json!({"id": id.to_string()}))
+}
+
+async fn post_license(State(core): Shared, Path(id): Path<u64>, body: Bytes) -> Answer {
+    answer(license(&core, id, &parse(&body)?))
 }

@@ -9,6 +9,7 @@ use std::{
 use tokio::{sync::watch, time::Instant};
 
 use super::{
+    billmanager6,
     config::{Config, ConfigError, ProtocolConfig, SingleElem},
     coremanager::{
         Call,
@@ -28,6 +29,7 @@ use super::{
 pub(crate) enum Place {
     Dci(usize),
     Ipm(usize),
+    Bill(usize),
 }
 
 impl Place {
@@ -36,6 +38,7 @@ impl Place {
         match self {
             Self::Dci(_) => "dcimgr",
             Self::Ipm(_) => "ipmgr",
+            Self::Bill(_) => "billmgr",
         }
     }
 }
@@ -106,7 +109,9 @@ impl Core {
         let dci = dci.map(|(index, panel)| (&panel.name, Place::Dci(index), panel.listen, &panel.protocol));
         let ipm = config.ipmanager5.iter().enumerate();
         let ipm = ipm.map(|(index, panel)| (&panel.name, Place::Ipm(index), panel.listen, &panel.protocol));
-        for (name, place, listen, protocol) in dci.chain(ipm) {
+        let bill = config.billmanager6.iter().enumerate();
+        let bill = bill.map(|(index, panel)| (&panel.name, Place::Bill(index), panel.listen, &panel.protocol));
+        for (name, place, listen, protocol) in dci.chain(ipm).chain(bill) {
             if panels.iter().any(|panel: &Panel| panel.name == *name) {
                 return Err(ConfigError::invalid("panels", format!("there are two panels with the name `{name}`")));
             }
@@ -115,7 +120,7 @@ impl Core {
             desks.push(Desk::new(Rules { idle: session_idle.0, bound_to_ip: session_bound_to_ip }));
         }
         if panels.is_empty() {
-            return Err(ConfigError::invalid("panels", "there is neither a `dcimanager5` nor an `ipmanager5`"));
+            return Err(ConfigError::invalid("panels", "there is neither a `dcimanager5` nor an `ipmanager5`, and no `billmanager6`"));
         }
         let names: Vec<String> = panels.iter().map(|panel| panel.name.clone()).collect();
         let mut faults = Faults::new(config.seed);
@@ -327,6 +332,7 @@ fn users(world: &World, place: Place) -> &Users {
     match place {
         Place::Dci(index) => &world.dci[index].users,
         Place::Ipm(index) => &world.ipm[index].users,
+        Place::Bill(index) => &world.bill[index].users,
     }
 }
 
@@ -364,6 +370,7 @@ fn perform(
     let doc = match panel.place {
         Place::Dci(index) => dcimanager5::dispatch(world, index, &mut call),
         Place::Ipm(index) => ipmanager5::dispatch(world, index, &mut call),
+        Place::Bill(index) => billmanager6::dispatch(world, index, &mut call),
     };
     (doc, done_as)
 }

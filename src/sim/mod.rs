@@ -1,17 +1,18 @@
-//! Simulated panels: `DCImanager` 5 and `IPmanager` 5 with the behaviour that `ispsystem-api.md` describes.
+//! Simulated panels: `DCImanager` 5, `IPmanager` 5 and `BILLmanager` 6 (licence server) with the behaviour that `ispsystem-api.md` describes.
 //!
 //! They share no code with the operator's clients, so that each checks the other. One [`Simulator`] serves any number
 //! of panels; a process can have many simulators. Section numbers in the comments of this module are those of the
 //! facts.
 //!
 //! - `world`: state and rules, without HTTP and without a clock of its own;
-//! - `coremanager`: the protocol that both panels speak;
-//! - `dcimanager5`, `ipmanager5`: the functions of each;
+//! - `coremanager`: the protocol that all panels speak;
+//! - `dcimanager5`, `ipmanager5`, `billmanager6`: the functions of each;
 //! - `faults`, `journal`, `admin`: what goes wrong, what was asked for, and the people behind the panels.
 
 #![cfg_attr(test, allow(clippy::unwrap_used, reason = "a test that fails so says where"))]
 
 mod admin;
+mod billmanager6;
 pub mod config;
 mod core;
 mod coremanager;
@@ -40,7 +41,11 @@ pub use self::{
     config::{Config, ConfigError},
     tls::TlsError,
 };
-use self::{core::Core, listener::Listener, world::human::ServerChange};
+use self::{
+    core::Core,
+    listener::Listener,
+    world::{bill::LicenseChange, human::ServerChange},
+};
 
 /// Bytes in hexadecimal digits.
 fn hex(bytes: &[u8]) -> String {
@@ -223,6 +228,12 @@ impl Simulator {
     pub fn change_server(&self, id: u64, change: Value) -> Result<Value, SimError> {
         let change: ServerChange = serde_json::from_value(change).map_err(|error| SimError::Admin(error.to_string()))?;
         admin::server(&self.core, id, &change).map_err(|error| SimError::Admin(error.to_string()))
+    }
+
+    /// Changes a licence behind the panel, as `POST /_sim/licenses/{id}` does.
+    pub fn change_license(&self, id: u64, change: Value) -> Result<Value, SimError> {
+        let change: LicenseChange = serde_json::from_value(change).map_err(|error| SimError::Admin(error.to_string()))?;
+        admin::license(&self.core, id, &change).map_err(|error| SimError::Admin(error.to_string()))
     }
 
     /// Stops listening, and ends all connections.

@@ -82,9 +82,24 @@ spec:
     allocateBy: Panel
   licenseServerRef: {name: isp-licenses, namespace: billing}
   departments:
-    operations: {name: Duty, title: Duty engineers}
-    assembly: {name: Assembly, title: Workshop}
-    procurement: {name: Procurement, title: Buyers}
+    operations:
+      name: Duty
+      title: Duty engineers
+      deadline: 4h
+      escalateTo: Leads
+      webhook: {url: 'https://hooks.example.net/dci', secretRef: {name: hooks, key: hmac}, caBundle: PEM}
+    assembly:
+      name: Assembly
+      title: Workshop
+      deadline: 24h
+      escalateTo: Leads
+      webhook: {url: 'https://hooks.example.net/dci', secretRef: {name: hooks, key: hmac}, caBundle: PEM}
+    procurement:
+      name: Procurement
+      title: Buyers
+      deadline: 48h
+      escalateTo: Leads
+      webhook: {url: 'https://hooks.example.net/dci', secretRef: {name: hooks, key: hmac}, caBundle: PEM}
   dataCenter: msk-1
   priority: 10
   limits: {maxConcurrentOperations: 21, maxConcurrentReleases: 6, maxOrdersPerNamespace: 1, requestsPerSecond: 11}
@@ -101,6 +116,28 @@ spec:
       answer: id
       verify: {call: server, expect: recipe}
   suspend: true
+"#,
+    )
+}
+
+/// A licence server with every field that only it has.
+pub fn license_server() -> Value {
+    yaml(
+        r#"
+apiVersion: dci-operator.dev/v1alpha1
+kind: ProcessingHandler
+metadata: {name: isp-licenses, namespace: hosting}
+spec:
+  module: BILLmanager6
+  connection:
+    url: https://api.example.net/manager/billmgr
+    credentialsSecretRef: {name: isp}
+  licenses:
+    products:
+      Lite: {pricelist: "55227", addons: {"7": "2"}}
+    renewBefore: 48h
+    onDeletion: Release
+    project: "4"
 "#,
     )
 }
@@ -151,6 +188,9 @@ spec:
   type: Assembly
   department: Assembly
   orderRef: {namespace: shop, name: web-01, uid: 0c4f3a6e-0000-4000-8000-000000000001}
+  handlerRef: {name: msk-1}
+  deadline: '2026-11-22T10:00:00Z'
+  escalateTo: Leads
   summary: Build a server
   details: 2 disks are wanted, 1 is present
   resolution: Done

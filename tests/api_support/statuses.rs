@@ -1,11 +1,12 @@
 //! Any status that the types can hold.
 
-use dci_operator::api::handler::{ClientClaim, ConfigurationCount, HandlerStatus, InventoryStatus, OrderCounts};
+use dci_operator::api::handler::{ClientClaim, ConfigurationCount, HandlerStatus, InventoryStatus, LicenseCounts, OrderCounts};
 use dci_operator::api::ipmanager::{IPManagerStatus, Pool};
 use dci_operator::api::order::{
-    InFlight, LastError, LicenseStatus, OrderStatus, Progress, ServerStatus, StepStatus, TaskSummary, WaitingOn,
+    AttemptsFor, InFlight, LastError, LicenseStatus, OrderStatus, Progress, Returning, ServerStatus, StepStatus, TaskSummary, TriedServer,
+    WaitingOn,
 };
-use dci_operator::api::task::TaskStatus;
+use dci_operator::api::task::{Notification, TaskStatus};
 use dci_operator::api::{Condition, Time};
 use jiff::Timestamp;
 use proptest::collection::vec;
@@ -42,15 +43,31 @@ prop_compose! {
 }
 
 prop_compose! {
+    pub fn returning()(reason in word(), message in word(), then in word(), since in time()) -> Returning {
+        Returning { reason, message, then, since }
+    }
+}
+
+prop_compose! {
+    pub fn tried()(
+        (panel, handler, id, name, reason, message) in (word(), word(), word(), word(), word(), word()),
+        time in time(), stopped_at in of(any::<i64>()),
+    ) -> TriedServer {
+        TriedServer { panel, handler, id, name, reason, message, time, stopped_at }
+    }
+}
+
+prop_compose! {
     pub fn server()(
         (id, name, handler, panel, configuration, client) in (word(), word(), word(), word(), word(), word()),
         (main_address, domain, addresses, parked_address) in (of(word()), of(word()), vec(word(), 0..3), of(word())),
         (template, recipes, power_state, handed_over_at) in (of(word()), vec(word(), 0..3), of(word()), of(time())),
         (reinstall, password_version) in (of(word()), of(word())),
+        (failed_recipes, returning) in (vec(word(), 0..3), of(returning())),
     ) -> ServerStatus {
         ServerStatus {
             id, name, handler, panel, configuration, client, main_address, domain, addresses, parked_address, template, recipes,
-            power_state, handed_over_at, reinstall, password_version,
+            power_state, handed_over_at, failed_recipes, returning, reinstall, password_version,
         }
     }
 }
@@ -59,8 +76,27 @@ prop_compose! {
     pub fn task()(
         (name, type_, department, state, message) in (word(), word(), word(), word(), word()),
         opened_at in of(time()), closed_at in of(time()),
+        (deadline, escalated_at, escalate_to) in (of(time()), of(time()), of(word())),
     ) -> TaskSummary {
-        TaskSummary { name, type_, department, state, opened_at, closed_at, message }
+        TaskSummary { name, type_, department, state, opened_at, closed_at, deadline, escalated_at, escalate_to, message }
+    }
+}
+
+prop_compose! {
+    pub fn attempts_for()(
+        (step, intent, call, target) in (word(), word(), word(), word()), since in time(), done_at in of(time()),
+    ) -> AttemptsFor {
+        AttemptsFor { step, intent, call, target, since, done_at }
+    }
+}
+
+prop_compose! {
+    pub fn notification()(
+        (event, department, attempts) in (word(), word(), any::<i32>()),
+        (at, next_attempt_at, delivered_at) in (of(time()), of(time()), of(time())),
+        last_error in of(word()),
+    ) -> Notification {
+        Notification { event, department, at, attempts, next_attempt_at, delivered_at, last_error }
     }
 }
 
@@ -86,8 +122,10 @@ prop_compose! {
 }
 
 prop_compose! {
-    pub fn license()(product in word(), id in of(word()), expires_at in of(time())) -> LicenseStatus {
-        LicenseStatus { product, id, expires_at }
+    pub fn license()(
+        product in word(), id in of(word()), handler in of(word()), state in of(word()), address in of(word()), expires_at in of(time()),
+    ) -> LicenseStatus {
+        LicenseStatus { product, id, handler, state, address, expires_at }
     }
 }
 
@@ -96,12 +134,14 @@ prop_compose! {
         (observed_generation, phase, conditions) in (of(any::<i64>()), of(word()), conditions()),
         progress in of((any::<i32>(), word(), word()).prop_map(|(percent, step, message)| Progress { percent, step, message })),
         (steps, server, manual_tasks, licenses) in (vec(step(), 0..3), of(server()), vec(task(), 0..3), vec(license(), 0..3)),
-        (attempts, last_error, next_retry_time, waiting_on) in (any::<i32>(), of(error()), of(time()), of(waiting())),
+        (attempts, attempts_for, last_error, next_retry_time, waiting_on) in
+            (any::<i32>(), of(attempts_for()), of(error()), of(time()), of(waiting())),
         (last_handled_reconcile_at, last_handled_reinstall, in_flight) in (of(word()), of(word()), of(in_flight())),
+        tried_servers in vec(tried(), 0..3),
     ) -> OrderStatus {
         OrderStatus {
-            observed_generation, phase, conditions, progress, steps, server, manual_tasks, licenses, attempts, last_error,
-            next_retry_time, waiting_on, last_handled_reconcile_at, last_handled_reinstall, in_flight,
+            observed_generation, phase, conditions, progress, steps, server, manual_tasks, licenses, attempts, attempts_for, last_error,
+            next_retry_time, waiting_on, last_handled_reconcile_at, last_handled_reinstall, in_flight, tried_servers,
         }
     }
 }
@@ -118,12 +158,16 @@ prop_compose! {
     pub fn handler_status()(
         (observed_generation, conditions, panel, inventory) in (of(any::<i64>()), conditions(), of(word()), of(inventory())),
         orders in of((any::<i64>(), any::<i64>(), any::<i64>())),
+        licenses in of((any::<i64>(), any::<i64>(), of(time()))),
         clients in vec((word(), word()), 0..3),
         (last_probe_time, last_handled_reconcile_at) in (of(time()), of(word())),
     ) -> HandlerStatus {
         let orders = orders.map(|(total, ready, waiting_for_task)| OrderCounts { total, ready, waiting_for_task });
         let clients = clients.into_iter().map(|(username, namespace)| ClientClaim { username, namespace }).collect();
-        HandlerStatus { observed_generation, conditions, panel, inventory, orders, clients, last_probe_time, last_handled_reconcile_at }
+        let licenses = licenses.map(|(total, of_orders, soonest_expiry)| LicenseCounts { total, of_orders, soonest_expiry });
+        HandlerStatus {
+            observed_generation, conditions, panel, inventory, licenses, orders, clients, last_probe_time, last_handled_reconcile_at,
+        }
     }
 }
 
@@ -140,8 +184,9 @@ prop_compose! {
 prop_compose! {
     pub fn task_status()(
         observed_generation in of(any::<i64>()), phase in of(word()), opened_at in of(time()), closed_at in of(time()),
+        (escalated_at, escalated_to, notifications) in (of(time()), of(word()), vec(notification(), 0..3)),
         conditions in conditions(),
     ) -> TaskStatus {
-        TaskStatus { observed_generation, phase, opened_at, closed_at, conditions }
+        TaskStatus { observed_generation, phase, opened_at, closed_at, escalated_at, escalated_to, notifications, conditions }
     }
 }

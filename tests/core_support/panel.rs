@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use dci_operator::panel::error::{ErrorDocument, PanelError};
 use dci_operator::panel::model::{
-    AddressRow, AddressRowId, Connection, FREE_DOMAIN, Family, InstallForm, Level, PanelUser, PoolAddress, PowerFlags, ServerFlags,
+    AddressRow, AddressRowId, Connection, FREE_DOMAIN, Family, InstallForm, Level, PanelUser, Parts, PoolAddress, PowerFlags, ServerFlags,
     ServerForm, ServerId, ServerRow, UserId,
 };
 use dci_operator::provisioning::call::Call;
@@ -47,6 +47,7 @@ pub struct Operation {
     pub until: Option<Timestamp>,
     pub template: String,
     pub fails: bool,
+    pub recipe_fails: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -71,6 +72,7 @@ pub struct Server {
     pub port: bool,
     pub port_change: Option<(Timestamp, bool)>,
     pub passwords: usize,
+    pub parts: Parts,
 }
 
 /// A change that takes effect after its answer was lost: it was checked when it was asked for.
@@ -92,6 +94,8 @@ pub struct Panel {
     pub replace: Replace,
     pub installs_that_fail: usize,
     pub installs_that_hang: usize,
+    /// Installations whose system is there in the end, while the recipe failed.
+    pub recipes_that_fail: usize,
     pub install_takes: Duration,
     /// How long a running installation does not show in the list.
     pub installs_show_after: Duration,
@@ -104,6 +108,8 @@ pub struct Panel {
     pub late: Vec<Late>,
     /// Every change that took effect, in order.
     pub journal: Vec<Call>,
+    /// The licence server.
+    pub licenses: super::licenses::Server,
     /// Parking addresses that the pool did not take back.
     pub refused_parking: usize,
     rows_made: usize,
@@ -131,6 +137,7 @@ impl Panel {
             replace: Replace::Works,
             installs_that_fail: 0,
             installs_that_hang: 0,
+            recipes_that_fail: 0,
             install_takes: Duration::from_mins(10),
             installs_show_after: Duration::ZERO,
             power_takes: Duration::from_secs(20),
@@ -140,6 +147,7 @@ impl Panel {
             templates: Some(vec![TEMPLATE.into(), "ISPsystem__Ubuntu-24.04-x86_64".into()]),
             late: Vec::new(),
             journal: Vec::new(),
+            licenses: super::licenses::Server::new(),
             refused_parking: 0,
             rows_made: 0,
         };
@@ -173,6 +181,7 @@ impl Panel {
                 port: true,
                 port_change: None,
                 passwords: 0,
+                parts: Parts::default(),
             };
             panel.servers.insert(n.to_string(), server);
         }
@@ -219,7 +228,7 @@ impl Panel {
             }
             if let Some(operation) = server.operation.clone().filter(|o| o.until.is_some_and(|at| at <= now)) {
                 server.operation = None;
-                server.failed = operation.fails;
+                server.failed = operation.fails || operation.recipe_fails;
                 if !operation.fails {
                     server.template = Some(operation.template);
                 }
@@ -246,6 +255,7 @@ impl Panel {
                     power: PowerFlags { on: s.on, off: !s.on, error },
                     flags,
                     install: s.operation.as_ref().filter(|o| o.shown).map(|_| "Installing: 42%".into()),
+                    description: String::new(),
                 };
                 (id.clone(), row)
             })
@@ -255,7 +265,7 @@ impl Panel {
     pub fn form(&self, id: &ServerId) -> Option<ServerForm> {
         let s = self.servers.get(&id.0).filter(|s| !s.gone)?;
         let owner = s.owner.as_ref().map(|o| o.0.clone());
-        Some(ServerForm { owner, notes: s.notes.clone(), hostname: None, disabled: s.disabled })
+        Some(ServerForm { owner, notes: s.notes.clone(), hostname: None, disabled: s.disabled, parts: s.parts.clone() })
     }
 
     pub fn install_form(&self, id: &ServerId) -> InstallForm {
@@ -275,13 +285,17 @@ impl Panel {
 
     /// What a change would be refused for. Nothing is changed.
     pub fn check(&self, call: &Call) -> Result<(), PanelError> {
+        if call.at_license_server() {
+            return self.licenses.check(call);
+        }
         let form = |id: &ServerId| self.form(id).ok_or_else(|| refused("missed", "server.edit"));
         if let Some(server) = call.server() {
             let form = form(server)?;
             let marked = |text: &str| form.notes.split_whitespace().any(|w| w == text);
             let expected = match call {
                 Call::Claim { .. } => form.owner.is_none() && marker::tokens(&form.notes).next().is_none(),
-                Call::Unclaim { written, .. } => marked(written),
+                Call::Unclaim { written, .. } | Call::Unmark { written, .. } => marked(written),
+                Call::Adopt { owner, .. } => form.owner.as_deref() == Some(owner) && marker::tokens(&form.notes).next().is_none(),
                 Call::HandOver { marker, .. } | Call::Release { marker, .. } => marked(&marker.to_string()),
                 _ => true,
             };
@@ -339,6 +353,9 @@ impl Panel {
             self.check(call)?;
         }
         self.journal.push(call.clone());
+        if call.at_license_server() {
+            return self.licenses.apply(call, now).map(|()| None);
+        }
         let without = |notes: &str, marker: &str| notes.split_whitespace().filter(|w| *w != marker).collect::<Vec<_>>().join(" ");
         let power_takes = self.power_takes;
         match call {
@@ -357,6 +374,15 @@ impl Panel {
             Call::Unclaim { server, written } => {
                 let s = self.server(&server.0);
                 (s.owner, s.notes) = (None, without(&s.notes, written));
+            }
+            Call::Adopt { server, marker, .. } => {
+                let text = format!("{} {marker}", self.server(&server.0).notes);
+                let text = self.cut(text.trim());
+                self.server(&server.0).notes = text;
+            }
+            Call::Unmark { server, written } => {
+                let s = self.server(&server.0);
+                s.notes = without(&s.notes, written);
             }
             Call::HandOver { server, owner, .. } => self.server(&server.0).owner = Some(owner.clone()),
             Call::Release { server, marker } => {
@@ -425,15 +451,23 @@ impl Panel {
                     row.domain.clone_from(domain);
                 }
             }
-            Call::Install { server, template, .. } => self.install(server, template, now),
+            Call::Install { server, template, recipe, .. } => self.install(server, template, recipe.as_deref(), now),
             Call::CancelOperation { server } => self.server(&server.0).operation = None,
+            Call::OrderLicense { .. }
+            | Call::EditLicense { .. }
+            | Call::RenewLicense { .. }
+            | Call::SuspendLicense { .. }
+            | Call::ResumeLicense { .. }
+            | Call::FreeLicense { .. } => {}
         }
         Ok(None)
     }
 
-    fn install(&mut self, server: &ServerId, template: &str, now: Timestamp) {
+    fn install(&mut self, server: &ServerId, template: &str, recipe: Option<&str>, now: Timestamp) {
         let fails = self.installs_that_fail > 0;
         self.installs_that_fail -= usize::from(fails);
+        let recipe_fails = recipe.is_some() && self.recipes_that_fail > 0;
+        self.recipes_that_fail -= usize::from(recipe_fails);
         let hangs = self.installs_that_hang > 0;
         self.installs_that_hang -= usize::from(hangs);
         let until = later(now, self.install_takes);
@@ -441,6 +475,6 @@ impl Panel {
         let s = self.server(&server.0);
         s.installs += 1;
         s.failed = false;
-        s.operation = Some(Operation { shows, shown, until: (!hangs).then_some(until), template: template.into(), fails });
+        s.operation = Some(Operation { shows, shown, until: (!hangs).then_some(until), template: template.into(), fails, recipe_fails });
     }
 }

@@ -2,6 +2,7 @@
 
 use dci_operator::api::condition::{self, ConditionType};
 use dci_operator::api::order::OrderStatus;
+use dci_operator::panel::license::LicenseId;
 use dci_operator::provisioning::call::Call;
 use dci_operator::provisioning::marker;
 use dci_operator::provisioning::order::Order;
@@ -12,7 +13,8 @@ use super::world::{Pass, World};
 fn covering(call: &Call) -> &'static [&'static str] {
     match call {
         Call::CreateUser { .. } => &[],
-        Call::Claim { .. } | Call::Unclaim { .. } => &["Allocate"],
+        Call::Claim { .. } | Call::Unclaim { .. } | Call::Adopt { .. } => &["Allocate"],
+        Call::Unmark { .. } => &["Allocate", "Release"],
         Call::Enable { .. } => &["PowerOn", "Resume", "PortsOn", "Release"],
         Call::Disable { .. } => &["Suspend"],
         Call::ConnectionOff { .. } => &["PortsOff"],
@@ -20,7 +22,8 @@ fn covering(call: &Call) -> &'static [&'static str] {
         Call::SetPassword { .. } => &["SetPassword"],
         Call::PowerOn { .. } => &["PowerOn"],
         Call::PowerOff { .. } => &["PowerOff", "StopPower"],
-        Call::TakeAddress { .. } | Call::ReplaceMain { .. } | Call::SetNote { .. } => &["ChangeAddress", "ParkAddress"],
+        Call::TakeAddress { .. } | Call::ReplaceMain { .. } => &["ChangeAddress", "ParkAddress"],
+        Call::SetNote { .. } => &["ChangeAddress", "RemoveAddresses", "ParkAddress", "Release"],
         Call::GiveBack { .. } => &["ChangeAddress", "RemoveAddresses", "ParkAddress", "Release"],
         Call::AddAddress { .. } => &["ChangeAddress"],
         Call::RemoveAddress { .. } => &["ChangeAddress", "RemoveAddresses"],
@@ -29,6 +32,8 @@ fn covering(call: &Call) -> &'static [&'static str] {
         Call::CancelOperation { .. } => &["InstallOS", "PowerOff"],
         Call::HandOver { .. } => &["HandOver"],
         Call::Release { .. } => &["Release"],
+        Call::OrderLicense { .. } | Call::EditLicense { .. } | Call::RenewLicense { .. } | Call::ResumeLicense { .. } => &["IssueLicenses"],
+        Call::SuspendLicense { .. } | Call::FreeLicense { .. } => &["IssueLicenses", "RevokeLicenses"],
     }
 }
 
@@ -49,6 +54,23 @@ pub fn before_call(world: &World, name: &str, order: &Order, call: &Call, pass: 
     if call.wants_own_intent() && intent.call != call.name() {
         fail("the intent names another call");
     }
+    if let Some(remote) = call.license() {
+        if intent.target != format!("license/{remote}") {
+            fail("the intent names another licence");
+        }
+        if matches!(call, Call::OrderLicense { .. }) && !status.licenses.iter().any(|l| remote.ends_with(&format!("/{}", l.product))) {
+            fail("a licence is bought that the status does not know of");
+        }
+        let known = |id: &LicenseId| status.licenses.iter().any(|l| l.id.as_deref() == Some(id.0.as_str()));
+        let named = match call {
+            // Of what the order bought a server that cuts remote ids may have kept nothing.
+            Call::SuspendLicense { license, .. } | Call::FreeLicense { license, .. } => known(license),
+            _ => false,
+        };
+        if !remote.starts_with("k8s:u-") && !named {
+            fail("not the order's licence");
+        }
+    }
     let bound = status.server.as_ref().map(|s| s.id.clone());
     let Some(server) = call.server() else { return };
     if intent.target != format!("server/{server}") {
@@ -56,9 +78,16 @@ pub fn before_call(world: &World, name: &str, order: &Order, call: &Call, pass: 
     }
     let marked = |notes: &str| marker::tokens(notes).eq([order.marker.to_string().as_str()]);
     match call {
-        Call::Claim { .. } | Call::Unclaim { .. } => {
+        Call::Claim { .. } | Call::Unclaim { .. } | Call::Adopt { .. } => {
             if bound.is_some() {
                 fail("a second server");
+            }
+        }
+        // An adoption that is undone is of no server in the status.
+        Call::Unmark { .. } if bound.is_none() => {}
+        Call::Unmark { .. } => {
+            if bound.as_deref() != Some(server.0.as_str()) {
+                fail("not the order's server");
             }
         }
         _ => {
@@ -138,8 +167,15 @@ pub fn durable(world: &World, name: &str, new: &OrderStatus) {
     }
     if let (Some(was), Some(is)) = (&old.server, &new.server) {
         assert_eq!(was.id, is.id, "another server: {text}");
+        assert!(was.returning.is_none() || is.returning.is_some(), "a server on its way back is kept: {text}");
     }
-    assert!(old.server.is_none() || new.server.is_some(), "the server was forgotten: {text}");
+    if let (Some(was), None) = (&old.server, &new.server) {
+        assert!(was.returning.is_some() && was.handed_over_at.is_none(), "the server was forgotten: {text}");
+        let tried = new.tried_servers.last().is_some_and(|t| t.id == was.id && t.panel == was.panel);
+        assert!(tried && new.in_flight.is_none(), "the server given back is not remembered: {text}");
+        let server = &world.panel.servers[&was.id];
+        assert!(server.gone || !server.notes.contains(&format!("/{name}/")), "given back with our marker: {text}");
+    }
     for type_ in ["Assembly", "Procurement", "StopServer", "FailedOperation"] {
         let open = new.manual_tasks.iter().filter(|t| t.type_ == type_ && t.state == "Open").count();
         assert!(open <= 1, "{open} open {type_} tasks: {text}");

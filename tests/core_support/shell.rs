@@ -3,19 +3,26 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use dci_operator::api::condition::{self, ConditionType};
 use dci_operator::api::order::OrderStatus;
+use dci_operator::api::task::{Resolution, TaskType};
 use dci_operator::panel::error::{Outcome, PanelError};
+use dci_operator::panel::license::LicenseId;
 use dci_operator::panel::model::{PoolAddress, UserId};
 use dci_operator::provisioning::call::Call;
 use dci_operator::provisioning::context::Next;
 use dci_operator::provisioning::decide::{decide, refuse};
 use dci_operator::provisioning::facts::{Facts, Look, Prepare, Prepared, Seen, TaskView};
+use dci_operator::provisioning::give_back::tried_ids;
+use dci_operator::provisioning::license_server::LicenseServer;
 use dci_operator::provisioning::notices;
 use dci_operator::provisioning::order::Order;
-use dci_operator::provisioning::tasks::TaskRequest;
+use dci_operator::provisioning::queue::{Queue, Waiting, compete};
+use dci_operator::provisioning::tasks::{SUPERSEDED, TaskRequest};
+use dci_operator::provisioning::wanted::Wanted;
 
 use super::panel::{ADMIN, Late, refused};
-use super::world::{CLUSTER, Ended, Fault, Pass, Task, World, WriteFault};
+use super::world::{CLUSTER, Ended, Fault, Pass, Stored, Task, World, WriteFault};
 use super::{later, rules};
 
 impl World {
@@ -31,12 +38,15 @@ impl World {
         }
         let Some(stored) = self.orders.get_mut(name) else { return Ended::Forgotten };
         let forced = std::mem::take(&mut stored.forced);
+        let restarted = std::mem::take(&mut stored.restarted);
         stored.wake = None;
         let (mut raw, mut status, mut version) = (stored.raw.clone(), stored.status.clone(), stored.version);
         self.passes += 1;
         self.pace();
         raw.status = Some(status.clone());
-        let order = match Order::parse(&raw, CLUSTER) {
+        let deleting = raw.metadata.deletion_timestamp.is_some();
+        let parsed = if deleting { Order::for_closing(&raw, CLUSTER) } else { Order::parse(&raw, CLUSTER) };
+        let order = match parsed {
             Ok(order) => order,
             Err(refusal) => {
                 let generation = raw.metadata.generation.unwrap_or_default();
@@ -49,7 +59,10 @@ impl World {
         facts.inventory.clone_from(&self.inventory);
         facts.changed = self.changed.get(name).copied();
         facts.slot = self.slot;
-        facts.forced = forced;
+        facts.queue = self.queue(name);
+        facts.forced = forced || restarted;
+        facts.restarted = restarted && !forced;
+        facts.licenses.server = self.license_server(name, &order);
         let due = self.password_at.is_none_or(|at| later(at, self.handler.retry_interval) <= self.now);
         facts.password_due = self.handler.sets_password && order.own_password && due;
         let views = self.tasks.iter().filter(|t| t.uid == order.uid);
@@ -79,7 +92,10 @@ impl World {
                     rules::before_call(self, name, &order, &call, &pass, facts.own_operation.as_deref());
                     pass.forms.clear();
                     match self.perform(name, &order, &call) {
-                        Some(outcome) => facts.after(&call, outcome, self.now),
+                        Some(outcome) => {
+                            self.note_bought(name, &call, &outcome, &mut facts);
+                            facts.after(&call, outcome, self.now);
+                        }
                         None => return Ended::Crashed,
                     }
                     if let Some(at) = facts.changed {
@@ -88,12 +104,25 @@ impl World {
                     self.tick();
                 }
                 Next::Raise(task) => {
+                    // On record first; what is not needed any more is closed before the next one is open.
+                    if let Err(ended) = self.save(name, &mut version, &status) {
+                        return ended;
+                    }
+                    if self.close_tasks(&order.uid, |t| task.replaces.contains(&t.name)) {
+                        return Ended::Crashed;
+                    }
                     if self.raise(&order.uid, &task, &mut facts) {
                         return Ended::Crashed;
                     }
                 }
                 Next::Wait(until) => {
                     let ended = self.save(name, &mut version, &status).err().unwrap_or(Ended::Waited);
+                    if ended == Ended::Waited {
+                        let needless = |t: &Task| status.manual_tasks.iter().any(|s| s.state == SUPERSEDED && s.name == t.name);
+                        if self.close_tasks(&order.uid, needless) {
+                            return Ended::Crashed;
+                        }
+                    }
                     if let (Ended::Waited, Some(stored)) = (ended, self.orders.get_mut(name)) {
                         stored.wake = stored.wake.into_iter().chain(until).min();
                         assert!(until.is_none_or(|at| at > decided), "{name} waits for a time that has passed\n{}", self.describe());
@@ -109,6 +138,59 @@ impl World {
             }
         }
         panic!("a pass without end\n{}", self.describe());
+    }
+
+    /// The other orders that wait for servers which this one could take, as the shell finds them.
+    fn queue(&self, name: &str) -> Queue {
+        let age = |o: &Stored| (o.raw.metadata.creation_timestamp.as_ref().map(|t| t.0), o.raw.metadata.uid.clone());
+        let mine = &self.orders[name];
+        let wanted = Wanted::new(&mine.raw.spec.configuration);
+        let mut queue = Queue::default();
+        for (_, other) in self.orders.iter().filter(|(other, _)| *other != name) {
+            let status = &other.status;
+            let stalled = condition::is_true(&status.conditions, ConditionType::Stalled);
+            let theirs = Wanted::new(&other.raw.spec.configuration);
+            let out = stalled || status.server.is_some() || status.last_error.is_some() || other.raw.metadata.deletion_timestamp.is_some();
+            if out || !compete(&wanted, &theirs) {
+                continue;
+            }
+            if age(other) > age(mine) {
+                queue.behind += 1;
+                continue;
+            }
+            let asked_for = status.in_flight.as_ref().and_then(|f| f.target.strip_prefix("server/")).map(str::to_owned);
+            let server_type = match theirs {
+                Wanted::Ready(server_type) => Some(server_type),
+                Wanted::Custom(_) => None,
+            };
+            queue.ahead.push(Waiting { server_type, asked_for, tried: tried_ids(status) });
+        }
+        queue
+    }
+
+    /// As the shell tells it: only to orders that have to do with licences.
+    fn license_server(&self, name: &str, order: &Order) -> Option<LicenseServer> {
+        let recorded = self.orders[name].status.licenses.iter().any(|l| l.handler.is_some());
+        let concerned = recorded || !order.licenses.is_empty() || order.order_id != order.uid;
+        let key = self.handler.license_server.clone().filter(|_| concerned)?;
+        let server = &self.panel.licenses;
+        let (state, policy, list) = (server.state.clone(), server.policy.clone(), server.list.clone());
+        Some(LicenseServer { key, state, policy, list, changed: server.changed.get(name).copied() })
+    }
+
+    /// What the shell notes of a call at the licence server.
+    fn note_bought(&mut self, name: &str, call: &Call, outcome: &Outcome<Option<IpAddr>>, facts: &mut Facts) {
+        let Some(remote) = call.license() else { return };
+        self.panel.licenses.changed.insert(name.to_owned(), self.now);
+        if let Some(server) = &mut facts.licenses.server {
+            server.changed = Some(self.now);
+        }
+        if let (Call::OrderLicense { .. }, Outcome::Applied(_)) = (call, outcome) {
+            // An answer may name a licence that is not there.
+            let kept: String = remote.chars().take(self.panel.licenses.remote_max).collect();
+            let id = self.panel.licenses.of(&kept).pop().unwrap_or_else(|| LicenseId("9999".into()));
+            facts.licenses.bought.insert(remote.to_owned(), id);
+        }
     }
 
     fn conflict(&mut self, name: &str) -> Ended {
@@ -179,6 +261,10 @@ impl World {
             }
             Look::Connections(server) => facts.connections = Some(self.panel.connections(server, self.now)),
             Look::Locks => facts.locks = Some(self.locks.clone()),
+            Look::Licenses => facts.licenses.fresh = Some(self.panel.licenses.fresh()),
+            Look::License(id) => {
+                facts.licenses.forms.insert(id.0.clone(), self.panel.licenses.form(id, self.now));
+            }
         }
     }
 
@@ -196,6 +282,11 @@ impl World {
                 self.password_at = Some(self.now);
                 facts.password_version = Some(self.password.clone());
             }
+            Prepare::LicenseKeys => {
+                let keyed = facts.licenses.forms.values().flatten().all(|f| f.key.is_some());
+                assert!(keyed, "a key is missing\n{}", self.describe());
+                facts.licenses.keys = Some(prepared);
+            }
         }
     }
 
@@ -207,8 +298,19 @@ impl World {
             return true;
         }
         if !self.tasks.iter().any(|t| t.name == request.name) {
-            let task = Task { name: request.name.clone(), uid: uid.into(), type_: request.type_, resolution: None, note: String::new() };
-            self.tasks.push(task);
+            self.tasks.push(Task {
+                name: request.name.clone(),
+                uid: uid.into(),
+                type_: request.type_,
+                department: request.department.clone(),
+                summary: request.summary.clone(),
+                details: request.details.clone(),
+                resolution: None,
+                note: String::new(),
+                by_operator: false,
+            });
+            let open = self.tasks.iter().filter(|t| t.uid == uid && t.type_ == request.type_ && t.resolution.is_none()).count();
+            assert_eq!(open, 1, "several open tasks of one type\n{}", self.describe());
         }
         if fault == Some(WriteFault::CrashAfter) {
             self.restart();
@@ -221,8 +323,26 @@ impl World {
         false
     }
 
+    /// Closes open tasks of an order that are not needed; whether the process died.
+    fn close_tasks(&mut self, uid: &str, which: impl Fn(&Task) -> bool) -> bool {
+        while let Some(at) = self.tasks.iter().position(|t| t.uid == uid && t.resolution.is_none() && which(t)) {
+            let fault = self.write_faults.remove(&self.writes);
+            self.writes += 1;
+            if fault != Some(WriteFault::CrashBefore) {
+                let word = if self.tasks[at].type_ == TaskType::StopServer { Resolution::Retry } else { Resolution::Cancelled };
+                self.tasks[at].resolution = Some(word);
+                self.tasks[at].by_operator = true;
+            }
+            if fault.is_some() {
+                self.restart();
+                return true;
+            }
+        }
+        false
+    }
+
     fn lock(&mut self, order: &Order, call: &Call) -> Result<(), PanelError> {
-        let Call::Claim { server, .. } = call else { return Ok(()) };
+        let (Call::Claim { server, .. } | Call::Adopt { server, .. }) = call else { return Ok(()) };
         let holder = self.locks.entry(server.0.clone()).or_insert_with(|| order.order_id.clone());
         if *holder == order.order_id {
             return Ok(());
@@ -234,6 +354,10 @@ impl World {
     fn perform(&mut self, name: &str, order: &Order, call: &Call) -> Option<Outcome<Option<IpAddr>>> {
         let number = self.asked.len();
         self.asked.push((name.to_owned(), call.clone()));
+        if let Call::Adopt { server, .. } | Call::Unmark { server, .. } = call {
+            // The shell has such a server's notes read again with the next list.
+            self.index.remove(&server.0);
+        }
         let always = self.always.filter(|(name, _)| *name == call.name()).map(|(_, fault)| fault);
         let fault = self.faults.remove(&number).or(always);
         if fault.is_some() {

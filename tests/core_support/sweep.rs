@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use dci_operator::api::condition::{ConditionType, is_true};
-use dci_operator::api::task::Resolution;
+use dci_operator::api::task::{Resolution, TaskType};
 use dci_operator::provisioning::call::Call;
 use serde_json::json;
 
@@ -25,9 +25,17 @@ pub enum Kind {
     /// The server is administratively off, its power is on.
     Disabled,
     CreateTask,
+    /// A configuration of the client's own, which no free server has: a department builds it.
+    Custom,
+    /// Two licences, suspended in the end.
+    Licensed,
+    /// Two licences, freed in the end.
+    LicensedFreed,
+    /// A recipe fails on the first server, which is given back; the order gets another one.
+    Failover,
 }
 
-pub const KINDS: [Kind; 8] = [
+pub const KINDS: [Kind; 12] = [
     Kind::Plain,
     Kind::Several,
     Kind::DisableIpChange,
@@ -36,6 +44,10 @@ pub const KINDS: [Kind; 8] = [
     Kind::NoParking,
     Kind::Disabled,
     Kind::CreateTask,
+    Kind::Custom,
+    Kind::Licensed,
+    Kind::LicensedFreed,
+    Kind::Failover,
 ];
 
 impl Kind {
@@ -43,15 +55,21 @@ impl Kind {
         if matches!(self, Self::Several | Self::ByPanelSeveral | Self::DisableIpChange) { (2, 1) } else { (1, 0) }
     }
 
+    /// Servers that are given back before the order is Active, each after one installation.
+    pub fn given_back(self) -> usize {
+        usize::from(self == Self::Failover)
+    }
+
     pub fn world(self) -> World {
         let handler = handler(|spec| match self {
-            Self::Plain | Self::Several | Self::Disabled => {}
+            Self::Plain | Self::Several | Self::Disabled | Self::Custom | Self::Failover => {}
             Self::DisableIpChange => spec["ipManagement"]["disableIPChange"] = json!(true),
             Self::ByPanel | Self::ByPanelSeveral => spec["ipManagement"]["allocateBy"] = json!("Panel"),
             Self::NoParking => {
                 spec["ipManagement"].as_object_mut().unwrap().remove("parkingIPType");
             }
             Self::CreateTask => spec["ipmiErrorPolicy"] = json!("CreateTask"),
+            Self::Licensed | Self::LicensedFreed => spec["licenseServerRef"] = json!({"name": "isp"}),
         });
         let mut panel = Panel::new(3, 6);
         panel.install_takes = Duration::from_mins(2);
@@ -59,20 +77,44 @@ impl Kind {
             // The client before had the same system: that it is there proves nothing.
             panel.servers.values_mut().for_each(|s| s.template = Some(super::panel::TEMPLATE.into()));
         }
+        if self == Self::LicensedFreed {
+            panel.licenses.policy = super::licenses::policy(|licenses| licenses["onDeletion"] = json!("Release"));
+        }
+        panel.recipes_that_fail = self.given_back();
         let mut world = World::new(panel, handler);
         let (v4, v6) = self.wanted();
-        world.add(order("web", "u-web", |raw| raw["spec"]["addresses"] = json!({"ipv4": v4, "ipv6": v6})));
+        world.add(order("web", "u-web", |raw| {
+            raw["spec"]["addresses"] = json!({"ipv4": v4, "ipv6": v6});
+            if self == Self::Custom {
+                raw["spec"]["configuration"] = json!({"custom": {"memoryGiB": 64}});
+            }
+            if self.licensed() {
+                raw["spec"]["licenses"] = json!([{"product": "Pro"}, {"product": "Lite", "period": 3}]);
+            }
+            if self == Self::Failover {
+                raw["spec"]["recipes"] = json!(["ISPsystem__nginx.sh"]);
+            }
+        }));
         world
     }
 
     /// A free server may be sold although it is disabled only where a person set that after the claim.
     pub fn disturb(self, world: &mut World) {
+        if self == Self::Custom && world.open_tasks().contains(&TaskType::Assembly) {
+            if let Some(id) = world.status("web").server.as_ref().map(|s| s.id.clone()) {
+                world.panel.server(&id).parts.memory = Some("64".into());
+            }
+        }
         if self == Self::Disabled && world.status("web").server.is_some() {
             let id = world.status("web").server.as_ref().unwrap().id.clone();
             if !world.panel.journal.iter().any(|c| matches!(c, Call::Enable { .. })) && world.phase("web") == "Deleting" {
                 world.panel.server(&id).disabled = true;
             }
         }
+    }
+
+    pub fn licensed(self) -> bool {
+        matches!(self, Self::Licensed | Self::LicensedFreed)
     }
 
     fn by_panel(self) -> bool {
@@ -149,16 +191,49 @@ pub fn assert_active(world: &World, kind: Kind) {
     let parked = world.panel.used.iter().filter(|u| u.group == "parking").count();
     let stays = told || matches!(kind, Kind::DisableIpChange | Kind::NoParking);
     let kept = world.panel.servers.len() - usize::from(!stays);
-    assert_eq!(parked, kept, "parking addresses in use\n{}", tell());
+    // One that did not go back from a server that was given back is told with that server.
+    let before = if kind.given_back() > 0 && !told { world.panel.refused_parking } else { 0 };
+    assert!((kept..=kept + before).contains(&parked), "parking addresses in use\n{}", tell());
     assert_eq!(status.server.as_ref().map(|s| s.addresses.len()), Some(v4 + v6), "status\n{}", tell());
     for (id, other) in world.panel.servers.iter().filter(|(id, _)| **id != bound.id) {
-        assert!(other.owner.is_none() && other.notes.is_empty() && other.installs == 0, "server {id} was touched\n{}", tell());
+        let returned = status.tried_servers.iter().any(|t| t.id == *id);
+        assert!(other.owner.is_none() && other.notes.is_empty(), "server {id} was touched\n{}", tell());
+        assert!(other.installs == 0 || returned, "something was installed on server {id}\n{}", tell());
+        assert!(other.rows.iter().all(|r| r.domain == "free.ds"), "server {id} keeps domains\n{}", tell());
     }
     assert!(world.open_tasks().is_empty(), "tasks\n{}", tell());
+    assert_licensed(world, kind);
+}
+
+/// Each licence was bought exactly once, whatever happened on the way, and is on the server's main address.
+fn assert_licensed(world: &World, kind: Kind) {
+    let tell = || world.describe();
+    let licenses = &world.panel.licenses;
+    let status = world.status("web");
+    let wanted = if kind.licensed() { 2 } else { 0 };
+    assert_eq!((licenses.rows.len(), licenses.orders.len(), status.licenses.len()), (wanted, wanted, wanted), "licences\n{}", tell());
+    for record in &status.licenses {
+        let remote = format!("k8s:u-web/{}", record.product);
+        assert_eq!(licenses.orders.get(&remote), Some(&1), "{remote} was bought more than once\n{}", tell());
+        let row = &licenses.rows[record.id.as_ref().expect("an id")];
+        assert_eq!((&row.remote_id, row.suspended, row.renewals), (&remote, false, 0), "{}", tell());
+        assert_eq!(Some(row.address.to_string()), status.server.as_ref().unwrap().main_address, "{}", tell());
+        assert_eq!((record.state.as_deref(), record.expires_at.map(|t| t.0.as_second())), (Some("Issued"), Some(row.expires.as_second())));
+    }
+}
+
+/// No licence of the order runs any more, and none was bought twice.
+fn assert_revoked(world: &World, kind: Kind) {
+    for (id, row) in &world.panel.licenses.rows {
+        assert!(row.suspended, "licence {id} runs\n{}", world.describe());
+        assert_eq!(row.remote_id.is_empty(), kind == Kind::LicensedFreed, "licence {id}\n{}", world.describe());
+    }
+    assert!(world.panel.licenses.orders.values().all(|n| *n == 1), "bought twice\n{}", world.describe());
 }
 
 /// Everything is free again.
 pub fn assert_released(world: &World, kind: Kind) {
+    assert_revoked(world, kind);
     if kind != Kind::NoParking {
         world.assert_clean();
         return;

@@ -12,6 +12,7 @@ use dci_operator::api::task::{Resolution, TaskType};
 use dci_operator::panel::model::{FREE_DOMAIN, UserId};
 use dci_operator::provisioning::call::Call;
 use dci_operator::provisioning::facts::{HandlerState, Inventory, Prepare};
+use dci_operator::provisioning::hardware::Hardware;
 use dci_operator::provisioning::marker::{self, Marker};
 use dci_operator::provisioning::order::Handler;
 use jiff::Timestamp;
@@ -63,6 +64,8 @@ pub struct Stored {
     pub version: u64,
     pub wake: Option<Timestamp>,
     pub forced: bool,
+    /// The process has not looked at it since it was started.
+    pub restarted: bool,
     pub writes: usize,
 }
 
@@ -71,8 +74,13 @@ pub struct Task {
     pub name: String,
     pub uid: String,
     pub type_: TaskType,
+    pub department: String,
+    pub summary: String,
+    pub details: String,
     pub resolution: Option<Resolution>,
     pub note: String,
+    /// The operator closed it itself.
+    pub by_operator: bool,
 }
 
 /// How a pass ended.
@@ -218,7 +226,7 @@ impl World {
     pub fn add(&mut self, raw: DedicatedServerOrder) {
         let name = raw.metadata.name.clone().unwrap();
         let status = OrderStatus { observed_generation: Some(-1), ..OrderStatus::default() };
-        self.orders.insert(name, Stored { raw, status, version: 1, wake: None, forced: false, writes: 0 });
+        self.orders.insert(name, Stored { raw, status, version: 1, wake: None, forced: false, restarted: true, writes: 0 });
     }
 
     pub fn status(&self, name: &str) -> &OrderStatus {
@@ -275,9 +283,11 @@ impl World {
         self.inventory = None;
         self.index.clear();
         self.changed.clear();
+        (self.panel.licenses.list, self.panel.licenses.changed) = (None, BTreeMap::new());
         self.next_list = later(self.now, seconds(1));
         for stored in self.orders.values_mut() {
             stored.wake = None;
+            stored.restarted = true;
         }
     }
 
@@ -357,6 +367,9 @@ impl World {
         for (id, s) in self.panel.servers.iter().filter(|(_, s)| s.owner.is_some() || !s.notes.is_empty() || s.installs > 0) {
             let _ = writeln!(text, "server {id}: {s:?}");
         }
+        for (id, row) in &self.panel.licenses.rows {
+            let _ = writeln!(text, "licence {id}: {row:?}");
+        }
         let used: Vec<String> = self.panel.used.iter().map(|u| format!("{} {} `{}`", u.address, u.group, u.note)).collect();
         let _ = writeln!(text, "used: {used:?}\nlate: {:?}\nlocks: {:?}, tasks: {:?}", self.panel.late, self.locks, self.tasks);
         text
@@ -388,9 +401,12 @@ impl World {
             self.index_fails -= 1;
             self.index.clear();
         }
+        self.panel.licenses.take_list(self.now);
         let markers = self.index.iter().map(|(id, (_, _, markers))| (id.clone(), markers.clone())).collect();
         let previous = self.inventory.as_ref().map(|i| i.rows.keys().cloned().collect());
-        self.inventory = Some(Arc::new(Inventory { rows, began: self.now, previous, ids: BTreeMap::new(), markers }));
+        let parts = |id: &String| Hardware::of_server(&self.panel.servers[id].parts, "");
+        let hardware = rows.keys().map(|id| (id.clone(), parts(id))).collect();
+        self.inventory = Some(Arc::new(Inventory { rows, began: self.now, previous, ids: BTreeMap::new(), markers, hardware }));
         self.sweep_locks();
         if let Some(id) = self.taken_after_list.take() {
             self.panel.server(&id).owner = Some(UserId("7".into()));

@@ -123,15 +123,28 @@ impl Document {
     /// `None` when the form shows no such list. The literal for "nothing" is left out.
     #[must_use]
     pub fn options(&self, name: &str) -> Option<Vec<String>> {
+        let key = |v: &&Value| v.get("$key").and_then(scalar).or_else(|| machine_text(v));
+        Some(self.option_list(name)?.iter().filter_map(key).filter(|v| !is_nothing(v)).collect())
+    }
+
+    /// What the form calls the value `key` of the select `name`; `None` where it has no such list, or no words for the value.
+    #[must_use]
+    pub fn option_text(&self, name: &str, key: &str) -> Option<String> {
+        let list = self.option_list(name)?;
+        let option = list.into_iter().find(|v| v.get("$key").and_then(scalar).as_deref() == Some(key))?;
+        let text = option.get("$").or_else(|| option.get("msg")).and_then(|v| scalar(v).or_else(|| machine_text(v)))?;
+        let text = text.trim();
+        (!text.is_empty()).then(|| text.to_owned())
+    }
+
+    fn option_list(&self, name: &str) -> Option<Vec<&Value>> {
         let lists = self.fields().children("slist")?;
         let list = lists.into_iter().find(|l| l.opt("$name").as_deref() == Some(name))?;
-        let values = match list.members.get("val") {
+        Some(match list.members.get("val") {
             None | Some(Value::Null) => Vec::new(),
             Some(Value::Array(values)) => values.iter().collect(),
             Some(one) => vec![one],
-        };
-        let key = |v: &Value| v.get("$key").and_then(scalar).or_else(|| machine_text(v));
-        Some(values.into_iter().filter_map(key).filter(|v| !is_nothing(v)).collect())
+        })
     }
 }
 

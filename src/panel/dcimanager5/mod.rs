@@ -2,6 +2,7 @@
 
 pub mod notes;
 pub mod parse;
+pub mod parts;
 
 #[cfg(feature = "operator")]
 mod addresses;

@@ -39,6 +39,7 @@ pub fn server_row(row: &Fields<'_>) -> Result<ServerRow, String> {
             operation_failed: row.flag("operation_failed"),
         },
         install: row.flag("install_in_progress").then(|| row.display("install_in_progress").unwrap_or_default()),
+        description: row.display("gen_chassis_name").unwrap_or_default(),
     })
 }
 
@@ -99,6 +100,7 @@ pub fn server_form(document: &Document, server: &ServerId) -> Result<ServerForm,
         notes: form.text("notes"),
         hostname: form.opt("hostname"),
         disabled: form.ticked("disabled"),
+        parts: super::parts::parts(document),
     })
 }
 
@@ -118,6 +120,12 @@ pub fn unmet(expect: &Expect, form: &ServerForm) -> Option<String> {
             (Some(owner), _) => Some(format!("expected no owner, found {owner}")),
             (None, Some(marker)) => Some(format!("expected no marker in the notes, found {marker}")),
             (None, None) => None,
+        },
+        Expect::Owner(owner) => match (&form.owner, notes::markers(&form.notes).next()) {
+            (Some(found), None) if found == owner => None,
+            (Some(found), None) => Some(format!("expected owner {owner}, found {found}")),
+            (None, None) => Some(format!("expected owner {owner}, found none")),
+            (_, Some(marker)) => Some(format!("expected no marker in the notes, found {marker}")),
         },
         Expect::Marker(marker) if notes::has(&form.notes, marker) => None,
         Expect::Marker(marker) => match notes::markers(&form.notes).next() {

@@ -1,5 +1,6 @@
 //! The file that describes the simulated panels. `src/sim/example.yaml` shows every key.
 
+mod bill;
 mod dci;
 mod ipm;
 mod server;
@@ -10,7 +11,7 @@ use serde::Deserialize;
 
 use super::{faults::FaultSpec, span::Span};
 
-pub(crate) use self::{dci::*, ipm::*, server::*};
+pub(crate) use self::{bill::*, dci::*, ipm::*, server::*};
 
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +52,7 @@ pub struct Config {
     pub(crate) journal: JournalConfig,
     pub(crate) dcimanager5: Vec<DciConfig>,
     pub(crate) ipmanager5: Vec<IpmConfig>,
+    pub(crate) billmanager6: Vec<BillConfig>,
     pub(crate) faults: Vec<FaultSpec>,
 }
 

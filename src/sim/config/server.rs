@@ -33,7 +33,7 @@ pub(crate) struct ServerConfig {
     pub(crate) ipmi: IpmiHealth,
     pub(crate) rack: Option<String>,
     pub(crate) unit: Option<String>,
-    /// Fields of the form such as `cpu_0` or `hdd_3`.
+    /// Fields of the form such as `cpu_0` or `hdd_3`: the name of a part, which gets an id, or the id of one without a name.
     pub(crate) hardware: BTreeMap<String, String>,
     /// Absent: one switch port and one IPMI.
     pub(crate) connections: Option<Vec<ConnectionConfig>>,

@@ -81,7 +81,7 @@ impl Doc {
 }
 
 /// The options of a select field: `slist` (section 1.3).
-pub(crate) fn slist(name: &str, options: impl IntoIterator<Item = (String, String)>) -> Node {
+pub(crate) fn slist(name: impl Into<String>, options: impl IntoIterator<Item = (String, String)>) -> Node {
     let mut node = Node::new("slist").attr("name", name);
     for (key, text) in options {
         node = node.with(Node::text("val", text).attr("key", key));

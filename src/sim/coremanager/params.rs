@@ -9,7 +9,7 @@ pub(crate) struct Params(pub(crate) Form);
 /// Functions whose name does not tell that they change something.
 const READS: [&str; 2] = ["auth", "session.newkey"];
 /// The last words of the functions that always change something.
-const ACTIONS: [&str; 13] = [
+const ACTIONS: [&str; 15] = [
     "delete",
     "poweron",
     "poweroff",
@@ -23,6 +23,8 @@ const ACTIONS: [&str; 13] = [
     "autocreateipmi",
     "connwizipmi",
     "connwizport",
+    "suspend",
+    "resume",
 ];
 
 impl Params {

@@ -43,8 +43,7 @@ fn row(dci: &Dci, server: &Server, now: Moment) -> Node {
     if new {
         row = row.field("chassis_templ", server.type_name.clone());
     }
-    let description = dci.type_named(&server.type_name).map_or("", |kind| &kind.description);
-    row = row.field("gen_chassis_name", description);
+    row = row.field("gen_chassis_name", dci.description(server));
     let form = |name: &str| server.form.get(name).map_or("", String::as_str);
     let rack = dci.racks.iter().find(|rack| rack.id.to_string() == form("rack"));
     // The first word is the name of the rack.
@@ -114,7 +113,9 @@ fn options(dci: &Dci) -> Vec<Node> {
     let types = dci.types.iter().map(|kind| (kind.id.to_string(), kind.name.clone()));
     let racks = dci.racks.iter().map(|rack| (rack.id.to_string(), rack.name.clone()));
     let blocks = dci.base.groups.iter().map(|group| (group.name.clone(), group.name.clone()));
-    vec![slist("owner", owners), slist("chassistempl", types), slist("rack", racks), slist("ip_block", blocks)]
+    let mut lists = vec![slist("owner", owners), slist("chassistempl", types), slist("rack", racks), slist("ip_block", blocks)];
+    lists.extend(dci.part_options().into_iter().map(|(field, options)| slist(field, options)));
+    lists
 }
 
 /// `server.delete`: a person takes a machine out of the panel.

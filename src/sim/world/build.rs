@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use super::{
     Ipm, World,
     addresses::{AddressBase, Group, Range, Taken, plus},
+    bill::Bill,
     connections::Connection,
     dci::{Dci, Ids, Rack, ServerType, Source},
     edit::{blank_server, is_plain_field},
@@ -24,6 +25,10 @@ impl World {
         let mut world = Self::default();
         for ipm in &config.ipmanager5 {
             world.ipm.push(build_ipm(ipm)?);
+        }
+        for bill in &config.billmanager6 {
+            let users = build_users(&bill.users, &format!("billmanager6 {}", bill.name))?;
+            world.bill.push(Bill::build(bill, users)?);
         }
         for (index, dci) in config.dcimanager5.iter().enumerate() {
             let panel = build_dci(dci, &world)?;
@@ -170,6 +175,7 @@ fn build_dci(config: &DciConfig, world: &World) -> Result<Dci, ConfigError> {
         servers: std::collections::BTreeMap::new(),
         types: types.collect(),
         racks: (1..).zip(racks).map(|(id, name)| Rack { id, name }).collect(),
+        parts: Vec::new(),
         templates: config.os_templates.clone(),
         recipes: config.recipes.clone(),
         base: build_base(&config.address_groups, config.behaviour.exhausted, &place)?,
@@ -250,7 +256,8 @@ fn build_server(dci: &mut Dci, panel: usize, entry: &ServerConfig, id: u64, n: u
         if !is_plain_field(field) {
             return Err(format!("`{field}` is no field of the server form"));
         }
-        server.form.insert(field.clone(), value.clone());
+        let value = dci.field_of(field, value);
+        server.form.insert(field.clone(), value);
     }
     let usual = || {
         let connection = |kind, ip: String, port: String| ConnectionConfig { kind, ip, port };

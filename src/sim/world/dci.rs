@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::{
     Moment,
     addresses::AddressBase,
+    parts::Part,
     refusal::Refusal,
     server::Server,
     users::{User, Users},
@@ -52,6 +53,8 @@ pub(crate) struct Dci {
     pub(crate) servers: BTreeMap<u64, Server>,
     pub(crate) types: Vec<ServerType>,
     pub(crate) racks: Vec<Rack>,
+    /// What the ids of components stand for.
+    pub(crate) parts: Vec<Part>,
     pub(crate) templates: Vec<TemplateConfig>,
     pub(crate) recipes: Vec<RecipeConfig>,
     pub(crate) base: AddressBase,

@@ -6,6 +6,7 @@ use super::{
     addresses::Family,
     dci::Dci,
     iplist::{NewAddress, RowChange},
+    parts::COMPONENTS,
     power::Power,
     refusal::Refusal,
     server::{Installed, Marks, Server},
@@ -36,7 +37,7 @@ fn plain_fields() -> Vec<(String, &'static str)> {
     ]
     .map(|(name, default)| (name.to_owned(), default))
     .into();
-    for (prefix, count) in [("cpu", 2), ("hdd", 30), ("pci", 7)] {
+    for (prefix, count) in COMPONENTS {
         fields.extend((0..count).map(|n| (format!("{prefix}_{n}"), NULL)));
     }
     fields

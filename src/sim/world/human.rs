@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::IpAddr};
 
 use serde::Deserialize;
 
-use super::{Moment, World, addresses::Taken, build::add_servers, iplist::RowChange, refusal::Refusal};
+use super::{Moment, World, addresses::Taken, build::add_servers, edit::is_plain_field, iplist::RowChange, refusal::Refusal};
 use crate::sim::config::{Flag, IpmiHealth, PowerState, Script, ServerConfig};
 
 /// What a person changes of a server; what is absent stays.
@@ -23,6 +23,8 @@ pub(crate) struct ServerChange {
     pub(crate) power: Option<PowerState>,
     pub(crate) ipmi: Option<IpmiHealth>,
     pub(crate) flags: BTreeMap<Flag, bool>,
+    /// Fields of the form: a department changes parts. `null` takes one out.
+    pub(crate) hardware: BTreeMap<String, String>,
     /// Put another address into the place of the main one.
     pub(crate) ip: Option<IpAddr>,
     /// What the following operations will do.
@@ -88,7 +90,13 @@ impl World {
         {
             return Err(Refusal::value("type", kind));
         }
+        if let Some(field) = change.hardware.keys().find(|field| !is_plain_field(field)) {
+            return Err(Refusal::value("hardware", field));
+        }
+        let hardware: Vec<(String, String)> =
+            change.hardware.iter().map(|(field, value)| (field.clone(), panel.field_of(field, value))).collect();
         let server = panel.server_mut(id)?;
+        server.form.extend(hardware);
         let was_released = server.is_released();
         if let Some(done) = change.finish_operation
             && let Some(operation) = &mut server.operation

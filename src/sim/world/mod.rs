@@ -4,6 +4,7 @@
 //! (power, installation, switching) is settled from its time stamps when somebody looks.
 
 pub(crate) mod addresses;
+pub(crate) mod bill;
 pub(crate) mod build;
 pub(crate) mod connections;
 pub(crate) mod dci;
@@ -11,6 +12,7 @@ pub(crate) mod edit;
 pub(crate) mod human;
 pub(crate) mod iplist;
 pub(crate) mod operation;
+pub(crate) mod parts;
 pub(crate) mod power;
 pub(crate) mod refusal;
 pub(crate) mod server;
@@ -22,7 +24,7 @@ mod tests;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use self::{addresses::AddressBase, dci::Dci, users::Users};
+use self::{addresses::AddressBase, bill::Bill, dci::Dci, users::Users};
 
 /// A point in simulated time: how long after the start of the simulator.
 pub(crate) type Moment = Duration;
@@ -44,6 +46,7 @@ pub(crate) struct Ipm {
 pub(crate) struct World {
     pub(crate) dci: Vec<Dci>,
     pub(crate) ipm: Vec<Ipm>,
+    pub(crate) bill: Vec<Bill>,
 }
 
 impl World {

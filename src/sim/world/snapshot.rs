@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use super::{
     Ipm, Moment, World,
     addresses::{AddressBase, Family},
+    bill::Bill,
     dci::Dci,
     server::Server,
 };
@@ -19,6 +20,9 @@ impl World {
         }
         for ipm in &self.ipm {
             panels.insert(ipm.name.clone(), ipm.snapshot());
+        }
+        for bill in &self.bill {
+            panels.insert(bill.name.clone(), bill.snapshot(now));
         }
         panels
     }
@@ -93,6 +97,7 @@ impl Dci {
             },
             "connections": connections,
             "form": server.form,
+            "hardware": self.hardware(server),
         })
     }
 }
@@ -100,6 +105,21 @@ impl Dci {
 impl Ipm {
     fn snapshot(&self) -> Value {
         json!({"kind": "IPmanager5", "users": users(&self.users), "addresses": addresses(&self.base)})
+    }
+}
+
+impl Bill {
+    fn snapshot(&self, now: Moment) -> Value {
+        let licenses: Vec<Value> = self
+            .licenses
+            .values()
+            .map(|l| {
+                json!({"id": l.id.to_string(), "owner": l.owner, "pricelist": l.pricelist, "addons": l.addons, "project": l.project,
+                       "name": l.name, "ip": l.ip, "remoteId": l.remote_id, "status": l.status.number(), "key": l.key(now),
+                       "expires": l.expires.to_string(), "renewals": l.renewals})
+            })
+            .collect();
+        json!({"kind": "BILLmanager6", "users": users(&self.users), "licenses": licenses})
     }
 }
 

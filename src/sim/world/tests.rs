@@ -185,6 +185,30 @@ fn reading_the_form_and_sending_it_back_changes_nothing() {
 }
 
 #[test]
+fn parts_have_ids_names_and_options_and_a_person_changes_them() {
+    let server = "[{ip: 10.0.0.1, hardware: {cpu_0: E5, cpu_count: '2', chassis_ram: '64', hdd_0: 480SSD, hdd_1: 480SSD, pci_0: '9'}}]";
+    let mut world = world("", server);
+    let form = |world: &World, field: &str| world.dci[0].servers[&1].form[field].clone();
+    assert_eq!(form(&world, "hdd_0"), form(&world, "hdd_1"), "one id for one name");
+    assert_ne!(form(&world, "cpu_0"), form(&world, "hdd_0"));
+    assert_eq!(form(&world, "pci_0"), "9", "an id without a name");
+    let described = |world: &World| world.dci[0].description(&world.dci[0].servers[&1]);
+    assert_eq!(described(&world), "2xE5-64Gb-480SSD-480SSD");
+    let change = |fields: &[(&str, &str)]| super::human::ServerChange {
+        hardware: fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect(),
+        ..super::human::ServerChange::default()
+    };
+    world.human_server(0, 1, &change(&[("hdd_0", "1920SSD"), ("hdd_1", "null"), ("chassis_ram", "128")]), at(0)).unwrap();
+    assert_eq!(described(&world), "2xE5-128Gb-1920SSD");
+    let options = world.dci[0].part_options();
+    let texts =
+        |field: &str| options.iter().find(|(name, _)| name == field).map(|(_, o)| o.iter().map(|(_, t)| t.as_str()).collect::<Vec<_>>());
+    assert_eq!(texts("hdd_29").unwrap(), ["-- none --", "480SSD", "1920SSD"]);
+    assert_eq!(texts("pci_0"), None);
+    assert!(world.human_server(0, 1, &change(&[("notes", "x")]), at(0)).is_err());
+}
+
+#[test]
 fn forms_are_checked() {
     for (fields, kind) in [
         (&[("owner", "99")], Kind::Value),

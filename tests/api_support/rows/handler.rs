@@ -15,6 +15,37 @@ pub fn rows() -> Vec<Row> {
     rows.extend(connection(Kind::Handler));
     rows.extend(durations());
     rows.extend(namespaces_and_dialect());
+    rows.extend(departments());
+    rows
+}
+
+fn departments() -> Vec<Row> {
+    let mut rows = Vec::new();
+    for department in ["operations", "assembly", "procurement"] {
+        let with = |name: &str, value: Value| {
+            let mut row = create(&format!("{department}: {name}"), &json!({}));
+            row.new["spec"]["departments"][department] = json!({"name": "Field"});
+            for (key, value) in value.as_object().unwrap() {
+                row.new["spec"]["departments"][department][key] = value.clone();
+            }
+            row
+        };
+        let hook = |url: &str| with(url, json!({"webhook": {"url": url, "secretRef": {"name": "hooks", "key": "hmac"}}}));
+        rows.extend([
+            with("nothing more", json!({})).accepted(&[msg::DEADLINE, msg::ESCALATE_TO]),
+            with("a deadline", json!({"deadline": "4h"})).accepted(&[msg::DEADLINE, msg::ESCALATE_TO]),
+            with("the shortest deadline", json!({"deadline": "1s", "escalateTo": "Leads"})).accepted(&[msg::DEADLINE, msg::ESCALATE_TO]),
+            with("a deadline of nothing", json!({"deadline": "0s"})).refused(&[msg::DEADLINE]),
+            with("escalation without a deadline", json!({"escalateTo": "Leads"})).refused(&[msg::ESCALATE_TO]),
+            with("escalation to itself", json!({"deadline": "1h", "escalateTo": "Field"})).refused(&[msg::ESCALATE_TO]),
+            hook("https://hooks.example.net/dci").accepted(&[msg::WEBHOOK_URL]),
+            hook("http://127.0.0.1:8080/dci").accepted(&[msg::WEBHOOK_URL]),
+            hook("http://hooks.example.net/dci").refused(&[msg::WEBHOOK_URL]),
+            hook("https://user:secret@hooks.example.net/dci").refused(&[msg::WEBHOOK_URL]),
+            hook("https://hooks.example.net/dci?token=x").refused(&[msg::WEBHOOK_URL]),
+            hook("ftp://hooks.example.net/dci").refused(&[msg::WEBHOOK_URL]),
+        ]);
+    }
     rows
 }
 
@@ -35,7 +66,7 @@ fn modules() -> Vec<Row> {
     let bill = |patch: &Value| {
         let mut spec = json!({"spec": {
             "module": "BILLmanager6", "byServerType": false, "ipManagement": null,
-            "departments": {"assembly": null, "procurement": null}
+            "licenseServerRef": null, "departments": {"assembly": null, "procurement": null}
         }});
         super::super::support::merge(&mut spec, patch);
         spec
@@ -76,6 +107,21 @@ fn modules() -> Vec<Row> {
         create("with assembly", &bill(&json!({"spec": {"departments": {"assembly": {"name": "A"}}}}))).refused(&[msg::LICENSE_SERVER]),
         create("with procurement", &bill(&json!({"spec": {"departments": {"procurement": {"name": "P"}}}})))
             .refused(&[msg::LICENSE_SERVER]),
+        create("a licence server with products", &bill(&json!({"spec": {"licenses": {"products": {"Lite": {"pricelist": "55227"}}}}})))
+            .accepted(&[msg::LICENSES, msg::LICENSE_PRODUCT, msg::RENEW_BEFORE]),
+        create("products of DCImanager5", &json!({"spec": {"licenses": {"products": {"Lite": {"pricelist": "55227"}}}}}))
+            .refused(&[msg::LICENSES]),
+        create("a licence server of a licence server", &bill(&json!({"spec": {"licenseServerRef": {"name": "isp"}}})))
+            .refused(&[msg::LICENSES]),
+        create("a product with a slash", &bill(&json!({"spec": {"licenses": {"products": {"a/b": {"pricelist": "1"}}}}})))
+            .refused(&[msg::LICENSE_PRODUCT]),
+        create("a product with a long name", &bill(&json!({"spec": {"licenses": {"products": {"a".repeat(64): {"pricelist": "1"}}}}})))
+            .refused(&[msg::LICENSE_PRODUCT]),
+        create(
+            "renewed too late",
+            &bill(&json!({"spec": {"licenses": {"products": {"Lite": {"pricelist": "1"}}, "renewBefore": "999ms"}}})),
+        )
+        .refused(&[msg::RENEW_BEFORE]),
         update("the same module", &json!({"spec": {"byServerType": true, "departments": null}})).accepted(&[msg::MODULE_FIXED]),
         update("another module", &json!({"spec": {"module": "DCImanager6"}})).refused(&[msg::MODULE_FIXED]),
     ]

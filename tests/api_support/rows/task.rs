@@ -55,6 +55,12 @@ fn changes() -> Vec<Row> {
         update("another uid", &open, json!({"orderRef": {"uid": "x"}})).refused(&[msg::TASK_FIXED]),
         update("another summary", &open, json!({"summary": "Do nothing"})).refused(&[msg::TASK_FIXED]),
         update("other details", &open, json!({"details": "Do nothing"})).refused(&[msg::TASK_FIXED]),
+        update("another handler", &open, json!({"handlerRef": {"name": "msk-2"}})).refused(&[msg::TASK_FIXED]),
+        update("no handler", &open, json!({"handlerRef": null})).refused(&[msg::TASK_FIXED]),
+        update("a later deadline", &open, json!({"deadline": "2099-01-01T00:00:00Z"})).refused(&[msg::TASK_FIXED]),
+        update("no deadline", &open, json!({"deadline": null})).refused(&[msg::TASK_FIXED]),
+        update("another escalation", &open, json!({"escalateTo": "Mine"})).refused(&[msg::TASK_FIXED]),
+        update("no escalation", &open, json!({"escalateTo": null})).refused(&[msg::TASK_FIXED]),
         update("no details", &open, json!({"details": null})).refused(&[msg::TASK_FIXED]),
         update("details at last", &brief, json!({"details": "Do this"})).refused(&[msg::TASK_FIXED]),
     ]

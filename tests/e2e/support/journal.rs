@@ -91,6 +91,11 @@ impl World {
             .unwrap_or_else(|| panic!("there is no server {id}"))
     }
 
+    /// What stands in a field of a server's form: a part by its name.
+    pub fn parts(&self, id: u64, field: &str) -> String {
+        self.server(id)["hardware"][field].as_str().unwrap_or_default().to_owned()
+    }
+
     /// The addresses that are taken at the address manager, with their notes.
     pub fn taken(&self) -> BTreeMap<String, String> {
         let state = self.sim.state();

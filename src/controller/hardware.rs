@@ -1,0 +1,148 @@
+//! What the free servers are made of: read from their forms while an order that composes its own configuration has no server.
+//!
+//! Cost: one form for each free server when such an order appears, [`FORMS`] for each list at most; then one form for each server
+//! that became free, whose row differs or that we changed, and [`AGAIN`] for each list in turn, since parts may be changed without
+//! any trace in the list. Nothing is read, and nothing kept, while no such order waits.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use futures::StreamExt;
+use futures::stream;
+
+use crate::api::{DedicatedServerOrder, ProcessingHandler};
+use crate::panel::ServerPanel;
+use crate::panel::model::{ServerId, ServerRow};
+use crate::provisioning::facts::Inventory;
+use crate::provisioning::hardware::Hardware;
+use crate::provisioning::matching;
+
+/// Forms that are read for one list.
+const FORMS: usize = 64;
+/// Forms of these that are known already, and read again in turn.
+const AGAIN: usize = 8;
+/// Forms that are read at a time; the panel's own limits come on top.
+const AT_A_TIME: usize = 4;
+
+/// Whether an order waits that composes its own configuration.
+#[must_use]
+pub fn is_needed(handler: &ProcessingHandler, orders: &[DedicatedServerOrder]) -> bool {
+    let waits = |order: &DedicatedServerOrder| {
+        order.spec.configuration.custom.is_some()
+            && order.metadata.deletion_timestamp.is_none()
+            && order.status.as_ref().is_none_or(|s| s.server.is_none())
+    };
+    !handler.spec.by_server_type && orders.iter().any(waits)
+}
+
+/// Reads what has to be read for this list. `changed`: servers that we changed since the list before it.
+pub async fn take(
+    panel: &Arc<dyn ServerPanel>,
+    before: Option<&Inventory>,
+    now: &Inventory,
+    changed: &BTreeSet<String>,
+) -> BTreeMap<String, Hardware> {
+    let free: Vec<&ServerRow> = now.rows.values().filter(|row| matching::is_free_of_any_type(row)).collect();
+    let mut known: BTreeMap<String, Hardware> = BTreeMap::new();
+    for row in &free {
+        if let Some(hardware) = before.and_then(|b| b.hardware.get(&row.id.0)) {
+            known.insert(row.id.0.clone(), hardware.clone());
+        }
+    }
+    let turn = usize::try_from(now.began.as_second()).unwrap_or_default();
+    let wanted: Vec<ServerRow> = due(&free, before, changed, &known, turn).into_iter().cloned().collect();
+    let views = stream::iter(wanted).map(|row| async move {
+        let form = panel.server_form(&ServerId(row.id.0.clone())).await;
+        (row, form)
+    });
+    let mut views = Box::pin(views.buffer_unordered(AT_A_TIME));
+    while let Some((row, form)) = views.next().await {
+        let hardware = match form {
+            Ok(form) => Hardware::of_server(&form.parts, &row.description),
+            Err(error) => {
+                // One server whose form cannot be read must not keep an order from all others: nothing is known of it until its turn.
+                tracing::debug!(server = %row.id, %error, "parts not read");
+                Hardware::default()
+            }
+        };
+        known.insert(row.id.0, hardware);
+    }
+    known
+}
+
+/// The servers whose forms are read now: the unknown first, then those that may differ, then some in turn.
+fn due<'r>(
+    free: &[&'r ServerRow],
+    before: Option<&Inventory>,
+    changed: &BTreeSet<String>,
+    known: &BTreeMap<String, Hardware>,
+    turn: usize,
+) -> Vec<&'r ServerRow> {
+    let (there, missing): (Vec<&ServerRow>, Vec<&ServerRow>) = free.iter().partition(|row| known.contains_key(&row.id.0));
+    let differs = |row: &ServerRow| {
+        let was = before.and_then(|b| b.rows.get(&row.id.0));
+        changed.contains(&row.id.0)
+            || was.is_none_or(|was| {
+                (&was.flags, &was.types, &was.description, &was.install, &was.owner, &was.hostname)
+                    != (&row.flags, &row.types, &row.description, &row.install, &row.owner, &row.hostname)
+            })
+    };
+    let (touched, still): (Vec<&ServerRow>, Vec<&ServerRow>) = there.into_iter().partition(|row| differs(row));
+    let first = if still.is_empty() { 0 } else { turn % still.len() };
+    let again = still.iter().cycle().skip(first).take(AGAIN.min(still.len())).copied();
+    missing.into_iter().chain(touched).chain(again).take(FORMS).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::panel::model::{FREE_DOMAIN, PowerFlags, ServerFlags};
+
+    fn row(n: usize) -> ServerRow {
+        ServerRow {
+            id: ServerId(n.to_string()),
+            name: String::new(),
+            hostname: FREE_DOMAIN.into(),
+            main_address: None,
+            mac: None,
+            owner: None,
+            types: vec![],
+            power: PowerFlags::default(),
+            flags: ServerFlags::default(),
+            install: None,
+            description: String::new(),
+        }
+    }
+
+    fn inventory(rows: &[ServerRow]) -> Inventory {
+        Inventory { rows: rows.iter().map(|row| (row.id.0.clone(), row.clone())).collect(), ..Inventory::default() }
+    }
+
+    fn ids(rows: &[ServerRow], before: &Inventory, changed: &[&str], known: usize, turn: usize) -> Vec<usize> {
+        let changed = changed.iter().map(|id| (*id).to_owned()).collect();
+        let known = (0..known).map(|n| (n.to_string(), Hardware::default())).collect();
+        let due = due(&rows.iter().collect::<Vec<_>>(), Some(before), &changed, &known, turn);
+        due.iter().map(|row| row.id.0.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn what_is_unknown_comes_first_then_what_changed_then_some_in_turn() {
+        let mut rows: Vec<ServerRow> = (0..20).map(row).collect();
+        let before = inventory(&rows);
+        rows[3].flags.hardware_problem = true;
+        rows[4].description = "other".into();
+        // 18 and 19 are unknown, 3 and 4 differ, 5 was changed by us.
+        assert_eq!(ids(&rows, &before, &["5"], 18, 0), [18, 19, 3, 4, 5, 0, 1, 2, 6, 7, 8, 9, 10]);
+        assert_eq!(ids(&rows, &before, &["5"], 18, 14), [18, 19, 3, 4, 5, 17, 0, 1, 2, 6, 7, 8, 9]);
+    }
+
+    #[test]
+    fn no_list_costs_more_than_so_many_forms() {
+        let rows: Vec<ServerRow> = (0..500).map(row).collect();
+        let before = inventory(&rows);
+        assert_eq!(ids(&rows, &before, &[], 0, 0).len(), FORMS);
+        assert_eq!(ids(&rows, &before, &[], 500, 7).len(), AGAIN);
+        assert_eq!(ids(&rows[..3], &before, &[], 3, 2), [2, 0, 1], "no server twice");
+        assert!(ids(&[], &before, &[], 0, 5).is_empty());
+    }
+}

@@ -1,0 +1,386 @@
+//! The controller of licence servers: a client, a probe, one list for all orders, counts, and who is woken.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+use kube::runtime::controller::Action;
+
+use crate::api::common::{ObjectKey, Time};
+use crate::api::condition::{self, ConditionType};
+use crate::api::handler::Module;
+use crate::api::handler_status::{HandlerStatus, LicenseCounts};
+use crate::api::{DedicatedServerOrder, IN_USE_FINALIZER, ProcessingHandler, RECONCILE_ANNOTATION};
+use crate::panel::billmanager6::{BillManager6, calls};
+use crate::panel::coremanager::client::Client as PanelClient;
+use crate::panel::dialect::Dialect;
+use crate::panel::error::PanelError;
+use crate::panel::license::{LicensePanel, LicenseRow, LicenseState};
+use crate::provisioning::facts::HandlerState;
+use crate::provisioning::license_server::{LicenseList, LicensePolicy, LicenseServer};
+use crate::provisioning::order::{Handler, Order};
+use crate::provisioning::reason::Reason;
+
+use super::context::Context;
+use super::handler::{KIND, PROBE_NOTED, Problem, connection, count, dialect_calls, panel_identity, problem_of, reason_of, tolerate};
+use super::metrics::{HandlerLabels, KindLabels, PanelObserver, ProductLabels};
+use super::panels::lock;
+use super::status::{self, StatusError};
+
+/// What of a row has to be the same for its form to be believed: name, address, end.
+type Shown = (String, Option<IpAddr>, Option<Timestamp>);
+
+#[derive(Default)]
+struct Inner {
+    panel: Option<Arc<dyn LicensePanel>>,
+    proven: bool,
+    made_from: String,
+    state: Option<HandlerState>,
+    list: Option<Arc<LicenseList>>,
+    /// Remote ids read from forms, where the list shows none.
+    remote_ids: BTreeMap<String, (Shown, String)>,
+    /// When this process last changed a licence of an order, by uid.
+    changed: BTreeMap<String, Timestamp>,
+}
+
+/// A licence server at work.
+#[derive(Default)]
+pub struct LicenseRuntime(Mutex<Inner>);
+
+impl LicenseRuntime {
+    /// The panel; `None` until there is one.
+    #[must_use]
+    pub fn panel(&self) -> Option<Arc<dyn LicensePanel>> {
+        lock(&self.0).panel.clone()
+    }
+
+    /// Notes a change to a licence of an order: older lists do not speak of it any more.
+    pub fn note_change(&self, uid: &str, at: Timestamp) {
+        lock(&self.0).changed.insert(uid.to_owned(), at);
+    }
+
+    /// The complete list, each row with its remote id. Where the list shows none the form does; it is read when the row differs.
+    pub async fn list(&self, panel: &dyn LicensePanel) -> Result<LicenseList, PanelError> {
+        let began = Timestamp::now();
+        let mut rows = BTreeMap::new();
+        let known = lock(&self.0).remote_ids.clone();
+        let mut read = BTreeMap::new();
+        for mut row in panel.licenses().await? {
+            if row.remote_id.is_none() {
+                let shown = (row.name.clone(), row.address, row.expires);
+                let remote = match known.get(&row.id.0).filter(|(was, _)| *was == shown) {
+                    Some((_, remote)) => remote.clone(),
+                    None => panel.license(&row.id).await?.remote_id,
+                };
+                read.insert(row.id.0.clone(), (shown, remote.clone()));
+                row.remote_id = Some(remote);
+            }
+            rows.insert(row.id.0.clone(), row);
+        }
+        lock(&self.0).remote_ids = read;
+        Ok(LicenseList { rows, began })
+    }
+
+    fn set_list(&self, list: Arc<LicenseList>) -> Option<Arc<LicenseList>> {
+        let mut inner = lock(&self.0);
+        inner.changed.retain(|_, at| *at >= list.began);
+        inner.list.replace(list)
+    }
+
+    /// True when that changed.
+    fn set_state(&self, state: HandlerState) -> bool {
+        let mut inner = lock(&self.0);
+        let kind = |s: &HandlerState| std::mem::discriminant(s);
+        let turned = inner.state.as_ref().map(kind) != Some(kind(&state));
+        inner.state = Some(state);
+        turned
+    }
+}
+
+/// All licence servers of this process.
+#[derive(Default)]
+pub struct LicenseServers(Mutex<BTreeMap<ObjectKey, Arc<LicenseRuntime>>>);
+
+impl LicenseServers {
+    /// A licence server; made when it is not there.
+    #[must_use]
+    pub fn get(&self, key: &ObjectKey) -> Arc<LicenseRuntime> {
+        lock(&self.0).entry(key.clone()).or_default().clone()
+    }
+
+    fn forget(&self, key: &ObjectKey) {
+        lock(&self.0).remove(key);
+    }
+}
+
+/// The handler that an order's licences are at: the one that ordered them, else the one that its handler names.
+fn recorded(order: &DedicatedServerOrder) -> Option<ObjectKey> {
+    let licenses = order.status.as_ref().map(|s| s.licenses.as_slice()).unwrap_or_default();
+    let (namespace, name) = licenses.iter().find_map(|l| l.handler.as_deref())?.split_once('/')?;
+    Some(ObjectKey { namespace: namespace.into(), name: name.into() })
+}
+
+/// A licence server that may be used from a namespace. What may not be used looks the same as what does not exist.
+async fn usable(context: &Context, key: &ObjectKey, namespace: &str) -> Result<Option<ProcessingHandler>, kube::Error> {
+    let Some(handler) = context.handlers.get(key).filter(|h| h.spec.module == Module::BILLmanager6) else { return Ok(None) };
+    Ok(context.allowed(&handler, namespace).await?.then_some(handler))
+}
+
+/// What a pass over an order knows of its licence server; `None` also where the order has nothing to do with licences.
+pub async fn facts(
+    context: &Context,
+    object: &DedicatedServerOrder,
+    order: &Order,
+    policy: &Handler,
+) -> Result<Option<LicenseServer>, kube::Error> {
+    let has = recorded(object);
+    let restored = order.order_id != order.uid;
+    if order.licenses.is_empty() && has.is_none() && !restored {
+        return Ok(None);
+    }
+    let handler = match (&has, &policy.license_server) {
+        // Once something was ordered there, a server that no longer allows the namespace still takes it back.
+        (Some(key), _) => context.handlers.get(key).filter(|h| h.spec.module == Module::BILLmanager6),
+        (None, Some(key)) => usable(context, key, &policy.key.namespace).await?,
+        (None, None) => None,
+    };
+    Ok(handler.map(|handler| {
+        let key = handler.key();
+        let runtime = context.panels.licenses.get(&key);
+        let inner = lock(&runtime.0);
+        let unknown = || HandlerState::NotReady("it has not been probed yet".into());
+        LicenseServer {
+            state: inner.state.clone().unwrap_or_else(unknown),
+            policy: LicensePolicy::new(&handler.spec),
+            list: inner.list.clone(),
+            changed: inner.changed.get(&order.uid).copied(),
+            key,
+        }
+    }))
+}
+
+/// Condition `LicenseServerReady` of a handler that names a licence server: whether it is, and why not.
+pub async fn readiness(context: &Context, handler: &ProcessingHandler) -> Option<(bool, Reason, String)> {
+    let reference = handler.spec.license_server_ref.as_ref()?;
+    let own = handler.key().namespace;
+    let key = ObjectKey { namespace: reference.namespace.clone().unwrap_or_else(|| own.clone()), name: reference.name.clone() };
+    let no = |message: String| Some((false, Reason::LicenseServerNotReady, message));
+    match usable(context, &key, &own).await {
+        Ok(None) => no(format!("licence server {key} does not exist, is none, or may not be used from this namespace")),
+        Err(error) => no(format!("licence server {key}: {error}")),
+        Ok(Some(_)) => match lock(&context.panels.licenses.get(&key).0).state.clone() {
+            Some(HandlerState::Ready) => Some((true, Reason::Reachable, String::new())),
+            Some(HandlerState::Suspended) => no(format!("licence server {key} is suspended")),
+            Some(HandlerState::NotReady(why)) => no(format!("licence server {key}: {why}")),
+            None => no(format!("licence server {key} has not been probed yet")),
+        },
+    }
+}
+
+/// Brings one licence server up to date: one list serves all orders.
+pub async fn reconcile(handler: &ProcessingHandler, context: &Context) -> Result<Action, StatusError> {
+    let key = handler.key();
+    let orders = context.orders.read(|o| (recorded(o).as_ref() == Some(&key)).then(|| o.clone()));
+    let named = |h: &ProcessingHandler| {
+        let theirs = h.key().namespace;
+        h.spec.license_server_ref.as_ref().is_some_and(|r| r.name == key.name && *r.namespace.as_ref().unwrap_or(&theirs) == key.namespace)
+    };
+    let handlers = context.handlers.read(|h| named(h).then_some(())).len();
+    let deleting = handler.metadata.deletion_timestamp.is_some();
+    if deleting && orders.is_empty() && handlers == 0 {
+        context.panels.licenses.forget(&key);
+        context.panels.forget_handler(&key);
+        let operations = status::remove_finalizer(handler, IN_USE_FINALIZER);
+        if !operations.is_empty() {
+            tolerate(status::patch(&context.client, handler, operations).await)?;
+        }
+        return Ok(Action::await_change());
+    }
+    if !deleting && !status::has_finalizer(handler, IN_USE_FINALIZER) {
+        tolerate(status::patch(&context.client, handler, status::add_finalizer(handler, IN_USE_FINALIZER)).await)?;
+        return Ok(Action::await_change());
+    }
+    let interval = handler.spec.poll_interval.0.max(Duration::from_secs(1));
+    let asked_for = format!("{:?} {:?}", handler.metadata.generation, handler.annotations().get(RECONCILE_ANNOTATION));
+    if let Some(rest) = context.panels.rest(KIND, &key, &asked_for, interval) {
+        return Ok(Action::requeue(rest));
+    }
+    let began = std::time::Instant::now();
+    let runtime = context.panels.licenses.get(&key);
+    let outcome = poll(handler, &key, &runtime, &orders, context).await;
+    let state = match &outcome {
+        Err(problem) => HandlerState::NotReady(format!("{}: {}", problem.reason.as_str(), problem.message)),
+        Ok(_) if handler.spec.suspend => HandlerState::Suspended,
+        Ok(_) => HandlerState::Ready,
+    };
+    context.panels.asked(KIND, &key, asked_for, began, outcome.is_ok());
+    let turned = runtime.set_state(state);
+    wake(handler, context, &orders, outcome.as_ref().ok(), turned);
+    let held = deleting.then(|| format!("{handlers} handlers name it, and {} orders have licences from it", orders.len()));
+    save(handler, context, &orders, outcome.as_ref(), held).await?;
+    Ok(Action::requeue(interval.saturating_sub(began.elapsed()).max(Duration::from_millis(50))))
+}
+
+/// What one poll saw.
+struct Seen {
+    panel: String,
+    before: Option<Arc<LicenseList>>,
+    now: Arc<LicenseList>,
+}
+
+async fn poll(
+    handler: &ProcessingHandler,
+    key: &ObjectKey,
+    runtime: &LicenseRuntime,
+    orders: &[DedicatedServerOrder],
+    context: &Context,
+) -> Result<Seen, Problem> {
+    if let Some(problem) = crate::api::check::check_handler(handler).into_iter().next() {
+        return Err(Problem::stalled(Reason::InvalidSpec, problem.to_string()));
+    }
+    let identity = panel_identity(handler, orders.len())?;
+    let rate = u32::try_from(handler.spec.limits.requests_per_second).unwrap_or(0);
+    let made = connection(context, &key.namespace, &handler.spec.connection, rate).await?;
+    let made_from = format!("{} {:?}", made.made_from, handler.spec.dialect);
+    let known = {
+        let inner = lock(&runtime.0);
+        inner.panel.clone().filter(|_| inner.made_from == made_from).map(|panel| (panel, inner.proven))
+    };
+    let (panel, proven) = match known {
+        Some(known) => known,
+        None => {
+            let observer = PanelObserver { metrics: context.metrics.clone(), panel: key.to_string() };
+            let client = PanelClient::observed(&made.settings, Arc::new(observer))
+                .map_err(|e| Problem::stalled(Reason::InvalidSpec, e.to_string()))?;
+            (Arc::new(BillManager6::new(Arc::new(client), dialect(handler)?)) as Arc<dyn LicensePanel>, false)
+        }
+    };
+    if !proven {
+        // Kept whatever the probe says: the client remembers a refused log-in, so that the account is not locked.
+        {
+            let mut inner = lock(&runtime.0);
+            (inner.panel, inner.proven, inner.made_from) = (Some(panel.clone()), false, made_from);
+        }
+        panel.probe().await.map_err(|e| problem_of(&e))?;
+        lock(&runtime.0).proven = true;
+    }
+    let now = Arc::new(runtime.list(panel.as_ref()).await.map_err(|e| problem_of(&e))?);
+    Ok(Seen { panel: identity, before: runtime.set_list(now.clone()), now })
+}
+
+fn dialect(handler: &ProcessingHandler) -> Result<Dialect, Problem> {
+    calls::dialect(dialect_calls(handler)?).map_err(|e| Problem::stalled(Reason::InvalidSpec, e.to_string()))
+}
+
+/// Wakes the orders that may go on: those that are not at rest, and those whose licence differs, is not listed, or ends soon.
+fn wake(handler: &ProcessingHandler, context: &Context, orders: &[DedicatedServerOrder], seen: Option<&Seen>, turned: bool) {
+    if turned {
+        for reference in context.handlers.read(|h| h.spec.license_server_ref.is_some().then(|| h.key())) {
+            context.wake_handlers.wake(&reference);
+        }
+    }
+    let soon =
+        Time(Timestamp::now().checked_add(jiff::SignedDuration::try_from(policy_span(handler)).unwrap_or_default()).unwrap_or_default());
+    for order in orders {
+        let status = order.status.as_ref();
+        let resting = status.is_some_and(|s| matches!(s.phase.as_deref(), Some("Active" | "Suspended")));
+        let touched = |id: &str| {
+            seen.is_some_and(|seen| {
+                let row = seen.now.rows.get(id);
+                let was = seen.before.as_ref().map(|b| b.rows.get(id));
+                row.is_none_or(|r| r.state == LicenseState::Deleted) || was.is_some_and(|was| was != row)
+            })
+        };
+        let due = status
+            .is_some_and(|s| s.licenses.iter().any(|l| l.id.as_deref().is_some_and(touched) || l.expires_at.is_some_and(|at| at <= soon)));
+        if turned || !resting || due {
+            context.wake_orders.wake(&order.key());
+        }
+    }
+}
+
+fn policy_span(handler: &ProcessingHandler) -> Duration {
+    LicensePolicy::new(&handler.spec).renew_before
+}
+
+async fn save(
+    handler: &ProcessingHandler,
+    context: &Context,
+    orders: &[DedicatedServerOrder],
+    outcome: Result<&Seen, &Problem>,
+    held: Option<String>,
+) -> Result<(), StatusError> {
+    let now = Timestamp::now();
+    let generation = handler.metadata.generation.unwrap_or_default();
+    let old = handler.status.clone().unwrap_or_default();
+    let mut new = HandlerStatus { observed_generation: Some(generation), ..old.clone() };
+    let problem = outcome.err();
+    let message = problem.map_or_else(String::new, |p| p.message.clone());
+    let reason = problem.map_or(Reason::Reachable, |p| p.reason);
+    let conditions = &mut new.conditions;
+    let mut set =
+        |type_, value, reason: Reason, message: &str| condition::set(conditions, type_, value, reason.as_str(), message, generation, now);
+    let ready = if handler.spec.suspend { "suspended: nothing is changed at the licence server" } else { &message };
+    set(ConditionType::Ready, problem.is_none(), reason, ready);
+    match problem.map(|p| p.reason) {
+        Some(r @ (Reason::LoginRefused | Reason::CredentialsMissing)) => set(ConditionType::CredentialsValid, false, r, &message),
+        None => set(ConditionType::CredentialsValid, true, Reason::Reachable, ""),
+        Some(_) => {}
+    }
+    reason_of(&mut new.conditions, problem, held, generation, now);
+    condition::carry_times(&old.conditions, &mut new.conditions);
+    if let Ok(seen) = outcome {
+        new.panel = Some(seen.panel.clone());
+        new.licenses = Some(counts(handler, context, orders, &seen.now));
+    }
+    let labels = HandlerLabels { handler: handler.key().to_string() };
+    context.metrics.ready.get_or_create(&labels).set(i64::from(outcome.is_ok()));
+    new.orders = Some(count(orders));
+    new.last_handled_reconcile_at = handler.annotations().get(RECONCILE_ANNOTATION).cloned();
+    let stale = old.last_probe_time.is_none_or(|t| now.duration_since(t.0).unsigned_abs() >= PROBE_NOTED);
+    if outcome.is_ok() && (new != old || stale) {
+        new.last_probe_time = Some(Time::seconds(now));
+    }
+    if new != old {
+        context.metrics.writes.get_or_create(&KindLabels { kind: KIND.into() }).inc();
+        tolerate(status::write(&context.client, handler, &new).await)?;
+    }
+    Ok(())
+}
+
+/// Counts and metrics. Labels are the products that the handler names, so that nobody else decides how many there are.
+fn counts(handler: &ProcessingHandler, context: &Context, orders: &[DedicatedServerOrder], now: &LicenseList) -> LicenseCounts {
+    let mut soonest: BTreeMap<&str, Timestamp> = BTreeMap::new();
+    let mut of_orders = 0;
+    for license in orders.iter().filter_map(|o| o.status.as_ref()).flat_map(|s| &s.licenses) {
+        let Some(row) = license.id.as_ref().and_then(|id| now.rows.get(id)) else { continue };
+        of_orders += 1;
+        if let Some(end) = row.expires.filter(|_| running(row)) {
+            let entry = soonest.entry(license.product.as_str()).or_insert(end);
+            *entry = (*entry).min(end);
+        }
+    }
+    for product in handler.spec.licenses.iter().flat_map(|l| l.products.keys()) {
+        let labels = ProductLabels { handler: handler.key().to_string(), product: product.clone() };
+        match soonest.get(product.as_str()) {
+            Some(end) => {
+                context.metrics.license_expiry.get_or_create(&labels).set(end.as_second());
+            }
+            None => {
+                context.metrics.license_expiry.remove(&labels);
+            }
+        }
+    }
+    LicenseCounts {
+        total: i64::try_from(now.rows.values().filter(|r| r.state != LicenseState::Deleted).count()).unwrap_or(i64::MAX),
+        of_orders,
+        soonest_expiry: soonest.values().min().copied().map(Time::seconds),
+    }
+}
+
+fn running(row: &LicenseRow) -> bool {
+    !matches!(row.state, LicenseState::Suspended | LicenseState::Deleted)
+}

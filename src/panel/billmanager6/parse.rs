@@ -1,0 +1,119 @@
+//! Reads the rows and forms of a licence server (ispsystem-api.md 5.6), without any I/O.
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+use secrecy::SecretString;
+
+use crate::panel::coremanager::document::{Document, Fields};
+use crate::panel::dcimanager5::parse::{address, same_object};
+use crate::panel::license::{LicenseForm, LicenseId, LicenseRow, LicenseState};
+
+/// A row of `soft` (inferred; the names of its fields are those of the form).
+pub fn license_row(row: &Fields<'_>) -> Result<LicenseRow, String> {
+    Ok(LicenseRow {
+        id: LicenseId(row.opt("id").ok_or("id in one of its rows")?),
+        name: row.opt("licname").or_else(|| row.opt("name")).unwrap_or_default(),
+        address: row.opt("ip").and_then(|text| address(&text)),
+        // A list that leaves an empty remote id out is not told from one that never shows any: the form tells.
+        remote_id: row.has("remoteid").then(|| row.opt("remoteid").unwrap_or_default()),
+        state: row.opt("status").map_or(LicenseState::Unknown, |text| state(&text)),
+        expires: row.opt("expiredate").and_then(|text| date(&text)),
+    })
+}
+
+/// Item statuses (ispsystem-api.md 5.1).
+fn state(text: &str) -> LicenseState {
+    match text {
+        "1" | "5" => LicenseState::Ordered,
+        "2" => LicenseState::Active,
+        "3" => LicenseState::Suspended,
+        "4" => LicenseState::Deleted,
+        _ => LicenseState::Unknown,
+    }
+}
+
+/// The view of `soft.edit`: `lickey` may be empty at first (confirmed).
+///
+/// A document that shows neither remote id nor key nor date is no form of a licence: taken for one, it would show a licence of
+/// nobody.
+pub fn license_form(document: &Document, id: &LicenseId) -> Result<LicenseForm, String> {
+    let form = document.fields();
+    if !["remoteid", "lickey", "expiredate"].iter().any(|name| form.has(name)) {
+        return Err("the form of a licence (remoteid, lickey, expiredate)".to_owned());
+    }
+    same_object(&form, &id.0)?;
+    Ok(LicenseForm {
+        name: form.opt("licname").or_else(|| form.opt("name")).unwrap_or_default(),
+        address: form.opt("ip").and_then(|text| address(&text)),
+        remote_id: form.opt("remoteid").unwrap_or_default(),
+        key: form.opt("lickey").map(SecretString::from),
+        expires: form.opt("expiredate").and_then(|text| date(&text)),
+    })
+}
+
+/// The beginning of a day, UTC. `None` for what is no date of this era: such a licence does not end.
+#[must_use]
+pub fn date(text: &str) -> Option<Timestamp> {
+    let day = text.split(['T', ' ']).next()?;
+    let date: Date = day.parse().ok()?;
+    if date.year() < 1970 || day.len() != 10 {
+        return None;
+    }
+    date.to_zoned(TimeZone::UTC).ok().map(|zoned| zoned.timestamp())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::panel::coremanager::document::Answer;
+    use proptest::prelude::*;
+    use secrecy::ExposeSecret;
+
+    fn document(json: &str) -> Document {
+        match Document::parse(json.as_bytes(), &[]).unwrap() {
+            Answer::Document(document) => document,
+            Answer::Error(error) => panic!("{error:?}"),
+        }
+    }
+
+    #[test]
+    fn rows_tell_what_they_show() {
+        let list = document(
+            r#"{"doc":{"$func":"soft","elem":[
+                {"id":{"$":"7001"},"licname":{"$":"a.example"},"ip":{"$":"203.0.113.7"},"remoteid":{"$":"k8s:u/Lite"},
+                 "status":{"$":"Active","$orig":"2"},"expiredate":{"$":"2026-12-22"}},
+                {"id":{"$":"7002"},"remoteid":{},"status":{"$":"3"},"expiredate":{"$":"2026-12-22 10:00:00"}},
+                {"id":{"$":"7003"},"status":{"$":"stopped"},"expiredate":{"$":"0000-00-00"},"ip":{"$":"none"}}]}}"#,
+        );
+        let rows: Vec<LicenseRow> = list.rows().unwrap().iter().map(|row| license_row(row).unwrap()).collect();
+        let at = Some("2026-12-22T00:00:00Z".parse().unwrap());
+        assert_eq!((rows[0].remote_id.as_deref(), rows[0].state, rows[0].expires), (Some("k8s:u/Lite"), LicenseState::Active, at));
+        assert_eq!(rows[0].address, "203.0.113.7".parse().ok());
+        assert_eq!((rows[1].remote_id.as_deref(), rows[1].state, rows[1].expires), (Some(""), LicenseState::Suspended, at));
+        assert_eq!((rows[2].remote_id.as_deref(), rows[2].state, rows[2].expires), (None, LicenseState::Unknown, None));
+        let bad = document(r#"{"doc":{"elem":{"licname":{"$":"x"}}}}"#);
+        assert!(license_row(&bad.rows().unwrap()[0]).is_err());
+    }
+
+    #[test]
+    fn a_form_is_a_licence_s() {
+        let id = LicenseId::from("7001");
+        let form = document(r#"{"doc":{"elid":{"$":"7001"},"remoteid":{"$":"k8s:u/Lite"},"lickey":{},"expiredate":{"$":"2026-12-22"}}}"#);
+        let form = license_form(&form, &id).unwrap();
+        assert!(form.key.is_none() && form.remote_id == "k8s:u/Lite");
+        let keyed = document(r#"{"doc":{"lickey":{"$":" KEY-1 "}}}"#);
+        assert_eq!(license_form(&keyed, &id).unwrap().key.unwrap().expose_secret(), "KEY-1");
+        for other in [r#"{"doc":{"ok":{}}}"#, r#"{"doc":{"elid":{"$":"9"},"remoteid":{"$":"x"}}}"#] {
+            assert!(license_form(&document(other), &id).is_err(), "{other}");
+        }
+        assert!(!format!("{:?}", license_form(&keyed, &id).unwrap()).contains("KEY-1"), "a key never shows");
+    }
+
+    proptest! {
+        #[test]
+        fn no_date_panics(text in "\\PC{0,20}") {
+            let _ = date(&text);
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! Licences that are not needed any more: stopped, or freed for reuse, and read back before anything is done to the server.
+
+use std::ops::ControlFlow::{Break, Continue};
+
+use crate::api::handler::LicenseDeletion;
+use crate::api::order::LicenseStatus;
+use crate::panel::license::{FREE_NAME, LicenseRow, LicenseState};
+
+use super::call::Call;
+use super::context::{Cx, Flow};
+use super::license_server::LicenseServer;
+use super::licenses::{SUSPENDED, change, entry, fresh, remote_id, remote_of, seen, target, usable};
+use super::step::{State, Step};
+
+/// Closing: every licence of the order is stopped, or freed, and read back, before anything is done to the server.
+pub fn revoke(cx: &mut Cx<'_>) -> Flow {
+    let step = Step::RevokeLicenses;
+    if cx.state(step).over() {
+        return Continue(());
+    }
+    if !cx.order.deleting {
+        // The server goes back while the order lives: its licences stay with it, and are bound to the next server's address.
+        cx.finish(step, State::Skipped, "kept for the next server");
+        return Continue(());
+    }
+    let lost_status = cx.order.order_id != cx.order.uid && cx.facts.licenses.server.is_some();
+    if cx.status.licenses.is_empty() && !lost_status {
+        cx.finish(step, State::Skipped, "none ordered");
+        return Continue(());
+    }
+    let server = usable(cx, step)?;
+    opening_settled(cx, step)?;
+    for record in cx.status.licenses.clone() {
+        take_back(cx, step, &server, &record)?;
+        entry(cx, &record.product, server.key.to_string()).state = Some(SUSPENDED.into());
+    }
+    // A restored order may not know what it had: the list does.
+    let prefix = remote_id(&cx.order.marker.short(), "");
+    for row in fresh(cx, step)?.iter().filter(|row| remote_of(row).starts_with(&prefix)) {
+        stop(cx, step, &server, row)?;
+    }
+    let count = cx.status.licenses.len();
+    let done = match server.policy.on_deletion {
+        LicenseDeletion::Suspend => "suspended",
+        LicenseDeletion::Release => "released for reuse",
+    };
+    cx.finish(step, State::Done, &format!("{count} {done}"));
+    Continue(())
+}
+
+/// An order of a licence whose answer is missing gets its time before the list is believed.
+fn opening_settled(cx: &mut Cx<'_>, step: Step) -> Flow {
+    let opening = cx.status.in_flight.as_ref().is_some_and(|f| f.step == Step::IssueLicenses.as_str());
+    if opening {
+        cx.settled(step)?;
+        cx.status.in_flight = None;
+    }
+    Continue(())
+}
+
+/// One licence that is not needed any more; `Continue` once the list shows that it is stopped, freed or gone.
+pub(super) fn take_back(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, record: &LicenseStatus) -> Flow {
+    let remote = remote_id(&cx.order.marker.short(), &record.product);
+    if cx.status.in_flight.as_ref().is_some_and(|f| f.target == target(&remote) && f.call == "orderLicense") {
+        // Whether it was bought is not known yet.
+        cx.settled(step)?;
+    }
+    // Of a licence that our own order made the server may have kept a part of the remote id, or nothing at all.
+    let ours = |row: &&LicenseRow| {
+        let left = remote_of(row);
+        let part = remote.starts_with(left) && (!left.is_empty() || (record.state.is_none() && row.name != FREE_NAME));
+        left == remote || (Some(&row.id.0) == record.id.as_ref() && part)
+    };
+    let rows = fresh(cx, step)?;
+    for row in rows.iter().filter(ours) {
+        stop(cx, step, server, row)?;
+    }
+    for call in ["orderLicense", "renewLicense", "suspendLicense", "freeLicense"] {
+        seen(cx, &remote, call);
+    }
+    Continue(())
+}
+
+/// Suspends, and frees where the handler says so. The row is of this very decision, and shows whose licence it is.
+fn stop(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, row: &LicenseRow) -> Flow {
+    let (license, remote_id) = (row.id.clone(), remote_of(row).to_owned());
+    if row.state != LicenseState::Suspended {
+        return Break(change(cx, step, server, Call::SuspendLicense { license, remote_id }));
+    }
+    seen(cx, &remote_id, "suspendLicense");
+    match server.policy.on_deletion {
+        LicenseDeletion::Suspend => Continue(()),
+        LicenseDeletion::Release => Break(change(cx, step, server, Call::FreeLicense { license, remote_id })),
+    }
+}

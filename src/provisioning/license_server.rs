@@ -1,0 +1,91 @@
+//! What is known of the licence server of an order while one decision is made.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::api::common::ObjectKey;
+use crate::api::handler::{HandlerSpec, LicenseDeletion, LicenseProduct};
+use crate::panel::license::{LicenseForm, LicenseId, LicenseRow};
+
+use super::facts::{HandlerState, Prepared};
+
+/// What the handler of a licence server says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LicensePolicy {
+    /// Products by name.
+    pub products: BTreeMap<String, LicenseProduct>,
+    /// Project to order for.
+    pub project: Option<String>,
+    /// How long before its end a licence is renewed.
+    pub renew_before: Duration,
+    /// What becomes of a licence that is not needed any more.
+    pub on_deletion: LicenseDeletion,
+}
+
+impl LicensePolicy {
+    /// Takes it out of a handler's spec; without `licenses` nothing is sold, and nothing is renewed.
+    #[must_use]
+    pub fn new(spec: &HandlerSpec) -> Self {
+        match &spec.licenses {
+            Some(sold) => Self {
+                products: sold.products.clone(),
+                project: sold.project.clone(),
+                renew_before: sold.renew_before.0,
+                on_deletion: sold.on_deletion,
+            },
+            None => {
+                Self { products: BTreeMap::new(), project: None, renew_before: Duration::ZERO, on_deletion: LicenseDeletion::default() }
+            }
+        }
+    }
+}
+
+/// One complete list of a licence server, shared by all orders.
+#[derive(Clone, Debug, Default)]
+pub struct LicenseList {
+    /// Rows by id; every row tells its remote id.
+    pub rows: BTreeMap<String, LicenseRow>,
+    /// When the list was asked for: nothing that changed later is in it.
+    pub began: Timestamp,
+}
+
+/// The licence server of an order.
+#[derive(Clone, Debug)]
+pub struct LicenseServer {
+    /// Its handler.
+    pub key: ObjectKey,
+    /// Whether it can be used now.
+    pub state: HandlerState,
+    /// What its handler says.
+    pub policy: LicensePolicy,
+    /// The shared list.
+    pub list: Option<Arc<LicenseList>>,
+    /// When this process last changed a licence of the order.
+    pub changed: Option<Timestamp>,
+}
+
+/// What one pass has read of licences.
+#[derive(Clone, Debug, Default)]
+pub struct LicenseFacts {
+    /// The server; `None`: there is none, or it may not be used.
+    pub server: Option<LicenseServer>,
+    /// The list, read in this pass since its last change.
+    pub fresh: Option<Vec<LicenseRow>>,
+    /// Forms read since the last change; `None`: the server does not know the licence any more.
+    pub forms: BTreeMap<String, Option<LicenseForm>>,
+    /// The keys in the order's Secret.
+    pub keys: Option<Prepared>,
+    /// Licences that were ordered in this pass, by remote id, as the answers named them.
+    pub bought: BTreeMap<String, LicenseId>,
+}
+
+impl LicenseFacts {
+    /// Forgets what a change may have changed.
+    pub fn forget(&mut self) {
+        self.fresh = None;
+        self.forms.clear();
+    }
+}

@@ -1,0 +1,475 @@
+//! Licences: found before they are ordered, bound to the server's main address, keys into a Secret, renewed in time.
+//!
+//! A licence of an order carries the remote id `k8s:<order id>/<product>`. Ordering and renewing cost money: an answer that is
+//! missing, or a success that does not show, is waited for and looked for, and never answered by asking again at once.
+
+use std::net::IpAddr;
+use std::ops::ControlFlow::{Break, Continue};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::api::common::Time;
+use crate::api::order::{License, LicenseStatus};
+use crate::panel::error::ErrorClass;
+use crate::panel::license::{LicenseForm, LicenseId, LicenseRow, LicenseState};
+
+use super::call::Call;
+use super::context::{Cx, Flow, Halt, Recheck, Wait, WaitKind, after};
+use super::facts::{HandlerState, Look, Prepare};
+use super::inflight::{AMBIGUOUS, Shows};
+use super::license_revocation::take_back;
+use super::license_server::LicenseServer;
+use super::reason::Reason;
+use super::step::{State, Step};
+
+/// `licenses[].state`: ordered, the key is awaited.
+pub const ORDERED: &str = "Ordered";
+/// `licenses[].state`: its key is in the Secret.
+pub const ISSUED: &str = "Issued";
+/// `licenses[].state`: stopped together with the service.
+pub const SUSPENDED: &str = "Suspended";
+/// The shortest month, in days: half a period is reckoned with it.
+const MONTH: u64 = 28;
+
+/// The remote id of an order's licence.
+#[must_use]
+pub fn remote_id(marker: &str, product: &str) -> String {
+    format!("{marker}/{product}")
+}
+
+/// Every licence that is asked for, and none that is not any more; `Continue` once all have their keys.
+pub fn issue(cx: &mut Cx<'_>) -> Flow {
+    let step = Step::IssueLicenses;
+    if cx.order.licenses.is_empty() && cx.status.licenses.is_empty() {
+        cx.finish(step, State::Skipped, "none ordered");
+        return Continue(());
+    }
+    note_list(cx);
+    if cx.state(step).over() {
+        let Some(why) = due(cx) else { return Continue(()) };
+        cx.enter(step, State::Pending, why);
+    }
+    let ready = cx.facts.licenses.server.as_ref().is_some_and(|s| s.state == HandlerState::Ready);
+    if !ready && cx.status.in_flight.is_none() && as_asked(cx) {
+        // What is there stays there while the licence server is down; renewals begin early enough.
+        cx.finish(step, State::Done, "");
+        return Continue(());
+    }
+    let server = usable(cx, step)?;
+    known_products(cx, step, &server)?;
+    let address = cx.status.server.as_ref().and_then(|s| s.main_address.as_ref()).and_then(|a| a.parse::<IpAddr>().ok());
+    let Some(address) = address else { return Break(cx.wait_for_list(step)) };
+    for record in cx.status.licenses.clone() {
+        if !cx.order.licenses.iter().any(|l| l.product == record.product) {
+            take_back(cx, step, &server, &record)?;
+            cx.status.licenses.retain(|l| l.product != record.product);
+        }
+    }
+    let mut keyless = Vec::new();
+    for license in cx.order.licenses.clone() {
+        if !one(cx, step, &server, &license, address)? {
+            keyless.push(license.product);
+        }
+    }
+    if !keyless.is_empty() {
+        return Break(wait_for_keys(cx, step, &server, &keyless));
+    }
+    store_keys(cx, step)?;
+    match cx.order.licenses.len() {
+        0 => cx.finish(step, State::Skipped, "none ordered"),
+        count => cx.finish(step, State::Done, &format!("{count} in Secret {}-licenses", cx.order.key.name)),
+    }
+    Continue(())
+}
+
+/// Whether the licences are as the spec asks, renewals aside: they wait for nobody.
+#[must_use]
+pub fn as_asked(cx: &Cx<'_>) -> bool {
+    unlike_spec(cx).is_none()
+}
+
+/// Why licences that were all issued are looked at again.
+fn due(cx: &Cx<'_>) -> Option<&'static str> {
+    unlike_spec(cx).or_else(|| {
+        let server = fresh_enough(cx)?;
+        let have = &cx.status.licenses;
+        if have.iter().any(|h| row(server, h).is_none()) {
+            return Some("a licence is not listed any more");
+        }
+        let asked = cx.order.reconcile_requested.is_some() && cx.order.reconcile_requested != cx.status.last_handled_reconcile_at;
+        if asked && !have.is_empty() {
+            return Some("looked at again, as asked");
+        }
+        let ends = |record: &LicenseStatus| period(cx, record).is_some_and(|months| is_due(cx.now, server, record, months));
+        have.iter().any(ends).then_some("a licence ends soon")
+    })
+}
+
+/// What differs from the spec on an order whose licences were all issued.
+fn unlike_spec(cx: &Cx<'_>) -> Option<&'static str> {
+    let (wanted, have) = (&cx.order.licenses, &cx.status.licenses);
+    if wanted.len() != have.len() || wanted.iter().any(|w| !have.iter().any(|h| h.product == w.product && h.id.is_some())) {
+        return Some("spec.licenses changed");
+    }
+    let main = cx.status.server.as_ref().and_then(|s| s.main_address.as_deref());
+    if have.iter().any(|h| h.address.as_deref() != main) {
+        return Some("the main address changed");
+    }
+    have.iter().any(|h| h.state.as_deref() != Some(wanted_state(cx))).then_some("spec.suspended changed")
+}
+
+/// Licences stop with the service, once the client has it.
+fn wanted_state(cx: &Cx<'_>) -> &'static str {
+    let handed_over = cx.status.server.as_ref().is_some_and(|s| s.handed_over_at.is_some());
+    if cx.order.suspended && handed_over { SUSPENDED } else { ISSUED }
+}
+
+/// The server, while its shared list says something about this order's licences.
+fn fresh_enough<'a>(cx: &Cx<'a>) -> Option<&'a LicenseServer> {
+    let server = cx.facts.licenses.server.as_ref().filter(|s| s.state == HandlerState::Ready)?;
+    let list = server.list.as_ref()?;
+    server.changed.is_none_or(|at| list.began > at).then_some(server)
+}
+
+fn row<'a>(server: &'a LicenseServer, record: &LicenseStatus) -> Option<&'a LicenseRow> {
+    let row = server.list.as_ref()?.rows.get(record.id.as_deref()?)?;
+    (row.state != LicenseState::Deleted).then_some(row)
+}
+
+/// Keeps the ends that the shared list shows. It costs no request.
+fn note_list(cx: &mut Cx<'_>) {
+    let Some(server) = fresh_enough(cx) else { return };
+    // While an answer about a licence is missing, only its form decides whether the end has moved.
+    if cx.status.in_flight.as_ref().is_some_and(|f| f.target.starts_with(TARGET)) {
+        return;
+    }
+    for record in &mut cx.status.licenses {
+        if let Some(expires) = row(server, record).and_then(|row| row.expires) {
+            record.expires_at = Some(Time::seconds(expires));
+        }
+    }
+}
+
+/// How the targets of licence calls begin in `inFlight.target`.
+const TARGET: &str = "license/";
+
+/// The target of a licence call.
+#[must_use]
+pub fn target(remote_id: &str) -> String {
+    format!("{TARGET}{remote_id}")
+}
+
+fn period(cx: &Cx<'_>, record: &LicenseStatus) -> Option<i32> {
+    cx.order.licenses.iter().find(|l| l.product == record.product).map(|l| l.period)
+}
+
+/// A licence ends within `renewBefore`, but never before half of its period is over: what was just renewed is not due again.
+fn is_due(now: Timestamp, server: &LicenseServer, record: &LicenseStatus, months: i32) -> bool {
+    let Some(expires) = record.expires_at.filter(|_| record.state.as_deref() == Some(ISSUED)) else { return false };
+    let half = Duration::from_hours(12 * MONTH).saturating_mul(u32::try_from(months).unwrap_or(1).max(1));
+    after(now, server.policy.renew_before.min(half)) >= expires.0
+}
+
+/// The licence server, ready for changes; whoever has licences waits for it.
+pub(super) fn usable(cx: &mut Cx<'_>, step: Step) -> Flow<LicenseServer> {
+    let Some(server) = cx.facts.licenses.server.clone() else {
+        let known =
+            cx.status.licenses.iter().find_map(|l| l.handler.clone()).or(cx.handler.license_server.as_ref().map(ToString::to_string));
+        let Some(name) = known else {
+            let message = "the handler has no licenseServerRef; set it, or remove spec.licenses";
+            return Break(cx.stall(step, Reason::LicenseServerNotReady, message, Recheck::Later));
+        };
+        let message = format!("licence server {name} does not exist, is none, or may not be used from the handler's namespace");
+        return Break(wait_for_server(cx, step, &name, message));
+    };
+    match &server.state {
+        HandlerState::Ready => Continue(server),
+        HandlerState::NotReady(why) => {
+            let message = format!("licence server {}: {why}", server.key);
+            Break(wait_for_server(cx, step, &server.key.to_string(), message))
+        }
+        HandlerState::Suspended => {
+            let message = format!("licence server {} is suspended: nothing is changed there", server.key);
+            Break(wait_for_server(cx, step, &server.key.to_string(), message))
+        }
+    }
+}
+
+fn wait_for_server(cx: &mut Cx<'_>, step: Step, name: &str, message: String) -> Halt {
+    let until = Some(after(cx.now, cx.handler.poll));
+    cx.wait(step, Wait { kind: WaitKind::Handler, name, reason: Reason::LicenseServerNotReady, message, until, deadline: None })
+}
+
+fn known_products(cx: &mut Cx<'_>, step: Step, server: &LicenseServer) -> Flow {
+    let have = |product: &str| cx.status.licenses.iter().any(|l| l.product == product && l.id.is_some());
+    let unknown = cx.order.licenses.iter().find(|l| !server.policy.products.contains_key(&l.product) && !have(&l.product));
+    let Some(unknown) = unknown else { return Continue(()) };
+    let known: Vec<&str> = server.policy.products.keys().map(String::as_str).collect();
+    let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+    let message = format!("licence server {} does not sell {}; it has {known}", server.key, unknown.product);
+    Break(cx.stall(step, Reason::UnknownProduct, &message, Recheck::Later))
+}
+
+/// One licence that is asked for; whether its key is there.
+fn one(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, license: &License, address: IpAddr) -> Flow<bool> {
+    let remote = remote_id(&cx.order.marker.short(), &license.product);
+    let id = match record(cx, &license.product).and_then(|r| r.id.clone()) {
+        Some(id) => LicenseId(id),
+        None => match cx.facts.licenses.bought.get(&remote).cloned() {
+            Some(id) => {
+                // Not verified yet, hence without a state; but known, whatever happens to the reads that follow.
+                entry(cx, &license.product, server.key.to_string()).id = Some(id.0.clone());
+                id
+            }
+            None => find_or_order(cx, step, server, license, address, &remote)?,
+        },
+    };
+    let Some(form) = form(cx, step, &id)? else {
+        return Break(not_there(cx, step, server, license, &remote, &id));
+    };
+    if form.remote_id != remote {
+        return Break(other_remote_id(cx, step, &id, &form, &remote));
+    }
+    seen(cx, &remote, "orderLicense");
+    let handler = server.key.to_string();
+    let entry = entry(cx, &license.product, handler);
+    entry.id = Some(id.0.clone());
+    entry.state.get_or_insert_with(|| ORDERED.into());
+    if form.address != Some(address) {
+        let call = Call::EditLicense { license: id, remote_id: remote, address, name: form.name };
+        return Break(change(cx, step, server, call));
+    }
+    entry.address = Some(address.to_string());
+    seen(cx, &remote, "editLicense");
+    suspension(cx, step, server, &license.product, &id, &remote)?;
+    renewal(cx, step, server, license, &id, &remote, &form)?;
+    Continue(form.key.is_some())
+}
+
+fn record<'a>(cx: &'a Cx<'_>, product: &str) -> Option<&'a LicenseStatus> {
+    cx.status.licenses.iter().find(|l| l.product == product)
+}
+
+/// The record of a licence; it is there before anything is ordered, so that closing knows of it.
+pub(super) fn entry<'a>(cx: &'a mut Cx<'_>, product: &str, handler: String) -> &'a mut LicenseStatus {
+    if let Some(at) = cx.status.licenses.iter().position(|l| l.product == product) {
+        return &mut cx.status.licenses[at];
+    }
+    cx.status.licenses.push(LicenseStatus { product: product.to_owned(), handler: Some(handler), ..LicenseStatus::default() });
+    let last = cx.status.licenses.len() - 1;
+    &mut cx.status.licenses[last]
+}
+
+/// The effect of a call on a licence was seen: its intent has served.
+pub(super) fn seen(cx: &mut Cx<'_>, remote: &str, call: &str) {
+    if cx.status.in_flight.as_ref().is_some_and(|f| f.target == target(remote) && f.call == call) {
+        cx.status.in_flight = None;
+    }
+}
+
+fn form(cx: &Cx<'_>, step: Step, id: &LicenseId) -> Flow<Option<LicenseForm>> {
+    match cx.facts.licenses.forms.get(&id.0) {
+        Some(form) => Continue(form.clone()),
+        None => Break(cx.look(step, Look::License(id.clone()))),
+    }
+}
+
+/// The list as it is now: what is ordered on its account has to be certain.
+pub(super) fn fresh(cx: &Cx<'_>, step: Step) -> Flow<Vec<LicenseRow>> {
+    match &cx.facts.licenses.fresh {
+        Some(rows) => Continue(rows.iter().filter(|row| row.state != LicenseState::Deleted).cloned().collect()),
+        None => Break(cx.look(step, Look::Licenses)),
+    }
+}
+
+pub(super) fn remote_of(row: &LicenseRow) -> &str {
+    row.remote_id.as_deref().unwrap_or_default()
+}
+
+/// Found by its remote id; ordered only when it is certain that there is none.
+fn find_or_order(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, license: &License, address: IpAddr, remote: &str) -> Flow<LicenseId> {
+    let rows = fresh(cx, step)?;
+    let found: Vec<&LicenseRow> = rows.iter().filter(|row| remote_of(row) == remote).collect();
+    match found.as_slice() {
+        [row] => {
+            if row.state == LicenseState::Suspended {
+                // Stopped by us when it was not asked for any more, or by somebody: it is started again.
+                entry(cx, &license.product, server.key.to_string()).state = Some(SUSPENDED.into());
+            }
+            return Continue(row.id.clone());
+        }
+        [] => {}
+        several => {
+            let ids: Vec<&str> = several.iter().map(|row| row.id.0.as_str()).collect();
+            let message = format!("licences {} all carry remote id {remote}; clear it on all but one", ids.join(", "));
+            return Break(cx.stall(step, Reason::SeveralLicensesFound, &message, Recheck::Later));
+        }
+    }
+    let others = cx.order.licenses.iter().map(|l| &l.product).chain(cx.status.licenses.iter().map(|l| &l.product));
+    let others: Vec<String> = others.map(|product| remote_id(&cx.order.marker.short(), product)).collect();
+    if let Some(row) = rows.iter().find(|row| cut_short(remote_of(row), remote) && !others.iter().any(|o| o == remote_of(row))) {
+        return Break(truncated(cx, step, &row.id, remote_of(row), remote));
+    }
+    let Some(product) = server.policy.products.get(&license.product) else { return Break(cx.wait_for_list(step)) };
+    let call = Call::OrderLicense {
+        remote_id: remote.to_owned(),
+        pricelist: product.pricelist.clone(),
+        addons: product.addons.clone(),
+        project: server.policy.project.clone(),
+        period: license.period,
+        address,
+        name: cx.order.domain.clone(),
+    };
+    entry(cx, &license.product, server.key.to_string());
+    Break(change(cx, step, server, call))
+}
+
+/// What a panel that cuts remote ids makes of ours: the order id has to stand there whole, else it may be anybody's.
+fn cut_short(found: &str, remote: &str) -> bool {
+    found.len() > 12 && found.len() < remote.len() && remote.starts_with(found)
+}
+
+fn truncated(cx: &mut Cx<'_>, step: Step, id: &LicenseId, found: &str, remote: &str) -> Halt {
+    let message = format!("licence {id} carries `{found}` instead of `{remote}`: the licence server cuts remote ids; no other is ordered");
+    cx.stall(step, Reason::MarkerTruncated, &message, Recheck::Later)
+}
+
+fn other_remote_id(cx: &mut Cx<'_>, step: Step, id: &LicenseId, form: &LicenseForm, remote: &str) -> Halt {
+    if cut_short(&form.remote_id, remote) {
+        return truncated(cx, step, id, &form.remote_id, remote);
+    }
+    let message =
+        format!("licence {id} carries remote id `{}`; put `{remote}` there, or remove the licence from spec.licenses", form.remote_id);
+    cx.stall(step, Reason::NotOurLicense, &message, Recheck::Later)
+}
+
+/// A licence that the server does not know.
+fn not_there(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, license: &License, remote: &str, id: &LicenseId) -> Halt {
+    let rows = match fresh(cx, step) {
+        Continue(rows) => rows,
+        Break(halt) => return halt,
+    };
+    let verified = record(cx, &license.product).is_some_and(|r| r.state.is_some());
+    if let Some(row) = rows.iter().find(|row| remote_of(row) == remote && row.id != *id) {
+        // Somebody moved our remote id to another licence: that one is ours now.
+        let moved = row.id.0.clone();
+        entry(cx, &license.product, server.key.to_string()).id = Some(moved);
+        return cx.wait_for_list(step);
+    }
+    if verified {
+        let message = format!(
+            "licence {id} ({}) is not at the licence server any more; no other is bought by itself: remove it from spec.licenses, and add it again later",
+            license.product
+        );
+        return cx.stall(step, Reason::LicenseGone, &message, Recheck::Later);
+    }
+    // Ordered, and it never showed: as good as an answer that was lost.
+    let message = format!("the licence server said that it made licence {id}, and does not show it");
+    let halt = lost(cx, step, &message);
+    if cx.status.in_flight.is_none() {
+        entry(cx, &license.product, server.key.to_string()).id = None;
+    }
+    halt
+}
+
+/// A success that does not show is waited for like an answer that is missing: nothing that costs money is repeated at once.
+fn lost(cx: &mut Cx<'_>, step: Step, message: &str) -> Halt {
+    let now = Time(cx.now);
+    if cx.status.in_flight.clone().is_some_and(|f| cx.intent_is_own(&f))
+        && let Some(f) = cx.status.in_flight.as_mut()
+    {
+        f.outcome = AMBIGUOUS.into();
+        f.since = now;
+        f.looks = 0;
+    }
+    match cx.settled(step) {
+        Break(halt) => halt,
+        Continue(()) => {
+            cx.status.in_flight = None;
+            cx.fail(step, "NoEffect", message)
+        }
+    }
+}
+
+/// Asks for a change at the licence server. What concerns the whole server is waited for, and blamed on no order.
+pub(super) fn change(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, call: Call) -> Halt {
+    if let Some(error) = cx.facts.refusal(|c| *c == call).cloned()
+        && matches!(error.class(), ErrorClass::Down | ErrorClass::Credentials)
+    {
+        return wait_for_server(cx, step, &server.key.to_string(), error.to_string());
+    }
+    let costs = matches!(call, Call::OrderLicense { .. } | Call::RenewLicense { .. });
+    if costs && cx.facts.applied.contains(&call) {
+        let message = format!("the licence server said that {} was done, but it does not show", call.name());
+        return lost(cx, step, &message);
+    }
+    cx.call(step, call, Shows::AtOnce)
+}
+
+/// Stops and starts with the service.
+fn suspension(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, product: &str, id: &LicenseId, remote: &str) -> Flow {
+    let wanted = wanted_state(cx);
+    let state = record(cx, product).and_then(|r| r.state.clone());
+    if (state.as_deref() == Some(SUSPENDED)) == (wanted == SUSPENDED) {
+        return Continue(());
+    }
+    let rows = fresh(cx, step)?;
+    let stopped = rows.iter().any(|row| row.id == *id && row.state == LicenseState::Suspended);
+    if stopped != (wanted == SUSPENDED) {
+        let (license, remote_id) = (id.clone(), remote.to_owned());
+        let call = if stopped { Call::ResumeLicense { license, remote_id } } else { Call::SuspendLicense { license, remote_id } };
+        return Break(change(cx, step, server, call));
+    }
+    seen(cx, remote, if stopped { "suspendLicense" } else { "resumeLicense" });
+    entry(cx, product, server.key.to_string()).state = Some(if stopped { SUSPENDED } else { ORDERED }.into());
+    Continue(())
+}
+
+/// Renewed once for each period: it is due by the date that is recorded, and done as soon as the form shows another one.
+fn renewal(
+    cx: &mut Cx<'_>,
+    step: Step,
+    server: &LicenseServer,
+    license: &License,
+    id: &LicenseId,
+    remote: &str,
+    form: &LicenseForm,
+) -> Flow {
+    let now = cx.now;
+    let shown = form.expires.map(Time::seconds);
+    let entry = entry(cx, &license.product, server.key.to_string());
+    if entry.expires_at != shown {
+        entry.expires_at = shown;
+        seen(cx, remote, "renewLicense");
+    }
+    let due = record(cx, &license.product).is_some_and(|r| is_due(now, server, r, license.period));
+    let Some(expires) = form.expires.filter(|_| due) else { return Continue(()) };
+    let call = Call::RenewLicense { license: id.clone(), remote_id: remote.to_owned(), period: license.period, expires };
+    Break(change(cx, step, server, call))
+}
+
+fn wait_for_keys(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, keyless: &[String]) -> Halt {
+    // Nothing is in flight any more: what was ordered has been seen.
+    let name = format!("licence keys from {}", server.key);
+    let since = cx.status.waiting_on.as_ref().filter(|w| w.name == name).map_or(cx.now, |w| w.since.0);
+    let deadline = after(since, cx.handler.install);
+    if cx.now >= deadline {
+        let message = format!("no key for {} after {}", keyless.join(", "), crate::api::Duration(cx.handler.install));
+        cx.status.waiting_on = None;
+        return cx.fail(step, "LicenseKeyMissing", &message);
+    }
+    cx.enter(step, State::Waiting, "keys are awaited");
+    let message = format!("waiting for the keys of {}", keyless.join(", "));
+    let until = Some(after(cx.now, cx.handler.poll));
+    cx.wait(step, Wait { kind: WaitKind::Panel, name: &name, reason: Reason::WaitingForPanel, message, until, deadline: Some(deadline) })
+}
+
+/// All keys are known: they go into the order's Secret together.
+fn store_keys(cx: &mut Cx<'_>, step: Step) -> Flow {
+    super::allocation::prepared(cx, step, Prepare::LicenseKeys, Reason::SecretConflict)?;
+    for record in cx.status.licenses.iter_mut().filter(|r| r.state.as_deref() == Some(ORDERED)) {
+        record.state = Some(ISSUED.into());
+    }
+    Continue(())
+}

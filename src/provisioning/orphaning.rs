@@ -1,0 +1,126 @@
+//! `deletionPolicy: Orphan`: the client keeps the server exactly as it is; only the marks of the order go.
+//!
+//! Left alone are power, owner, domain, addresses and licences. The marker goes from the server's notes, and the order's word from the notes
+//! of its addresses: a restored order bears the same id and would otherwise take a client's address for its own. An order
+//! that was never handed over has nothing that anybody would keep: it is taken back as with `Release`.
+
+use std::ops::ControlFlow::{Break, Continue};
+
+use crate::api::common::Time;
+use crate::api::handler::DeletionPolicy;
+use crate::api::task::TaskType;
+
+use crate::panel::model::ServerId;
+
+use super::call::Call;
+use super::context::{Cx, Flow, Recheck};
+use super::facts::{Look, Row, Seen};
+use super::inflight::Shows;
+use super::opening::{is_user, people};
+use super::reason::Reason;
+use super::step::{State, Step};
+
+/// What the steps that are not taken say.
+const LEFT: &str = "left as it is: deletionPolicy is Orphan";
+
+fn word(policy: DeletionPolicy) -> &'static str {
+    match policy {
+        DeletionPolicy::Release => "Release",
+        DeletionPolicy::Orphan => "Orphan",
+    }
+}
+
+/// The handler lets orders ask for this policy. Asked when the order is applied and again when it is deleted; nothing is touched
+/// where it does not.
+pub(super) fn policy_allowed(cx: &mut Cx<'_>) -> Flow {
+    let (asked, allowed) = (cx.order.deletion_policy, &cx.handler.deletion_policies);
+    if allowed.contains(&asked) {
+        return Continue(());
+    }
+    let others = allowed.iter().map(|p| word(*p)).collect::<Vec<_>>().join(" or ");
+    let message = format!(
+        "handler {} does not allow deletionPolicy {}: set spec.deletionPolicy to {others}, or have the provider add {} to spec.allowedDeletionPolicies of the handler; until then nothing is touched",
+        cx.handler.key,
+        word(asked),
+        word(asked),
+    );
+    let step = if cx.order.deleting { Step::Release } else { Step::HandOver };
+    Break(cx.stall(step, Reason::DeletionPolicyForbidden, &message, Recheck::OnChange))
+}
+
+/// Whether the client keeps the server. What was never handed over is nobody's, and is taken back.
+#[must_use]
+pub(super) fn keeps_server(cx: &Cx<'_>) -> bool {
+    cx.order.deleting
+        && cx.order.deletion_policy == DeletionPolicy::Orphan
+        && cx.status.server.as_ref().is_some_and(|s| s.handed_over_at.is_some())
+}
+
+/// A hand-over whose effect was not read back any more: the panel tells whether the client has the server.
+pub(super) fn note_hand_over(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
+    if cx.order.deletion_policy != DeletionPolicy::Orphan || keeps_server(cx) || cx.intent(Step::HandOver).is_none() {
+        return Continue(());
+    }
+    let people = people(cx, Step::HandOver)?;
+    let Seen::There(form) = cx.form(Step::HandOver, server)? else { return Continue(()) };
+    let has_it = people.client.is_some_and(|client| form.owner.is_some_and(|owner| is_user(&owner, &client)));
+    if !has_it {
+        return cx.settled(Step::HandOver);
+    }
+    let now = Time::seconds(cx.now);
+    if let Some(server) = cx.status.server.as_mut() {
+        server.handed_over_at = Some(now);
+    }
+    Continue(())
+}
+
+/// Takes our marks away; `Continue` once nothing names this order any more.
+pub(super) fn let_be(cx: &mut Cx<'_>) -> Flow {
+    let Some(server) = cx.server_id() else { return Continue(()) };
+    let step = Step::Release;
+    if cx.status.in_flight.as_ref().is_some_and(|f| f.step != step.as_str()) {
+        // Asked for by the preparation, or by a release that was begun before the policy was changed: it gets its time.
+        cx.settled_in_list(step)?;
+        cx.status.in_flight = None;
+    }
+    cx.supersede_tasks_of(TaskType::StopServer);
+    for skipped in [Step::RevokeLicenses, Step::PowerOff, Step::RemoveAddresses, Step::ParkAddress] {
+        cx.finish(skipped, State::Skipped, LEFT);
+    }
+    let gone = cx.row(&server) == Row::Gone && cx.form(step, &server)? == Seen::Missing;
+    if cx.handler.operator_allocates() {
+        forget_addresses(cx, step, gone)?;
+    }
+    if gone {
+        cx.settled(step)?;
+        cx.finish(step, State::Done, "the panel does not list the server any more");
+        return Continue(());
+    }
+    let form = match cx.form(step, &server)? {
+        Seen::There(form) => form,
+        Seen::Missing => return Break(cx.wait_for_list(step)),
+    };
+    if cx.order.marker.stands_in(&form.notes) {
+        let call = Call::Unmark { server, written: cx.order.marker.to_string() };
+        return Break(cx.call(step, call, Shows::AtOnce));
+    }
+    cx.finish(step, State::Done, LEFT);
+    Continue(())
+}
+
+/// No note in the pool names this order any more. What is on the server stays in use; what never got there goes back.
+fn forget_addresses(cx: &mut Cx<'_>, step: Step, gone: bool) -> Flow {
+    let Some(used) = cx.facts.pool.clone() else { return Break(cx.look(step, Look::Pool)) };
+    let Some(ours) = used.into_iter().find(|a| cx.order.marker.is_in_note(&a.note)) else { return Continue(()) };
+    if !gone {
+        let Some(rows) = &cx.facts.addresses else {
+            let server = cx.server_id().unwrap_or_else(|| "".into());
+            return Break(cx.look(step, Look::Addresses(server)));
+        };
+        if !rows.iter().any(|r| r.address == ours.address) {
+            return Break(cx.call(step, Call::GiveBack { address: ours.address }, Shows::AtOnce));
+        }
+    }
+    let note = cx.order.marker.without_short(&ours.note);
+    Break(cx.call(step, Call::SetNote { address: ours.address, note }, Shows::AtOnce))
+}

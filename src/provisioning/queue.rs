@@ -1,0 +1,119 @@
+//! Orders that wait for the same servers: who came first is served first.
+
+use crate::panel::model::ServerRow;
+
+use super::wanted::Wanted;
+
+/// An order that came before, and could take a server that this one may want.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// The server type that it waits for; `None` for a configuration of the client's own, which any free server may become.
+    pub server_type: Option<String>,
+    /// The server that it has asked for already.
+    pub asked_for: Option<String>,
+    /// Servers that it does not take again.
+    pub tried: Vec<String>,
+}
+
+impl Waiting {
+    fn takes(&self, row: &ServerRow) -> bool {
+        self.server_type.as_ref().is_none_or(|t| row.types.contains(t)) && !self.tried.contains(&row.id.0)
+    }
+}
+
+/// Orders of the same handler that wait for a server which this one could take, too.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Queue {
+    /// Those that were created before.
+    pub ahead: Vec<Waiting>,
+    /// How many were created later.
+    pub behind: usize,
+}
+
+impl Queue {
+    /// The place in the queue, for a message.
+    #[must_use]
+    pub fn place(&self) -> String {
+        let place = self.ahead.len() + 1;
+        format!("place {place} of {}", place + self.behind)
+    }
+
+    /// The free servers that are left when every older order has got one, in the same order. Each takes the first that it can; those
+    /// with a configuration of their own, which can take any, come after those that need a type.
+    #[must_use]
+    pub fn left_over<'r>(&self, mut free: Vec<&'r ServerRow>) -> Vec<&'r ServerRow> {
+        let (asked, waiting): (Vec<&Waiting>, Vec<&Waiting>) = self.ahead.iter().partition(|w| w.asked_for.is_some());
+        free.retain(|row| !asked.iter().any(|w| w.asked_for.as_deref() == Some(row.id.0.as_str())));
+        let (any, typed): (Vec<&Waiting>, Vec<&Waiting>) = waiting.into_iter().partition(|w| w.server_type.is_none());
+        for waiting in typed.into_iter().chain(any) {
+            if let Some(at) = free.iter().position(|row| waiting.takes(row)) {
+                free.remove(at);
+            }
+        }
+        free
+    }
+}
+
+/// Whether two orders may want the same server.
+#[must_use]
+pub fn compete(one: &Wanted, other: &Wanted) -> bool {
+    match (one, other) {
+        (Wanted::Ready(one), Wanted::Ready(other)) => one == other,
+        (Wanted::Custom(_), _) | (_, Wanted::Custom(_)) => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::panel::model::{PowerFlags, ServerFlags};
+
+    fn row(id: &str, kind: &str) -> ServerRow {
+        ServerRow {
+            id: id.into(),
+            name: String::new(),
+            hostname: String::new(),
+            main_address: None,
+            mac: None,
+            owner: None,
+            types: vec![kind.into()],
+            power: PowerFlags::default(),
+            flags: ServerFlags::default(),
+            install: None,
+            description: String::new(),
+        }
+    }
+
+    fn waiting(server_type: &str, asked_for: Option<&str>) -> Waiting {
+        let server_type = Some(server_type.to_owned()).filter(|t| !t.is_empty());
+        Waiting { server_type, asked_for: asked_for.map(str::to_owned), tried: Vec::new() }
+    }
+
+    #[test]
+    fn older_orders_get_theirs_first() {
+        let rows = [row("1", "A"), row("2", "B"), row("3", "A"), row("4", "B")];
+        for (ahead, left) in [
+            (vec![], vec!["1", "2", "3", "4"]),
+            (vec![waiting("A", None)], vec!["2", "3", "4"]),
+            (vec![waiting("", None)], vec!["2", "3", "4"]),
+            (vec![waiting("", None), waiting("B", None)], vec!["3", "4"]),
+            (vec![waiting("B", None), waiting("B", None), waiting("B", None)], vec!["1", "3"]),
+            (vec![waiting("C", None)], vec!["1", "2", "3", "4"]),
+            (vec![waiting("A", Some("3"))], vec!["1", "2", "4"]),
+            (vec![waiting("A", Some("9"))], vec!["1", "2", "3", "4"]),
+            (vec![waiting("", None); 9], vec![]),
+            (vec![Waiting { tried: vec!["1".into(), "3".into()], ..waiting("A", None) }], vec!["1", "2", "3", "4"]),
+            (vec![Waiting { tried: vec!["1".into()], ..waiting("", None) }], vec!["1", "3", "4"]),
+        ] {
+            let queue = Queue { ahead: ahead.clone(), behind: 0 };
+            let got: Vec<&str> = queue.left_over(rows.iter().collect()).iter().map(|r| r.id.0.as_str()).collect();
+            assert_eq!(got, left, "{ahead:?}");
+        }
+    }
+
+    #[test]
+    fn the_place_counts_from_one() {
+        assert_eq!(Queue::default().place(), "place 1 of 1");
+        assert_eq!(Queue { ahead: vec![waiting("A", None)], behind: 1 }.place(), "place 2 of 3");
+    }
+}

@@ -1,0 +1,81 @@
+//! What a FailedOperation task says: what was tried, how it ended, and what each resolution does.
+
+use super::context::Cx;
+use super::done::NOT_CONFIRMED;
+use super::step::Step;
+
+/// What verifies `Done` of a FailedOperation task, step by step; the table in the README is made from it.
+#[must_use]
+pub fn done_means(step: Step) -> &'static str {
+    match step {
+        Step::CreateClient => "the panel's list of users shows the client",
+        Step::Allocate => "the notes of exactly one server carry the order's marker",
+        Step::Assemble => "the operator would not ask for the failed call again",
+        Step::PowerOn => "a new list of servers shows it on",
+        Step::ChangeAddress => {
+            "the server's addresses, and at IPmanager their groups and notes, are such that the failed call is not needed any more"
+        }
+        Step::InstallOS => {
+            "a new list shows the installation at work, or no operation that failed, and the server's form names the template (that a recipe has run is taken at your word)"
+        }
+        Step::RunRecipes => "the operator would not ask for the failed call again",
+        Step::IssueLicenses | Step::RevokeLicenses => "the licence server shows it: the failed call is not needed any more",
+        Step::Suspend
+        | Step::PortsOff
+        | Step::Resume
+        | Step::PortsOn
+        | Step::SetPassword => "the operator would not ask for the failed call again",
+        Step::StopPower => "a new list of servers shows it off",
+        Step::HandOver => "the server's form carries the order's marker and the client as owner",
+        Step::PowerOff => "a new list of servers shows it off (a StopServer task is taken at its word)",
+        Step::RemoveAddresses => "the server's addresses and IPmanager show none that the failed call would have to take away",
+        Step::ParkAddress => "the server's addresses and IPmanager are such that the failed call is not needed any more",
+        Step::Release => "the server's form does not carry the order's marker any more",
+    }
+}
+
+impl Cx<'_> {
+    /// Summary and details of a FailedOperation task. Made from the status alone, so that a task that was deleted comes back as it was.
+    pub(super) fn failure_report(&self, step: Step) -> (String, String) {
+        let name = step.as_str();
+        let (code, error, last) = match &self.status.last_error {
+            Some(e) => (e.code.as_str(), e.message.as_str(), e.time.to_string()),
+            None => ("unknown", "", "unknown".to_owned()),
+        };
+        let counted = self.status.attempts_for.as_ref().filter(|a| a.step == name);
+        let (call, target) = counted.map_or(("unknown", "unknown"), |a| (a.call.as_str(), a.target.as_str()));
+        let first = counted.map_or_else(|| last.clone(), |a| a.since.to_string());
+        let attempts = self.status.attempts;
+        let server = self.status.server.as_ref();
+        let server = server.map_or_else(|| "none yet".to_owned(), |s| format!("{} ({})", s.id, s.name));
+        let summary = if code == NOT_CONFIRMED {
+            format!("{name} of order {}: the panel does not show that it is done", self.order.key)
+        } else {
+            format!("{name} of order {} failed {attempts} times", self.order.key)
+        };
+        let abandon = if self.order.deleting {
+            "give the server up without the panel's confirmation; recorded, nothing more is sent to it"
+        } else {
+            "as Cancelled; the order keeps the server in its status"
+        };
+        let details = format!(
+            "Order {} ({}), handler {}, panel {}, server {server}.\n\
+             Step {name}, call {call}, target {target}.\n\
+             Attempts: {attempts} (the handler allows {}), the first failed at {first}, the last at {last}.\n\
+             Last error: {code}: {error}\n\
+             \n\
+             Close this task by setting spec.resolution to\n  \
+             Retry: the operator starts the step again and counts from zero;\n  \
+             Done: you have done it by hand. The operator looks whether {}, and goes on; where the panel does not agree, a new task says what it shows;\n  \
+             Cancelled: it is not going to be done, the order stands still and says so;\n  \
+             Abandon: {abandon}.",
+            self.order.key,
+            self.order.uid,
+            self.handler.key,
+            self.handler.panel,
+            self.handler.max_attempts,
+            done_means(step),
+        );
+        (summary, details)
+    }
+}

@@ -1,0 +1,116 @@
+//! Servers that are given back while their order lives: after a recipe failed, once, and never one that may be the client's.
+
+#[path = "core_support/mod.rs"]
+mod support;
+
+use std::time::Duration;
+
+use dci_operator::api::condition::{self, ConditionType};
+use dci_operator::api::task::{Resolution, TaskType};
+use dci_operator::provisioning::call::Call;
+use serde_json::json;
+use support::panel::Panel;
+use support::world::{World, handler, order};
+
+fn world(servers: usize, failing: usize, ready_when: &str) -> World {
+    let mut panel = Panel::new(servers, 4);
+    panel.recipes_that_fail = failing;
+    let mut world = World::new(panel, handler(|_| ()));
+    world.add(order("web", "u-web", |raw| {
+        raw["spec"]["recipes"] = json!(["ISPsystem__nginx.sh"]);
+        raw["spec"]["readyWhen"] = json!(ready_when);
+    }));
+    world
+}
+
+fn tried(world: &World) -> Vec<&str> {
+    world.status("web").tried_servers.iter().map(|t| t.id.as_str()).collect()
+}
+
+fn condition(world: &World, type_: ConditionType) -> (String, String) {
+    let found = condition::find(&world.status("web").conditions, type_).expect("the condition");
+    (found.status.clone(), found.reason.clone())
+}
+
+#[test]
+fn a_failed_recipe_takes_another_server_and_gives_the_first_one_back() {
+    let mut world = world(2, 1, "RecipesFinished");
+    let mut phases = Vec::new();
+    world.until("Active", Duration::from_hours(2), |w| {
+        let status = w.status("web");
+        let returning = status.server.as_ref().is_some_and(|s| s.returning.is_some());
+        if returning {
+            phases.push(w.phase("web").to_owned());
+            assert_eq!(condition(w, ConditionType::Reconciling).0, "True");
+        }
+        w.phase("web") == "Active"
+    });
+    assert!(!phases.is_empty() && phases.iter().all(|p| p == "Preparing"), "{phases:?}");
+    assert_eq!(tried(&world), ["1"]);
+    assert_eq!(world.status("web").tried_servers[0].reason, "RecipeFailed");
+    assert_eq!(world.status("web").server.as_ref().unwrap().id, "2");
+    assert!(world.tasks.is_empty(), "no department is asked");
+    let told: Vec<&str> = world.status("web").steps.iter().map(|s| s.name.as_str()).collect();
+    assert!(!told.contains(&"Release"), "the steps of closing are not the order's: {told:?}");
+    let names: Vec<String> =
+        world.panel.journal.iter().map(|c| format!("{} {}", c.name(), c.server().map_or("", |s| s.0.as_str()))).collect();
+    let wanted =
+        ["install 1", "powerOff 1", "takeAddress ", "replaceMainAddress 1", "giveBackAddress ", "setAddressNote ", "release 1", "claim 2"];
+    let from = names.iter().position(|n| n == "install 1").expect("an installation");
+    assert_eq!(names[from..from + wanted.len()], wanted.map(String::from), "{}", world.describe());
+}
+
+#[test]
+fn a_recipe_that_fails_on_two_servers_becomes_a_task() {
+    let mut world = world(3, 3, "RecipesFinished");
+    world.until("a task", Duration::from_hours(2), |w| !w.tasks.is_empty());
+    assert_eq!(world.open_tasks(), [TaskType::FailedOperation]);
+    assert_eq!((tried(&world), world.status("web").server.as_ref().unwrap().id.as_str()), (vec!["1"], "2"));
+    world.run_for(Duration::from_hours(2));
+    assert_eq!(world.panel.journal.iter().filter(|c| matches!(c, Call::Install { .. })).count(), 2, "nothing is repeated unasked");
+    world.resolve(TaskType::FailedOperation, Resolution::Retry);
+    world.until("another task", Duration::from_hours(2), |w| w.tasks.len() == 2);
+    world.resolve(TaskType::FailedOperation, Resolution::Retry);
+    world.until_phase("web", "Active");
+    world.delete("web");
+    world.until_phase("web", "gone");
+    world.assert_clean();
+}
+
+#[test]
+fn a_server_that_was_given_back_is_not_taken_again_unless_somebody_asks() {
+    let mut world = world(1, 1, "RecipesFinished");
+    world.until("capacity", Duration::from_hours(2), |w| w.status("web").waiting_on.as_ref().is_some_and(|x| x.kind == "Capacity"));
+    world.assert_clean();
+    // A person looked at it: it counts as free again.
+    world.panel.server("1").failed = false;
+    world.run_for(Duration::from_hours(3));
+    let claims = |w: &World| w.panel.journal.iter().filter(|c| matches!(c, Call::Claim { .. })).count();
+    assert_eq!((claims(&world), world.phase("web")), (1, "Pending"));
+    assert!(world.status("web").waiting_on.as_ref().unwrap().message.contains("status.triedServers"), "{}", world.describe());
+    world.edit("web", |raw| {
+        raw.metadata.annotations.get_or_insert_default().insert("dci-operator.dev/reconcile-requested-at".into(), "now".into());
+    });
+    world.until_phase("web", "Active");
+    assert_eq!((claims(&world), tried(&world).len()), (2, 0));
+}
+
+#[test]
+fn an_installation_that_failed_itself_is_repeated_on_the_same_server() {
+    let mut world = world(2, 0, "RecipesFinished");
+    world.panel.installs_that_fail = 1;
+    world.until_phase("web", "Active");
+    assert_eq!((tried(&world).len(), world.status("web").server.as_ref().unwrap().id.as_str()), (0, "1"));
+}
+
+#[test]
+fn a_recipe_that_nobody_waits_for_is_only_told() {
+    let mut world = world(2, 1, "OSInstalled");
+    world.until_phase("web", "Active");
+    let server = world.status("web").server.clone().unwrap();
+    assert_eq!((server.id.as_str(), server.failed_recipes), ("1", vec!["ISPsystem__nginx.sh".to_owned()]));
+    assert_eq!(condition(&world, ConditionType::RecipesApplied), ("False".into(), "RecipeFailed".into()));
+    assert_eq!(condition(&world, ConditionType::OSInstalled).0, "True");
+    assert!(world.tasks.is_empty() && tried(&world).is_empty());
+    world.assert_quiet();
+}

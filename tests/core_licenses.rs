@@ -1,0 +1,352 @@
+//! Licences: bought once, bound to the server, renewed once for each period, given back before the server.
+
+#[path = "core_support/mod.rs"]
+mod support;
+
+use std::time::Duration;
+
+use dci_operator::api::condition::{self, ConditionType};
+use dci_operator::panel::license::FREE_NAME;
+use dci_operator::provisioning::call::Call;
+use dci_operator::provisioning::facts::HandlerState;
+use serde_json::{from_value, json};
+use support::sweep::{Kind, assert_active, assert_released, reach, try_all};
+use support::world::{Fault, World};
+use support::{later, seconds};
+
+const DAY: u64 = 24 * 3600;
+
+fn active() -> World {
+    let mut world = Kind::Licensed.world();
+    reach(&mut world, "Active", Kind::Licensed);
+    world.run_for(seconds(60));
+    world
+}
+
+fn stalled(world: &World) -> (String, String) {
+    let found = condition::find(&world.status("web").conditions, ConditionType::Stalled);
+    found.map(|c| (c.reason.clone(), c.message.clone())).unwrap_or_default()
+}
+
+fn made(world: &World, is: impl Fn(&Call) -> bool) -> usize {
+    world.panel.journal.iter().filter(|c| is(c)).count()
+}
+
+fn order_licenses(world: &mut World, products: &[&str]) {
+    let licenses = products.iter().map(|p| from_value(json!({"product": p})).unwrap()).collect();
+    world.edit("web", |raw| raw.spec.licenses = licenses);
+}
+
+#[test]
+fn licences_come_before_the_client_and_cost_no_request_afterwards() {
+    let mut world = Kind::Licensed.world();
+    world.until("keys are awaited", Duration::from_hours(1), |w| {
+        w.status("web").waiting_on.as_ref().is_some_and(|on| on.name.contains("licence keys"))
+    });
+    assert_eq!(world.panel.licenses.rows.len(), 2, "all are ordered before any key is waited for\n{}", world.describe());
+    assert!(made(&world, |c| matches!(c, Call::HandOver { .. })) == 0);
+    reach(&mut world, "Active", Kind::Licensed);
+    assert_active(&world, Kind::Licensed);
+    let bought = world.panel.licenses.rows.values().map(|b| (b.pricelist.clone(), b.name.clone())).collect::<Vec<_>>();
+    assert_eq!(bought, [("55228".to_owned(), "web.example.net".to_owned()), ("55227".to_owned(), "web.example.net".to_owned())]);
+    world.run_for(seconds(120));
+    let reads = world.reads;
+    world.assert_quiet();
+    world.run_for(Duration::from_hours(3));
+    assert_eq!(world.reads, reads, "an idle order costs no request of its own");
+}
+
+#[test]
+fn a_product_that_is_not_sold_is_told_with_those_that_are() {
+    let mut world = Kind::Licensed.world();
+    order_licenses(&mut world, &["Lite", "Enterprise"]);
+    world.until("Stalled", Duration::from_hours(1), |w| stalled(w).0 == "UnknownProduct");
+    assert_eq!(stalled(&world).1, "licence server hosting/isp does not sell Enterprise; it has Lite, Pro");
+    assert!(world.panel.licenses.rows.is_empty(), "nothing is bought for half an order");
+    order_licenses(&mut world, &["Lite"]);
+    world.until_phase("web", "Active");
+}
+
+#[test]
+fn a_licence_server_that_is_down_stops_only_those_who_need_it() {
+    let mut plain = Kind::Plain.world();
+    plain.panel.licenses.state = HandlerState::NotReady("down".into());
+    reach(&mut plain, "Active", Kind::Plain);
+    let mut world = Kind::Licensed.world();
+    world.panel.licenses.state = HandlerState::NotReady("Unreachable: nothing there".into());
+    world.until("waits", Duration::from_hours(1), |w| w.status("web").waiting_on.as_ref().is_some_and(|on| on.name == "hosting/isp"));
+    world.run_for(Duration::from_hours(1));
+    assert!(world.tasks.is_empty() && world.status("web").attempts == 0, "nobody is blamed\n{}", world.describe());
+    world.panel.licenses.state = HandlerState::Ready;
+    reach(&mut world, "Active", Kind::Licensed);
+    world.run_for(seconds(60));
+    world.panel.licenses.state = HandlerState::NotReady("down".into());
+    world.panel.licenses.rows.values_mut().for_each(|b| b.expires = later(world.now, seconds(DAY)));
+    world.run_for(Duration::from_hours(1));
+    assert_eq!(world.phase("web"), "Active", "what is there stays there\n{}", world.describe());
+    let mut none = Kind::Licensed.world();
+    none.handler.license_server = None;
+    none.until("Stalled", Duration::from_hours(1), |w| stalled(w).0 == "LicenseServerNotReady");
+    none.handler.license_server = Some(support::licenses::key());
+    reach(&mut none, "Active", Kind::Licensed);
+}
+
+#[test]
+fn more_and_fewer_are_acted_upon_at_once() {
+    let mut world = active();
+    order_licenses(&mut world, &["Lite"]);
+    world.until("Pro is given back", Duration::from_hours(1), |w| w.phase("web") == "Active" && w.status("web").licenses.len() == 1);
+    let pro = world.panel.licenses.of("k8s:u-web/Pro");
+    assert!(world.panel.licenses.rows[&pro[0].0].suspended);
+    // It is still there, suspended: asked for again it is taken up again, not bought again.
+    order_licenses(&mut world, &["Lite", "Pro"]);
+    world.until("Pro is there again", Duration::from_hours(1), |w| w.phase("web") == "Active" && w.status("web").licenses.len() == 2);
+    assert_active(&world, Kind::Licensed);
+    order_licenses(&mut world, &[]);
+    world.until("none is left", Duration::from_hours(1), |w| w.phase("web") == "Active" && w.status("web").licenses.is_empty());
+    assert!(world.panel.licenses.rows.values().all(|b| b.suspended));
+    let step = world.status("web").steps.iter().find(|s| s.name == "IssueLicenses").cloned().unwrap();
+    assert_eq!((step.state.as_str(), step.message.as_str()), ("Skipped", "none ordered"));
+}
+
+/// Whatever becomes of the call or its answer, one period is paid for once.
+#[test]
+fn a_period_is_renewed_once() {
+    let faults = [
+        None,
+        Some(Fault::CrashBefore),
+        Some(Fault::CrashAfter),
+        Some(Fault::CrashLate(seconds(110))),
+        Some(Fault::CrashLate(seconds(200))),
+        Some(Fault::LostApplied),
+        Some(Fault::LostNot),
+        Some(Fault::LostLate(seconds(20))),
+        Some(Fault::LostLate(seconds(200))),
+        Some(Fault::Refused),
+        Some(Fault::Unreachable),
+        Some(Fault::Ignored),
+        Some(Fault::Touched),
+    ];
+    let points = faults.into_iter().flat_map(|fault| [0, 2].map(|reads| (fault, reads)));
+    try_all(points.map(|(fault, reads)| {
+        let live: Box<dyn FnOnce()> = Box::new(move || {
+            let mut world = active();
+            let lite = world.panel.licenses.of("k8s:u-web/Lite")[0].0.clone();
+            let end = later(world.now, seconds(2 * DAY));
+            world.panel.licenses.rows.get_mut(&lite).unwrap().expires = end;
+            if let Some(fault) = fault {
+                world.faults.insert(world.asked.len(), fault);
+            }
+            world.then_reads_fail = reads;
+            world.until("renewed", Duration::from_hours(3), |w| w.panel.licenses.rows[&lite].renewals > 0);
+            reach(&mut world, "Active", Kind::Licensed);
+            world.run_for(Duration::from_hours(2));
+            let row = &world.panel.licenses.rows[&lite];
+            assert_eq!((row.renewals, row.expires), (1, later(end, seconds(30 * DAY))), "{}", world.describe());
+            let record = world.status("web").licenses.iter().find(|l| l.product == "Lite").unwrap();
+            assert_eq!(record.expires_at.map(|t| t.0.as_second()), Some(row.expires.as_second()));
+            assert_eq!(world.phase("web"), "Active");
+            assert!(made(&world, |c| matches!(c, Call::OrderLicense { .. })) == 2, "{}", world.describe());
+        });
+        (format!("{fault:?}, {reads} reads"), live)
+    }));
+}
+
+#[test]
+fn renew_before_longer_than_the_period_does_not_renew_without_end() {
+    let mut world = Kind::Licensed.world();
+    world.panel.licenses.policy = support::licenses::policy(|l| l["renewBefore"] = json!("9000h"));
+    order_licenses(&mut world, &["Lite"]);
+    world.until_phase("web", "Active");
+    world.run_for(Duration::from_hours(2));
+    assert_eq!(made(&world, |c| matches!(c, Call::RenewLicense { .. })), 0, "{}", world.describe());
+    world.panel.licenses.rows.values_mut().for_each(|b| b.expires = later(world.now, seconds(10 * DAY)));
+    world.run_for(Duration::from_hours(2));
+    assert_eq!(made(&world, |c| matches!(c, Call::RenewLicense { .. })), 1, "{}", world.describe());
+}
+
+#[test]
+fn a_licence_follows_the_server() {
+    let mut world = active();
+    let elsewhere = "198.51.100.9";
+    world.panel.licenses.rows.values_mut().for_each(|b| b.address = elsewhere.parse().unwrap());
+    // As if the order had another server now, whose main address the licences do not have yet.
+    let stored = world.orders.get_mut("web").unwrap();
+    stored.status.licenses.iter_mut().for_each(|l| l.address = Some(elsewhere.into()));
+    (stored.version, stored.wake) = (stored.version + 1, Some(world.now));
+    world.step();
+    world.until_phase("web", "Active");
+    assert_active(&world, Kind::Licensed);
+    assert_eq!(made(&world, |c| matches!(c, Call::EditLicense { .. })), 2);
+}
+
+#[test]
+fn a_licence_that_somebody_deleted_is_not_bought_again_by_itself() {
+    let mut world = active();
+    let lite = world.panel.licenses.of("k8s:u-web/Lite")[0].0.clone();
+    world.panel.licenses.rows.remove(&lite);
+    world.until("Stalled", Duration::from_hours(1), |w| stalled(w).0 == "LicenseGone");
+    world.run_for(Duration::from_hours(2));
+    assert_eq!(made(&world, |c| matches!(c, Call::OrderLicense { .. })), 2, "{}", world.describe());
+    order_licenses(&mut world, &["Pro"]);
+    world.until_phase("web", "Active");
+    order_licenses(&mut world, &["Pro", "Lite"]);
+    world.until("bought anew", Duration::from_hours(1), |w| w.phase("web") == "Active" && w.status("web").licenses.len() == 2);
+    assert_eq!(world.panel.licenses.of("k8s:u-web/Lite").len(), 1);
+}
+
+#[test]
+fn a_server_that_cuts_remote_ids_sells_one_licence_at_most() {
+    for kept in [0, 3, 9, 20] {
+        let mut world = Kind::Licensed.world();
+        order_licenses(&mut world, &["Lite"]);
+        world.panel.licenses.remote_max = kept;
+        world.until("Stalled", Duration::from_hours(1), |w| {
+            ["MarkerTruncated", "NotOurLicense"].contains(&stalled(w).0.as_str()) || kept > 13
+        });
+        world.run_for(Duration::from_hours(3));
+        assert_eq!(world.panel.licenses.rows.len(), 1, "{kept}\n{}", world.describe());
+        world.delete("web");
+        reach(&mut world, "gone", Kind::Licensed);
+        assert!(world.panel.licenses.rows.values().all(|b| b.suspended), "{kept}\n{}", world.describe());
+    }
+}
+
+#[test]
+fn two_licences_with_our_remote_id_stop_the_order() {
+    let mut world = Kind::Licensed.world();
+    world.until("bought", Duration::from_hours(1), |w| !w.panel.licenses.of("k8s:u-web/Pro").is_empty());
+    let mut twin = Kind::Licensed.world();
+    let bought = world.panel.licenses.rows.values().next().unwrap().clone();
+    for id in ["1", "2"] {
+        twin.panel.licenses.rows.insert(id.into(), bought.clone());
+    }
+    twin.until("Stalled", Duration::from_hours(1), |w| stalled(w).0 == "SeveralLicensesFound");
+    assert!(stalled(&twin).1.starts_with("licences 1, 2 all carry"), "{:?}", stalled(&twin));
+    assert_eq!(made(&twin, |c| matches!(c, Call::OrderLicense { .. })), 0);
+}
+
+#[test]
+fn what_a_restored_order_had_is_found_and_not_bought_again() {
+    let mut world = active();
+    let bought = world.panel.licenses.rows.clone();
+    let stored = world.orders.get_mut("web").unwrap();
+    stored.status.licenses.clear();
+    (stored.version, stored.wake) = (stored.version + 1, Some(world.now));
+    world.step();
+    world.until("found", Duration::from_hours(1), |w| w.phase("web") == "Active" && w.status("web").licenses.len() == 2);
+    assert_active(&world, Kind::Licensed);
+    assert_eq!(world.panel.licenses.rows.len(), bought.len());
+    // And one that is deleted without ever having known.
+    let stored = world.orders.get_mut("web").unwrap();
+    stored.status.licenses.clear();
+    stored.raw.spec.licenses.clear();
+    stored.raw.metadata.annotations = Some([("dci-operator.dev/order-id".to_owned(), "u-web".to_owned())].into());
+    stored.raw.metadata.uid = Some("u-restored".into());
+    stored.version += 1;
+    world.delete("web");
+    reach(&mut world, "gone", Kind::Licensed);
+    assert!(world.panel.licenses.rows.values().all(|b| b.suspended), "{}", world.describe());
+}
+
+#[test]
+fn the_deletion_waits_for_the_licence_server_before_it_touches_the_server() {
+    for kind in [Kind::Licensed, Kind::LicensedFreed] {
+        let mut world = kind.world();
+        reach(&mut world, "Active", kind);
+        world.panel.licenses.state = HandlerState::NotReady("Unreachable: nothing there".into());
+        let asked = world.asked.len();
+        world.delete("web");
+        world.run_for(Duration::from_hours(5));
+        let on = world.status("web").waiting_on.clone().unwrap();
+        assert_eq!((on.kind.as_str(), on.name.as_str()), ("Handler", "hosting/isp"));
+        assert!(on.message.contains("nothing there"), "{}", on.message);
+        assert_eq!(world.asked.len(), asked, "nothing is done to the server\n{}", world.describe());
+        world.panel.licenses.state = HandlerState::Ready;
+        reach(&mut world, "gone", kind);
+        assert_released(&world, kind);
+        let off = world.panel.journal.iter().position(|c| matches!(c, Call::PowerOff { .. })).unwrap();
+        let last = world.panel.journal.iter().rposition(Call::at_license_server).unwrap();
+        assert!(last < off, "licences first\n{}", world.describe());
+        let names: Vec<&str> = world.panel.licenses.rows.values().map(|b| b.name.as_str()).collect();
+        assert!(kind == Kind::Licensed || names == [FREE_NAME, FREE_NAME], "{names:?}");
+    }
+}
+
+/// A call that never works is tried at the handler's pace, becomes a task, and works as soon as it can.
+#[test]
+fn licence_calls_that_never_work_are_tried_slowly_and_told() {
+    let calls = ["orderLicense", "suspendLicense", "freeLicense"];
+    let faults = [Fault::Refused, Fault::Unreachable, Fault::LostNot, Fault::Ignored];
+    let points = calls.into_iter().flat_map(|call| faults.map(|fault| (call, fault)));
+    try_all(points.map(|(call, fault)| {
+        let live: Box<dyn FnOnce()> = Box::new(move || {
+            let kind = Kind::LicensedFreed;
+            let mut world = kind.world();
+            for phase in ["Active", "gone"] {
+                world.always = Some((call, fault));
+                let asked = world.asked.len();
+                if phase == "gone" {
+                    world.delete("web");
+                }
+                world.run_for(Duration::from_hours(3));
+                let asked = world.asked[asked..].iter().filter(|(_, c)| c.name() == call).count();
+                let most = if fault == Fault::Unreachable { 3 * 120 + 10 } else { 3 * 12 + 10 };
+                assert!(asked <= most, "{asked} times\n{}", world.describe());
+                world.always = None;
+                if phase == "Active" || !world.gone.contains(&"web".to_owned()) {
+                    reach(&mut world, phase, kind);
+                }
+            }
+            assert!(world.panel.licenses.orders.values().all(|n| *n == 1), "{}", world.describe());
+            assert_released(&world, kind);
+        });
+        (format!("{call}, {fault:?}"), live)
+    }));
+}
+
+/// What an Active order with these licences asks for next at the licence server, when it is suspended or resumed.
+fn asked_for(world: &World, suspended: bool) -> Option<Call> {
+    use dci_operator::provisioning::context::Next;
+    use dci_operator::provisioning::decide::decide;
+    use dci_operator::provisioning::facts::{Facts, Look};
+    use dci_operator::provisioning::license_server::LicenseServer;
+    use dci_operator::provisioning::order::Order;
+    let stored = &world.orders["web"];
+    let mut order = Order::parse(&stored.raw, support::world::CLUSTER).unwrap();
+    order.suspended = suspended;
+    let mut facts = Facts::new(HandlerState::Ready, "op-x".into());
+    facts.inventory.clone_from(&world.inventory);
+    facts.forced = true;
+    let sim = &world.panel.licenses;
+    let (policy, list) = (sim.policy.clone(), sim.list.clone());
+    let key = support::licenses::key();
+    facts.licenses.server = Some(LicenseServer { key, state: HandlerState::Ready, policy, list, changed: None });
+    for _ in 0..10 {
+        match decide(&order, &world.handler, &facts, world.now, &stored.status).next {
+            Next::Look(Look::Licenses) => facts.licenses.fresh = Some(sim.fresh()),
+            Next::Look(Look::License(id)) => {
+                let form = sim.form(&id, world.now);
+                facts.licenses.forms.insert(id.0, form);
+            }
+            Next::Call(call) => return Some(call),
+            _ => return None,
+        }
+    }
+    None
+}
+
+#[test]
+fn licences_stop_and_start_with_the_service() {
+    let mut world = active();
+    assert_eq!(asked_for(&world, false), None);
+    let pro = world.panel.licenses.of("k8s:u-web/Pro")[0].clone();
+    let suspend = Call::SuspendLicense { license: pro.clone(), remote_id: "k8s:u-web/Pro".into() };
+    assert_eq!(asked_for(&world, true), Some(suspend));
+    world.panel.licenses.rows.values_mut().for_each(|b| b.suspended = true);
+    let stored = world.orders.get_mut("web").unwrap();
+    stored.status.licenses.iter_mut().for_each(|l| l.state = Some("Suspended".into()));
+    assert_eq!(asked_for(&world, true), None, "and they are not renewed meanwhile");
+    let resume = Call::ResumeLicense { license: pro, remote_id: "k8s:u-web/Pro".into() };
+    assert_eq!(asked_for(&world, false), Some(resume));
+}

@@ -1,0 +1,168 @@
+//! A licence server in memory: what is bought there, when its key comes, and what the calls do.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use dci_operator::api::common::ObjectKey;
+use dci_operator::api::handler::HandlerSpec;
+use dci_operator::panel::error::PanelError;
+use dci_operator::panel::license::{FREE_NAME, LicenseForm, LicenseId, LicenseRow, LicenseState};
+use dci_operator::provisioning::call::Call;
+use dci_operator::provisioning::facts::HandlerState;
+use dci_operator::provisioning::license_server::{LicenseList, LicensePolicy};
+use jiff::Timestamp;
+use secrecy::SecretString;
+use serde_json::{Value, json};
+
+use super::later;
+use super::panel::refused;
+
+const DAY: u64 = 24 * 3600;
+
+#[derive(Clone, Debug)]
+pub struct Bought {
+    pub pricelist: String,
+    pub name: String,
+    pub address: IpAddr,
+    pub remote_id: String,
+    pub key_at: Timestamp,
+    pub expires: Timestamp,
+    pub suspended: bool,
+    pub renewals: usize,
+}
+
+/// The licence server of the world.
+#[derive(Clone, Debug)]
+pub struct Server {
+    pub rows: BTreeMap<String, Bought>,
+    /// Orders that were ever made, by remote id.
+    pub orders: BTreeMap<String, usize>,
+    pub key_takes: Duration,
+    pub period_days: u64,
+    /// Characters of a remote id that are kept.
+    pub remote_max: usize,
+    pub policy: LicensePolicy,
+    pub state: HandlerState,
+    pub list: Option<std::sync::Arc<LicenseList>>,
+    pub changed: BTreeMap<String, Timestamp>,
+}
+
+pub fn key() -> ObjectKey {
+    ObjectKey { namespace: "hosting".into(), name: "isp".into() }
+}
+
+/// A spec with two products; `change` may alter the JSON of its licences.
+pub fn policy(change: impl FnOnce(&mut Value)) -> LicensePolicy {
+    let mut licenses = json!({"products": {"Lite": {"pricelist": "55227"}, "Pro": {"pricelist": "55228", "addons": {"7": "2"}}}});
+    change(&mut licenses);
+    let spec: HandlerSpec = serde_json::from_value(json!({
+        "module": "BILLmanager6",
+        "connection": {"url": "https://billing.example.net/billmgr", "credentialsSecretRef": {"name": "isp"}},
+        "licenses": licenses,
+    }))
+    .expect("a licence server");
+    LicensePolicy::new(&spec)
+}
+
+impl Server {
+    pub fn new() -> Self {
+        Self {
+            rows: BTreeMap::new(),
+            orders: BTreeMap::new(),
+            key_takes: Duration::from_secs(45),
+            period_days: 30,
+            remote_max: usize::MAX,
+            policy: policy(|_| ()),
+            state: HandlerState::Ready,
+            list: None,
+            changed: BTreeMap::new(),
+        }
+    }
+
+    fn find(&mut self, id: &LicenseId) -> Result<&mut Bought, PanelError> {
+        self.rows.get_mut(&id.0).ok_or_else(|| refused("missed", "soft.edit"))
+    }
+
+    pub fn fresh(&self) -> Vec<LicenseRow> {
+        let row = |(id, b): (&String, &Bought)| LicenseRow {
+            id: LicenseId(id.clone()),
+            name: b.name.clone(),
+            address: Some(b.address),
+            remote_id: Some(b.remote_id.clone()),
+            state: if b.suspended { LicenseState::Suspended } else { LicenseState::Active },
+            expires: Some(b.expires),
+        };
+        self.rows.iter().map(row).collect()
+    }
+
+    pub fn take_list(&mut self, now: Timestamp) {
+        let rows = self.fresh().into_iter().map(|row| (row.id.0.clone(), row)).collect();
+        self.list = Some(std::sync::Arc::new(LicenseList { rows, began: now }));
+    }
+
+    pub fn form(&self, id: &LicenseId, now: Timestamp) -> Option<LicenseForm> {
+        self.rows.get(&id.0).map(|b| LicenseForm {
+            name: b.name.clone(),
+            address: Some(b.address),
+            remote_id: b.remote_id.clone(),
+            key: (now >= b.key_at).then(|| SecretString::from(format!("KEY-{id}"))),
+            expires: Some(b.expires),
+        })
+    }
+
+    /// What a change would be refused for.
+    pub fn check(&self, call: &Call) -> Result<(), PanelError> {
+        let there = |id: &LicenseId| self.rows.get(&id.0).ok_or_else(|| refused("missed", "soft.edit"));
+        match call {
+            Call::EditLicense { license, remote_id, .. } | Call::FreeLicense { license, remote_id } => {
+                if there(license)?.remote_id == *remote_id { Ok(()) } else { Err(refused("value", "soft.edit")) }
+            }
+            Call::RenewLicense { license, .. } | Call::SuspendLicense { license, .. } | Call::ResumeLicense { license, .. } => {
+                there(license).map(drop)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub fn apply(&mut self, call: &Call, now: Timestamp) -> Result<(), PanelError> {
+        self.check(call)?;
+        match call {
+            Call::OrderLicense { remote_id, pricelist, address, name, .. } => {
+                *self.orders.entry(remote_id.clone()).or_default() += 1;
+                let id = format!("{}", 7001 + self.rows.len());
+                let bought = Bought {
+                    pricelist: pricelist.clone(),
+                    name: name.clone(),
+                    address: *address,
+                    remote_id: remote_id.chars().take(self.remote_max).collect(),
+                    key_at: later(now, self.key_takes),
+                    expires: later(now, Duration::from_secs(self.period_days * DAY)),
+                    suspended: false,
+                    renewals: 0,
+                };
+                self.rows.insert(id, bought);
+            }
+            Call::EditLicense { license, address, .. } => self.find(license)?.address = *address,
+            Call::FreeLicense { license, .. } => {
+                let b = self.find(license)?;
+                (b.name, b.address, b.remote_id) = (FREE_NAME.into(), "0.0.0.0".parse().unwrap(), String::new());
+            }
+            Call::RenewLicense { license, .. } => {
+                let days = self.period_days;
+                let b = self.find(license)?;
+                b.renewals += 1;
+                b.expires = later(b.expires, Duration::from_secs(days * DAY));
+            }
+            Call::SuspendLicense { license, .. } => self.find(license)?.suspended = true,
+            Call::ResumeLicense { license, .. } => self.find(license)?.suspended = false,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The licence that a remote id stands on.
+    pub fn of(&self, remote_id: &str) -> Vec<LicenseId> {
+        self.rows.iter().filter(|(_, b)| b.remote_id == remote_id).map(|(id, _)| LicenseId(id.clone())).collect()
+    }
+}

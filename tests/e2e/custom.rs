@@ -1,0 +1,170 @@
+//! Configurations of the client's own: the best server, and what departments do until there is one.
+
+use serde_json::{Value, json};
+
+use super::support::kstatus::condition;
+use super::support::{Setup, World};
+
+/// What every order of these tests asks for.
+fn composed() -> Value {
+    json!({"configuration": {"serverType": null, "custom": {
+        "cpu": {"model": "E-2146G"}, "memoryGiB": 64, "disks": [{"type": "SSD", "sizeGB": 1920, "count": 2}],
+    }}})
+}
+
+fn departments() -> Value {
+    json!({"byServerType": false, "departments": {"assembly": {"name": "Assembly"}, "procurement": {"name": "Procurement"}}})
+}
+
+fn hardware(ram: &str, disks: [&str; 2]) -> Value {
+    json!({"cpu_0": "Intel Xeon E-2146G", "cpu_count": "1", "chassis_ram": ram, "hdd_0": disks[0], "hdd_1": disks[1]})
+}
+
+/// Server 17 is made of nothing that is known; the two others are these.
+fn setup(servers: [Value; 2]) -> Setup {
+    let [a, b] = servers;
+    let servers = json!([
+        {"id": 17, "name": "R1-17", "type": "E3-16G", "ip": "10.0.0.17"},
+        {"id": 18, "name": "R1-18", "type": "E3-16G", "ip": "203.0.113.9", "owner": "owner-of-18", "hostname": "theirs.example.net",
+         "power": "on", "hardware": hardware("64", ["1920SSD", "1920SSD"])},
+        {"id": 19, "name": "R1-19", "type": "E3-16G", "ip": "10.0.0.19", "hardware": a},
+        {"id": 20, "name": "R1-20", "type": "E5-64G", "ip": "10.0.0.20", "hardware": b},
+    ]);
+    Setup::dci(&json!({"servers": servers})).handler(&departments())
+}
+
+fn similar() -> Setup {
+    setup([hardware("16", ["480SSD", "null"]), hardware("64", ["1920SSD", "SSD 480 GB"])])
+}
+
+/// The one open task, of this type.
+async fn until_task(world: &mut World, type_: &str) -> Value {
+    world
+        .until(&format!("one open task {type_}"), |world| {
+            let open: Vec<Value> = world.record.all("ManualTask").into_iter().filter(|t| t["spec"]["resolution"].is_null()).collect();
+            open.first().filter(|t| open.len() == 1 && t["spec"]["type"] == type_).cloned()
+        })
+        .await
+}
+
+async fn close(world: &World, task: &Value, resolution: &str) {
+    let name = task["metadata"]["name"].as_str().unwrap();
+    world.patch("ManualTask", name, &json!({"spec": {"resolution": resolution}})).await;
+}
+
+fn step(order: &Value, name: &str) -> String {
+    let steps = order["status"]["steps"].as_array().unwrap();
+    steps.iter().find(|s| s["name"] == name).unwrap()["state"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn the_cheapest_server_that_fits_is_taken_whatever_its_type() {
+    let mut world = World::start(setup([hardware("128", ["1920SSD", "1920SSD"]), hardware("64", ["1920SSD", "SSD 3840 GB"])])).await;
+    world.order("web-01", &composed()).await;
+    let active = world.until_active("web-01").await;
+    assert_eq!(active["status"]["server"]["id"], "20");
+    assert_eq!(active["status"]["server"]["configuration"], "1xE-2146G-64Gb-2x1920SSD");
+    assert_eq!(step(&active, "Assemble"), "Skipped");
+    assert!(world.record.all("ManualTask").is_empty());
+    // What the form shows goes back with every edit, the parts included.
+    assert_eq!(world.parts(20, "hdd_1"), "SSD 3840 GB");
+    world.delete("DedicatedServerOrder", "web-01").await;
+    world.until_gone("web-01").await;
+    world.assert_released(20);
+    assert!(!world.touched(17) && !world.touched(19));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn the_most_similar_server_is_built_and_verified() {
+    let mut world = World::start(similar()).await;
+    world.order("web-01", &composed()).await;
+    let task = until_task(&mut world, "Assembly").await;
+    assert_eq!(task["spec"]["department"], "Assembly");
+    let details = task["spec"]["details"].as_str().unwrap();
+    assert!(details.contains("Server 20 (R1-20) is reserved"), "{details}");
+    assert!(details.contains("swap 1x 480SSD for 1x 1920SSD"), "{details}");
+    let waiting = world.until_order("web-01", "waits for Assembly", |o| o["status"]["waitingOn"]["kind"] == "Department").await;
+    assert_eq!((&waiting["status"]["phase"], step(&waiting, "Assemble").as_str()), (&json!("AwaitingTask"), "Waiting"));
+    assert_eq!(world.made(), ["user.edit", "server.edit"], "claimed, and nothing else");
+    // Closed without anything done: a new task says what is still wrong, and nothing goes on.
+    close(&world, &task, "Done").await;
+    let task = until_task(&mut world, "Assembly").await;
+    assert!(task["metadata"]["name"].as_str().unwrap().ends_with("-2"));
+    assert!(task["spec"]["details"].as_str().unwrap().contains("The panel still shows other parts"));
+    assert_eq!(world.made(), ["user.edit", "server.edit"]);
+    world.sim.change_server(20, json!({"hardware": {"hdd_1": "1920SSD"}})).unwrap();
+    close(&world, &task, "Done").await;
+    let active = world.until_active("web-01").await;
+    assert_eq!((active["status"]["server"]["id"].as_str(), step(&active, "Assemble").as_str()), (Some("20"), "Done"));
+    assert!(!world.touched(17) && !world.touched(19));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn missing_parts_are_bought_and_a_killed_operator_goes_on_with_the_same_task() {
+    let mut world = World::start(similar()).await;
+    world.order("web-01", &composed()).await;
+    let task = until_task(&mut world, "Assembly").await;
+    world.kill_and_restart().await;
+    close(&world, &task, "PartsMissing").await;
+    let buying = until_task(&mut world, "Procurement").await;
+    assert_eq!(buying["spec"]["department"], "Procurement");
+    assert!(buying["spec"]["details"].as_str().unwrap().contains("\n  1x 1920SSD\n"), "{}", buying["spec"]["details"]);
+    world.kill_and_restart().await;
+    close(&world, &buying, "Done").await;
+    let task = until_task(&mut world, "Assembly").await;
+    world.sim.change_server(20, json!({"hardware": {"hdd_1": "1920SSD"}})).unwrap();
+    close(&world, &task, "Done").await;
+    world.until_active("web-01").await;
+    let claims = world.changes().iter().filter(|c| c.starts_with("dci server.edit 20")).count();
+    assert_eq!(claims, 2, "claimed once and handed over once: {:?}", world.changes());
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_reserved_server_is_given_back_when_assembly_cancels() {
+    let mut world = World::start(similar()).await;
+    world.order("web-01", &composed()).await;
+    let task = until_task(&mut world, "Assembly").await;
+    close(&world, &task, "Cancelled").await;
+    let stalled = world.until_reason("DedicatedServerOrder", "web-01", "Stalled", "TaskCancelled").await;
+    assert!(condition(&stalled, "Stalled").unwrap()["message"].as_str().unwrap().contains("cancelled by Assembly"));
+    world.until_order("web-01", "has no server", |o| o["status"]["server"].is_null()).await;
+    world.assert_released(20);
+    world.polls(3).await;
+    assert!(world.server(20)["owner"].as_str().unwrap_or_default().is_empty(), "and it stays free");
+    world.delete("DedicatedServerOrder", "web-01").await;
+    world.until_gone("web-01").await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn without_a_free_server_one_is_to_be_built_and_the_first_one_that_appears_is_taken() {
+    let mut world = World::start(Setup::dci(&json!({"servers": []})).handler(&departments())).await;
+    world.order("web-01", &composed()).await;
+    let first = until_task(&mut world, "Assembly").await;
+    assert!(first["spec"]["details"].as_str().unwrap().contains("None is reserved"));
+    // The creation times of objects have whole seconds: the second order is younger for certain.
+    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+    world.order("web-02", &composed()).await;
+    for (name, place) in [("web-01", "place 1 of 2"), ("web-02", "place 2 of 2")] {
+        let waiting = |o: &Value| {
+            o["status"]["waitingOn"]["kind"] == "Capacity" && o["status"]["waitingOn"]["message"].as_str().unwrap().contains(place)
+        };
+        world.until_order(name, place, waiting).await;
+    }
+    world.behind("servers", &json!({"id": 30, "ip": "10.0.0.30", "hardware": hardware("64", ["1920SSD", "1920SSD"])})).await;
+    let active = world.until_active("web-01").await;
+    assert_eq!(active["status"]["server"]["id"], "30");
+    assert_eq!(active["status"]["manualTasks"][0]["state"], "Superseded");
+    world.until_order("web-02", "first now", |o| o["status"]["waitingOn"]["message"].as_str().unwrap().contains("place 1 of 1")).await;
+    let name = first["metadata"]["name"].as_str().unwrap();
+    assert_eq!(world.record.get("ManualTask", name).unwrap()["spec"]["resolution"], "Cancelled");
+    // Switched to server types: what is composed is refused, and nobody builds anything any more.
+    world.patch("ProcessingHandler", "msk-1", &json!({"spec": {"byServerType": true}})).await;
+    world.until_reason("DedicatedServerOrder", "web-02", "Stalled", "CustomConfigurationRefused").await;
+    world.until("no task is open", |w| w.record.all("ManualTask").iter().all(|t| !t["spec"]["resolution"].is_null()).then_some(())).await;
+    assert_eq!(world.until_active("web-01").await["status"]["server"]["id"], "30");
+    world.end().await;
+}
