@@ -421,8 +421,6 @@ fn a_reinstallation_that_failed_is_carried_through() {
     world.until("a task", Duration::from_hours(12), |w| !w.open_tasks().is_empty());
     assert_eq!((world.panel.servers["1"].installs, world.tasks.len()), (6, 1));
     world.edit("web", |raw| (raw.spec.reinstall, raw.spec.operating_system.template) = ("fourth".into(), UBUNTU.into()));
-    world.run_for(seconds(600));
-    world.resolve(TaskType::FailedOperation, Resolution::Retry);
     until_settled(&mut world);
     world.run_for(Duration::from_hours(1));
     assert_eq!((world.panel.servers["1"].installs, world.panel.servers["1"].template.as_deref()), (7, Some(UBUNTU)));
@@ -445,6 +443,13 @@ fn a_lost_reinstallation_is_followed_where_it_shows_and_never_repeated_where_it_
             world.until("a task", Duration::from_hours(1), |w| !w.open_tasks().is_empty());
             world.run_for(Duration::from_hours(2));
             assert_eq!((world.panel.servers["1"].installs, world.tasks.len()), (1, 1), "{fault:?}");
+            // Another change of the spec is no answer.
+            world.edit("web", |raw| raw.spec.domain = "a.example.net".into());
+            world.run_for(Duration::from_hours(1));
+            assert_eq!((world.panel.servers["1"].installs, world.open_tasks().len()), (1, 1), "{fault:?}\n{}", world.describe());
+            world.edit("web", |raw| raw.spec.domain = "web.example.net".into());
+            world.run_for(Duration::from_hours(1));
+            assert_eq!(world.panel.servers["1"].installs, 1);
             world.resolve(TaskType::FailedOperation, answer);
             until_settled(&mut world);
             let installs = 1 + usize::from(answer == Resolution::Retry);

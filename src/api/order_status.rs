@@ -145,6 +145,9 @@ pub struct ServerStatus {
     /// The value of `spec.reinstall` whose installation is asked for or under way; absent otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reinstall: Option<String>,
+    /// True: the answer to that installation was lost and it does not show; a department says whether it is repeated.
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "std::ops::Not::not")]
+    pub reinstall_unconfirmed: bool,
     /// Version of the Secret of the user's whose password the system was given last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password_version: Option<String>,

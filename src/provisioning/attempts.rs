@@ -15,7 +15,7 @@ use super::call::Call;
 use super::context::{Cx, Flow, LONG, Recheck, Wait, WaitKind, cut};
 use super::order::Order;
 use super::reason::Reason;
-use super::step::{CLOSING, OPENING, Step};
+use super::step::{CHANGES, CLOSING, OPENING, Step};
 
 /// The fields of an order that a step acts upon, by name.
 fn relevant(order: &Order, step: Step) -> Vec<(&'static str, String)> {
@@ -156,7 +156,9 @@ impl Cx<'_> {
         let Some(step) = Step::parse(&counted.step) else { return Flow::Continue(()) };
         let closing = self.order.deleting || super::give_back::under_way(self);
         let steps: &[Step] = if closing { &CLOSING } else { &OPENING };
-        if !steps.contains(&step) || counted.intent != self.intent_now(step) {
+        // Steps that an Active order takes when it is asked to; those of them that closing takes, too, are no past either.
+        let change = CHANGES.contains(&step) && !(closing && super::suspension::settles_before_closing(step));
+        if !(steps.contains(&step) || change) || counted.intent != self.intent_now(step) {
             self.start_anew(step);
             return Flow::Continue(());
         }

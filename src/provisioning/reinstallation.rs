@@ -17,6 +17,8 @@ use super::step::{OPENING, State, Step};
 use super::tasks::OPEN;
 
 const STEP: Step = Step::InstallOS;
+/// The error of a lost answer that left no trace.
+const LOST: &str = "AnswerLost";
 /// What the condition and the message say where a protection refuses it.
 const PROTECTED: &str = "spec.reinstall has a new value, and spec.deletionProtection refuses what destroys data: set deletionProtection: false to have the system installed again, or put spec.reinstall back";
 const SUSPENDED: &str = "spec.reinstall has a new value; the system is installed again when the service is not suspended any more";
@@ -101,8 +103,10 @@ pub(super) fn start(cx: &mut Cx<'_>) {
 
 /// The installation is about to be asked for: it serves the value that stands in the spec now, too.
 pub(super) fn serve(cx: &mut Cx<'_>) {
-    let Some(token) = new_token(cx.order, &cx.status).map(str::to_owned) else { return };
+    let token = new_token(cx.order, &cx.status).map(str::to_owned);
     let Some(server) = cx.status.server.as_mut() else { return };
+    server.reinstall_unconfirmed = false;
+    let Some(token) = token else { return };
     if server.handed_over_at.is_none() {
         // The first installation of all: nothing is there yet to be installed over.
         cx.status.last_handled_reinstall = Some(token);
@@ -115,24 +119,34 @@ pub(super) fn serve(cx: &mut Cx<'_>) {
 
 /// The installation is over.
 pub(super) fn finish(cx: &mut Cx<'_>) {
+    if let Some(server) = cx.status.server.as_mut() {
+        server.reinstall_unconfirmed = false;
+    }
     if let Some(token) = cx.status.server.as_mut().and_then(|s| s.reinstall.take()) {
         cx.status.last_handled_reinstall = Some(token);
     }
 }
 
 /// The answer to an installation on a server that was handed over is lost, and nothing shows: whether it was made is for a person to
-/// say. `Continue` where this is not so.
+/// say, or for a new value of `spec.reinstall`; another change of the spec says nothing of it. `Continue` where this is not so.
 pub(super) fn lost(cx: &mut Cx<'_>) -> Flow {
-    let handed_over = cx.status.server.as_ref().is_some_and(|s| s.handed_over_at.is_some());
-    if !handed_over || cx.intent(STEP).is_none_or(|f| cx.intent_is_own(f)) {
+    let Some(server) = cx.status.server.as_ref().filter(|s| s.handed_over_at.is_some()) else { return Flow::Continue(()) };
+    let same = server.reinstall.as_deref() == Some(cx.order.reinstall.as_str()) || cx.order.reinstall.is_empty();
+    // A department that has answered took the step out of its failure.
+    let unanswered = server.reinstall_unconfirmed && cx.state(STEP) == State::Failed && same;
+    let lost = cx.intent(STEP).is_some_and(|f| !cx.intent_is_own(f));
+    if !lost && !unanswered {
         return Flow::Continue(());
     }
     cx.settled_in_list(STEP)?;
+    if let Some(server) = cx.status.server.as_mut() {
+        server.reinstall_unconfirmed = true;
+    }
     cx.count_for(STEP);
     cx.status.in_flight = None;
     cx.status.attempts = cx.handler.max_attempts.saturating_sub(1);
     let message = "the answer to the installation was lost, and the panel shows no trace of it; it is not repeated by itself, since the server was handed over";
-    Flow::Break(cx.fail(STEP, "AnswerLost", message))
+    Flow::Break(cx.fail(STEP, LOST, message))
 }
 
 /// A protection refuses what the spec asks for; the order is looked after all the same.

@@ -62,12 +62,12 @@ prop_compose! {
         (id, name, handler, panel, configuration, client) in (word(), word(), word(), word(), word(), word()),
         (main_address, domain, addresses, parked_address) in (of(word()), of(word()), vec(word(), 0..3), of(word())),
         (template, recipes, power_state, handed_over_at) in (of(word()), vec(word(), 0..3), of(word()), of(time())),
-        (reinstall, password_version) in (of(word()), of(word())),
+        (reinstall, password_version, reinstall_unconfirmed) in (of(word()), of(word()), any::<bool>()),
         (failed_recipes, returning) in (vec(word(), 0..3), of(returning())),
     ) -> ServerStatus {
         ServerStatus {
             id, name, handler, panel, configuration, client, main_address, domain, addresses, parked_address, template, recipes,
-            power_state, handed_over_at, failed_recipes, returning, reinstall, password_version,
+            power_state, handed_over_at, failed_recipes, returning, reinstall, reinstall_unconfirmed, password_version,
         }
     }
 }
