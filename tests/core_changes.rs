@@ -195,7 +195,8 @@ fn drift_of_a_suspended_service_is_corrected_once_and_never_over_other_work() {
     world.assert_quiet();
     let at = world.asked.len();
     let now = world.now;
-    let operation = |until| support::panel::Operation { shows: now, shown: true, until, template: TEMPLATE.into(), fails: false, recipe_fails: false };
+    let operation =
+        |until| support::panel::Operation { shows: now, shown: true, until, template: TEMPLATE.into(), fails: false, recipe_fails: false };
     world.panel.server("1").operation = Some(operation(Some(support::later(now, Duration::from_hours(1)))));
     world.panel.server("1").on = true;
     world.run_for(Duration::from_mins(50));
@@ -474,7 +475,10 @@ fn rotating() -> World {
 fn a_rotated_password_is_set_once_and_looked_for_seldom() {
     let mut world = rotating();
     world.run_for(Duration::from_hours(2));
-    assert_eq!((world.panel.servers["1"].passwords, world.status("web").server.as_ref().unwrap().password_version.as_deref()), (0, Some("s/1")));
+    assert_eq!(
+        (world.panel.servers["1"].passwords, world.status("web").server.as_ref().unwrap().password_version.as_deref()),
+        (0, Some("s/1"))
+    );
     let reads = world.passwords_read;
     assert!((12..=25).contains(&reads), "{reads} reads in two hours");
     world.password = "s/2".into();
@@ -612,13 +616,8 @@ fn a_change_that_never_works_is_tried_slowly_and_told() {
         let live: Box<dyn FnOnce()> = Box::new(move || {
             let mut world = active();
             world.panel.ports_follow = false;
-            let changes: [fn(&mut World); 5] = [
-                |w| suspend(w, true),
-                |w| suspend(w, false),
-                |w| reinstall(w, "again"),
-                |w| suspend(w, true),
-                |w| w.delete("web"),
-            ];
+            let changes: [fn(&mut World); 5] =
+                [|w| suspend(w, true), |w| suspend(w, false), |w| reinstall(w, "again"), |w| suspend(w, true), |w| w.delete("web")];
             for (number, (change, phase)) in changes.into_iter().zip(["Suspended", "Active", "Active", "Suspended", "gone"]).enumerate() {
                 world.always = Some((call, fault));
                 let at = world.asked.len();

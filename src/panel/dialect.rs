@@ -15,10 +15,8 @@ pub const SET_PASSWORD: &str = "setPassword";
 const PASSWORD: &str = "password";
 
 /// Calls that may be overridden, with the placeholders that each fills in.
-const KNOWN: &[(&str, &[&str])] = &[
-    (REPLACE_MAIN_ADDRESS, &["server", "row", "address", "current", "group", "domain", "family"]),
-    (SET_PASSWORD, &["server", PASSWORD]),
-];
+const KNOWN: &[(&str, &[&str])] =
+    &[(REPLACE_MAIN_ADDRESS, &["server", "row", "address", "current", "group", "domain", "family"]), (SET_PASSWORD, &["server", PASSWORD])];
 
 /// Why a dialect can't be used; each names the field of the handler.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -141,7 +141,12 @@ fn released(cx: &mut Cx<'_>, server: &ServerId) -> Flow<bool> {
 
 /// A call of the preparation may still be under way: it gets its time before anything is taken back.
 fn opening_settled(cx: &mut Cx<'_>) -> Flow {
-    let opening = cx.status.in_flight.as_ref().and_then(|f| Step::parse(&f.step)).filter(|s| OPENING.contains(s) || super::suspension::settles_before_closing(*s));
+    let opening = cx
+        .status
+        .in_flight
+        .as_ref()
+        .and_then(|f| Step::parse(&f.step))
+        .filter(|s| OPENING.contains(s) || super::suspension::settles_before_closing(*s));
     if opening.is_none() {
         return Continue(());
     }

@@ -20,11 +20,9 @@ pub fn done_means(step: Step) -> &'static str {
         }
         Step::RunRecipes => "the operator would not ask for the failed call again",
         Step::IssueLicenses | Step::RevokeLicenses => "the licence server shows it: the failed call is not needed any more",
-        Step::Suspend
-        | Step::PortsOff
-        | Step::Resume
-        | Step::PortsOn
-        | Step::SetPassword => "the operator would not ask for the failed call again",
+        Step::Suspend | Step::PortsOff | Step::Resume | Step::PortsOn | Step::SetPassword => {
+            "the operator would not ask for the failed call again"
+        }
         Step::StopPower => "a new list of servers shows it off",
         Step::HandOver => "the server's form carries the order's marker and the client as owner",
         Step::PowerOff => "a new list of servers shows it off (a StopServer task is taken at its word)",

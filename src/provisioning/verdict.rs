@@ -63,13 +63,7 @@ pub enum Verdict {
 /// Writes phase and conditions.
 ///
 /// `pending`: what the installed system differs in from the spec, and why that waits.
-pub fn conclude(
-    status: &mut OrderStatus,
-    verdict: &Verdict,
-    generation: i64,
-    now: Timestamp,
-    pending: Option<(Reason, &'static str)>,
-) {
+pub fn conclude(status: &mut OrderStatus, verdict: &Verdict, generation: i64, now: Timestamp, pending: Option<(Reason, &'static str)>) {
     let conditions = &mut status.conditions;
     let mut set = |type_, value, reason: Reason, message: &str| {
         condition::set(conditions, type_, value, reason.as_str(), &cut(message, LONG), generation, now);

@@ -84,10 +84,11 @@ async fn a_service_is_suspended_corrected_resumed_and_deleted_change_by_change()
     assert_eq!(calls[0], "server.enable 17", "{calls:?}");
     assert!(!calls.iter().any(|call| call.starts_with("server.power")), "it is off: {calls:?}");
     world.assert_released(17);
-    world.until("ports and block as before", |world| {
-        (ports(world).iter().all(|on| *on) && world.server(17)["flags"]["disabled"] == false).then_some(())
-    })
-    .await;
+    world
+        .until("ports and block as before", |world| {
+            (ports(world).iter().all(|on| *on) && world.server(17)["flags"]["disabled"] == false).then_some(())
+        })
+        .await;
     assert_eq!(world.server(17)["installed"]["times"], 1);
     world.end().await;
 }

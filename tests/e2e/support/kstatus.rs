@@ -129,7 +129,11 @@ fn bounds(object: &Value, wrong: &mut Vec<String>) {
         wrong.push("waits for a retry without nextRetryTime".into());
     }
     let ready = list(&status["conditions"]).iter().any(|c| c["type"] == "Ready" && c["status"] == "True");
-    if ready && (!["Active", "Suspended"].iter().any(|phase| status["phase"] == *phase) || status["server"]["id"].is_null() || !status["inFlight"].is_null()) {
+    if ready
+        && (!["Active", "Suspended"].iter().any(|phase| status["phase"] == *phase)
+            || status["server"]["id"].is_null()
+            || !status["inFlight"].is_null())
+    {
         wrong.push(format!("Ready in phase {}, server {}, in flight {}", status["phase"], status["server"]["id"], status["inFlight"]));
     }
     if object["metadata"]["deletionTimestamp"].is_string() && ready {
