@@ -12,6 +12,8 @@ mod support;
 mod adoption;
 #[path = "e2e/capacity.rs"]
 mod capacity;
+#[path = "e2e/changes.rs"]
+mod changes;
 #[path = "e2e/closing.rs"]
 mod closing;
 #[path = "e2e/cluster.rs"]

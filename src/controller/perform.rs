@@ -7,12 +7,11 @@ use secrecy::SecretString;
 use crate::api::DedicatedServerOrder;
 use crate::panel::error::{ErrorClass, Outcome, PanelError};
 use crate::panel::model::{
-    AddressSpec, Expect, InstallRequest, MainAddress, NotesEdit, OwnerEdit, PoolRequest, Power, ServerEdit, ServerId, UserId,
+    AddressSpec, Expect, InstallRequest, MainAddress, NotesEdit, OwnerEdit, PoolRequest, Power, ServerEdit, ServerId,
 };
 use crate::panel::{AddressPanel, ServerPanel};
 use crate::provisioning::call::Call;
 use crate::provisioning::facts::{Facts, Look, Prepare, Prepared, Seen};
-use crate::provisioning::marker::Marker;
 use crate::provisioning::order::Order;
 
 use super::context::Context;
@@ -110,8 +109,22 @@ impl Panels<'_> {
             Prepare::PanelPassword => {
                 facts.panel_password = Some(prepared(self.panel_password().await)?);
             }
+            Prepare::RootPassword => {
+                facts.root_password = Some(prepared(self.root_password().await.map(|(password, version)| {
+                    facts.password_version = Some(version);
+                    password
+                }))?);
+            }
+            Prepare::PasswordVersion => {
+                let version = match self.root_password().await {
+                    Ok((_, version)) => version,
+                    Err(SecretError::Missing(_) | SecretError::Conflict(_)) => String::new(),
+                    Err(error @ (SecretError::Api { .. } | SecretError::Random(_))) => return Err(error.into()),
+                };
+                self.context.panels.handler(&self.client.policy.key).note_password(&self.order.uid);
+                facts.password_version = Some(version);
+            }
             Prepare::LicenseKeys => self.store_keys(facts).await?,
-            Prepare::RootPassword => facts.root_password = Some(prepared(self.root_password().await)?),
         }
         Ok(())
     }
@@ -120,15 +133,18 @@ impl Panels<'_> {
         secrets::generated(&self.context.client, self.object, "panel", &self.order.username).await
     }
 
-    async fn root_password(&self) -> Result<SecretString, SecretError> {
+    /// The root password, and the version of the user's Secret that it is from; empty for one that the operator made.
+    async fn root_password(&self) -> Result<(SecretString, String), SecretError> {
         match &self.object.spec.operating_system.password_secret_ref {
-            Some(reference) => secrets::read(&self.context.client, &self.order.key.namespace, &reference.name).await?.text(&reference.key),
-            None => secrets::generated(&self.context.client, self.object, "root", "root").await,
+            Some(reference) => {
+                let read = secrets::read(&self.context.client, &self.order.key.namespace, &reference.name).await?;
+                Ok((read.text(&reference.key)?, read.identity()))
+            }
+            None => Ok((secrets::generated(&self.context.client, self.object, "root", "root").await?, String::new())),
         }
     }
 
     /// Makes a change at the server panel or the pool; those at the licence server are made by `license_call`.
-    #[expect(clippy::too_many_lines, reason = "one arm for each call")]
     pub async fn call(&self, call: &Call) -> Result<Outcome<Option<IpAddr>>, PerformError> {
         let panel = self.panel();
         let none = |outcome: Outcome<()>| map(outcome, |()| None);
@@ -151,6 +167,13 @@ impl Panels<'_> {
                 none(panel.edit_server(server, &edit).await)
             }
             Call::Enable { server } => none(panel.enable(server).await),
+            Call::Disable { server } => none(panel.disable(server).await),
+            Call::ConnectionOn { server, connection } => none(panel.switch_connection(server, connection, Power::On).await),
+            Call::ConnectionOff { server, connection } => none(panel.switch_connection(server, connection, Power::Off).await),
+            Call::SetPassword { server, version: _ } => {
+                let (password, _) = self.root_password().await?;
+                none(panel.set_password(server, &password).await)
+            }
             Call::PowerOn { server } => none(panel.power(server, Power::On).await),
             Call::PowerOff { server } => none(panel.power(server, Power::Off).await),
             Call::ReplaceMain { server, row, current, address, group, domain } => {
@@ -164,7 +187,7 @@ impl Panels<'_> {
             Call::RemoveAddress { server, row, address: _ } => none(panel.remove_address(server, row).await),
             Call::SetDomain { server, row, domain } => none(panel.set_domain(server, row, domain).await),
             Call::Install { server, template, recipe, hostname, address } => {
-                let password = self.root_password().await?;
+                let (password, _) = self.root_password().await?;
                 let request = InstallRequest {
                     template: template.clone(),
                     recipe: recipe.clone(),
@@ -216,16 +239,6 @@ impl Panels<'_> {
         })
     }
 
-    /// Under the lock that keeps every other order off the server.
-    async fn claim(&self, server: &ServerId, owner: &UserId, marker: &Marker) -> Result<Outcome<Option<IpAddr>>, PerformError> {
-        if let Locked::Theirs(holder) = self.lock(server).await? {
-            let detail = format!("locked by order {holder}");
-            return Ok(Outcome::Refused(PanelError::Expectation { server: server.0.clone(), detail }));
-        }
-        let edit = ServerEdit { expect: Expect::Free, owner: OwnerEdit::User(owner.clone()), notes: NotesEdit::Add(marker.to_string()) };
-        Ok(map(self.panel().edit_server(server, &edit).await, |()| None))
-    }
-
     async fn pool_call(&self, call: &Call) -> Outcome<Option<IpAddr>> {
         let pool = match self.pool() {
             Ok(pool) => pool,
@@ -242,6 +255,10 @@ impl Panels<'_> {
             | Call::Claim { .. }
             | Call::Unclaim { .. }
             | Call::Enable { .. }
+            | Call::Disable { .. }
+            | Call::ConnectionOn { .. }
+            | Call::ConnectionOff { .. }
+            | Call::SetPassword { .. }
             | Call::PowerOn { .. }
             | Call::PowerOff { .. }
             | Call::ReplaceMain { .. }

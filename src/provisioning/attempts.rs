@@ -15,7 +15,7 @@ use super::call::Call;
 use super::context::{Cx, Flow, LONG, Recheck, Wait, WaitKind, cut};
 use super::order::Order;
 use super::reason::Reason;
-use super::step::{CLOSING, OPENING, Step};
+use super::step::{CHANGES, CLOSING, OPENING, Step};
 
 /// The fields of an order that a step acts upon, by name.
 fn relevant(order: &Order, step: Step) -> Vec<(&'static str, String)> {
@@ -40,7 +40,8 @@ fn relevant(order: &Order, step: Step) -> Vec<(&'static str, String)> {
         Step::IssueLicenses | Step::RevokeLicenses => {
             vec![("licenses", order.licenses.iter().map(|l| format!("{}\n{}", l.product, l.period)).collect::<Vec<_>>().join("\n"))]
         }
-        Step::PowerOn | Step::PowerOff | Step::RemoveAddresses | Step::ParkAddress | Step::Release => Vec::new(),
+        Step::Suspend | Step::PortsOff | Step::StopPower | Step::Resume | Step::PortsOn => vec![("suspended", order.suspended.to_string())],
+        Step::PowerOn | Step::PowerOff | Step::RemoveAddresses | Step::ParkAddress | Step::Release | Step::SetPassword => Vec::new(),
     }
 }
 
@@ -75,7 +76,12 @@ fn principal(step: Step) -> &'static str {
         Step::ChangeAddress | Step::ParkAddress => "replaceMainAddress",
         Step::InstallOS => "install",
         Step::HandOver => "handOver",
-        Step::PowerOff => "powerOff",
+        Step::PowerOff | Step::StopPower => "powerOff",
+        Step::Suspend => "disable",
+        Step::PortsOff => "connectionOff",
+        Step::Resume => "enable",
+        Step::PortsOn => "connectionOn",
+        Step::SetPassword => "setPassword",
         Step::RemoveAddresses => "removeAddress",
         Step::Release => "release",
         Step::IssueLicenses => "orderLicense",
@@ -153,7 +159,9 @@ impl Cx<'_> {
         let Some(step) = Step::parse(&counted.step) else { return Flow::Continue(()) };
         let closing = self.order.deleting || super::give_back::under_way(self);
         let steps: &[Step] = if closing { &CLOSING } else { &OPENING };
-        if !steps.contains(&step) || counted.intent != self.intent_now(step) {
+        // Steps that an Active order takes when it is asked to; those of them that closing takes, too, are no past either.
+        let change = CHANGES.contains(&step) && !(closing && super::suspension::settles_before_closing(step));
+        if !(steps.contains(&step) || change) || counted.intent != self.intent_now(step) {
             self.start_anew(step);
             return Flow::Continue(());
         }

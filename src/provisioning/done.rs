@@ -58,7 +58,7 @@ fn ask_panel(cx: &mut Cx<'_>, step: Step, since: Time) -> Flow<Answer> {
             let (_, row) = fresh_row(cx, step, since)?;
             if row.power.on { Answer::Agrees } else { Answer::Differs(power(&row)) }
         }
-        Step::PowerOff => {
+        Step::PowerOff | Step::StopPower => {
             let (_, row) = fresh_row(cx, step, since)?;
             if row.power.off && !row.power.on { Answer::Agrees } else { Answer::Differs(power(&row)) }
         }
@@ -75,6 +75,11 @@ fn ask_panel(cx: &mut Cx<'_>, step: Step, since: Time) -> Flow<Answer> {
         }
         Step::Release => released(cx, step)?,
         Step::Assemble
+        | Step::Suspend
+        | Step::PortsOff
+        | Step::Resume
+        | Step::PortsOn
+        | Step::SetPassword
         | Step::ChangeAddress
         | Step::RunRecipes
         | Step::IssueLicenses

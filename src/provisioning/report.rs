@@ -10,7 +10,9 @@ pub fn done_means(step: Step) -> &'static str {
     match step {
         Step::CreateClient => "the panel's list of users shows the client",
         Step::Allocate => "the notes of exactly one server carry the order's marker",
-        Step::Assemble | Step::RunRecipes => "the operator would not ask for the failed call again",
+        Step::Assemble | Step::RunRecipes | Step::Suspend | Step::PortsOff | Step::Resume | Step::PortsOn | Step::SetPassword => {
+            "the operator would not ask for the failed call again"
+        }
         Step::PowerOn => "a new list of servers shows it on",
         Step::ChangeAddress => {
             "the server's addresses, and at IPmanager their groups and notes, are such that the failed call is not needed any more"
@@ -19,6 +21,7 @@ pub fn done_means(step: Step) -> &'static str {
             "a new list shows the installation at work, or no operation that failed, and the server's form names the template (that a recipe has run is taken at your word)"
         }
         Step::IssueLicenses | Step::RevokeLicenses => "the licence server shows it: the failed call is not needed any more",
+        Step::StopPower => "a new list of servers shows it off",
         Step::HandOver => "the server's form carries the order's marker and the client as owner",
         Step::PowerOff => "a new list of servers shows it off (a StopServer task is taken at its word)",
         Step::RemoveAddresses => "the server's addresses and IPmanager show none that the failed call would have to take away",

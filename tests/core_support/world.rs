@@ -114,6 +114,10 @@ pub struct World {
     pub tasks: Vec<Task>,
     pub locks: BTreeMap<String, String>,
     pub missing: Option<Prepare>,
+    /// Version of the user's Secret with the root password, how often it was read, and when last.
+    pub password: String,
+    pub passwords_read: usize,
+    pub password_at: Option<Timestamp>,
     pub faults: BTreeMap<usize, Fault>,
     pub write_faults: BTreeMap<usize, WriteFault>,
     /// What goes wrong at every call of this name.
@@ -191,6 +195,9 @@ impl World {
             tasks: Vec::new(),
             locks: BTreeMap::new(),
             missing: None,
+            password: "s/1".into(),
+            passwords_read: 0,
+            password_at: None,
             faults: BTreeMap::new(),
             write_faults: BTreeMap::new(),
             always: None,
@@ -279,6 +286,7 @@ impl World {
 
     /// The process dies: what it kept in memory is lost.
     pub fn restart(&mut self) {
+        self.password_at = None;
         self.inventory = None;
         self.index.clear();
         self.changed.clear();
