@@ -87,7 +87,7 @@ pub struct OrderSpec {
     pub addresses: Addresses,
     /// What is installed. Acted upon at the next reinstall.
     pub operating_system: OperatingSystem,
-    /// Recipes, run after the installation. Acted upon at the next reinstall; where the handler's dialect has `runRecipe`, those that
+    /// Recipes, run after the installation. Acted upon at the next reinstall. Where the handler's dialect has `runRecipe`, those that
     /// are added are run at once.
     #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), inner(length(min = 1, max = 253)))]

@@ -10,7 +10,7 @@ pub fn done_means(step: Step) -> &'static str {
     match step {
         Step::CreateClient => "the panel's list of users shows the client",
         Step::Allocate => "the notes of exactly one server carry the order's marker",
-        Step::Assemble | Step::RunRecipes | Step::Suspend | Step::PortsOff | Step::Resume | Step::PortsOn | Step::SetPassword => {
+        Step::Assemble | Step::Suspend | Step::PortsOff | Step::Resume | Step::PortsOn | Step::SetPassword => {
             "the operator would not ask for the failed call again"
         }
         Step::PowerOn => "a new list of servers shows it on",
@@ -20,6 +20,7 @@ pub fn done_means(step: Step) -> &'static str {
         Step::InstallOS => {
             "a new list shows the installation at work, or no operation that failed, and the server's form names the template (that a recipe has run is taken at your word)"
         }
+        Step::RunRecipes => "a new list shows it at work, or nothing of it: that a recipe has run is taken at your word",
         Step::IssueLicenses | Step::RevokeLicenses => "the licence server shows it: the failed call is not needed any more",
         Step::StopPower => "a new list of servers shows it off",
         Step::HandOver => "the server's form carries the order's marker and the client as owner",

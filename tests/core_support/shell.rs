@@ -409,6 +409,9 @@ impl World {
             }
             Some(Fault::Ignored) => {
                 self.refuse(call);
+                if let Call::RunRecipe { recipe, .. } = call {
+                    self.ignored_recipes.push(recipe.clone());
+                }
                 Some(Outcome::Applied(None))
             }
             Some(Fault::Touched) => {

@@ -215,7 +215,9 @@ pub fn assert_active(world: &World, kind: Kind) {
     if kind == Kind::Recipes {
         let mut ran = server.ran.clone();
         ran.dedup();
-        assert_eq!(ran, RECIPES, "recipes\n{}", tell());
+        // A run that the panel took and never made shows nowhere: it is believed.
+        let taken: Vec<&str> = RECIPES.into_iter().filter(|r| !world.ignored_recipes.iter().any(|i| i == r)).collect();
+        assert_eq!(ran, taken, "recipes\n{}", tell());
     }
     assert!(world.open_tasks().is_empty(), "tasks\n{}", tell());
     assert_licensed(world, kind);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dci_operator::api::DedicatedServerOrder;
+use dci_operator::api::RECONCILE_ANNOTATION;
 use dci_operator::api::common::ObjectKey;
 use dci_operator::api::handler::HandlerSpec;
 use dci_operator::api::order::OrderStatus;
@@ -103,6 +104,8 @@ pub struct Pass {
 pub struct World {
     pub now: Timestamp,
     pub panel: Panel,
+    /// Recipes whose run the panel took and did not make.
+    pub ignored_recipes: Vec<String>,
     pub handler: Handler,
     pub state: HandlerState,
     pub slot: bool,
@@ -186,6 +189,7 @@ impl World {
         Self {
             now,
             panel,
+            ignored_recipes: Vec::new(),
             handler,
             state: HandlerState::Ready,
             slot: true,
@@ -251,6 +255,15 @@ impl World {
         stored.raw.metadata.generation = stored.raw.metadata.generation.map(|g| g + 1);
         stored.version += 1;
         stored.wake = Some(self.now);
+    }
+
+    /// Somebody asks for an attempt now.
+    pub fn ask(&mut self, name: &str) {
+        let now = self.now;
+        let stored = self.orders.get_mut(name).expect("an order");
+        stored.raw.metadata.annotations.get_or_insert_default().insert(RECONCILE_ANNOTATION.into(), now.to_string());
+        stored.version += 1;
+        stored.wake = Some(now);
     }
 
     pub fn delete(&mut self, name: &str) {
