@@ -249,7 +249,8 @@ fn order_status_example() -> Value {
         "server": {
             "id": "17", "name": "R1-U10", "handler": "hosting/msk-1", "panel": "dci.example.net:1500/dcimgr", "configuration": "E3-16G",
             "client": "acme", "mainAddress": "192.0.2.10", "domain": "web-01.example.net", "addresses": ["192.0.2.10"], "parkedAddress": "10.0.0.17",
-            "template": "ISPsystem__Debian-12-x86_64", "recipes": ["ISPsystem__nginx.sh"], "powerState": "On", "handedOverAt": at
+            "template": "ISPsystem__Debian-12-x86_64", "recipes": ["ISPsystem__nginx.sh"], "reinstall": "2",
+            "passwordVersion": "u-1/5", "powerState": "On", "handedOverAt": at
         },
         "manualTasks": [{
             "name": "mt-1", "type": "Assembly", "department": "Assembly", "state": "Done", "openedAt": at, "closedAt": at, "message": "x"

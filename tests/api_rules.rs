@@ -178,10 +178,11 @@ fn mutate(schema: &Value, value: &Value, path: &str, emit: &mut dyn FnMut(&str, 
 fn full_examples() -> Vec<(Kind, Value)> {
     let mut custom = examples::order();
     custom["spec"]["configuration"] = json!({"custom": examples::custom()});
-    custom["spec"]["adopt"] = json!({"serverId": "17"});
     let handler_ref = custom["spec"].as_object_mut().unwrap().remove("handlerRef");
     assert!(handler_ref.is_some());
     custom["spec"]["handlerSelector"] = json!({"namespace": "hosting", "matchLabels": {"zone": "msk"}});
+    let mut adopting = examples::order();
+    adopting["spec"]["adopt"] = json!({"serverId": "17"});
     let mut managers = [examples::ipmanager(), examples::ipmanager()];
     managers[0]["spec"]["connection"]["tls"] = json!({"caBundle": "PEM", "insecureSkipVerify": false});
     managers[1]["spec"]["connection"]["tls"] = json!({"caBundleSecretRef": {"name": "ca", "key": "ca.crt"}});
@@ -190,7 +191,8 @@ fn full_examples() -> Vec<(Kind, Value)> {
     let mut rest = examples::handler();
     rest["spec"]["connection"]["tls"] = json!({"caBundleSecretRef": {"name": "ca", "key": "ca.crt"}});
     rest["spec"]["dialect"] = json!({"power": {"method": "POST", "path": "/server"}});
-    let more = [(Kind::Order, custom), (Kind::Handler, rest), (Kind::Handler, pinned), (Kind::Handler, examples::license_server())];
+    let server = examples::license_server();
+    let more = [(Kind::Order, custom), (Kind::Order, adopting), (Kind::Handler, rest), (Kind::Handler, pinned), (Kind::Handler, server)];
     let managers = managers.into_iter().map(|manager| (Kind::Manager, manager));
     KINDS.into_iter().map(|kind| (kind, example(kind))).chain(more).chain(managers).collect()
 }

@@ -1,4 +1,5 @@
 //! Configurations of the client's own: the best server, what departments do, and who is served first.
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 #[path = "core_support/mod.rs"]
 mod support;

@@ -1,4 +1,5 @@
 //! Servers that are taken over as they are, and left as they are: adoption and `deletionPolicy: Orphan`, with every fault.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops where it cannot go on")]
 
 #[path = "core_support/mod.rs"]
 mod support;

@@ -1,4 +1,5 @@
 //! Licences: bought once, bound to the server, renewed once for each period, given back before the server.
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 #[path = "core_support/mod.rs"]
 mod support;

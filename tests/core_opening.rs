@@ -106,7 +106,7 @@ fn closing_makes_each_change_once_and_in_order() {
         (DisableIpChange, &["powerOff", "removeAddress", "removeAddress", "giveBackAddress", "giveBackAddress", "setDomain", "release"]),
         (ByPanel, &["powerOff", "replaceMainAddress", "setDomain", "release"]),
         (NoParking, &["powerOff", "setAddressNote", "setDomain", "release"]),
-        (Disabled, &["powerOff", "takeAddress", "replaceMainAddress", "giveBackAddress", "setAddressNote", "enable", "release"]),
+        (Disabled, &["enable", "powerOff", "takeAddress", "replaceMainAddress", "giveBackAddress", "setAddressNote", "release"]),
     ];
     for (kind, expected) in rows {
         let mut world = kind.world();

@@ -173,7 +173,7 @@ fn come_to_rest(world: &mut World) {
                 world.orders.iter().filter(|(_, o)| stuck(o)).map(|(n, _)| n.clone()).collect()
             };
             for name in stalled {
-                world.force(&name);
+                world.ask(&name);
             }
             perform(world, Act::Resolve(Resolution::Retry));
             world.run_for(seconds(120));

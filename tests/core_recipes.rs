@@ -1,4 +1,5 @@
 //! Recipes that are run by themselves, where the dialect can: in order, one after the other, and never twice unasked.
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 #[path = "core_support/mod.rs"]
 mod support;

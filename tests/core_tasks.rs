@@ -182,9 +182,12 @@ fn done_is_refused_politely_where_the_panel_does_not_agree_and_retry_goes_on() {
     }
 }
 
+/// What a person does at the panel.
+type ByHand = fn(&mut World);
+
 #[test]
 fn done_that_the_panel_shows_is_not_done_again() {
-    let by_hand: [(&str, bool, fn(&mut World)); 6] = [
+    let by_hand: [(&str, bool, ByHand); 6] = [
         ("powerOn", false, |w| w.panel.server("1").on = true),
         ("install", false, |w| w.panel.server("1").template = Some(TEMPLATE.into())),
         ("handOver", false, |w| {

@@ -16,6 +16,8 @@ mod capacity;
 mod chart;
 #[path = "e2e/chart_life.rs"]
 mod chart_life;
+#[path = "e2e/changes.rs"]
+mod changes;
 #[path = "e2e/closing.rs"]
 mod closing;
 #[path = "e2e/cluster.rs"]

@@ -20,7 +20,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use support::{Reply, Server, doc, logged_in, ok, refused};
 
-const YAML: &str = r#"
+const YAML: &str = r"
 billmanager6:
   - name: bill
     users:
@@ -30,7 +30,7 @@ billmanager6:
     behaviour: {BEHAVIOUR}
     pricelists: [{id: 55227, name: Lite}]
     licenses: [{owner: other, pricelist: 55227, ip: 198.51.100.7, remote_id: theirs}]
-"#;
+";
 
 struct World {
     sim: Simulator,

@@ -87,7 +87,7 @@ pub struct OrderSpec {
     pub addresses: Addresses,
     /// What is installed. Acted upon at the next reinstall.
     pub operating_system: OperatingSystem,
-    /// Recipes, run after the installation. Acted upon at the next reinstall; where the handler's dialect has `runRecipe`, those that
+    /// Recipes, run after the installation. Acted upon at the next reinstall. Where the handler's dialect has `runRecipe`, those that
     /// are added are run at once.
     #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), inner(length(min = 1, max = 253)))]
@@ -99,18 +99,19 @@ pub struct OrderSpec {
     #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["product"]))]
     pub licenses: Vec<License>,
-    /// True: the service is suspended. Acted upon at once.
+    /// True: the service is suspended: server disabled, switch ports and power off. Acted upon at once.
     #[serde(default, deserialize_with = "null_as_default")]
     pub suspended: bool,
-    /// Any new value installs the system again and destroys the data on the disks. Acted upon at once; a value that is already there
-    /// when the operator first sees, adopts or finds a server again is recorded, never acted upon.
+    /// Any new value installs the system again and destroys the data on the disks. Acted upon at once, on a suspended order when it is
+    /// resumed, with deletionProtection never; a value that is already there when the operator first sees, adopts or finds a server
+    /// again is recorded, never acted upon, and an empty one is no wish.
     #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "String::is_empty")]
     #[schemars(length(max = 253))]
     pub reinstall: String,
     /// What becomes of the server when the order is deleted. Acted upon at once.
     #[serde(default, deserialize_with = "null_as_default")]
     pub deletion_policy: DeletionPolicy,
-    /// True: deletion is refused. Acted upon at once.
+    /// True: deletion and reinstallation are refused. Acted upon at once.
     #[serde(default, deserialize_with = "null_as_default")]
     pub deletion_protection: bool,
     /// Take over a server that already has an owner. Immutable.

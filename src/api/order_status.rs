@@ -164,6 +164,15 @@ pub struct ServerStatus {
     /// The one that runs, or is about to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub running_recipe: Option<String>,
+    /// The value of `spec.reinstall` whose installation is asked for or under way; absent otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reinstall: Option<String>,
+    /// True: the answer to that installation was lost and it does not show; a department says whether it is repeated.
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "std::ops::Not::not")]
+    pub reinstall_unconfirmed: bool,
+    /// Version of the Secret of the user's whose password the system was given last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password_version: Option<String>,
     /// Those of them that failed, and were not waited for.
     #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
     pub failed_recipes: Vec<String>,

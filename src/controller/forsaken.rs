@@ -51,7 +51,7 @@ pub async fn close(context: &Context, order: &DedicatedServerOrder, parsed: &Ord
     let mut facts = Facts::new(HandlerState::NotReady(why), String::new());
     facts.forsaken = forsaken;
     facts.grace = context.handler_grace;
-    facts.tasks = tasks_of(context, &order);
+    facts.tasks = tasks_of(context, order);
     let mut order = order.clone();
     let mut now = known(&order);
     for _ in 0..ACTIONS {

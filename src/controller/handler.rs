@@ -344,7 +344,7 @@ fn pool_ready(context: &Context, pool: Option<&ObjectKey>) -> Result<(), Problem
 fn wake<'a>(context: &Context, orders: impl Iterator<Item = &'a DedicatedServerOrder>, seen: Option<&Seen>, turned: bool) {
     for order in orders {
         let status = order.status.as_ref();
-        let active = status.is_some_and(|s| s.phase.as_deref() == Some("Active"));
+        let active = status.is_some_and(|s| matches!(s.phase.as_deref(), Some("Active" | "Suspended")));
         let touched = || {
             let server = status.and_then(|s| s.server.as_ref());
             seen.is_some_and(|seen| server.is_some_and(|s| seen.changed.contains(&s.id) || !seen.now.rows.contains_key(&s.id)))
@@ -414,7 +414,7 @@ async fn save(
         super::strays::report(context, handler, orders, &seen.panel, &seen.now, &mut new);
     }
     context.metrics.ready.get_or_create(&HandlerLabels { handler: key.to_string() }).set(i64::from(outcome.is_ok()));
-    for phase in ["Pending", "Allocating", "AwaitingTask", "Preparing", "Active", "Deleting", "Failed"] {
+    for phase in ["Pending", "Allocating", "AwaitingTask", "Preparing", "Active", "Suspended", "Deleting", "Failed"] {
         let of_phase = orders.iter().filter(|o| o.status.as_ref().and_then(|s| s.phase.as_deref()).unwrap_or("Pending") == phase).count();
         let labels = PhaseLabels { handler: key.to_string(), phase: phase.into() };
         context.metrics.orders.get_or_create(&labels).set(i64::try_from(of_phase).unwrap_or(i64::MAX));

@@ -92,6 +92,10 @@ impl Panels<'_> {
             | Call::Claim { .. }
             | Call::Unclaim { .. }
             | Call::Enable { .. }
+            | Call::Disable { .. }
+            | Call::ConnectionOn { .. }
+            | Call::ConnectionOff { .. }
+            | Call::SetPassword { .. }
             | Call::PowerOn { .. }
             | Call::PowerOff { .. }
             | Call::TakeAddress { .. }

@@ -115,7 +115,7 @@ async fn one_pass(cached: DedicatedServerOrder, context: &Context) -> Result<Act
             return release_object(&order, context, None).await;
         }
         if parsed.deleting {
-            return super::forsaken::close(context, &order, &parsed, &key).await;
+            return Box::pin(super::forsaken::close(context, &order, &parsed, &key)).await;
         }
         let message = format!("handler {key} does not exist, or this namespace may not use it");
         let status =
@@ -324,7 +324,8 @@ impl Pass<'_> {
                 HandlerState::Ready | HandlerState::Suspended => "the handler is not ready".into(),
             };
             if self.parsed.deleting {
-                return super::forsaken::close(self.context, &self.order, &self.parsed, &self.key).await.map(Ended::Action);
+                let closing = super::forsaken::close(self.context, &self.order, &self.parsed, &self.key);
+                return Box::pin(closing).await.map(Ended::Action);
             }
             facts.handler = HandlerState::NotReady(why);
             let mut policy = crate::provisioning::order::Handler::placeholder();
@@ -340,12 +341,15 @@ impl Pass<'_> {
         facts.grace = self.context.handler_grace;
         facts.login.clone_from(&client.login);
         self.take_place(&client, &mut facts);
+        let policy = &client.policy;
+        facts.password_due =
+            policy.sets_password && self.parsed.own_password && self.handler.password_due(&self.parsed.uid, policy.retry_interval);
         if server.is_none() && !self.parsed.deleting {
             facts.queue = super::queue::of(self.context, &self.parsed, &self.key);
         }
         facts.another_handler = super::selection::another(self.context, &self.order, &self.parsed).await;
         facts.licenses.server = super::license_server::facts(self.context, &self.order, &self.parsed, &client.policy).await?;
-        self.act(&client, facts).await
+        Box::pin(self.act(&client, facts)).await
     }
 
     async fn act(&mut self, client: &ServerClient, mut facts: Facts) -> Result<Ended, OrderError> {

@@ -39,6 +39,8 @@ struct HandlerInner {
     remarked: BTreeMap<String, Timestamp>,
     strays: BTreeSet<super::strays::Stray>,
     stale_locks: BTreeSet<String>,
+    /// When the users' Secrets with root passwords were read, by order.
+    passwords: BTreeMap<String, Instant>,
 }
 
 /// What is needed to speak with a handler's panel.
@@ -93,6 +95,7 @@ impl Default for HandlerRuntime {
                 remarked: BTreeMap::new(),
                 strays: BTreeSet::new(),
                 stale_locks: BTreeSet::new(),
+                passwords: BTreeMap::new(),
             }),
         }
     }
@@ -231,7 +234,19 @@ impl HandlerRuntime {
     pub fn forget(&self, uid: &str) -> Vec<ObjectKey> {
         let mut inner = lock(&self.inner);
         inner.judged.remove(uid);
+        inner.passwords.remove(uid);
         inner.places.leave(uid)
+    }
+
+    /// Whether the Secret with an order's root password was not read within this time by this process.
+    #[must_use]
+    pub fn password_due(&self, uid: &str, interval: Duration) -> bool {
+        lock(&self.inner).passwords.get(uid).is_none_or(|at| at.elapsed() >= interval)
+    }
+
+    /// Notes that an order's Secret was read.
+    pub fn note_password(&self, uid: &str) {
+        lock(&self.inner).passwords.insert(uid.to_owned(), Instant::now());
     }
 }
 

@@ -109,8 +109,22 @@ impl Panels<'_> {
             Prepare::PanelPassword => {
                 facts.panel_password = Some(prepared(self.panel_password().await)?);
             }
+            Prepare::RootPassword => {
+                facts.root_password = Some(prepared(self.root_password().await.map(|(password, version)| {
+                    facts.password_version = Some(version);
+                    password
+                }))?);
+            }
+            Prepare::PasswordVersion => {
+                let version = match self.root_password().await {
+                    Ok((_, version)) => version,
+                    Err(SecretError::Missing(_) | SecretError::Conflict(_)) => String::new(),
+                    Err(error @ (SecretError::Api { .. } | SecretError::Random(_))) => return Err(error.into()),
+                };
+                self.context.panels.handler(&self.client.policy.key).note_password(&self.order.uid);
+                facts.password_version = Some(version);
+            }
             Prepare::LicenseKeys => self.store_keys(facts).await?,
-            Prepare::RootPassword => facts.root_password = Some(prepared(self.root_password().await)?),
         }
         Ok(())
     }
@@ -119,10 +133,14 @@ impl Panels<'_> {
         secrets::generated(&self.context.client, self.object, "panel", &self.order.username).await
     }
 
-    async fn root_password(&self) -> Result<SecretString, SecretError> {
+    /// The root password, and the version of the user's Secret that it is from; empty for one that the operator made.
+    async fn root_password(&self) -> Result<(SecretString, String), SecretError> {
         match &self.object.spec.operating_system.password_secret_ref {
-            Some(reference) => secrets::read(&self.context.client, &self.order.key.namespace, &reference.name).await?.text(&reference.key),
-            None => secrets::generated(&self.context.client, self.object, "root", "root").await,
+            Some(reference) => {
+                let read = secrets::read(&self.context.client, &self.order.key.namespace, &reference.name).await?;
+                Ok((read.text(&reference.key)?, read.identity()))
+            }
+            None => Ok((secrets::generated(&self.context.client, self.object, "root", "root").await?, String::new())),
         }
     }
 
@@ -135,20 +153,11 @@ impl Panels<'_> {
                 let password = self.panel_password().await?;
                 none(panel.create_user(username, &password).await.unit())
             }
-            Call::Claim { server, owner, marker } => match self.lock(server).await? {
-                Locked::Theirs(holder) => {
-                    let detail = format!("locked by order {holder}");
-                    Outcome::Refused(PanelError::Expectation { server: server.0.clone(), detail })
-                }
-                Locked::Ours => {
-                    let edit = ServerEdit {
-                        expect: Expect::Free,
-                        owner: OwnerEdit::User(owner.clone()),
-                        notes: NotesEdit::Add(marker.to_string()),
-                    };
-                    none(panel.edit_server(server, &edit).await)
-                }
-            },
+            Call::Claim { server, owner, marker } => {
+                let notes = NotesEdit::Add(marker.to_string());
+                let edit = ServerEdit { expect: Expect::Free, owner: OwnerEdit::User(owner.clone()), notes };
+                none(self.mark(server, &edit).await?)
+            }
             Call::Unclaim { server, written } => {
                 let edit = ServerEdit {
                     expect: Expect::Marker(written.clone()),
@@ -158,6 +167,13 @@ impl Panels<'_> {
                 none(panel.edit_server(server, &edit).await)
             }
             Call::Enable { server } => none(panel.enable(server).await),
+            Call::Disable { server } => none(panel.disable(server).await),
+            Call::ConnectionOn { server, connection } => none(panel.switch_connection(server, connection, Power::On).await),
+            Call::ConnectionOff { server, connection } => none(panel.switch_connection(server, connection, Power::Off).await),
+            Call::SetPassword { server, version: _ } => {
+                let (password, _) = self.root_password().await?;
+                none(panel.set_password(server, &password).await)
+            }
             Call::PowerOn { server } => none(panel.power(server, Power::On).await),
             Call::PowerOff { server } => none(panel.power(server, Power::Off).await),
             Call::ReplaceMain { server, row, current, address, group, domain } => {
@@ -171,7 +187,7 @@ impl Panels<'_> {
             Call::RemoveAddress { server, row, address: _ } => none(panel.remove_address(server, row).await),
             Call::SetDomain { server, row, domain } => none(panel.set_domain(server, row, domain).await),
             Call::Install { server, template, recipe, hostname, address } => {
-                let password = self.root_password().await?;
+                let (password, _) = self.root_password().await?;
                 let request = InstallRequest {
                     template: template.clone(),
                     recipe: recipe.clone(),
@@ -192,20 +208,11 @@ impl Panels<'_> {
                 };
                 none(panel.edit_server(server, &edit).await)
             }
-            Call::Adopt { server, owner, marker } => match self.lock(server).await? {
-                Locked::Theirs(holder) => {
-                    let detail = format!("locked by order {holder}");
-                    Outcome::Refused(PanelError::Expectation { server: server.0.clone(), detail })
-                }
-                Locked::Ours => {
-                    let edit = ServerEdit {
-                        expect: Expect::Owner(owner.clone()),
-                        owner: OwnerEdit::Keep,
-                        notes: NotesEdit::Add(marker.to_string()),
-                    };
-                    none(panel.edit_server(server, &edit).await)
-                }
-            },
+            Call::Adopt { server, owner, marker } => {
+                let notes = NotesEdit::Add(marker.to_string());
+                let edit = ServerEdit { expect: Expect::Owner(owner.clone()), owner: OwnerEdit::Keep, notes };
+                none(self.mark(server, &edit).await?)
+            }
             Call::Unmark { server, written } => {
                 let edit = ServerEdit {
                     expect: Expect::Marker(written.clone()),
@@ -248,6 +255,10 @@ impl Panels<'_> {
             | Call::Claim { .. }
             | Call::Unclaim { .. }
             | Call::Enable { .. }
+            | Call::Disable { .. }
+            | Call::ConnectionOn { .. }
+            | Call::ConnectionOff { .. }
+            | Call::SetPassword { .. }
             | Call::PowerOn { .. }
             | Call::PowerOff { .. }
             | Call::ReplaceMain { .. }
@@ -269,6 +280,17 @@ impl Panels<'_> {
             | Call::ResumeLicense { .. }
             | Call::FreeLicense { .. } => Outcome::Applied(None),
         }
+    }
+
+    /// Writes our marker under the server's lock.
+    async fn mark(&self, server: &ServerId, edit: &ServerEdit) -> Result<Outcome<()>, PerformError> {
+        Ok(match self.lock(server).await? {
+            Locked::Theirs(holder) => {
+                let detail = format!("locked by order {holder}");
+                Outcome::Refused(PanelError::Expectation { server: server.0.clone(), detail })
+            }
+            Locked::Ours => self.panel().edit_server(server, edit).await,
+        })
     }
 
     async fn lock(&self, server: &ServerId) -> Result<Locked, kube::Error> {

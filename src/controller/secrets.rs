@@ -37,11 +37,18 @@ pub enum SecretError {
 pub struct Read {
     data: BTreeMap<String, ByteString>,
     name: String,
+    uid: String,
     /// Resource version.
     pub version: String,
 }
 
 impl Read {
+    /// Which Secret in which version: says nothing of what is in it, and differs also from one of the same name made anew.
+    #[must_use]
+    pub fn identity(&self) -> String {
+        format!("{}/{}", self.uid, self.version)
+    }
+
     /// A key as text.
     pub fn text(&self, key: &str) -> Result<SecretString, SecretError> {
         let bytes = self.data.get(key).ok_or_else(|| SecretError::Missing(format!("Secret {} has no key `{key}`", self.name)))?;
@@ -60,7 +67,9 @@ pub async fn read(client: &Client, namespace: &str, name: &str) -> Result<Read, 
     let full = format!("{namespace}/{name}");
     match Api::<Secret>::namespaced(client.clone(), namespace).get_opt(name).await {
         Ok(Some(secret)) => {
-            Ok(Read { data: secret.data.unwrap_or_default(), version: secret.metadata.resource_version.unwrap_or_default(), name: full })
+            let ObjectMeta { uid, resource_version, .. } = secret.metadata;
+            let (uid, version) = (uid.unwrap_or_default(), resource_version.unwrap_or_default());
+            Ok(Read { data: secret.data.unwrap_or_default(), name: full, uid, version })
         }
         Ok(None) => Err(SecretError::Missing(format!("Secret {full} does not exist"))),
         Err(source) => Err(SecretError::Api { name: full, source: Box::new(source) }),
@@ -141,7 +150,8 @@ fn of_order(secret: Secret, order: &DedicatedServerOrder, full: &str) -> Result<
     if !is_own(&secret, order) {
         return Err(SecretError::Conflict(full.to_owned()));
     }
-    Read { data: secret.data.unwrap_or_default(), version: String::new(), name: full.to_owned() }.text("password")
+    let data = secret.data.unwrap_or_default();
+    Read { data, name: full.to_owned(), uid: String::new(), version: String::new() }.text("password")
 }
 
 /// 24 characters of 62, drawn evenly: about 142 bits. No signs that a panel's form or a kernel's command line could stumble over.

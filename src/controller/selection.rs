@@ -84,7 +84,7 @@ pub(super) async fn pass(order: DedicatedServerOrder, parsed: Order, selector: &
     let restored = selection::may_have_been_restored(&parsed) || !known(&order).licenses.is_empty();
     if let Some(held) = all.iter().find(|h| selection::found(&parsed, &h.candidate())) {
         // Wherever a server carries our marker, that is the order's handler, whatever its place in the row.
-        return match at(held, &order, &parsed, None, context).run().await? {
+        return match Box::pin(at(held, &order, &parsed, None, context).run()).await? {
             Ended::Action(action) => Ok(action),
             Ended::Over(_) => Ok(Action::await_change()),
             Ended::Forgotten(stored) => release_object(&stored, context, None).await,
@@ -96,9 +96,9 @@ pub(super) async fn pass(order: DedicatedServerOrder, parsed: Order, selector: &
         return Ok(Action::await_change());
     }
     if parsed.deleting {
-        return close(order, &parsed, &all, restored, context).await;
+        return Box::pin(close(order, &parsed, &all, restored, context)).await;
     }
-    open(order, &parsed, selector, &all, context).await
+    Box::pin(open(order, &parsed, selector, &all, context)).await
 }
 
 /// Nothing of the order is at any panel. What a restored order may have in the pools is given back at each.
@@ -110,7 +110,7 @@ async fn close(
     context: &Context,
 ) -> Result<Action, OrderError> {
     for held in all.iter().filter(|_| restored) {
-        match at(held, &order, parsed, Some(Vec::new()), context).run().await? {
+        match Box::pin(at(held, &order, parsed, Some(Vec::new()), context).run()).await? {
             Ended::Action(action) => return Ok(action),
             Ended::Forgotten(stored) => order = *stored,
             Ended::Over(_) => return Ok(Action::await_change()),
@@ -143,7 +143,7 @@ async fn open(
         }
         let Some(held) = all.iter().find(|h| h.key == *candidate.key) else { continue };
         // Nothing is carried from one handler to the next: what one of them said is in `passed` alone.
-        match at(held, &order, parsed, Some(passed.clone()), context).run().await? {
+        match Box::pin(at(held, &order, parsed, Some(passed.clone()), context).run()).await? {
             Ended::Action(action) => return Ok(action),
             Ended::Over(over) => passed.push(over),
             Ended::Forgotten(stored) => return release_object(&stored, context, None).await,

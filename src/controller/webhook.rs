@@ -113,7 +113,11 @@ pub fn signature(secret: &[u8], timestamp: i64, body: &[u8]) -> String {
     context.update(timestamp.to_string().as_bytes());
     context.update(b".");
     context.update(body);
-    context.sign().as_ref().iter().fold(String::from("sha256="), |mut text, byte| {
+    format!("sha256={}", hex(context.sign().as_ref()))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
         let _ = write!(text, "{byte:02x}");
         text
     })
@@ -175,8 +179,7 @@ mod tests {
         // Test case 2.
         let key = hmac::Key::new(hmac::HMAC_SHA256, b"Jefe");
         let tag = hmac::sign(&key, b"what do ya want for nothing?");
-        let hex: String = tag.as_ref().iter().map(|b| format!("{b:02x}")).collect();
-        assert_eq!(hex, "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
+        assert_eq!(hex(tag.as_ref()), "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
         // printf '1700000000.{}' | openssl dgst -sha256 -hmac Jefe
         let wanted = "sha256=d3793e2b4103edfbd98cc19591832f5fad701d413db9fcae0ae7dab8184ed207";
         assert_eq!(signature(b"Jefe", 1_700_000_000, b"{}"), wanted);

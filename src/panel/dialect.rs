@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use secrecy::{ExposeSecret, SecretString};
+
 use super::coremanager::params::Params;
 
 /// The call that replaces the main address of a server (ispsystem-api.md 2.5: unknown).
@@ -11,12 +13,17 @@ pub const REPLACE_MAIN_ADDRESS: &str = "replaceMainAddress";
 pub const RUN_RECIPE: &str = "runRecipe";
 /// The call that flags a server's disks for the panel's own cleaning (ispsystem-api.md 2.8: by policy; no default).
 pub const FLAG_FOR_CLEANING: &str = "flagForCleaning";
+/// The call that sets the password of a running system (no public fact at all): made only where the handler says how.
+pub const SET_PASSWORD: &str = "setPassword";
+/// The placeholder of a password. What it stands in is treated as a secret.
+const PASSWORD: &str = "password";
 
 /// Calls that may be overridden, with the placeholders that each fills in.
 const KNOWN: &[(&str, &[&str])] = &[
     (REPLACE_MAIN_ADDRESS, &["server", "row", "address", "current", "group", "domain", "family"]),
     (RUN_RECIPE, &["server", "recipe"]),
     (FLAG_FOR_CLEANING, &["server"]),
+    (SET_PASSWORD, &["server", PASSWORD]),
 ];
 
 /// Why a dialect can't be used; each names the field of the handler.
@@ -79,6 +86,25 @@ impl DialectCall {
         let mut params = Params::new();
         for (name, template) in &self.params {
             params.set(name, substitute(template, values));
+        }
+        params
+    }
+
+    /// The same with a password, which the parameters keep as a secret.
+    #[must_use]
+    pub fn fill_with(&self, values: &BTreeMap<&str, String>, password: Option<&SecretString>) -> Params {
+        let Some(password) = password else { return self.fill(values) };
+        let mut with = values.clone();
+        with.insert(PASSWORD, password.expose_secret().to_owned());
+        let mut params = Params::new();
+        for (name, template) in &self.params {
+            let secret = parts(template).unwrap_or_default().iter().any(|part| matches!(part, Part::Placeholder(PASSWORD)));
+            let text = substitute(template, &with);
+            if secret {
+                params = params.secret(name, &SecretString::from(text));
+            } else {
+                params.set(name, text);
+            }
         }
         params
     }
@@ -245,7 +271,7 @@ mod tests {
         for (result, text) in [
             (
                 one("replaceMainIp", "x", "a", ""),
-                "spec.dialect.replaceMainIp: no such call; known: replaceMainAddress, runRecipe, flagForCleaning",
+                "spec.dialect.replaceMainIp: no such call; known: replaceMainAddress, runRecipe, flagForCleaning, setPassword",
             ),
             (one(REPLACE_MAIN_ADDRESS, "a b", "a", ""), "spec.dialect.replaceMainAddress.func: required"),
             (one(REPLACE_MAIN_ADDRESS, "", "a", ""), "spec.dialect.replaceMainAddress.func: required"),
@@ -261,6 +287,20 @@ mod tests {
             let error = result.unwrap_err().to_string();
             assert!(error.contains(text), "{error}");
         }
+    }
+
+    #[test]
+    fn a_password_is_filled_in_and_never_shown() {
+        let params = BTreeMap::from([("elid".to_owned(), "{server}".to_owned()), ("passwd".to_owned(), "{password}".to_owned())]);
+        let dialect = Dialect::new([(SET_PASSWORD, "server.passwd", &params)]).unwrap();
+        let password = SecretString::from("hush{server}");
+        let filled = dialect.call(SET_PASSWORD).unwrap().fill_with(&BTreeMap::from([("server", "17".to_owned())]), Some(&password));
+        assert_eq!(filled.expose(), [("elid", "17"), ("passwd", "hush{server}")], "a password is no template");
+        assert_eq!(filled.secrets(), ["hush{server}"]);
+        assert!(!format!("{filled:?}").contains("hush"));
+        assert_eq!(Dialect::default().call(SET_PASSWORD), None, "there is no default");
+        let error = one(REPLACE_MAIN_ADDRESS, "x", "a", "{password}").unwrap_err().to_string();
+        assert!(error.contains("no placeholder {password}"), "{error}");
     }
 
     proptest! {

@@ -67,6 +67,12 @@ mod traits {
         fn power<'a>(&'a self, server: &'a ServerId, to: Power) -> Change<'a, ()>;
         /// Lifts the administrative block of a suspended server.
         fn enable<'a>(&'a self, server: &'a ServerId) -> Change<'a, ()>;
+        /// Blocks a server administratively: the service is suspended.
+        fn disable<'a>(&'a self, server: &'a ServerId) -> Change<'a, ()>;
+        /// Switches the network of one connection on or off; the effect shows later in the list of connections.
+        fn switch_connection<'a>(&'a self, server: &'a ServerId, connection: &'a str, to: Power) -> Change<'a, ()>;
+        /// Sets the password of root or Administrator on a running system: an unknown call, so it is taken from the dialect.
+        fn set_password<'a>(&'a self, server: &'a ServerId, password: &'a SecretString) -> Change<'a, ()>;
         /// What can be installed on this server, and what is.
         fn install_form<'a>(&'a self, server: &'a ServerId) -> Read<'a, InstallForm>;
         /// Starts an installation: destroys what is on the disks.

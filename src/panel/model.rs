@@ -335,6 +335,16 @@ pub struct Connection {
     pub kind: String,
     /// `func_in_progress`: the port is being switched.
     pub busy: bool,
+    /// `status`: whether the port is on, where the panel shows it (inferred; the confirmed fields do not tell).
+    pub on: Option<bool>,
+}
+
+impl Connection {
+    /// Whether this is a port of a switch, whose network can be switched (ispsystem-api.md 2.7).
+    #[must_use]
+    pub fn is_switch(&self) -> bool {
+        self.kind.eq_ignore_ascii_case("switch")
+    }
 }
 
 /// An address in use at IPmanager.

@@ -134,7 +134,7 @@ pub(super) fn prepared(cx: &mut Cx<'_>, step: Step, what: Prepare, reason: Reaso
     let known = match what {
         Prepare::ClientName => &cx.facts.client_name,
         Prepare::PanelPassword => &cx.facts.panel_password,
-        Prepare::RootPassword => &cx.facts.root_password,
+        Prepare::RootPassword | Prepare::PasswordVersion => &cx.facts.root_password,
         Prepare::LicenseKeys => &cx.facts.licenses.keys,
     };
     match known.clone() {

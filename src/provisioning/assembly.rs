@@ -13,7 +13,7 @@ use super::give_back::{Then, give_back};
 use super::hardware::Hardware;
 use super::reason::Reason;
 use super::step::{State, Step};
-use super::tasks::{Ask, OPEN};
+use super::tasks::{Ask, OPEN, waits_for};
 use super::wanted::Wanted;
 
 /// `manualTasks[].state`: closed as Cancelled, and afterwards somebody asked for another attempt.
@@ -96,7 +96,7 @@ pub(super) fn without_server(cx: &mut Cx<'_>, wanted: &CustomConfiguration) -> H
     }
     cx.status.waiting_on = before;
     let task = cx.status.manual_tasks.iter().rev().find(|t| t.state == OPEN);
-    let task = task.map_or_else(String::new, |t| format!("; {} task {} waits for {}", t.type_, t.name, t.department));
+    let task = task.map_or_else(String::new, |t| format!("; {} task {} {}", t.type_, t.name, waits_for(t)));
     let message = format!("no server is free{task}; {}", cx.facts.queue.place());
     super::allocation::wait_for_capacity(cx, Reason::WaitingForCapacity, message)
 }

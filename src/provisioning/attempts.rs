@@ -15,7 +15,7 @@ use super::call::Call;
 use super::context::{Cx, Flow, LONG, Recheck, Wait, WaitKind, cut};
 use super::order::Order;
 use super::reason::Reason;
-use super::step::{CLOSING, OPENING, Step};
+use super::step::{CHANGES, CLOSING, OPENING, Step};
 
 /// The fields of an order that a step acts upon, by name.
 fn relevant(order: &Order, step: Step) -> Vec<(&'static str, String)> {
@@ -40,7 +40,8 @@ fn relevant(order: &Order, step: Step) -> Vec<(&'static str, String)> {
         Step::IssueLicenses | Step::RevokeLicenses => {
             vec![("licenses", order.licenses.iter().map(|l| format!("{}\n{}", l.product, l.period)).collect::<Vec<_>>().join("\n"))]
         }
-        Step::PowerOn | Step::PowerOff | Step::RemoveAddresses | Step::ParkAddress | Step::Release => Vec::new(),
+        Step::Suspend | Step::PortsOff | Step::StopPower | Step::Resume | Step::PortsOn => vec![("suspended", order.suspended.to_string())],
+        Step::PowerOn | Step::PowerOff | Step::RemoveAddresses | Step::ParkAddress | Step::Release | Step::SetPassword => Vec::new(),
     }
 }
 
@@ -75,11 +76,18 @@ fn principal(step: Step) -> &'static str {
         Step::ChangeAddress | Step::ParkAddress => "replaceMainAddress",
         Step::InstallOS => "install",
         Step::HandOver => "handOver",
-        Step::PowerOff => "powerOff",
+        Step::PowerOff | Step::StopPower => "powerOff",
+        Step::Suspend => "disable",
+        Step::PortsOff => "connectionOff",
+        Step::Resume => "enable",
+        Step::PortsOn => "connectionOn",
+        Step::SetPassword => "setPassword",
         Step::RemoveAddresses => "removeAddress",
         Step::Release => "release",
+        Step::IssueLicenses => "orderLicense",
+        Step::RevokeLicenses => "suspendLicense",
         // Nothing is asked of DCImanager in these.
-        Step::Assemble | Step::RunRecipes | Step::IssueLicenses | Step::RevokeLicenses => "none",
+        Step::Assemble | Step::RunRecipes => "none",
     }
 }
 
@@ -117,10 +125,11 @@ impl Cx<'_> {
         let intent = self.intent(step);
         let name = made.map(Call::name).or_else(|| intent.map(|f| f.call.as_str())).unwrap_or_else(|| principal(step));
         let server = made.and_then(Call::server).map(|s| s.0.as_str()).or_else(|| self.status.server.as_ref().map(|s| s.id.as_str()));
-        let target = match (server, intent) {
-            (Some(server), _) => format!("server/{server}"),
-            (None, Some(f)) => f.target.clone(),
-            (None, None) => format!("order/{}", self.order.order_id),
+        let target = match (made.and_then(Call::license), server, intent) {
+            (Some(license), ..) => super::licenses::target(license),
+            (None, Some(server), _) => format!("server/{server}"),
+            (None, None, Some(f)) => f.target.clone(),
+            (None, None, None) => format!("order/{}", self.order.order_id),
         };
         (name.to_owned(), cut(&target, LONG))
     }
@@ -150,7 +159,9 @@ impl Cx<'_> {
         let Some(step) = Step::parse(&counted.step) else { return Flow::Continue(()) };
         let closing = self.order.deleting || super::give_back::under_way(self);
         let steps: &[Step] = if closing { &CLOSING } else { &OPENING };
-        if !steps.contains(&step) || counted.intent != self.intent_now(step) {
+        // Steps that an Active order takes when it is asked to; those of them that closing takes, too, are no past either.
+        let change = CHANGES.contains(&step) && !(closing && super::suspension::settles_before_closing(step));
+        if !(steps.contains(&step) || change) || counted.intent != self.intent_now(step) {
             self.start_anew(step);
             return Flow::Continue(());
         }

@@ -39,6 +39,32 @@ pub enum Call {
         /// Server.
         server: ServerId,
     },
+    /// Block administratively: the service is suspended.
+    Disable {
+        /// Server.
+        server: ServerId,
+    },
+    /// Switch the network of one connection on.
+    ConnectionOn {
+        /// Server.
+        server: ServerId,
+        /// Row id of the connection.
+        connection: String,
+    },
+    /// Switch the network of one connection off.
+    ConnectionOff {
+        /// Server.
+        server: ServerId,
+        /// Row id of the connection.
+        connection: String,
+    },
+    /// Set the password of root or Administrator on a running system; the password itself is in a Secret.
+    SetPassword {
+        /// Server.
+        server: ServerId,
+        /// Version of the Secret.
+        version: String,
+    },
     /// Power on.
     PowerOn {
         /// Server.
@@ -262,6 +288,10 @@ impl Call {
             Self::Claim { server, .. }
             | Self::Unclaim { server, .. }
             | Self::Enable { server }
+            | Self::Disable { server }
+            | Self::ConnectionOn { server, .. }
+            | Self::ConnectionOff { server, .. }
+            | Self::SetPassword { server, .. }
             | Self::PowerOn { server }
             | Self::PowerOff { server }
             | Self::ReplaceMain { server, .. }
@@ -299,6 +329,10 @@ impl Call {
             | Self::Claim { .. }
             | Self::Unclaim { .. }
             | Self::Enable { .. }
+            | Self::Disable { .. }
+            | Self::ConnectionOn { .. }
+            | Self::ConnectionOff { .. }
+            | Self::SetPassword { .. }
             | Self::PowerOn { .. }
             | Self::PowerOff { .. }
             | Self::TakeAddress { .. }
@@ -330,6 +364,9 @@ impl Call {
     pub fn destructive(&self) -> bool {
         match self {
             Self::PowerOff { .. }
+            | Self::Disable { .. }
+            | Self::ConnectionOff { .. }
+            | Self::SetPassword { .. }
             | Self::ReplaceMain { .. }
             | Self::RemoveAddress { .. }
             | Self::Install { .. }
@@ -338,11 +375,13 @@ impl Call {
             | Self::CancelOperation { .. }
             | Self::HandOver { .. }
             | Self::Release { .. } => true,
-            // `Claim`, `Unclaim`, `Adopt` and `Unmark` check the form themselves; the rest can be repeated or undone.
+            // `Claim`, `Unclaim`, `Adopt` and `Unmark` check the form themselves; of a licence the form, or a fresh list, was read in the same
+            // decision; the rest can be repeated or undone.
             Self::CreateUser { .. }
             | Self::Claim { .. }
             | Self::Unclaim { .. }
             | Self::Enable { .. }
+            | Self::ConnectionOn { .. }
             | Self::PowerOn { .. }
             | Self::TakeAddress { .. }
             | Self::SetNote { .. }
@@ -350,9 +389,8 @@ impl Call {
             | Self::AddAddress { .. }
             | Self::SetDomain { .. }
             | Self::Adopt { .. }
-            | Self::Unmark { .. } => false,
-            // At the licence server: the form, or a fresh list, was read in the same decision.
-            Self::OrderLicense { .. }
+            | Self::Unmark { .. }
+            | Self::OrderLicense { .. }
             | Self::EditLicense { .. }
             | Self::RenewLicense { .. }
             | Self::SuspendLicense { .. }
@@ -398,6 +436,10 @@ impl Call {
             Self::Claim { .. } => "claim",
             Self::Unclaim { .. } => "unclaim",
             Self::Enable { .. } => "enable",
+            Self::Disable { .. } => "disable",
+            Self::ConnectionOn { .. } => "connectionOn",
+            Self::ConnectionOff { .. } => "connectionOff",
+            Self::SetPassword { .. } => "setPassword",
             Self::PowerOn { .. } => "powerOn",
             Self::PowerOff { .. } => "powerOff",
             Self::TakeAddress { .. } => "takeAddress",

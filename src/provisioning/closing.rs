@@ -15,7 +15,7 @@ use super::inflight::Shows;
 use super::marker::Found;
 use super::opening::{note_power, people, wait_for_power};
 use super::reason::Reason;
-use super::step::{State, Step};
+use super::step::{OPENING, State, Step};
 use super::tasks::Ask;
 use super::verdict::{Phase, Verdict};
 
@@ -78,8 +78,10 @@ pub(super) fn take_back(cx: &mut Cx<'_>) -> Flow {
         return Continue(());
     }
     place(cx)?;
+    super::suspension::enable_for_closing(cx, &server)?;
     cancel(cx, &server)?;
     power_off(cx, &server)?;
+    super::suspension::ports_for_closing(cx, &server)?;
     super::network::remove_addresses(cx, &server)?;
     super::network::park_address(cx, &server)?;
     release(cx, &server)
@@ -139,7 +141,12 @@ fn released(cx: &mut Cx<'_>, server: &ServerId) -> Flow<bool> {
 
 /// A call of the preparation may still be under way: it gets its time before anything is taken back.
 fn opening_settled(cx: &mut Cx<'_>) -> Flow {
-    let opening = cx.status.in_flight.as_ref().and_then(|f| Step::parse(&f.step)).filter(|s| super::step::OPENING.contains(s));
+    let opening = cx
+        .status
+        .in_flight
+        .as_ref()
+        .and_then(|f| Step::parse(&f.step))
+        .filter(|s| OPENING.contains(s) || super::suspension::settles_before_closing(*s));
     if opening.is_none() {
         return Continue(());
     }

@@ -401,6 +401,9 @@ fn phase_of(step: Step, deleting: bool) -> (Phase, Reason) {
         Step::PowerOn | Step::ChangeAddress | Step::InstallOS | Step::RunRecipes | Step::IssueLicenses | Step::HandOver => {
             (Phase::Preparing, Reason::Preparing)
         }
+        Step::Suspend | Step::PortsOff | Step::StopPower => (Phase::Preparing, Reason::Suspending),
+        Step::Resume | Step::PortsOn => (Phase::Preparing, Reason::Resuming),
+        Step::SetPassword => (Phase::Preparing, Reason::Preparing),
         // Steps of closing while the order lives: the server is given back.
         Step::RevokeLicenses | Step::PowerOff | Step::RemoveAddresses | Step::ParkAddress | Step::Release => {
             (Phase::Preparing, Reason::GivingBack)

@@ -14,7 +14,7 @@ use super::order::{Handler, Order};
 use super::reason::Reason;
 use super::step::{CLOSING, OPENING, Step};
 use super::tasks::OPEN;
-use super::verdict::{Phase, Verdict, conclude};
+use super::verdict::{Phase, conclude};
 
 /// What was decided.
 #[derive(Clone, Debug, PartialEq)]
@@ -48,8 +48,8 @@ pub fn decide(order: &Order, handler: &Handler, facts: &Facts, now: Timestamp, s
     if asked {
         status.last_handled_reconcile_at.clone_from(&order.reconcile_requested);
     }
-    let reinstall_pending = reinstall_pending(order, handler, &status);
-    conclude(&mut status, &halt.verdict, order.generation, now, reinstall_pending);
+    let pending = super::reinstallation::pending(order, handler, &status);
+    conclude(&mut status, &halt.verdict, order.generation, now, pending);
     Decision { status, next: halt.next }
 }
 
@@ -117,6 +117,10 @@ fn run(cx: &mut Cx<'_>) -> Flow {
     super::selection::settle_at(cx);
     cx.list_steps();
     record_token(&mut cx.status, &cx.order.reinstall);
+    if !cx.order.deleting {
+        super::suspension::overtake(cx);
+        super::reinstallation::reconsider(cx);
+    }
     let step = current_step(cx);
     if cx.order.deleting && super::closing::nothing_to_release(cx) {
         return ControlFlow::Break(super::closing::forget(cx));
@@ -126,7 +130,7 @@ fn run(cx: &mut Cx<'_>) -> Flow {
             // A panel that is down is the handler's failure: an Active order stays what it is, and its licences do not end.
             super::licenses::issue(cx)?;
             cx.status.waiting_on = None;
-            return ControlFlow::Break(Halt { next: Next::Wait(None), verdict: Verdict::Ready });
+            return ControlFlow::Break(Halt { next: Next::Wait(None), verdict: super::suspension::resting(cx) });
         }
         let message = why.clone();
         if let Some(lost) = cx.facts.forsaken.clone().filter(|_| cx.order.deleting) {
@@ -165,14 +169,8 @@ fn failed_before(cx: &mut Cx<'_>) -> Flow {
 pub(super) fn current_step(cx: &Cx<'_>) -> Step {
     let closing = cx.order.deleting || super::give_back::under_way(cx);
     let steps: &[Step] = if closing { &CLOSING } else { &OPENING };
-    steps.iter().copied().find(|s| !cx.state(*s).over()).unwrap_or(if closing { Step::Release } else { Step::HandOver })
-}
-
-fn reinstall_pending(order: &Order, handler: &Handler, status: &OrderStatus) -> bool {
-    status.server.as_ref().is_some_and(|s| {
-        s.template.as_ref().is_some_and(|t| *t != order.template)
-            || (s.template.is_some() && super::recipes::wait_for_reinstall(order, handler, &s.recipes))
-    })
+    let last = || if closing { Step::Release } else { super::suspension::at_hand(cx).unwrap_or(Step::HandOver) };
+    steps.iter().copied().find(|s| !cx.state(*s).over()).unwrap_or_else(last)
 }
 
 /// A reinstall token that is there at first sight is recorded, never acted upon. No token is recorded as none.
@@ -197,7 +195,7 @@ pub fn refuse(
     status.waiting_on = None;
     status.next_retry_time = None;
     let verdict = super::verdict::Verdict::Stalled(refusal.reason, refusal.message.clone(), deleting);
-    conclude(&mut status, &verdict, generation, now, false);
+    conclude(&mut status, &verdict, generation, now, None);
     status
 }
 
@@ -226,6 +224,6 @@ pub(super) fn waiting_without_handler(
     let wait = super::context::Wait { kind, name, reason, message: message.to_owned(), until: None, deadline: None };
     let Halt { verdict, .. } = cx.wait(step, wait);
     let mut status = cx.status;
-    conclude(&mut status, &verdict, order.generation, now, false);
+    conclude(&mut status, &verdict, order.generation, now, None);
     status
 }

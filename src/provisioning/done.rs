@@ -1,4 +1,4 @@
-//! `Done` of a FailedOperation task: the panel is asked whether it agrees. Where it does not, a new task says what it shows.
+//! `Done` of a `FailedOperation` task: the panel is asked whether it agrees. Where it does not, a new task says what it shows.
 //!
 //! While the answer is looked for, the step may do whatever else is left, but not what failed: that would be a retry.
 
@@ -58,7 +58,7 @@ fn ask_panel(cx: &mut Cx<'_>, step: Step, since: Time) -> Flow<Answer> {
             let (_, row) = fresh_row(cx, step, since)?;
             if row.power.on { Answer::Agrees } else { Answer::Differs(power(&row)) }
         }
-        Step::PowerOff => {
+        Step::PowerOff | Step::StopPower => {
             let (_, row) = fresh_row(cx, step, since)?;
             if row.power.off && !row.power.on { Answer::Agrees } else { Answer::Differs(power(&row)) }
         }
@@ -73,10 +73,15 @@ fn ask_panel(cx: &mut Cx<'_>, step: Step, since: Time) -> Flow<Answer> {
                 Some(_) | None => Answer::Differs(format!("the owner of server {server} is {owner}, not {}", cx.order.username)),
             }
         }
+        Step::RunRecipes => recipe_run(cx, step, since)?,
         Step::Release => released(cx, step)?,
         Step::Assemble
+        | Step::Suspend
+        | Step::PortsOff
+        | Step::Resume
+        | Step::PortsOn
+        | Step::SetPassword
         | Step::ChangeAddress
-        | Step::RunRecipes
         | Step::IssueLicenses
         | Step::RevokeLicenses
         | Step::RemoveAddresses
@@ -141,6 +146,18 @@ fn installed(cx: &mut Cx<'_>, step: Step, since: Time) -> Flow<Answer> {
         Some(there) => Answer::Differs(format!("its form names {there} as the system of server {server}, not {wanted}")),
         None => Answer::Differs(format!("its form names no system of server {server}; {wanted} has to be installed through the panel")),
     })
+}
+
+/// Nothing at the panel shows that a recipe has run: the department is believed, since to run it once more may do harm.
+fn recipe_run(cx: &mut Cx<'_>, step: Step, since: Time) -> Flow<Answer> {
+    let (_, row) = fresh_row(cx, step, since)?;
+    cx.confirmed(step);
+    if row.install.is_some() {
+        cx.enter(step, State::Waiting, "");
+    } else {
+        super::recipes::believe_run(cx);
+    }
+    Continue(Answer::AskTheStep)
 }
 
 fn released(cx: &mut Cx<'_>, step: Step) -> Flow<Answer> {

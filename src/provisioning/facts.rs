@@ -47,6 +47,8 @@ pub enum Prepare {
     ClientName,
     /// The password of the client's panel user, in Secret `<order>-panel`.
     PanelPassword,
+    /// The version of the user's Secret with the root password.
+    PasswordVersion,
     /// The root password: the user's Secret, or one generated into `<order>-root`.
     RootPassword,
     /// The keys of the licences whose forms were read, in Secret `<order>-licenses`.
@@ -142,6 +144,7 @@ pub enum Prepared {
 
 /// Everything a decision may look at.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "independent things that are known or not")]
 pub struct Facts {
     /// The handler.
     pub handler: HandlerState,
@@ -171,6 +174,10 @@ pub struct Facts {
     pub panel_password: Option<Prepared>,
     /// The root password.
     pub root_password: Option<Prepared>,
+    /// Version of the user's Secret with the root password, where one is named and was read; empty when it is not there.
+    pub password_version: Option<String>,
+    /// It is time to look whether that Secret has changed.
+    pub password_due: bool,
     /// The licence server and what was read there.
     pub licenses: LicenseFacts,
     /// The tasks of this order.
@@ -234,6 +241,8 @@ impl Facts {
             client_name: None,
             panel_password: None,
             root_password: None,
+            password_version: None,
+            password_due: false,
             licenses: LicenseFacts::default(),
             tasks: Vec::new(),
             forsaken: None,

@@ -13,6 +13,7 @@ use super::context::{Cx, Flow, Halt, Next, Wait, WaitKind, after};
 use super::facts::{Look, Prepare};
 use super::inflight::Shows;
 use super::reason::Reason;
+use super::reinstallation;
 use super::step::{State, Step};
 
 const STEP: Step = Step::InstallOS;
@@ -56,7 +57,7 @@ pub(super) fn install(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
 }
 
 fn begin(cx: &mut Cx<'_>, server: &ServerId, row: &ServerRow) -> Flow {
-    if cx.status.server.as_ref().is_some_and(|s| s.handed_over_at.is_some()) {
+    if cx.status.server.as_ref().is_some_and(|s| s.handed_over_at.is_some()) && !reinstallation::is_under_way(cx) {
         // Whatever is on these disks is the client's.
         return Break(cx.fail(
             STEP,
@@ -64,6 +65,7 @@ fn begin(cx: &mut Cx<'_>, server: &ServerId, row: &ServerRow) -> Flow {
             "the server was handed over before: nothing is installed on it without a reinstall token",
         ));
     }
+    reinstallation::lost(cx)?;
     let vanished = cx.status.last_error.as_ref().is_some_and(|e| e.code == VANISHED);
     if vanished && row.install.is_some() {
         // It shows at last: one that the panel accepted is never asked for twice.
@@ -100,6 +102,8 @@ fn begin(cx: &mut Cx<'_>, server: &ServerId, row: &ServerRow) -> Flow {
             status.failed_recipes.clear();
             status.running_recipe = None;
         }
+        super::rotation::installed(cx);
+        reinstallation::serve(cx);
     }
     Break(halt)
 }

@@ -76,7 +76,12 @@ pub fn between(old: &OrderStatus, new: &OrderStatus) -> Vec<Notice> {
     }
     let ready = |s: &OrderStatus| condition::is_true(&s.conditions, ConditionType::Ready);
     if ready(new) && !ready(old) {
-        notices.push(notice(false, "Active", "the server is prepared".into()));
+        let suspended = condition::is_true(&new.conditions, ConditionType::Suspended);
+        notices.push(if suspended {
+            notice(false, "Suspended", "the service is suspended".into())
+        } else {
+            notice(false, "Active", "the server is prepared".into())
+        });
     }
     notices
 }

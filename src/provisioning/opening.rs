@@ -14,7 +14,6 @@ use super::marker::Found;
 use super::reason::Reason;
 use super::step::{OPENING, State, Step};
 use super::tasks::Ask;
-use super::verdict::Verdict;
 
 /// Goes through the steps of opening; `Continue` means that all are over.
 pub fn open(cx: &mut Cx<'_>) -> Flow {
@@ -30,14 +29,21 @@ pub fn open(cx: &mut Cx<'_>) -> Flow {
         let message = format!("the panel does not list server {server} any more (two complete lists agree); no other one is taken");
         return Break(drifted(cx, Reason::ServerGone, &message));
     }
+    super::suspension::finish_begun(cx, &server)?;
     follow_spec(cx);
     super::assembly::assemble(cx, &server)?;
     power_on(cx, &server)?;
     super::network::change_address(cx, &server)?;
+    super::reinstallation::start(cx);
     super::installation::install(cx, &server)?;
+    super::reinstallation::finish(cx);
+    // What waited for the installation.
+    follow_spec(cx);
+    super::network::change_address(cx, &server)?;
     super::recipes::run(cx, &server)?;
     super::licenses::issue(cx)?;
-    hand_over(cx, &server)
+    hand_over(cx, &server)?;
+    super::suspension::follow(cx, &server)
 }
 
 /// What happened to the server behind our back. In preparation it stalls; on an Active order a department is told as well.
@@ -101,8 +107,14 @@ fn fixed_fields(cx: &mut Cx<'_>) -> Flow {
 
 /// The client has the server, and nothing of the spec waits to be acted upon.
 pub(super) fn at_rest(cx: &Cx<'_>) -> bool {
-    let done = OPENING.iter().all(|s| cx.state(*s).over()) && super::recipes::next(cx).is_none();
-    !cx.order.deleting && done && network_as_asked(cx) && super::licenses::as_asked(cx)
+    !cx.order.deleting
+        && OPENING.iter().all(|s| cx.state(*s).over())
+        && super::recipes::next(cx).is_none()
+        && network_as_asked(cx)
+        && super::licenses::as_asked(cx)
+        && super::suspension::as_asked(cx)
+        && !super::reinstallation::is_due(cx)
+        && !super::rotation::is_under_way(cx)
 }
 
 /// Domain and number of addresses are what was last read back.
@@ -112,8 +124,12 @@ fn network_as_asked(cx: &Cx<'_>) -> bool {
     server.domain.as_deref() == Some(cx.order.domain.as_str()) && (server.addresses.len() - v6, v6) == (cx.order.ipv4, cx.order.ipv6)
 }
 
-/// Domain and addresses are acted upon at once, also on an Active order.
+/// Domain and addresses are acted upon at once, also on an Active order, but not in the middle of an installation: its intent
+/// and its progress belong to one another.
 fn follow_spec(cx: &mut Cx<'_>) {
+    if matches!(cx.state(Step::InstallOS), State::Running | State::Waiting) {
+        return;
+    }
     super::recipes::follow_spec(cx);
     if cx.state(Step::ChangeAddress).over() && !network_as_asked(cx) {
         cx.enter(Step::ChangeAddress, State::Pending, "spec.domain or spec.addresses changed");
@@ -121,7 +137,7 @@ fn follow_spec(cx: &mut Cx<'_>) {
 }
 
 /// Power on: lifts the block first, then waits for the flag.
-fn power_on(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
+pub(super) fn power_on(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
     let step = Step::PowerOn;
     if cx.state(step).over() {
         return Continue(());
@@ -257,11 +273,18 @@ pub fn active(cx: &mut Cx<'_>) -> Halt {
     match look_for_drift(cx) {
         Break(halt) => halt,
         Continue(()) => {
+            if let Some(halt) = super::reinstallation::refused(cx) {
+                return halt;
+            }
+            if let Break(halt) = super::rotation::follow(cx) {
+                return halt;
+            }
             cx.supersede_tasks();
             cx.status.waiting_on = None;
             cx.status.last_error = None;
             cx.progress(Step::HandOver, 100, "");
-            Halt { next: Next::Wait(None), verdict: Verdict::Ready }
+            let look_again = super::rotation::is_watched(cx).then(|| after(cx.now, cx.handler.retry_interval));
+            Halt { next: Next::Wait(look_again), verdict: super::suspension::resting(cx) }
         }
     }
 }
@@ -290,6 +313,9 @@ fn look_for_drift(cx: &mut Cx<'_>) -> Flow {
                 format!("server {server} belongs to panel user {owner}, not to the client {}; it is not touched", cx.order.username);
             return Break(drifted(cx, Reason::OwnerChanged, &message));
         }
+    }
+    if cx.order.suspended {
+        return super::suspension::drift(cx, &server, &row);
     }
     let busy = row.install.is_some() || row.flags.diagnostics || row.power.error;
     if row.power.off && !row.power.on && !busy {

@@ -15,8 +15,9 @@ use super::reason::Reason;
 use super::selection::Selector;
 use super::wanted::Wanted;
 
-/// An order whose fields are in order, and which asks only for what this version does.
+/// An order whose fields are in order.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "independent wishes of the spec")]
 pub struct Order {
     /// Namespace and name.
     pub key: ObjectKey,
@@ -48,6 +49,8 @@ pub struct Order {
     pub ipv6: usize,
     /// Template.
     pub template: String,
+    /// The root password comes from a Secret of the user's.
+    pub own_password: bool,
     /// Recipes, in the order in which they run.
     pub recipes: Vec<String>,
     /// What is waited for before the order is Ready.
@@ -78,19 +81,12 @@ pub struct Refusal {
     pub message: String,
 }
 
-impl Refusal {
-    fn unsupported(field: &str, instead: &str) -> Self {
-        Self { reason: Reason::NotSupportedYet, message: format!("{field} is not supported yet; {instead}") }
-    }
-}
-
 impl Order {
     /// Checks an order. `cluster` is the cluster id of markers.
     pub fn parse(raw: &DedicatedServerOrder, cluster: &str) -> Result<Self, Refusal> {
         if let Some(problem) = crate::api::check::check_order(raw).into_iter().next() {
             return Err(Refusal { reason: Reason::InvalidSpec, message: format!("{}: {}", problem.field, problem.message) });
         }
-        refuse_unsupported(raw)?;
         Ok(Self::read(raw, cluster))
     }
 
@@ -113,6 +109,7 @@ impl Order {
             ipv4: usize::try_from(spec.addresses.ipv4).unwrap_or(1),
             ipv6: usize::try_from(spec.addresses.ipv6).unwrap_or(0),
             template: spec.operating_system.template.clone(),
+            own_password: spec.operating_system.password_secret_ref.is_some(),
             recipes: spec.recipes.clone(),
             ready_when: spec.ready_when,
             licenses: spec.licenses.clone(),
@@ -156,22 +153,9 @@ pub fn order_id(raw: &DedicatedServerOrder) -> Option<&str> {
     annotation(raw, ORDER_ID_ANNOTATION).filter(|id| id.len() <= 64 && id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'))
 }
 
-/// Fields that later versions act upon are refused, never ignored in silence (design.md section 9).
-fn refuse_unsupported(raw: &DedicatedServerOrder) -> Result<(), Refusal> {
-    let spec = &raw.spec;
-    // A token that is there when the operator first sees the order is recorded; only a later change asks for a reinstall.
-    let seen = raw.status.as_ref().filter(|s| s.observed_generation.is_some_and(|g| g >= 0));
-    let token_is_new = seen.is_some_and(|s| s.last_handled_reinstall.as_deref().unwrap_or_default() != spec.reinstall);
-    let rows: [(bool, &str, &str); 2] =
-        [(spec.suspended, "suspended: true", "set suspended: false"), (token_is_new, "a new reinstall token", "put the old value back")];
-    match rows.into_iter().find(|(asked, ..)| *asked) {
-        Some((_, field, instead)) => Err(Refusal::unsupported(field, instead)),
-        None => Ok(()),
-    }
-}
-
 /// What the decisions need of a handler.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "as independent as the switches of the spec")]
 pub struct Handler {
     /// Namespace and name.
     pub key: ObjectKey,
@@ -215,6 +199,8 @@ pub struct Handler {
     pub step: std::time::Duration,
     /// How long a lost answer may still take effect.
     pub settle: std::time::Duration,
+    /// The dialect says how a password is set on a running system.
+    pub sets_password: bool,
     /// How often the panel is listed.
     pub poll: std::time::Duration,
     /// Recipes can be run by themselves.
@@ -258,6 +244,7 @@ impl Handler {
             install: spec.timeouts.install.0.max(second),
             step: spec.timeouts.step.0.max(second),
             settle: spec.timeouts.settle.0.max(second),
+            sets_password: spec.dialect.contains_key(crate::panel::dialect::SET_PASSWORD),
             poll: spec.poll_interval.0.max(second),
             run_recipe: spec.dialect.contains_key(RUN_RECIPE),
             flag_for_cleaning: spec.dialect.contains_key(FLAG_FOR_CLEANING),
@@ -299,6 +286,7 @@ impl Handler {
             install: second,
             step: second,
             settle: second,
+            sets_password: false,
             poll: second,
             run_recipe: false,
             flag_for_cleaning: false,

@@ -35,6 +35,9 @@ macro_rules! reasons {
 
 reasons! {
     Active: "The server is prepared and belongs to the client.", "Nothing.";
+    Suspended: "The service is suspended, as the order asks: the server is disabled, its switch ports and its power are off.", "Nothing; set `spec.suspended: false` to resume it.";
+    Suspending: "The service is being suspended.", "Nothing; see `status.progress`.";
+    Resuming: "The service is being resumed.", "Nothing; see `status.progress`.";
     Allocating: "A server is being looked for and claimed.", "Nothing; see `status.waitingOn`.";
     Preparing: "The server is being prepared.", "Nothing; see `status.progress`.";
     Deleting: "The server is being taken back.", "Nothing; see `status.progress`.";
@@ -83,6 +86,7 @@ reasons! {
     IpmiError: "IPMI failed while the server was being stopped.", "With `ipmiErrorPolicy: Ignore` nothing; with `CreateTask` close the StopServer task.";
     DeletionProtected: "The order is being deleted, but `spec.deletionProtection` is true: nothing is powered off or released.", "Set it to false: the server is then released (`deletionPolicy: Release`) or left as it is (`deletionPolicy: Orphan`).";
     ReinstallPending: "Template or recipes were changed; they take effect at the next reinstall.", "Nothing, or put them back.";
+    ReinstallProtected: "`spec.reinstall` has a new value, and `spec.deletionProtection` refuses what destroys data.", "Set `deletionProtection: false` to have the system installed again, or put `spec.reinstall` back; the order goes on by itself.";
     Done: "The step is done.", "Nothing.";
     Pending: "The step is not done yet.", "Nothing.";
     CRDOutdated: "The installed CustomResourceDefinitions are older than the operator: the server dropped fields.", "Apply the `crds/` of the operator's version.";

@@ -238,14 +238,25 @@ fn ended(cx: &mut Cx<'_>, recipe: &str, row: &ServerRow) -> Flow {
     if failure {
         note_failed(cx, recipe);
     }
+    note_run(cx, recipe);
+    cx.enter(STEP, State::Pending, "");
+    Continue(())
+}
+
+fn note_run(cx: &mut Cx<'_>, recipe: &str) {
     if let Some(server) = cx.status.server.as_mut() {
         server.running_recipe = None;
         if !server.recipes.iter().any(|r| r == recipe) {
             server.recipes.push(recipe.to_owned());
         }
     }
-    cx.enter(STEP, State::Pending, "");
-    Continue(())
+}
+
+/// A department said that the recipe at hand has run.
+pub(super) fn believe_run(cx: &mut Cx<'_>) {
+    if let Some(recipe) = next(cx) {
+        note_run(cx, &recipe);
+    }
 }
 
 fn follow(cx: &mut Cx<'_>, recipe: &str) -> Halt {

@@ -1,16 +1,18 @@
-//! What a FailedOperation task says: what was tried, how it ended, and what each resolution does.
+//! What a `FailedOperation` task says: what was tried, how it ended, and what each resolution does.
 
 use super::context::Cx;
 use super::done::NOT_CONFIRMED;
 use super::step::Step;
 
-/// What verifies `Done` of a FailedOperation task, step by step; the table in the README is made from it.
+/// What verifies `Done` of a `FailedOperation` task, step by step; the table in the README is made from it.
 #[must_use]
 pub fn done_means(step: Step) -> &'static str {
     match step {
         Step::CreateClient => "the panel's list of users shows the client",
         Step::Allocate => "the notes of exactly one server carry the order's marker",
-        Step::Assemble => "the operator would not ask for the failed call again",
+        Step::Assemble | Step::Suspend | Step::PortsOff | Step::Resume | Step::PortsOn | Step::SetPassword => {
+            "the operator would not ask for the failed call again"
+        }
         Step::PowerOn => "a new list of servers shows it on",
         Step::ChangeAddress => {
             "the server's addresses, and at IPmanager their groups and notes, are such that the failed call is not needed any more"
@@ -18,8 +20,9 @@ pub fn done_means(step: Step) -> &'static str {
         Step::InstallOS => {
             "a new list shows the installation at work, or no operation that failed, and the server's form names the template (that a recipe has run is taken at your word)"
         }
-        Step::RunRecipes => "the operator would not ask for the failed call again",
+        Step::RunRecipes => "a new list shows it at work, or nothing of it: that a recipe has run is taken at your word",
         Step::IssueLicenses | Step::RevokeLicenses => "the licence server shows it: the failed call is not needed any more",
+        Step::StopPower => "a new list of servers shows it off",
         Step::HandOver => "the server's form carries the order's marker and the client as owner",
         Step::PowerOff => "a new list of servers shows it off (a StopServer task is taken at its word)",
         Step::RemoveAddresses => "the server's addresses and IPmanager show none that the failed call would have to take away",
@@ -29,7 +32,7 @@ pub fn done_means(step: Step) -> &'static str {
 }
 
 impl Cx<'_> {
-    /// Summary and details of a FailedOperation task. Made from the status alone, so that a task that was deleted comes back as it was.
+    /// Summary and details of a `FailedOperation` task. Made from the status alone, so that a task that was deleted comes back as it was.
     pub(super) fn failure_report(&self, step: Step) -> (String, String) {
         let name = step.as_str();
         let (code, error, last) = match &self.status.last_error {

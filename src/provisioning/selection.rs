@@ -236,7 +236,13 @@ fn cured_elsewhere(step: Step) -> bool {
         | Step::PowerOff
         | Step::RemoveAddresses
         | Step::ParkAddress
-        | Step::Release => false,
+        | Step::Release
+        | Step::Suspend
+        | Step::PortsOff
+        | Step::StopPower
+        | Step::Resume
+        | Step::PortsOn
+        | Step::SetPassword => false,
     }
 }
 

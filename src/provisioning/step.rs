@@ -31,6 +31,18 @@ pub enum Step {
     ParkAddress,
     /// The owner is cleared: the server is free.
     Release,
+    /// Suspension: the server is disabled.
+    Suspend,
+    /// Suspension: its switch ports are off.
+    PortsOff,
+    /// Suspension: its power is off.
+    StopPower,
+    /// End of a suspension: the server is enabled.
+    Resume,
+    /// End of a suspension: its switch ports are on. Power comes back with `PowerOn`.
+    PortsOn,
+    /// A password that was rotated is set on the server.
+    SetPassword,
 }
 
 /// The steps of opening, in order.
@@ -48,6 +60,9 @@ pub const OPENING: [Step; 9] = [
 
 /// The steps of closing, in order.
 pub const CLOSING: [Step; 5] = [Step::RevokeLicenses, Step::PowerOff, Step::RemoveAddresses, Step::ParkAddress, Step::Release];
+
+/// Steps that an Active order takes when its spec asks for them; they appear in the status only when used.
+pub const CHANGES: [Step; 6] = [Step::Suspend, Step::PortsOff, Step::StopPower, Step::Resume, Step::PortsOn, Step::SetPassword];
 
 impl Step {
     /// The name in the API.
@@ -68,13 +83,19 @@ impl Step {
             Self::RemoveAddresses => "RemoveAddresses",
             Self::ParkAddress => "ParkAddress",
             Self::Release => "Release",
+            Self::Suspend => "Suspend",
+            Self::PortsOff => "PortsOff",
+            Self::StopPower => "StopPower",
+            Self::Resume => "Resume",
+            Self::PortsOn => "PortsOn",
+            Self::SetPassword => "SetPassword",
         }
     }
 
     /// Reads a name.
     #[must_use]
     pub fn parse(name: &str) -> Option<Self> {
-        OPENING.into_iter().chain(CLOSING).find(|s| s.as_str() == name)
+        OPENING.into_iter().chain(CLOSING).chain(CHANGES).find(|s| s.as_str() == name)
     }
 
     /// How far an order is when this step begins, in percent.
@@ -93,6 +114,9 @@ impl Step {
             Self::RunRecipes => 90,
             Self::IssueLicenses => 93,
             Self::HandOver => 96,
+            Self::Suspend | Self::Resume => 97,
+            Self::PortsOff | Self::PortsOn => 98,
+            Self::StopPower | Self::SetPassword => 99,
         }
     }
 

@@ -22,6 +22,8 @@ pub enum Phase {
     Preparing,
     /// The client has it.
     Active,
+    /// The service is suspended, as asked.
+    Suspended,
     /// It is being taken back.
     Deleting,
     /// Nothing goes on without a person.
@@ -38,6 +40,7 @@ impl Phase {
             Self::AwaitingTask => "AwaitingTask",
             Self::Preparing => "Preparing",
             Self::Active => "Active",
+            Self::Suspended => "Suspended",
             Self::Deleting => "Deleting",
             Self::Failed => "Failed",
         }
@@ -49,6 +52,8 @@ impl Phase {
 pub enum Verdict {
     /// What was asked for is there.
     Ready,
+    /// What was asked for is there, and suspended as was asked for, too.
+    Suspended,
     /// It goes on by itself, or by a task that a person closes.
     Progressing(Phase, Reason, String),
     /// Nobody goes on until somebody changes something. `bool`: while being deleted.
@@ -56,7 +61,9 @@ pub enum Verdict {
 }
 
 /// Writes phase and conditions.
-pub fn conclude(status: &mut OrderStatus, verdict: &Verdict, generation: i64, now: Timestamp, reinstall_pending: bool) {
+///
+/// `pending`: what the installed system differs in from the spec, and why that waits.
+pub fn conclude(status: &mut OrderStatus, verdict: &Verdict, generation: i64, now: Timestamp, pending: Option<(Reason, &'static str)>) {
     let conditions = &mut status.conditions;
     let mut set = |type_, value, reason: Reason, message: &str| {
         condition::set(conditions, type_, value, reason.as_str(), &cut(message, LONG), generation, now);
@@ -65,6 +72,10 @@ pub fn conclude(status: &mut OrderStatus, verdict: &Verdict, generation: i64, no
         Verdict::Ready => {
             set(ConditionType::Ready, true, Reason::Active, "the server is prepared");
             Phase::Active
+        }
+        Verdict::Suspended => {
+            set(ConditionType::Ready, true, Reason::Suspended, "the server is prepared, and the service is suspended as asked");
+            Phase::Suspended
         }
         Verdict::Progressing(phase, reason, message) => {
             set(ConditionType::Ready, false, *reason, message);
@@ -85,10 +96,16 @@ pub fn conclude(status: &mut OrderStatus, verdict: &Verdict, generation: i64, no
     }
     status.phase = Some(phase.as_str().into());
     status.observed_generation = Some(generation);
-    steps_as_conditions(status, generation, now, reinstall_pending);
+    if phase != Phase::Deleting && super::suspension::is_over(status) {
+        let message = "the server is disabled, its switch ports and its power are off";
+        condition::set(&mut status.conditions, ConditionType::Suspended, true, Reason::Suspended.as_str(), message, generation, now);
+    } else {
+        condition::remove(&mut status.conditions, ConditionType::Suspended);
+    }
+    steps_as_conditions(status, generation, now, pending);
 }
 
-fn steps_as_conditions(status: &mut OrderStatus, generation: i64, now: Timestamp, reinstall_pending: bool) {
+fn steps_as_conditions(status: &mut OrderStatus, generation: i64, now: Timestamp, pending: Option<(Reason, &'static str)>) {
     let over = |step: Step| status.steps.iter().any(|s| s.name == step.as_str() && State::parse(&s.state).over());
     let recipe_failed = status.server.as_ref().is_some_and(|s| !s.failed_recipes.is_empty());
     let rows = [
@@ -99,14 +116,11 @@ fn steps_as_conditions(status: &mut OrderStatus, generation: i64, now: Timestamp
         (ConditionType::LicensesIssued, over(Step::IssueLicenses)),
     ];
     for (type_, done) in rows {
-        let (reason, message) = match (type_, done) {
-            (ConditionType::OSInstalled, true) if reinstall_pending => (
-                Reason::ReinstallPending,
-                "spec.operatingSystem.template or spec.recipes differ from what is installed; they take effect at the next reinstall",
-            ),
-            (ConditionType::RecipesApplied, false) if recipe_failed => (Reason::RecipeFailed, "see status.server.failedRecipes"),
-            (_, true) => (Reason::Done, ""),
-            (_, false) => (Reason::Pending, ""),
+        let (reason, message) = match (type_, done, pending) {
+            (ConditionType::OSInstalled, true, Some(pending)) => pending,
+            (ConditionType::RecipesApplied, false, _) if recipe_failed => (Reason::RecipeFailed, "see status.server.failedRecipes"),
+            (_, true, _) => (Reason::Done, ""),
+            (_, false, _) => (Reason::Pending, ""),
         };
         condition::set(&mut status.conditions, type_, done, reason.as_str(), message, generation, now);
     }

@@ -63,11 +63,12 @@ prop_compose! {
         (id, name, handler, panel, configuration, client) in (word(), word(), word(), word(), word(), word()),
         (main_address, domain, addresses, parked_address) in (of(word()), of(word()), vec(word(), 0..3), of(word())),
         (template, recipes, power_state, handed_over_at) in (of(word()), vec(word(), 0..3), of(word()), of(time())),
+        (reinstall, password_version, reinstall_unconfirmed) in (of(word()), of(word()), any::<bool>()),
         (running_recipe, failed_recipes, returning) in (of(word()), vec(word(), 0..3), of(returning())),
     ) -> ServerStatus {
         ServerStatus {
             id, name, handler, panel, configuration, client, main_address, domain, addresses, parked_address, template, recipes,
-            power_state, handed_over_at, running_recipe, failed_recipes, returning,
+            power_state, handed_over_at, running_recipe, failed_recipes, returning, reinstall, reinstall_unconfirmed, password_version,
         }
     }
 }

@@ -68,6 +68,10 @@ pub struct Server {
     pub gone: bool,
     pub busy_until: Option<Timestamp>,
     pub installs: usize,
+    /// The switch port, and what it is being switched to.
+    pub port: bool,
+    pub port_change: Option<(Timestamp, bool)>,
+    pub passwords: usize,
     pub parts: Parts,
     /// Recipes that ran here, in order.
     pub ran: Vec<String>,
@@ -103,6 +107,10 @@ pub struct Panel {
     /// How long a running installation does not show in the list.
     pub installs_show_after: Duration,
     pub power_takes: Duration,
+    pub ports_take: Duration,
+    /// Whether the panel shows if a port is on, and whether it switches the ports itself with the block.
+    pub ports_show: bool,
+    pub ports_follow: bool,
     pub templates: Option<Vec<String>>,
     pub late: Vec<Late>,
     /// Every change that took effect, in order.
@@ -142,6 +150,9 @@ impl Panel {
             install_takes: Duration::from_mins(10),
             installs_show_after: Duration::ZERO,
             power_takes: Duration::from_secs(20),
+            ports_take: Duration::from_secs(3),
+            ports_show: true,
+            ports_follow: true,
             templates: Some(vec![TEMPLATE.into(), "ISPsystem__Ubuntu-24.04-x86_64".into()]),
             late: Vec::new(),
             journal: Vec::new(),
@@ -176,6 +187,9 @@ impl Panel {
                 gone: false,
                 busy_until: None,
                 installs: 0,
+                port: true,
+                port_change: None,
+                passwords: 0,
                 parts: Parts::default(),
                 ran: Vec::new(),
                 flagged: false,
@@ -215,6 +229,10 @@ impl Panel {
                 let _ = at;
                 server.on = on;
                 server.power = None;
+            }
+            if let Some((_, on)) = server.port_change.filter(|(at, _)| *at <= now) {
+                server.port = on;
+                server.port_change = None;
             }
             if let Some(operation) = server.operation.as_mut() {
                 operation.shown = operation.shows <= now;
@@ -267,8 +285,13 @@ impl Panel {
     }
 
     pub fn connections(&self, id: &ServerId, now: Timestamp) -> Vec<Connection> {
-        let busy = self.servers.get(&id.0).is_some_and(|s| s.busy_until.is_some_and(|at| now < at));
-        vec![Connection { id: "1".into(), kind: "Switch".into(), busy }]
+        let Some(server) = self.servers.get(&id.0) else { return Vec::new() };
+        let busy = server.busy_until.is_some_and(|at| now < at) || server.port_change.is_some();
+        let on = self.ports_show.then_some(server.port);
+        vec![
+            Connection { id: "1".into(), kind: "Switch".into(), busy, on },
+            Connection { id: "2".into(), kind: "IPMI".into(), busy: false, on: None },
+        ]
     }
 
     /// What a change would be refused for. Nothing is changed.
@@ -305,6 +328,7 @@ impl Panel {
             Call::GiveBack { address } | Call::SetNote { address, .. } if !self.used.iter().any(|u| u.address == *address) => {
                 Err(refused("missed", "ip.edit"))
             }
+            Call::ConnectionOn { server, .. } if self.servers[&server.0].disabled => Err(refused("access", "server.connection.on")),
             Call::CancelOperation { server } if self.servers[&server.0].operation.is_none() => Err(refused("value", "server.opercancel")),
             Call::Install { server, .. } | Call::RunRecipe { server, .. } if self.servers[&server.0].operation.is_some() => {
                 Err(refused("busy", "server.operations"))
@@ -337,6 +361,7 @@ impl Panel {
     }
 
     /// Makes a change; `checked` is false for one that was checked when it was asked for, and lands only now.
+    #[expect(clippy::too_many_lines, reason = "one arm for each call")]
     pub fn apply(&mut self, call: &Call, now: Timestamp, checked: bool) -> Result<Option<IpAddr>, PanelError> {
         if checked {
             self.check(call)?;
@@ -378,7 +403,20 @@ impl Panel {
                 let s = self.server(&server.0);
                 (s.owner, s.notes) = (None, without(&s.notes, &marker.to_string()));
             }
-            Call::Enable { server } => self.server(&server.0).disabled = false,
+            Call::Enable { server } | Call::Disable { server } => {
+                let on = matches!(call, Call::Enable { .. });
+                let (at, follow) = (later(now, self.ports_take), self.ports_follow);
+                let s = self.server(&server.0);
+                if follow && s.disabled == on {
+                    s.port_change = Some((at, on));
+                }
+                s.disabled = !on;
+            }
+            Call::ConnectionOn { server, .. } | Call::ConnectionOff { server, .. } => {
+                let at = later(now, self.ports_take);
+                self.server(&server.0).port_change = Some((at, matches!(call, Call::ConnectionOn { .. })));
+            }
+            Call::SetPassword { server, .. } => self.server(&server.0).passwords += 1,
             Call::PowerOn { server } | Call::PowerOff { server } => {
                 let on = matches!(call, Call::PowerOn { .. });
                 let s = self.server(&server.0);
@@ -407,7 +445,6 @@ impl Panel {
                     }
                 }
             }
-            Call::ReplaceMain { .. } => {}
             Call::AddAddress { server, family, group, address, domain, .. } => {
                 let chosen = address.or_else(|| self.take(*family, group, domain, ""));
                 if let Some(new) = chosen.filter(|a| !self.servers[&server.0].rows.iter().any(|r| r.address == *a)) {
@@ -423,15 +460,14 @@ impl Panel {
                 }
             }
             Call::SetDomain { server, row, domain } => {
-                if let Some(row) = self.server(&server.0).rows.iter_mut().find(|r| r.row == *row) {
-                    row.domain.clone_from(domain);
-                }
+                self.server(&server.0).rows.iter_mut().filter(|r| r.row == *row).for_each(|r| r.domain.clone_from(domain));
             }
             Call::Install { server, template, recipe, .. } => self.install(server, template, recipe.as_deref(), now),
             Call::RunRecipe { server, recipe } => self.run_recipe(server, recipe, now),
             Call::FlagForCleaning { server } => self.server(&server.0).flagged = true,
             Call::CancelOperation { server } => self.server(&server.0).operation = None,
-            Call::OrderLicense { .. }
+            Call::ReplaceMain { .. }
+            | Call::OrderLicense { .. }
             | Call::EditLicense { .. }
             | Call::RenewLicense { .. }
             | Call::SuspendLicense { .. }

@@ -15,21 +15,23 @@ fn covering(call: &Call) -> &'static [&'static str] {
         Call::CreateUser { .. } => &[],
         Call::Claim { .. } | Call::Unclaim { .. } | Call::Adopt { .. } => &["Allocate"],
         Call::Unmark { .. } => &["Allocate", "Release"],
-        Call::Enable { .. } => &["PowerOn", "Release"],
+        Call::Enable { .. } => &["PowerOn", "Resume", "PortsOn", "Release"],
+        Call::Disable { .. } => &["Suspend"],
+        Call::ConnectionOff { .. } => &["PortsOff"],
+        Call::ConnectionOn { .. } => &["PortsOn"],
+        Call::SetPassword { .. } => &["SetPassword"],
         Call::PowerOn { .. } => &["PowerOn"],
-        Call::PowerOff { .. } => &["PowerOff"],
+        Call::PowerOff { .. } => &["PowerOff", "StopPower"],
         Call::TakeAddress { .. } | Call::ReplaceMain { .. } => &["ChangeAddress", "ParkAddress"],
-        Call::SetNote { .. } => &["ChangeAddress", "RemoveAddresses", "ParkAddress", "Release"],
-        Call::GiveBack { .. } => &["ChangeAddress", "RemoveAddresses", "ParkAddress", "Release"],
+        Call::SetNote { .. } | Call::GiveBack { .. } => &["ChangeAddress", "RemoveAddresses", "ParkAddress", "Release"],
         Call::AddAddress { .. } => &["ChangeAddress"],
         Call::RemoveAddress { .. } => &["ChangeAddress", "RemoveAddresses"],
         Call::SetDomain { .. } => &["ChangeAddress", "Release"],
         Call::Install { .. } => &["InstallOS"],
         Call::RunRecipe { .. } => &["RunRecipes"],
-        Call::FlagForCleaning { .. } => &["Release"],
         Call::CancelOperation { .. } => &["InstallOS", "PowerOff"],
         Call::HandOver { .. } => &["HandOver"],
-        Call::Release { .. } => &["Release"],
+        Call::FlagForCleaning { .. } | Call::Release { .. } => &["Release"],
         Call::OrderLicense { .. } | Call::EditLicense { .. } | Call::RenewLicense { .. } | Call::ResumeLicense { .. } => &["IssueLicenses"],
         Call::SuspendLicense { .. } | Call::FreeLicense { .. } => &["IssueLicenses", "RevokeLicenses"],
     }
@@ -103,7 +105,13 @@ pub fn before_call(world: &World, name: &str, order: &Order, call: &Call, pass: 
     let client = world.panel.user(&order.username).map(|u| u.id.clone());
     let owner = world.panel.servers.get(&server.0).and_then(|s| s.owner.clone());
     if matches!(call, Call::Install { .. }) && owner.is_some() && owner == client {
-        fail("an installation over a client's data");
+        let leave = status.server.as_ref().and_then(|s| s.reinstall.as_deref());
+        if leave.is_none() || order.deletion_protection && status.last_handled_reinstall.as_deref() != leave {
+            fail("an installation over a client's data");
+        }
+        if order.suspended && status.last_handled_reinstall.as_deref() != leave {
+            fail("an installation on a suspended server");
+        }
     }
 }
 
@@ -144,7 +152,9 @@ pub fn durable(world: &World, name: &str, new: &OrderStatus) {
         let was = old.conditions.iter().find(|o| o.type_ == c.type_ && o.status == c.status);
         assert!(was.is_none_or(|o| o.last_transition_time == c.last_transition_time), "{} moved: {text}", c.type_);
     }
-    assert_eq!(ready, new.phase.as_deref() == Some("Active"), "phase and Ready: {text}");
+    assert_eq!(ready, matches!(new.phase.as_deref(), Some("Active" | "Suspended")), "phase and Ready: {text}");
+    let asked = world.orders[name].raw.spec.suspended;
+    assert!(new.phase.as_deref() != Some("Suspended") || (is(ConditionType::Suspended) && asked), "Suspended: {text}");
     if ready {
         assert!(new.waiting_on.is_none() && new.last_error.is_none() && new.in_flight.is_none(), "Active, but: {text}");
         assert!(new.next_retry_time.is_none() && new.manual_tasks.iter().all(|t| t.state != "Open"), "Active, but: {text}");

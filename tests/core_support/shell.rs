@@ -32,6 +32,7 @@ impl World {
     }
 
     /// One pass over one order, as the shell makes it.
+    #[expect(clippy::too_many_lines, reason = "one arm for each next")]
     pub fn pass(&mut self, name: &str) -> Ended {
         if self.delete_before_pass == Some(self.passes) {
             self.delete(name);
@@ -64,6 +65,8 @@ impl World {
         facts.forced = forced || restarted;
         facts.restarted = restarted && !forced;
         facts.licenses.server = self.license_server(name, &order);
+        let due = self.password_at.is_none_or(|at| later(at, self.handler.retry_interval) <= self.now);
+        facts.password_due = self.handler.sets_password && order.own_password && due;
         let views = self.tasks.iter().filter(|t| t.uid == order.uid);
         facts.tasks =
             views.map(|t| TaskView { name: t.name.clone(), type_: t.type_, resolution: t.resolution, note: t.note.clone() }).collect();
@@ -111,8 +114,7 @@ impl World {
                     // On record first; what is not needed any more is closed before the next one is open.
                     if let Err(ended) = self.save(name, &mut version, &status) {
                         return ended;
-                    }
-                    if self.close_tasks(&order.uid, |t| task.replaces.contains(&t.name)) {
+                    } else if self.close_tasks(&order.uid, |t| task.replaces.contains(&t.name)) {
                         return Ended::Crashed;
                     }
                     if self.raise(&order.uid, &task, &mut facts) {
@@ -277,7 +279,15 @@ impl World {
         match what {
             Prepare::ClientName => facts.client_name = Some(prepared),
             Prepare::PanelPassword => facts.panel_password = Some(prepared),
-            Prepare::RootPassword => facts.root_password = Some(prepared),
+            Prepare::RootPassword => {
+                facts.root_password = Some(prepared);
+                facts.password_version = Some(self.password.clone());
+            }
+            Prepare::PasswordVersion => {
+                self.passwords_read += 1;
+                self.password_at = Some(self.now);
+                facts.password_version = Some(self.password.clone());
+            }
             Prepare::LicenseKeys => {
                 let keyed = facts.licenses.forms.values().flatten().all(|f| f.key.is_some());
                 assert!(keyed, "a key is missing\n{}", self.describe());
@@ -399,6 +409,9 @@ impl World {
             }
             Some(Fault::Ignored) => {
                 self.refuse(call);
+                if let Call::RunRecipe { recipe, .. } = call {
+                    self.ignored_recipes.push(recipe.clone());
+                }
                 Some(Outcome::Applied(None))
             }
             Some(Fault::Touched) => {

@@ -110,10 +110,11 @@ impl Kind {
 
     /// A free server may be sold although it is disabled only where a person set that after the claim.
     pub fn disturb(self, world: &mut World) {
-        if self == Self::Custom && world.open_tasks().contains(&TaskType::Assembly) {
-            if let Some(id) = world.status("web").server.as_ref().map(|s| s.id.clone()) {
-                world.panel.server(&id).parts.memory = Some("64".into());
-            }
+        if self == Self::Custom
+            && world.open_tasks().contains(&TaskType::Assembly)
+            && let Some(id) = world.status("web").server.as_ref().map(|s| s.id.clone())
+        {
+            world.panel.server(&id).parts.memory = Some("64".into());
         }
         if self == Self::Disabled && world.status("web").server.is_some() {
             let id = world.status("web").server.as_ref().unwrap().id.clone();
@@ -183,7 +184,7 @@ pub fn assert_active(world: &World, kind: Kind) {
     let (v4, v6) = kind.wanted();
     let client = world.panel.user("acme").expect("the client").id.clone();
     assert_eq!(server.owner, Some(client), "owner\n{}", tell());
-    assert!(server.on && !server.disabled && server.operation.is_none() && !server.failed, "state\n{}", tell());
+    assert!(server.on && !server.disabled && server.port && server.operation.is_none() && !server.failed, "state\n{}", tell());
     assert_eq!(server.template.as_deref(), Some(super::panel::TEMPLATE), "template\n{}", tell());
     let rows: Vec<IpAddr> = server.rows.iter().map(|r| r.address).collect();
     assert_eq!(rows.iter().filter(|a| a.is_ipv4()).count(), v4, "IPv4 rows\n{}", tell());
@@ -214,7 +215,9 @@ pub fn assert_active(world: &World, kind: Kind) {
     if kind == Kind::Recipes {
         let mut ran = server.ran.clone();
         ran.dedup();
-        assert_eq!(ran, RECIPES, "recipes\n{}", tell());
+        // A run that the panel took and never made shows nowhere: it is believed.
+        let taken: Vec<&str> = RECIPES.into_iter().filter(|r| !world.ignored_recipes.iter().any(|i| i == r)).collect();
+        assert_eq!(ran, taken, "recipes\n{}", tell());
     }
     assert!(world.open_tasks().is_empty(), "tasks\n{}", tell());
     assert_licensed(world, kind);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dci_operator::api::DedicatedServerOrder;
+use dci_operator::api::RECONCILE_ANNOTATION;
 use dci_operator::api::common::ObjectKey;
 use dci_operator::api::handler::HandlerSpec;
 use dci_operator::api::order::OrderStatus;
@@ -103,6 +104,8 @@ pub struct Pass {
 pub struct World {
     pub now: Timestamp,
     pub panel: Panel,
+    /// Recipes whose run the panel took and did not make.
+    pub ignored_recipes: Vec<String>,
     pub handler: Handler,
     pub state: HandlerState,
     pub slot: bool,
@@ -114,6 +117,10 @@ pub struct World {
     pub tasks: Vec<Task>,
     pub locks: BTreeMap<String, String>,
     pub missing: Option<Prepare>,
+    /// Version of the user's Secret with the root password, how often it was read, and when last.
+    pub password: String,
+    pub passwords_read: usize,
+    pub password_at: Option<Timestamp>,
     pub faults: BTreeMap<usize, Fault>,
     pub write_faults: BTreeMap<usize, WriteFault>,
     /// What goes wrong at every call of this name.
@@ -182,6 +189,7 @@ impl World {
         Self {
             now,
             panel,
+            ignored_recipes: Vec::new(),
             handler,
             state: HandlerState::Ready,
             slot: true,
@@ -191,6 +199,9 @@ impl World {
             tasks: Vec::new(),
             locks: BTreeMap::new(),
             missing: None,
+            password: "s/1".into(),
+            passwords_read: 0,
+            password_at: None,
             faults: BTreeMap::new(),
             write_faults: BTreeMap::new(),
             always: None,
@@ -246,6 +257,15 @@ impl World {
         stored.wake = Some(self.now);
     }
 
+    /// Somebody asks for an attempt now.
+    pub fn ask(&mut self, name: &str) {
+        let now = self.now;
+        let stored = self.orders.get_mut(name).expect("an order");
+        stored.raw.metadata.annotations.get_or_insert_default().insert(RECONCILE_ANNOTATION.into(), now.to_string());
+        stored.version += 1;
+        stored.wake = Some(now);
+    }
+
     pub fn delete(&mut self, name: &str) {
         let now = self.now;
         if self.orders.get(name).is_some_and(|o| o.raw.metadata.deletion_timestamp.is_none()) {
@@ -279,6 +299,7 @@ impl World {
 
     /// The process dies: what it kept in memory is lost.
     pub fn restart(&mut self) {
+        self.password_at = None;
         self.inventory = None;
         self.index.clear();
         self.changed.clear();

@@ -41,6 +41,15 @@ impl Params {
         self.put(name, Value::Plain(value.into()));
     }
 
+    /// With the fields of another one behind or over these.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        for (name, value) in other.fields {
+            self.put(&name, value);
+        }
+        self
+    }
+
     fn put(&mut self, name: &str, value: Value) {
         match self.fields.iter_mut().find(|(n, _)| n == name) {
             Some((_, old)) => *old = value,

@@ -82,6 +82,18 @@ impl ServerPanel for DciManager5 {
         self.act("server.enable", server).boxed()
     }
 
+    fn disable<'a>(&'a self, server: &'a ServerId) -> Change<'a, ()> {
+        self.act("server.disable", server).boxed()
+    }
+
+    fn switch_connection<'a>(&'a self, server: &'a ServerId, connection: &'a str, to: Power) -> Change<'a, ()> {
+        self.do_switch_connection(server, connection, to).boxed()
+    }
+
+    fn set_password<'a>(&'a self, server: &'a ServerId, password: &'a SecretString) -> Change<'a, ()> {
+        self.do_set_password(server, password).boxed()
+    }
+
     fn install_form<'a>(&'a self, server: &'a ServerId) -> Read<'a, InstallForm> {
         self.do_install_form(server).boxed()
     }

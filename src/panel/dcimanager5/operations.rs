@@ -2,8 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use secrecy::SecretString;
+
 use crate::panel::coremanager::document::Document;
 use crate::panel::coremanager::params::Params;
+use crate::panel::dialect::SET_PASSWORD;
 use crate::panel::error::{Outcome, PanelError};
 use crate::panel::model::{Connection, InstallForm, InstallRequest, Power, ServerId};
 
@@ -86,6 +89,39 @@ impl DciManager5 {
         let params = Params::new().with("elid", server.0.as_str()).with("clickstat", "title").with("hint_field", "install_in_progress");
         let document = self.client.read("server", &params).await?;
         Ok(document.fields().display("value").map(|text| crate::panel::coremanager::document::bounded(&text)))
+    }
+
+    /// `server.connection.on` and `.off` (ispsystem-api.md 2.7, confirmed): `plid` is the server, `elid` the connection.
+    pub(super) async fn do_switch_connection(&self, server: &ServerId, connection: &str, to: Power) -> Outcome<()> {
+        let func = match to {
+            Power::On => "server.connection.on",
+            Power::Off => "server.connection.off",
+        };
+        self.client.change(func, &Params::new().with("elid", connection).with("plid", server.0.as_str())).await.unit()
+    }
+
+    /// An unknown call: only the dialect says how it is made, and there is no default.
+    pub(super) async fn do_set_password(&self, server: &ServerId, password: &SecretString) -> Outcome<()> {
+        let Some(call) = self.dialect.call(SET_PASSWORD) else {
+            let detail = "say how a password is set on this panel".to_owned();
+            return Outcome::Refused(PanelError::Dialect { call: SET_PASSWORD.to_owned(), detail });
+        };
+        let params = call.fill_with(&BTreeMap::from([("server", server.0.clone())]), Some(password));
+        if !call.is_edit() {
+            return self.client.change(&call.func, &params).await.unit();
+        }
+        // A form is sent back whole: fields left out may be reset (ispsystem-api.md 1.3).
+        let key = ["elid", "plid"].into_iter().filter_map(|name| params.get(name).map(|value| (name, value)));
+        let key = || key.clone().fold(Params::new(), |key, (name, value)| key.with(name, value));
+        let shown = match self.client.read(&call.func, &key()).await {
+            Ok(shown) => shown,
+            Err(error) => return Outcome::Refused(error),
+        };
+        if let Err(what) = parse::same_object(&shown.fields(), params.get("elid").unwrap_or_default()) {
+            return Outcome::Refused(self.client.incomplete(&call.func, what));
+        }
+        let whole = shown.fields().form().into_iter().fold(Params::new(), |whole, (name, value)| whole.with(&name, value));
+        self.client.change(&call.func, &whole.and(params)).await.unit()
     }
 
     pub(super) async fn do_connections(&self, server: &ServerId) -> Result<Vec<Connection>, PanelError> {

@@ -77,6 +77,11 @@ pub fn connection_row(row: &Fields<'_>) -> Result<Connection, String> {
         id: row.opt("id").ok_or("id in one of its rows")?,
         kind: row.opt("type").unwrap_or_default(),
         busy: row.flag("func_in_progress"),
+        on: row.opt("status").and_then(|status| match status.to_ascii_lowercase().as_str() {
+            "on" => Some(true),
+            "off" => Some(false),
+            _ => None,
+        }),
     })
 }
 

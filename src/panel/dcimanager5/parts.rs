@@ -11,19 +11,19 @@ const FIELDS: usize = 32;
 pub fn parts(document: &Document) -> Parts {
     let form = document.fields();
     Parts {
-        processors: named(document, &form, "cpu"),
+        processors: named(document, form, "cpu"),
         processor_count: form.reference("cpu_count"),
-        memory: memory(document, &form),
-        disks: named(document, &form, "hdd"),
-        cards: named(document, &form, "pci"),
+        memory: memory(document, form),
+        disks: named(document, form, "hdd"),
+        cards: named(document, form, "pci"),
     }
 }
 
-fn named(document: &Document, form: &Fields<'_>, prefix: &str) -> Vec<String> {
+fn named(document: &Document, form: Fields<'_>, prefix: &str) -> Vec<String> {
     (0..FIELDS).map(|n| format!("{prefix}_{n}")).filter_map(|field| part(document, form, &field)).collect()
 }
 
-fn part(document: &Document, form: &Fields<'_>, field: &str) -> Option<String> {
+fn part(document: &Document, form: Fields<'_>, field: &str) -> Option<String> {
     let id = form.reference(field)?;
     let words = document.option_text(field, &id).or_else(|| form.display(field).filter(|text| *text != id));
     let unnamed = || if id.chars().all(|c| c.is_ascii_digit()) { format!("id {id}") } else { id.clone() };
@@ -31,7 +31,7 @@ fn part(document: &Document, form: &Fields<'_>, field: &str) -> Option<String> {
 }
 
 /// A number that is typed in, or one that is chosen.
-fn memory(document: &Document, form: &Fields<'_>) -> Option<String> {
+fn memory(document: &Document, form: Fields<'_>) -> Option<String> {
     let value = form.reference("chassis_ram")?;
     Some(document.option_text("chassis_ram", &value).unwrap_or(value))
 }

@@ -101,7 +101,7 @@ fn bounds(object: &Value, wrong: &mut Vec<String>) {
     if status.to_string().len() > 64 * 1024 {
         wrong.push(format!("the status has {} bytes", status.to_string().len()));
     }
-    for (name, most) in [("conditions", 16), ("steps", 14), ("manualTasks", 16), ("pools", 50), ("clients", 1000)] {
+    for (name, most) in [("conditions", 16), ("steps", 20), ("manualTasks", 16), ("pools", 50), ("clients", 1000)] {
         if list(&status[name]).len() > most {
             wrong.push(format!("{} {name}", list(&status[name]).len()));
         }
@@ -129,7 +129,11 @@ fn bounds(object: &Value, wrong: &mut Vec<String>) {
         wrong.push("waits for a retry without nextRetryTime".into());
     }
     let ready = list(&status["conditions"]).iter().any(|c| c["type"] == "Ready" && c["status"] == "True");
-    if ready && (status["phase"] != "Active" || status["server"]["id"].is_null() || !status["inFlight"].is_null()) {
+    if ready
+        && (!["Active", "Suspended"].iter().any(|phase| status["phase"] == *phase)
+            || status["server"]["id"].is_null()
+            || !status["inFlight"].is_null())
+    {
         wrong.push(format!("Ready in phase {}, server {}, in flight {}", status["phase"], status["server"]["id"], status["inFlight"]));
     }
     if object["metadata"]["deletionTimestamp"].is_string() && ready {

@@ -1,0 +1,157 @@
+//! Reinstallation: a new value of `spec.reinstall` on an order that the client has installs the system once more.
+//!
+//! It destroys what is on the disks, so that it is asked for exactly once for each value. `server.reinstall` holds the value
+//! before anything is asked of the panel: it is the leave to install on a server that was handed over. `lastHandledReinstall`
+//! gets it as soon as the installation may have begun; from then on it is carried through by the rules of any installation
+//! (the data are gone), whatever the spec says next. Until then a value that is put back, a protection or a suspension costs
+//! nothing. A lost answer that leaves no trace is never repeated here: a department looks (design.md section 9).
+
+use crate::api::order::OrderStatus;
+use crate::api::task::TaskType;
+
+use super::call::Call;
+use super::context::{Cx, Flow, Halt, Recheck};
+use super::order::{Handler, Order};
+use super::reason::Reason;
+use super::step::{OPENING, State, Step};
+use super::tasks::OPEN;
+
+const STEP: Step = Step::InstallOS;
+/// The error of a lost answer that left no trace.
+const LOST: &str = "AnswerLost";
+/// What the condition and the message say where a protection refuses it.
+const PROTECTED: &str = "spec.reinstall has a new value, and spec.deletionProtection refuses what destroys data: set deletionProtection: false to have the system installed again, or put spec.reinstall back";
+const SUSPENDED: &str = "spec.reinstall has a new value; the system is installed again when the service is not suspended any more";
+const DIFFERS: &str = "spec.operatingSystem.template or spec.recipes differ from what is installed; they take effect at the next reinstall";
+
+/// A value of `spec.reinstall` that nothing was done for yet. No value is no wish.
+fn new_token<'o>(order: &'o Order, status: &OrderStatus) -> Option<&'o str> {
+    let token = order.reinstall.as_str();
+    (!token.is_empty() && status.last_handled_reinstall.as_deref() != Some(token)).then_some(token)
+}
+
+/// What the installed system differs in from the spec, and why that waits.
+#[must_use]
+pub fn pending(order: &Order, handler: &Handler, status: &OrderStatus) -> Option<(Reason, &'static str)> {
+    let server = status.server.as_ref()?;
+    let handed_over = server.handed_over_at.is_some() && server.reinstall.is_none();
+    let asked = handed_over && new_token(order, status).is_some();
+    let differs = |installed: &String| *installed != order.template || super::recipes::wait_for_reinstall(order, handler, &server.recipes);
+    let differs = server.template.as_ref().is_some_and(differs);
+    match (asked, order.suspended, order.deletion_protection) {
+        (true, true, _) => Some((Reason::ReinstallPending, SUSPENDED)),
+        (true, false, true) => Some((Reason::ReinstallProtected, PROTECTED)),
+        (true, false, false) | (false, _, _) => differs.then_some((Reason::ReinstallPending, DIFFERS)),
+    }
+}
+
+/// Whether an order that has nothing else to do has this to do.
+pub(super) fn is_due(cx: &Cx<'_>) -> bool {
+    let handed_over = cx.status.server.as_ref().is_some_and(|s| s.handed_over_at.is_some());
+    handed_over && !cx.order.suspended && !cx.order.deletion_protection && new_token(cx.order, &cx.status).is_some()
+}
+
+/// Whether an installation on a server that was handed over is one that the client asked for.
+pub(super) fn is_under_way(cx: &Cx<'_>) -> bool {
+    cx.status.server.as_ref().is_some_and(|s| s.reinstall.is_some())
+}
+
+/// Called at the beginning of every decision: an installation that may have begun is handled from now on; one that has not, and
+/// is not asked for any more, is forgotten.
+pub(super) fn reconsider(cx: &mut Cx<'_>) {
+    let Some(token) = cx.status.server.as_ref().and_then(|s| s.reinstall.clone()) else { return };
+    let lost = cx.intent(STEP).is_some_and(|f| !cx.intent_is_own(f));
+    let accepted = cx.state(STEP) == State::Waiting || cx.facts.applied(|c| matches!(c, Call::Install { .. }));
+    if lost || accepted {
+        cx.status.last_handled_reinstall = Some(token);
+        return;
+    }
+    let handled = cx.status.last_handled_reinstall.as_deref() == Some(&token);
+    let running = cx.state(STEP) == State::Running && cx.intent(STEP).is_none();
+    if handled || running || cx.intent(STEP).is_some() || (is_due(cx) && cx.order.reinstall == token) {
+        return;
+    }
+    withdraw(cx);
+    if cx.status.manual_tasks.iter().any(|t| t.type_ == TaskType::FailedOperation.as_str() && t.state == OPEN) {
+        cx.supersede_tasks();
+    }
+    cx.status.waiting_on = None;
+}
+
+/// Nothing was installed: the system is the one that is there.
+fn withdraw(cx: &mut Cx<'_>) {
+    let recipes = cx.status.server.as_mut().is_some_and(|server| {
+        server.reinstall = None;
+        !server.recipes.is_empty()
+    });
+    cx.finish(STEP, State::Done, "");
+    cx.finish(Step::RunRecipes, if recipes { State::Done } else { State::Skipped }, "");
+}
+
+/// Begins: the leave is given, and stands in the status that is written before the call. Nothing else may be under way.
+pub(super) fn start(cx: &mut Cx<'_>) {
+    let idle = cx.status.in_flight.is_none() && OPENING.iter().all(|s| cx.state(*s).over()) && super::suspension::as_asked(cx);
+    if !idle || !is_due(cx) {
+        return;
+    }
+    let token = cx.order.reinstall.clone();
+    if let Some(server) = cx.status.server.as_mut() {
+        server.reinstall = Some(token);
+    }
+    cx.enter(STEP, State::Pending, "spec.reinstall has a new value");
+    cx.enter(Step::RunRecipes, State::Pending, "");
+}
+
+/// The installation is about to be asked for: it serves the value that stands in the spec now, too.
+pub(super) fn serve(cx: &mut Cx<'_>) {
+    let token = new_token(cx.order, &cx.status).map(str::to_owned);
+    let Some(server) = cx.status.server.as_mut() else { return };
+    server.reinstall_unconfirmed = false;
+    let Some(token) = token else { return };
+    if server.handed_over_at.is_none() {
+        // The first installation of all: nothing is there yet to be installed over.
+        cx.status.last_handled_reinstall = Some(token);
+    } else if server.reinstall.is_some() && server.reinstall == cx.status.last_handled_reinstall && !cx.order.deletion_protection {
+        // One that has begun before and failed: the data are gone already.
+        server.reinstall = Some(token.clone());
+        cx.status.last_handled_reinstall = Some(token);
+    }
+}
+
+/// The installation is over.
+pub(super) fn finish(cx: &mut Cx<'_>) {
+    if let Some(server) = cx.status.server.as_mut() {
+        server.reinstall_unconfirmed = false;
+    }
+    if let Some(token) = cx.status.server.as_mut().and_then(|s| s.reinstall.take()) {
+        cx.status.last_handled_reinstall = Some(token);
+    }
+}
+
+/// The answer to an installation on a server that was handed over is lost, and nothing shows: whether it was made is for a person to
+/// say, or for a new value of `spec.reinstall`; another change of the spec says nothing of it. `Continue` where this is not so.
+pub(super) fn lost(cx: &mut Cx<'_>) -> Flow {
+    let Some(server) = cx.status.server.as_ref().filter(|s| s.handed_over_at.is_some()) else { return Flow::Continue(()) };
+    let same = server.reinstall.as_deref() == Some(cx.order.reinstall.as_str()) || cx.order.reinstall.is_empty();
+    // A department that has answered took the step out of its failure.
+    let unanswered = server.reinstall_unconfirmed && cx.state(STEP) == State::Failed && same;
+    let lost = cx.intent(STEP).is_some_and(|f| !cx.intent_is_own(f));
+    if !lost && !unanswered {
+        return Flow::Continue(());
+    }
+    cx.settled_in_list(STEP)?;
+    if let Some(server) = cx.status.server.as_mut() {
+        server.reinstall_unconfirmed = true;
+    }
+    cx.count_for(STEP);
+    cx.status.in_flight = None;
+    cx.status.attempts = cx.handler.max_attempts.saturating_sub(1);
+    let message = "the answer to the installation was lost, and the panel shows no trace of it; it is not repeated by itself, since the server was handed over";
+    Flow::Break(cx.fail(STEP, LOST, message))
+}
+
+/// A protection refuses what the spec asks for; the order is looked after all the same.
+pub(super) fn refused(cx: &mut Cx<'_>) -> Option<Halt> {
+    let refused = pending(cx.order, cx.handler, &cx.status).is_some_and(|(reason, _)| reason == Reason::ReinstallProtected);
+    refused.then(|| cx.stall(Step::HandOver, Reason::ReinstallProtected, PROTECTED, Recheck::Later))
+}

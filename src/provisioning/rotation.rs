@@ -1,0 +1,82 @@
+//! Rotation of the root password from the user's Secret, where the handler's dialect says how a panel sets one.
+//!
+//! Secrets are not watched. The version of the one that `passwordSecretRef` names is read at most once in each `retry.interval` of
+//! the handler, of Active orders only, and only where `spec.dialect.setPassword` is set; what differs from the version that the
+//! system was given last is set. A version that is not known is recorded, never acted upon. Setting a password twice harms
+//! nobody: a lost answer is settled and repeated like any other.
+
+use std::ops::ControlFlow::{Break, Continue};
+
+use super::call::Call;
+use super::context::{Cx, Flow};
+use super::facts::{Prepare, Row};
+use super::inflight::Shows;
+use super::step::{State, Step};
+
+const STEP: Step = Step::SetPassword;
+
+/// Whether this order's Secret is looked at now and then.
+pub(super) fn is_watched(cx: &Cx<'_>) -> bool {
+    cx.handler.sets_password && cx.order.own_password && !cx.order.suspended && !cx.order.deleting
+}
+
+/// Whether a password is being set.
+pub(super) fn is_under_way(cx: &Cx<'_>) -> bool {
+    cx.status.steps.iter().any(|s| s.name == STEP.as_str()) && !cx.state(STEP).over()
+}
+
+/// The version that the installation about to be made gives to the system.
+pub(super) fn installed(cx: &mut Cx<'_>) {
+    let version = cx.facts.password_version.clone().filter(|v| !v.is_empty() && cx.order.own_password);
+    if let Some(server) = cx.status.server.as_mut() {
+        server.password_version = version;
+    }
+}
+
+/// Sets a password that was rotated; `Continue` when there is none.
+pub(super) fn follow(cx: &mut Cx<'_>) -> Flow {
+    let begun = is_under_way(cx);
+    if !is_watched(cx) {
+        if begun {
+            drop_step(cx);
+        }
+        return Continue(());
+    }
+    let Some(server) = cx.server_id() else { return Continue(()) };
+    if !begun && !cx.facts.password_due && cx.facts.password_version.is_none() {
+        return Continue(());
+    }
+    let Some(version) = cx.facts.password_version.clone() else { return Break(cx.prepare(STEP, Prepare::PasswordVersion)) };
+    let known = cx.status.server.as_ref().and_then(|s| s.password_version.clone());
+    let done = cx.facts.applied(|c| matches!(c, Call::SetPassword { version: set, .. } if *set == version));
+    if version.is_empty() || done || known.is_none() || known.as_ref() == Some(&version) {
+        // A Secret that is gone changes nothing; a system whose version is not known keeps what it has.
+        if let Some(status) = cx.status.server.as_mut().filter(|_| !version.is_empty()) {
+            status.password_version = Some(version);
+        }
+        if begun {
+            cx.finish(STEP, State::Done, "");
+        }
+        return Continue(());
+    }
+    // A password goes into a running system, not into one that is off or being installed.
+    let at_work = match cx.row(&server) {
+        Row::There(row) => row.install.is_some() || row.flags.diagnostics || !row.power.on,
+        Row::Gone | Row::Unknown => true,
+    };
+    if at_work && !begun {
+        return Continue(());
+    }
+    Break(cx.call(STEP, Call::SetPassword { server, version }, Shows::AtOnce))
+}
+
+/// The rotation is not wanted any more.
+fn drop_step(cx: &mut Cx<'_>) {
+    if cx.intent(STEP).is_some() {
+        cx.status.in_flight = None;
+    }
+    if cx.status.last_error.as_ref().is_some_and(|e| e.step == STEP.as_str()) {
+        cx.forget_attempts();
+    }
+    cx.status.steps.retain(|s| s.name != STEP.as_str());
+}
