@@ -34,6 +34,13 @@ test-e2e: needs ## tests on a real API server
 lint: ## rustfmt, clippy, shellcheck, cargo deny; the last two where they are installed
 	@deploy/ci/stages.sh lint
 
+.PHONY: model fuzz
+model: ## the whole model of the allocation protocol, with its tables (DCI_MODEL_STATES=n: states made by each check at most)
+	@$(CARGO) test --test model -- --include-ignored --nocapture --test-threads=1
+
+fuzz: ## the parsers with libFuzzer, five minutes each (DCI_FUZZ_SECONDS=n); needs a C++ compiler
+	@deploy/ci/fuzz.sh
+
 ##@ Work on it
 .PHONY: build crds docs control-plane needs clean help
 build: ## the two programs, dci-operator and dci-sim
