@@ -26,7 +26,7 @@ mod model {
     pub mod world;
 }
 
-use model::check::{Checked, check};
+use model::check::{Checked, check, longest_to_rest};
 use model::properties::{NO_STRAY, NOT_EARLY, ONE_ORDER, ONE_SERVER, READ_BACK};
 use model::rules::{Assumptions, Repairs, Rules, Safeguards};
 use model::world::Faults;
@@ -100,6 +100,20 @@ fn the_protocol_as_implemented_holds() {
     head();
     let states: usize = survived().into_iter().map(|faults| holds("as implemented", Rules { faults, ..Rules::default() }, ALL)).sum();
     assert!(states >= 1_000_000, "{states} states: the model has become smaller than what it is to show");
+}
+
+/// What is at rest is well ([`model::properties::ENDS_WELL`] in every state); here, that it comes to rest at all.
+#[test]
+fn once_faults_stop_everything_comes_to_rest() {
+    const SEED: u64 = 5;
+    const WALKS: usize = 3_000;
+    const BOUND: usize = 300;
+    for faults in survived().into_iter().chain([faults(2, 0, 2, 2, 2)]) {
+        let rules = Rules { faults, ..Rules::default() };
+        let longest = longest_to_rest(rules, SEED, WALKS, BOUND);
+        println!("{}: {WALKS} walks (seed {SEED}), at rest after {longest:?} steps at most", adversary(&rules));
+        assert!(longest.is_some(), "{}: not at rest after {BOUND} steps", adversary(&rules));
+    }
 }
 
 #[test]

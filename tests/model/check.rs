@@ -141,3 +141,52 @@ pub fn check(rules: Rules, states: usize, threads: usize) -> Checked {
     let complete = broken.is_none() && (states == 0 || checker.state_count() < states);
     Checked { states: checker.unique_state_count(), complete, depth: checker.max_depth(), took: began.elapsed(), broken }
 }
+
+/// Whether a pass begins beside one of the other replica. Two that act on one order for ever can keep each other from
+/// getting anywhere, without harm: that there is one leader in the end is what leader election is for.
+fn doubles(world: &World, action: Action) -> bool {
+    let Action::Operator(Step::Begin(replica, order) | Step::Go(replica, order) | Step::Choose(replica, order, _)) = action else {
+        return false;
+    };
+    let idle = |replica: Replica| world.passes[at(replica)][at(order)].at == At::Idle;
+    idle(replica) && !idle(1 - replica)
+}
+
+/// Walks at random for a while, then lets only happen what happens by itself, in turn; gives the most steps that it took to
+/// come to rest. `None`: it did not within the bound.
+pub fn longest_to_rest(rules: Rules, seed: u64, walks: usize, bound: usize) -> Option<usize> {
+    let protocol = Protocol(rules);
+    let mut random = seed;
+    let mut pick = |among: usize| {
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(random >> 33).unwrap_or(0) % among.max(1)
+    };
+    let mut longest = 0;
+    for _ in 0..walks {
+        let mut world = protocol.init_states().into_iter().next()?;
+        for _ in 0..pick(60) {
+            let mut actions = Vec::new();
+            protocol.actions(&world, &mut actions);
+            if let Some(next) = actions.get(pick(actions.len())).and_then(|action| protocol.next_state(&world, *action)) {
+                world = next;
+            }
+        }
+        let mut taken = 0;
+        loop {
+            let mut actions = Vec::new();
+            protocol.fair(&world, &mut actions);
+            actions.retain(|action| !doubles(&world, *action));
+            let mut next: Vec<World> = actions.into_iter().filter_map(|action| protocol.next_state(&world, action)).collect();
+            if next.is_empty() {
+                break;
+            }
+            if taken == bound {
+                return None;
+            }
+            world = next.swap_remove(taken % next.len());
+            taken += 1;
+        }
+        longest = longest.max(taken);
+    }
+    Some(longest)
+}
