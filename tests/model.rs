@@ -14,6 +14,7 @@
 //!
 //! A test with `#[ignore]` takes longer; `make model` runs them all and prints the tables.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![allow(clippy::trivially_copy_pass_by_ref, reason = "parts of a state are read in place, however small they are")]
 
 mod model {
     pub mod check;

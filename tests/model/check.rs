@@ -94,7 +94,7 @@ impl Model for Protocol {
             Action::Elapse(order) => world.orders[at(order)].elapsed = true,
             Action::Kill(replica) => {
                 world.faults.crashes -= 1;
-                world.passes[at(replica)] = Default::default();
+                world.passes[at(replica)] = [Pass::default(); 2];
                 world.forget_waiter(replica, None);
             }
             Action::Abort(replica, order) => {

@@ -231,10 +231,10 @@ fn decide(rules: &Rules, world: &World, order: Order, pass: &mut Pass) -> Next {
 }
 
 fn open(rules: &Rules, world: &World, order: Order, pass: &mut Pass) -> Next {
-    if pass.status.server.is_none() {
-        if let Some(next) = allocate(rules, world, order, pass) {
-            return next;
-        }
+    if pass.status.server.is_none()
+        && let Some(next) = allocate(rules, world, order, pass)
+    {
+        return next;
     }
     let Some(server) = pass.status.server else { return Next::Wait };
     install(rules, world, order, pass, server)
@@ -253,7 +253,8 @@ fn allocate(rules: &Rules, world: &World, order: Order, pass: &mut Pass) -> Opti
     }
     if let Some(Intent { kind: Kind::Claim, server, outcome: _ }) = pass.status.intent {
         let applied = pass.answer == Answer::Applied(Kind::Claim);
-        if if rules.safe.read_back { ours(rules, &world.servers[at(server)], order) } else { applied } {
+        let won = if rules.safe.read_back { ours(rules, &world.servers[at(server)], order) } else { applied };
+        if won {
             return bind(rules, world, order, pass, server);
         }
         if pass.own {

@@ -4,6 +4,7 @@ use super::world::Faults;
 
 /// The safeguards of design section 4; `true` is the protocol as implemented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools, reason = "each is switched off alone")]
 pub struct Safeguards {
     /// The call is written into the status before it is made.
     pub intent: bool,
