@@ -34,6 +34,16 @@ test-e2e: needs ## tests on a real API server
 lint: ## rustfmt, clippy, shellcheck, cargo deny; the last two where they are installed
 	@deploy/ci/stages.sh lint
 
+.PHONY: model fuzz fuzz-coverage
+model: ## the whole model of the allocation protocol, with its tables (DCI_MODEL_STATES=n: states made by each check at most)
+	@$(CARGO) test --test model -- --include-ignored --nocapture --test-threads=1
+
+fuzz: ## the parsers, five minutes each (DCI_FUZZ_SECONDS=n, DCI_FUZZ_SEED=n)
+	@DCI_FUZZ_SECONDS="$${DCI_FUZZ_SECONDS:-300}" $(CARGO) test --test fuzz -- --nocapture
+
+fuzz-coverage: ## the same with libFuzzer, led by coverage; needs a C++ compiler
+	@deploy/ci/fuzz.sh
+
 ##@ Work on it
 .PHONY: build crds docs kustomize control-plane needs clean help
 build: ## the two programs, dci-operator and dci-sim

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use crate::panel::error::{ErrorDocument, Outcome, PanelError};
 use crate::panel::settings::{ConnectionSettings, PanelId, SettingsError};
 
-use super::document::{Answer, Document};
+use super::document::{Answer, Document, blot, bounded};
 use super::limits::Limiter;
 use super::params::Params;
 use super::transport::Transport;
@@ -277,7 +277,7 @@ impl Client {
             secrets.extend(credential.as_ref().map(|(_, value)| value.expose_secret()));
             secrets.push(self.password.expose_secret());
             let answer = Document::parse(&body, &secrets);
-            self.of_this_call(func, answer.map_err(|e| self.transport.not_a_document(func, e.to_string()))?)
+            self.of_this_call(func, answer.map_err(|e| self.transport.not_a_document(func, e.to_string()))?, &secrets)
         });
         self.observer.call(func, label(&result), began.elapsed());
         if let Err(error) = &result {
@@ -288,7 +288,7 @@ impl Client {
 
     /// A document may say which function it answers. A log-in form in place of the answer is a lost session; anything
     /// foreign is no answer to this call, and must not be taken for its success.
-    fn of_this_call(&self, func: &str, answer: Answer) -> Result<Answer, PanelError> {
+    fn of_this_call(&self, func: &str, answer: Answer, secrets: &[&str]) -> Result<Answer, PanelError> {
         let Answer::Document(document) = &answer else { return Ok(answer) };
         let Some(answered) = document.func() else { return Ok(answer) };
         let family = |name: &str| name.split('.').next().map(str::to_owned);
@@ -299,7 +299,7 @@ impl Client {
             let message = "the panel shows its log-in form".to_owned();
             return Ok(Answer::Error(ErrorDocument { kind: "auth".into(), object: "logon".into(), message, ..ErrorDocument::default() }));
         }
-        Err(self.transport.not_a_document(func, format!("a document of {}", super::document::bounded(&answered))))
+        Err(self.transport.not_a_document(func, format!("a document of {}", bounded(&blot(&answered, secrets)))))
     }
 }
 
