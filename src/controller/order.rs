@@ -258,13 +258,16 @@ pub(super) async fn save(
 /// The finalizer goes, and with it the object.
 pub(super) async fn release_object(order: &DedicatedServerOrder, context: &Context, panel: Option<&str>) -> Result<Action, OrderError> {
     let uid = order.metadata.uid.clone().unwrap_or_default();
-    super::forsaken::unlock(context, order, panel).await?;
     for open in context.tasks.read(|t| (t.spec.order_ref.uid == uid && t.spec.resolution.is_none()).then(|| t.clone())) {
         task::supersede(&context.client, &open, "its order is gone").await?;
     }
     let operations = status::remove_finalizer(order, ORDER_FINALIZER);
     if !operations.is_empty() {
         status::patch(&context.client, order, operations).await?;
+    }
+    // After the finalizer: without its lock an order that is still there could act again. What is left here the sweep takes away.
+    if let Err(error) = super::forsaken::unlock(context, order, panel).await {
+        tracing::warn!(order = %order.key(), %error, "the lock of a server that is free stays until the next sweep");
     }
     gone(context, order, &uid);
     Ok(Action::await_change())

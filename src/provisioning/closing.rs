@@ -135,7 +135,12 @@ fn released(cx: &mut Cx<'_>, server: &ServerId) -> Flow<bool> {
     }
     match cx.form(Step::Release, server)? {
         Seen::Missing => Continue(false),
-        Seen::There(form) => Continue(cx.order.marker.find_in(&form.notes) != Found::Ours),
+        Seen::There(form) if cx.order.marker.find_in(&form.notes) == Found::Ours => Continue(false),
+        Seen::There(_) => {
+            // A person may have taken the marker away while our request is still under way: it must not meet the next order's claim.
+            cx.settled(Step::Release)?;
+            Continue(true)
+        }
     }
 }
 
@@ -199,6 +204,10 @@ fn power_off(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
     }
     let row = cx.need_row(step, server)?;
     if row.power.off && !row.power.on {
+        if cx.intent(step).is_some() {
+            // Somebody else may have switched it off: a request of ours that comes late must not meet the next client's system.
+            cx.settled_in_list(step)?;
+        }
         cx.finish(step, State::Done, "");
         return Continue(());
     }
