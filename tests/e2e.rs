@@ -12,12 +12,12 @@ mod support;
 mod adoption;
 #[path = "e2e/capacity.rs"]
 mod capacity;
+#[path = "e2e/changes.rs"]
+mod changes;
 #[path = "e2e/chart.rs"]
 mod chart;
 #[path = "e2e/chart_life.rs"]
 mod chart_life;
-#[path = "e2e/changes.rs"]
-mod changes;
 #[path = "e2e/closing.rs"]
 mod closing;
 #[path = "e2e/cluster.rs"]

@@ -165,6 +165,11 @@ fn durations() {
 }
 
 #[test]
+fn configurations() {
+    fuzz("configurations");
+}
+
+#[test]
 fn every_target_has_a_test_a_program_and_seeds() {
     let manifest = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/fuzz/Cargo.toml")).unwrap();
     let own = include_str!("fuzz.rs");

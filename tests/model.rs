@@ -40,7 +40,7 @@ fn faults(losses: u8, copies: u8, crashes: u8, hands: u8, deletions: u8) -> Faul
 }
 
 fn repaired() -> Repairs {
-    Repairs { quiet: true, unlock_last: true }
+    Repairs { quiet: true }
 }
 
 fn adversary(rules: &Rules) -> String {
@@ -153,7 +153,6 @@ fn holes_that_are_known() {
     let late_copy = Assumptions { no_late_copy: false, ..Assumptions::default() };
     let long_pause = Assumptions { no_long_pause: false, ..Assumptions::default() };
     for (what, rules) in [
-        ("a person frees a server while its release is late", Rules { faults: faults(0, 0, 0, 1, 1), ..Rules::default() }),
         ("a claim is doubled, its order deleted at once", Rules { faults: faults(0, 1, 0, 0, 1), ..Rules::default() }),
         ("a copy lands after the answer", Rules { faults: faults(0, 1, 0, 0, 1), assume: late_copy, ..Rules::default() }),
         (
@@ -173,17 +172,14 @@ fn the_repairs_mend_doubled_requests() {
 
 #[test]
 #[ignore = "takes minutes: make model"]
-fn the_repairs_mend_all_known_holes() {
+fn the_repairs_mend_late_copies() {
     head();
     let late_copy = Assumptions { no_late_copy: false, ..Assumptions::default() };
-    let power = Assumptions { no_hand_on_power: false, ..Assumptions::default() };
-    for (what, rules) in [
-        ("repaired", Rules { faults: faults(0, 0, 0, 1, 1), ..Rules::default() }),
-        ("repaired, late copies", Rules { faults: faults(0, 1, 0, 0, 1), assume: late_copy, ..Rules::default() }),
-        ("repaired, hand on the power", Rules { faults: faults(1, 0, 0, 1, 1), assume: power, ..Rules::default() }),
-    ] {
-        holds(what, Rules { repair: repaired(), ..rules }, limit());
-    }
+    holds(
+        "repaired, late copies",
+        Rules { faults: faults(0, 1, 0, 0, 1), assume: late_copy, repair: repaired(), ..Rules::default() },
+        limit(),
+    );
 }
 
 /// So many states are made (the same one may be made several times) before a long check is ended.
@@ -195,16 +191,10 @@ fn limit() -> usize {
 #[ignore = "takes minutes: make model"]
 fn the_protocol_as_implemented_holds_against_more() {
     head();
-    for faults in [faults(0, 0, 1, 0, 2), faults(2, 0, 1, 0, 1), faults(2, 0, 2, 1, 0), faults(1, 0, 1, 0, 2)] {
+    for faults in [faults(0, 0, 1, 0, 2), faults(2, 0, 1, 0, 1), faults(2, 0, 2, 1, 0), faults(1, 0, 1, 0, 2), faults(0, 0, 0, 1, 1)] {
         holds("as implemented", Rules { faults, ..Rules::default() }, limit());
     }
-}
-
-#[test]
-#[ignore = "takes minutes: make model"]
-fn a_late_power_off_hits_the_next_order() {
-    head();
+    // A power-off that is late when a person switches the server off waits for its time, like a release.
     let assume = Assumptions { no_hand_on_power: false, ..Assumptions::default() };
-    let rules = Rules { faults: faults(1, 0, 0, 1, 1), assume, ..Rules::default() };
-    breaks("a person switches off while a power-off is late", rules, &[NO_STRAY]);
+    holds("a person may switch servers off", Rules { faults: faults(1, 0, 0, 1, 1), assume, ..Rules::default() }, limit());
 }

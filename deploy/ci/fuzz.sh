@@ -18,7 +18,7 @@ usage() {
   cat <<'TEXT'
 usage: fuzz.sh [TARGET…]
 
-  TARGET   documents, dialect, durations; all when none is named
+  TARGET   documents, dialect, durations, configurations; all when none is named
   DCI_FUZZ_SECONDS   how long each is fuzzed (300)
 TEXT
 }

@@ -135,7 +135,6 @@ fn go(rules: &Rules, world: &mut World, replica: Replica, order: Order) {
                 pass = Pass::default();
             }
             // What the status says of it is for people; what counts is guarded by the removal of the finalizer.
-            Next::Forget if pass.status.server.is_some() && !rules.repair.unlock_last => pass.at = At::Unlock,
             Next::Forget => pass.at = At::Finalize,
         },
         At::Call(kind, server) => call(rules, world, replica, order, &mut pass, kind, server),
@@ -144,7 +143,7 @@ fn go(rules: &Rules, world: &mut World, replica: Replica, order: Order) {
             if let Some(server) = pass.status.server.filter(|s| world.locks[at(*s)] == Some(order)) {
                 unlock(world, server);
             }
-            pass.at = if rules.repair.unlock_last { At::Idle } else { At::Finalize };
+            pass.at = At::Idle;
         }
         At::Finalize => {
             let goes = !pass.stale || !rules.safe.resource_version;
@@ -153,7 +152,7 @@ fn go(rules: &Rules, world: &mut World, replica: Replica, order: Order) {
                 world.wrote(order, Some(replica));
                 world.harm.early |= world.servers.iter().any(|r| r.holder == Some(order) && !r.by_hand);
             }
-            pass.at = if goes && rules.repair.unlock_last && pass.status.server.is_some() { At::Unlock } else { At::Idle };
+            pass.at = if goes && pass.status.server.is_some() { At::Unlock } else { At::Idle };
         }
     }
     *world.pass(replica, order) = pass;
@@ -384,7 +383,7 @@ fn close(rules: &Rules, world: &World, order: Order, pass: &mut Pass) -> Next {
     let begun = |pass: &Pass, kind| pass.status.intent.is_some_and(|i| i.kind == kind);
     // `released`: asked for before, and our marker is gone.
     if begun(pass, Kind::Release) && !marked(rules, &record, order) {
-        return if quiet(rules, world, order) { Next::Forget } else { Next::Wait };
+        return if settled(rules, world, order, pass) && quiet(rules, world, order) { Next::Forget } else { Next::Wait };
     }
     // `opening_settled`: a call of the preparation gets its time before anything is taken back.
     if begun(pass, Kind::Install) {
@@ -395,6 +394,9 @@ fn close(rules: &Rules, world: &World, order: Order, pass: &mut Pass) -> Next {
     }
     if !pass.status.off {
         if !record.on || pass.answer == Answer::Applied(Kind::PowerOff) {
+            if begun(pass, Kind::PowerOff) && !settled(rules, world, order, pass) {
+                return Next::Wait;
+            }
             pass.status.off = true;
             if begun(pass, Kind::PowerOff) {
                 pass.status.intent = None;

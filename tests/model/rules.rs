@@ -31,8 +31,6 @@ impl Default for Safeguards {
 pub struct Repairs {
     /// The release is asked for, and the order let go, only when every earlier request of the order had its time.
     pub quiet: bool,
-    /// The lock goes after the finalizer, when nobody can act for the order any more.
-    pub unlock_last: bool,
 }
 
 /// What the protocol takes for granted; `true` is what it is built for.
