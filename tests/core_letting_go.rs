@@ -1,16 +1,18 @@
-//! Servers that are taken over as they are, and left as they are: adoption and `deletionPolicy: Orphan`, with every fault.
+//! Servers that are left as they are by `deletionPolicy: Orphan`, or taken over as they are (`adoption`), with every fault.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops where it cannot go on")]
 
 #[path = "core_support/mod.rs"]
 mod support;
+
+#[path = "core_letting_go/adoption.rs"]
+mod adoption;
 
 use std::time::Duration;
 
 use dci_operator::api::condition::{ConditionType, find};
 use dci_operator::api::handler::DeletionPolicy;
 use dci_operator::api::order::OrderStatus;
-use dci_operator::api::task::{Resolution, TaskType};
-use dci_operator::panel::model::{AddressRow, AddressRowId, Level, PanelUser, PoolAddress, UserId};
+use dci_operator::panel::model::{Level, PanelUser, UserId};
 use dci_operator::provisioning::call::Call;
 use serde_json::{Value, json};
 use support::panel::{Ipmi, Panel};
@@ -59,8 +61,6 @@ fn without_marks(picture: &str) -> String {
     let marker = regex::Regex::new(r" ?k8s:(cluster-1/|u-)[^ `\x22]*").unwrap();
     marker.replace_all(picture, "").into_owned()
 }
-
-// ---- Orphan ----
 
 fn orphaned(change: impl FnOnce(&mut Value)) -> World {
     let mut world = World::new(Panel::new(3, 6), handler(|h| h["allowedDeletionPolicies"] = json!(["Release", "Orphan"])));
@@ -240,254 +240,6 @@ fn let_be(world: &mut World) {
     world.assert_quiet();
 }
 
-// ---- Adoption ----
-
-/// Server 2 is acme's, with two public addresses, a note of the provider's, and its power on.
-fn adopting(change: impl FnOnce(&mut Value)) -> World {
-    let mut panel = Panel::new(3, 6);
-    for (id, name) in [("5", "acme"), ("7", "bob")] {
-        panel.users.push(PanelUser { id: id.into(), name: name.into(), level: Level::User });
-    }
-    let rows: Vec<AddressRow> = ["198.51.100.7", "198.51.100.8"]
-        .iter()
-        .enumerate()
-        .map(|(n, a)| AddressRow { row: AddressRowId(format!("old{n}")), address: a.parse().unwrap(), domain: "web.example.net".into() })
-        .collect();
-    panel.used.retain(|u| u.address.to_string() != "10.0.0.2");
-    for row in &rows {
-        panel.used.push(PoolAddress {
-            address: row.address,
-            group: "public".into(),
-            domain: "web.example.net".into(),
-            note: String::new(),
-        });
-    }
-    let server = panel.server("2");
-    (server.owner, server.on, server.main) = (Some(UserId("5".into())), true, rows[0].address);
-    server.rows = rows;
-    server.notes = "rack 4".into();
-    let mut world = World::new(
-        panel,
-        handler(|h| {
-            h["adoption"] = json!("Allowed");
-            h["allowedDeletionPolicies"] = json!(["Release", "Orphan"]);
-        }),
-    );
-    world.add(adopter("web", "u-web", change));
-    world
-}
-
-fn adopter(name: &str, uid: &str, change: impl FnOnce(&mut Value)) -> dci_operator::api::DedicatedServerOrder {
-    order(name, uid, |raw| {
-        raw["spec"]["adopt"] = json!({"serverId": "2"});
-        raw["spec"]["domain"] = json!("web.example.net");
-        raw["spec"]["addresses"] = json!({"ipv4": 2});
-        raw["spec"]["reinstall"] = json!("token");
-        change(raw);
-    })
-}
-
-#[test]
-fn a_running_server_is_taken_over_by_one_note() {
-    let mut world = adopting(|_| ());
-    let before = picture(&world);
-    world.until_phase("web", "Active");
-    world.assert_quiet();
-    assert_eq!(names(&world.asked), ["adopt"]);
-    assert_eq!(without_marks(&picture(&world)), before);
-    let status = world.status("web").clone();
-    let server = status.server.clone().unwrap();
-    assert_eq!((server.id.as_str(), server.main_address.as_deref()), ("2", Some("198.51.100.7")));
-    assert_eq!((server.addresses.len(), server.domain.as_deref(), server.power_state.as_deref()), (2, Some("web.example.net"), Some("On")));
-    assert!(server.handed_over_at.is_some() && server.template.is_none() && server.parked_address.is_none());
-    assert_eq!(status.last_handled_reinstall.as_deref(), Some("token"), "recorded, not acted upon");
-    for step in &status.steps {
-        let expected = if step.name == "Allocate" { "Done" } else { "Skipped" };
-        assert_eq!((step.state.as_str(), step.message.contains("adopted")), (expected, true), "{step:?}");
-    }
-    // From here on it is an Active order like any other: the power comes back on.
-    world.panel.server("2").on = false;
-    world.until("on", Duration::from_hours(1), |w| w.panel.servers["2"].on);
-    world.until_phase("web", "Active");
-    assert_eq!(names(&world.asked), ["adopt", "powerOn"]);
-}
-
-#[test]
-fn an_adopted_server_goes_as_its_deletion_policy_says() {
-    let mut world = adopting(|_| ());
-    world.panel.server("2").notes.clear();
-    world.until_phase("web", "Active");
-    world.delete("web");
-    world.until_phase("web", "gone");
-    world.assert_clean();
-    let mut world = adopting(|raw| raw["spec"]["deletionPolicy"] = json!("Orphan"));
-    let before = picture(&world);
-    world.until_phase("web", "Active");
-    world.delete("web");
-    world.until_phase("web", "gone");
-    assert_eq!((picture(&world), names(&world.asked)), (before, vec!["adopt", "unmark"]));
-}
-
-#[test]
-fn what_does_not_agree_is_refused_and_nothing_is_written() {
-    type Change = fn(&mut World);
-    type Spec = fn(&mut Value);
-    let same: Spec = |_| ();
-    let rows: [(&str, &str, Spec, Change, Change); 16] = [
-        ("AdoptionForbidden", "spec.adoption: Allowed", same, |w| w.handler.adoption = false, |w| w.handler.adoption = true),
-        ("AdoptionRefused", "no such server", same, |w| w.panel.server("2").gone = true, |w| w.panel.server("2").gone = false),
-        ("AdoptionRefused", "nobody owns it", same, |w| w.panel.server("2").owner = None, |w| owner(w, "5")),
-        ("AdoptionRefused", "does not belong to panel user acme", same, |w| owner(w, "7"), |w| owner(w, "5")),
-        ("AdoptionRefused", "does not belong", same, |w| owner(w, "1"), |w| owner(w, "5")),
-        ("AdoptionRefused", "marker of another", same, |w| note(w, "k8s:other/a/b/c"), |w| note(w, "")),
-        ("AdoptionRefused", "marker of another", same, |w| note(w, "k8s:cluster-1/shop/web/u-old"), |w| note(w, "")),
-        ("AdoptionRefused", "marker of another", same, |w| note(w, "k8s:cluster-1/sh"), |w| note(w, "")),
-        ("AdoptionRefused", "holds its lock", same, |w| lock(w, "u-other"), |w| w.locks.clear()),
-        ("AdoptionRefused", "serverType says E3-16G", same, |w| kind(w, "E5-64G"), |w| kind(w, "E3-16G")),
-        ("AdoptionRefused", "spec.domain says web.example.net", same, |w| domain(w, "old.example.net"), |w| domain(w, "web.example.net")),
-        (
-            "AdoptionRefused",
-            "it has 2 addresses of family ipv4, spec.addresses.ipv4 says 1",
-            |r| r["spec"]["addresses"] = json!({"ipv4": 1}),
-            |_| (),
-            |w| w.edit("web", |raw| raw.spec.addresses.ipv4 = 2),
-        ),
-        ("AdoptionRefused", "it is off", same, |w| w.panel.server("2").on = false, |w| w.panel.server("2").on = true),
-        ("AdoptionRefused", "suspended", same, |w| w.panel.server("2").disabled = true, |w| w.panel.server("2").disabled = false),
-        (
-            "ClientIsAdministrator",
-            "k8s-admin",
-            |r| r["spec"]["client"]["username"] = json!("k8s-admin"),
-            |w| owner(w, "1"),
-            |w| {
-                owner(w, "5");
-                w.edit("web", |raw| raw.spec.client.username = "acme".into());
-            },
-        ),
-        (
-            "ClientNameTaken",
-            "not there",
-            same,
-            |w| w.missing = Some(dci_operator::provisioning::facts::Prepare::ClientName),
-            |w| w.missing = None,
-        ),
-    ];
-    for (wanted, words, spec, wrong, cure) in rows {
-        let mut world = adopting(spec);
-        wrong(&mut world);
-        let before = picture(&world);
-        until_reason(&mut world, "web", wanted);
-        world.run_for(Duration::from_hours(1));
-        assert_eq!((picture(&world), world.asked.len()), (before, 0), "{wanted}: {words}");
-        assert!(message(&world, "web").contains(words), "{wanted}: {}", message(&world, "web"));
-        assert_eq!((world.phase("web"), world.tasks.len()), ("Failed", 0));
-        cure(&mut world);
-        world.force("web");
-        world.until_phase("web", "Active");
-        assert_eq!(names(&world.asked), ["adopt"], "{wanted}: {words}");
-    }
-    // Everything that differs stands in one message.
-    let mut world = adopting(|r| r["spec"]["addresses"] = json!({"ipv4": 4}));
-    domain(&mut world, "old.example.net");
-    until_reason(&mut world, "web", "AdoptionRefused");
-    let text = message(&world, "web");
-    assert!(text.contains("old.example.net") && text.contains("says 4"), "{text}");
-    // Whoever does not own it is told nothing of it.
-    owner(&mut world, "7");
-    world.force("web");
-    world.run_for(seconds(60));
-    assert!(!message(&world, "web").contains("old.example.net"), "{}", message(&world, "web"));
-}
-
-fn owner(world: &mut World, id: &str) {
-    world.panel.server("2").owner = Some(UserId(id.into()));
-}
-
-fn note(world: &mut World, text: &str) {
-    world.panel.server("2").notes = text.into();
-}
-
-fn lock(world: &mut World, holder: &str) {
-    world.locks.insert("2".into(), holder.into());
-}
-
-fn kind(world: &mut World, name: &str) {
-    world.panel.server("2").kind = name.into();
-}
-
-fn domain(world: &mut World, name: &str) {
-    world.panel.server("2").rows.iter_mut().for_each(|r| r.domain = name.into());
-}
-
-#[test]
-fn of_two_orders_one_gets_the_server() {
-    for late in [None, Some(Fault::LostLate(seconds(20))), Some(Fault::CrashAfter), Some(Fault::CrashBefore)] {
-        let mut world = adopting(|_| ());
-        world.add(adopter("web2", "u-web2", |_| ()));
-        if let Some(fault) = late {
-            world.faults.insert(0, fault);
-        }
-        world.until("one has it", Duration::from_hours(2), |w| w.phase("web") == "Active" || w.phase("web2") == "Active");
-        world.run_for(Duration::from_hours(1));
-        let (first, second) = if world.phase("web") == "Active" { ("web", "web2") } else { ("web2", "web") };
-        assert_eq!((world.phase(first), reason(world.status(second))), ("Active", "AdoptionRefused"), "{}", world.describe());
-        world.delete(second);
-        world.until_phase(second, "gone");
-        world.run_for(seconds(120));
-        assert_eq!(world.phase(first), "Active");
-    }
-}
-
-#[test]
-fn a_marker_that_is_cut_short_is_taken_away_and_the_client_keeps_the_server() {
-    let mut world = adopting(|_| ());
-    world.panel.notes_max = 16;
-    let before = picture(&world);
-    until_reason(&mut world, "web", "MarkerTruncated");
-    world.run_for(Duration::from_hours(1));
-    assert_eq!((picture(&world), names(&world.asked)), (before, vec!["adopt", "unmark"]));
-}
-
-#[test]
-fn domain_and_addresses_of_an_adopted_server_follow_the_spec_and_its_main_address_stays() {
-    for by_panel in [false, true] {
-        let mut world = adopting(|_| ());
-        if by_panel {
-            world.handler.allocate_by = dci_operator::api::handler::AllocateBy::Panel;
-        }
-        world.panel.server("2").notes.clear();
-        world.until_phase("web", "Active");
-        for (v4, v6, name) in [(3, 1, "web.example.net"), (1, 0, "b.example.net"), (2, 0, "b.example.net")] {
-            world.edit("web", |raw| {
-                (raw.spec.addresses.ipv4, raw.spec.addresses.ipv6) = (v4, v6);
-                raw.spec.domain = name.into();
-            });
-            let generation = world.orders["web"].raw.metadata.generation;
-            world.until("acted upon", Duration::from_hours(1), |w| {
-                w.status("web").observed_generation == generation && w.phase("web") == "Active"
-            });
-            let server = &world.panel.servers["2"];
-            let count = |v4: bool| server.rows.iter().filter(|r| r.address.is_ipv4() == v4).count();
-            assert_eq!((count(true), count(false)), (usize::try_from(v4).unwrap(), usize::try_from(v6).unwrap()), "{}", world.describe());
-            assert!(server.main.to_string() == "198.51.100.7" && server.rows.iter().all(|r| r.domain == name), "{}", world.describe());
-            let in_use = world.panel.used.iter().filter(|u| u.group == "public").count();
-            assert_eq!(in_use, server.rows.len(), "addresses leak\n{}", world.describe());
-        }
-        assert!(!names(&world.asked).iter().any(|n| ["install", "powerOff", "replaceMainAddress"].contains(n)));
-        world.delete("web");
-        world.until_phase("web", "gone");
-        world.assert_clean();
-    }
-}
-
-/// Deleted while it is being taken over: the client keeps what it had.
-fn cut_short(world: &mut World, before: &str) {
-    reach(world, "gone", Kind::Plain);
-    assert_eq!(picture(world), *before, "{}", world.describe());
-    assert!(world.locks.is_empty(), "{}", world.describe());
-    world.assert_quiet();
-}
-
 #[test]
 fn every_fault_in_letting_go_and_taking_over_is_survived() {
     let mut world = orphaned(|_| ());
@@ -521,81 +273,5 @@ fn every_fault_in_letting_go_and_taking_over_is_survived() {
         });
         (format!("orphan, read {read}"), live)
     });
-    try_all(orphans.chain(crashes).chain(failed).chain(adoptions()));
-}
-
-/// A life of an adopted order, taken over and left again: at the end everything is as it was.
-fn taken_and_left(world: &mut World, fault: Option<Fault>) {
-    let before = picture(world);
-    reach(world, "Active", Kind::Plain);
-    assert_eq!(without_marks(&picture(world)), before, "{}", world.describe());
-    world.run_for(seconds(60));
-    world.assert_quiet();
-    world.delete("web");
-    reach(world, "gone", Kind::Plain);
-    assert_eq!(picture(world), before, "{}", world.describe());
-    let only = names(&world.asked).iter().all(|n| ["adopt", "unmark"].contains(n));
-    assert!(only && world.locks.is_empty(), "{fault:?}\n{}", world.describe());
-}
-
-fn adoptions() -> Vec<(String, Box<dyn FnOnce()>)> {
-    let leaving = || adopting(|raw| raw["spec"]["deletionPolicy"] = json!("Orphan"));
-    let mut world = leaving();
-    taken_and_left(&mut world, None);
-    let (calls, reads, writes) = (world.asked.len(), world.reads, world.writes);
-    let mut all: Vec<(String, Box<dyn FnOnce()>)> = Vec::new();
-    for call in 0..calls {
-        for (fault, fail) in FAULTS.into_iter().flat_map(|fault| [0, 2].map(|fail| (fault, fail))) {
-            let live = move || {
-                let mut world = leaving();
-                world.faults.insert(call, fault);
-                world.then_reads_fail = fail;
-                taken_and_left(&mut world, Some(fault));
-            };
-            all.push((format!("adopt, call {call}, {fault:?}, {fail}"), Box::new(live)));
-            let live = move || {
-                let mut world = adopting(|_| ());
-                let before = picture(&world);
-                world.faults.insert(0, fault);
-                world.then_reads_fail = fail;
-                world.delete_after_call = Some(0);
-                cut_short(&mut world, &before);
-            };
-            all.push((format!("adopt, deleted, {fault:?}, {fail}"), Box::new(live)));
-        }
-    }
-    for write in 0..writes {
-        for fault in [WriteFault::CrashBefore, WriteFault::CrashAfter] {
-            let live = move || {
-                let mut world = leaving();
-                world.write_faults.insert(write, fault);
-                taken_and_left(&mut world, None);
-            };
-            all.push((format!("adopt, write {write}, {fault:?}"), Box::new(live)));
-        }
-    }
-    for read in 0..reads {
-        let live = move || {
-            let mut world = leaving();
-            world.read_faults.extend(read..read + 3);
-            taken_and_left(&mut world, None);
-        };
-        all.push((format!("adopt, read {read}"), Box::new(live)));
-    }
-    all
-}
-
-#[test]
-fn an_adoption_that_never_works_becomes_a_task_and_ends_with_the_order() {
-    for fault in [Fault::Refused, Fault::LostNot, Fault::Ignored] {
-        let mut world = adopting(|_| ());
-        let before = picture(&world);
-        world.always = Some(("adopt", fault));
-        world.until("a task", Duration::from_hours(12), |w| !w.tasks.is_empty());
-        assert_eq!(world.open_tasks(), [TaskType::FailedOperation]);
-        world.resolve(TaskType::FailedOperation, Resolution::Retry);
-        world.always = None;
-        world.until_phase("web", "Active");
-        assert_eq!(without_marks(&picture(&world)), before);
-    }
+    try_all(orphans.chain(crashes).chain(failed).chain(adoption::adoptions()));
 }

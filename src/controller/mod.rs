@@ -11,6 +11,7 @@ pub mod forsaken;
 pub mod handler;
 pub mod hardware;
 pub mod health;
+pub mod identity;
 pub mod index;
 pub mod ipmanager;
 pub mod license_calls;

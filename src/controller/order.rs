@@ -10,7 +10,7 @@ use kube::{Api, Resource, ResourceExt};
 use crate::api::common::ObjectKey;
 use crate::api::handler::Module;
 use crate::api::order_status::OrderStatus;
-use crate::api::{DedicatedServerOrder, ORDER_FINALIZER, ORDER_ID_ANNOTATION};
+use crate::api::{DedicatedServerOrder, ORDER_FINALIZER};
 use crate::provisioning::call::Call;
 use crate::provisioning::context::Next;
 use crate::provisioning::decide::{self, Decision};
@@ -23,6 +23,7 @@ use crate::provisioning::selection::{self, PassedOver};
 use crate::provisioning::tasks::{OPEN, SUPERSEDED};
 
 use super::context::{Context, serving_handler};
+use super::identity::{self, Identity};
 use super::metrics::KindLabels;
 use super::panels::{HandlerRuntime, ServerClient};
 use super::perform::{Panels, PerformError};
@@ -86,7 +87,7 @@ async fn one_pass(cached: DedicatedServerOrder, context: &Context) -> Result<Act
     } else {
         cached
     };
-    let order = match ensure_identity(order, context).await? {
+    let order = match identity::ensure(order, context).await? {
         Identity::Is(order) => *order,
         Identity::Conflict(order, message) => {
             let refusal = Refusal { reason: Reason::InvalidSpec, message };
@@ -155,45 +156,6 @@ async fn usable_handler(context: &Context, key: &ObjectKey, parsed: &Order, orde
 
 pub(super) async fn fresh(context: &Context, key: &ObjectKey) -> Result<Option<DedicatedServerOrder>, kube::Error> {
     Api::<DedicatedServerOrder>::namespaced(context.client.clone(), &key.namespace).get_opt(&key.name).await
-}
-
-enum Identity {
-    Is(Box<DedicatedServerOrder>),
-    Conflict(Box<DedicatedServerOrder>, String),
-}
-
-/// Finalizer and order id are durable before anything is asked of a panel.
-async fn ensure_identity(order: DedicatedServerOrder, context: &Context) -> Result<Identity, OrderError> {
-    if let Some(id) = order_id(&order).filter(|id| order.metadata.uid.as_deref() != Some(id)) {
-        // A copied annotation must not make another order's addresses look like this one's.
-        let theirs = context.orders.read(|other| {
-            let came_first = (other.metadata.creation_timestamp.as_ref().map(|t| t.0), &other.metadata.uid)
-                < (order.metadata.creation_timestamp.as_ref().map(|t| t.0), &order.metadata.uid);
-            let same = other.metadata.uid.as_deref() == Some(id) || (order_id(other) == Some(id) && came_first);
-            (other.metadata.uid != order.metadata.uid && same).then_some(())
-        });
-        if !theirs.is_empty() {
-            let message = format!("annotation {ORDER_ID_ANNOTATION} is the id of another order that exists; remove it");
-            return Ok(Identity::Conflict(Box::new(order), message));
-        }
-    }
-    if order.metadata.deletion_timestamp.is_some() {
-        return Ok(Identity::Is(Box::new(order)));
-    }
-    let mut operations = Vec::new();
-    if !status::has_finalizer(&order, ORDER_FINALIZER) {
-        operations.extend(status::add_finalizer(&order, ORDER_FINALIZER));
-    }
-    if order_id(&order).is_none() {
-        let uid = order.metadata.uid.clone().unwrap_or_default();
-        operations.extend(status::set_annotation(&order, ORDER_ID_ANNOTATION, &uid));
-    }
-    if operations.is_empty() {
-        return Ok(Identity::Is(Box::new(order)));
-    }
-    let patched = status::patch(&context.client, &order, operations).await?;
-    context.wrote(&patched);
-    Ok(Identity::Is(Box::new(patched)))
 }
 
 /// While the definition itself is being deleted every order is: that is no wish to give servers back.

@@ -10,9 +10,16 @@ use dci_operator::api::order::{
 use dci_operator::api::task::{Notification, TaskStatus};
 use dci_operator::api::{Condition, Time};
 use jiff::Timestamp;
-use proptest::collection::vec;
-use proptest::option::of;
 use proptest::prelude::*;
+
+// On the heap: the parts of a status are many, and a test has a small stack.
+fn of<S: Strategy + 'static>(one: S) -> BoxedStrategy<Option<S::Value>> {
+    proptest::option::of(one).boxed()
+}
+
+fn vec<S: Strategy + 'static>(one: S, count: std::ops::Range<usize>) -> BoxedStrategy<Vec<S::Value>> {
+    proptest::collection::vec(one, count).boxed()
+}
 
 pub fn time() -> impl Strategy<Value = Time> {
     (0i64..4_102_444_800).prop_map(|second| Time(Timestamp::from_second(second).unwrap()))

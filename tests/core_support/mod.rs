@@ -5,6 +5,7 @@
 
 pub mod licenses;
 pub mod panel;
+pub mod panel_views;
 pub mod rules;
 pub mod shell;
 pub mod sweep;

@@ -1,14 +1,11 @@
-//! A panel and a pool of addresses in memory: what the calls do, when it shows, and how they go wrong.
+//! A panel and a pool of addresses in memory: what the calls do, when they take effect, and how they go wrong.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
 use dci_operator::panel::error::{ErrorDocument, PanelError};
-use dci_operator::panel::model::{
-    AddressRow, AddressRowId, Connection, FREE_DOMAIN, Family, InstallForm, Level, PanelUser, Parts, PoolAddress, PowerFlags, ServerFlags,
-    ServerForm, ServerId, ServerRow, UserId,
-};
+use dci_operator::panel::model::{AddressRow, AddressRowId, FREE_DOMAIN, Family, Level, PanelUser, Parts, PoolAddress, ServerId, UserId};
 use dci_operator::provisioning::call::Call;
 use dci_operator::provisioning::marker;
 use jiff::Timestamp;
@@ -245,53 +242,6 @@ impl Panel {
                 }
             }
         }
-    }
-
-    /// The list of servers.
-    pub fn list(&self) -> BTreeMap<String, ServerRow> {
-        let shown = self.servers.iter().filter(|(_, s)| !s.gone);
-        shown
-            .map(|(id, s)| {
-                let domain = s.rows.iter().find(|r| r.address == s.main).map(|r| r.domain.clone());
-                let flags = ServerFlags { disabled: s.disabled, operation_failed: s.failed, ..ServerFlags::default() };
-                let error = s.ipmi == Ipmi::Error;
-                let row = ServerRow {
-                    id: ServerId(id.clone()),
-                    name: format!("R1-{id}"),
-                    hostname: domain.unwrap_or_default(),
-                    main_address: Some(s.main),
-                    mac: Some(format!("00:00:00:00:00:{id}")),
-                    owner: s.owner.as_ref().map(|o| self.user_name(o)),
-                    types: vec![s.kind.clone()],
-                    power: PowerFlags { on: s.on, off: !s.on, error },
-                    flags,
-                    install: s.operation.as_ref().filter(|o| o.shown).map(|_| "Installing: 42%".into()),
-                    description: String::new(),
-                };
-                (id.clone(), row)
-            })
-            .collect()
-    }
-
-    pub fn form(&self, id: &ServerId) -> Option<ServerForm> {
-        let s = self.servers.get(&id.0).filter(|s| !s.gone)?;
-        let owner = s.owner.as_ref().map(|o| o.0.clone());
-        Some(ServerForm { owner, notes: s.notes.clone(), hostname: None, disabled: s.disabled, parts: s.parts.clone() })
-    }
-
-    pub fn install_form(&self, id: &ServerId) -> InstallForm {
-        let current = self.servers.get(&id.0).and_then(|s| s.template.clone());
-        InstallForm { current, templates: self.templates.clone(), recipes: None, tags: self.tags.clone() }
-    }
-
-    pub fn connections(&self, id: &ServerId, now: Timestamp) -> Vec<Connection> {
-        let Some(server) = self.servers.get(&id.0) else { return Vec::new() };
-        let busy = server.busy_until.is_some_and(|at| now < at) || server.port_change.is_some();
-        let on = self.ports_show.then_some(server.port);
-        vec![
-            Connection { id: "1".into(), kind: "Switch".into(), busy, on },
-            Connection { id: "2".into(), kind: "IPMI".into(), busy: false, on: None },
-        ]
     }
 
     /// What a change would be refused for. Nothing is changed.

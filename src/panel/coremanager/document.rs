@@ -375,8 +375,10 @@ fn error_document(value: &Value, secrets: &[&str]) -> Result<ErrorDocument, Malf
     if matches!(error.object.as_str(), "passwd" | "password" | "confirm" | "checkpasswd") && !error.value.is_empty() {
         BLOT.clone_into(&mut error.value);
     }
-    // `kind` decides what happens next, and is one of the panel's own words: a password that happens to be one of them
-    // must not change it.
+    // `kind` decides what happens next: a password that happens to be one of the panel's own words must not change it.
+    if !KINDS.contains(&error.kind.as_str()) {
+        error.kind = blot(&error.kind, secrets);
+    }
     error.kind = bounded(&error.kind);
     for text in [&mut error.object, &mut error.value, &mut error.message] {
         *text = bounded(&blot(text, secrets));
@@ -392,6 +394,9 @@ fn error_parameter(error: Fields<'_>, name: &str) -> Option<String> {
 }
 
 const BLOT: &str = "***";
+
+/// The panel's own words for the kinds of its errors (ispsystem-api.md 1.4).
+const KINDS: [&str; 7] = ["auth", "client", "exists", "missed", "value", "access", "limit"];
 
 /// Takes the secrets out of a text, also in the escaped form of a page.
 #[must_use]

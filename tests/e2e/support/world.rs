@@ -195,9 +195,19 @@ impl World {
         Api::namespaced_with(self.kube.clone(), namespace, &resource(kind))
     }
 
-    /// Patches an object of ours.
+    /// Patches an object of ours, and waits until the record has seen it: what is waited for next must not be found in what was
+    /// there before.
     pub async fn patch(&self, kind: &str, name: &str, patch: &Value) {
-        self.api(kind).patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+        let patched = self.api(kind).patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
+        let version = |text: &str| text.parse::<u64>().unwrap();
+        let wanted = version(patched.metadata.resource_version.as_deref().unwrap());
+        let mut changes = self.record.changes();
+        let seen = || self.record.get(kind, name).is_none_or(|o| version(o["metadata"]["resourceVersion"].as_str().unwrap()) >= wanted);
+        let began = Instant::now();
+        while !seen() {
+            assert!(began.elapsed() < PATIENCE, "the record does not see the patch of {kind} {name}");
+            let _ = tokio::time::timeout(Duration::from_millis(50), changes.changed()).await;
+        }
     }
 
     /// Deletes an object of ours.

@@ -1,0 +1,84 @@
+//! A password that was rotated in its Secret is set at the panel once, whatever goes wrong, and the Secret is read seldom.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::support::panel::Panel;
+use super::support::world::{Fault, World, handler, order};
+use super::{FAULTS, reinstall, suspend, until_settled};
+
+fn rotating() -> World {
+    let handler = handler(|spec| spec["dialect"] = json!({"setPassword": {"func": "x", "params": {"p": "{password}"}}}));
+    let mut world = World::new(Panel::new(3, 6), handler);
+    world.add(order("web", "u-web", |raw| {
+        raw["spec"]["operatingSystem"]["passwordSecretRef"] = json!({"name": "s", "key": "password"});
+    }));
+    world.until_phase("web", "Active");
+    world
+}
+
+#[test]
+fn a_rotated_password_is_set_once_and_looked_for_seldom() {
+    let mut world = rotating();
+    world.run_for(Duration::from_hours(2));
+    assert_eq!(
+        (world.panel.servers["1"].passwords, world.status("web").server.as_ref().unwrap().password_version.as_deref()),
+        (0, Some("s/1"))
+    );
+    let reads = world.passwords_read;
+    assert!((12..=25).contains(&reads), "{reads} reads in two hours");
+    world.password = "s/2".into();
+    world.until("set", Duration::from_mins(15), |w| w.panel.servers["1"].passwords == 1);
+    world.run_for(Duration::from_hours(1));
+    assert_eq!((world.panel.servers["1"].passwords, world.phase("web")), (1, "Active"));
+    // A Secret that is gone changes nothing; one that comes back is another version.
+    world.password = String::new();
+    world.run_for(Duration::from_hours(1));
+    assert_eq!((world.panel.servers["1"].passwords, world.phase("web")), (1, "Active"));
+    // A reinstallation gives the password of the day: it is not set again.
+    world.password = "s/3".into();
+    reinstall(&mut world, "again");
+    until_settled(&mut world);
+    world.run_for(Duration::from_hours(1));
+    assert_eq!((world.panel.servers["1"].passwords, world.panel.servers["1"].installs), (1, 2));
+    // Never while the service is suspended.
+    suspend(&mut world, true);
+    until_settled(&mut world);
+    let reads = world.passwords_read;
+    world.password = "s/4".into();
+    world.run_for(Duration::from_hours(2));
+    assert_eq!((world.passwords_read, world.panel.servers["1"].passwords), (reads, 1));
+    suspend(&mut world, false);
+    world.until("set", Duration::from_hours(1), |w| w.panel.servers["1"].passwords == 2);
+}
+
+#[test]
+fn nobody_reads_a_secret_where_the_panel_cannot_set_a_password() {
+    let mut world = World::new(Panel::new(3, 6), handler(|_| ()));
+    world.add(order("web", "u-web", |raw| {
+        raw["spec"]["operatingSystem"]["passwordSecretRef"] = json!({"name": "s", "key": "password"});
+    }));
+    world.until_phase("web", "Active");
+    world.password = "s/2".into();
+    world.run_for(Duration::from_hours(3));
+    assert_eq!((world.passwords_read, world.panel.servers["1"].passwords), (0, 0));
+    world.assert_quiet();
+}
+
+#[test]
+fn a_rotation_survives_faults() {
+    for fault in FAULTS {
+        let mut world = rotating();
+        world.faults.insert(world.asked.len(), fault);
+        world.password = "s/2".into();
+        world.until("set", Duration::from_hours(2), |w| {
+            w.status("web").server.as_ref().is_some_and(|s| s.password_version.as_deref() == Some("s/2"))
+        });
+        world.until_phase("web", "Active");
+        world.run_for(Duration::from_hours(1));
+        let set = world.panel.servers["1"].passwords;
+        assert!(set == 1 || (set == 0 && fault == Fault::Ignored) || (set == 2 && !matches!(fault, Fault::Refused | Fault::Unreachable)));
+        assert!(world.tasks.is_empty(), "{fault:?}");
+    }
+}

@@ -1,0 +1,187 @@
+//! A service is suspended and resumed call by call; drift, a dead IPMI, a change of mind and a deletion do not stop it.
+
+use std::time::Duration;
+
+use dci_operator::api::condition::{ConditionType, find, is_true};
+use dci_operator::api::task::{Resolution, TaskType};
+use dci_operator::panel::model::UserId;
+use serde_json::json;
+
+use super::support::panel::{Ipmi, Operation, Panel, TEMPLATE};
+use super::support::sweep::{Kind, assert_active, assert_released, reach};
+use super::support::world::{World, handler, order};
+use super::support::{later, seconds};
+use super::{active, assert_suspended, made, reason, since, suspend, until_reason, until_settled};
+
+#[test]
+fn a_service_is_suspended_and_resumed_call_by_call() {
+    for (show, follow) in [(true, true), (true, false), (false, true), (false, false)] {
+        let mut world = active();
+        (world.panel.ports_show, world.panel.ports_follow) = (show, follow);
+        let at = world.asked.len();
+        suspend(&mut world, true);
+        world.until("on its way", seconds(600), |w| reason(w) == "Suspending" || reason(w) == "WaitingForPanel");
+        until_settled(&mut world);
+        assert_suspended(&world);
+        // A port that the panel shows as switched by the block itself is not switched again.
+        let explicit = !(show && follow);
+        let expected: &[&str] = if explicit { &["disable", "connectionOff", "powerOff"] } else { &["disable", "powerOff"] };
+        assert_eq!(since(&world, at), expected, "show {show}, follow {follow}");
+        world.assert_quiet();
+        let at = world.asked.len();
+        suspend(&mut world, false);
+        until_settled(&mut world);
+        assert_active(&world, Kind::Plain);
+        assert!(find(&world.status("web").conditions, ConditionType::Suspended).is_none());
+        let expected: &[&str] = if explicit { &["enable", "connectionOn", "powerOn"] } else { &["enable", "powerOn"] };
+        assert_eq!(since(&world, at), expected, "show {show}, follow {follow}");
+        world.assert_quiet();
+        // Once more: what was done before does not stand in the way.
+        let at = world.asked.len();
+        suspend(&mut world, true);
+        until_settled(&mut world);
+        assert_suspended(&world);
+        assert_eq!(since(&world, at).len(), 2 + usize::from(explicit));
+    }
+}
+
+#[test]
+fn an_order_that_is_created_suspended_is_prepared_handed_over_and_then_suspended() {
+    let mut world = World::new(Panel::new(3, 6), handler(|_| ()));
+    world.add(order("web", "u-web", |raw| raw["spec"]["suspended"] = json!(true)));
+    until_settled(&mut world);
+    assert_suspended(&world);
+    assert!(world.status("web").server.as_ref().unwrap().handed_over_at.is_some());
+    let calls = since(&world, 0);
+    assert_eq!(calls[calls.len() - 3..], ["handOver", "disable", "powerOff"]);
+    world.assert_quiet();
+    suspend(&mut world, false);
+    until_settled(&mut world);
+    assert_active(&world, Kind::Plain);
+}
+
+#[test]
+fn a_suspension_that_ends_half_way_is_undone() {
+    let mut total = active();
+    let at = total.asked.len();
+    suspend(&mut total, true);
+    until_settled(&mut total);
+    for calls in 1..=total.asked.len() - at {
+        let mut world = active();
+        suspend(&mut world, true);
+        world.until("half way", seconds(600), |w| w.asked.len() == at + calls);
+        suspend(&mut world, false);
+        until_settled(&mut world);
+        assert_active(&world, Kind::Plain);
+        world.assert_quiet();
+        suspend(&mut world, true);
+        world.until("half way", seconds(600), |w| w.asked.len() > at + calls);
+        suspend(&mut world, false);
+        world.step();
+        suspend(&mut world, true);
+        until_settled(&mut world);
+        world.run_for(seconds(300));
+        assert_suspended(&world);
+    }
+}
+
+#[test]
+fn drift_of_a_suspended_service_is_corrected_once_and_never_over_other_work() {
+    let mut world = active();
+    suspend(&mut world, true);
+    until_settled(&mut world);
+    world.run_for(seconds(120));
+    let at = world.asked.len();
+    world.panel.server("1").on = true;
+    world.until("off", seconds(600), |w| !w.panel.servers["1"].on);
+    until_settled(&mut world);
+    assert_eq!(since(&world, at), ["powerOff"]);
+    world.assert_quiet();
+    let at = world.asked.len();
+    let server = world.panel.server("1");
+    (server.disabled, server.port, server.on) = (false, true, true);
+    world.until("suspended again", seconds(600), |w| !w.panel.servers["1"].on);
+    until_settled(&mut world);
+    assert_suspended(&world);
+    assert_eq!(since(&world, at), ["disable", "powerOff"]);
+    world.assert_quiet();
+    let at = world.asked.len();
+    let now = world.now;
+    let operation = |until| Operation { shows: now, shown: true, until, template: TEMPLATE.into(), fails: false, recipe_fails: false };
+    world.panel.server("1").operation = Some(operation(Some(later(now, Duration::from_hours(1)))));
+    world.panel.server("1").on = true;
+    world.run_for(Duration::from_mins(50));
+    assert_eq!(since(&world, at), [] as [&str; 0], "an installation is never cut short");
+    world.until("off", Duration::from_hours(1), |w| !w.panel.servers["1"].on);
+    until_settled(&mut world);
+    // A power that cannot be asked is left alone.
+    let at = world.asked.len();
+    (world.panel.server("1").on, world.panel.server("1").ipmi) = (true, Ipmi::Error);
+    world.run_for(Duration::from_hours(1));
+    assert_eq!(since(&world, at), [] as [&str; 0]);
+    // Somebody else's server is told, and not touched.
+    world.panel.server("1").ipmi = Ipmi::Works;
+    world.panel.server("1").owner = Some(UserId("7".into()));
+    until_reason(&mut world, "OwnerChanged");
+    assert_eq!(since(&world, at), [] as [&str; 0]);
+    assert!(is_true(&world.status("web").conditions, ConditionType::Suspended), "it still is");
+}
+
+#[test]
+fn a_dead_ipmi_leaves_the_network_off_and_becomes_a_task() {
+    for ipmi in [Ipmi::Refuses, Ipmi::Error, Ipmi::Dead] {
+        for kind in [Kind::Plain, Kind::CreateTask] {
+            let mut world = kind.world();
+            reach(&mut world, "Active", kind);
+            world.panel.server("1").ipmi = ipmi;
+            suspend(&mut world, true);
+            world.until("a task", Duration::from_hours(12), |w| !w.open_tasks().is_empty());
+            assert_eq!(world.open_tasks(), [TaskType::FailedOperation], "{ipmi:?}");
+            let server = &world.panel.servers["1"];
+            assert!(server.disabled && !server.port && server.on, "{ipmi:?}\n{}", world.describe());
+            // Resumed: the department need not look any more.
+            if kind == Kind::CreateTask {
+                suspend(&mut world, false);
+                until_settled(&mut world);
+                assert!(world.status("web").manual_tasks.iter().all(|t| t.state == "Superseded"), "{}", world.describe());
+                assert!(world.panel.servers["1"].port && !world.panel.servers["1"].disabled);
+                continue;
+            }
+            world.run_for(Duration::from_hours(1));
+            world.panel.server("1").ipmi = Ipmi::Works;
+            world.panel.server("1").on = false;
+            world.resolve(TaskType::FailedOperation, Resolution::Done);
+            until_settled(&mut world);
+            assert_suspended(&world);
+        }
+    }
+}
+
+#[test]
+fn a_server_that_cannot_be_switched_on_can_be_suspended() {
+    let mut world = active();
+    world.panel.server("1").ipmi = Ipmi::Refuses;
+    world.panel.server("1").on = false;
+    world.until("a task", Duration::from_hours(12), |w| !w.open_tasks().is_empty());
+    suspend(&mut world, true);
+    until_settled(&mut world);
+    assert_suspended(&world);
+    assert!(world.status("web").manual_tasks.iter().all(|t| t.state != "Open"));
+}
+
+#[test]
+fn a_suspended_order_is_deleted_after_it_was_enabled() {
+    for kind in [Kind::Plain, Kind::Several, Kind::CreateTask, Kind::ByPanel] {
+        let mut world = kind.world();
+        reach(&mut world, "Active", kind);
+        suspend(&mut world, true);
+        until_settled(&mut world);
+        let at = world.asked.len();
+        world.delete("web");
+        reach(&mut world, "gone", kind);
+        let calls = since(&world, at);
+        assert_eq!((calls[0], made(&world, "enable")), ("enable", 1), "{calls:?}");
+        assert!(!world.panel.servers["1"].disabled, "the next client's server is not blocked");
+        assert_released(&world, kind);
+    }
+}
