@@ -306,48 +306,17 @@ fn licence_calls_that_never_work_are_tried_slowly_and_told() {
     }));
 }
 
-/// What an Active order with these licences asks for next at the licence server, when it is suspended or resumed.
-fn asked_for(world: &World, suspended: bool) -> Option<Call> {
-    use dci_operator::provisioning::context::Next;
-    use dci_operator::provisioning::decide::decide;
-    use dci_operator::provisioning::facts::{Facts, Look};
-    use dci_operator::provisioning::license_server::LicenseServer;
-    use dci_operator::provisioning::order::Order;
-    let stored = &world.orders["web"];
-    let mut order = Order::parse(&stored.raw, support::world::CLUSTER).unwrap();
-    order.suspended = suspended;
-    let mut facts = Facts::new(HandlerState::Ready, "op-x".into());
-    facts.inventory.clone_from(&world.inventory);
-    facts.forced = true;
-    let sim = &world.panel.licenses;
-    let (policy, list) = (sim.policy.clone(), sim.list.clone());
-    let key = support::licenses::key();
-    facts.licenses.server = Some(LicenseServer { key, state: HandlerState::Ready, policy, list, changed: None });
-    for _ in 0..10 {
-        match decide(&order, &world.handler, &facts, world.now, &stored.status).next {
-            Next::Look(Look::Licenses) => facts.licenses.fresh = Some(sim.fresh()),
-            Next::Look(Look::License(id)) => {
-                let form = sim.form(&id, world.now);
-                facts.licenses.forms.insert(id.0, form);
-            }
-            Next::Call(call) => return Some(call),
-            _ => return None,
-        }
-    }
-    None
-}
-
 #[test]
 fn licences_stop_and_start_with_the_service() {
     let mut world = active();
-    assert_eq!(asked_for(&world, false), None);
-    let pro = world.panel.licenses.of("k8s:u-web/Pro")[0].clone();
-    let suspend = Call::SuspendLicense { license: pro.clone(), remote_id: "k8s:u-web/Pro".into() };
-    assert_eq!(asked_for(&world, true), Some(suspend));
-    world.panel.licenses.rows.values_mut().for_each(|b| b.suspended = true);
-    let stored = world.orders.get_mut("web").unwrap();
-    stored.status.licenses.iter_mut().for_each(|l| l.state = Some("Suspended".into()));
-    assert_eq!(asked_for(&world, true), None, "and they are not renewed meanwhile");
-    let resume = Call::ResumeLicense { license: pro, remote_id: "k8s:u-web/Pro".into() };
-    assert_eq!(asked_for(&world, false), Some(resume));
+    let all = |w: &World, suspended: bool| w.panel.licenses.rows.values().all(|b| b.suspended == suspended);
+    let bought = world.panel.licenses.rows.len();
+    world.edit("web", |raw| raw.spec.suspended = true);
+    world.until("suspended", Duration::from_hours(1), |w| w.phase("web") == "Suspended" && all(w, true));
+    let ends: Vec<_> = world.status("web").licenses.iter().map(|l| l.expires_at).collect();
+    world.run_for(Duration::from_hours(72 * 24));
+    assert_eq!(world.status("web").licenses.iter().map(|l| l.expires_at).collect::<Vec<_>>(), ends, "they are not renewed meanwhile");
+    world.edit("web", |raw| raw.spec.suspended = false);
+    world.until("resumed", Duration::from_hours(1), |w| w.phase("web") == "Active" && all(w, false));
+    assert_eq!(world.panel.licenses.rows.len(), bought);
 }

@@ -8,12 +8,13 @@ use dci_operator::api::handler::IpmiErrorPolicy;
 use dci_operator::api::order::OrderStatus;
 use dci_operator::panel::model::{FREE_DOMAIN, PowerFlags, ServerFlags, ServerRow};
 use dci_operator::provisioning::facts::{HandlerState, Inventory};
+use dci_operator::provisioning::hardware::Hardware;
 use dci_operator::provisioning::marker::Marker;
 use dci_operator::provisioning::order::{Handler, Order};
 use dci_operator::provisioning::reason::Reason;
 use dci_operator::provisioning::selection::{
-    Candidate, PassedOver, another, ended_without, exhausted, found, looked_through, may_have_been_restored, moved, notes, passes_over,
-    sort,
+    Candidate, PassedOver, another, builds, ended_without, exhausted, found, looked_through, may_have_been_restored, moved, notes,
+    passes_over, sort,
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -169,6 +170,35 @@ fn each_handler_is_passed_over_for_a_reason() {
     broken.inventory.rows.get_mut("7").unwrap().power.error = true;
     assert_eq!(reason(&broken, &known), None);
     assert_eq!(reason(&strict(broken), &known), Some(Reason::WaitingForCapacity));
+}
+
+#[test]
+fn a_composed_configuration_is_served_where_it_fits_and_else_built_at_one_handler() {
+    let order = order(|raw| raw["spec"]["configuration"] = json!({"custom": {"memoryGiB": 64}}));
+    let known = OrderStatus::default();
+    let with = |name: &str, parts: Option<&str>| {
+        let mut one = one(name, 1, "p", &["7"]);
+        one.inventory.hardware = parts.iter().map(|text| ("7".to_owned(), Hardware::parse(text))).collect();
+        one
+    };
+    let reason = |one: &One| passes_over(&order, &known, &one.candidate()).map(|p| p.reason);
+    let (small, fits, unread) = (with("a", Some("E3-16Gb")), with("b", Some("E3-64Gb")), with("c", None));
+    assert_eq!(reason(&small), Some(Reason::WaitingForCapacity));
+    assert_eq!((reason(&fits), reason(&unread)), (None, None), "what was not read yet may fit");
+    let legacy = with("d", Some("E3-64Gb"));
+    let legacy = One { policy: Handler { by_server_type: true, ..legacy.policy.clone() }, ..legacy };
+    assert_eq!(reason(&legacy), Some(Reason::CustomConfigurationRefused));
+    // Nobody has a server that fits: one handler's department builds it, the one that was asked before.
+    let (other, down) = (with("e", Some("E3-32Gb")), with("0", None));
+    let down = One { state: HandlerState::NotReady("down".into()), ..down };
+    let all = [down.candidate(), legacy.candidate(), small.candidate(), other.candidate()];
+    let passed: Vec<PassedOver> = all.iter().filter_map(|c| passes_over(&order, &known, c)).collect();
+    assert_eq!(builds(&order, &known, &all, &passed), Some(&small.key));
+    let asked = status(json!({"handler": "hosting/e"}));
+    assert_eq!(builds(&order, &asked, &all, &passed), Some(&other.key));
+    assert_eq!(builds(&order, &known, &all[..2], &passed), None, "one that is down or refuses builds nothing");
+    let ready = self::order(|_| ());
+    assert_eq!(builds(&ready, &known, &all, &passed), None, "a ready configuration is waited for");
 }
 
 #[test]

@@ -267,7 +267,7 @@ async fn poll(
         remarked: runtime.remarked(),
     };
     let mut now = index::take(&client.panel, before.as_deref(), &whose).await.map_err(|e| problem_of(&e))?;
-    if hardware::is_needed(handler, orders) {
+    if hardware::is_needed(handler, orders.iter().chain(selecting)) {
         now.hardware = hardware::take(&client.panel, before.as_deref(), &now, &runtime.changed()).await;
     }
     let now = Arc::new(now);

@@ -26,13 +26,13 @@ const AT_A_TIME: usize = 4;
 
 /// Whether an order waits that composes its own configuration.
 #[must_use]
-pub fn is_needed(handler: &ProcessingHandler, orders: &[DedicatedServerOrder]) -> bool {
+pub fn is_needed<'o>(handler: &ProcessingHandler, mut orders: impl Iterator<Item = &'o DedicatedServerOrder>) -> bool {
     let waits = |order: &DedicatedServerOrder| {
         order.spec.configuration.custom.is_some()
             && order.metadata.deletion_timestamp.is_none()
             && order.status.as_ref().is_none_or(|s| s.server.is_none())
     };
-    !handler.spec.by_server_type && orders.iter().any(waits)
+    !handler.spec.by_server_type && orders.any(waits)
 }
 
 /// Reads what has to be read for this list. `changed`: servers that we changed since the list before it.

@@ -124,7 +124,7 @@ async fn one_pass(cached: DedicatedServerOrder, context: &Context) -> Result<Act
         save(&order, status, context).await?;
         return Ok(Action::await_change());
     };
-    match Box::pin(Pass { context, handler, key, order, parsed, selecting: None }.run()).await? {
+    match Box::pin(Pass { context, handler, key, order, parsed, selecting: None, last: true }.run()).await? {
         Ended::Action(action) => Ok(action),
         Ended::Forgotten(stored) => release_object(&stored, context, None).await,
         Ended::Over(_) => Ok(Action::await_change()),
@@ -261,6 +261,8 @@ pub(super) struct Pass<'a> {
     pub(super) parsed: Order,
     /// The handlers that were passed over before, where the order is not bound to this one yet.
     pub(super) selecting: Option<Vec<PassedOver>>,
+    /// No other handler is tried after this one.
+    pub(super) last: bool,
 }
 
 /// How a pass ended.
@@ -417,6 +419,7 @@ impl Pass<'_> {
 
     async fn end(&mut self, status: OrderStatus, until: Option<Timestamp>) -> Result<Ended, OrderError> {
         if self.selecting.is_some()
+            && !self.last
             && !self.parsed.deleting
             && let Some(over) = selection::ended_without(&self.key, &status)
         {

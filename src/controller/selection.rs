@@ -136,24 +136,55 @@ async fn open(
     }
     selection::sort(&mut row, &status);
     let mut passed: Vec<PassedOver> = Vec::new();
-    for candidate in row {
-        if let Some(over) = selection::passes_over(parsed, &status, &candidate) {
+    for candidate in &row {
+        if let Some(over) = selection::passes_over(parsed, &status, candidate) {
             passed.push(over);
             continue;
         }
         let Some(held) = all.iter().find(|h| h.key == *candidate.key) else { continue };
         // Nothing is carried from one handler to the next: what one of them said is in `passed` alone.
         match Box::pin(at(held, &order, parsed, Some(passed.clone()), context).run()).await? {
-            Ended::Action(action) => return Ok(action),
+            Ended::Action(action) => {
+                leave_the_others(all, held, parsed, context);
+                return Ok(action);
+            }
             Ended::Over(over) => passed.push(over),
             Ended::Forgotten(stored) => return release_object(&stored, context, None).await,
         }
+    }
+    if let Some(held) = selection::builds(parsed, &status, &row, &passed).and_then(|key| all.iter().find(|h| h.key == *key)) {
+        let pass = Pass { last: true, ..at(held, &order, parsed, Some(passed), context) };
+        return match Box::pin(pass.run()).await? {
+            Ended::Action(action) => {
+                leave_the_others(all, held, parsed, context);
+                Ok(action)
+            }
+            Ended::Over(_) => Ok(Action::await_change()),
+            Ended::Forgotten(stored) => release_object(&stored, context, None).await,
+        };
     }
     let new = selection::exhausted(parsed, &passed, Timestamp::now(), &status);
     save(&order, new, context).await?;
     Ok(Action::await_change())
 }
 
+/// Places that were asked for at handlers which did not take the order.
+fn leave_the_others(all: &[Held], taken: &Held, parsed: &Order, context: &Context) {
+    for other in all.iter().filter(|h| h.key != taken.key) {
+        for key in other.runtime.places(|p| p.leave(&parsed.uid)) {
+            context.wake_orders.wake(&key);
+        }
+    }
+}
+
 fn at<'a>(held: &Held, order: &DedicatedServerOrder, parsed: &Order, passed: Option<Vec<PassedOver>>, context: &'a Context) -> Pass<'a> {
-    Pass { context, handler: held.runtime.clone(), key: held.key.clone(), order: order.clone(), parsed: parsed.clone(), selecting: passed }
+    Pass {
+        context,
+        handler: held.runtime.clone(),
+        key: held.key.clone(),
+        order: order.clone(),
+        parsed: parsed.clone(),
+        selecting: passed,
+        last: false,
+    }
 }

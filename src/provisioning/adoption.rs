@@ -178,6 +178,7 @@ fn bind(cx: &mut Cx<'_>, server: &ServerId, form: &ServerForm) -> Flow {
         handed_over_at: Some(Time::seconds(cx.now)),
         ..ServerStatus::default()
     });
+    super::reinstallation::note_found(cx);
     note_power(cx, row.power);
     cx.finish(step, State::Done, &format!("server {server}, {ADOPTED}"));
     for skipped in OPENING {

@@ -254,6 +254,10 @@ fn bind(cx: &mut Cx<'_>, server: &ServerId, form: &ServerForm, people: &People) 
     cx.finish(step, State::Done, &format!("server {server}"));
     super::assembly::reserved(cx);
     if handed_over {
+        super::reinstallation::note_found(cx);
+        if cx.order.suspended {
+            cx.finish(Step::PowerOn, State::Done, "not needed: the service is suspended");
+        }
         // Found again after a restore: the client's data is on its disks, so nothing is prepared a second time.
         for done in [Step::CreateClient, Step::Assemble, Step::InstallOS, Step::RunRecipes, Step::HandOver] {
             cx.finish(done, State::Done, "found again");

@@ -107,6 +107,8 @@ fn run(cx: &mut Cx<'_>) -> Flow {
         cx.status.progress = None;
         // What was asked of a department for the preparation is not needed any more; the shell closes the objects.
         cx.supersede_tasks();
+        // Skipped by a give-back under way: now the licences go, too.
+        cx.status.steps.retain(|s| s.name != Step::RevokeLicenses.as_str());
     }
     cx.note_overdue();
     cx.weigh_attempts(asked(cx.order, &cx.status))?;
@@ -155,7 +157,7 @@ fn failed_before(cx: &mut Cx<'_>) -> Flow {
     }
     let Some(error) = &cx.status.last_error else {
         // What the department was asked for has come right by itself.
-        cx.supersede_tasks();
+        cx.supersede(TaskType::FailedOperation);
         return ControlFlow::Continue(());
     };
     if super::opening::is_drift(&error.code) {

@@ -106,7 +106,11 @@ fn left_behind(cx: &Cx<'_>) -> String {
         let addresses = if s.addresses.is_empty() { s.main_address.clone().unwrap_or_default() } else { s.addresses.join(", ") };
         format!("- server {} ({}) of panel {}, client {}\n- addresses: {}", s.id, s.name, s.panel, s.client, addresses)
     });
-    let lines: Vec<String> = server.into_iter().chain(intent).collect();
+    let licenses = cx.status.licenses.iter().filter_map(|l| {
+        let (id, handler) = (l.id.as_ref()?, l.handler.as_deref().unwrap_or("its licence server"));
+        Some(format!("- licence {id} ({}) at {handler}", l.product))
+    });
+    let lines: Vec<String> = server.into_iter().chain(licenses).chain(intent).collect();
     if lines.is_empty() { "- nothing that the status names; look for the marker".into() } else { lines.join("\n") }
 }
 

@@ -30,6 +30,7 @@ pub fn open(cx: &mut Cx<'_>) -> Flow {
         return Break(drifted(cx, Reason::ServerGone, &message));
     }
     super::suspension::finish_begun(cx, &server)?;
+    super::suspension::first(cx, &server)?;
     follow_spec(cx);
     super::assembly::assemble(cx, &server)?;
     power_on(cx, &server)?;
@@ -109,7 +110,7 @@ fn fixed_fields(cx: &mut Cx<'_>) -> Flow {
 pub(super) fn at_rest(cx: &Cx<'_>) -> bool {
     !cx.order.deleting
         && OPENING.iter().all(|s| cx.state(*s).over())
-        && super::recipes::next(cx).is_none()
+        && (cx.order.suspended || super::recipes::next(cx).is_none())
         && network_as_asked(cx)
         && super::licenses::as_asked(cx)
         && super::suspension::as_asked(cx)
@@ -273,6 +274,7 @@ pub fn active(cx: &mut Cx<'_>) -> Halt {
     match look_for_drift(cx) {
         Break(halt) => halt,
         Continue(()) => {
+            cx.supersede_tasks();
             if let Some(halt) = super::reinstallation::refused(cx) {
                 return halt;
             }

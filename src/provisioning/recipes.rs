@@ -51,7 +51,9 @@ pub fn next(cx: &Cx<'_>) -> Option<String> {
 
 /// Recipes that were added to the order are run at once.
 pub(super) fn follow_spec(cx: &mut Cx<'_>) {
-    if cx.state(STEP).over() && cx.state(Step::InstallOS).over() && next(cx).is_some() {
+    // A server that is off, or on its way there, runs nothing.
+    let off = cx.state(Step::HandOver).over() && (cx.order.suspended || !super::suspension::as_asked(cx));
+    if !off && cx.state(STEP).over() && cx.state(Step::InstallOS).over() && next(cx).is_some() {
         cx.step(STEP).finished_at = None;
         cx.enter(STEP, State::Pending, "spec.recipes changed");
     }
@@ -141,6 +143,7 @@ fn run_one(cx: &mut Cx<'_>, server: &ServerId, recipe: &str) -> Flow {
         // The panel took it: recorded at once, so that a restart follows it instead of running it again.
         return Break(follow(cx, recipe));
     }
+    unconfirmed(cx, recipe)?;
     let row = cx.need_row(STEP, server)?;
     match cx.state(STEP) {
         State::Running if cx.status.in_flight.is_none() => asked(cx, recipe, &row),
@@ -159,6 +162,17 @@ fn run_one(cx: &mut Cx<'_>, server: &ServerId, recipe: &str) -> Flow {
             Break(ask_a_person(cx, STEP, "AnswerLost", &message))
         }
         State::Pending | State::Running | State::Failed | State::Done | State::Skipped => Break(begin(cx, call, recipe, &row)),
+    }
+}
+
+/// A recipe that may have run is run again by a person's word only, whatever else of the spec changes.
+fn unconfirmed(cx: &mut Cx<'_>, recipe: &str) -> Flow {
+    let codes = ["AnswerLost", "RecipeTimeout", Reason::RecipeFailed.as_str()];
+    let running = cx.status.server.as_ref().is_some_and(|s| s.running_recipe.as_deref() == Some(recipe));
+    let error = cx.status.last_error.clone().filter(|e| e.step == STEP.as_str() && codes.contains(&e.code.as_str()));
+    match error {
+        Some(error) if running && cx.state(STEP) == State::Failed => Break(ask_a_person(cx, STEP, &error.code, &error.message)),
+        Some(_) | None => Continue(()),
     }
 }
 

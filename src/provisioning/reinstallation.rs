@@ -45,6 +45,13 @@ pub fn pending(order: &Order, handler: &Handler, status: &OrderStatus) -> Option
     }
 }
 
+/// A client's server was found again or taken over: a value that is there by then is recorded, never acted upon.
+pub(super) fn note_found(cx: &mut Cx<'_>) {
+    if !cx.order.reinstall.is_empty() {
+        cx.status.last_handled_reinstall = Some(cx.order.reinstall.clone());
+    }
+}
+
 /// Whether an order that has nothing else to do has this to do.
 pub(super) fn is_due(cx: &Cx<'_>) -> bool {
     let handed_over = cx.status.server.as_ref().is_some_and(|s| s.handed_over_at.is_some());

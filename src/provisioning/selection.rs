@@ -11,6 +11,7 @@ use crate::api::order::{HandlerNote, OrderStatus};
 
 use super::context::{Cx, Flow, SHORT, WaitKind, cut};
 use super::facts::{HandlerState, Inventory};
+use super::fitting::compare;
 use super::give_back::{self, Then};
 use super::matching;
 use super::order::{Handler, Order};
@@ -135,9 +136,33 @@ pub fn passes_over(order: &Order, status: &OrderStatus, candidate: &Candidate<'_
             let what = if known { "no free server of type" } else { "the panel knows no server of type" };
             because(Reason::WaitingForCapacity, format!("{what} {server_type}"))
         }
-        // What fits is decided by the handler's own pass.
-        Wanted::Custom(_) => None,
+        Wanted::Custom(_) if policy.by_server_type => {
+            because(Reason::CustomConfigurationRefused, "the handler serves ready configurations only".into())
+        }
+        Wanted::Custom(wanted) => {
+            let strict = policy.ipmi == IpmiErrorPolicy::CreateTask;
+            let tried = |id: &str| status.tried_servers.iter().any(|t| t.panel == policy.panel && t.id == id);
+            // What was not read yet may fit: the handler's own pass waits for it.
+            let may_fit = |id: &str| inventory.hardware.get(id).is_none_or(|hardware| compare(wanted, hardware).fits());
+            if matching::candidates_of_any_type(inventory, strict).iter().any(|row| !tried(&row.id.0) && may_fit(&row.id.0)) {
+                return None;
+            }
+            because(Reason::WaitingForCapacity, "no free server has the parts".into())
+        }
     }
+}
+
+/// The handler at which a department builds the server of a custom order that none fits: the one that was asked before, else the
+/// first in order. `passed`: why each was passed over; one that is down, refuses, or is at its limit builds nothing.
+#[must_use]
+pub fn builds<'c>(order: &Order, status: &OrderStatus, row: &[Candidate<'c>], passed: &[PassedOver]) -> Option<&'c ObjectKey> {
+    if !matches!(order.wanted, Wanted::Custom(_)) {
+        return None;
+    }
+    let able = |key: &ObjectKey| passed.iter().any(|p| p.key == *key && p.reason == Reason::WaitingForCapacity);
+    let mut able = row.iter().map(|c| c.key).filter(|key| able(key)).peekable();
+    let first = able.peek().copied();
+    able.find(|key| status.handler.as_deref() == Some(key.to_string().as_str())).or(first)
 }
 
 /// What a pass at one handler came to, where it bound nothing: the reason to try the next one. `None`: it is this one's business.
@@ -158,6 +183,8 @@ pub fn ended_without(key: &ObjectKey, status: &OrderStatus) -> Option<PassedOver
             | Reason::UnknownRecipe
             | Reason::RecipeIncompatible
             | Reason::SeveralRecipes
+            | Reason::CustomConfigurationRefused
+            | Reason::DeletionPolicyForbidden
     );
     elsewhere.then(|| PassedOver { key: key.clone(), reason, message: ready.message.clone() })
 }

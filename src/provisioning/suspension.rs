@@ -72,7 +72,9 @@ pub(super) fn overtake(cx: &mut Cx<'_>) {
     let failed = cx.status.last_error.as_ref().and_then(|e| Step::parse(&e.step));
     let against: &[Step] = if cx.order.suspended { &UP } else { &DOWN };
     let power = cx.order.suspended && handed_over && !cx.state(Step::PowerOn).over();
-    if failed.is_some_and(|step| against.contains(&step) || (power && step == Step::PowerOn)) {
+    if failed.is_some_and(|step| {
+        against.contains(&step) || (power && step == Step::PowerOn) || (cx.order.suspended && step == Step::SetPassword)
+    }) {
         cx.supersede_tasks();
         cx.forget_attempts();
         cx.status.waiting_on = None;
@@ -85,7 +87,18 @@ pub(super) fn overtake(cx: &mut Cx<'_>) {
 /// A change of the suspension that has begun is finished before anything else.
 pub(super) fn finish_begun(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
     let under_way = DOWN.iter().chain(&UP).any(|step| recorded(cx, &[*step]) && !cx.state(*step).over());
-    if under_way && OPENING.iter().all(|s| cx.state(*s).over()) { follow(cx, server) } else { Continue(()) }
+    if under_way && OPENING.iter().all(|s| cx.state(*s).over() || matches!(s, Step::IssueLicenses | Step::RunRecipes)) {
+        follow(cx, server)
+    } else {
+        Continue(())
+    }
+}
+
+/// An order that the client has is suspended, and resumed, before anything else of the spec that has not begun.
+pub(super) fn first(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
+    let settled = [Step::HandOver, Step::InstallOS, Step::ChangeAddress, Step::PowerOn].iter().all(|s| cx.state(*s).over());
+    let recipe = matches!(cx.state(Step::RunRecipes), State::Running | State::Waiting);
+    if settled && !recipe && cx.status.in_flight.is_none() { follow(cx, server) } else { Continue(()) }
 }
 
 /// Suspends or resumes as the spec asks; `Continue` when that is so.
