@@ -194,7 +194,10 @@ fn a_composed_configuration_is_served_where_it_fits_and_else_built_at_one_handle
     let all = [down.candidate(), legacy.candidate(), small.candidate(), other.candidate()];
     let passed: Vec<PassedOver> = all.iter().filter_map(|c| passes_over(&order, &known, c)).collect();
     assert_eq!(builds(&order, &known, &all, &passed), Some(&small.key));
-    let asked = status(json!({"handler": "hosting/e"}));
+    let looked = status(json!({"handler": "hosting/e"}));
+    assert_eq!(builds(&order, &looked, &all, &passed), Some(&small.key), "it was only looked at");
+    let task = json!({"name": "assembly-1", "type": "Assembly", "department": "A", "state": "Open"});
+    let asked = status(json!({"handler": "hosting/e", "manualTasks": [task]}));
     assert_eq!(builds(&order, &asked, &all, &passed), Some(&other.key));
     assert_eq!(builds(&order, &known, &all[..2], &passed), None, "one that is down or refuses builds nothing");
     let ready = self::order(|_| ());

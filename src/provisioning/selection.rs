@@ -17,6 +17,7 @@ use super::matching;
 use super::order::{Handler, Order};
 use super::reason::Reason;
 use super::step::Step;
+use super::tasks::OPEN;
 use super::wanted::Wanted;
 
 /// Handlers that a status speaks of.
@@ -162,7 +163,9 @@ pub fn builds<'c>(order: &Order, status: &OrderStatus, row: &[Candidate<'c>], pa
     let able = |key: &ObjectKey| passed.iter().any(|p| p.key == *key && p.reason == Reason::WaitingForCapacity);
     let mut able = row.iter().map(|c| c.key).filter(|key| able(key)).peekable();
     let first = able.peek().copied();
-    able.find(|key| status.handler.as_deref() == Some(key.to_string().as_str())).or(first)
+    // A handler that was only looked at has not asked anybody.
+    let asked = status.handler.as_deref().filter(|_| status.manual_tasks.iter().any(|t| t.state == OPEN));
+    able.find(|key| asked == Some(key.to_string().as_str())).or(first)
 }
 
 /// What a pass at one handler came to, where it bound nothing: the reason to try the next one. `None`: it is this one's business.
