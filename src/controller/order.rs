@@ -342,7 +342,7 @@ impl Pass<'_> {
                     let key = &client.policy.key;
                     task::close_replaced(&self.context.client, &key.namespace, &self.parsed, &request).await?;
                     match task::raise(&self.context.client, key, &self.parsed, &request).await {
-                        Ok(task) => facts.tasks.push(view(&task)),
+                        Ok(task) => facts.raised(view(&task)),
                         Err(error) => {
                             facts.unraisable = Some(super::forsaken::no_tasks_there(error)?);
                             status = before;

@@ -267,6 +267,13 @@ impl Facts {
         }
     }
 
+    /// Records a task that was made, or was there already: a department may have answered it, so that what it has changed since
+    /// the forms were read has to be read again.
+    pub fn raised(&mut self, task: TaskView) {
+        self.tasks.push(task);
+        self.forms.clear();
+    }
+
     /// Records how a change ended, and forgets what it may have changed: the next decision has to read it again.
     pub fn after(&mut self, call: &Call, outcome: Outcome<Option<IpAddr>>, now: Timestamp) {
         self.forms.clear();
