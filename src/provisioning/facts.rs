@@ -366,6 +366,14 @@ mod tests {
     }
 
     #[test]
+    fn what_was_read_before_a_task_was_raised_is_read_again() {
+        let mut facts = Facts::new(HandlerState::Ready, String::new());
+        facts.forms.insert("1".into(), Seen::Missing);
+        facts.raised(TaskView { name: "t".into(), type_: TaskType::Assembly, resolution: Some(Resolution::Done), note: String::new() });
+        assert!(facts.forms.is_empty() && facts.tasks.len() == 1);
+    }
+
+    #[test]
     fn a_list_that_began_before_the_last_change_says_nothing() {
         let at = |s| Some(Timestamp::from_second(s).unwrap());
         assert_eq!(inventory(&["1"], None).row("1", at(101)), Row::Unknown);
