@@ -95,7 +95,8 @@ impl<K: Resource<DynamicType = ()> + 'static> Wake<K> {
 #[must_use]
 pub fn serving_handler(order: &DedicatedServerOrder) -> Option<ObjectKey> {
     let status = order.status.as_ref();
-    let recorded = status.and_then(|s| s.server.as_ref().map(|server| &server.handler).or(s.in_flight.as_ref()?.handler.as_ref()));
+    let of_server = status.and_then(|s| s.server.as_ref()).map(|server| &server.handler);
+    let recorded = of_server.or_else(|| status.and_then(|s| s.in_flight.as_ref()).and_then(|f| f.handler.as_ref()));
     let recorded = recorded.and_then(|name| name.split_once('/'));
     recorded.map(|(namespace, name)| ObjectKey { namespace: namespace.into(), name: name.into() }).or_else(|| handler_key(order))
 }

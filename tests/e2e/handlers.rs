@@ -32,7 +32,11 @@ fn panels() -> Value {
 
 /// A world with the handlers `msk-1`, `msk-2` and `msk-3` of one label, in this order of priority.
 async fn three(handler: Value) -> World {
-    let world = World::start(Setup { panels: panels(), handler: handler.clone(), ..Setup::default() }).await;
+    three_of(panels(), handler).await
+}
+
+async fn three_of(panels: Value, handler: Value) -> World {
+    let world = World::start(Setup { panels, handler: handler.clone(), ..Setup::default() }).await;
     let provider = world.provider.clone();
     let mut other = objects::ip_manager(world.sim.url("ipm2").unwrap(), &json!({}));
     other["metadata"]["name"] = "other".into();
@@ -95,6 +99,37 @@ async fn handlers_without_a_server_or_down_are_passed_over() {
     world.delete("DedicatedServerOrder", "web-01").await;
     world.until_gone("web-01").await;
     assert!(world.changes()[expected.len()..].iter().all(|line| line.starts_with("dci3 ") || line.starts_with("ipm ")));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_composed_server_comes_from_the_handler_that_has_it_and_is_built_at_one_where_none_has() {
+    let mut panels = panels();
+    let parts = |ram: &str| json!({"cpu_0": "Intel Xeon E-2146G", "cpu_count": "1", "chassis_ram": ram});
+    panels["dcimanager5"][0]["servers"][0]["hardware"] = parts("16");
+    panels["dcimanager5"][1]["servers"][0]["hardware"] = parts("64");
+    let departments = json!({"assembly": {"name": "Assembly"}, "procurement": {"name": "Procurement"}});
+    let mut world = three_of(panels, json!({"byServerType": false, "departments": departments})).await;
+    all_ready(&mut world).await;
+    let mut spec = selector(&world);
+    spec["configuration"] = json!({"serverType": null, "custom": {"memoryGiB": 64}});
+    world.order("web-01", &spec).await;
+    let active = world.until_active("web-01").await;
+    assert_eq!(active["status"]["server"]["handler"], format!("{}/msk-2", world.provider));
+    assert_eq!(passed_over(&active), pairs(&[("msk-1", "WaitingForCapacity")]));
+    assert!(world.record.all("ManualTask").is_empty());
+    // Nobody has another one: the first handler's department is asked to build it, once, and nothing is reserved elsewhere.
+    world.order("web-02", &spec).await;
+    let waiting = world.until_order("web-02", "waits for Assembly", |o| o["status"]["waitingOn"]["kind"] == "Department").await;
+    assert_eq!(waiting["status"]["server"]["handler"], format!("{}/msk-1", world.provider));
+    world.polls(3).await;
+    let tasks = world.record.all("ManualTask");
+    assert_eq!((tasks.len(), tasks[0]["spec"]["type"].as_str()), (1, Some("Assembly")), "{tasks:?}");
+    assert!(!world.changes().iter().any(|line| line.starts_with("dci3 server.edit")), "{:?}", world.changes());
+    for name in ["web-01", "web-02"] {
+        world.delete("DedicatedServerOrder", name).await;
+        world.until_gone(name).await;
+    }
     world.end().await;
 }
 
