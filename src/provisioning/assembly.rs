@@ -110,7 +110,7 @@ pub(super) fn reserved(cx: &mut Cx<'_>) {
 
 /// Somebody asked for another attempt, or changed the order, after a department had cancelled it.
 pub(super) fn reopen(cx: &mut Cx<'_>) {
-    let annotated = cx.order.reconcile_requested.is_some() && cx.order.reconcile_requested != cx.status.last_handled_reconcile_at;
+    let annotated = super::decide::asked(cx.order, &cx.status);
     let changed = cx.status.observed_generation.is_some_and(|seen| seen >= 0 && seen != cx.order.generation);
     if (annotated || changed)
         && let Some(task) = cx.status.manual_tasks.iter_mut().rev().find(|t| is_ours(&t.type_))

@@ -102,6 +102,22 @@ pub struct Wait<'w> {
     pub deadline: Option<Timestamp>,
 }
 
+/// Something at the panel that has to end before a step goes on.
+pub struct Busy<'b> {
+    /// `waitingOn.name`.
+    pub name: &'b str,
+    /// In words.
+    pub message: &'b str,
+    /// How long it may take.
+    pub patience: Duration,
+    /// When it is looked at again.
+    pub pause: Duration,
+    /// The error when it takes longer: for programs.
+    pub code: &'b str,
+    /// And in words.
+    pub too_long: &'b str,
+}
+
 /// One decision at work.
 pub struct Cx<'a> {
     /// The order.
@@ -328,6 +344,18 @@ impl Cx<'_> {
         };
         self.status.next_retry_time = wait.until.filter(|_| failed).map(Time::seconds);
         Halt { next: Next::Wait(wait.until), verdict: Verdict::Progressing(phase, wait.reason, wait.message) }
+    }
+
+    /// Waits for something at the panel that has to end by itself, from when it was first waited for, and not for ever.
+    pub fn wait_for_end(&mut self, step: Step, of: &Busy<'_>) -> Halt {
+        let since = self.status.waiting_on.as_ref().filter(|w| w.name == of.name).map(|w| w.since.0);
+        let deadline = after(since.unwrap_or(self.now), of.patience);
+        if self.now >= deadline {
+            return self.fail(step, of.code, of.too_long);
+        }
+        let (until, message) = (Some(after(self.now, of.pause)), of.message.to_owned());
+        let wait = Wait { kind: WaitKind::Panel, name: of.name, reason: Reason::WaitingForPanel, message, until, deadline: Some(deadline) };
+        self.wait(step, wait)
     }
 
     /// Waits for the handler: its panel is down, suspended or not ready. No order is blamed for it.

@@ -9,7 +9,7 @@ use crate::panel::model::{ServerId, ServerRow};
 
 use super::allocation::{offers, prepared};
 use super::call::Call;
-use super::context::{Cx, Flow, Halt, Next, Wait, WaitKind, after};
+use super::context::{Busy, Cx, Flow, Halt, Next, Wait, WaitKind, after};
 use super::facts::{Look, Prepare};
 use super::inflight::Shows;
 use super::reason::Reason;
@@ -20,7 +20,7 @@ const STEP: Step = Step::InstallOS;
 /// What stands in an intent to cancel.
 const CANCEL: &str = "cancelOperation";
 /// What is waited for while something else runs on the server.
-const OPERATION: &str = "operation";
+pub(super) const OPERATION: &str = "operation";
 /// The error of an installation that did not end in time.
 const TIMEOUT: &str = "InstallTimeout";
 /// The error of an installation that the panel accepted, and of which it showed nothing.
@@ -113,17 +113,20 @@ fn busy(cx: &mut Cx<'_>, server: &ServerId, row: &ServerRow) -> Halt {
     if row.install.is_some() && cx.status.last_error.as_ref().is_some_and(|e| e.code == TIMEOUT) {
         return cx.call(STEP, Call::CancelOperation { server: server.clone() }, Shows::InTheList);
     }
-    let since = cx.status.waiting_on.as_ref().filter(|w| w.name == OPERATION).map(|w| w.since.0);
-    let deadline = after(since.unwrap_or(cx.now), cx.handler.install);
-    if cx.now >= deadline {
-        return cx.fail(STEP, "Busy", "another operation runs on the server and does not end");
-    }
-    let message = "another operation runs on the server".to_owned();
-    let until = Some(after(cx.now, cx.handler.poll * 2));
-    cx.wait(
-        STEP,
-        Wait { kind: WaitKind::Panel, name: OPERATION, reason: Reason::WaitingForPanel, message, until, deadline: Some(deadline) },
-    )
+    other_operation(cx, STEP)
+}
+
+/// Something that is not this step's runs on the server.
+pub(super) fn other_operation(cx: &mut Cx<'_>, step: Step) -> Halt {
+    let busy = Busy {
+        name: OPERATION,
+        message: "another operation runs on the server",
+        patience: cx.handler.install,
+        pause: cx.handler.poll * 2,
+        code: "Busy",
+        too_long: "another operation runs on the server and does not end",
+    };
+    cx.wait_for_end(step, &busy)
 }
 
 /// The panel accepted it; its flag has not been seen yet.

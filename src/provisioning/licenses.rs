@@ -97,8 +97,7 @@ fn due(cx: &Cx<'_>) -> Option<&'static str> {
         if have.iter().any(|h| row(server, h).is_none()) {
             return Some("a licence is not listed any more");
         }
-        let asked = cx.order.reconcile_requested.is_some() && cx.order.reconcile_requested != cx.status.last_handled_reconcile_at;
-        if asked && !have.is_empty() {
+        if super::decide::asked(cx.order, &cx.status) && !have.is_empty() {
             return Some("looked at again, as asked");
         }
         let ends = |record: &LicenseStatus| period(cx, record).is_some_and(|months| is_due(cx.now, server, record, months));

@@ -21,8 +21,6 @@ use super::step::{State, Step};
 const STEP: Step = Step::RunRecipes;
 /// Servers that are given back because of a failed recipe before a department is asked.
 const OTHERS: usize = 1;
-/// What is waited for while something else runs on the server.
-const OPERATION: &str = "operation";
 
 /// Whether the handler can do what the order asks for.
 pub(super) fn supported(cx: &mut Cx<'_>, step: Step) -> Flow {
@@ -178,7 +176,7 @@ fn unconfirmed(cx: &mut Cx<'_>, recipe: &str) -> Flow {
 
 fn begin(cx: &mut Cx<'_>, call: Call, recipe: &str, row: &ServerRow) -> Halt {
     if row.install.is_some() || row.flags.diagnostics {
-        return busy(cx);
+        return super::installation::other_operation(cx, STEP);
     }
     if cx.state(STEP) == State::Failed {
         cx.enter(STEP, State::Pending, "");
@@ -194,21 +192,6 @@ fn begin(cx: &mut Cx<'_>, call: Call, recipe: &str, row: &ServerRow) -> Halt {
         server.running_recipe = None;
     }
     halt
-}
-
-/// Something else runs on the server. Waited for, but not for ever.
-fn busy(cx: &mut Cx<'_>) -> Halt {
-    let since = cx.status.waiting_on.as_ref().filter(|w| w.name == OPERATION).map(|w| w.since.0);
-    let deadline = after(since.unwrap_or(cx.now), cx.handler.install);
-    if cx.now >= deadline {
-        return cx.fail(STEP, "Busy", "another operation runs on the server and does not end");
-    }
-    let until = Some(after(cx.now, cx.handler.poll * 2));
-    let message = "another operation runs on the server".to_owned();
-    cx.wait(
-        STEP,
-        Wait { kind: WaitKind::Panel, name: OPERATION, reason: Reason::WaitingForPanel, message, until, deadline: Some(deadline) },
-    )
 }
 
 /// The panel accepted it; its flag has not been seen yet.

@@ -230,7 +230,7 @@ fn waiting(
     now: Timestamp,
     mut status: OrderStatus,
 ) -> OrderStatus {
-    if order.reconcile_requested.is_some() && order.reconcile_requested != status.last_handled_reconcile_at {
+    if super::decide::asked(order, &status) {
         give_back::forgive(&mut status);
         status.last_handled_reconcile_at.clone_from(&order.reconcile_requested);
     }

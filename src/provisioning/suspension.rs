@@ -14,11 +14,10 @@ use crate::api::order::OrderStatus;
 use crate::panel::model::{ServerId, ServerRow};
 
 use super::call::Call;
-use super::context::{Cx, Flow, Halt, Wait, WaitKind, after};
+use super::context::{Busy, Cx, Flow, Halt, after};
 use super::facts::Look;
 use super::inflight::Shows;
 use super::opening::{note_power, wait_for_power};
-use super::reason::Reason;
 use super::step::{OPENING, State, Step};
 use super::verdict::Verdict;
 
@@ -28,7 +27,6 @@ const DOWN: [Step; 3] = [Step::Suspend, Step::PortsOff, Step::StopPower];
 const UP: [Step; 2] = [Step::Resume, Step::PortsOn];
 /// What is waited for while a port is being switched, and while something else runs on the server.
 const CONNECTIONS: &str = "connections";
-const OPERATION: &str = "operation";
 
 /// Whether a status says that the service is suspended, all of it.
 #[must_use]
@@ -193,17 +191,15 @@ fn ports(cx: &mut Cx<'_>, step: Step, server: &ServerId, on: bool) -> Flow {
 
 /// A port is being switched: waited for, but not for ever.
 fn switching(cx: &mut Cx<'_>, step: Step) -> Halt {
-    let since = cx.status.waiting_on.as_ref().filter(|w| w.name == CONNECTIONS).map(|w| w.since.0);
-    let deadline = after(since.unwrap_or(cx.now), cx.handler.step);
-    if cx.now >= deadline {
-        return cx.fail(step, "PortBusy", "a connection of the server is being switched, and that does not end");
-    }
-    let message = "a connection of the server is being switched".to_owned();
-    let until = Some(after(cx.now, cx.handler.poll));
-    cx.wait(
-        step,
-        Wait { kind: WaitKind::Panel, name: CONNECTIONS, reason: Reason::WaitingForPanel, message, until, deadline: Some(deadline) },
-    )
+    let busy = Busy {
+        name: CONNECTIONS,
+        message: "a connection of the server is being switched",
+        patience: cx.handler.step,
+        pause: cx.handler.poll,
+        code: "PortBusy",
+        too_long: "a connection of the server is being switched, and that does not end",
+    };
+    cx.wait_for_end(step, &busy)
 }
 
 /// Off at last. An installation or a diagnosis is not cut short: it is waited for.
@@ -240,17 +236,15 @@ fn stop_power(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
 }
 
 fn at_work(cx: &mut Cx<'_>, step: Step) -> Halt {
-    let since = cx.status.waiting_on.as_ref().filter(|w| w.name == OPERATION).map(|w| w.since.0);
-    let deadline = after(since.unwrap_or(cx.now), cx.handler.install);
-    if cx.now >= deadline {
-        return cx.fail(step, "Busy", "an operation runs on the server and does not end");
-    }
-    let message = "an operation runs on the server; the power goes off after it".to_owned();
-    let until = Some(after(cx.now, cx.handler.poll * 2));
-    cx.wait(
-        step,
-        Wait { kind: WaitKind::Panel, name: OPERATION, reason: Reason::WaitingForPanel, message, until, deadline: Some(deadline) },
-    )
+    let busy = Busy {
+        name: super::installation::OPERATION,
+        message: "an operation runs on the server; the power goes off after it",
+        patience: cx.handler.install,
+        pause: cx.handler.poll * 2,
+        code: "Busy",
+        too_long: "an operation runs on the server and does not end",
+    };
+    cx.wait_for_end(step, &busy)
 }
 
 /// Drift of a suspended order: enabled by hand, or on. Corrected once for each list, and never while the server is busy or its
