@@ -13,7 +13,7 @@ use crate::api::common::{Connection, ObjectKey, Time};
 use crate::api::condition::{self, Condition, ConditionType};
 use crate::api::handler::Module;
 use crate::api::handler_status::{ConfigurationCount, HandlerStatus, InventoryStatus, OrderCounts};
-use crate::api::{DedicatedServerOrder, IN_USE_FINALIZER, ProcessingHandler, RECONCILE_ANNOTATION};
+use crate::api::{DedicatedServerOrder, ProcessingHandler, RECONCILE_ANNOTATION};
 use crate::panel::coremanager::client::Client as PanelClient;
 use crate::panel::dcimanager5::DciManager5;
 use crate::panel::dialect::Dialect;
@@ -29,6 +29,7 @@ use super::hardware;
 use super::index;
 use super::metrics::{HandlerLabels, KindLabels, PanelObserver, PhaseLabels};
 use super::panels::{HandlerRuntime, ServerClient};
+use super::polled::{self, Turn, tolerate};
 use super::secrets::{self, SecretError};
 use super::status::{self, StatusError};
 use super::stores::Guarded;
@@ -162,35 +163,23 @@ pub async fn reconcile(object: Arc<Guarded<ProcessingHandler>>, context: Arc<Con
     let orders = context.served(handler, &named).await;
     let selecting = context.selecting(handler);
     let deleting = handler.metadata.deletion_timestamp.is_some();
-    if deleting && orders.is_empty() {
+    let needed = !orders.is_empty();
+    if deleting && !needed {
         context.panels.forget_handler(&key);
-        let operations = status::remove_finalizer(handler, IN_USE_FINALIZER);
-        if !operations.is_empty() {
-            tolerate(status::patch(&context.client, handler, operations).await)?;
-        }
+    }
+    if !polled::hold(&context.client, handler, needed).await? {
         return Ok(Action::await_change());
     }
-    if !deleting && !status::has_finalizer(handler, IN_USE_FINALIZER) {
-        tolerate(status::patch(&context.client, handler, status::add_finalizer(handler, IN_USE_FINALIZER)).await)?;
-        return Ok(Action::await_change());
-    }
-    let interval = handler.spec.poll_interval.0.max(Duration::from_secs(1));
-    let asked_for = format!("{:?} {:?}", handler.metadata.generation, handler.annotations().get(RECONCILE_ANNOTATION));
-    if let Some(rest) = context.panels.rest(KIND, &key, &asked_for, interval) {
-        return Ok(Action::requeue(rest));
-    }
-    let began = std::time::Instant::now();
+    let turn = match Turn::take(&context.panels, KIND, &key, handler, handler.spec.poll_interval.0) {
+        Ok(turn) => turn,
+        Err(rest) => return Ok(rest),
+    };
     let runtime = context.panels.handler(&key);
     let outcome = poll(handler, &key, &runtime, &orders, &selecting, &context).await;
-    let state = match &outcome {
-        Err(problem) => HandlerState::NotReady(format!("{}: {}", problem.reason.as_str(), problem.message)),
-        Ok(_) if handler.spec.suspend => HandlerState::Suspended,
-        Ok(_) => HandlerState::Ready,
-    };
-    context.panels.asked(KIND, &key, asked_for, began, outcome.is_ok());
+    turn.taken(outcome.is_ok());
     let no_credentials = outcome.as_ref().err().filter(|p| p.reason == Reason::CredentialsMissing && p.stalled);
     runtime.set_credentials_missing(no_credentials.map(|p| p.message.clone()));
-    let turned = runtime.set_state(state);
+    let turned = runtime.set_state(state_of(handler, outcome.as_ref().err()));
     wake(&context, named.iter().chain(&selecting), outcome.as_ref().ok(), turned);
     save(handler, &context, &key, &orders, outcome.as_ref()).await?;
     if let Ok(seen) = &outcome
@@ -198,13 +187,15 @@ pub async fn reconcile(object: Arc<Guarded<ProcessingHandler>>, context: Arc<Con
     {
         super::sweep::sweep(&context, &runtime, &seen.panel, &seen.now).await;
     }
-    Ok(Action::requeue(interval.saturating_sub(began.elapsed()).max(Duration::from_millis(50))))
+    Ok(turn.next())
 }
 
-pub(super) fn tolerate<T>(result: Result<T, StatusError>) -> Result<(), StatusError> {
-    match result {
-        Ok(_) | Err(StatusError::Gone(_) | StatusError::Conflict(_)) => Ok(()),
-        Err(error) => Err(error),
+/// What a poll's outcome means for those who use the handler.
+pub(super) fn state_of(handler: &ProcessingHandler, problem: Option<&Problem>) -> HandlerState {
+    match problem {
+        Some(problem) => HandlerState::NotReady(format!("{}: {}", problem.reason.as_str(), problem.message)),
+        None if handler.spec.suspend => HandlerState::Suspended,
+        None => HandlerState::Ready,
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 use kube::ResourceExt;
@@ -11,7 +10,7 @@ use kube::runtime::controller::Action;
 use crate::api::common::ObjectKey;
 use crate::api::condition::{self, ConditionType};
 use crate::api::ipmanager::{Flavor, IPManagerStatus, Pool};
-use crate::api::{IN_USE_FINALIZER, IPManager, RECONCILE_ANNOTATION};
+use crate::api::{IPManager, RECONCILE_ANNOTATION};
 use crate::panel::AddressPanel;
 use crate::panel::coremanager::client::Client as PanelClient;
 use crate::panel::ipmanager5::IpManager5;
@@ -21,6 +20,7 @@ use super::context::Context;
 use super::handler::{Problem, connection, problem_of, reason_of};
 use super::metrics::{KindLabels, PanelObserver};
 use super::panels::PoolRuntime;
+use super::polled::{self, Turn, tolerate};
 use super::status::{self, StatusError};
 use super::stores::Guarded;
 
@@ -40,27 +40,20 @@ pub async fn reconcile(object: Arc<Guarded<IPManager>>, context: Arc<Context>) -
     };
     let key = ObjectKey { namespace: manager.namespace().unwrap_or_default(), name: manager.name_any() };
     let users: usize = context.handlers.read(|h| uses(h, &key).then_some(())).len();
-    if manager.metadata.deletion_timestamp.is_some() && users == 0 {
+    let needed = users > 0;
+    if manager.metadata.deletion_timestamp.is_some() && !needed {
         context.panels.forget_pool(&key);
-        let operations = status::remove_finalizer(manager, IN_USE_FINALIZER);
-        if !operations.is_empty() {
-            ignore_gone(status::patch(&context.client, manager, operations).await)?;
-        }
+    }
+    if !polled::hold(&context.client, manager, needed).await? {
         return Ok(Action::await_change());
     }
-    if manager.metadata.deletion_timestamp.is_none() && !status::has_finalizer(manager, IN_USE_FINALIZER) {
-        ignore_gone(status::patch(&context.client, manager, status::add_finalizer(manager, IN_USE_FINALIZER)).await)?;
-        return Ok(Action::await_change());
-    }
-    let interval = manager.spec.poll_interval.0.max(Duration::from_secs(1));
-    let asked_for = format!("{:?} {:?}", manager.metadata.generation, manager.annotations().get(RECONCILE_ANNOTATION));
-    if let Some(rest) = context.panels.rest(KIND, &key, &asked_for, interval) {
-        return Ok(Action::requeue(rest));
-    }
-    let began = Instant::now();
+    let turn = match Turn::take(&context.panels, KIND, &key, manager, manager.spec.poll_interval.0) {
+        Ok(turn) => turn,
+        Err(rest) => return Ok(rest),
+    };
     let was_ready = context.panels.pool(&key).is_some_and(|p| p.ready.is_ok());
     let outcome = probe(manager, &key, &context).await;
-    context.panels.asked(KIND, &key, asked_for, began, outcome.is_ok());
+    turn.taken(outcome.is_ok());
     let ready = outcome.as_ref().map(|_| ()).map_err(|p| p.message.clone());
     let mut runtime = context.panels.pool(&key).unwrap_or(PoolRuntime {
         panel: None,
@@ -77,19 +70,12 @@ pub async fn reconcile(object: Arc<Guarded<IPManager>>, context: Arc<Context>) -
         }
     }
     save(manager, &context, outcome, users).await?;
-    Ok(Action::requeue(interval.saturating_sub(began.elapsed()).max(Duration::from_millis(50))))
+    Ok(turn.next())
 }
 
 fn uses(handler: &crate::api::ProcessingHandler, key: &ObjectKey) -> bool {
     handler.metadata.namespace.as_deref() == Some(&key.namespace)
         && handler.spec.ip_management.as_ref().is_some_and(|i| i.ip_manager_ref.name == key.name)
-}
-
-fn ignore_gone<T>(result: Result<T, StatusError>) -> Result<(), StatusError> {
-    match result {
-        Ok(_) | Err(StatusError::Gone(_) | StatusError::Conflict(_)) => Ok(()),
-        Err(error) => Err(error),
-    }
 }
 
 /// The groups, or why they are not known.
@@ -151,7 +137,7 @@ async fn save(manager: &IPManager, context: &Context, outcome: Result<Vec<Pool>,
     new.last_handled_reconcile_at = manager.annotations().get(RECONCILE_ANNOTATION).cloned();
     if new != old {
         context.metrics.writes.get_or_create(&KindLabels { kind: KIND.into() }).inc();
-        ignore_gone(status::write(&context.client, manager, &new).await)?;
+        tolerate(status::write(&context.client, manager, &new).await)?;
     }
     Ok(())
 }

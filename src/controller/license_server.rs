@@ -13,7 +13,7 @@ use crate::api::common::{ObjectKey, Time};
 use crate::api::condition::{self, ConditionType};
 use crate::api::handler::Module;
 use crate::api::handler_status::{HandlerStatus, LicenseCounts};
-use crate::api::{DedicatedServerOrder, IN_USE_FINALIZER, ProcessingHandler, RECONCILE_ANNOTATION};
+use crate::api::{DedicatedServerOrder, ProcessingHandler, RECONCILE_ANNOTATION};
 use crate::panel::billmanager6::{BillManager6, calls};
 use crate::panel::coremanager::client::Client as PanelClient;
 use crate::panel::dialect::Dialect;
@@ -25,9 +25,10 @@ use crate::provisioning::order::{Handler, Order};
 use crate::provisioning::reason::Reason;
 
 use super::context::Context;
-use super::handler::{KIND, PROBE_NOTED, Problem, connection, count, dialect_calls, panel_identity, problem_of, reason_of, tolerate};
+use super::handler::{KIND, PROBE_NOTED, Problem, connection, count, dialect_calls, panel_identity, problem_of, reason_of, state_of};
 use super::metrics::{HandlerLabels, KindLabels, PanelObserver, ProductLabels};
 use super::panels::lock;
+use super::polled::{self, Turn, tolerate};
 use super::status::{self, StatusError};
 
 /// What of a row has to be the same for its form to be believed: name, address, end.
@@ -190,38 +191,26 @@ pub async fn reconcile(handler: &ProcessingHandler, context: &Context) -> Result
     };
     let handlers = context.handlers.read(|h| named(h).then_some(())).len();
     let deleting = handler.metadata.deletion_timestamp.is_some();
-    if deleting && orders.is_empty() && handlers == 0 {
+    let needed = !orders.is_empty() || handlers > 0;
+    if deleting && !needed {
         context.panels.licenses.forget(&key);
         context.panels.forget_handler(&key);
-        let operations = status::remove_finalizer(handler, IN_USE_FINALIZER);
-        if !operations.is_empty() {
-            tolerate(status::patch(&context.client, handler, operations).await)?;
-        }
+    }
+    if !polled::hold(&context.client, handler, needed).await? {
         return Ok(Action::await_change());
     }
-    if !deleting && !status::has_finalizer(handler, IN_USE_FINALIZER) {
-        tolerate(status::patch(&context.client, handler, status::add_finalizer(handler, IN_USE_FINALIZER)).await)?;
-        return Ok(Action::await_change());
-    }
-    let interval = handler.spec.poll_interval.0.max(Duration::from_secs(1));
-    let asked_for = format!("{:?} {:?}", handler.metadata.generation, handler.annotations().get(RECONCILE_ANNOTATION));
-    if let Some(rest) = context.panels.rest(KIND, &key, &asked_for, interval) {
-        return Ok(Action::requeue(rest));
-    }
-    let began = std::time::Instant::now();
+    let turn = match Turn::take(&context.panels, KIND, &key, handler, handler.spec.poll_interval.0) {
+        Ok(turn) => turn,
+        Err(rest) => return Ok(rest),
+    };
     let runtime = context.panels.licenses.get(&key);
     let outcome = poll(handler, &key, &runtime, &orders, context).await;
-    let state = match &outcome {
-        Err(problem) => HandlerState::NotReady(format!("{}: {}", problem.reason.as_str(), problem.message)),
-        Ok(_) if handler.spec.suspend => HandlerState::Suspended,
-        Ok(_) => HandlerState::Ready,
-    };
-    context.panels.asked(KIND, &key, asked_for, began, outcome.is_ok());
-    let turned = runtime.set_state(state);
+    turn.taken(outcome.is_ok());
+    let turned = runtime.set_state(state_of(handler, outcome.as_ref().err()));
     wake(handler, context, &orders, outcome.as_ref().ok(), turned);
     let held = deleting.then(|| format!("{handlers} handlers name it, and {} orders have licences from it", orders.len()));
     save(handler, context, &orders, outcome.as_ref(), held).await?;
-    Ok(Action::requeue(interval.saturating_sub(began.elapsed()).max(Duration::from_millis(50))))
+    Ok(turn.next())
 }
 
 /// What one poll saw.

@@ -23,6 +23,7 @@ pub mod order;
 pub mod panels;
 pub mod perform;
 pub mod places;
+pub mod polled;
 pub mod queue;
 pub mod run;
 pub mod runner;
