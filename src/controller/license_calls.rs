@@ -1,15 +1,13 @@
-//! Performs what was decided about licences: reads, changes, and the Secret of the keys.
+//! What orders need of their licence server: reads, what has to be known after a change, and the Secret of the keys.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 use secrecy::SecretString;
 
-use crate::panel::error::{ErrorClass, Outcome, PanelError};
-use crate::panel::license::{FREE_NAME, LicenseEdit, LicenseOrder, LicensePanel};
-use crate::provisioning::call::Call;
+use crate::panel::error::{ErrorClass, PanelError};
+use crate::panel::license::LicensePanel;
 use crate::provisioning::facts::{Facts, HandlerState, Look, Prepared};
 use crate::provisioning::licenses::remote_id;
 
@@ -53,76 +51,17 @@ impl Panels<'_> {
         Ok(())
     }
 
-    /// Makes a change at the licence server. What an order bought is noted at once.
-    pub async fn license_call(&self, call: &Call, facts: &mut Facts) -> Outcome<Option<IpAddr>> {
-        let (runtime, panel) = match self.license_server(facts) {
-            Ok(found) => found,
-            Err(error) => return Outcome::Refused(error),
-        };
-        let outcome = match call {
-            Call::OrderLicense { remote_id, pricelist, addons, project, period, address, name } => {
-                let order = LicenseOrder {
-                    pricelist: pricelist.clone(),
-                    addons: addons.clone(),
-                    project: project.clone(),
-                    period: *period,
-                    address: *address,
-                    name: name.clone(),
-                    remote_id: remote_id.clone(),
-                };
-                let outcome = panel.order(&order).await;
-                if let Outcome::Applied(id) = &outcome {
-                    facts.licenses.bought.insert(remote_id.clone(), id.clone());
-                }
-                outcome.unit()
-            }
-            Call::EditLicense { license, remote_id, address, name } => {
-                let edit = LicenseEdit { expect: remote_id.clone(), address: *address, name: name.clone(), remote_id: remote_id.clone() };
-                panel.edit(license, &edit).await
-            }
-            Call::FreeLicense { license, remote_id } => {
-                let nowhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
-                let edit = LicenseEdit { expect: remote_id.clone(), address: nowhere, name: FREE_NAME.into(), remote_id: String::new() };
-                panel.edit(license, &edit).await
-            }
-            Call::RenewLicense { license, period, .. } => panel.renew(license, *period).await,
-            Call::SuspendLicense { license, .. } => panel.suspend(license).await,
-            Call::ResumeLicense { license, .. } => panel.resume(license).await,
-            Call::CreateUser { .. }
-            | Call::Claim { .. }
-            | Call::Unclaim { .. }
-            | Call::Enable { .. }
-            | Call::Disable { .. }
-            | Call::ConnectionOn { .. }
-            | Call::ConnectionOff { .. }
-            | Call::SetPassword { .. }
-            | Call::PowerOn { .. }
-            | Call::PowerOff { .. }
-            | Call::TakeAddress { .. }
-            | Call::SetNote { .. }
-            | Call::GiveBack { .. }
-            | Call::ReplaceMain { .. }
-            | Call::AddAddress { .. }
-            | Call::RemoveAddress { .. }
-            | Call::SetDomain { .. }
-            | Call::Install { .. }
-            | Call::RunRecipe { .. }
-            | Call::FlagForCleaning { .. }
-            | Call::CancelOperation { .. }
-            | Call::HandOver { .. }
-            | Call::Adopt { .. }
-            | Call::Unmark { .. }
-            | Call::Release { .. } => Outcome::Applied(()),
-        };
+    /// The licence server, where it is ready.
+    pub(super) fn licenses(&self, facts: &Facts) -> Result<Arc<dyn LicensePanel>, PanelError> {
+        self.license_server(facts).map(|(_, panel)| panel)
+    }
+
+    /// Something was asked for at the licence server: older lists do not speak of it any more.
+    pub(super) fn note_license_change(&self, facts: &mut Facts) {
         let now = Timestamp::now();
-        runtime.note_change(&self.order.uid, now);
         if let Some(server) = &mut facts.licenses.server {
+            self.context.panels.licenses.get(&server.key).note_change(&self.order.uid, now);
             server.changed = Some(now);
-        }
-        match outcome {
-            Outcome::Applied(()) => Outcome::Applied(None),
-            Outcome::Refused(error) => Outcome::Refused(error),
-            Outcome::Ambiguous(error) => Outcome::Ambiguous(error),
         }
     }
 

@@ -394,8 +394,7 @@ impl Pass<'_> {
             return Ok(Some(Action::requeue(Duration::ZERO)));
         }
         tracing::info!(order = %self.parsed.key, call = call.name(), server = call.server().map(|s| s.0.as_str()), "calling the panel");
-        let panels = self.panels(client);
-        let outcome = if call.at_license_server() { panels.license_call(call, facts).await } else { panels.call(call).await? };
+        let outcome = self.panels(client).call(call, facts).await?;
         let now = Timestamp::now();
         if let Some(server) = call.server() {
             self.handler.note_change(&server.0, now);

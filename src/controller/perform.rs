@@ -1,11 +1,12 @@
 //! Performs what was decided: reads, preparations and changes, one function each; no decision is made here.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use secrecy::SecretString;
 
 use crate::api::DedicatedServerOrder;
 use crate::panel::error::{ErrorClass, Outcome, PanelError};
+use crate::panel::license::{FREE_NAME, LicenseEdit, LicenseOrder};
 use crate::panel::model::{
     AddressSpec, Expect, InstallRequest, MainAddress, NotesEdit, OwnerEdit, PoolRequest, Power, ServerEdit, ServerId,
 };
@@ -144,11 +145,21 @@ impl Panels<'_> {
         }
     }
 
-    /// Makes a change at the server panel or the pool; those at the licence server are made by `license_call`.
-    pub async fn call(&self, call: &Call) -> Result<Outcome<Option<IpAddr>>, PerformError> {
+    /// Makes a change at the server panel, the pool or the licence server.
+    #[expect(clippy::too_many_lines, reason = "one arm for each call")]
+    pub async fn call(&self, call: &Call, facts: &mut Facts) -> Result<Outcome<Option<IpAddr>>, PerformError> {
+        // A panel that is not ready refuses: nothing was sent.
+        macro_rules! ready {
+            ($panel:expr) => {
+                match $panel {
+                    Ok(panel) => panel,
+                    Err(error) => return Ok(Outcome::Refused(error)),
+                }
+            };
+        }
         let panel = self.panel();
-        let none = |outcome: Outcome<()>| map(outcome, |()| None);
-        Ok(match call {
+        let none = |outcome: Outcome<()>| outcome.map(|()| None);
+        let outcome = match call {
             Call::CreateUser { username } => {
                 let password = self.panel_password().await?;
                 none(panel.create_user(username, &password).await.unit())
@@ -182,7 +193,7 @@ impl Panels<'_> {
             }
             Call::AddAddress { server, family, group, address, domain, present: _ } => {
                 let spec = AddressSpec { family: *family, group: group.clone(), address: *address, domain: domain.clone() };
-                map(panel.add_address(server, &spec).await, Some)
+                panel.add_address(server, &spec).await.map(Some)
             }
             Call::RemoveAddress { server, row, address: _ } => none(panel.remove_address(server, row).await),
             Call::SetDomain { server, row, domain } => none(panel.set_domain(server, row, domain).await),
@@ -227,59 +238,46 @@ impl Panels<'_> {
                     ServerEdit { expect: Expect::Marker(marker.clone()), owner: OwnerEdit::Nobody, notes: NotesEdit::Remove(marker) };
                 none(panel.edit_server(server, &edit).await)
             }
-            Call::TakeAddress { .. }
-            | Call::SetNote { .. }
-            | Call::GiveBack { .. }
-            | Call::OrderLicense { .. }
-            | Call::EditLicense { .. }
-            | Call::RenewLicense { .. }
-            | Call::SuspendLicense { .. }
-            | Call::ResumeLicense { .. }
-            | Call::FreeLicense { .. } => self.pool_call(call).await,
-        })
-    }
-
-    async fn pool_call(&self, call: &Call) -> Outcome<Option<IpAddr>> {
-        let pool = match self.pool() {
-            Ok(pool) => pool,
-            Err(error) => return Outcome::Refused(error),
-        };
-        match call {
             Call::TakeAddress { family, group, domain, note } => {
                 let request = PoolRequest { family: *family, group: group.clone(), domain: domain.clone(), note: note.clone() };
-                map(pool.take(&request).await, Some)
+                ready!(self.pool()).take(&request).await.map(Some)
             }
-            Call::SetNote { address, note } => map(pool.set_note(*address, note).await, |()| None),
-            Call::GiveBack { address } => map(pool.give_back(*address).await, |()| None),
-            Call::CreateUser { .. }
-            | Call::Claim { .. }
-            | Call::Unclaim { .. }
-            | Call::Enable { .. }
-            | Call::Disable { .. }
-            | Call::ConnectionOn { .. }
-            | Call::ConnectionOff { .. }
-            | Call::SetPassword { .. }
-            | Call::PowerOn { .. }
-            | Call::PowerOff { .. }
-            | Call::ReplaceMain { .. }
-            | Call::AddAddress { .. }
-            | Call::RemoveAddress { .. }
-            | Call::SetDomain { .. }
-            | Call::Install { .. }
-            | Call::RunRecipe { .. }
-            | Call::FlagForCleaning { .. }
-            | Call::CancelOperation { .. }
-            | Call::HandOver { .. }
-            | Call::Adopt { .. }
-            | Call::Unmark { .. }
-            | Call::Release { .. }
-            | Call::OrderLicense { .. }
-            | Call::EditLicense { .. }
-            | Call::RenewLicense { .. }
-            | Call::SuspendLicense { .. }
-            | Call::ResumeLicense { .. }
-            | Call::FreeLicense { .. } => Outcome::Applied(None),
+            Call::SetNote { address, note } => none(ready!(self.pool()).set_note(*address, note).await),
+            Call::GiveBack { address } => none(ready!(self.pool()).give_back(*address).await),
+            Call::OrderLicense { remote_id, pricelist, addons, project, period, address, name } => {
+                let order = LicenseOrder {
+                    pricelist: pricelist.clone(),
+                    addons: addons.clone(),
+                    project: project.clone(),
+                    period: *period,
+                    address: *address,
+                    name: name.clone(),
+                    remote_id: remote_id.clone(),
+                };
+                let outcome = ready!(self.licenses(facts)).order(&order).await;
+                if let Outcome::Applied(id) = &outcome {
+                    // Known from now on, whatever happens to the reads that follow.
+                    facts.licenses.bought.insert(remote_id.clone(), id.clone());
+                }
+                none(outcome.unit())
+            }
+            Call::EditLicense { license, remote_id, address, name } => {
+                let edit = LicenseEdit { expect: remote_id.clone(), address: *address, name: name.clone(), remote_id: remote_id.clone() };
+                none(ready!(self.licenses(facts)).edit(license, &edit).await)
+            }
+            Call::FreeLicense { license, remote_id } => {
+                let nowhere = Ipv4Addr::UNSPECIFIED.into();
+                let edit = LicenseEdit { expect: remote_id.clone(), address: nowhere, name: FREE_NAME.into(), remote_id: String::new() };
+                none(ready!(self.licenses(facts)).edit(license, &edit).await)
+            }
+            Call::RenewLicense { license, period, .. } => none(ready!(self.licenses(facts)).renew(license, *period).await),
+            Call::SuspendLicense { license, .. } => none(ready!(self.licenses(facts)).suspend(license).await),
+            Call::ResumeLicense { license, .. } => none(ready!(self.licenses(facts)).resume(license).await),
+        };
+        if call.at_license_server() {
+            self.note_license_change(facts);
         }
+        Ok(outcome)
     }
 
     /// Writes our marker under the server's lock.
@@ -296,14 +294,6 @@ impl Panels<'_> {
     async fn lock(&self, server: &ServerId) -> Result<Locked, kube::Error> {
         let order = self.order.key.to_string();
         self.context.locks.acquire(&self.client.policy.panel, &server.0, &self.order.order_id, &order).await
-    }
-}
-
-fn map<T, U>(outcome: Outcome<T>, f: impl FnOnce(T) -> U) -> Outcome<U> {
-    match outcome {
-        Outcome::Applied(value) => Outcome::Applied(f(value)),
-        Outcome::Refused(error) => Outcome::Refused(error),
-        Outcome::Ambiguous(error) => Outcome::Ambiguous(error),
     }
 }
 

@@ -213,8 +213,20 @@ impl<T> Outcome<T> {
     /// Drops the value.
     #[must_use]
     pub fn unit(self) -> Outcome<()> {
+        self.map(|_| ())
+    }
+
+    /// Makes something else of the value.
+    #[must_use]
+    pub fn map<U>(self, f: impl FnOnce(T) -> U) -> Outcome<U> {
+        self.and_then(|value| Outcome::Applied(f(value)))
+    }
+
+    /// Looks whether the answer names what it has to: a change that was made may still turn out not to be known.
+    #[must_use]
+    pub fn and_then<U>(self, f: impl FnOnce(T) -> Outcome<U>) -> Outcome<U> {
         match self {
-            Self::Applied(_) => Outcome::Applied(()),
+            Self::Applied(value) => f(value),
             Self::Refused(e) => Outcome::Refused(e),
             Self::Ambiguous(e) => Outcome::Ambiguous(e),
         }

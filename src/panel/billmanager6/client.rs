@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures::FutureExt;
 
 use crate::panel::coremanager::Client;
+use crate::panel::coremanager::document::Document;
 use crate::panel::dcimanager5::parse::is_ordinary;
 use crate::panel::dialect::{Dialect, DialectCall};
 use crate::panel::error::{Outcome, PanelError};
@@ -74,15 +75,12 @@ impl BillManager6 {
         for (addon, value) in &order.addons {
             params.set(&format!("addon_{addon}"), value.as_str());
         }
-        match self.client.change(&call.func, &params).await {
-            // An answer without an id may have bought something: its fate is not known.
-            Outcome::Applied(document) => match document.fields().opt("id") {
-                Some(id) => Outcome::Applied(LicenseId(id)),
-                None => Outcome::of_error(self.client.incomplete(&call.func, "the id of the new licence")),
-            },
-            Outcome::Refused(error) => Outcome::Refused(error),
-            Outcome::Ambiguous(error) => Outcome::Ambiguous(error),
-        }
+        // An answer without an id may have bought something: its fate is not known.
+        let named = |document: Document| match document.fields().opt("id") {
+            Some(id) => Outcome::Applied(LicenseId(id)),
+            None => Outcome::of_error(self.client.incomplete(&call.func, "the id of the new licence")),
+        };
+        self.client.change(&call.func, &params).await.and_then(named)
     }
 
     /// The published client sends these fields alone (ispsystem-api.md 5.6, change IP/name: confirmed).

@@ -29,11 +29,7 @@ impl DciManager5 {
             .with("iptype", spec.group.as_str())
             .with("family", spec.family.as_str())
             .with("ip", text(spec.address));
-        match self.client.change(EDIT, &params).await {
-            Outcome::Applied(document) => self.named(&document, spec.address),
-            Outcome::Refused(error) => Outcome::Refused(error),
-            Outcome::Ambiguous(error) => Outcome::Ambiguous(error),
-        }
+        self.client.change(EDIT, &params).await.and_then(|document| self.named(&document, spec.address))
     }
 
     /// The address that the answer names. One that was asked for by itself may go unnamed in an answer that says `ok`.

@@ -2,6 +2,7 @@
 
 use secrecy::SecretString;
 
+use crate::panel::coremanager::document::Document;
 use crate::panel::coremanager::params::Params;
 use crate::panel::error::{Outcome, PanelError};
 use crate::panel::model::{Level, PanelUser, Probe, ServerEdit, ServerForm, ServerId, ServerRow, UserId};
@@ -49,14 +50,11 @@ impl DciManager5 {
     pub(super) async fn do_create_user(&self, name: &str, password: &SecretString) -> Outcome<UserId> {
         const FUNC: &str = "user.edit";
         let params = Params::new().with("sok", "ok").with("level", "lvUser").with("name", name).secret("passwd", password);
-        match self.client.change(FUNC, &params).await {
-            Outcome::Applied(document) => match document.fields().opt("id") {
-                Some(id) => Outcome::Applied(UserId(id)),
-                None => Outcome::of_error(self.client.incomplete(FUNC, "the id of the new user")),
-            },
-            Outcome::Refused(error) => Outcome::Refused(error),
-            Outcome::Ambiguous(error) => Outcome::Ambiguous(error),
-        }
+        let named = |document: Document| match document.fields().opt("id") {
+            Some(id) => Outcome::Applied(UserId(id)),
+            None => Outcome::of_error(self.client.incomplete(FUNC, "the id of the new user")),
+        };
+        self.client.change(FUNC, &params).await.and_then(named)
     }
 
     pub(super) async fn do_server_form(&self, server: &ServerId) -> Result<ServerForm, PanelError> {

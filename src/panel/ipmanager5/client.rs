@@ -7,6 +7,7 @@ use futures::FutureExt;
 
 use crate::panel::AddressPanel;
 use crate::panel::coremanager::Client;
+use crate::panel::coremanager::document::Document;
 use crate::panel::coremanager::form::{gone, overlay};
 use crate::panel::coremanager::params::Params;
 use crate::panel::dcimanager5::parse::{address, is_ordinary};
@@ -52,14 +53,11 @@ impl IpManager5 {
             .with("domain", request.domain.as_str())
             .with("iptype", request.group.as_str())
             .with("note", request.note.as_str());
-        match self.client.change(EDIT, &params).await {
-            Outcome::Applied(document) => match document.fields().opt("ip").and_then(|text| address(&text)) {
-                Some(address) => Outcome::Applied(address),
-                None => Outcome::of_error(self.client.incomplete(EDIT, "the new address (ip)")),
-            },
-            Outcome::Refused(error) => Outcome::Refused(error),
-            Outcome::Ambiguous(error) => Outcome::Ambiguous(error),
-        }
+        let named = |document: Document| match document.fields().opt("ip").and_then(|text| address(&text)) {
+            Some(address) => Outcome::Applied(address),
+            None => Outcome::of_error(self.client.incomplete(EDIT, "the new address (ip)")),
+        };
+        self.client.change(EDIT, &params).await.and_then(named)
     }
 
     /// The key is the address in the panel's own spelling (ispsystem-api.md 4.1), of which IPv6 has many: the list knows it.
