@@ -138,16 +138,7 @@ async fn post(webhook: &Webhook, secret: &SecretString, message: &Message) -> Re
         Some(bundle) => TlsMode::CaBundle(bundle.clone()),
         None => TlsMode::System,
     };
-    let http = reqwest::Client::builder()
-        .tls_backend_preconfigured(tls::client_config(&tls)?)
-        .user_agent(concat!("dci-operator/", env!("CARGO_PKG_VERSION")))
-        .http1_only()
-        .no_proxy()
-        .redirect(reqwest::redirect::Policy::none())
-        .referer(false)
-        .retry(reqwest::retry::never())
-        .build()
-        .map_err(|e| WebhookError::Invalid(told(&e.without_url())))?;
+    let http = tls::http_client(&tls)?.build().map_err(|e| WebhookError::Invalid(told(&e.without_url())))?;
     let timestamp = Timestamp::now().as_second();
     let answer = http
         .post(&webhook.url)

@@ -14,8 +14,21 @@ use sha2::{Digest, Sha256};
 
 use super::settings::{SettingsError, TlsMode};
 
+/// An HTTP client that does what it is told and nothing else: no proxy, no redirect, and no request that is made a second time,
+/// since a repeated change may take effect twice and whoever asks decides whether to ask again.
+pub fn http_client(mode: &TlsMode) -> Result<reqwest::ClientBuilder, SettingsError> {
+    Ok(reqwest::Client::builder()
+        .tls_backend_preconfigured(client_config(mode)?)
+        .user_agent(concat!("dci-operator/", env!("CARGO_PKG_VERSION")))
+        .http1_only()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .referer(false)
+        .retry(reqwest::retry::never()))
+}
+
 /// The TLS side of the HTTP client.
-pub fn client_config(mode: &TlsMode) -> Result<ClientConfig, SettingsError> {
+fn client_config(mode: &TlsMode) -> Result<ClientConfig, SettingsError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let verifier = PanelVerifier { trust: trust(mode, &provider)?, algorithms: provider.signature_verification_algorithms };
     Ok(ClientConfig::builder_with_provider(provider)

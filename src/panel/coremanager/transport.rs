@@ -31,15 +31,7 @@ impl Transport {
         // Without TLS (loopback only) a system without authorities is no hindrance; no redirect ever leads to another scheme.
         let tls = if url.scheme() == "http" { &TlsMode::Insecure } else { &settings.tls };
         let timeout = settings.timeout.max(Duration::from_millis(1));
-        let http = reqwest::Client::builder()
-            .tls_backend_preconfigured(tls::client_config(tls)?)
-            .user_agent(concat!("dci-operator/", env!("CARGO_PKG_VERSION")))
-            .http1_only()
-            .no_proxy()
-            .redirect(reqwest::redirect::Policy::none())
-            .referer(false)
-            // A repeated change may be made twice; whoever asks decides whether to ask again.
-            .retry(reqwest::retry::never())
+        let http = tls::http_client(tls)?
             .pool_idle_timeout(IDLE)
             // Shorter than the whole, so that it is known that a connection never came about and nothing was sent.
             .connect_timeout((timeout / 2).min(MAX_CONNECT))
