@@ -1,24 +1,5 @@
 -- Health of a DedicatedServerOrder, from its conditions.
-local hs = {}
-
-local conditions = {}
-if obj.status ~= nil and obj.status.conditions ~= nil then
-  for _, condition in ipairs(obj.status.conditions) do
-    conditions[condition.type] = condition
-  end
-end
-local function says(type)
-  return conditions[type] ~= nil and conditions[type].status == "True"
-end
-
--- What was said of an earlier generation says nothing of this one.
-if obj.status == nil or obj.status.observedGeneration == nil or obj.status.observedGeneration < (obj.metadata.generation or 1) then
-  hs.status = "Progressing"
-  hs.message = "The operator has not seen this version yet"
-elseif says("Stalled") then
-  hs.status = "Degraded"
-  hs.message = conditions.Stalled.message
-elseif says("ManualActionRequired") then
+if says("ManualActionRequired") then
   -- Only a person brings it on; days may pass.
   hs.status = "Suspended"
   hs.message = conditions.ManualActionRequired.message

@@ -1,23 +1,5 @@
 -- Health of a ManualTask: an open one waits for its department.
-local hs = {}
-
-local conditions = {}
-if obj.status ~= nil and obj.status.conditions ~= nil then
-  for _, condition in ipairs(obj.status.conditions) do
-    conditions[condition.type] = condition
-  end
-end
-local function says(type)
-  return conditions[type] ~= nil and conditions[type].status == "True"
-end
-
-if obj.status == nil or obj.status.observedGeneration == nil or obj.status.observedGeneration < (obj.metadata.generation or 1) then
-  hs.status = "Progressing"
-  hs.message = "The operator has not seen this version yet"
-elseif says("Stalled") then
-  hs.status = "Degraded"
-  hs.message = conditions.Stalled.message
-elseif says("Ready") then
+if says("Ready") then
   hs.status = "Healthy"
   hs.message = conditions.Ready.message
 else
