@@ -21,24 +21,7 @@ use dci_operator::api::condition::{ConditionType, find, is_true};
 use dci_operator::provisioning::facts::HandlerState;
 use support::seconds;
 use support::sweep::{Kind, assert_active, reach};
-use support::world::{Fault, World};
-
-const FAULTS: [Fault; 14] = [
-    Fault::CrashBefore,
-    Fault::CrashAfter,
-    Fault::CrashLate(Duration::from_secs(20)),
-    Fault::CrashLate(Duration::from_secs(110)),
-    Fault::CrashLate(Duration::from_secs(200)),
-    Fault::LostLate(Duration::from_secs(200)),
-    Fault::LostApplied,
-    Fault::LostNot,
-    Fault::LostLate(Duration::from_secs(20)),
-    Fault::LostLate(Duration::from_secs(110)),
-    Fault::Refused,
-    Fault::Unreachable,
-    Fault::Ignored,
-    Fault::Touched,
-];
+use support::world::World;
 
 fn active() -> World {
     let mut world = Kind::Plain.world();

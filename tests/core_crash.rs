@@ -8,26 +8,8 @@ use std::time::Duration;
 use dci_operator::api::task::TaskType;
 use dci_operator::provisioning::call::Call;
 use support::seconds;
-use support::sweep::{KINDS, Kind, assert_active, assert_released, reach, try_all};
+use support::sweep::{FAULTS, KINDS, Kind, assert_active, assert_released, reach, try_all};
 use support::world::{Fault, Task, World, WriteFault};
-
-const FAULTS: [Fault; 14] = [
-    Fault::CrashBefore,
-    Fault::CrashAfter,
-    Fault::CrashLate(Duration::from_secs(20)),
-    Fault::CrashLate(Duration::from_secs(110)),
-    // Later than the settle time, but before the second look.
-    Fault::CrashLate(Duration::from_secs(200)),
-    Fault::LostLate(Duration::from_secs(200)),
-    Fault::LostApplied,
-    Fault::LostNot,
-    Fault::LostLate(Duration::from_secs(20)),
-    Fault::LostLate(Duration::from_secs(110)),
-    Fault::Refused,
-    Fault::Unreachable,
-    Fault::Ignored,
-    Fault::Touched,
-];
 
 /// A life of an order: to Active, to rest, and away.
 fn live(world: &mut World, kind: Kind) {

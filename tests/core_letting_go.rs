@@ -17,23 +17,8 @@ use dci_operator::provisioning::call::Call;
 use serde_json::{Value, json};
 use support::panel::{Ipmi, Panel};
 use support::seconds;
-use support::sweep::{Kind, reach, try_all};
-use support::world::{Fault, World, WriteFault, handler, order};
-
-const FAULTS: [Fault; 12] = [
-    Fault::CrashBefore,
-    Fault::CrashAfter,
-    Fault::CrashLate(Duration::from_secs(20)),
-    Fault::CrashLate(Duration::from_secs(200)),
-    Fault::LostApplied,
-    Fault::LostNot,
-    Fault::LostLate(Duration::from_secs(20)),
-    Fault::LostLate(Duration::from_secs(200)),
-    Fault::Refused,
-    Fault::Unreachable,
-    Fault::Ignored,
-    Fault::Touched,
-];
+use support::sweep::{FAULTS, Kind, reach, try_all};
+use support::world::{World, WriteFault, handler, order};
 
 fn reason(status: &OrderStatus) -> &str {
     find(&status.conditions, ConditionType::Ready).map_or("", |c| c.reason.as_str())

@@ -5,8 +5,9 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::support::panel::Panel;
+use super::support::sweep::FAULTS;
 use super::support::world::{Fault, World, handler, order};
-use super::{FAULTS, reinstall, suspend, until_settled};
+use super::{reinstall, suspend, until_settled};
 
 fn rotating() -> World {
     let handler = handler(|spec| spec["dialect"] = json!({"setPassword": {"func": "x", "params": {"p": "{password}"}}}));

@@ -11,9 +11,9 @@ use serde_json::{Value, json};
 
 use super::support::panel::Panel;
 use super::support::seconds;
-use super::support::sweep::{Kind, reach};
+use super::support::sweep::{FAULTS, Kind, reach};
 use super::support::world::{Fault, World, WriteFault, handler, order};
-use super::{FAULTS, message, names, picture, reason, until_reason, without_marks};
+use super::{message, names, picture, reason, until_reason, without_marks};
 
 /// Server 2 is acme's, with two public addresses, a note of the provider's, and its power on.
 fn adopting(change: impl FnOnce(&mut Value)) -> World {

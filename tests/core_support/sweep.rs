@@ -10,7 +10,7 @@ use serde_json::json;
 
 use super::panel::Panel;
 use super::seconds;
-use super::world::{World, handler, order};
+use super::world::{Fault, World, handler, order};
 
 /// A kind of order and handler.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +51,25 @@ pub const KINDS: [Kind; 13] = [
     Kind::LicensedFreed,
     Kind::Failover,
     Kind::Recipes,
+];
+
+/// Everything that may go wrong with one call.
+pub const FAULTS: [Fault; 14] = [
+    Fault::CrashBefore,
+    Fault::CrashAfter,
+    Fault::CrashLate(Duration::from_secs(20)),
+    Fault::CrashLate(Duration::from_secs(110)),
+    // Later than the settle time, but before the second look.
+    Fault::CrashLate(Duration::from_secs(200)),
+    Fault::LostLate(Duration::from_secs(200)),
+    Fault::LostApplied,
+    Fault::LostNot,
+    Fault::LostLate(Duration::from_secs(20)),
+    Fault::LostLate(Duration::from_secs(110)),
+    Fault::Refused,
+    Fault::Unreachable,
+    Fault::Ignored,
+    Fault::Touched,
 ];
 
 /// Recipes of [`Kind::Recipes`].
