@@ -188,3 +188,38 @@ impl Context {
 fn version_of(order: &DedicatedServerOrder) -> Option<u64> {
     order.metadata.resource_version.as_ref()?.parse().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn order(status: &Value) -> DedicatedServerOrder {
+        serde_json::from_value(json!({
+            "apiVersion": "dci-operator.dev/v1alpha1", "kind": "DedicatedServerOrder", "metadata": {"name": "web", "namespace": "shop"},
+            "spec": {
+                "handlerSelector": {"matchLabels": {"zone": "msk"}}, "client": {"username": "acme"},
+                "configuration": {"serverType": "E3"}, "domain": "a.example", "operatingSystem": {"template": "T"},
+            },
+            "status": status,
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn an_order_is_served_by_whoever_has_its_server_or_was_asked_for_one() {
+        let server = |handler: &str| json!({"id": "17", "handler": handler, "configuration": "E3"});
+        let flight = |handler: &str| {
+            json!({"operationId": "1", "step": "Allocate", "call": "claim", "target": "server/17", "attempt": 1,
+                "since": "2026-01-01T00:00:00Z", "outcome": "Sent", "handler": handler})
+        };
+        for (status, expected) in [
+            (json!({}), None),
+            (json!({"server": server("hosting/b")}), Some("hosting/b")),
+            (json!({"inFlight": flight("hosting/c")}), Some("hosting/c")),
+            (json!({"server": server("hosting/b"), "inFlight": flight("hosting/c")}), Some("hosting/b")),
+        ] {
+            assert_eq!(serving_handler(&order(&status)).map(|key| key.to_string()).as_deref(), expected, "{status}");
+        }
+    }
+}
