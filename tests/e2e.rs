@@ -26,6 +26,8 @@ mod cluster;
 mod crash;
 #[path = "e2e/custom.rs"]
 mod custom;
+#[path = "e2e/dialect.rs"]
+mod dialect;
 #[path = "e2e/gitops.rs"]
 mod gitops;
 #[path = "e2e/handler.rs"]
