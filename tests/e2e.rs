@@ -38,6 +38,8 @@ mod handlers;
 mod letting_go;
 #[path = "e2e/licenses.rs"]
 mod licenses;
+#[path = "e2e/namespaces.rs"]
+mod namespaces;
 #[path = "e2e/opening.rs"]
 mod opening;
 #[path = "e2e/process.rs"]
@@ -48,3 +50,5 @@ mod refused;
 mod retry;
 #[path = "e2e/tasks.rs"]
 mod tasks;
+#[path = "e2e/webhook.rs"]
+mod webhook;

@@ -7,6 +7,7 @@ pub mod objects;
 pub mod operator;
 pub mod plane;
 pub mod record;
+pub mod tls;
 pub mod world;
 
 pub use world::{Setup, World};
