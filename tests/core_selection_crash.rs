@@ -33,6 +33,8 @@ enum Kind {
 }
 
 const KINDS: [Kind; 5] = [Kind::PassedOver, Kind::Failover, Kind::Chain, Kind::Recipe, Kind::Power];
+/// Those that are swept; the others together meet everything that the failover meets.
+const SWEPT: [Kind; 4] = [Kind::PassedOver, Kind::Chain, Kind::Recipe, Kind::Power];
 
 impl Kind {
     /// Handlers `a`, `b`, `c` by priority; `a` and `c` have one address manager.
@@ -191,7 +193,7 @@ fn each_kind_takes_its_way() {
 
 #[test]
 fn every_fault_at_every_call_is_survived() {
-    let points = KINDS.into_iter().flat_map(|kind| {
+    let points = SWEPT.into_iter().flat_map(|kind| {
         let calls = counts(kind).asked.len();
         let faults = || FAULTS.into_iter().map(|f| (f, 0)).chain([Fault::Nothing, Fault::CrashAfter, Fault::LostApplied].map(|f| (f, 2)));
         (0..calls).flat_map(move |call| faults().map(move |(fault, reads)| (kind, call, fault, reads)))
@@ -210,7 +212,7 @@ fn every_fault_at_every_call_is_survived() {
 
 #[test]
 fn a_crash_at_every_write_and_a_failure_of_every_read_is_survived() {
-    let points = KINDS.into_iter().flat_map(|kind| {
+    let points = SWEPT.into_iter().flat_map(|kind| {
         let world = counts(kind);
         let writes = (0..world.writes).flat_map(|at| [Some(WriteFault::CrashBefore), Some(WriteFault::CrashAfter)].map(|f| (at, f)));
         writes.chain((0..world.reads).map(|at| (at, None))).map(move |(at, fault)| (kind, at, fault)).collect::<Vec<_>>()
@@ -230,7 +232,7 @@ fn a_crash_at_every_write_and_a_failure_of_every_read_is_survived() {
 
 #[test]
 fn an_order_may_be_deleted_after_each_call_and_before_each_pass_and_meet_a_fault() {
-    let points = KINDS.into_iter().flat_map(|kind| {
+    let points = SWEPT.into_iter().flat_map(|kind| {
         let mut world = kind.world();
         reach(&mut world, "Active");
         let calls = (0..world.asked.len()).flat_map(|at| {

@@ -99,7 +99,8 @@ fn modules() -> Vec<Row> {
             .accepted(&[msg::PARKING]),
         create("parking among what is sold", &json!({"spec": {"ipManagement": {"publicIPType": "sold", "parkingIPType": "sold"}}}))
             .refused(&[msg::PARKING]),
-        create("parking in the usual group", &json!({"spec": {"ipManagement": {"publicIPType": null, "parkingIPType": "public"}}})).refused(&[msg::PARKING]),
+        create("parking in the usual group", &json!({"spec": {"ipManagement": {"publicIPType": null, "parkingIPType": "public"}}}))
+            .refused(&[msg::PARKING]),
         create("a licence server", &bill(&json!({}))).accepted(&[msg::LICENSE_SERVER, msg::DEPARTMENTS, msg::IP_MANAGEMENT]),
         Row::object(Kind::Handler, "a licence server without departments", {
             let mut handler = super::super::support::patched(&examples::handler(), &bill(&json!({})));
