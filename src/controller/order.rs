@@ -24,7 +24,7 @@ use crate::provisioning::tasks::{OPEN, SUPERSEDED};
 
 use super::context::{Context, serving_handler};
 use super::identity::{self, Identity};
-use super::metrics::KindLabels;
+use super::metrics::{counts, saved};
 use super::panels::{HandlerRuntime, ServerClient};
 use super::perform::{Panels, PerformError};
 use super::places;
@@ -203,15 +203,16 @@ pub(super) async fn save(
     if new == old {
         return Ok(order.clone());
     }
-    context.metrics.writes.get_or_create(&KindLabels { kind: "DedicatedServerOrder".into() }).inc();
     let stored = status::write(&context.client, order, &new).await?;
     if stored.status.as_ref().and_then(|s| s.in_flight.as_ref()) != new.in_flight.as_ref() {
         return Err(StatusError::CrdOutdated { object: order.key().to_string(), field: "status.inFlight" }.into());
     }
     context.wrote(&stored);
+    let handler = counts::handler_of(&stored, |key| context.handlers.get(key).is_some());
+    saved::saved(&context.metrics, &handler, &old, &stored);
     for notice in notices::between(&old, &new) {
         if !context.events.publish(stored.object_ref(&()), notice) {
-            context.metrics.dropped_events.inc();
+            context.metrics.events_dropped.of([]).inc();
         }
     }
     Ok(stored)
