@@ -54,7 +54,7 @@ crds: ## write crds/, and the copies in chart and Kustomize base, anew from the 
 	@for dir in crds charts/dci-operator/files/crds deploy/kustomize/base/crds; do "$(CARGO_TARGET_DIR)/debug/dci-operator" crds --dir "$$dir" && echo "$$dir"; done
 
 docs: ## write the tables in the documentation anew from the code
-	@UPDATE_DOCS=1 $(CARGO) test --quiet --test docs --test deploy
+	@UPDATE_DOCS=1 $(CARGO) test --quiet --test docs --test deploy --test monitoring
 
 kustomize: ## write deploy/kustomize anew from the chart
 	@eval "$$(deploy/local/control-plane.sh env)" && deploy/kustomize/generate.sh
