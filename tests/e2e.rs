@@ -36,6 +36,8 @@ mod handlers;
 mod letting_go;
 #[path = "e2e/licenses.rs"]
 mod licenses;
+#[path = "e2e/monitoring.rs"]
+mod monitoring;
 #[path = "e2e/opening.rs"]
 mod opening;
 #[path = "e2e/process.rs"]
