@@ -126,6 +126,8 @@ fn orders(metrics: &Metrics, objects: &Objects<'_>, handlers: &BTreeMap<String, 
         (Counted::new(), Counted::new(), Counted::new(), Counted::new(), Counted::new());
     for key in handlers.keys() {
         add(&mut retrying, [key], 0);
+        // There before it is first told of something: a rate does not see what a series begins with.
+        metrics.order_activation.of([key]);
     }
     let mut ages = Vec::new();
     for order in &objects.orders {

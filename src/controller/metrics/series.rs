@@ -14,10 +14,8 @@ use crate::controller::panels::lock;
 
 /// The label value that everything beyond a bound is counted under.
 pub const OTHER: &str = "other";
-/// Series of one counter or gauge at most.
-pub const MOST_SERIES: usize = 4000;
-/// Series of one histogram at most; each is a dozen for Prometheus.
-pub const MOST_HISTOGRAMS: usize = 1000;
+/// Series of one metric at most; one of a histogram is a dozen for Prometheus.
+pub const MOST: usize = 4000;
 /// The longest label value, in characters: namespace and name of an object fit.
 const LONGEST: usize = 320;
 
@@ -30,23 +28,18 @@ const SLOW: [f64; 13] = [1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 1800.0, 3600.0, 720
 pub trait Kind: EncodeMetric + TypedMetric + Clone + fmt::Debug + Send + Sync + 'static {
     /// The word in the exposition.
     const WORD: &'static str;
-    /// How many series there may be.
-    const MOST: usize;
 }
 
 impl Kind for Counter {
     const WORD: &'static str = "counter";
-    const MOST: usize = MOST_SERIES;
 }
 
 impl Kind for Gauge {
     const WORD: &'static str = "gauge";
-    const MOST: usize = MOST_SERIES;
 }
 
 impl Kind for Histogram {
     const WORD: &'static str = "histogram";
-    const MOST: usize = MOST_HISTOGRAMS;
 }
 
 /// A histogram of what takes milliseconds to minutes.
@@ -94,7 +87,7 @@ impl<const N: usize, M: Kind> Series<N, M> {
     pub fn of(&self, values: [&str; N]) -> M {
         let mut all = lock(&self.all);
         let values = values.map(cut);
-        let full = all.len() >= M::MOST && !all.contains_key(&values);
+        let full = all.len() >= MOST && !all.contains_key(&values);
         let values = if full { std::array::from_fn(|_| OTHER.to_owned()) } else { values };
         all.entry(values).or_insert_with(self.make).clone()
     }
@@ -125,7 +118,7 @@ impl<const N: usize> Series<N, Gauge> {
             gauge.set(value);
             (values.map(|v| cut(&v)), gauge)
         };
-        *lock(&self.all) = new.into_iter().take(MOST_SERIES).map(gauges).collect();
+        *lock(&self.all) = new.into_iter().take(MOST).map(gauges).collect();
     }
 }
 
@@ -172,10 +165,10 @@ mod tests {
     #[test]
     fn what_is_too_much_is_counted_together() {
         let series = Series::<2, Counter>::new(["a", "b"], Counter::default);
-        for number in 0..MOST_SERIES + 50 {
+        for number in 0..MOST + 50 {
             series.of([&number.to_string(), "x"]).inc();
         }
-        assert_eq!(series.len(), MOST_SERIES + 1);
+        assert_eq!(series.len(), MOST + 1);
         assert_eq!(series.of([OTHER, OTHER]).get(), 50);
         // What was known before is still counted by itself.
         series.of(["7", "x"]).inc();

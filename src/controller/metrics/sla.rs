@@ -41,12 +41,14 @@ pub fn of(step: Step, handler: &HandlerSpec) -> Duration {
     attempt.saturating_add(handler.retry.interval.0)
 }
 
-/// The step that an order is in; none while it is at rest.
+/// The step that an order is in; none while it is at rest. An order that has never got anywhere has no progress yet.
 #[must_use]
 pub fn at_hand(status: &OrderStatus) -> Option<Step> {
-    let step = Step::parse(&status.progress.as_ref()?.step)?;
-    let record = status.steps.iter().find(|s| s.name == step.as_str())?;
-    (!State::parse(&record.state).over()).then_some(step)
+    let progress = status.progress.as_ref().map(|p| p.step.as_str());
+    let named = status.steps.iter().find(|s| Some(s.name.as_str()) == progress && !State::parse(&s.state).over());
+    let begun = |state| matches!(state, State::Running | State::Waiting | State::Failed);
+    let record = named.or_else(|| status.steps.iter().find(|s| begun(State::parse(&s.state))))?;
+    Step::parse(&record.name)
 }
 
 /// Since when a step has been at hand: when it was begun last, or when the first of its failed attempts failed. An attempt sets the
@@ -100,6 +102,8 @@ mod tests {
         .unwrap();
         assert_eq!(since(&status, Step::PowerOn), Some(at(100)));
         assert_eq!(since(&status, Step::Allocate), Some(at(10)));
+        status.progress = None;
+        assert_eq!(at_hand(&status), Some(Step::PowerOn));
         status.steps[1].state = "Done".into();
         assert_eq!(at_hand(&status), None);
     }
