@@ -95,7 +95,8 @@ impl Failures {
     }
 }
 
-/// Runs the controller of one kind in one scope part until `stop` turns true.
+/// Runs the controller of one kind in one scope part until `stop` turns true. Nothing is reconciled before every cache of the process
+/// has had its first list: a handler that is not known yet would look like one that does not exist.
 pub async fn run<K, F, Fut, E>(
     context: Arc<Context>,
     triggers: impl Stream<Item = Guarded<K>> + Send + 'static,
@@ -116,7 +117,7 @@ pub async fn run<K, F, Fut, E>(
     let (changed, woken, gone) = (depth.clone(), depth.clone(), depth.clone());
     let triggers = triggers.inspect(move |object| changed.triggered(&identity(object)));
     let wakes = wakes.inspect(move |object| woken.triggered(&name_of(object.namespace.as_deref(), &object.name)));
-    let policy_kind = kind.clone();
+    let (policy_kind, stopping) = (kind.clone(), stop.clone());
     // No limit on concurrency here: kube's queue knows no priorities, so that a limit would make a new order wait behind
     // thousands of others. What is scarce is the panel, and each panel's client bounds its own requests.
     Controller::for_stream(triggers.map(Ok::<_, watcher::Error>), store)
@@ -128,7 +129,15 @@ pub async fn run<K, F, Fut, E>(
         .run(
             move |object, context: Arc<Context>| {
                 let (reconcile, counted, kind, depth) = (reconcile.clone(), counted.clone(), kind.clone(), depth.clone());
+                let mut stopping = stopping.clone();
                 async move {
+                    let known = tokio::select! {
+                        known = context.first_lists.all() => known,
+                        _ = stopping.wait_for(|stop| *stop) => false,
+                    };
+                    if !known {
+                        return Ok(Action::await_change());
+                    }
                     let id = identity(object.as_ref());
                     let _running = depth.started(&id);
                     let began = Instant::now();
