@@ -281,7 +281,7 @@ mod tests {
                 "steps": [{"name": name, "state": state, "startedAt": at(started)}],
             })
         };
-        let all = [
+        let all = vec![
             order("waits", "a", "E3", &waiting("WaitingForCapacity")),
             order("unknown-type", "a", "whatever", &waiting("WaitingForCapacity")),
             order("limited", "a", "E3", &waiting("LimitReached")),

@@ -55,7 +55,7 @@ fn between(from: Timestamp, to: Timestamp) -> f64 {
 }
 
 fn count(metric: &super::series::Series<2, prometheus_client::metrics::counter::Counter>, handler: &str, step: Step, number: i32) {
-    if let Some(number @ 1..) = u64::try_from(number).ok() {
+    if let Ok(number @ 1..) = u64::try_from(number) {
         metric.of([handler, step.as_str()]).inc_by(number);
     }
 }
