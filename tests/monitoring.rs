@@ -77,10 +77,11 @@ fn every_metric_and_every_alert_is_documented() {
     }
     block("docs/metrics.md", "metrics", &table);
     let mut table = String::from("| Alert | Severity | After | What it says |\n|---|---|---|---|\n");
+    let label = regex::Regex::new(r"\{\{ \$labels\.(\w+) \}\}").unwrap();
     for alert in alerts() {
         let word = |value: &Value| value.as_str().unwrap().to_owned();
         let (name, summary) = (word(&alert["alert"]), word(&alert["annotations"]["summary"]));
-        let summary = regex::Regex::new(r"\{\{ \$labels\.(\w+) \}\}").unwrap().replace_all(&summary, "*$1*").into_owned();
+        let summary = label.replace_all(&summary, "*$1*").into_owned();
         writeln!(
             table,
             "| [`{name}`](runbooks/{name}.md) | {} | {} | {summary} |",

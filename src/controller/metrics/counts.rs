@@ -9,6 +9,7 @@ use kube::{Resource, ResourceExt};
 use crate::api::common::ObjectKey;
 use crate::api::condition::{self, Condition, ConditionType};
 use crate::api::handler::Module;
+use crate::api::order_status::OrderStatus;
 use crate::api::{DedicatedServerOrder, IPManager, ProcessingHandler};
 use crate::controller::context::serving_handler;
 use crate::provisioning::context::WaitKind;
@@ -21,6 +22,8 @@ use super::{Counted, Metrics, add, sla};
 
 /// The label value of what there is none of.
 pub const NONE: &str = "none";
+/// The configuration of orders that compose their own.
+const CUSTOM: &str = "custom";
 /// Orders whose time in their step is shown one by one.
 const SHOWN: usize = 200;
 const PHASES: [Phase; 8] = [
@@ -129,11 +132,12 @@ fn orders(metrics: &Metrics, objects: &Objects<'_>, handlers: &BTreeMap<String, 
         // There before it is first told of something: a rate does not see what a series begins with.
         metrics.order_activation.of([key]);
     }
-    let mut ages = Vec::new();
+    let configurations: BTreeMap<&str, BTreeSet<&str>> = handlers.iter().map(|(key, h)| (key.as_str(), configurations(h))).collect();
+    let (mut ages, unseen) = (Vec::new(), OrderStatus::default());
     for order in &objects.orders {
         let handler = handler_of(order, |key| handlers.contains_key(&key.to_string()));
-        let status = order.status.clone().unwrap_or_default();
-        let step = sla::at_hand(&status);
+        let status = order.status.as_ref().unwrap_or(&unseen);
+        let step = sla::at_hand(status);
         let phase = status.phase.as_deref().unwrap_or(Phase::Pending.as_str());
         let phase = PHASES.iter().map(|p| p.as_str()).find(|p| *p == phase).unwrap_or(OTHER);
         add(&mut all, [&handler, phase, step.map_or(NONE, |s| s.as_str())], 1);
@@ -141,13 +145,18 @@ fn orders(metrics: &Metrics, objects: &Objects<'_>, handlers: &BTreeMap<String, 
         if let Some(kind) = waits {
             add(&mut waiting, [&handler, kind.as_str()], 1);
         }
-        if let Some(configuration) = wanted_server(order, waits, handlers.get(&handler)) {
-            add(&mut for_server, [&handler, &configuration], 1);
+        if let Some(wanted) = wanted_server(order, waits) {
+            // An order without a handler of its own waits for any of those that it selects.
+            let known = match configurations.get(handler.as_str()) {
+                Some(of_handler) => of_handler.contains(wanted),
+                None => configurations.values().any(|of_any| of_any.contains(wanted)),
+            };
+            add(&mut for_server, [&handler, if known || wanted == CUSTOM { wanted } else { OTHER }], 1);
         }
         if status.attempts > 0 {
             add(&mut retrying, [&handler], 1);
         }
-        let Some((step, since)) = step.and_then(|step| Some((step, sla::since(&status, step)?))) else { continue };
+        let Some((step, since)) = step.and_then(|step| Some((step, sla::since(status, step)?))) else { continue };
         let age = now.duration_since(since).as_secs().max(0);
         if handlers.get(&handler).is_some_and(|h| age > seconds(sla::of(step, &h.spec))) {
             let stalled = condition::is_true(&status.conditions, ConditionType::Stalled);
@@ -175,17 +184,20 @@ pub fn handler_of(order: &DedicatedServerOrder, exists: impl Fn(&ObjectKey) -> b
     key.map_or_else(|| NONE.to_owned(), |key| key.to_string())
 }
 
-/// What an order for which no server is there asks for, in words that the panel knows too.
-fn wanted_server(order: &DedicatedServerOrder, waits: Option<WaitKind>, handler: Option<&&ProcessingHandler>) -> Option<String> {
+/// The configurations of which the panel has servers.
+fn configurations(handler: &ProcessingHandler) -> BTreeSet<&str> {
+    let inventory = handler.status.as_ref().and_then(|s| s.inventory.as_ref());
+    inventory.into_iter().flat_map(|i| &i.by_configuration).map(|c| c.configuration.as_str()).collect()
+}
+
+/// What an order for which no server is there asks for.
+fn wanted_server(order: &DedicatedServerOrder, waits: Option<WaitKind>) -> Option<&str> {
     let status = order.status.as_ref()?;
     let reconciling = condition::find(&status.conditions, ConditionType::Reconciling)?;
     if waits != Some(WaitKind::Capacity) || status.server.is_some() || reconciling.reason != Reason::WaitingForCapacity.as_str() {
         return None;
     }
-    let Some(wanted) = &order.spec.configuration.server_type else { return Some("custom".into()) };
-    let inventory = handler.and_then(|h| h.status.as_ref()).and_then(|s| s.inventory.as_ref());
-    let known = inventory.is_some_and(|i| i.by_configuration.iter().any(|c| c.configuration == *wanted));
-    Some(if known { wanted.clone() } else { OTHER.into() })
+    Some(order.spec.configuration.server_type.as_deref().unwrap_or(CUSTOM))
 }
 
 fn name_of<K: Resource>(object: &K) -> String {
@@ -281,7 +293,10 @@ mod tests {
                 "steps": [{"name": name, "state": state, "startedAt": at(started)}],
             })
         };
+        let mut selects = order("selects", "a", "E3", &waiting("WaitingForCapacity"));
+        selects.spec.handler_ref = None;
         let all = vec![
+            selects,
             order("waits", "a", "E3", &waiting("WaitingForCapacity")),
             order("unknown-type", "a", "whatever", &waiting("WaitingForCapacity")),
             order("limited", "a", "E3", &waiting("LimitReached")),
@@ -306,17 +321,19 @@ mod tests {
             "{handler=\"h/a\",phase=\"Pending\",step=\"none\"} 1",
             "{handler=\"h/a\",phase=\"Preparing\",step=\"InstallOS\"} 1",
             "{handler=\"h/a\",phase=\"Preparing\",step=\"PowerOn\"} 1",
+            "{handler=\"none\",phase=\"Pending\",step=\"Allocate\"} 1",
             "{handler=\"none\",phase=\"Pending\",step=\"none\"} 1",
             "{handler=\"none\",phase=\"other\",step=\"none\"} 1",
         ];
         assert_eq!(lines(&metrics, "orders"), wanted.map(|line| format!("orders{line}")));
         let late = ["Allocate\",waiting_on=\"Capacity\"} 3", "PowerOn\",waiting_on=\"none\"} 1"];
         assert_eq!(lines(&metrics, "orders_beyond_sla"), late.map(|l| format!("orders_beyond_sla{{handler=\"h/a\",step=\"{l}")));
-        let for_server = ["E3\"} 1", "other\"} 1"].map(|l| format!("orders_waiting_for_server{{handler=\"h/a\",configuration=\"{l}"));
+        let for_server = ["h/a\",configuration=\"E3\"} 1", "h/a\",configuration=\"other\"} 1", "none\",configuration=\"E3\"} 1"]
+            .map(|l| format!("orders_waiting_for_server{{handler=\"{l}"));
         assert_eq!(lines(&metrics, "orders_waiting_for_server"), for_server);
         assert_eq!(lines(&metrics, "orders_retrying"), ["orders_retrying{handler=\"h/a\"} 2"]);
         assert_eq!(metrics.order_step_age.of(["h/a", "c/late", "PowerOn"]).get(), 901);
-        assert_eq!(lines(&metrics, "order_step_age_seconds").len(), 5);
+        assert_eq!(lines(&metrics, "order_step_age_seconds").len(), 6);
     }
 
     #[test]
