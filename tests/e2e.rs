@@ -10,6 +10,8 @@ mod support;
 
 #[path = "e2e/adoption.rs"]
 mod adoption;
+#[path = "e2e/bench.rs"]
+mod bench;
 #[path = "e2e/capacity.rs"]
 mod capacity;
 #[path = "e2e/changes.rs"]

@@ -67,7 +67,12 @@ pub async fn reconcile(object: Arc<Guarded<DedicatedServerOrder>>, context: Arc<
     match result {
         // Somebody else wrote it: the watch brings the new version.
         Err(OrderError::Status(StatusError::Conflict(_))) => Ok(Action::requeue(Duration::from_millis(200))),
-        Err(OrderError::Status(StatusError::Gone(_))) => Ok(Action::await_change()),
+        Err(OrderError::Status(StatusError::Gone(_))) => {
+            if let Ok(order) = &object.0 {
+                gone(&context, order, order.metadata.uid.as_deref().unwrap_or_default());
+            }
+            Ok(Action::await_change())
+        }
         other => other,
     }
 }
@@ -82,7 +87,10 @@ async fn one_pass(cached: DedicatedServerOrder, context: &Context) -> Result<Act
     let order = if context.behind(&cached) {
         match fresh(context, &cached.key()).await? {
             Some(order) if order.metadata.uid.as_deref() == Some(&uid) => order,
-            Some(_) | None => return Ok(Action::await_change()),
+            Some(_) | None => {
+                gone(context, &cached, &uid);
+                return Ok(Action::await_change());
+            }
         }
     } else {
         cached
@@ -239,8 +247,12 @@ pub(super) async fn release_object(order: &DedicatedServerOrder, context: &Conte
 fn gone(context: &Context, order: &DedicatedServerOrder, uid: &str) {
     context.forget(uid);
     let next = context.panels.forget_order(uid);
-    let limited = context.orders.read(|o| super::places::waits(o).then(|| o.key()));
-    next.iter().chain(&limited).for_each(|key| context.wake_orders.wake(key));
+    // Its namespace may have one more now: the oldest asks, the others with the next poll.
+    let namespace = &order.metadata.namespace;
+    let limited = |o: &DedicatedServerOrder| o.metadata.namespace == *namespace && super::places::waits(o);
+    let ticket = |o: &DedicatedServerOrder| (o.metadata.creation_timestamp.as_ref().map(|t| t.0), o.metadata.uid.clone(), o.key());
+    let oldest = context.orders.read(|o| limited(o).then(|| ticket(o))).into_iter().min().map(|(_, _, key)| key);
+    next.iter().chain(&oldest).for_each(|key| context.wake_orders.wake(key));
     if let Some(key) = serving_handler(order) {
         context.wake_handlers.wake(&key);
     }
