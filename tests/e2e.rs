@@ -10,6 +10,8 @@ mod support;
 
 #[path = "e2e/adoption.rs"]
 mod adoption;
+#[path = "e2e/bad_input.rs"]
+mod bad_input;
 #[path = "e2e/bench.rs"]
 mod bench;
 #[path = "e2e/capacity.rs"]
@@ -28,6 +30,8 @@ mod cluster;
 mod crash;
 #[path = "e2e/custom.rs"]
 mod custom;
+#[path = "e2e/dialect.rs"]
+mod dialect;
 #[path = "e2e/gitops.rs"]
 mod gitops;
 #[path = "e2e/handler.rs"]
@@ -40,6 +44,8 @@ mod letting_go;
 mod licenses;
 #[path = "e2e/monitoring.rs"]
 mod monitoring;
+#[path = "e2e/namespaces.rs"]
+mod namespaces;
 #[path = "e2e/opening.rs"]
 mod opening;
 #[path = "e2e/process.rs"]
@@ -50,3 +56,5 @@ mod refused;
 mod retry;
 #[path = "e2e/tasks.rs"]
 mod tasks;
+#[path = "e2e/webhook.rs"]
+mod webhook;

@@ -8,6 +8,7 @@ pub mod operator;
 pub mod plane;
 pub mod prometheus;
 pub mod record;
+pub mod tls;
 pub mod world;
 
 pub use world::{Setup, World};
