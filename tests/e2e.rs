@@ -12,6 +12,8 @@ mod support;
 mod adoption;
 #[path = "e2e/bad_input.rs"]
 mod bad_input;
+#[path = "e2e/bench.rs"]
+mod bench;
 #[path = "e2e/capacity.rs"]
 mod capacity;
 #[path = "e2e/changes.rs"]
@@ -40,6 +42,8 @@ mod handlers;
 mod letting_go;
 #[path = "e2e/licenses.rs"]
 mod licenses;
+#[path = "e2e/monitoring.rs"]
+mod monitoring;
 #[path = "e2e/namespaces.rs"]
 mod namespaces;
 #[path = "e2e/opening.rs"]

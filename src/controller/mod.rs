@@ -34,6 +34,5 @@ pub mod stores;
 pub mod strays;
 pub mod sweep;
 pub mod task;
-pub mod task_metrics;
 pub mod task_status;
 pub mod webhook;

@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 use futures::{FutureExt, Stream, StreamExt};
 use kube::ResourceExt;
 use kube::core::{NamespaceResourceScope, Resource};
-use kube::runtime::controller::{Action, Config, Controller};
+use kube::runtime::controller::{self, Action, Config, Controller};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher;
 use tokio::sync::watch;
 
 use super::context::Context;
-use super::metrics::{KindLabels, ReconcileLabels};
+use super::metrics::queue::Depth;
 use super::panels::lock;
 use super::stores::Guarded;
 
@@ -95,7 +95,8 @@ impl Failures {
     }
 }
 
-/// Runs the controller of one kind in one scope part until `stop` turns true.
+/// Runs the controller of one kind in one scope part until `stop` turns true. Nothing is reconciled before every cache of the process
+/// has had its first list: a handler that is not known yet would look like one that does not exist.
 pub async fn run<K, F, Fut, E>(
     context: Arc<Context>,
     triggers: impl Stream<Item = Guarded<K>> + Send + 'static,
@@ -112,7 +113,11 @@ pub async fn run<K, F, Fut, E>(
     let kind = K::kind(&()).into_owned();
     let failures = Arc::new(Failures::default());
     let (counted, blamed) = (failures.clone(), failures);
-    let policy_kind = kind.clone();
+    let depth = Depth::new(&context.metrics, &kind);
+    let (changed, woken, gone) = (depth.clone(), depth.clone(), depth.clone());
+    let triggers = triggers.inspect(move |object| changed.triggered(&identity(object)));
+    let wakes = wakes.inspect(move |object| woken.triggered(&name_of(object.namespace.as_deref(), &object.name)));
+    let (policy_kind, stopping) = (kind.clone(), stop.clone());
     // No limit on concurrency here: kube's queue knows no priorities, so that a limit would make a new order wait behind
     // thousands of others. What is scarce is the panel, and each panel's client bounds its own requests.
     Controller::for_stream(triggers.map(Ok::<_, watcher::Error>), store)
@@ -123,14 +128,24 @@ pub async fn run<K, F, Fut, E>(
         })
         .run(
             move |object, context: Arc<Context>| {
-                let (reconcile, counted, kind) = (reconcile.clone(), counted.clone(), kind.clone());
+                let (reconcile, counted, kind, depth) = (reconcile.clone(), counted.clone(), kind.clone(), depth.clone());
+                let mut stopping = stopping.clone();
                 async move {
+                    let known = tokio::select! {
+                        known = context.first_lists.all() => known,
+                        _ = stopping.wait_for(|stop| *stop) => false,
+                    };
+                    if !known {
+                        return Ok(Action::await_change());
+                    }
                     let id = identity(object.as_ref());
+                    let _running = depth.started(&id);
                     let began = Instant::now();
                     let result = contained(RECONCILE_TIMEOUT, reconcile(object, context.clone())).await;
                     let label = result.as_ref().map_or_else(ReconcileError::label, |_| "ok");
-                    context.metrics.reconciles.get_or_create(&ReconcileLabels { kind: kind.clone(), result: label.into() }).inc();
-                    context.metrics.durations.get_or_create(&KindLabels { kind }).observe(began.elapsed().as_secs_f64());
+                    context.metrics.reconciles.of([&kind, label]).inc();
+                    context.metrics.reconcile_duration.of([&kind, label]).observe(began.elapsed().as_secs_f64());
+                    depth.ended(&id, result.is_ok());
                     if result.is_ok() {
                         counted.succeeded(&id);
                     }
@@ -150,12 +165,21 @@ pub async fn run<K, F, Fut, E>(
             },
             context,
         )
-        .for_each(|_| futures::future::ready(()))
+        .for_each(move |result| {
+            if let Err(controller::Error::ObjectNotFound(object)) = result {
+                gone.gone(&name_of(object.namespace.as_deref(), &object.name));
+            }
+            futures::future::ready(())
+        })
         .await;
 }
 
 fn identity<K: Resource>(object: &K) -> String {
-    format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any())
+    name_of(object.meta().namespace.as_deref(), &object.name_any())
+}
+
+fn name_of(namespace: Option<&str>, name: &str) -> String {
+    format!("{}/{name}", namespace.unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use super::support::{Setup, World};
 const LICENSE_PASSWORD: &str = "license-pass-3Kz8";
 
 /// A world with a licence server `bill`, whose handler `isp` is made from this patch of `spec.licenses`.
-async fn start(behaviour: &Value, licenses: &Value) -> World {
+pub async fn start(behaviour: &Value, licenses: &Value) -> World {
     let mut panels = super::support::objects::panels();
     panels["billmanager6"] = json!([{
         "name": "bill",
@@ -62,6 +62,25 @@ async fn keys(world: &World, name: &str) -> std::collections::BTreeMap<String, S
     let secret = secrets.get(&format!("{name}-licenses")).await.unwrap();
     assert_eq!(secret.metadata.owner_references.as_ref().unwrap()[0].name, name, "it goes with its order");
     secret.data.unwrap_or_default().into_iter().map(|(k, v)| (k, String::from_utf8(v.0).unwrap())).collect()
+}
+
+#[tokio::test]
+async fn where_no_licence_can_be_ordered_no_server_is_taken() {
+    let mut world = start(&json!({}), &json!({})).await;
+    let without = json!({"metadata": {"labels": {"zone": "msk"}}, "spec": {"licenseServerRef": null}});
+    world.patch("ProcessingHandler", "msk-1", &without).await;
+    world.order("web-01", &two()).await;
+    let selector = json!({"handlerRef": null, "handlerSelector": {"namespace": world.provider, "matchLabels": {"zone": "msk"}}});
+    world.order("web-02", &super::support::objects::merged(selector, &two())).await;
+    let stalled = world.until_reason("DedicatedServerOrder", "web-01", "Stalled", "LicenseServerNotReady").await;
+    assert!(stalled["status"]["lastError"]["message"].as_str().unwrap().contains("no licenseServerRef"), "{stalled}");
+    world.until_order("web-02", "the handler is passed over", |o| o["status"]["handlers"][0]["reason"] == "LicenseServerNotReady").await;
+    assert!(world.changes().is_empty(), "{:?}", world.changes());
+    world.patch("ProcessingHandler", "msk-1", &json!({"spec": {"licenseServerRef": {"name": "isp"}}})).await;
+    world.until_active("web-01").await;
+    world.until_active("web-02").await;
+    assert_eq!(bought(&world).len(), 4);
+    world.end().await;
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ pub mod kstatus;
 pub mod objects;
 pub mod operator;
 pub mod plane;
+pub mod prometheus;
 pub mod record;
 pub mod tls;
 pub mod world;

@@ -125,6 +125,11 @@ impl Operator {
         tokio::time::timeout(patience, self.child.wait()).await.is_ok()
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id().unwrap()
+    }
+
     /// SIGKILL.
     pub async fn kill(mut self) {
         self.child.kill().await.unwrap();
