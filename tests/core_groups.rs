@@ -73,9 +73,7 @@ fn an_empty_parking_group_is_waited_for_and_then_told_to_a_person() {
         world.until_phase("web", "Active");
         let parking = world.panel.free.insert("parking".into(), Vec::new()).unwrap();
         world.delete("web");
-        world.until("a wait", Duration::from_hours(1), |w| {
-            w.status("web").waiting_on.as_ref().is_some_and(|wait| wait.kind == "Capacity")
-        });
+        world.until("a wait", Duration::from_hours(1), |w| w.status("web").waiting_on.as_ref().is_some_and(|wait| wait.kind == "Capacity"));
         let waits = world.status("web").waiting_on.clone().unwrap();
         assert!(waits.message.contains("no free address of group parking"), "{}", waits.message);
         if patient {
