@@ -38,6 +38,8 @@ mod letting_go;
 mod licenses;
 #[path = "e2e/opening.rs"]
 mod opening;
+#[path = "e2e/permissions.rs"]
+mod permissions;
 #[path = "e2e/process.rs"]
 mod process;
 #[path = "e2e/refused.rs"]

@@ -51,6 +51,9 @@ struct RunArgs {
     /// How long a handler, or its credentials, may be gone before its department is asked about an order that is being deleted.
     #[arg(long, env = "DCI_OPERATOR_HANDLER_GRACE", default_value = "15m", value_parser = dci_operator::api::Duration::parse)]
     handler_grace: dci_operator::api::Duration,
+    /// How long a ManualTask is kept after it was closed.
+    #[arg(long, env = "DCI_OPERATOR_TASK_RETENTION", default_value = "168h", value_parser = dci_operator::api::Duration::parse)]
+    task_retention: dci_operator::api::Duration,
     /// Take turns with other replicas.
     #[arg(long, env = "DCI_OPERATOR_LEADER_ELECT")]
     leader_elect: bool,
@@ -112,6 +115,7 @@ fn operate(args: RunArgs) -> Result<(), Box<dyn std::error::Error>> {
         health: args.health_addr,
         metrics: args.metrics_addr,
         handler_grace: args.handler_grace.0,
+        task_retention: args.task_retention.0,
         leader_elect: args.leader_elect,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

@@ -215,6 +215,7 @@ async fn poll(
     context: &Context,
 ) -> Result<Seen, Problem> {
     let panel_id = supported(handler, orders)?;
+    super::namespaces::readable(context, handler).await?;
     let limits = &handler.spec.limits;
     let rate = u32::try_from(limits.requests_per_second).unwrap_or(0);
     let made = connection(context, &key.namespace, &handler.spec.connection, rate).await?;

@@ -18,6 +18,7 @@ pub mod license_calls;
 pub mod license_server;
 pub mod locks;
 pub mod metrics;
+mod namespaces;
 pub mod notify;
 pub mod order;
 pub mod panels;

@@ -162,17 +162,15 @@ pub(super) async fn fresh(context: &Context, key: &ObjectKey) -> Result<Option<D
 async fn crd_is_going(context: &Context) -> Result<bool, OrderError> {
     use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
     let plural = DedicatedServerOrder::plural(&());
-    let name = format!("{plural}.{}", DedicatedServerOrder::group(&()));
-    match Api::<CustomResourceDefinition>::all(context.client.clone()).get_metadata_opt(&name).await {
-        Ok(found) => Ok(found.is_none_or(|crd| crd.metadata.deletion_timestamp.is_some())),
+    if !context.wake_orders.everywhere() {
         // Namespaced mode has no rights on the cluster's objects. Discovery is open to everybody, and a definition that is
         // being deleted lets nothing be created any more.
-        Err(kube::Error::Api(error)) if error.code == 403 => {
-            let served = context.client.list_api_group_resources(&DedicatedServerOrder::api_version(&())).await?;
-            Ok(!served.resources.iter().any(|r| r.name == plural && r.verbs.iter().any(|v| v == "create")))
-        }
-        Err(error) => Err(error.into()),
+        let served = context.client.list_api_group_resources(&DedicatedServerOrder::api_version(&())).await?;
+        return Ok(!served.resources.iter().any(|r| r.name == plural && r.verbs.iter().any(|v| v == "create")));
     }
+    let name = format!("{plural}.{}", DedicatedServerOrder::group(&()));
+    let found = Api::<CustomResourceDefinition>::all(context.client.clone()).get_metadata_opt(&name).await?;
+    Ok(found.is_none_or(|crd| crd.metadata.deletion_timestamp.is_some()))
 }
 
 async fn refuse(order: &DedicatedServerOrder, refusal: &Refusal, context: &Context) -> Result<Action, OrderError> {

@@ -120,11 +120,6 @@ impl Operator {
         self.child.try_wait().unwrap()
     }
 
-    /// Whether it ends by itself soon.
-    pub async fn ended_within(&mut self, patience: Duration) -> bool {
-        tokio::time::timeout(patience, self.child.wait()).await.is_ok()
-    }
-
     /// SIGKILL.
     pub async fn kill(mut self) {
         self.child.kill().await.unwrap();
