@@ -48,3 +48,7 @@ mod refused;
 mod retry;
 #[path = "e2e/tasks.rs"]
 mod tasks;
+#[path = "e2e/told.rs"]
+mod told;
+#[path = "e2e/traces.rs"]
+mod traces;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::runtime::controller::Action;
 use kube::{Api, Resource, ResourceExt};
+use tracing::Instrument as _;
 
 use crate::api::common::ObjectKey;
 use crate::api::handler::Module;
@@ -31,6 +32,7 @@ use super::places;
 use super::status::{self, StatusError};
 use super::stores::Guarded;
 use super::task;
+use super::trace;
 
 /// Actions in one pass; more means that a decision goes round in circles.
 const ACTIONS: usize = 400;
@@ -207,8 +209,10 @@ pub(super) async fn save(
         return Err(StatusError::CrdOutdated { object: order.key().to_string(), field: "status.inFlight" }.into());
     }
     context.wrote(&stored);
+    trace::ended(&stored, &old, &new);
     for notice in notices::between(&old, &new) {
-        if !context.events.publish(stored.object_ref(&()), notice) {
+        let trace = trace::of_notice(&stored, &old, &new, &notice);
+        if !context.events.publish_traced(stored.object_ref(&()), notice, trace) {
             context.metrics.dropped_events.inc();
         }
     }
@@ -331,8 +335,15 @@ impl Pass<'_> {
                 self.handler.note_mark(&server.id, now);
             }
             match next {
-                Next::Look(look) => self.panels(client).look(&look, &mut facts).await?,
-                Next::Prepare(what) => self.panels(client).prepare(what, &mut facts).await?,
+                Next::Look(look) => {
+                    let span = trace::look(&self.order, &status, &look, &self.key);
+                    self.panels(client).look(&look, &mut facts).instrument(span.clone()).await?;
+                    trace::looked(&span, &facts);
+                }
+                Next::Prepare(what) => {
+                    let span = trace::prepare(&self.order, &status, what, &self.key);
+                    self.panels(client).prepare(what, &mut facts).instrument(span).await?;
+                }
                 Next::Raise(request) => {
                     // On record first: a crash leaves a task that is raised again under its name, never one that nobody knows of.
                     self.order = save(&self.order, status, self.context).await?;
@@ -391,8 +402,11 @@ impl Pass<'_> {
         } else if call.destructive() && !self.still_the_same().await? {
             return Ok(Some(Action::requeue(Duration::ZERO)));
         }
-        tracing::info!(order = %self.parsed.key, call = call.name(), server = call.server().map(|s| s.0.as_str()), "calling the panel");
-        let outcome = self.panels(client).call(call, facts).await?;
+        let span = trace::call(&self.order, status, call, &self.key);
+        let (key, server) = (&self.parsed.key, call.server().map(|s| s.0.as_str()));
+        span.in_scope(|| tracing::info!(order = %key, call = call.name(), server, "calling the panel"));
+        let outcome = self.panels(client).call(call, facts).instrument(span.clone()).await?;
+        trace::outcome(&span, &outcome);
         let now = Timestamp::now();
         if let Some(server) = call.server() {
             self.handler.note_change(&server.0, now);

@@ -13,6 +13,7 @@ use kube::runtime::controller::{Action, Config, Controller};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher;
 use tokio::sync::watch;
+use tracing::Instrument as _;
 
 use super::context::Context;
 use super::metrics::{KindLabels, ReconcileLabels};
@@ -112,7 +113,6 @@ pub async fn run<K, F, Fut, E>(
     let kind = K::kind(&()).into_owned();
     let failures = Arc::new(Failures::default());
     let (counted, blamed) = (failures.clone(), failures);
-    let policy_kind = kind.clone();
     // No limit on concurrency here: kube's queue knows no priorities, so that a limit would make a new order wait behind
     // thousands of others. What is scarce is the panel, and each panel's client bounds its own requests.
     Controller::for_stream(triggers.map(Ok::<_, watcher::Error>), store)
@@ -124,6 +124,7 @@ pub async fn run<K, F, Fut, E>(
         .run(
             move |object, context: Arc<Context>| {
                 let (reconcile, counted, kind) = (reconcile.clone(), counted.clone(), kind.clone());
+                let span = super::trace::reconcile(object.as_ref());
                 async move {
                     let id = identity(object.as_ref());
                     let began = Instant::now();
@@ -131,23 +132,20 @@ pub async fn run<K, F, Fut, E>(
                     let label = result.as_ref().map_or_else(ReconcileError::label, |_| "ok");
                     context.metrics.reconciles.get_or_create(&ReconcileLabels { kind: kind.clone(), result: label.into() }).inc();
                     context.metrics.durations.get_or_create(&KindLabels { kind }).observe(began.elapsed().as_secs_f64());
-                    if result.is_ok() {
-                        counted.succeeded(&id);
+                    match &result {
+                        Ok(_) => counted.succeeded(&id),
+                        Err(error @ ReconcileError::Failed(_)) => {
+                            tracing::warn!(kind = K::kind(&()).as_ref(), object = %id, %error, "reconcile failed")
+                        }
+                        Err(error @ (ReconcileError::Panicked(_) | ReconcileError::TimedOut)) => {
+                            tracing::error!(kind = K::kind(&()).as_ref(), object = %id, %error, "reconcile failed");
+                        }
                     }
                     result
                 }
+                .instrument(span)
             },
-            move |object, error, _| {
-                let id = identity(object.as_ref());
-                let wait = blamed.failed(&id);
-                match error {
-                    ReconcileError::Failed(_) => tracing::warn!(kind = %policy_kind, object = %id, %error, "reconcile failed"),
-                    ReconcileError::Panicked(_) | ReconcileError::TimedOut => {
-                        tracing::error!(kind = %policy_kind, object = %id, %error, "reconcile failed");
-                    }
-                }
-                Action::requeue(wait)
-            },
+            move |object, _, _| Action::requeue(blamed.failed(&identity(object.as_ref()))),
             context,
         )
         .for_each(|_| futures::future::ready(()))

@@ -142,12 +142,9 @@ pub async fn store(
         let name = numbered(&base, count);
         let full = format!("{}/{name}", key.namespace);
         let failed = |source| SecretError::Api { name: full.clone(), source: Box::new(source) };
-        let found = match api.get_opt(&name).await.map_err(failed)? {
-            Some(found) => found,
-            None => {
-                let new = Secret { metadata: owned(order, &name), data: Some(data.clone()), immutable: Some(true), ..Secret::default() };
-                return api.create(&PostParams::default(), &new).await.map(|_| Some(name)).map_err(failed);
-            }
+        let Some(found) = api.get_opt(&name).await.map_err(failed)? else {
+            let new = Secret { metadata: owned(order, &name), data: Some(data.clone()), immutable: Some(true), ..Secret::default() };
+            return api.create(&PostParams::default(), &new).await.map(|_| Some(name)).map_err(failed);
         };
         if !is_own(&found, order) {
             return Err(SecretError::Conflict(full));
