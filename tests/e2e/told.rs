@@ -122,16 +122,18 @@ async fn planted_secrets_leave_the_process_nowhere() {
         json!({"action": "error", "func": func, "type": "value", "object": "passwd", "value": text, "msg": format!("bad value {text}"),
                "count": count})
     };
-    world.sim.add_fault(echo("server.operations", ROOT, 2)).unwrap();
+    let mut asked = echo("server.operations", ROOT, 2);
+    asked["changes"] = true.into();
+    world.sim.add_fault(asked).unwrap();
     let own = json!({"template": objects::DEBIAN, "passwordSecretRef": {"name": "web-01-own", "key": "password"}});
     world.order("web-01", &json!({"operatingSystem": own, "licenses": [{"product": "Lite"}]})).await;
-    // One with a password that the operator makes, for another client: three generated Secrets in all.
-    world.order("web-02", &json!({"client": {"username": "other"}})).await;
     let task = world.until("a task", |world| world.record.all("ManualTask").first().cloned()).await;
     assert!(task["spec"]["details"].as_str().unwrap().contains("bad value ***"), "the panel's words, blotted: {task:#?}");
     world.until("the department is told", |_| hooks.taken().contains(&"Raised".to_owned()).then_some(())).await;
     let name = task["metadata"]["name"].as_str().unwrap().to_owned();
     world.patch("ManualTask", &name, &json!({"spec": {"resolution": "Retry"}})).await;
+    // One with a password that the operator makes, for another client: three generated Secrets in all.
+    world.order("web-02", &json!({"client": {"username": "other"}})).await;
     for order in ["web-01", "web-02"] {
         world.until_active(order).await;
     }
@@ -177,7 +179,7 @@ async fn planted_secrets_leave_the_process_nowhere() {
     // What is searched is there, and as talkative as it gets.
     for (place, text, least) in [
         ("log", "\"level\":\"TRACE\"", 500),
-        ("log", "bad value ***", 1),
+        ("log", "calling the panel", 10),
         ("events", "InstallOSDone", 2),
         ("objects", "bad value ***", 1),
         ("pages", "dci_operator_panel_requests", 1),

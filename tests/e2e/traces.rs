@@ -14,7 +14,7 @@ use super::support::{Setup, World};
 fn setup(collector: &Collector, more: &[&str]) -> Setup {
     let mut args = vec![format!("--otlp-endpoint={}", collector.url)];
     args.extend(more.iter().map(ToString::to_string));
-    Setup { args, ..Setup::dci(&json!({"durations": {"install": "3s"}})) }
+    Setup { args, ..Setup::dci(&json!({"durations": {"install": "12s"}})) }
 }
 
 /// The spans of a step, whichever trace they are in.

@@ -107,10 +107,13 @@ impl Launch {
     }
 }
 
-/// `listening health=Some(127.0.0.1:1) metrics=Some(127.0.0.1:2)`.
+/// `listening health=Some(127.0.0.1:1) metrics=Some(127.0.0.1:2)`, or the same as JSON.
 fn listening(line: &str) -> Option<(SocketAddr, SocketAddr)> {
-    let rest = line.split_once("listening ")?.1;
-    let addr = |name: &str| rest.split_once(&format!("{name}=Some("))?.1.split_once(')')?.0.parse().ok();
+    let (_, rest) = line.split_once("listening")?;
+    let addr = |name: &str| {
+        let (_, rest) = rest.split_once(&format!("{name}=Some(")).or_else(|| rest.split_once(&format!("\"{name}\":\"Some(")))?;
+        rest.split_once(')')?.0.parse().ok()
+    };
     Some((addr("health")?, addr("metrics")?))
 }
 
