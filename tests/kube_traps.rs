@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use dci_operator::api::DedicatedServerOrder;
-use dci_operator::controller::context::{Context, Wake};
+use dci_operator::controller::context::{Context, FirstLists, Wake};
 use dci_operator::controller::events::Events;
 use dci_operator::controller::locks::Locks;
 use dci_operator::controller::notify::Hooks;
@@ -233,6 +233,7 @@ fn context(client: &Client) -> Context {
         task_retention: std::time::Duration::from_hours(168),
         written: Mutex::default(),
         leading: watch::channel(true).1,
+        first_lists: FirstLists::default(),
     }
 }
 
@@ -260,4 +261,43 @@ async fn a_new_order_does_not_wait_behind_busy_ones_and_a_panic_stops_nobody() {
     tokio::spawn(runner::run(Arc::new(context(&client)), watched.stream, watched.store, nobody, stop, reconcile));
     let name = tokio::time::timeout(WAIT, finished.recv()).await.expect("the new order has its turn").unwrap();
     assert_eq!(name, "new");
+}
+
+#[tokio::test]
+async fn nothing_is_reconciled_before_all_caches_have_their_first_list() {
+    let client = server(vec![order("web")], Arc::default());
+    let watched = watched::<DedicatedServerOrder>(&client, None);
+    let (handlers_listed, listed) = watch::channel(false);
+    let first_lists = FirstLists::new(vec![("orders".into(), watched.synced.clone()), ("handlers".into(), listed)]);
+    let (told, mut begun) = mpsc::unbounded_channel();
+    let (stop, stopped) = watch::channel(false);
+    let reconcile = move |_: Arc<Guarded<DedicatedServerOrder>>, _: Arc<Context>| {
+        let told = told.clone();
+        async move { told.send(()).map(|()| Action::await_change()).map_err(|e| e.to_string()) }
+    };
+    let (nobody, context) = (futures::stream::pending(), Arc::new(Context { first_lists: first_lists.clone(), ..context(&client) }));
+    let (stream, mut orders_listed) = (watched.stream, watched.synced);
+    let running = tokio::spawn(runner::run(context, stream, watched.store, nobody, stopped.clone(), reconcile.clone()));
+    orders_listed.wait_for(|l| *l).await.unwrap();
+    assert_eq!(first_lists.awaited().collect::<Vec<_>>(), ["handlers"]);
+    assert!(tokio::time::timeout(Duration::from_millis(300), begun.recv()).await.is_err(), "the handlers are not known yet");
+    handlers_listed.send_replace(true);
+    tokio::time::timeout(WAIT, begun.recv()).await.expect("now everything is known").unwrap();
+    stop.send_replace(true);
+    tokio::time::timeout(WAIT, running).await.expect("it ends").unwrap();
+}
+
+#[tokio::test]
+async fn who_waits_for_a_list_that_never_comes_still_ends() {
+    let client = server(vec![order("web")], Arc::default());
+    let watched = watched::<DedicatedServerOrder>(&client, None);
+    let (_never, listed) = watch::channel(false);
+    let context = Context { first_lists: FirstLists::new(vec![("handlers".into(), listed)]), ..context(&client) };
+    let (stop, stopped) = watch::channel(false);
+    let reconcile = |_: Arc<Guarded<DedicatedServerOrder>>, _: Arc<Context>| async { Err::<Action, _>("not to be called") };
+    let (stream, mut orders_listed) = (watched.stream, watched.synced);
+    let running = tokio::spawn(runner::run(Arc::new(context), stream, watched.store, futures::stream::pending(), stopped, reconcile));
+    orders_listed.wait_for(|l| *l).await.unwrap();
+    stop.send_replace(true);
+    tokio::time::timeout(WAIT, running).await.expect("it ends").unwrap();
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use kube::runtime::reflector::ObjectRef;
 use kube::{Client, Resource, ResourceExt};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::api::common::ObjectKey;
 use crate::api::handler::NamespacesFrom;
@@ -57,7 +57,37 @@ pub struct Context {
     /// How long a closed task is kept.
     pub task_retention: std::time::Duration,
     /// False once leadership is lost: nothing is changed any more.
-    pub leading: tokio::sync::watch::Receiver<bool>,
+    pub leading: watch::Receiver<bool>,
+    /// First lists, by kind and scope.
+    pub first_lists: FirstLists,
+}
+
+/// Which watches have had their first list, by kind and scope.
+#[derive(Clone, Default)]
+pub struct FirstLists(Arc<Vec<(String, watch::Receiver<bool>)>>);
+
+impl FirstLists {
+    /// One entry for each watch: its name, and what turns true when its first list is complete.
+    #[must_use]
+    pub fn new(all: Vec<(String, watch::Receiver<bool>)>) -> Self {
+        Self(Arc::new(all))
+    }
+
+    /// Those that are still awaited.
+    pub fn awaited(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(|(_, complete)| !*complete.borrow()).map(|(name, _)| name.as_str())
+    }
+
+    /// Waits for all of them: what a cache does not show before its first list may well be there. `false`: one will not come, because
+    /// the process is on its way out.
+    pub async fn all(&self) -> bool {
+        for (_, complete) in self.0.iter() {
+            if complete.clone().wait_for(|c| *c).await.is_err() {
+                return false;
+            }
+        }
+        true
+    }
 }
 
 /// Where a watch of one kind takes wake-ups.

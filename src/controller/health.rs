@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 
 use super::clients::{Beat, Pulse};
+use super::context::FirstLists;
 use super::metrics::Metrics;
 
 /// A watch is reopened every minute; one that was not even tried for so long is stuck.
@@ -32,7 +33,7 @@ pub struct Health {
     /// Watches.
     pub pulse: Pulse,
     /// First lists, by kind and scope.
-    pub synced: Arc<Vec<(String, watch::Receiver<bool>)>>,
+    pub first_lists: FirstLists,
     /// False while this replica only stands by.
     pub leading: watch::Receiver<bool>,
 }
@@ -71,8 +72,7 @@ async fn readyz(State(health): State<Health>) -> (StatusCode, String) {
         // A replica that stands by watches nothing; it is ready to take over.
         return (StatusCode::OK, "ok (standing by)\n".into());
     }
-    let mut problems: Vec<String> =
-        health.synced.iter().filter(|(_, synced)| !*synced.borrow()).map(|(kind, _)| format!("{kind}: first list not complete")).collect();
+    let mut problems: Vec<String> = health.first_lists.awaited().map(|watch| format!("{watch}: first list not complete")).collect();
     problems.extend(health.pulse.beats().iter().filter_map(|(path, beat)| trouble(path, *beat)));
     report(&problems)
 }

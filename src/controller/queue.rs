@@ -5,7 +5,7 @@ use crate::api::common::ObjectKey;
 use crate::api::condition::{self, ConditionType};
 use crate::provisioning::context::WaitKind;
 use crate::provisioning::give_back::tried_ids;
-use crate::provisioning::order::Order;
+use crate::provisioning::order::{Order, selector};
 use crate::provisioning::queue::{Queue, Waiting, compete};
 use crate::provisioning::reason::Reason;
 use crate::provisioning::step::Step;
@@ -19,7 +19,7 @@ pub fn of(context: &Context, order: &Order, handler: &ObjectKey) -> Queue {
     let mine = (Some(order.created), Some(&order.uid));
     let mut queue = Queue::default();
     let others = context.orders.read(|other| {
-        if other.metadata.uid.as_ref() == Some(&order.uid) || serving_handler(other).as_ref() != Some(handler) || !waits(other) {
+        if other.metadata.uid.as_ref() == Some(&order.uid) || !stands_at(other, handler) || !waits(other) {
             return None;
         }
         let wanted = Wanted::new(&other.spec.configuration);
@@ -48,6 +48,19 @@ pub fn of(context: &Context, order: &Order, handler: &ObjectKey) -> Queue {
     queue
 }
 
+/// Whether an order waits at this handler: the one that it names, or one of those that it selects, was allowed to use, and was passed
+/// over at for nothing but a free server.
+fn stands_at(order: &DedicatedServerOrder, handler: &ObjectKey) -> bool {
+    match serving_handler(order) {
+        Some(serving) => serving == *handler,
+        None => {
+            let notes = order.status.as_ref().map(|s| s.handlers.as_slice()).unwrap_or_default();
+            let noted = notes.iter().any(|n| n.name == handler.name && n.reason == Reason::WaitingForCapacity.as_str());
+            noted && selector(order).is_some_and(|s| s.namespace == handler.namespace)
+        }
+    }
+}
+
 /// Whether an order would take a server if one were free.
 fn waits(order: &DedicatedServerOrder) -> bool {
     if order.metadata.deletion_timestamp.is_some() || order.spec.adopt.is_some() {
@@ -57,7 +70,7 @@ fn waits(order: &DedicatedServerOrder) -> bool {
     let kept_back =
         |reason: Reason| condition::find(&status.conditions, ConditionType::Reconciling).is_some_and(|c| c.reason == reason.as_str());
     status.server.is_none()
-        && status.last_error.is_none()
+        && (status.last_error.is_none() || status.waiting_on.as_ref().is_some_and(|w| w.kind == WaitKind::Capacity.as_str()))
         && !condition::is_true(&status.conditions, ConditionType::Stalled)
         && !kept_back(Reason::LimitReached)
         && status.waiting_on.as_ref().is_none_or(|w| w.kind != WaitKind::Handler.as_str())
@@ -98,12 +111,42 @@ mod tests {
             (waiting("Panel"), true),
             (condition("Reconciling", "WaitingForCapacity"), true),
             (waiting("Handler"), false),
-            (error, false),
+            (error.clone(), false),
+            (json!({"waitingOn": waiting("Capacity")["waitingOn"], "lastError": error["lastError"]}), true),
             (condition("Stalled", "UnknownTemplate"), false),
             (condition("Reconciling", "LimitReached"), false),
             (json!({"server": {"id": "17", "name": "", "handler": "", "panel": "", "configuration": "", "client": ""}}), false),
         ] {
             assert_eq!(waits(&order(&status)), is, "{status}");
         }
+    }
+
+    #[test]
+    fn an_order_with_a_selector_stands_where_it_was_passed_over_for_a_free_server() {
+        let selecting = |namespace: &str, status: &Value| {
+            let mut order = order(status);
+            order.metadata.namespace = Some("shop".into());
+            order.spec.handler_ref = None;
+            let selector = json!({"namespace": namespace, "matchLabels": {"zone": "msk"}});
+            order.spec.handler_selector = serde_json::from_value(selector).unwrap();
+            order
+        };
+        let note = |name: &str, reason: &str| json!({"handlers": [{"name": name, "reason": reason, "message": ""}]});
+        let handler = ObjectKey { namespace: "hosting".into(), name: "msk-1".into() };
+        for (namespace, status, is) in [
+            ("hosting", note("msk-1", "WaitingForCapacity"), true),
+            ("hosting", note("msk-1", "HandlerSuspended"), false),
+            ("hosting", note("msk-2", "WaitingForCapacity"), false),
+            ("other", note("msk-1", "WaitingForCapacity"), false),
+            ("hosting", json!({}), false),
+        ] {
+            assert_eq!(stands_at(&selecting(namespace, &status), &handler), is, "{namespace} {status}");
+        }
+        let mut bound = note("msk-1", "WaitingForCapacity");
+        bound["server"] = json!({"id": "17", "name": "", "handler": "hosting/msk-2", "panel": "", "configuration": "", "client": ""});
+        assert!(!stands_at(&selecting("hosting", &bound), &handler), "served by another one");
+        let mut named = order(&json!({}));
+        named.metadata.namespace = Some("hosting".into());
+        assert!(stands_at(&named, &handler));
     }
 }

@@ -22,7 +22,7 @@ use crate::api::{DedicatedServerOrder, IPManager, ManualTask, ProcessingHandler}
 use crate::provisioning::order::selector;
 
 use super::clients::{self, Clients};
-use super::context::{Context, Wake};
+use super::context::{Context, FirstLists, Wake};
 use super::events::Events;
 use super::health::{self, Health, ListenError};
 use super::locks::Locks;
@@ -130,6 +130,7 @@ pub async fn run_with(config: Config, options: Options, until: impl Future<Outpu
     let handlers = plan::<ProcessingHandler>(&watch_client, &scope, &mut synced);
     let ipmanagers = plan::<IPManager>(&watch_client, &scope, &mut synced);
     let tasks = plan::<ManualTask>(&watch_client, &scope, &mut synced);
+    let first_lists = FirstLists::new(synced);
     let context = Arc::new(Context {
         client: api.clone(),
         cluster,
@@ -149,8 +150,9 @@ pub async fn run_with(config: Config, options: Options, until: impl Future<Outpu
         handler_grace: options.handler_grace,
         task_retention: options.task_retention,
         leading: leading.clone(),
+        first_lists: first_lists.clone(),
     });
-    let health = Health { pulse, synced: Arc::new(synced), leading: leading.clone() };
+    let health = Health { pulse, first_lists, leading: leading.clone() };
     tokio::spawn(health::serve_health(health_listener, health));
     tokio::spawn(health::serve_metrics(metrics_listener, metrics));
     tokio::spawn(task_metrics::keep(context.clone()));

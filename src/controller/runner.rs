@@ -96,7 +96,8 @@ impl Failures {
     }
 }
 
-/// Runs the controller of one kind in one scope part until `stop` turns true.
+/// Runs the controller of one kind in one scope part until `stop` turns true. Nothing is reconciled before every cache of the process
+/// has had its first list: a handler that is not known yet would look like one that does not exist.
 pub async fn run<K, F, Fut, E>(
     context: Arc<Context>,
     triggers: impl Stream<Item = Guarded<K>> + Send + 'static,
@@ -113,6 +114,7 @@ pub async fn run<K, F, Fut, E>(
     let kind = K::kind(&()).into_owned();
     let failures = Arc::new(Failures::default());
     let (counted, blamed) = (failures.clone(), failures);
+    let stopping = stop.clone();
     // No limit on concurrency here: kube's queue knows no priorities, so that a limit would make a new order wait behind
     // thousands of others. What is scarce is the panel, and each panel's client bounds its own requests.
     Controller::for_stream(triggers.map(Ok::<_, watcher::Error>), store)
@@ -123,9 +125,16 @@ pub async fn run<K, F, Fut, E>(
         })
         .run(
             move |object, context: Arc<Context>| {
-                let (reconcile, counted, kind) = (reconcile.clone(), counted.clone(), kind.clone());
+                let (reconcile, counted, kind, mut stopping) = (reconcile.clone(), counted.clone(), kind.clone(), stopping.clone());
                 let span = super::trace::reconcile(object.as_ref());
                 async move {
+                    let known = tokio::select! {
+                        known = context.first_lists.all() => known,
+                        _ = stopping.wait_for(|stop| *stop) => false,
+                    };
+                    if !known {
+                        return Ok(Action::await_change());
+                    }
                     let id = identity(object.as_ref());
                     let began = Instant::now();
                     let result = contained(RECONCILE_TIMEOUT, reconcile(object, context.clone())).await;

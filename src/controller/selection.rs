@@ -17,6 +17,7 @@ use crate::provisioning::selection::{self, Candidate, PassedOver, Selector};
 use super::context::Context;
 use super::order::{Ended, OrderError, Pass, known, release_object, save};
 use super::panels::{HandlerRuntime, Snapshot};
+use super::queue;
 
 /// A handler that an order selects, with what the process knows of it.
 struct Held {
@@ -137,7 +138,10 @@ async fn open(
     selection::sort(&mut row, &status);
     let mut passed: Vec<PassedOver> = Vec::new();
     for candidate in &row {
-        if let Some(over) = selection::passes_over(parsed, &status, candidate) {
+        if let Some(mut over) = selection::passes_over(parsed, &status, candidate) {
+            if over.reason == Reason::WaitingForCapacity {
+                over.message = format!("{}; {}", over.message, queue::of(context, parsed, candidate.key).place());
+            }
             passed.push(over);
             continue;
         }

@@ -36,6 +36,7 @@ pub(super) fn allocate(cx: &mut Cx<'_>) -> Flow {
     if cx.status.in_flight.is_none() && cx.order.order_id == cx.order.uid {
         // Nothing was ever asked of the panel for this order.
         super::assembly::refused(cx)?;
+        super::licenses::obtainable(cx)?;
     }
     create_client(cx)?;
     let people = people(cx, Step::Allocate)?;

@@ -166,13 +166,13 @@ impl Cx<'_> {
             return Flow::Continue(());
         }
         let Some(error) = self.status.last_error.clone().filter(|e| e.step == counted.step) else { return Flow::Continue(()) };
-        let cancelled = error.code == Reason::TaskCancelled.as_str() && !error.retryable;
+        let cancelled = self.cancelled().is_some();
         if cancelled && asked {
             self.forget_attempts();
             return Flow::Continue(());
         }
-        if cancelled {
-            return Flow::Break(self.stall(step, Reason::TaskCancelled, &error.message, Recheck::OnChange));
+        if cancelled && !super::suspension::goes_first(self) {
+            return self.stays_cancelled();
         }
         let waits = self.status.waiting_on.as_ref().filter(|w| w.kind == WaitKind::Retry.as_str() && w.name == counted.step);
         let until = self.status.next_retry_time.map(|t| t.0).filter(|at| *at > self.now);
@@ -185,6 +185,21 @@ impl Cx<'_> {
                 Flow::Break(self.wait(step, wait))
             }
             _ => Flow::Continue(()),
+        }
+    }
+
+    /// The step that a department has cancelled, for as long as nobody asks for it again.
+    pub(super) fn cancelled(&self) -> Option<Step> {
+        let error = self.status.last_error.as_ref().filter(|e| e.code == Reason::TaskCancelled.as_str() && !e.retryable)?;
+        let counted = self.status.attempts_for.as_ref().filter(|a| a.step == error.step)?;
+        Step::parse(&counted.step)
+    }
+
+    /// What a department has cancelled stays so.
+    pub(super) fn stays_cancelled(&mut self) -> Flow {
+        match (self.cancelled(), self.status.last_error.clone()) {
+            (Some(step), Some(error)) => Flow::Break(self.stall(step, Reason::TaskCancelled, &error.message, Recheck::OnChange)),
+            (Some(_) | None, _) => Flow::Continue(()),
         }
     }
 

@@ -86,6 +86,19 @@ pub fn issue(cx: &mut Cx<'_>) -> Flow {
     Continue(())
 }
 
+/// Before a server is taken: licences that this handler can order nowhere, or that nobody sells, will never make an order Ready.
+pub(super) fn obtainable(cx: &mut Cx<'_>) -> Flow {
+    if cx.order.licenses.is_empty() {
+        return Continue(());
+    }
+    match cx.facts.licenses.server.clone() {
+        Some(server) if server.state == HandlerState::Ready => known_products(cx, Step::IssueLicenses, &server),
+        // One that is not there, or not ready, may be by the time that the server is prepared.
+        None if cx.handler.license_server.is_none() => usable(cx, Step::IssueLicenses).map_continue(|_| ()),
+        Some(_) | None => Continue(()),
+    }
+}
+
 /// Whether the licences are as the spec asks, renewals aside: they wait for nobody.
 #[must_use]
 pub fn as_asked(cx: &Cx<'_>) -> bool {

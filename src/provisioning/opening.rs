@@ -31,6 +31,10 @@ pub fn open(cx: &mut Cx<'_>) -> Flow {
     }
     super::suspension::finish_begun(cx, &server)?;
     super::suspension::first(cx, &server)?;
+    if cx.cancelled().is_some() {
+        power_on(cx, &server)?;
+        cx.stays_cancelled()?;
+    }
     follow_spec(cx);
     super::assembly::assemble(cx, &server)?;
     power_on(cx, &server)?;

@@ -75,7 +75,9 @@ pub(super) fn reconsider(cx: &mut Cx<'_>) {
     }
     let handled = cx.status.last_handled_reinstall.as_deref() == Some(&token);
     let running = cx.state(STEP) == State::Running && cx.intent(STEP).is_none();
-    if handled || running || cx.intent(STEP).is_some() || (is_due(cx) && cx.order.reinstall == token) {
+    // What a department gave up does not begin again because the service was suspended meanwhile.
+    let cancelled = cx.cancelled() == Some(STEP) && cx.order.reinstall == token;
+    if cancelled || handled || running || cx.intent(STEP).is_some() || (is_due(cx) && cx.order.reinstall == token) {
         return;
     }
     withdraw(cx);

@@ -188,6 +188,8 @@ pub fn ended_without(key: &ObjectKey, status: &OrderStatus) -> Option<PassedOver
             | Reason::SeveralRecipes
             | Reason::CustomConfigurationRefused
             | Reason::DeletionPolicyForbidden
+            | Reason::LicenseServerNotReady
+            | Reason::UnknownProduct
     );
     elsewhere.then(|| PassedOver { key: key.clone(), reason, message: ready.message.clone() })
 }

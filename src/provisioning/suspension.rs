@@ -82,10 +82,24 @@ pub(super) fn overtake(cx: &mut Cx<'_>) {
     }
 }
 
+/// Whether a client's server is to be suspended, or resumed, although a department has cancelled another change of it: what was given
+/// up keeps nobody from it.
+pub(super) fn goes_first(cx: &Cx<'_>) -> bool {
+    let power = |step: Step| step == Step::PowerOn && !cx.order.suspended;
+    let other = cx.cancelled().is_some_and(|step| !DOWN.contains(&step) && !UP.contains(&step) && !power(step));
+    let resumed = !cx.order.suspended && recorded(cx, &UP) && !cx.state(Step::PowerOn).over();
+    other && !cx.order.deleting && cx.state(Step::HandOver).over() && (!as_asked(cx) || resumed)
+}
+
+/// Nothing of this step is at work.
+fn at_rest(cx: &Cx<'_>, step: Step) -> bool {
+    cx.state(step).over() || cx.cancelled() == Some(step)
+}
+
 /// A change of the suspension that has begun is finished before anything else.
 pub(super) fn finish_begun(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
     let under_way = DOWN.iter().chain(&UP).any(|step| recorded(cx, &[*step]) && !cx.state(*step).over());
-    if under_way && OPENING.iter().all(|s| cx.state(*s).over() || matches!(s, Step::IssueLicenses | Step::RunRecipes)) {
+    if under_way && OPENING.iter().all(|s| at_rest(cx, *s) || matches!(s, Step::IssueLicenses | Step::RunRecipes)) {
         follow(cx, server)
     } else {
         Continue(())
@@ -94,7 +108,7 @@ pub(super) fn finish_begun(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
 
 /// An order that the client has is suspended, and resumed, before anything else of the spec that has not begun.
 pub(super) fn first(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
-    let settled = [Step::HandOver, Step::InstallOS, Step::ChangeAddress, Step::PowerOn].iter().all(|s| cx.state(*s).over());
+    let settled = [Step::HandOver, Step::InstallOS, Step::ChangeAddress, Step::PowerOn].iter().all(|s| at_rest(cx, *s));
     let recipe = matches!(cx.state(Step::RunRecipes), State::Running | State::Waiting);
     if settled && !recipe && cx.status.in_flight.is_none() { follow(cx, server) } else { Continue(()) }
 }

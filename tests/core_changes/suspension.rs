@@ -9,9 +9,9 @@ use serde_json::json;
 
 use super::support::panel::{Ipmi, Operation, Panel, TEMPLATE};
 use super::support::sweep::{Kind, assert_active, assert_released, reach};
-use super::support::world::{World, handler, order};
+use super::support::world::{Fault, World, handler, order};
 use super::support::{later, seconds};
-use super::{active, assert_suspended, made, reason, since, suspend, until_reason, until_settled};
+use super::{active, assert_suspended, made, reason, reinstall, since, suspend, until_reason, until_settled};
 
 #[test]
 fn a_service_is_suspended_and_resumed_call_by_call() {
@@ -157,16 +157,55 @@ fn a_dead_ipmi_leaves_the_network_off_and_becomes_a_task() {
     }
 }
 
+/// A change that a department gave up stays so, and the client is suspended and resumed all the same.
+#[test]
+fn what_a_department_has_cancelled_keeps_nobody_from_being_suspended() {
+    let changes: [(&str, fn(&mut World)); 2] =
+        [("setDomain", |w| w.edit("web", |raw| raw.spec.domain = "other.example.net".into())), ("install", |w| reinstall(w, "again"))];
+    for (call, change) in changes {
+        let mut world = active();
+        world.always = Some((call, Fault::Refused));
+        change(&mut world);
+        world.until("a task", Duration::from_hours(12), |w| !w.open_tasks().is_empty());
+        world.resolve(TaskType::FailedOperation, Resolution::Cancelled);
+        until_reason(&mut world, "TaskCancelled");
+        let asked = |w: &World| w.asked.iter().filter(|(_, c)| c.name() == call).count();
+        let before = asked(&world);
+        for suspended in [true, false, true, false] {
+            suspend(&mut world, suspended);
+            world.until("followed", Duration::from_hours(1), |w| {
+                let server = &w.panel.servers["1"];
+                (server.disabled, server.on) == (suspended, !suspended) && reason(w) == "TaskCancelled"
+            });
+            let shown = is_true(&world.status("web").conditions, ConditionType::Suspended);
+            assert_eq!((shown, asked(&world), world.tasks.len()), (suspended, before, 1), "{call}: {}", world.describe());
+            world.assert_quiet();
+        }
+        world.always = None;
+        world.edit("web", |raw| {
+            raw.metadata.annotations = Some([("dci-operator.dev/reconcile-requested-at".to_owned(), "now".to_owned())].into());
+        });
+        world.until_phase("web", "Active");
+        assert!(asked(&world) > before, "asked for again");
+    }
+}
+
 #[test]
 fn a_server_that_cannot_be_switched_on_can_be_suspended() {
-    let mut world = active();
-    world.panel.server("1").ipmi = Ipmi::Refuses;
-    world.panel.server("1").on = false;
-    world.until("a task", Duration::from_hours(12), |w| !w.open_tasks().is_empty());
-    suspend(&mut world, true);
-    until_settled(&mut world);
-    assert_suspended(&world);
-    assert!(world.status("web").manual_tasks.iter().all(|t| t.state != "Open"));
+    for cancelled in [false, true] {
+        let mut world = active();
+        world.panel.server("1").ipmi = Ipmi::Refuses;
+        world.panel.server("1").on = false;
+        world.until("a task", Duration::from_hours(12), |w| !w.open_tasks().is_empty());
+        if cancelled {
+            world.resolve(TaskType::FailedOperation, Resolution::Cancelled);
+            until_reason(&mut world, "TaskCancelled");
+        }
+        suspend(&mut world, true);
+        until_settled(&mut world);
+        assert_suspended(&world);
+        assert!(world.status("web").manual_tasks.iter().all(|t| t.state != "Open"));
+    }
 }
 
 #[test]

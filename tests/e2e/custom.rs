@@ -145,8 +145,7 @@ async fn without_a_free_server_one_is_to_be_built_and_the_first_one_that_appears
     world.order("web-01", &composed()).await;
     let first = until_task(&mut world, "Assembly").await;
     assert!(first["spec"]["details"].as_str().unwrap().contains("None is reserved"));
-    // The creation times of objects have whole seconds: the second order is younger for certain.
-    tokio::time::sleep(std::time::Duration::from_millis(1100)).await;
+    world.next_second("web-01").await;
     world.order("web-02", &composed()).await;
     for (name, place) in [("web-01", "place 1 of 2"), ("web-02", "place 2 of 2")] {
         let waiting = |o: &Value| {

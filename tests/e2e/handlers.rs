@@ -161,6 +161,25 @@ async fn an_order_that_every_handler_was_passed_over_for_wakes_when_one_changes(
 }
 
 #[tokio::test]
+async fn an_order_with_a_selector_stands_in_the_queue_of_each_of_its_handlers() {
+    let mut world = three(json!({})).await;
+    all_ready(&mut world).await;
+    let wanted = json!({"configuration": {"serverType": "E9"}});
+    world.order("web-01", &objects::merged(selector(&world), &wanted)).await;
+    let noted = |name: &str| pairs(&[("msk-1", name), ("msk-2", name), ("msk-3", name)]);
+    world.until_order("web-01", "no handler has one", |o| passed_over(o) == noted("WaitingForCapacity")).await;
+    world.next_second("web-01").await;
+    world.order("web-02", &wanted).await;
+    let says = |o: &Value, place: &str| o["status"]["waitingOn"]["message"].as_str().unwrap_or_default().contains(place);
+    world.until_order("web-02", "it is second", |o| says(o, "place 2 of 2")).await;
+    world.until_order("web-01", "it is first", |o| says(o, "msk-1: the panel knows no server of type E9; place 1 of 2")).await;
+    world.behind("servers", &json!({"panel": "dci", "id": 30, "type": "E9", "ip": "10.0.0.30"})).await;
+    assert_eq!(world.until_active("web-01").await["status"]["server"]["id"], "30");
+    world.until_order("web-02", "it is first now", |o| says(o, "place 1 of 1")).await;
+    world.end().await;
+}
+
+#[tokio::test]
 async fn after_a_failure_the_server_goes_back_and_the_same_address_manager_is_preferred() {
     let mut world = three(json!({"retry": {"maxAttempts": 2}})).await;
     all_ready(&mut world).await;
@@ -272,15 +291,7 @@ async fn orders_beyond_the_limit_of_their_namespace_wait_in_their_order() {
     let mut world = World::start(setup).await;
     for name in ["web-01", "web-02", "web-03"] {
         world.order(name, &json!({})).await;
-        // Creation times have a resolution of a second; the order's uid decides between equal ones.
-        let now =
-            world.until_order(name, "it is seen", |o| o["status"]["phase"].is_string()).await["metadata"]["creationTimestamp"].clone();
-        world
-            .until("the next second", |_| {
-                let created: jiff::Timestamp = now.as_str()?.parse().ok()?;
-                (jiff::Timestamp::now().as_second() > created.as_second()).then_some(())
-            })
-            .await;
+        world.next_second(name).await;
     }
     world.until_active("web-01").await;
     let place = |o: &Value| condition(o, "Ready").and_then(|c| Some(c["message"].as_str()?.to_owned())).unwrap_or_default();

@@ -67,6 +67,25 @@ async fn keys(world: &World, name: &str) -> std::collections::BTreeMap<String, S
 }
 
 #[tokio::test]
+async fn where_no_licence_can_be_ordered_no_server_is_taken() {
+    let mut world = start(&json!({}), &json!({})).await;
+    let without = json!({"metadata": {"labels": {"zone": "msk"}}, "spec": {"licenseServerRef": null}});
+    world.patch("ProcessingHandler", "msk-1", &without).await;
+    world.order("web-01", &two()).await;
+    let selector = json!({"handlerRef": null, "handlerSelector": {"namespace": world.provider, "matchLabels": {"zone": "msk"}}});
+    world.order("web-02", &super::support::objects::merged(selector, &two())).await;
+    let stalled = world.until_reason("DedicatedServerOrder", "web-01", "Stalled", "LicenseServerNotReady").await;
+    assert!(stalled["status"]["lastError"]["message"].as_str().unwrap().contains("no licenseServerRef"), "{stalled}");
+    world.until_order("web-02", "the handler is passed over", |o| o["status"]["handlers"][0]["reason"] == "LicenseServerNotReady").await;
+    assert!(world.changes().is_empty(), "{:?}", world.changes());
+    world.patch("ProcessingHandler", "msk-1", &json!({"spec": {"licenseServerRef": {"name": "isp"}}})).await;
+    world.until_active("web-01").await;
+    world.until_active("web-02").await;
+    assert_eq!(bought(&world).len(), 4);
+    world.end().await;
+}
+
+#[tokio::test]
 async fn two_licences_are_ordered_keyed_and_suspended_in_the_end() {
     let mut world = start(&json!({"key_delay": "1h"}), &json!({})).await;
     world.order("web-01", &two()).await;

@@ -298,6 +298,14 @@ impl World {
         self.until(&format!("{count} more lists"), |world| (world.requests("dci", "server") >= began + count).then_some(())).await;
     }
 
+    /// Whatever is created after this is younger than this order: creation times have a resolution of a second, and the uid decides
+    /// between equal ones.
+    pub async fn next_second(&mut self, name: &str) {
+        let created = self.until_order(name, "it is seen", |o| o["metadata"]["creationTimestamp"].is_string()).await;
+        let created: jiff::Timestamp = created["metadata"]["creationTimestamp"].as_str().unwrap().parse().unwrap();
+        self.until("the next second", |_| (jiff::Timestamp::now().as_second() > created.as_second()).then_some(())).await;
+    }
+
     /// The operator is killed with SIGKILL and started anew.
     pub async fn kill_and_restart(&mut self) {
         if let Some(operator) = self.operator.take() {
