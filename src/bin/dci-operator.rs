@@ -20,7 +20,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Run the operator.
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Print the CustomResourceDefinitions as YAML.
     Crds {
         /// The API server they are for; 1.20 leaves out rules and selectable fields.
@@ -52,7 +52,7 @@ struct RunArgs {
     /// How long a handler, or its credentials, may be gone before its department is asked about an order that is being deleted.
     #[arg(long, env = "DCI_OPERATOR_HANDLER_GRACE", default_value = "15m", value_parser = dci_operator::api::Duration::parse)]
     handler_grace: dci_operator::api::Duration,
-    /// How long a ManualTask is kept after it was closed.
+    /// How long a task is kept after it was closed.
     #[arg(long, env = "DCI_OPERATOR_TASK_RETENTION", default_value = "168h", value_parser = dci_operator::api::Duration::parse)]
     task_retention: dci_operator::api::Duration,
     /// Take turns with other replicas.
@@ -67,7 +67,7 @@ struct RunArgs {
     /// A file with such a filter, which takes the place of the one above; it is looked at while the operator runs.
     #[arg(long, env = "DCI_OPERATOR_LOG_FILTER_FILE")]
     log_filter_file: Option<PathBuf>,
-    /// Collector that gets a trace of each step of an order (OTLP over HTTP), as http://collector:4318; no traces when absent.
+    /// Collector that gets a trace of each step of an order, OTLP over HTTP, such as `http://collector:4318`; no traces when absent.
     #[arg(long, env = "DCI_OPERATOR_OTLP_ENDPOINT")]
     otlp_endpoint: Option<String>,
 }
@@ -94,7 +94,7 @@ enum ApiServer {
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Run(args) => operate(args),
+        Command::Run(args) => operate(*args),
         Command::Crds { target, dir } => write_crds(target, dir),
     };
     match result {

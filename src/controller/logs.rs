@@ -12,7 +12,7 @@ use tracing_subscriber::{Registry, fmt, reload};
 
 use super::trace;
 
-/// How often the file is looked at. A mounted ConfigMap takes longer to arrive.
+/// How often the file is looked at. A mounted `ConfigMap` takes longer to arrive.
 const LOOK: Duration = Duration::from_secs(2);
 /// Longer than any filter; what follows is not read.
 const LONGEST: usize = 4096;

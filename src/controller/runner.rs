@@ -144,7 +144,7 @@ pub async fn run<K, F, Fut, E>(
                     match &result {
                         Ok(_) => counted.succeeded(&id),
                         Err(error @ ReconcileError::Failed(_)) => {
-                            tracing::warn!(kind = K::kind(&()).as_ref(), object = %id, %error, "reconcile failed")
+                            tracing::warn!(kind = K::kind(&()).as_ref(), object = %id, %error, "reconcile failed");
                         }
                         Err(error @ (ReconcileError::Panicked(_) | ReconcileError::TimedOut)) => {
                             tracing::error!(kind = K::kind(&()).as_ref(), object = %id, %error, "reconcile failed");
