@@ -71,6 +71,12 @@ async fn where_no_licence_can_be_ordered_no_server_is_taken() {
     let mut world = start(&json!({}), &json!({})).await;
     let without = json!({"metadata": {"labels": {"zone": "msk"}}, "spec": {"licenseServerRef": null}});
     world.patch("ProcessingHandler", "msk-1", &without).await;
+    world
+        .until("the handler is as it was patched", |world| {
+            let handler = world.record.get("ProcessingHandler", "msk-1")?;
+            (handler["status"]["observedGeneration"] == handler["metadata"]["generation"]).then_some(())
+        })
+        .await;
     world.order("web-01", &two()).await;
     let selector = json!({"handlerRef": null, "handlerSelector": {"namespace": world.provider, "matchLabels": {"zone": "msk"}}});
     world.order("web-02", &super::support::objects::merged(selector, &two())).await;
