@@ -20,10 +20,14 @@ const WRONG: &str = "wrong/pass%4Nd8";
 const LICENSE: &str = "license pass=2Bf7";
 const HOOK: &str = "hook-secret-9Jp1";
 
+/// As a form or a URL has it.
+fn percent(secret: &str) -> String {
+    secret.bytes().map(|b| if b.is_ascii_alphanumeric() { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+}
+
 /// How a secret may look in what is told.
 fn forms(secret: &str) -> Vec<String> {
-    let percent: String =
-        secret.bytes().map(|b| if b.is_ascii_alphanumeric() { char::from(b).to_string() } else { format!("%{b:02X}") }).collect();
+    let percent = percent(secret);
     let plus = percent.replace("%20", "+");
     let json = serde_json::to_string(secret).unwrap().trim_matches('"').to_owned();
     let xml = secret.replace('&', "&amp;").replace('<', "&lt;").replace('"', "&quot;");
@@ -119,7 +123,8 @@ async fn planted_secrets_leave_the_process_nowhere() {
     let mut world = world(&collector, &hooks).await;
     // A panel that repeats what it was given, in errors of every kind of call.
     let echo = |func: &str, text: &str, count: u64| {
-        json!({"action": "error", "func": func, "type": "value", "object": "passwd", "value": text, "msg": format!("bad value {text}"),
+        let msg = format!("bad value {text} in sok=ok&passwd={}", percent(text));
+        json!({"action": "error", "func": func, "type": "value", "object": "passwd", "value": text, "msg": msg,
                "count": count})
     };
     let mut asked = echo("server.operations", ROOT, 2);

@@ -11,7 +11,8 @@ use tokio::time::Instant;
 use crate::panel::error::{ErrorDocument, Outcome, PanelError};
 use crate::panel::settings::{ConnectionSettings, PanelId, SettingsError};
 
-use super::document::{Answer, Document, blot, bounded};
+use super::blot::blot;
+use super::document::{Answer, Document, bounded};
 use super::limits::Limiter;
 use super::params::Params;
 use super::transport::Transport;
