@@ -5,6 +5,7 @@
 pub mod client_names;
 pub mod clients;
 pub mod context;
+mod credentials;
 pub mod election;
 pub mod events;
 pub mod forsaken;

@@ -141,8 +141,14 @@ async fn secrets_of_an_order_need_its_finalizers_and_are_never_written_again() {
     while poor.get_opt("ours").await.is_err() {
         assert!(began.elapsed().as_secs() < 60, "the binding does not work");
     }
-    let refused = poor.create(&PostParams::default(), &secret("theirs")).await.unwrap_err().to_string();
-    assert!(refused.contains("blockOwnerDeletion"), "{refused}");
+    match poor.create(&PostParams::default(), &secret("theirs")).await {
+        Err(refused) => assert!(refused.to_string().contains("blockOwnerDeletion"), "{refused}"),
+        // Somebody else's cluster may not ask for it.
+        Ok(_) if std::env::var_os("DCI_E2E_EXISTING_CLUSTER").is_some() => {
+            eprintln!("SKIPPED (needs OwnerReferencesPermissionEnforcement): permission on finalizers");
+        }
+        Ok(made) => panic!("made without a permission on finalizers: {made:?}"),
+    }
     // Not asked as the chart's account, whose refusals the audit would count.
     let account = format!("--as=system:serviceaccount:{}:{}", world.system, own_account(&world).await);
     for verb in ["update", "patch", "delete", "list", "watch", "deletecollection"] {
