@@ -34,7 +34,10 @@ test-e2e: needs ## tests on a real API server, then which permissions they used
 lint: ## rustfmt, clippy, shellcheck, cargo deny; the last two where they are installed
 	@deploy/ci/stages.sh lint
 
-.PHONY: model fuzz fuzz-coverage
+.PHONY: bench model fuzz fuzz-coverage
+bench: needs control-plane ## what orders cost: requests, versions, memory, for fleets of different sizes, as a table
+	@deploy/local/control-plane.sh run -- $(CARGO) test --test e2e bench:: -- --ignored --nocapture
+
 model: ## the whole model of the allocation protocol, with its tables (DCI_MODEL_STATES=n: states made by each check at most)
 	@$(CARGO) test --test model -- --include-ignored --nocapture --test-threads=1
 
@@ -54,7 +57,7 @@ crds: ## write crds/, and the copies in chart and Kustomize base, anew from the 
 	@for dir in crds charts/dci-operator/files/crds deploy/kustomize/base/crds; do "$(CARGO_TARGET_DIR)/debug/dci-operator" crds --dir "$$dir" && echo "$$dir"; done
 
 docs: ## write the tables in the documentation anew from the code
-	@UPDATE_DOCS=1 $(CARGO) test --quiet --test docs --test deploy
+	@UPDATE_DOCS=1 $(CARGO) test --quiet --test docs --test deploy --test monitoring
 
 kustomize: ## write deploy/kustomize anew from the chart
 	@eval "$$(deploy/local/control-plane.sh env)" && deploy/kustomize/generate.sh

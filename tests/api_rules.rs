@@ -240,6 +240,51 @@ fn every_spec_field_is_in_an_example() {
     }
 }
 
+/// Where a value stands, as people write it: without numbers of items and names of entries.
+fn place(path: &str, schema: &Value) -> String {
+    let mut at = &schema["properties"]["spec"];
+    let mut text = "spec".to_owned();
+    for part in path.trim_start_matches("/spec").split('/').filter(|part| !part.is_empty()) {
+        if at["properties"][part].is_object() {
+            text = format!("{text}.{part}");
+            at = &at["properties"][part];
+        } else {
+            at = if at["items"].is_object() { &at["items"] } else { &at["additionalProperties"] };
+        }
+    }
+    text
+}
+
+#[test]
+fn each_field_refuses_something_and_the_twin_names_it() {
+    for kind in KINDS {
+        let schema = schema_of(kind);
+        let mut refused: BTreeSet<String> = BTreeSet::new();
+        for (_, example) in full_examples().into_iter().filter(|(k, _)| *k == kind) {
+            for (path, object) in broken_bounds(kind, &example) {
+                let place = place(&path, schema);
+                if schema::violations(schema, &object).is_empty() {
+                    continue;
+                }
+                // What does not parse is told with the parser's words.
+                for problem in twin(kind, &object).unwrap_or_default() {
+                    let field = problem.field.replace("[]", "");
+                    let near = place.starts_with(&field) || field.starts_with(&place);
+                    assert!(near, "{kind:?}{path}: the twin blames {}: {}", problem.field, problem.message);
+                }
+                refused.insert(place);
+            }
+        }
+        schema::walk(&schema["properties"]["spec"], "spec", &mut |path, node| {
+            // The server itself refuses what is no time.
+            let time = node["format"] == "date-time";
+            let leaf = !time && matches!(node["type"].as_str(), Some("string" | "integer" | "number"));
+            let place = path.replace("{}", "").replace("[]", "");
+            assert!(!leaf || refused.contains(&place), "{kind:?}, {path}: any value is taken: bound it, or say why not");
+        });
+    }
+}
+
 /// Texts that nearly have, or have, the forms that the patterns ask for.
 fn text() -> impl Strategy<Value = String> {
     prop_oneof![

@@ -13,8 +13,8 @@ use dci_operator::provisioning::marker::Marker;
 use dci_operator::provisioning::order::{Handler, Order};
 use dci_operator::provisioning::reason::Reason;
 use dci_operator::provisioning::selection::{
-    Candidate, PassedOver, another, builds, ended_without, exhausted, found, looked_through, may_have_been_restored, moved, notes,
-    passes_over, sort,
+    Candidate, PassedOver, another, builds, ended_without, exhausted, found, looked_through, may_have_been_restored, moved,
+    not_looked_through, notes, passes_over, sort,
 };
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -277,6 +277,21 @@ fn when_all_were_passed_over_the_order_waits_and_says_why() {
 }
 
 #[test]
+fn a_restored_order_that_nobody_can_look_for_says_how_it_goes_on() {
+    let message = |deleting: bool| {
+        let order = order(|raw| {
+            if deleting {
+                raw["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
+            }
+        });
+        let told = not_looked_through(&order, Timestamp::UNIX_EPOCH, &OrderStatus::default());
+        told.waiting_on.unwrap().message
+    };
+    assert!(message(false).ends_with("no other one is taken"), "{}", message(false));
+    assert!(message(true).ends_with("remove the finalizer dci-operator.dev/release-server"), "{}", message(true));
+}
+
+#[test]
 fn what_ends_at_one_handler_and_what_goes_on_to_the_next() {
     let key = ObjectKey { namespace: "hosting".into(), name: "h".into() };
     let with = |reason: &str, more: Value| {
@@ -291,6 +306,8 @@ fn what_ends_at_one_handler_and_what_goes_on_to_the_next() {
     assert_eq!(with("WaitingForCapacity", json!({})), Some(Reason::WaitingForCapacity));
     assert_eq!(with("LimitReached", json!({})), Some(Reason::LimitReached));
     assert_eq!(with("UnknownTemplate", json!({})), Some(Reason::UnknownTemplate));
+    assert_eq!(with("LicenseServerNotReady", json!({})), Some(Reason::LicenseServerNotReady));
+    assert_eq!(with("UnknownProduct", json!({})), Some(Reason::UnknownProduct));
     assert_eq!(with("WaitingForCapacity", server), None, "an address is waited for at the handler that has the server");
     for own in ["WaitingForPanel", "PreviousServerFound", "SeveralServersFound", "ClientNameTaken", "Retrying", "AnswerLost"] {
         assert_eq!(with(own, json!({})), None, "{own}");

@@ -250,7 +250,7 @@ fn status_rows(table: &mut String, path: &str, schema: &Value) {
 /// All files that show manifests to users.
 fn documents() -> Vec<PathBuf> {
     let mut files = vec![root().join("README.md"), root().join("CONTRIBUTING.md")];
-    for folder in ["docs", "deploy/demo"] {
+    for folder in ["docs", "docs/runbooks", "deploy/demo"] {
         for entry in std::fs::read_dir(root().join(folder)).unwrap() {
             let path = entry.unwrap().path();
             if path.extension().is_some_and(|e| e == "md" || e == "yaml") {

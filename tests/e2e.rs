@@ -10,6 +10,10 @@ mod support;
 
 #[path = "e2e/adoption.rs"]
 mod adoption;
+#[path = "e2e/bad_input.rs"]
+mod bad_input;
+#[path = "e2e/bench.rs"]
+mod bench;
 #[path = "e2e/capacity.rs"]
 mod capacity;
 #[path = "e2e/changes.rs"]
@@ -26,6 +30,8 @@ mod cluster;
 mod crash;
 #[path = "e2e/custom.rs"]
 mod custom;
+#[path = "e2e/dialect.rs"]
+mod dialect;
 #[path = "e2e/gitops.rs"]
 mod gitops;
 #[path = "e2e/handler.rs"]
@@ -36,6 +42,10 @@ mod handlers;
 mod letting_go;
 #[path = "e2e/licenses.rs"]
 mod licenses;
+#[path = "e2e/monitoring.rs"]
+mod monitoring;
+#[path = "e2e/namespaces.rs"]
+mod namespaces;
 #[path = "e2e/opening.rs"]
 mod opening;
 #[path = "e2e/permissions.rs"]
@@ -52,3 +62,5 @@ mod tasks;
 mod told;
 #[path = "e2e/traces.rs"]
 mod traces;
+#[path = "e2e/webhook.rs"]
+mod webhook;

@@ -180,7 +180,7 @@ fn config(address: SocketAddr) -> Config {
 async fn a_server_that_never_answers_does_not_hang_a_request() {
     let (address, _) = port(|_| None).await;
     let api: Api<DedicatedServerOrder> =
-        Api::namespaced(clients::clients_with(&config(address), Duration::from_millis(500)).unwrap().api, "shop");
+        Api::namespaced(clients::clients_with(&config(address), Duration::from_millis(500), &Arc::default()).unwrap().api, "shop");
     let began = Instant::now();
     let answer = tokio::time::timeout(WAIT, api.get("a")).await.expect("the request ends by itself");
     assert!(answer.is_err());
@@ -191,7 +191,7 @@ async fn a_server_that_never_answers_does_not_hang_a_request() {
 async fn no_request_is_repeated_behind_our_back() {
     let busy = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 3600\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
     let (address, served) = port(move |_| Some(busy.to_vec())).await;
-    let made = clients::clients(&config(address)).unwrap();
+    let made = clients::clients(&config(address), &Arc::default()).unwrap();
     for client in [made.api, made.watch] {
         let before = served.load(Ordering::SeqCst);
         let api: Api<DedicatedServerOrder> = Api::namespaced(client, "shop");

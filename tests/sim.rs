@@ -8,6 +8,8 @@ mod addresses;
 mod behind;
 #[path = "sim/faults.rs"]
 mod faults;
+#[path = "sim/invented.rs"]
+mod invented;
 #[path = "sim/licenses.rs"]
 mod licenses;
 #[path = "sim/life.rs"]

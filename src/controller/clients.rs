@@ -11,6 +11,9 @@ use kube::client::{Body, ClientBuilder};
 use kube::{Client, Config};
 use tower::{BoxError, Layer, Service};
 
+use super::metrics::Metrics;
+use super::metrics::writes::CountWrites;
+
 /// The longest one request to the API server may take.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -30,12 +33,12 @@ pub struct Clients {
 /// kube's defaults have no read time-out, so that a half-open connection hangs a request for ever, and retry 429, 503
 /// and 504 for up to hours within one call; both are switched off here. The watch client keeps no read time-out: a
 /// quiet watch is not a dead one, and the watcher has an idle time-out of its own.
-pub fn clients(config: &Config) -> Result<Clients, kube::Error> {
-    clients_with(config, REQUEST_TIMEOUT)
+pub fn clients(config: &Config, metrics: &Arc<Metrics>) -> Result<Clients, kube::Error> {
+    clients_with(config, REQUEST_TIMEOUT, metrics)
 }
 
 /// The same with another bound on single requests.
-pub fn clients_with(config: &Config, timeout: Duration) -> Result<Clients, kube::Error> {
+pub fn clients_with(config: &Config, timeout: Duration, metrics: &Arc<Metrics>) -> Result<Clients, kube::Error> {
     let mut api = config.clone();
     api.connect_timeout = Some(Duration::from_secs(5));
     api.read_timeout = Some(timeout);
@@ -49,7 +52,7 @@ pub fn clients_with(config: &Config, timeout: Duration) -> Result<Clients, kube:
     watch.default_retry = false;
     let pulse = Pulse::default();
     Ok(Clients {
-        api: Client::try_from(api)?,
+        api: ClientBuilder::try_from(api)?.with_layer(&CountWrites(metrics.clone())).build(),
         watch: ClientBuilder::try_from(watch)?.with_layer(&PulseLayer(pulse.clone())).build(),
         pulse,
     })

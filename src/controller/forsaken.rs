@@ -140,7 +140,7 @@ pub async fn record(context: &Context, order: &DedicatedServerOrder, namespace: 
             Ok(stored) => {
                 let notice = Notice { warning: true, reason: "Abandoned".into(), message: cut(&outcome, 500) };
                 if !context.events.publish(stored.object_ref(&()), notice) {
-                    context.metrics.dropped_events.inc();
+                    context.metrics.events_dropped.of([]).inc();
                 }
                 return Ok(());
             }

@@ -28,7 +28,7 @@ use super::context::Context;
 use super::credentials::SecretPassword;
 use super::hardware;
 use super::index;
-use super::metrics::{HandlerLabels, KindLabels, PanelObserver, PhaseLabels};
+use super::metrics::PanelObserver;
 use super::panels::{HandlerRuntime, ServerClient};
 use super::polled::{self, Turn, tolerate};
 use super::secrets::{self, SecretError};
@@ -184,7 +184,7 @@ pub async fn reconcile(object: Arc<Guarded<ProcessingHandler>>, context: Arc<Con
     runtime.set_credentials_missing(no_credentials.map(|p| p.message.clone()));
     let turned = runtime.set_state(state_of(handler, outcome.as_ref().err()));
     wake(&context, named.iter().chain(&selecting), outcome.as_ref().ok(), turned);
-    save(handler, &context, &key, &orders, outcome.as_ref()).await?;
+    save(handler, &context, &orders, outcome.as_ref()).await?;
     if let Ok(seen) = &outcome
         && (!seen.changed.is_empty() || runtime.has_stale_locks())
     {
@@ -229,7 +229,7 @@ async fn poll(
         Some(known) => known,
         None => {
             let dialect = dialect(handler)?;
-            let observer = PanelObserver { metrics: context.metrics.clone(), panel: key.to_string() };
+            let observer = PanelObserver::new(context.metrics.clone(), key.to_string());
             let http = PanelClient::observed(&made.settings, Arc::new(observer))
                 .map_err(|e| Problem::stalled(Reason::InvalidSpec, e.to_string()))?;
             let client = ServerClient {
@@ -353,7 +353,6 @@ fn wake<'a>(context: &Context, orders: impl Iterator<Item = &'a DedicatedServerO
 async fn save(
     handler: &ProcessingHandler,
     context: &Context,
-    key: &ObjectKey,
     orders: &[DedicatedServerOrder],
     outcome: Result<&Seen, &Problem>,
 ) -> Result<(), StatusError> {
@@ -401,18 +400,8 @@ async fn save(
     let counts = count(orders);
     if let Ok(seen) = outcome {
         new.panel = Some(seen.panel.clone());
-        let inventory = inventory(&seen.now);
-        let labels = HandlerLabels { handler: key.to_string() };
-        context.metrics.servers.get_or_create(&labels).set(inventory.total);
-        context.metrics.free.get_or_create(&labels).set(inventory.free);
-        new.inventory = Some(inventory);
+        new.inventory = Some(inventory(&seen.now));
         super::strays::report(context, handler, orders, &seen.panel, &seen.now, &mut new);
-    }
-    context.metrics.ready.get_or_create(&HandlerLabels { handler: key.to_string() }).set(i64::from(outcome.is_ok()));
-    for phase in ["Pending", "Allocating", "AwaitingTask", "Preparing", "Active", "Suspended", "Deleting", "Failed"] {
-        let of_phase = orders.iter().filter(|o| o.status.as_ref().and_then(|s| s.phase.as_deref()).unwrap_or("Pending") == phase).count();
-        let labels = PhaseLabels { handler: key.to_string(), phase: phase.into() };
-        context.metrics.orders.get_or_create(&labels).set(i64::try_from(of_phase).unwrap_or(i64::MAX));
     }
     new.orders = Some(counts);
     new.last_handled_reconcile_at = handler.annotations().get(RECONCILE_ANNOTATION).cloned();
@@ -421,7 +410,6 @@ async fn save(
         new.last_probe_time = Some(Time::seconds(now));
     }
     if new != old {
-        context.metrics.writes.get_or_create(&KindLabels { kind: KIND.into() }).inc();
         tolerate(status::write(&context.client, handler, &new).await)?;
     }
     Ok(())

@@ -18,7 +18,7 @@ use crate::provisioning::reason::Reason;
 
 use super::context::Context;
 use super::handler::{Problem, connection, problem_of, reason_of};
-use super::metrics::{KindLabels, PanelObserver};
+use super::metrics::PanelObserver;
 use super::panels::PoolRuntime;
 use super::polled::{self, Turn, tolerate};
 use super::status::{self, StatusError};
@@ -94,7 +94,7 @@ async fn probe(manager: &IPManager, key: &ObjectKey, context: &Context) -> Resul
     let (panel, proven) = match known.and_then(|k| Some((k.panel?, k.proven))) {
         Some(known) => known,
         None => {
-            let observer = PanelObserver { metrics: context.metrics.clone(), panel: key.to_string() };
+            let observer = PanelObserver::new(context.metrics.clone(), key.to_string());
             let client = PanelClient::observed(&made.settings, Arc::new(observer))
                 .map_err(|e| Problem::stalled(Reason::InvalidSpec, e.to_string()))?;
             (Arc::new(IpManager5::new(Arc::new(client))) as Arc<dyn AddressPanel>, false)
@@ -136,7 +136,6 @@ async fn save(manager: &IPManager, context: &Context, outcome: Result<Vec<Pool>,
     condition::carry_times(&old.conditions, &mut new.conditions);
     new.last_handled_reconcile_at = manager.annotations().get(RECONCILE_ANNOTATION).cloned();
     if new != old {
-        context.metrics.writes.get_or_create(&KindLabels { kind: KIND.into() }).inc();
         tolerate(status::write(&context.client, manager, &new).await)?;
     }
     Ok(())

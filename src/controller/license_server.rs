@@ -26,7 +26,7 @@ use crate::provisioning::reason::Reason;
 
 use super::context::Context;
 use super::handler::{KIND, PROBE_NOTED, Problem, connection, count, dialect_calls, panel_identity, problem_of, reason_of, state_of};
-use super::metrics::{HandlerLabels, KindLabels, PanelObserver, ProductLabels};
+use super::metrics::PanelObserver;
 use super::panels::lock;
 use super::polled::{self, Turn, tolerate};
 use super::status::{self, StatusError};
@@ -242,7 +242,7 @@ async fn poll(
     let (panel, proven) = match known {
         Some(known) => known,
         None => {
-            let observer = PanelObserver { metrics: context.metrics.clone(), panel: key.to_string() };
+            let observer = PanelObserver::new(context.metrics.clone(), key.to_string());
             let client = PanelClient::observed(&made.settings, Arc::new(observer))
                 .map_err(|e| Problem::stalled(Reason::InvalidSpec, e.to_string()))?;
             (Arc::new(BillManager6::new(Arc::new(client), dialect(handler)?)) as Arc<dyn LicensePanel>, false)
@@ -326,8 +326,6 @@ async fn save(
         new.panel = Some(seen.panel.clone());
         new.licenses = Some(counts(handler, context, orders, &seen.now));
     }
-    let labels = HandlerLabels { handler: handler.key().to_string() };
-    context.metrics.ready.get_or_create(&labels).set(i64::from(outcome.is_ok()));
     new.orders = Some(count(orders));
     new.last_handled_reconcile_at = handler.annotations().get(RECONCILE_ANNOTATION).cloned();
     let stale = old.last_probe_time.is_none_or(|t| now.duration_since(t.0).unsigned_abs() >= PROBE_NOTED);
@@ -335,7 +333,6 @@ async fn save(
         new.last_probe_time = Some(Time::seconds(now));
     }
     if new != old {
-        context.metrics.writes.get_or_create(&KindLabels { kind: KIND.into() }).inc();
         tolerate(status::write(&context.client, handler, &new).await)?;
     }
     Ok(())
@@ -353,16 +350,12 @@ fn counts(handler: &ProcessingHandler, context: &Context, orders: &[DedicatedSer
             *entry = (*entry).min(end);
         }
     }
-    for product in handler.spec.licenses.iter().flat_map(|l| l.products.keys()) {
-        let labels = ProductLabels { handler: handler.key().to_string(), product: product.clone() };
-        match soonest.get(product.as_str()) {
-            Some(end) => {
-                context.metrics.license_expiry.get_or_create(&labels).set(end.as_second());
-            }
-            None => {
-                context.metrics.license_expiry.remove(&labels);
-            }
-        }
+    let key = handler.key().to_string();
+    let sold = |product: &str| handler.spec.licenses.as_ref().is_some_and(|l| l.products.contains_key(product));
+    let shown: BTreeMap<&str, Timestamp> = soonest.iter().filter(|(p, _)| sold(p)).map(|(p, end)| (*p, *end)).collect();
+    context.metrics.license_expiry.retain(|[handler, product]| *handler != key || shown.contains_key(product.as_str()));
+    for (product, end) in shown {
+        context.metrics.license_expiry.of([&key, product]).set(end.as_second());
     }
     LicenseCounts {
         total: i64::try_from(now.rows.values().filter(|r| r.state != LicenseState::Deleted).count()).unwrap_or(i64::MAX),

@@ -38,7 +38,6 @@ pub mod stores;
 pub mod strays;
 pub mod sweep;
 pub mod task;
-pub mod task_metrics;
 pub mod task_status;
 pub mod trace;
 pub mod webhook;

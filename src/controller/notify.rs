@@ -19,7 +19,6 @@ use crate::provisioning::context::{SHORT, after, cut};
 use crate::provisioning::retry::jittered;
 
 use super::context::Context;
-use super::metrics::WebhookLabels;
 use super::panels::lock;
 use super::webhook::{self, Message, TIMEOUT, WebhookError};
 
@@ -261,7 +260,7 @@ impl Delivery {
             };
             let result = if outcome.is_ok() { "ok" } else { "failed" };
             tracing::debug!(task = %task, event = key.1, department = key.2, result, "told a department");
-            context.metrics.webhooks.get_or_create(&WebhookLabels { department: key.2.clone(), result: result.into() }).inc();
+            context.metrics.webhooks.of([&key.2, result]).inc();
             context.hooks.put(key, Progress::Ended(outcome));
             context.wake_tasks.wake(&task);
         });

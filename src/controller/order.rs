@@ -25,7 +25,7 @@ use crate::provisioning::tasks::{OPEN, SUPERSEDED};
 
 use super::context::{Context, serving_handler};
 use super::identity::{self, Identity};
-use super::metrics::KindLabels;
+use super::metrics::{counts, saved};
 use super::panels::{HandlerRuntime, ServerClient};
 use super::perform::{Panels, PerformError};
 use super::places;
@@ -69,7 +69,12 @@ pub async fn reconcile(object: Arc<Guarded<DedicatedServerOrder>>, context: Arc<
     match result {
         // Somebody else wrote it: the watch brings the new version.
         Err(OrderError::Status(StatusError::Conflict(_))) => Ok(Action::requeue(Duration::from_millis(200))),
-        Err(OrderError::Status(StatusError::Gone(_))) => Ok(Action::await_change()),
+        Err(OrderError::Status(StatusError::Gone(_))) => {
+            if let Ok(order) = &object.0 {
+                gone(&context, order, order.metadata.uid.as_deref().unwrap_or_default());
+            }
+            Ok(Action::await_change())
+        }
         other => other,
     }
 }
@@ -84,7 +89,10 @@ async fn one_pass(cached: DedicatedServerOrder, context: &Context) -> Result<Act
     let order = if context.behind(&cached) {
         match fresh(context, &cached.key()).await? {
             Some(order) if order.metadata.uid.as_deref() == Some(&uid) => order,
-            Some(_) | None => return Ok(Action::await_change()),
+            Some(_) | None => {
+                gone(context, &cached, &uid);
+                return Ok(Action::await_change());
+            }
         }
     } else {
         cached
@@ -203,17 +211,18 @@ pub(super) async fn save(
     if new == old {
         return Ok(order.clone());
     }
-    context.metrics.writes.get_or_create(&KindLabels { kind: "DedicatedServerOrder".into() }).inc();
     let stored = status::write(&context.client, order, &new).await?;
     if stored.status.as_ref().and_then(|s| s.in_flight.as_ref()) != new.in_flight.as_ref() {
         return Err(StatusError::CrdOutdated { object: order.key().to_string(), field: "status.inFlight" }.into());
     }
     context.wrote(&stored);
+    let handler = counts::handler_of(&stored, |key| context.handlers.get(key).is_some());
+    saved::saved(&context.metrics, &handler, &old, &stored);
     trace::ended(&stored, &old, &new);
     for notice in notices::between(&old, &new) {
         let trace = trace::of_notice(&stored, &old, &new, &notice);
         if !context.events.publish_traced(stored.object_ref(&()), notice, trace) {
-            context.metrics.dropped_events.inc();
+            context.metrics.events_dropped.of([]).inc();
         }
     }
     Ok(stored)
@@ -240,8 +249,12 @@ pub(super) async fn release_object(order: &DedicatedServerOrder, context: &Conte
 fn gone(context: &Context, order: &DedicatedServerOrder, uid: &str) {
     context.forget(uid);
     let next = context.panels.forget_order(uid);
-    let limited = context.orders.read(|o| super::places::waits(o).then(|| o.key()));
-    next.iter().chain(&limited).for_each(|key| context.wake_orders.wake(key));
+    // Its namespace may have one more now: the oldest asks, the others with the next poll.
+    let namespace = &order.metadata.namespace;
+    let limited = |o: &DedicatedServerOrder| o.metadata.namespace == *namespace && super::places::waits(o);
+    let ticket = |o: &DedicatedServerOrder| (o.metadata.creation_timestamp.as_ref().map(|t| t.0), o.metadata.uid.clone(), o.key());
+    let oldest = context.orders.read(|o| limited(o).then(|| ticket(o))).into_iter().min().map(|(_, _, key)| key);
+    next.iter().chain(&oldest).for_each(|key| context.wake_orders.wake(key));
     if let Some(key) = serving_handler(order) {
         context.wake_handlers.wake(&key);
     }

@@ -37,6 +37,8 @@ pub struct Ticket {
 struct Lane {
     inside: BTreeSet<String>,
     waiting: BTreeMap<Ticket, Instant>,
+    /// Those that gave their place back, for as long as their statuses in the cache do not show it.
+    left: BTreeSet<String>,
 }
 
 impl Lane {
@@ -44,13 +46,15 @@ impl Lane {
     /// whatever this process remembers.
     fn enter(&mut self, ticket: &Ticket, begun: &BTreeSet<String>, max: usize, now: Instant) -> Result<(), usize> {
         self.waiting.retain(|_, asked| now.duration_since(*asked) < STALE);
+        self.left.retain(|uid| begun.contains(uid) && *uid != ticket.uid);
         if max == 0 || self.inside.contains(&ticket.uid) || begun.contains(&ticket.uid) {
             self.waiting.retain(|t, _| t.uid != ticket.uid);
             self.inside.insert(ticket.uid.clone());
             return Ok(());
         }
         let before = self.waiting.keys().filter(|t| *t < ticket).count();
-        if self.inside.union(begun).count() + before < max {
+        let taken = self.inside.union(begun).filter(|uid| !self.left.contains(*uid)).count();
+        if taken + before < max {
             self.waiting.retain(|t, _| t.uid != ticket.uid);
             self.inside.insert(ticket.uid.clone());
             return Ok(());
@@ -59,10 +63,20 @@ impl Lane {
         Err(before)
     }
 
+    /// Takes the places of orders that are gone: a pass that began with an old copy of one may have asked for it once more.
+    fn keep(&mut self, there: &BTreeSet<String>) {
+        self.inside.retain(|uid| there.contains(uid));
+        self.waiting.retain(|ticket, _| there.contains(&ticket.uid));
+    }
+
     /// Gives a place back; whoever waits longest may ask again.
     fn leave(&mut self, uid: &str) -> Option<ObjectKey> {
         self.waiting.retain(|t, _| t.uid != uid);
-        self.inside.remove(uid).then(|| self.waiting.keys().next().map(|t| t.key.clone())).flatten()
+        if !self.inside.remove(uid) {
+            return None;
+        }
+        self.left.insert(uid.to_owned());
+        self.waiting.keys().next().map(|t| t.key.clone())
     }
 }
 
@@ -80,6 +94,13 @@ impl Places {
     pub fn enter(&mut self, ticket: &Ticket, deleting: bool, begun: &BTreeSet<String>, max: usize) -> Result<(), usize> {
         let lane = if deleting { &mut self.releases } else { &mut self.operations };
         lane.enter(ticket, begun, max, Instant::now())
+    }
+
+    /// Forgets everybody but these.
+    pub fn keep(&mut self, there: &BTreeSet<String>) {
+        self.operations.keep(there);
+        self.releases.keep(there);
+        self.reserved.retain(|uid, _| there.contains(uid));
     }
 
     /// How many orders of the namespace come before this one, those that are on their way included; where there is room for it,
@@ -129,6 +150,7 @@ impl Pass<'_> {
         if deleting || !handed_over(&self.order) {
             let begun = if max == 0 { BTreeSet::new() } else { self.others(|o| going(o) == deleting && at_work(o)) };
             let entered = self.handler.places(|p| p.enter(&ticket, deleting, &begun, max));
+            let entered = entered.or_else(|_| self.among_those_there(|p| p.enter(&ticket, deleting, &begun, max)));
             facts.slot = entered.is_ok();
             facts.before_me = entered.err().unwrap_or(0);
         }
@@ -143,6 +165,9 @@ impl Pass<'_> {
             };
             let others = self.others(counts);
             facts.older_orders = self.handler.places(|p| p.reserve(&ticket, &others, max));
+            if facts.older_orders >= max {
+                facts.older_orders = self.among_those_there(|p| p.reserve(&ticket, &others, max));
+            }
         }
     }
 
@@ -151,6 +176,15 @@ impl Pass<'_> {
         for key in self.handler.places(|p| p.leave(&self.parsed.uid)) {
             self.context.wake_orders.wake(&key);
         }
+    }
+
+    /// Asks once more when orders that are gone have lost their places.
+    fn among_those_there<T>(&self, ask: impl FnOnce(&mut Places) -> T) -> T {
+        let there = self.context.orders.read(|o| o.metadata.uid.clone()).into_iter().collect();
+        self.handler.places(|places| {
+            places.keep(&there);
+            ask(places)
+        })
     }
 
     /// Uids of the orders of this handler of which something holds.
@@ -205,7 +239,11 @@ mod tests {
         assert_eq!(places.enter(&ticket(2, "b"), false, &begun, 1), Err(0));
         assert_eq!(places.enter(&ticket(1, "a"), false, &begun, 1), Ok(()));
         assert_eq!(places.leave("a"), [ticket(2, "b").key]);
-        assert_eq!(places.enter(&ticket(2, "b"), false, &BTreeSet::new(), 1), Ok(()));
+        assert_eq!(places.enter(&ticket(2, "b"), false, &begun, 1), Ok(()), "the cache may show later that a is not at work any more");
+        places.leave("b");
+        let begun = BTreeSet::from(["b".to_owned()]);
+        assert_eq!(places.enter(&ticket(1, "a"), false, &begun, 1), Ok(()), "it may come back");
+        assert_eq!(places.enter(&ticket(2, "b"), false, &BTreeSet::new(), 1), Err(0));
     }
 
     #[test]
@@ -216,6 +254,18 @@ mod tests {
         lane.leave("a");
         assert_eq!(lane.enter(&ticket(3, "c"), &none, 1, began), Err(1));
         assert_eq!(lane.enter(&ticket(3, "c"), &none, 1, began + STALE), Ok(()));
+    }
+
+    #[test]
+    fn an_order_that_is_gone_keeps_no_place() {
+        let (mut places, none) = (Places::default(), BTreeSet::new());
+        assert_eq!(places.enter(&ticket(1, "gone"), true, &none, 1), Ok(()));
+        assert_eq!(places.enter(&ticket(2, "left"), true, &none, 1), Err(0));
+        assert_eq!(places.enter(&ticket(3, "here"), true, &none, 1), Err(1));
+        assert_eq!(places.reserve(&ticket(1, "gone"), &none, 1), 0);
+        places.keep(&BTreeSet::from(["here".to_owned()]));
+        assert_eq!(places.enter(&ticket(3, "here"), true, &none, 1), Ok(()));
+        assert_eq!(places.reserve(&ticket(3, "here"), &none, 1), 0);
     }
 
     #[test]

@@ -26,11 +26,11 @@ use super::context::{Context, FirstLists, Wake};
 use super::events::Events;
 use super::health::{self, Health, ListenError};
 use super::locks::Locks;
-use super::metrics::Metrics;
+use super::metrics::{self, Metrics};
 use super::notify::Hooks;
 use super::panels::Panels;
 use super::stores::{Guarded, Kind, Scope, watched};
-use super::{election, handler, ipmanager, order, runner, task, task_metrics};
+use super::{election, handler, ipmanager, order, runner, task};
 
 /// How long reconciles may go on after the process was told to stop.
 const DRAIN: Duration = Duration::from_secs(7);
@@ -114,7 +114,8 @@ async fn terminated() {
 
 /// Runs against this cluster until `until` is over.
 pub async fn run_with(config: Config, options: Options, until: impl Future<Output = ()>) -> Result<(), RunError> {
-    let Clients { api, watch: watch_client, pulse } = clients::clients(&config)?;
+    let metrics = Arc::new(Metrics::default());
+    let Clients { api, watch: watch_client, pulse } = clients::clients(&config, &metrics)?;
     let scope = if options.watch.is_empty() { Scope::Cluster } else { Scope::Namespaces(options.watch.clone()) };
     let namespace = options.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
     let health_listener = health::listen(options.health, "health").await?;
@@ -124,7 +125,6 @@ pub async fn run_with(config: Config, options: Options, until: impl Future<Outpu
     let cluster = cluster_id(&api, &options).await?;
     let (stop, stopped) = watch::channel(false);
     let (lead, leading) = watch::channel(!options.leader_elect);
-    let metrics = Arc::new(Metrics::default());
     let mut synced = Vec::new();
     let orders = plan::<DedicatedServerOrder>(&watch_client, &scope, &mut synced);
     let handlers = plan::<ProcessingHandler>(&watch_client, &scope, &mut synced);
@@ -141,7 +141,7 @@ pub async fn run_with(config: Config, options: Options, until: impl Future<Outpu
         panels: Panels::default(),
         locks: Locks::new(api.clone(), &namespace),
         events: Events::start(api.clone()),
-        metrics: metrics.clone(),
+        metrics,
         wake_orders: orders.wake(),
         wake_handlers: handlers.wake(),
         wake_tasks: tasks.wake(),
@@ -152,10 +152,10 @@ pub async fn run_with(config: Config, options: Options, until: impl Future<Outpu
         leading: leading.clone(),
         first_lists: first_lists.clone(),
     });
+    tokio::spawn(metrics::keeper::keep(context.clone(), pulse.clone()));
     let health = Health { pulse, first_lists, leading: leading.clone() };
     tokio::spawn(health::serve_health(health_listener, health));
-    tokio::spawn(health::serve_metrics(metrics_listener, metrics));
-    tokio::spawn(task_metrics::keep(context.clone()));
+    tokio::spawn(health::serve_metrics(metrics_listener, context.metrics.clone()));
     let campaign = if options.leader_elect {
         let identity = format!("{}_{}", std::env::var("HOSTNAME").unwrap_or_else(|_| "dci-operator".into()), std::process::id());
         election::campaign(Api::<Lease>::namespaced(api, &namespace), identity, lead, stopped.clone()).boxed()

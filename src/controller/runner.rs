@@ -9,14 +9,14 @@ use std::time::{Duration, Instant};
 use futures::{FutureExt, Stream, StreamExt};
 use kube::ResourceExt;
 use kube::core::{NamespaceResourceScope, Resource};
-use kube::runtime::controller::{Action, Config, Controller};
+use kube::runtime::controller::{self, Action, Config, Controller};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher;
 use tokio::sync::watch;
 use tracing::Instrument as _;
 
 use super::context::Context;
-use super::metrics::{KindLabels, ReconcileLabels};
+use super::metrics::queue::Depth;
 use super::panels::lock;
 use super::stores::Guarded;
 
@@ -114,6 +114,10 @@ pub async fn run<K, F, Fut, E>(
     let kind = K::kind(&()).into_owned();
     let failures = Arc::new(Failures::default());
     let (counted, blamed) = (failures.clone(), failures);
+    let depth = Depth::new(&context.metrics, &kind);
+    let (changed, woken, gone) = (depth.clone(), depth.clone(), depth.clone());
+    let triggers = triggers.inspect(move |object| changed.triggered(&identity(object)));
+    let wakes = wakes.inspect(move |object| woken.triggered(&name_of(object.namespace.as_deref(), &object.name)));
     let stopping = stop.clone();
     // No limit on concurrency here: kube's queue knows no priorities, so that a limit would make a new order wait behind
     // thousands of others. What is scarce is the panel, and each panel's client bounds its own requests.
@@ -125,7 +129,8 @@ pub async fn run<K, F, Fut, E>(
         })
         .run(
             move |object, context: Arc<Context>| {
-                let (reconcile, counted, kind, mut stopping) = (reconcile.clone(), counted.clone(), kind.clone(), stopping.clone());
+                let (reconcile, counted, kind, depth) = (reconcile.clone(), counted.clone(), kind.clone(), depth.clone());
+                let mut stopping = stopping.clone();
                 let span = super::trace::reconcile(object.as_ref());
                 async move {
                     let known = tokio::select! {
@@ -136,18 +141,18 @@ pub async fn run<K, F, Fut, E>(
                         return Ok(Action::await_change());
                     }
                     let id = identity(object.as_ref());
+                    let _running = depth.started(&id);
                     let began = Instant::now();
                     let result = contained(RECONCILE_TIMEOUT, reconcile(object, context.clone())).await;
                     let label = result.as_ref().map_or_else(ReconcileError::label, |_| "ok");
-                    context.metrics.reconciles.get_or_create(&ReconcileLabels { kind: kind.clone(), result: label.into() }).inc();
-                    context.metrics.durations.get_or_create(&KindLabels { kind }).observe(began.elapsed().as_secs_f64());
+                    context.metrics.reconciles.of([&kind, label]).inc();
+                    context.metrics.reconcile_duration.of([&kind, label]).observe(began.elapsed().as_secs_f64());
+                    depth.ended(&id, result.is_ok());
                     match &result {
                         Ok(_) => counted.succeeded(&id),
-                        Err(error @ ReconcileError::Failed(_)) => {
-                            tracing::warn!(kind = K::kind(&()).as_ref(), object = %id, %error, "reconcile failed");
-                        }
+                        Err(error @ ReconcileError::Failed(_)) => tracing::warn!(%kind, object = %id, %error, "reconcile failed"),
                         Err(error @ (ReconcileError::Panicked(_) | ReconcileError::TimedOut)) => {
-                            tracing::error!(kind = K::kind(&()).as_ref(), object = %id, %error, "reconcile failed");
+                            tracing::error!(%kind, object = %id, %error, "reconcile failed");
                         }
                     }
                     result
@@ -157,12 +162,21 @@ pub async fn run<K, F, Fut, E>(
             move |object, _, _| Action::requeue(blamed.failed(&identity(object.as_ref()))),
             context,
         )
-        .for_each(|_| futures::future::ready(()))
+        .for_each(move |result| {
+            if let Err(controller::Error::ObjectNotFound(object)) = result {
+                gone.gone(&name_of(object.namespace.as_deref(), &object.name));
+            }
+            futures::future::ready(())
+        })
         .await;
 }
 
 fn identity<K: Resource>(object: &K) -> String {
-    format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any())
+    name_of(object.meta().namespace.as_deref(), &object.name_any())
+}
+
+fn name_of(namespace: Option<&str>, name: &str) -> String {
+    format!("{}/{name}", namespace.unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -17,7 +17,6 @@ use crate::provisioning::order::order_id;
 use crate::provisioning::step::Step;
 
 use super::context::Context;
-use super::metrics::HandlerLabels;
 
 /// Entries of each list that a status shows.
 const SHOWN: usize = 50;
@@ -146,7 +145,7 @@ fn notice(stray: &Stray) -> Notice {
     Notice { warning: true, reason: reason.into(), message }
 }
 
-/// Looks for what is astray, and tells it in the handler's status, in metrics, and once as an event.
+/// Looks for what is astray, and tells it in the handler's status, which metrics are counted from, and once as an event.
 pub fn report(
     context: &Context,
     handler: &ProcessingHandler,
@@ -165,14 +164,11 @@ pub fn report(
     // After a restart the status remembers what the list before has shown.
     let sure: BTreeSet<Stray> = found.into_iter().filter(|s| before.contains(s) || told.contains(s)).collect();
     tell(new, &sure);
-    let labels = HandlerLabels { handler: key.to_string() };
-    context.metrics.orphans.get_or_create(&labels).set(new.orphan_count);
-    context.metrics.ghosts.get_or_create(&labels).set(new.ghost_count);
     for stray in self::told(new).difference(&told) {
         let notice = notice(stray);
         tracing::warn!(handler = %key, message = %notice.message, "astray");
         if !context.events.publish(handler.object_ref(&()), notice) {
-            context.metrics.dropped_events.inc();
+            context.metrics.events_dropped.of([]).inc();
         }
     }
 }

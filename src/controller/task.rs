@@ -19,7 +19,6 @@ use crate::provisioning::order::Order;
 use crate::provisioning::tasks::TaskRequest;
 
 use super::context::Context;
-use super::metrics::KindLabels;
 use super::notify;
 use super::status::{self, StatusError};
 use super::stores::Guarded;
@@ -134,7 +133,6 @@ pub async fn reconcile(object: Arc<Guarded<ManualTask>>, context: Arc<Context>) 
     let mut new = status_of(task, ours, now, |department| handler.tells(department));
     let turn = if ours { handler.next(&context.hooks, task, &mut new, now) } else { notify::Turn::default() };
     if new != old {
-        context.metrics.writes.get_or_create(&KindLabels { kind: "ManualTask".into() }).inc();
         match status::write(&context.client, task, &new).await {
             Ok(_) => {
                 context.hooks.recorded(&turn.recorded);
@@ -179,7 +177,7 @@ fn publish(context: &Context, task: &ManualTask, old: &TaskStatus, new: &TaskSta
     }
     for notice in notices {
         if !context.events.publish(task.object_ref(&()), notice) {
-            context.metrics.dropped_events.inc();
+            context.metrics.events_dropped.of([]).inc();
         }
     }
 }

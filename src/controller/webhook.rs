@@ -1,6 +1,5 @@
 //! One signed JSON POST to a department. Nothing of the answer but its status is looked at.
 
-use std::error::Error as _;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -155,9 +154,12 @@ async fn post(webhook: &Webhook, secret: &SecretString, message: &Message) -> Re
     if answer.status().is_success() { Ok(()) } else { Err(WebhookError::Status(answer.status().as_u16())) }
 }
 
-/// An error and its last cause.
+/// An error and its last cause; of a certificate what is wrong with it, and its checksum.
 fn told(error: &reqwest::Error) -> String {
-    let last = std::iter::successors(error.source(), |e| (*e).source()).take(16).last();
+    if let Some(rustls::Error::InvalidCertificate(reason)) = tls::tls_error(error) {
+        return cut(&format!("certificate refused: {}; set webhook.caBundle to its authority", tls::certificate_text(reason)), 256);
+    }
+    let last = tls::causes(error).last();
     cut(&last.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}")), 256)
 }
 

@@ -1,5 +1,6 @@
 //! How a panel's certificate is checked: system authorities, a bundle, a pinned checksum, or not at all.
 
+use std::error::Error as StdError;
 use std::fmt;
 use std::sync::Arc;
 
@@ -156,4 +157,29 @@ impl ServerCertVerifier for PanelVerifier {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.algorithms.supported_schemes()
     }
+}
+
+/// What is wrong with a certificate, in words.
+pub(crate) fn certificate_text(reason: &CertificateError) -> String {
+    match reason {
+        CertificateError::Other(other) => other.0.to_string(),
+        known => known.to_string(),
+    }
+}
+
+/// The causes of an error. An `io::Error` hides the error that it was made of from `source`, so it is opened by hand.
+pub(crate) fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |e| cause(*e)).take(16)
+}
+
+fn cause<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
+    match error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+        Some(inner) => Some(inner),
+        None => error.source(),
+    }
+}
+
+/// What TLS said, where it was TLS that failed.
+pub(crate) fn tls_error<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Error> {
+    causes(error).find_map(|e| e.downcast_ref::<Error>())
 }

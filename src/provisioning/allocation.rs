@@ -15,6 +15,7 @@ use super::inflight::{AMBIGUOUS, Shows};
 use super::marker::Found;
 use super::matching;
 use super::opening::{People, is_user, people};
+use super::queue::about;
 use super::reason::Reason;
 use super::step::{State, Step};
 use super::wanted::Wanted;
@@ -57,7 +58,7 @@ fn limits(cx: &mut Cx<'_>) -> Flow {
         return Continue(());
     }
     if max > 0 && cx.facts.older_orders >= max {
-        let place = cx.facts.older_orders - max + 1;
+        let place = about(cx.facts.older_orders - max + 1);
         let message =
             format!("limits.maxOrdersPerNamespace ({max}) of the handler is reached in this namespace; place {place} in the queue");
         return Break(wait_for_capacity(cx, Reason::LimitReached, message));
@@ -69,7 +70,7 @@ fn limits(cx: &mut Cx<'_>) -> Flow {
 }
 
 fn no_place(cx: &mut Cx<'_>) -> Halt {
-    let place = cx.facts.before_me + 1;
+    let place = about(cx.facts.before_me + 1);
     let message = format!("limits.maxConcurrentOperations of the handler is reached; place {place} in the queue");
     wait_for_capacity(cx, Reason::LimitReached, message)
 }

@@ -94,7 +94,7 @@ fn place(cx: &mut Cx<'_>) -> Flow {
         return Continue(());
     }
     let limit = if cx.order.deleting { "maxConcurrentReleases" } else { "maxConcurrentOperations" };
-    let message = format!("limits.{limit} of the handler is reached; place {} in the queue", cx.facts.before_me + 1);
+    let message = format!("limits.{limit} of the handler is reached; place {} in the queue", super::queue::about(cx.facts.before_me + 1));
     let name = cx.handler.key.to_string();
     Break(cx.wait(step, Wait { kind: WaitKind::Capacity, name: &name, reason: Reason::LimitReached, message, until: None, deadline: None }))
 }

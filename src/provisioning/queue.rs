@@ -4,6 +4,14 @@ use crate::panel::model::ServerRow;
 
 use super::wanted::Wanted;
 
+/// A place, or the length of a queue, for people: exact up to ten, rough beyond. Whoever waits far behind would else be written each
+/// time that somebody before it is served, which costs the API server the square of the queue.
+#[must_use]
+pub fn about(number: usize) -> String {
+    const ROUGH: [usize; 10] = [10_000, 5_000, 2_000, 1_000, 500, 200, 100, 50, 20, 10];
+    ROUGH.into_iter().find(|least| number > *least).map_or_else(|| number.to_string(), |least| format!("{least}+"))
+}
+
 /// An order that came before, and could take a server that this one may want.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Waiting {
@@ -35,7 +43,7 @@ impl Queue {
     #[must_use]
     pub fn place(&self) -> String {
         let place = self.ahead.len() + 1;
-        format!("place {place} of {}", place + self.behind)
+        format!("place {} of {}", about(place), about(place + self.behind))
     }
 
     /// The free servers that are left when every older order has got one, in the same order. Each takes the first that it can; those
@@ -115,5 +123,9 @@ mod tests {
     fn the_place_counts_from_one() {
         assert_eq!(Queue::default().place(), "place 1 of 1");
         assert_eq!(Queue { ahead: vec![waiting("A", None)], behind: 1 }.place(), "place 2 of 3");
+        assert_eq!(Queue { ahead: vec![waiting("A", None); 9], behind: 1 }.place(), "place 10 of 10+");
+        assert_eq!(Queue { ahead: vec![waiting("A", None); 700], behind: 1 }.place(), "place 500+ of 500+");
+        let texts: std::collections::BTreeSet<String> = (1..100_000).map(about).collect();
+        assert_eq!(texts.len(), 20, "nobody is told more often than that");
     }
 }

@@ -1,6 +1,7 @@
 //! Which of several handlers serves an order: by priority, past those that cannot, and never a second one.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::ops::ControlFlow::{Break, Continue};
 
 use jiff::Timestamp;
@@ -219,8 +220,17 @@ pub fn exhausted(order: &Order, passed: &[PassedOver], now: Timestamp, status: &
 /// A restored order waits until every handler that it may select was looked through: its server may be at any of them.
 #[must_use]
 pub fn not_looked_through(order: &Order, now: Timestamp, status: &OrderStatus) -> OrderStatus {
-    let message = "the order was restored, and one of its handlers has not been looked through for its server yet; no other one is taken";
-    waiting(order, WaitKind::Handler, "restore", Reason::HandlerNotReady, message, now, status.clone())
+    let mut message = "the order was restored, and not every handler that it selects was looked through for its server yet".to_owned();
+    if order.deleting {
+        let finalizer = crate::api::ORDER_FINALIZER;
+        let _ = write!(
+            message,
+            "; make the handlers usable again, or, to leave what may be at the panels there, remove the finalizer {finalizer}"
+        );
+    } else {
+        message.push_str("; no other one is taken");
+    }
+    waiting(order, WaitKind::Handler, "restore", Reason::HandlerNotReady, &message, now, status.clone())
 }
 
 fn waiting(

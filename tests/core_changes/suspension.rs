@@ -160,7 +160,8 @@ fn a_dead_ipmi_leaves_the_network_off_and_becomes_a_task() {
 /// A change that a department gave up stays so, and the client is suspended and resumed all the same.
 #[test]
 fn what_a_department_has_cancelled_keeps_nobody_from_being_suspended() {
-    let changes: [(&str, fn(&mut World)); 2] =
+    type Change = fn(&mut World);
+    let changes: [(&str, Change); 2] =
         [("setDomain", |w| w.edit("web", |raw| raw.spec.domain = "other.example.net".into())), ("install", |w| reinstall(w, "again"))];
     for (call, change) in changes {
         let mut world = active();

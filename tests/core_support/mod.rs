@@ -8,6 +8,7 @@ pub mod panel;
 pub mod panel_views;
 pub mod rules;
 pub mod shell;
+pub mod sites;
 pub mod sweep;
 pub mod world;
 

@@ -120,7 +120,8 @@ pub fn one_server_each(world: &World) {
     for (name, stored) in &world.orders {
         let uid = stored.raw.metadata.uid.as_deref().unwrap_or_default();
         let marker = format!("/{name}/{uid}");
-        let marked = world.panel.servers.values().filter(|s| marker::tokens(&s.notes).any(|t| t.ends_with(&marker))).count();
+        let servers = world.panels().flat_map(|p| p.servers.values());
+        let marked = servers.filter(|s| marker::tokens(&s.notes).any(|t| t.ends_with(&marker))).count();
         assert!(marked <= 1, "{marked} servers carry the marker of {name}\n{}", world.describe());
     }
 }

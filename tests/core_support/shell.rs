@@ -18,6 +18,7 @@ use dci_operator::provisioning::license_server::LicenseServer;
 use dci_operator::provisioning::notices;
 use dci_operator::provisioning::order::Order;
 use dci_operator::provisioning::queue::{Queue, Waiting, compete};
+use dci_operator::provisioning::selection::{ended_without, notes};
 use dci_operator::provisioning::tasks::{SUPERSEDED, TaskRequest};
 use dci_operator::provisioning::wanted::Wanted;
 
@@ -61,6 +62,10 @@ impl World {
         facts.changed = self.changed.get(name).copied();
         facts.slot = self.slot;
         facts.queue = self.queue(name);
+        facts.another_handler = self.sites.another;
+        if let Some(passed) = &self.sites.selecting {
+            status.handlers = notes(passed);
+        }
         facts.forsaken.clone_from(&self.forsaken);
         facts.forced = forced || restarted;
         facts.restarted = restarted && !forced;
@@ -122,6 +127,11 @@ impl World {
                     }
                 }
                 Next::Wait(until) => {
+                    let selecting = self.sites.selecting.is_some() && !self.sites.last && !deleting;
+                    if let Some(over) = ended_without(&self.handler.key, &status).filter(|_| selecting) {
+                        self.sites.over = Some(over);
+                        return Ended::Over;
+                    }
                     let ended = self.save(name, &mut version, &status).err().unwrap_or(Ended::Waited);
                     if ended == Ended::Waited {
                         let needless = |t: &Task| status.manual_tasks.iter().any(|s| s.state == SUPERSEDED && s.name == t.name);
@@ -137,6 +147,8 @@ impl World {
                 }
                 Next::Forget => {
                     return match self.save(name, &mut version, &status) {
+                        // Others are looked at before the order goes.
+                        Ok(()) if self.sites.selecting.is_some() && status.server.is_none() => Ended::Forgotten,
                         Ok(()) => self.forget(name, &order),
                         Err(ended) => ended,
                     };
@@ -207,7 +219,7 @@ impl World {
     }
 
     /// Writes a status when it differs, guarded by the version.
-    fn save(&mut self, name: &str, version: &mut u64, status: &OrderStatus) -> Result<(), Ended> {
+    pub fn save(&mut self, name: &str, version: &mut u64, status: &OrderStatus) -> Result<(), Ended> {
         let stored = &self.orders[name];
         let mut new = status.clone();
         notices::carry_times(&stored.status, &mut new);
@@ -361,6 +373,7 @@ impl World {
     fn perform(&mut self, name: &str, order: &Order, call: &Call) -> Option<Outcome<Option<IpAddr>>> {
         let number = self.asked.len();
         self.asked.push((name.to_owned(), call.clone()));
+        self.asked_at.push(self.handler.key.name.clone());
         if let Call::Adopt { server, .. } | Call::Unmark { server, .. } = call {
             // The shell has such a server's notes read again with the next list.
             self.index.remove(&server.0);
@@ -439,7 +452,7 @@ impl World {
         self.panel.refused_parking += self.panel.used.iter().filter(parking).count();
     }
 
-    fn forget(&mut self, name: &str, order: &Order) -> Ended {
+    pub fn forget(&mut self, name: &str, order: &Order) -> Ended {
         let fault = self.write_faults.remove(&self.writes);
         self.writes += 1;
         if fault == Some(WriteFault::CrashBefore) {

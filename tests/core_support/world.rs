@@ -92,6 +92,8 @@ pub enum Ended {
     Conflict,
     Crashed,
     Forgotten,
+    /// The handler cannot serve the order now; nothing was saved.
+    Over,
 }
 
 /// Memory of one pass, for the rules.
@@ -151,6 +153,10 @@ pub struct World {
     pub changed: BTreeMap<String, Timestamp>,
     pub next_list: Timestamp,
     pub operations: usize,
+    /// Where there are several handlers.
+    pub sites: super::sites::Sites,
+    /// The handlers at which the calls were asked for.
+    pub asked_at: Vec<String>,
 }
 
 /// The handler of the world; `change` may alter the JSON of its spec.
@@ -224,6 +230,8 @@ impl World {
             changed: BTreeMap::new(),
             next_list: now,
             operations: 0,
+            sites: super::sites::Sites::default(),
+            asked_at: Vec::new(),
         }
     }
 
@@ -305,6 +313,7 @@ impl World {
         self.changed.clear();
         (self.panel.licenses.list, self.panel.licenses.changed) = (None, BTreeMap::new());
         self.next_list = later(self.now, seconds(1));
+        self.forget_sites();
         for stored in self.orders.values_mut() {
             stored.wake = None;
             stored.restarted = true;
@@ -313,6 +322,9 @@ impl World {
 
     /// Time passes until something is due; then the due passes are made.
     pub fn step(&mut self) {
+        if !self.sites.all.is_empty() {
+            return self.step_sites();
+        }
         let awake = self.inventory.is_some() || matches!(self.state, HandlerState::NotReady(_));
         let wakes = self.orders.values().filter_map(|o| o.wake).filter(|_| awake);
         let due = wakes.chain([self.next_list]).min().unwrap_or(self.next_list);
@@ -375,7 +387,7 @@ impl World {
         use std::fmt::Write as _;
         let mut text = format!("at {}\n", self.now);
         for (number, (name, call)) in self.asked.iter().enumerate() {
-            let _ = writeln!(text, "  {number} {name}: {call:?}");
+            let _ = writeln!(text, "  {number} {name} at {}: {call:?}", self.asked_at[number]);
         }
         for (name, stored) in &self.orders {
             let mut status = stored.status.clone();
@@ -397,11 +409,11 @@ impl World {
 
     pub fn tick(&mut self) {
         self.now = later(self.now, Duration::from_millis(10));
-        self.panel.advance(self.now);
+        self.advance_panels();
         rules::one_server_each(self);
     }
 
-    fn list(&mut self) {
+    pub fn list(&mut self) {
         let rows = self.panel.list();
         let clients: Vec<UserId> = {
             let names = self.orders.values().map(|o| o.raw.spec.client.username.clone());
@@ -426,7 +438,8 @@ impl World {
         let previous = self.inventory.as_ref().map(|i| i.rows.keys().cloned().collect());
         let parts = |id: &String| Hardware::of_server(&self.panel.servers[id].parts, "");
         let hardware = rows.keys().map(|id| (id.clone(), parts(id))).collect();
-        let (ids, owners) = (BTreeMap::new(), BTreeSet::new());
+        let names = self.orders.values().map(|o| o.raw.spec.client.username.clone());
+        let (ids, owners) = (BTreeMap::new(), names.chain([ADMIN.to_owned()]).collect());
         self.inventory = Some(Arc::new(Inventory { rows, began: self.now, previous, ids, owners, markers, hardware }));
         self.sweep_locks();
         if let Some(id) = self.taken_after_list.take() {
@@ -441,8 +454,9 @@ impl World {
             self.orders.values().any(|o| {
                 let id = o.raw.metadata.annotations.as_ref().and_then(|a| a.get("dci-operator.dev/order-id"));
                 let id = id.or(o.raw.metadata.uid.as_ref()).map(String::as_str);
-                let named = o.status.server.as_ref().is_some_and(|s| s.id == server)
-                    || o.status.in_flight.as_ref().is_some_and(|f| f.target == format!("server/{server}"));
+                let here = o.status.in_flight.as_ref().filter(|f| f.handler.as_ref().is_none_or(|h| *h == self.handler.key.to_string()));
+                let named = o.status.server.as_ref().is_some_and(|s| s.id == server && s.panel == self.handler.panel)
+                    || here.is_some_and(|f| f.target == format!("server/{server}"));
                 id == Some(holder) && named
             })
         };

@@ -127,9 +127,7 @@ async fn an_order_whose_handler_was_removed_by_force_is_ended_by_a_person_and_to
         .await;
     let orphan = &told["status"]["orphans"][0];
     assert!(orphan["server"] == "17" && orphan["marker"].as_str().unwrap().contains("/web-01/"), "{}", told["status"]);
-    let operator = world.operator.as_ref().unwrap();
-    let (_, page) = operator.page(operator.metrics, "/metrics").await;
-    assert!(page.contains(&format!("dci_operator_orphan_servers{{handler=\"{}/msk-1\"}} 1", world.provider)), "{page}");
+    super::tasks::until_metric(&world, &format!("dci_operator_orphan_servers{{handler=\"{}/msk-1\"}} 1", world.provider)).await;
     world.polls(3).await;
     assert_eq!(world.server(17)["owner"], "acme", "nothing is done with it");
     // A server that goes leaves a ghost.

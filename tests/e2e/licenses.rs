@@ -9,7 +9,7 @@ use super::support::{Setup, World};
 const LICENSE_PASSWORD: &str = "license-pass-3Kz8";
 
 /// A world with a licence server `bill`, whose handler `isp` is made from this patch of `spec.licenses`.
-async fn start(behaviour: &Value, licenses: &Value) -> World {
+pub async fn start(behaviour: &Value, licenses: &Value) -> World {
     let mut panels = super::support::objects::panels();
     panels["billmanager6"] = json!([{
         "name": "bill",

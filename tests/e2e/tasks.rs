@@ -135,7 +135,7 @@ async fn another_department_is_asked_instead() {
 }
 
 /// The operator's metrics, as soon as they say this.
-async fn until_metric(world: &World, line: &str) {
+pub async fn until_metric(world: &World, line: &str) {
     let began = Instant::now();
     let operator = world.operator.as_ref().unwrap();
     loop {

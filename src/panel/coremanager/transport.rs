@@ -8,7 +8,7 @@ use reqwest::{StatusCode, Url};
 
 use crate::panel::error::PanelError;
 use crate::panel::settings::{ConnectionSettings, PanelId, SettingsError, TlsMode};
-use crate::panel::tls;
+use crate::panel::tls::{self, causes, certificate_text, tls_error};
 
 use super::document::{MAX_BODY, bounded};
 
@@ -107,29 +107,6 @@ impl Transport {
     pub(super) fn not_a_document(&self, func: &str, detail: String) -> PanelError {
         PanelError::NotADocument { panel: self.panel.clone(), func: func.to_owned(), detail }
     }
-}
-
-fn certificate_text(reason: &rustls::CertificateError) -> String {
-    match reason {
-        rustls::CertificateError::Other(other) => other.0.to_string(),
-        known => known.to_string(),
-    }
-}
-
-/// The causes of an error. An `io::Error` hides the error that it was made of from `source`, so it is opened by hand.
-fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
-    std::iter::successors(Some(error), |e| cause(*e)).take(16)
-}
-
-fn cause<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
-    match error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
-        Some(inner) => Some(inner),
-        None => error.source(),
-    }
-}
-
-fn tls_error<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a rustls::Error> {
-    causes(error).find_map(|e| e.downcast_ref::<rustls::Error>())
 }
 
 /// The last cause, which is what the network said, after what it was done for.

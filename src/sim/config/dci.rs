@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use serde::Deserialize;
 
-use super::{Exhausted, GroupConfig, ProtocolConfig, ServerConfig, UserConfig};
+use super::{Exhausted, GroupConfig, Invented, ProtocolConfig, ServerConfig, UserConfig};
 use crate::sim::span::Span;
 
 /// One server panel.
@@ -25,6 +25,8 @@ pub(crate) struct DciConfig {
     pub(crate) durations: Durations,
     #[serde(default)]
     pub(crate) release: ReleasePolicy,
+    #[serde(default)]
+    pub(crate) invented: Invented,
     #[serde(default)]
     pub(crate) server_types: Vec<TypeConfig>,
     #[serde(default)]

@@ -2,6 +2,7 @@
 
 mod bill;
 mod dci;
+mod invented;
 mod ipm;
 mod server;
 
@@ -11,7 +12,7 @@ use serde::Deserialize;
 
 use super::{faults::FaultSpec, span::Span};
 
-pub(crate) use self::{bill::*, dci::*, ipm::*, server::*};
+pub(crate) use self::{bill::*, dci::*, invented::*, ipm::*, server::*};
 
 /// Why a configuration cannot be used.
 #[derive(Debug, thiserror::Error)]

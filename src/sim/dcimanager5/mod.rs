@@ -2,6 +2,7 @@
 
 mod connections;
 mod equipment;
+mod invented;
 mod iplist;
 mod operations;
 mod power;
@@ -42,6 +43,9 @@ pub(crate) fn dispatch(world: &mut World, dci: usize, call: &mut Call<'_>) -> Re
             user::delete(users, call, |user| servers.values().any(|server| server.owner == Some(user.id)))
         }
         "whoami" => Ok(user::whoami(call)),
-        _ => equipment::dispatch(&mut world.dci[dci], call),
+        func => match invented::deed(&world.dci[dci], func) {
+            Some(deed) => invented::perform(&mut world.dci[dci], deed, call),
+            None => equipment::dispatch(&mut world.dci[dci], call),
+        },
     }
 }

@@ -42,6 +42,7 @@ pub(super) fn operations(dci: &mut Dci, call: &Call<'_>) -> Result<Doc, Refusal>
         kind,
         template: call.params.get(template).to_owned(),
         recipe: recipe.to_owned(),
+        password: call.params.get("passwd").to_owned(),
         clear_disks: ["clearhdd", "fullhddclear"].iter().any(|name| call.params.get(name) == "on"),
     };
     dci.start_operation(id, wanted, call.now)?;

@@ -10,7 +10,7 @@ use super::{
     server::Server,
     users::{User, Users},
 };
-use crate::sim::config::{DciBehaviour, Durations, RecipeConfig, ReleasePolicy, TemplateConfig};
+use crate::sim::config::{DciBehaviour, Durations, Invented, RecipeConfig, ReleasePolicy, TemplateConfig};
 
 /// Where a panel takes its addresses from (section 2.5, "source of addresses").
 #[derive(Debug, Clone)]
@@ -62,6 +62,7 @@ pub(crate) struct Dci {
     pub(crate) durations: Durations,
     pub(crate) behaviour: DciBehaviour,
     pub(crate) release: ReleasePolicy,
+    pub(crate) invented: Invented,
     pub(crate) ids: Ids,
 }
 

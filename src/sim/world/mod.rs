@@ -10,6 +10,7 @@ pub(crate) mod connections;
 pub(crate) mod dci;
 pub(crate) mod edit;
 pub(crate) mod human;
+pub(crate) mod invented;
 pub(crate) mod iplist;
 pub(crate) mod operation;
 pub(crate) mod parts;

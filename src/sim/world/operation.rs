@@ -14,15 +14,19 @@ pub(crate) struct Operation {
     pub(crate) kind: TemplateKind,
     pub(crate) template: String,
     pub(crate) recipe: String,
+    /// Digest of the root password that a new system gets.
+    pub(super) password: String,
+    /// The recipe is run on the system that is there.
+    pub(super) recipe_alone: bool,
     pub(crate) started: Moment,
     /// From when on the list shows it.
-    visible: Moment,
+    pub(super) visible: Moment,
     /// When it ends, or, if it hangs, when it should have ended.
     pub(crate) ends: Moment,
-    outcome: OperationOutcome,
-    clear_disks: bool,
+    pub(super) outcome: OperationOutcome,
+    pub(super) clear_disks: bool,
     /// The panel started it by itself, and switches the server off afterwards.
-    power_off_after: bool,
+    pub(super) power_off_after: bool,
 }
 
 /// What is asked for.
@@ -32,6 +36,8 @@ pub(crate) struct OperationCall {
     pub(crate) template: String,
     /// Empty when there is none.
     pub(crate) recipe: String,
+    /// The root password of a new system, which is kept as a digest.
+    pub(crate) password: String,
     pub(crate) clear_disks: bool,
 }
 
@@ -77,9 +83,16 @@ impl Server {
             }
         };
         match operation.kind {
+            TemplateKind::Os if operation.recipe_alone => {
+                if success {
+                    self.installed.recipes.push(operation.recipe);
+                }
+            }
             TemplateKind::Os => {
                 self.installed.template = operation.template;
                 self.installed.recipe = if success { operation.recipe } else { String::new() };
+                self.installed.recipes = Some(self.installed.recipe.clone()).filter(|recipe| !recipe.is_empty()).into_iter().collect();
+                self.installed.password = operation.password;
                 self.installed.times += 1;
                 self.installed.data = true;
                 self.power.force(true);
@@ -88,7 +101,9 @@ impl Server {
                 if operation.clear_disks {
                     self.installed.template.clear();
                     self.installed.recipe.clear();
+                    self.installed.recipes.clear();
                     self.installed.data = false;
+                    self.installed.to_be_cleaned = false;
                 }
                 if operation.power_off_after {
                     self.power.force(false);
@@ -155,6 +170,8 @@ impl Dci {
             kind: call.kind,
             template: call.template,
             recipe: call.recipe,
+            password: super::invented::digest(&call.password),
+            recipe_alone: false,
             started: now,
             visible,
             ends: now + script.duration.unwrap_or(usual).0,
@@ -185,7 +202,8 @@ impl Dci {
         if was_released || !server.is_released() {
             return;
         }
-        if !policy.diagnostics {
+        let to_be_cleaned = server.installed.to_be_cleaned;
+        if !policy.diagnostics && !to_be_cleaned {
             return;
         }
         if server.operation.is_some() {
@@ -200,11 +218,13 @@ impl Dci {
             kind: TemplateKind::Diag,
             template,
             recipe: String::new(),
+            password: String::new(),
+            recipe_alone: false,
             started: now,
             visible: now,
             ends: script.duration.map_or(ends, |duration| now + duration.0),
             outcome: script.outcome,
-            clear_disks: policy.clear_disks,
+            clear_disks: policy.clear_disks || to_be_cleaned,
             power_off_after: policy.power_off,
         });
     }

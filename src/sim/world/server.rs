@@ -30,6 +30,12 @@ pub(crate) struct Installed {
     pub(crate) times: u64,
     /// Whether the disks hold somebody's data.
     pub(crate) data: bool,
+    /// The recipes that have run on this system, in turn.
+    pub(crate) recipes: Vec<String>,
+    /// The SHA-256 of the root password, in hexadecimal digits.
+    pub(crate) password: String,
+    /// Whether the disks will be cleaned when the server becomes free, whatever the panel's policy is.
+    pub(crate) to_be_cleaned: bool,
 }
 
 /// What a person or the panel has marked a server with.

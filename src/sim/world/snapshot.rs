@@ -95,6 +95,12 @@ impl Dci {
                 "times": server.installed.times,
                 "data": server.installed.data,
             },
+            // Tells of the functions that are made up for tests.
+            "invented": {
+                "recipes": server.installed.recipes,
+                "passwordSha256": server.installed.password,
+                "toBeCleaned": server.installed.to_be_cleaned,
+            },
             "connections": connections,
             "form": server.form,
             "hardware": self.hardware(server),

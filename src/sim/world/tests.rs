@@ -44,7 +44,13 @@ fn ip(text: &str) -> IpAddr {
 }
 
 fn install(world: &mut World, template: &str, recipe: &str, now: Moment) -> Result<(), Kind> {
-    let call = OperationCall { kind: TemplateKind::Os, template: template.to_owned(), recipe: recipe.to_owned(), clear_disks: false };
+    let call = OperationCall {
+        kind: TemplateKind::Os,
+        template: template.to_owned(),
+        recipe: recipe.to_owned(),
+        password: String::new(),
+        clear_disks: false,
+    };
     world.dci[0].start_operation(1, call, now).map_err(|refusal| refusal.kind)
 }
 

@@ -94,6 +94,13 @@ fn modules() -> Vec<Row> {
         create("no ipManagement", &json!({"spec": {"ipManagement": null}})).refused(&[msg::IP_MANAGEMENT]),
         create("DCImanager6 without ipManagement", &json!({"spec": {"module": "DCImanager6", "ipManagement": null}}))
             .refused(&[msg::IP_MANAGEMENT]),
+        create("no parking", &json!({"spec": {"ipManagement": {"parkingIPType": null}}})).accepted(&[msg::PARKING]),
+        create("parking of its own", &json!({"spec": {"ipManagement": {"publicIPType": "sold", "parkingIPType": "public"}}}))
+            .accepted(&[msg::PARKING]),
+        create("parking among what is sold", &json!({"spec": {"ipManagement": {"publicIPType": "sold", "parkingIPType": "sold"}}}))
+            .refused(&[msg::PARKING]),
+        create("parking in the usual group", &json!({"spec": {"ipManagement": {"publicIPType": null, "parkingIPType": "public"}}}))
+            .refused(&[msg::PARKING]),
         create("a licence server", &bill(&json!({}))).accepted(&[msg::LICENSE_SERVER, msg::DEPARTMENTS, msg::IP_MANAGEMENT]),
         Row::object(Kind::Handler, "a licence server without departments", {
             let mut handler = super::super::support::patched(&examples::handler(), &bill(&json!({})));

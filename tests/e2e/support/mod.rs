@@ -8,7 +8,9 @@ pub mod kstatus;
 pub mod objects;
 pub mod operator;
 pub mod plane;
+pub mod prometheus;
 pub mod record;
+pub mod tls;
 pub mod world;
 
 pub use world::{Setup, World};

@@ -1,0 +1,178 @@
+//! What each alert is for, as it happens to a cluster: it begins at a minute, and is over at another.
+
+use super::fleet::{Fleet, condition, in_step, task};
+
+/// When each incident begins.
+pub const BEGINS: i64 = 20;
+/// When it is over.
+pub const OVER: i64 = 80;
+
+/// An incident, and the alert that it has to raise.
+pub struct Incident {
+    /// The alert.
+    pub alert: &'static str,
+    /// Minutes from the incident's beginning until the alert has to be there; one minute before that it must not be.
+    pub after: i64,
+    /// Its labels, severity included.
+    pub labels: &'static [(&'static str, &'static str)],
+    /// Its summary.
+    pub summary: &'static str,
+    /// What stands in its description.
+    pub description: &'static str,
+    /// Its value, where the description tells it.
+    pub value: &'static str,
+    /// The same where it is a time, at a minute.
+    pub duration: fn(i64) -> String,
+    /// What happens to the cluster.
+    pub happens: fn(&mut Fleet, i64),
+}
+
+fn no_duration(_: i64) -> String {
+    String::new()
+}
+
+/// As Prometheus writes a number of minutes.
+fn humanize(minutes: i64) -> String {
+    format!("{}d {}h {}m 0s", minutes / 1440, minutes / 60 % 24, minutes % 60)
+}
+
+/// One for each alert.
+pub const INCIDENTS: [Incident; 10] = [
+    Incident {
+        alert: "DciOperatorDown",
+        after: 5,
+        labels: &[("severity", "critical")],
+        summary: "dci-operator is down",
+        description: "For five minutes no replica has said that it works.",
+        value: "",
+        duration: no_duration,
+        happens: |fleet, _| fleet.leads = false,
+    },
+    Incident {
+        alert: "DciWatchStale",
+        // A watch is stale after three minutes.
+        after: 4 + 2,
+        labels: &[("severity", "critical"), ("kind", "DedicatedServerOrder"), ("watched", "all")],
+        summary: "dci-operator does not see DedicatedServerOrder objects any more",
+        description: "The watch of DedicatedServerOrder (all) was last accepted",
+        value: "",
+        duration: |minute| format!("{}m 0s", minute - BEGINS),
+        happens: |fleet, minute| fleet.watch_age = u64::try_from(minute - BEGINS).unwrap(),
+    },
+    Incident {
+        alert: "DciHandlerNotReady",
+        after: 10,
+        labels: &[("severity", "critical"), ("handler", "hosting/msk-1")],
+        summary: "Handler hosting/msk-1 is not ready",
+        description: "Its panel answers, but the handler cannot be used.",
+        value: "",
+        duration: no_duration,
+        happens: |fleet, _| fleet.status(0)["conditions"][0] = condition("Ready", "False", "LoginRefused"),
+    },
+    Incident {
+        alert: "DciBreakerOpen",
+        after: 5,
+        labels: &[("severity", "critical"), ("panel", "hosting/isp")],
+        summary: "The panel of hosting/isp does not answer",
+        description: "The panel has not answered for five minutes.",
+        value: "",
+        duration: no_duration,
+        happens: |fleet, _| fleet.status(1)["conditions"][0] = condition("Ready", "False", "Unreachable"),
+    },
+    Incident {
+        alert: "DciOrderBeyondSLA",
+        // Ten minutes for the power, five for a retry; what counts is beyond that.
+        after: 16 + 5,
+        labels: &[("severity", "warning"), ("handler", "hosting/msk-1"), ("step", "PowerOn")],
+        summary: "Orders at hosting/msk-1 are late in step PowerOn",
+        description: "2 order(s) are in this step for longer than its SLA",
+        value: "2",
+        duration: no_duration,
+        happens: |fleet, _| {
+            fleet.orders.push(in_step("late", "PowerOn", BEGINS, Some("Panel")));
+            fleet.orders.push(in_step("retried", "PowerOn", BEGINS, Some("Retry")));
+        },
+    },
+    Incident {
+        alert: "DciTaskOverdue",
+        after: 15 + 5,
+        labels: &[("severity", "warning"), ("department", "Operations")],
+        summary: "Tasks of department Operations are overdue",
+        description: "1 open task(s) of this department are past their deadline.",
+        value: "1",
+        duration: no_duration,
+        happens: |fleet, _| fleet.tasks.push(task("FailedOperation", BEGINS, Some(BEGINS + 15))),
+    },
+    Incident {
+        alert: "DciNoFreeServers",
+        after: 10,
+        labels: &[("severity", "warning"), ("handler", "hosting/msk-1"), ("configuration", "E3-16G")],
+        summary: "No free E3-16G at hosting/msk-1",
+        description: "1 order(s) of this configuration wait for a free server.",
+        value: "1",
+        duration: no_duration,
+        happens: |fleet, _| fleet.orders.push(in_step("waits", "Allocate", BEGINS, Some("Capacity"))),
+    },
+    Incident {
+        alert: "DciStopServerWaiting",
+        after: 30,
+        labels: &[("severity", "warning"), ("department", "Operations")],
+        summary: "Servers wait for Operations to stop them by hand",
+        description: "1 StopServer task(s) are open.",
+        value: "1",
+        duration: no_duration,
+        happens: |fleet, _| fleet.tasks.push(task("StopServer", BEGINS, None)),
+    },
+    Incident {
+        alert: "DciLicenseExpiring",
+        after: 15,
+        labels: &[("severity", "warning"), ("handler", "hosting/isp"), ("product", "ispmanager")],
+        summary: "A licence for ispmanager from hosting/isp is not renewed",
+        description: "The soonest of them ends in 1d 1",
+        value: "",
+        duration: |minute| humanize(BEGINS + 36 * 60 - 1 - minute),
+        // Renewed three days before their end by default: half of that is 36 hours.
+        happens: |fleet, _| {
+            fleet.licenses.insert("ispmanager", BEGINS + 36 * 60 - 1);
+        },
+    },
+    Incident {
+        alert: "DciOrphanServers",
+        after: 15,
+        labels: &[("severity", "warning"), ("handler", "hosting/msk-1")],
+        summary: "Servers at hosting/msk-1 belong to no order",
+        description: "3 server(s) carry a marker of this cluster, and no order answers to it.",
+        value: "3",
+        duration: no_duration,
+        happens: |fleet, _| fleet.status(0)["orphanCount"] = 3.into(),
+    },
+];
+
+/// What looks like an incident and is none: everyday life, at every minute of two hours.
+pub fn everyday(fleet: &mut Fleet, minute: i64) {
+    // One replica takes over from the other within three minutes, again and again.
+    fleet.leads = minute % 20 >= 3;
+    // Each watch is opened anew every minute.
+    fleet.watch_age = u64::try_from(minute % 2).unwrap();
+    // A panel is restarted, and a log-in is changed in two steps.
+    if (30..34).contains(&minute) {
+        fleet.status(1)["conditions"][0] = condition("Ready", "False", "Unreachable");
+    }
+    if (50..59).contains(&minute) {
+        fleet.status(0)["conditions"][0] = condition("Ready", "False", "LoginRefused");
+    }
+    // An installation of two hours, and an order that its department or a free server is waited for, late as it may be.
+    fleet.orders.push(in_step("installs", "InstallOS", 0, Some("Panel")));
+    fleet.orders.push(in_step("asks", "PowerOn", 0, Some("Department")));
+    if minute % 15 < 9 {
+        fleet.orders.push(in_step("queues", "Allocate", 0, Some("Capacity")));
+    }
+    // Tasks that are done in time, one of them to stop a server, and servers that a list shows as orphans before the next one.
+    fleet.tasks.push(task("FailedOperation", 0, Some(240)));
+    if minute % 40 < 29 {
+        fleet.tasks.push(task("StopServer", minute - minute % 40, None));
+    }
+    fleet.status(0)["orphanCount"] = i64::from(minute % 20 < 10).into();
+    // A licence at its renewal.
+    fleet.licenses.insert("ispmanager", minute + 71 * 60);
+}
