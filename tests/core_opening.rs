@@ -228,6 +228,34 @@ fn a_missing_password_waits_and_goes_on() {
 }
 
 #[test]
+fn an_order_whose_secret_is_not_there_takes_nothing() {
+    let mut world = World::new(Panel::new(1, 4), handler(|_| ()));
+    world.add(order("web", "u-web", |raw| {
+        raw["spec"]["operatingSystem"]["passwordSecretRef"] = json!({"name": "given", "key": "password"});
+    }));
+    world.missing = Some(Prepare::RootPassword);
+    until_reason(&mut world, "CredentialsMissing");
+    world.run_for(Duration::from_hours(1));
+    assert_eq!(world.asked.iter().map(|(_, c)| c.name()).collect::<Vec<_>>(), ["createUser"]);
+    let status = world.status("web");
+    assert!(status.server.is_none() && status.in_flight.is_none() && status.attempts == 0);
+    assert_eq!((world.phase("web"), world.tasks.len()), ("Allocating", 0));
+    world.missing = None;
+    world.until_phase("web", "Active");
+    // One that goes after the claim is waited for as before.
+    let mut world = World::new(Panel::new(1, 4), handler(|_| ()));
+    world.add(order("web", "u-web", |raw| {
+        raw["spec"]["operatingSystem"]["passwordSecretRef"] = json!({"name": "given", "key": "password"});
+    }));
+    world.until("claimed", seconds(300), |w| w.orders["web"].status.server.is_some());
+    world.missing = Some(Prepare::RootPassword);
+    until_reason(&mut world, "CredentialsMissing");
+    assert_eq!(world.panel.servers["1"].installs, 0);
+    world.missing = None;
+    world.until_phase("web", "Active");
+}
+
+#[test]
 fn two_orders_never_share_a_server() {
     let mut world = World::simple(1, 4);
     world.add(order("api", "u-api", |raw| raw["spec"]["client"]["username"] = json!("other")));

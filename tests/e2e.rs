@@ -56,6 +56,8 @@ mod process;
 mod refused;
 #[path = "e2e/retry.rs"]
 mod retry;
+#[path = "e2e/soak.rs"]
+mod soak;
 #[path = "e2e/tasks.rs"]
 mod tasks;
 #[path = "e2e/told.rs"]

@@ -178,11 +178,13 @@ pub async fn reconcile(object: Arc<Guarded<ProcessingHandler>>, context: Arc<Con
         Err(rest) => return Ok(rest),
     };
     let runtime = context.panels.handler(&key);
+    let epoch = runtime.epoch();
     let outcome = poll(handler, &key, &runtime, &orders, &selecting, &context).await;
     turn.taken(outcome.is_ok());
     let no_credentials = outcome.as_ref().err().filter(|p| p.reason == Reason::CredentialsMissing && p.stalled);
     runtime.set_credentials_missing(no_credentials.map(|p| p.message.clone()));
-    let turned = runtime.set_state(state_of(handler, outcome.as_ref().err()));
+    // Another spec is looked at once by every order: one that rests does so for ever otherwise.
+    let turned = runtime.set_state(state_of(handler, outcome.as_ref().err())) || runtime.epoch() != epoch;
     wake(&context, named.iter().chain(&selecting), outcome.as_ref().ok(), turned);
     save(handler, &context, &orders, outcome.as_ref()).await?;
     if let Ok(seen) = &outcome

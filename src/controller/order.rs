@@ -28,7 +28,6 @@ use super::identity::{self, Identity};
 use super::metrics::{counts, saved};
 use super::panels::{HandlerRuntime, ServerClient};
 use super::perform::{Panels, PerformError};
-use super::places;
 use super::status::{self, StatusError};
 use super::stores::Guarded;
 use super::task;
@@ -376,7 +375,7 @@ impl Pass<'_> {
                         return Ok(Ended::Action(action));
                     }
                 }
-                Next::Wait(until) => return self.end(status, until).await,
+                Next::Wait(until) => return self.end(status, until, facts.slot).await,
                 Next::Forget if self.selecting.is_some() && status.server.is_none() => {
                     return Ok(Ended::Forgotten(Box::new(save(&self.order, status, self.context).await?)));
                 }
@@ -441,22 +440,18 @@ impl Pass<'_> {
         Ok(same)
     }
 
-    async fn end(&mut self, status: OrderStatus, until: Option<Timestamp>) -> Result<Ended, OrderError> {
+    async fn end(&mut self, status: OrderStatus, until: Option<Timestamp>, slot: bool) -> Result<Ended, OrderError> {
         if self.selecting.is_some()
             && !self.last
             && !self.parsed.deleting
             && let Some(over) = selection::ended_without(&self.key, &status)
         {
-            if over.reason != Reason::LimitReached {
-                self.leave_place();
-            }
+            self.passed_over(slot, &over);
             return Ok(Ended::Over(over));
         }
         self.order = save(&self.order, status, self.context).await?;
         self.close_superseded().await?;
-        if !places::at_work(&self.order) && !places::waits(&self.order) {
-            self.leave_place();
-        }
+        self.keep_place(slot);
         let wait = until.map(|at| at.duration_since(Timestamp::now()));
         Ok(Ended::Action(wait.map_or_else(Action::await_change, |w| {
             Action::requeue(w.unsigned_abs().max(Duration::from_millis(50)).min(Duration::from_hours(1)))

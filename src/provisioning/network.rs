@@ -186,10 +186,11 @@ fn take(cx: &mut Cx<'_>, step: Step, family: Family, group: &str) -> Halt {
     let call = Call::TakeAddress { family, group: group.to_owned(), domain, note: cx.order.marker.short() };
     if let Some(error) = cx.facts.refusal(|c| *c == call).cloned() {
         return match error.class() {
-            ErrorClass::Down | ErrorClass::Credentials => cx.fail_with(step, &error),
-            ErrorClass::Missing | ErrorClass::Exists | ErrorClass::Refused | ErrorClass::Expectation | ErrorClass::Dialect => {
-                no_address(cx, step, group, &error)
+            ErrorClass::Down | ErrorClass::Credentials | ErrorClass::Dialect => cx.fail_with(step, &error),
+            ErrorClass::Missing | ErrorClass::Exists | ErrorClass::Refused | ErrorClass::Expectation if error.faults_request() => {
+                wrong_group(cx, step, group, &error)
             }
+            ErrorClass::Missing | ErrorClass::Exists | ErrorClass::Refused | ErrorClass::Expectation => no_address(cx, step, group, &error),
         };
     }
     if let Some(address) = cx.facts.taken.iter().find(|a| cx.facts.applied.contains(&Call::GiveBack { address: **a })) {
@@ -212,9 +213,22 @@ fn unmarked(cx: &Cx<'_>) -> Option<IpAddr> {
     cx.facts.taken.iter().copied().find(|a| !used.iter().any(|u| u.address == *a && cx.order.marker.is_in_note(&u.note)))
 }
 
+/// The panel does not take what it was asked for: waiting brings no address, a person has to look.
+fn wrong_group(cx: &mut Cx<'_>, step: Step, group: &str, error: &PanelError) -> Halt {
+    let field = if step == Step::ParkAddress { "parkingIPType" } else { "publicIPType" };
+    let message = format!("the panel gives no address of group {group} (ipManagement.{field} of the handler) to its user: {error}");
+    cx.fail(step, &error.code(), &message)
+}
+
 fn no_address(cx: &mut Cx<'_>, step: Step, group: &str, error: &PanelError) -> Halt {
-    // What a panel answers when a pool is empty is not known (ispsystem-api.md 4.1): any refusal waits, slowly.
+    // What a panel answers when a pool is empty is not known (ispsystem-api.md 4.1): any refusal that does not fault the request
+    // waits, slowly. A server that is taken back for want of one does not wait for ever: a person can end it.
     let message = format!("no free address of group {group}: {error}");
+    if step == Step::ParkAddress
+        && let Some(halt) = cx.out_of_patience(step, &error.code(), &message)
+    {
+        return halt;
+    }
     let until = Some(after(cx.now, cx.handler.retry_interval));
     cx.wait(step, Wait { kind: WaitKind::Capacity, name: group, reason: Reason::WaitingForCapacity, message, until, deadline: None })
 }

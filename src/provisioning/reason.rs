@@ -75,7 +75,7 @@ reasons! {
     SeveralServersFound: "More than one server carries this order's marker.", "Release all but one by hand and take the marker out of their notes.";
     MarkerTruncated: "The panel did not store the marker as it was written; the change was undone.", "Make the notes field of the panel longer, then change or annotate the order.";
     NotOurServer: "The server does not carry this order's marker any more; it is not touched.", "Put the marker back into the server's notes, or delete the order and have the provider abandon it.";
-    OwnerChanged: "The server's owner was changed by hand; it is not touched.", "Put the owner back at the panel.";
+    OwnerChanged: "The server's owner was changed by hand; it is not touched.", "Put the owner back at the panel, or delete the order and have the provider abandon it.";
     ServerGone: "The panel does not list the server any more.", "Put the server back at the panel, or delete the order.";
     MainAddressNotReplaced: "The panel did not replace the main address; the new one was given back.", "Set `spec.dialect.replaceMainAddress` of the handler to the call that your panel uses, or `ipManagement.disableIPChange: true`.";
     DialectMissing: "The handler does not say how this call is made on its panel.", "Set the entry of `spec.dialect` that the message names.";

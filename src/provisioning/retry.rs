@@ -27,6 +27,21 @@ impl Cx<'_> {
         if let Some(halt) = self.fails_to_verify(step, message) {
             return halt;
         }
+        let message = self.record_failure(step, code, message);
+        if self.status.attempts >= self.handler.max_attempts {
+            if let Flow::Break(halt) = super::selection::try_another_handler(self, step, &message) {
+                return halt;
+            }
+            return match self.failed_operation(step) {
+                Flow::Break(halt) => halt,
+                Flow::Continue(()) => self.back_off(step, &message),
+            };
+        }
+        self.back_off(step, &message)
+    }
+
+    /// Counts an attempt that failed and says why it did. Returns the message as it is kept.
+    fn record_failure(&mut self, step: Step, code: &str, message: &str) -> String {
         self.count_for(step);
         // What is known to have ended needs no intent; a lost answer keeps it.
         self.settle_known();
@@ -40,16 +55,19 @@ impl Cx<'_> {
             retryable: true,
             time: Time::seconds(self.now),
         });
-        if self.status.attempts >= self.handler.max_attempts {
-            if let Flow::Break(halt) = super::selection::try_another_handler(self, step, &message) {
-                return halt;
-            }
-            return match self.failed_operation(step) {
-                Flow::Break(halt) => halt,
-                Flow::Continue(()) => self.back_off(step, &message),
-            };
+        message
+    }
+
+    /// A wait in closing that may never end is counted like a failure; `Some` once a department has to look after it.
+    pub fn out_of_patience(&mut self, step: Step, code: &str, message: &str) -> Option<Halt> {
+        let _ = self.record_failure(step, code, message);
+        if self.status.attempts < self.handler.max_attempts {
+            return None;
         }
-        self.back_off(step, &message)
+        match self.failed_operation(step) {
+            Flow::Break(halt) => Some(halt),
+            Flow::Continue(()) => None,
+        }
     }
 
     fn back_off(&mut self, step: Step, message: &str) -> Halt {

@@ -269,6 +269,7 @@ impl Panel {
                 Err(refused("ipmi", "server.power"))
             }
             Call::ReplaceMain { .. } if self.replace == Replace::Refused => Err(refused("value", "iplist.edit")),
+            Call::TakeAddress { group, .. } if !self.free.contains_key(group) => Err(refused("value", "ip.edit")),
             Call::TakeAddress { family, group, .. } | Call::AddAddress { family, group, address: None, .. }
                 if self.pick(*family, group).is_none() =>
             {

@@ -1,0 +1,92 @@
+//! Address groups: one that the address manager does not know is a fault, one that is empty is waited for.
+
+#[path = "core_support/mod.rs"]
+mod support;
+
+use std::time::Duration;
+
+use dci_operator::api::condition::{self, ConditionType};
+use dci_operator::api::task::{Resolution, TaskType};
+use serde_json::json;
+use support::panel::Panel;
+use support::world::{World, handler, order};
+
+fn world(field: &str, group: &str) -> World {
+    let mut world = World::new(Panel::new(2, 4), handler(|h| h["ipManagement"][field] = json!(group)));
+    world.add(order("web", "u-web", |_| ()));
+    world
+}
+
+fn reason(world: &World) -> String {
+    let conditions = &world.status("web").conditions;
+    condition::find(conditions, ConditionType::Ready).map(|c| c.reason.clone()).unwrap_or_default()
+}
+
+fn takes(world: &World) -> usize {
+    world.asked.iter().filter(|(_, c)| c.name() == "takeAddress").count()
+}
+
+#[test]
+fn a_group_that_the_address_manager_does_not_know_is_a_failure_and_no_lack_of_addresses() {
+    let mut world = world("publicIPType", "x");
+    world.until("a failure", Duration::from_hours(1), |w| w.status("web").last_error.is_some());
+    let status = world.status("web");
+    let error = status.last_error.clone().unwrap();
+    assert_eq!((error.step.as_str(), error.code.as_str(), status.attempts), ("ChangeAddress", "panel:value", 1));
+    assert!(error.message.contains("group x (ipManagement.publicIPType of the handler)"), "{}", error.message);
+    assert_eq!(reason(&world), "Retrying");
+    world.until("a task", Duration::from_hours(6), |w| !w.tasks.is_empty());
+    world.run_for(Duration::from_hours(6));
+    assert_eq!((world.open_tasks().as_slice(), takes(&world)), ([TaskType::FailedOperation].as_slice(), 3));
+    // The group is made at the address manager.
+    world.panel.free.insert("x".into(), vec!["203.0.113.99".parse().unwrap()]);
+    world.resolve(TaskType::FailedOperation, Resolution::Retry);
+    world.until_phase("web", "Active");
+    assert_eq!(world.status("web").server.as_ref().unwrap().main_address.as_deref(), Some("203.0.113.99"));
+}
+
+#[test]
+fn a_parking_group_that_is_not_there_holds_no_server_for_ever() {
+    for resolution in [Resolution::Abandon, Resolution::Retry] {
+        let mut world = world("parkingIPType", "x");
+        world.until_phase("web", "Active");
+        world.delete("web");
+        world.until("a task", Duration::from_hours(6), |w| !w.tasks.is_empty());
+        let before = takes(&world);
+        world.run_for(Duration::from_hours(6));
+        assert_eq!((world.open_tasks().as_slice(), takes(&world)), ([TaskType::FailedOperation].as_slice(), before));
+        let details = &world.tasks[0].details;
+        assert!(details.contains("parkingIPType") && details.contains("value"), "{details}");
+        if resolution == Resolution::Retry {
+            world.panel.free.insert("x".into(), vec!["10.9.0.1".parse().unwrap()]);
+        }
+        world.resolve(TaskType::FailedOperation, resolution);
+        world.until_phase("web", "gone");
+        assert_eq!(world.panel.servers["1"].owner.is_none(), resolution == Resolution::Retry, "given up, or released");
+    }
+}
+
+#[test]
+fn an_empty_parking_group_is_waited_for_and_then_told_to_a_person() {
+    for patient in [true, false] {
+        let mut world = world("parkingIPType", "parking");
+        world.until_phase("web", "Active");
+        let parking = world.panel.free.insert("parking".into(), Vec::new()).unwrap();
+        world.delete("web");
+        world.until("a wait", Duration::from_hours(1), |w| w.status("web").waiting_on.as_ref().is_some_and(|wait| wait.kind == "Capacity"));
+        let waits = world.status("web").waiting_on.clone().unwrap();
+        assert!(waits.message.contains("no free address of group parking"), "{}", waits.message);
+        if patient {
+            // Nobody was asked yet: it comes right by itself.
+            world.panel.free.insert("parking".into(), parking);
+        } else {
+            world.until("a task", Duration::from_hours(6), |w| !w.tasks.is_empty());
+            assert_eq!(world.open_tasks(), [TaskType::FailedOperation]);
+            world.panel.free.insert("parking".into(), parking);
+            world.resolve(TaskType::FailedOperation, Resolution::Retry);
+        }
+        world.until_phase("web", "gone");
+        assert_eq!(world.tasks.is_empty(), patient);
+        world.assert_clean();
+    }
+}
