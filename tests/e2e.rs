@@ -48,6 +48,8 @@ mod monitoring;
 mod namespaces;
 #[path = "e2e/opening.rs"]
 mod opening;
+#[path = "e2e/permissions.rs"]
+mod permissions;
 #[path = "e2e/process.rs"]
 mod process;
 #[path = "e2e/refused.rs"]
@@ -58,5 +60,9 @@ mod retry;
 mod soak;
 #[path = "e2e/tasks.rs"]
 mod tasks;
+#[path = "e2e/told.rs"]
+mod told;
+#[path = "e2e/traces.rs"]
+mod traces;
 #[path = "e2e/webhook.rs"]
 mod webhook;
