@@ -213,7 +213,10 @@ impl Cx<'_> {
         let times = if lost == 1 { "once".to_owned() } else { format!("{lost} times") };
         match self.last_words(step) {
             Some(error) => {
-                format!("{} was asked for {times} without an answer that says that it was done, and its effect never showed; the last: {error}", call.name())
+                format!(
+                    "{} was asked for {times} without an answer that says that it was done, and its effect never showed; the last: {error}",
+                    call.name()
+                )
             }
             None => format!("the answer to {} was lost {times}, and its effect never showed", call.name()),
         }

@@ -56,7 +56,8 @@ impl Cx<'_> {
             ..=1 => format!("{name} of order {} failed", self.order.key),
             times => format!("{name} of order {} failed {times} times", self.order.key),
         };
-        let error = if code == NOT_CONFIRMED { format!("Looked at since, at {last}: {error}") } else { format!("Last error: {code}: {error}") };
+        let error =
+            if code == NOT_CONFIRMED { format!("Looked at since, at {last}: {error}") } else { format!("Last error: {code}: {error}") };
         let before = self.servers_before();
         let abandon = if self.order.deleting {
             "give the server up without the panel's confirmation; recorded, nothing more is sent to it"
@@ -99,7 +100,15 @@ impl Cx<'_> {
     fn servers_before(&self) -> String {
         let tried: Vec<&TriedServer> = self.status.tried_servers.iter().filter(|t| t.stopped_at.is_none()).collect();
         tried.iter().skip(tried.len().saturating_sub(SHOWN)).fold(String::new(), |mut lines, t| {
-            let _ = writeln!(lines, "Before, on server {} ({}), given back at {}: {}: {}", t.id, t.name, t.time, t.reason, cut(&t.message, SHORT));
+            let _ = writeln!(
+                lines,
+                "Before, on server {} ({}), given back at {}: {}: {}",
+                t.id,
+                t.name,
+                t.time,
+                t.reason,
+                cut(&t.message, SHORT)
+            );
             lines
         })
     }
