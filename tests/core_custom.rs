@@ -82,7 +82,7 @@ fn the_most_similar_server_is_reserved_and_built() {
     assert_eq!(server_of(&world), "3");
     assert_eq!(world.phase("web"), "AwaitingTask");
     assert!(details.contains("disk       2x 1920SSD  1x 1920SSD, 1x 480SSD  swap 1x 480SSD for 1x 1920SSD"), "{details}");
-    assert!(details.contains("processor  1x E-2146G  1x E-2146G              nothing"), "{details}");
+    assert!(details.contains("processor  1x E-2146G  1x E-2146G             nothing"), "{details}");
     assert!(details.contains("Only what the table swaps has to come out") && !details.contains("Nothing has to be removed"), "{details}");
     let progress = world.status("web").progress.clone().unwrap();
     assert_eq!((progress.step.as_str(), progress.message.as_str()), ("Assemble", "a department is at work"));
