@@ -112,8 +112,11 @@ fn a_recipe_that_fails_on_two_servers_is_told_as_that() {
     for part in [
         "server 2 (".to_owned(),
         format!("Attempts: 1 (not repeated by itself), at {}.", error.time),
-        "Last error: RecipeFailed: the panel reports that recipe a.sh failed".replace("a.sh", "b.sh"),
-        format!("Before, on server 1 ({}), given back at {}: RecipeFailed: the panel reports that recipe b.sh failed", tried.name, tried.time),
+        "Last error: RecipeFailed: the panel reports that recipe b.sh failed".to_owned(),
+        format!(
+            "Before, on server 1 ({}), given back at {}: RecipeFailed: the panel reports that recipe b.sh failed",
+            tried.name, tried.time
+        ),
     ] {
         assert!(task.details.contains(&part), "{part} in\n{}", task.details);
     }
