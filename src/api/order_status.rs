@@ -299,8 +299,11 @@ pub struct AttemptsFor {
     pub call: String,
     /// What it was done to, e.g. `server/17`.
     pub target: String,
-    /// When the first of them failed.
+    /// When the first of them failed, or its answer was lost.
     pub since: Time,
+    /// When the last of them did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<Time>,
     /// When a department said `Done`, until the panel has been asked whether it agrees.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub done_at: Option<Time>,

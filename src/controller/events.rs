@@ -1,35 +1,21 @@
 //! Events: published off the reconcile path by one task, bounded, and dropped (counted) rather than waited for.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::{Api, Patch, PatchParams, PostParams};
-use kube::{Client, ResourceExt};
+use kube::{Client, Error};
 use serde_json::json;
 use tokio::sync::mpsc;
 
 use crate::provisioning::notices::Notice;
 
+use super::event_series::{Publish, Series};
 use super::trace::StepTrace;
-
-/// Annotation of an event: the trace that it belongs to.
-const TRACE_ANNOTATION: &str = "dci-operator.dev/trace-id";
-/// Who reports.
-const CONTROLLER: &str = "dci-operator";
-/// Events that may wait to be published.
-const QUEUE: usize = 256;
-/// How long the API server may take.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// How long an event is repeated rather than made anew.
-const SERIES: Duration = Duration::from_mins(6);
-/// Events that are remembered to be repeated.
-const REMEMBERED: usize = 1024;
-/// The longest part of an object's name in the name of its event, in bytes.
-const NAME: usize = 200;
 
 struct Said {
     object: ObjectReference,
@@ -43,20 +29,26 @@ pub struct Events {
     queue: mpsc::Sender<Said>,
 }
 
+/// Annotation of an event: the trace that it belongs to.
+const TRACE_ANNOTATION: &str = "dci-operator.dev/trace-id";
+
+/// Events that may wait to be published.
+const QUEUE: usize = 256;
+/// The longest time that one of them may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// `reportingController`.
+const CONTROLLER: &str = "dci-operator";
+
 impl Events {
     /// Starts the publisher.
     #[must_use]
     pub fn start(client: Client) -> Self {
-        let (queue, mut events) = mpsc::channel(QUEUE);
+        let (queue, mut events) = mpsc::channel::<Said>(QUEUE);
         tokio::spawn(async move {
-            let mut publisher = Publisher { client, published: BTreeMap::new() };
+            let instance = std::env::var("HOSTNAME").unwrap_or_else(|_| CONTROLLER.into());
+            let mut publisher = Publisher { client, instance, series: Series::default() };
             while let Some(said) = events.recv().await {
-                match tokio::time::timeout(PATIENCE, publisher.publish(&said)).await {
-                    Ok(Ok(())) => {}
-                    // A namespace that is being deleted takes no events: best effort.
-                    Ok(Err(error)) => tracing::debug!(%error, "event not published"),
-                    Err(_) => tracing::debug!("event not published in time"),
-                }
+                publisher.publish(&said).await;
             }
         });
         Self { queue }
@@ -75,62 +67,75 @@ impl Events {
     }
 }
 
-/// What makes two events one: the same said of the same object.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Key {
-    uid: String,
-    warning: bool,
-    reason: String,
-    message: String,
-}
-
-struct Published {
-    name: String,
-    times: i32,
-    at: Instant,
-}
-
 struct Publisher {
     client: Client,
-    published: BTreeMap<Key, Published>,
+    instance: String,
+    series: Series,
 }
 
 impl Publisher {
-    async fn publish(&mut self, said: &Said) -> Result<(), kube::Error> {
-        let Said { object, notice, trace } = said;
-        self.forget();
-        let key = Key {
-            uid: object.uid.clone().unwrap_or_default(),
-            warning: notice.warning,
-            reason: notice.reason.clone(),
-            message: notice.message.clone(),
-        };
-        let api: Api<Event> = Api::namespaced(self.client.clone(), object.namespace.as_deref().unwrap_or("default"));
-        let now = MicroTime(Timestamp::now());
-        if let Some(before) = self.published.get_mut(&key) {
-            before.times = before.times.saturating_add(1);
-            before.at = Instant::now();
-            let patch = json!({
-                "metadata": {"annotations": annotations(*trace)},
-                "series": {"count": before.times, "lastObservedTime": now},
-            });
-            match api.patch(&before.name, &PatchParams::default(), &Patch::Merge(patch)).await {
-                Ok(_) => return Ok(()),
-                // Events are removed after a while, or by somebody.
-                Err(kube::Error::Api(status)) if status.code == 404 => {}
-                Err(error) => return Err(error),
+    /// One request; two where an event that is to be seen again has expired. Best effort: a namespace that is being deleted takes none.
+    async fn publish(&mut self, said: &Said) {
+        let Said { object, notice, .. } = said;
+        for _ in 0..2 {
+            let now = Timestamp::now();
+            let what = self.series.of(object, notice, now);
+            let (Publish::New { name, .. } | Publish::Again { name, .. }) = &what;
+            match tokio::time::timeout(PATIENCE, self.send(said, &what, now)).await {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => {
+                    self.series.forget(name);
+                    let expired = matches!(&error, Error::Api(status) if status.code == 404) && matches!(what, Publish::Again { .. });
+                    if !expired {
+                        tracing::debug!(%error, "event not published");
+                        return;
+                    }
+                }
+                Err(_) => {
+                    self.series.forget(name);
+                    tracing::debug!("event not published in time");
+                    return;
+                }
             }
         }
-        let stored = api.create(&PostParams::default(), &event(object, notice, *trace, now)).await?;
-        self.published.insert(key, Published { name: stored.name_any(), times: 1, at: Instant::now() });
+    }
+
+    async fn send(&self, said: &Said, what: &Publish, now: Timestamp) -> Result<(), Error> {
+        let object = &said.object;
+        let events: Api<Event> = Api::namespaced(self.client.clone(), object.namespace.as_deref().unwrap_or("default"));
+        match what {
+            Publish::New { name, message } => {
+                events.create(&PostParams::default(), &self.event(said, name, message, now)).await?;
+            }
+            Publish::Again { name, count } => {
+                let series = json!({
+                    "metadata": {"annotations": annotations(said.trace)},
+                    "series": {"count": count, "lastObservedTime": MicroTime(now)},
+                });
+                events.patch(name, &PatchParams::default(), &Patch::Merge(series)).await?;
+            }
+        }
         Ok(())
     }
 
-    /// What is not repeated any more; and all of it, when there is too much.
-    fn forget(&mut self) {
-        self.published.retain(|_, event| event.at.elapsed() < SERIES);
-        if self.published.len() >= REMEMBERED {
-            self.published.clear();
+    fn event(&self, said: &Said, name: &str, message: &str, now: Timestamp) -> Event {
+        let Said { object, notice, trace } = said;
+        Event {
+            metadata: ObjectMeta {
+                namespace: object.namespace.clone(),
+                name: Some(name.to_owned()),
+                annotations: annotations(*trace),
+                ..ObjectMeta::default()
+            },
+            event_time: Some(MicroTime(now)),
+            type_: Some(if notice.warning { "Warning" } else { "Normal" }.into()),
+            reason: Some(notice.reason.clone()),
+            action: Some(notice.reason.clone()),
+            note: Some(message.to_owned()),
+            regarding: Some(object.clone()),
+            reporting_controller: Some(CONTROLLER.into()),
+            reporting_instance: Some(self.instance.clone()),
+            ..Event::default()
         }
     }
 }
@@ -139,41 +144,86 @@ fn annotations(trace: Option<StepTrace>) -> Option<BTreeMap<String, String>> {
     trace.map(|trace| BTreeMap::from([(TRACE_ANNOTATION.to_owned(), trace.to_string())]))
 }
 
-fn event(object: &ObjectReference, notice: &Notice, trace: Option<StepTrace>, now: MicroTime) -> Event {
-    // Names of objects are ASCII.
-    let name: String = object.name.as_deref().unwrap_or_default().chars().take(NAME).collect();
-    Event {
-        metadata: ObjectMeta {
-            name: Some(format!("{}.{:x}", name.trim_end_matches(['.', '-']), now.0.as_nanosecond())),
-            namespace: Some(object.namespace.clone().unwrap_or_else(|| "default".into())),
-            annotations: annotations(trace),
-            ..ObjectMeta::default()
-        },
-        type_: Some(if notice.warning { "Warning" } else { "Normal" }.into()),
-        reason: Some(notice.reason.clone()),
-        action: Some(notice.reason.clone()),
-        note: Some(notice.message.clone()),
-        event_time: Some(now),
-        regarding: Some(object.clone()),
-        reporting_controller: Some(CONTROLLER.into()),
-        reporting_instance: Some(std::env::var("HOSTNAME").unwrap_or_else(|_| CONTROLLER.into())),
-        ..Event::default()
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::convert::Infallible;
+    use std::sync::{Arc, Mutex};
+
+    use kube::client::Body;
+    use serde_json::Value;
+
     use super::*;
 
-    #[test]
-    fn names_of_events_are_names_whatever_the_objects_name() {
-        let notice = Notice { warning: false, reason: "R".into(), message: "m".into() };
-        let object = |name: String| ObjectReference { name: Some(name), namespace: Some("n".into()), ..ObjectReference::default() };
-        let now = MicroTime(Timestamp::UNIX_EPOCH);
-        for (name, expected) in [("web-01".to_owned(), "web-01.0"), (format!("{}.b", "a".repeat(199)), &format!("{}.0", "a".repeat(199)))] {
-            let event = event(&object(name), &notice, None, now.clone());
-            assert_eq!(event.metadata.name.as_deref(), Some(expected));
-            assert!(event.metadata.annotations.is_none());
+    /// Events as a server keeps them, by name.
+    type Kept = Arc<Mutex<BTreeMap<String, Value>>>;
+
+    fn publisher(kept: &Kept) -> Publisher {
+        let kept = kept.clone();
+        let service = tower::service_fn(move |request: http::Request<Body>| {
+            let kept = kept.clone();
+            async move {
+                let (method, path) = (request.method().to_string(), request.uri().path().to_owned());
+                let body: Value = serde_json::from_slice(&request.into_body().collect_bytes().await.unwrap()).unwrap();
+                assert!(path.starts_with("/apis/events.k8s.io/v1/namespaces/shop/events"), "{path}");
+                let mut kept = kept.lock().unwrap();
+                let known = path.rsplit('/').next().and_then(|name| kept.get_mut(name));
+                let (code, answer) = match (method.as_str(), known) {
+                    ("POST", _) => {
+                        let name = body["metadata"]["name"].as_str().unwrap().to_owned();
+                        assert!(kept.insert(name, body.clone()).is_none(), "two of one name");
+                        (201, body)
+                    }
+                    ("PATCH", Some(event)) => {
+                        event["series"] = body["series"].clone();
+                        assert_eq!(body.as_object().unwrap().len(), 1, "nothing else of an event may change");
+                        (200, event.clone())
+                    }
+                    _ => (
+                        404,
+                        json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "code": 404, "reason": "NotFound", "message": "gone"}),
+                    ),
+                };
+                Ok::<_, Infallible>(http::Response::builder().status(code).body(Body::from(answer.to_string().into_bytes())).unwrap())
+            }
+        });
+        Publisher { client: Client::new(service, "shop"), instance: "pod-1".into(), series: Series::default() }
+    }
+
+    fn web() -> ObjectReference {
+        ObjectReference { name: Some("web".into()), namespace: Some("shop".into()), uid: Some("u".into()), ..ObjectReference::default() }
+    }
+
+    fn raised(message: &str) -> Notice {
+        Notice { warning: true, reason: "TaskRaised".into(), message: message.into() }
+    }
+
+    fn said(message: &str) -> Said {
+        Said { object: web(), notice: raised(message), trace: None }
+    }
+
+    #[tokio::test]
+    async fn each_text_is_shown_and_the_same_one_is_counted() {
+        let kept = Kept::default();
+        let mut publisher = publisher(&kept);
+        for message in ["task 1", "task 2", "task 1", "task 3", "task 1"] {
+            publisher.publish(&said(message)).await;
         }
+        let shown: BTreeMap<String, Option<i64>> = {
+            let kept = kept.lock().unwrap();
+            kept.values().map(|e| (e["note"].as_str().unwrap().to_owned(), e["series"]["count"].as_i64())).collect()
+        };
+        let wanted = [("task 1", Some(3)), ("task 2", None), ("task 3", None)];
+        assert_eq!(shown, wanted.map(|(note, count)| (note.to_owned(), count)).into());
+        // The server has let them expire: what is said again is shown again.
+        kept.lock().unwrap().clear();
+        publisher.publish(&said("task 1")).await;
+        let kept = kept.lock().unwrap();
+        let event = kept.values().next().unwrap();
+        assert_eq!(
+            (event["note"].as_str(), event["type"].as_str(), event["reason"].as_str()),
+            (Some("task 1"), Some("Warning"), Some("TaskRaised"))
+        );
+        assert_eq!((kept.len(), event["regarding"]["uid"].as_str()), (1, Some("u")));
     }
 }

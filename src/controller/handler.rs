@@ -396,7 +396,7 @@ async fn save(
         }
         None => condition::remove(conditions, ConditionType::LicenseServerReady),
     }
-    let deleting = handler.metadata.deletion_timestamp.is_some().then(|| format!("{} orders still use it", orders.len()));
+    let deleting = handler.metadata.deletion_timestamp.is_some().then(|| super::users::still_in_use(orders.len(), "order"));
     reason_of(&mut new.conditions, problem, deleting, generation, now);
     condition::carry_times(&old.conditions, &mut new.conditions);
     let counts = count(orders);

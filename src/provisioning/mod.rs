@@ -6,6 +6,7 @@
 pub mod adoption;
 pub mod allocation;
 pub mod assembly;
+mod at_hand;
 pub mod attempts;
 pub mod call;
 pub mod cleaning;

@@ -92,9 +92,9 @@ prop_compose! {
 
 prop_compose! {
     pub fn attempts_for()(
-        (step, intent, call, target) in (word(), word(), word(), word()), since in time(), done_at in of(time()),
+        (step, intent, call, target) in (word(), word(), word(), word()), since in time(), last in of(time()), done_at in of(time()),
     ) -> AttemptsFor {
-        AttemptsFor { step, intent, call, target, since, done_at }
+        AttemptsFor { step, intent, call, target, since, last, done_at }
     }
 }
 
