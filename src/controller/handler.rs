@@ -392,6 +392,8 @@ async fn save(
         }
         None => condition::remove(conditions, ConditionType::LicenseServerReady),
     }
+    let trouble = super::webhook_secrets::trouble(context, handler).await;
+    super::webhook_secrets::set(&mut new.conditions, trouble.as_deref(), generation, now);
     let deleting = handler.metadata.deletion_timestamp.is_some().then(|| format!("{} orders still use it", orders.len()));
     reason_of(&mut new.conditions, problem, deleting, generation, now);
     condition::carry_times(&old.conditions, &mut new.conditions);

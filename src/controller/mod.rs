@@ -36,3 +36,4 @@ pub mod sweep;
 pub mod task;
 pub mod task_status;
 pub mod webhook;
+pub mod webhook_secrets;

@@ -26,6 +26,7 @@ fn covering(call: &Call) -> &'static [&'static str] {
         Call::SetNote { .. } | Call::GiveBack { .. } => &["ChangeAddress", "RemoveAddresses", "ParkAddress", "Release"],
         Call::AddAddress { .. } => &["ChangeAddress"],
         Call::RemoveAddress { .. } => &["ChangeAddress", "RemoveAddresses"],
+        Call::SetPoolDomain { .. } => &["ChangeAddress"],
         Call::SetDomain { .. } => &["ChangeAddress", "Release"],
         Call::Install { .. } => &["InstallOS"],
         Call::RunRecipe { .. } => &["RunRecipes"],
