@@ -9,7 +9,7 @@ use dci_operator::api::condition::{self, ConditionType};
 use dci_operator::api::task::{Resolution, TaskType};
 use serde_json::json;
 use support::panel::Panel;
-use support::world::{World, handler, order};
+use support::world::{Fault, World, handler, order};
 
 fn world(field: &str, group: &str) -> World {
     let mut world = World::new(Panel::new(2, 4), handler(|h| h["ipManagement"][field] = json!(group)));
@@ -88,5 +88,39 @@ fn an_empty_parking_group_is_waited_for_and_then_told_to_a_person() {
         world.until_phase("web", "gone");
         assert_eq!(world.tasks.is_empty(), patient);
         world.assert_clean();
+    }
+}
+
+#[test]
+fn abandon_on_an_order_that_lives_keeps_its_server() {
+    let mut world = world("publicIPType", "x");
+    world.until("a task", Duration::from_hours(6), |w| !w.tasks.is_empty());
+    world.resolve(TaskType::FailedOperation, Resolution::Abandon);
+    world.until("stalled", Duration::from_hours(1), |w| reason(w) == "TaskCancelled");
+    world.run_for(Duration::from_hours(6));
+    let status = world.status("web");
+    let message = condition::find(&status.conditions, ConditionType::Stalled).map(|c| c.message.clone()).unwrap_or_default();
+    assert!(message.contains("the order keeps server 1"), "{message}");
+    assert!(status.server.is_some() && world.panel.servers["1"].owner.is_some() && world.open_tasks().is_empty());
+}
+
+#[test]
+fn a_name_that_the_address_manager_keeps_is_told_and_blocks_nothing() {
+    for fault in [Fault::Refused, Fault::Ignored, Fault::CrashBefore, Fault::CrashAfter, Fault::LostApplied, Fault::LostNot] {
+        let mut world = world("publicIPType", "public");
+        world.until_phase("web", "Active");
+        world.run_for(Duration::from_mins(5));
+        // After the name at the server.
+        world.faults.insert(world.asked.len() + 1, fault);
+        world.edit("web", |raw| raw.spec.domain = "new.example.net".into());
+        let generation = world.orders["web"].raw.metadata.generation;
+        world
+            .until("settled", Duration::from_hours(2), |w| w.status("web").observed_generation == generation && w.phase("web") == "Active");
+        let ours: Vec<_> = world.panel.used.iter().filter(|u| u.note == "k8s:u-web").collect();
+        let step = world.status("web").steps.iter().find(|s| s.name == "ChangeAddress").unwrap();
+        let refused = matches!(fault, Fault::Refused | Fault::Ignored);
+        assert_eq!((ours.len(), ours[0].domain.as_str()), (1, if refused { "web.example.net" } else { "new.example.net" }), "{fault:?}");
+        assert_eq!(step.message.contains("IPmanager keeps the name web.example.net"), refused, "{fault:?}: {}", step.message);
+        assert!(world.tasks.is_empty() && world.panel.servers["1"].rows.iter().all(|r| r.domain == "new.example.net"), "{fault:?}");
     }
 }

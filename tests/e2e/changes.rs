@@ -190,7 +190,7 @@ async fn domain_and_addresses_change_on_an_active_order() {
     let at_panel = world.server(17);
     assert!(at_panel["ips"].as_array().unwrap().iter().all(|row| row["domain"] == "shop.example.net"), "{at_panel}");
     // The record that the operator made at IPmanager, too: a name server answers with it.
-    let renamed = since(&world, at).iter().filter(|call| call.starts_with("ip.edit 203.0.113.10 ")).cloned().collect::<Vec<_>>();
+    let renamed: Vec<String> = world.changes()[at..].iter().filter(|line| line.starts_with("ipm ip.edit 203.0.113.10 ")).cloned().collect();
     assert!(renamed.len() == 1 && renamed[0].contains("domain=shop.example.net note=k8s:"), "{renamed:?}");
     // Fewer: never the main one.
     edit(&world, json!({"addresses": {"ipv4": 1}})).await;

@@ -56,6 +56,7 @@ async fn a_webhook_whose_secret_is_not_there_is_told_at_the_handler_and_holds_up
     let webhook = |name: &str| json!({"url": "https://127.0.0.1:1/x", "secretRef": {"name": name, "key": "hmac"}});
     let departments = |webhook: Value| json!({"departments": {"operations": {"name": "Operations", "webhook": webhook}}});
     let mut world = World::start(Setup::default().handler(&departments(webhook("nosuch")))).await;
+    world.until_reason("ProcessingHandler", "msk-1", "Ready", "Reachable").await;
     let told = world.until_reason("ProcessingHandler", "msk-1", "WebhooksReady", "CredentialsMissing").await;
     let text = told["status"]["conditions"].to_string();
     assert!(text.contains("Operations is told of no task: Secret") && text.contains("/nosuch does not exist"), "{text}");
