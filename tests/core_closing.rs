@@ -213,6 +213,59 @@ fn a_server_with_a_foreign_marker_or_owner_is_never_touched() {
             world.run_for(Duration::from_hours(2));
             assert_eq!(picture(&world), before, "{what}, {kind:?}: {foreign}");
             assert!(stalled(&world) && world.phase("web") == "Deleting");
+            assert_eq!(world.open_tasks(), [TaskType::FailedOperation], "{what}, {kind:?}");
+        }
+    }
+}
+
+#[test]
+fn a_server_that_drifted_is_taken_back_when_it_is_put_right_and_let_go_when_it_is_given_up() {
+    type Change = fn(&mut World);
+    let rows: [(&str, Change, Change); 2] = [
+        ("NotOurServer", |w| w.panel.server("1").notes.clear(), |w| w.panel.server("1").notes = "k8s:cluster-1/shop/web/u-web".into()),
+        (
+            "OwnerChanged",
+            |w| w.panel.server("1").owner = Some(UserId("7".into())),
+            |w| {
+                w.panel.server("1").owner = w.panel.user("acme").map(|u| u.id.clone());
+            },
+        ),
+    ];
+    for (wanted, drift, cure) in rows {
+        // Before the deletion, which closes what was asked for then, and after it.
+        for early in [true, false] {
+            let drifted = || {
+                let mut world = Kind::Plain.world();
+                world.panel.users.push(PanelUser { id: "7".into(), name: "bob".into(), level: Level::User });
+                reach(&mut world, "Active", Kind::Plain);
+                if early {
+                    drift(&mut world);
+                    world.run_for(Duration::from_mins(10));
+                }
+                world.delete("web");
+                drift(&mut world);
+                world.until("Deleting", Duration::from_hours(1), |w| w.phase("web") == "Deleting" && stalled(w));
+                assert_eq!(world.open_tasks(), [TaskType::FailedOperation], "{wanted}, {early}");
+                world
+            };
+            for answer in [Resolution::Retry, Resolution::Done, Resolution::Cancelled] {
+                let mut world = drifted();
+                let before = picture(&world);
+                world.resolve(TaskType::FailedOperation, answer);
+                world.run_for(Duration::from_hours(1));
+                assert_eq!((picture(&world), world.open_tasks()), (before, vec![TaskType::FailedOperation]), "{wanted}: asked again");
+                assert!(world.tasks.len() <= 3, "{} tasks", world.tasks.len());
+            }
+            let mut world = drifted();
+            cure(&mut world);
+            world.until_phase("web", "gone");
+            world.assert_clean();
+            assert!(world.open_tasks().is_empty(), "nobody needs it any more");
+            let mut world = drifted();
+            let before = picture(&world);
+            world.resolve(TaskType::FailedOperation, Resolution::Abandon);
+            world.until_phase("web", "gone");
+            assert_eq!(picture(&world), before, "{wanted}: everything stays as it is");
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Every fault at every call, write and read while departments build, buy, or refuse to: no task is raised twice, and a server
 //! that nobody builds is given back before the order stalls.
+#![allow(clippy::expect_used, clippy::panic, reason = "a test stops where it cannot go on")]
 
 #[path = "core_support/mod.rs"]
 mod support;

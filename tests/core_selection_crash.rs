@@ -1,5 +1,6 @@
 //! Every fault at every call, write and read of an order that selects among several handlers: it never has two servers, what a
 //! failed handler gave is given back, and it ends exactly where it should.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test stops where it cannot go on")]
 
 #[path = "core_support/mod.rs"]
 mod support;

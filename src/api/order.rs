@@ -97,7 +97,7 @@ pub struct OrderSpec {
     /// What the order waits for before it is Ready. Acted upon at once.
     #[serde(default, deserialize_with = "null_as_default")]
     pub ready_when: ReadyWhen,
-    /// Licences, each product once; the keys come into Secret `<order>-licenses`. Acted upon at once.
+    /// Licences, each product once; the keys come into the Secret named in `status.licenseSecret`. Acted upon at once.
     #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["product"]))]
     pub licenses: Vec<License>,

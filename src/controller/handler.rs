@@ -25,6 +25,7 @@ use crate::provisioning::order::Handler;
 use crate::provisioning::reason::Reason;
 
 use super::context::Context;
+use super::credentials::SecretPassword;
 use super::hardware;
 use super::index;
 use super::metrics::PanelObserver;
@@ -94,6 +95,8 @@ pub async fn connection(context: &Context, namespace: &str, spec: &Connection, r
     let mut made_from = format!("{spec:?} {requests_per_second} {}", secret.version);
     let mut settings = ConnectionSettings::new(spec.url.clone(), username.expose_secret(), password);
     settings.timeout = spec.timeout.0;
+    let source = SecretPassword::new(&context.client, namespace, &spec.credentials_secret_ref.name, &settings.username);
+    settings.passwords = Some(Arc::new(source));
     settings.requests_per_second = requests_per_second;
     if let Some(tls) = &spec.tls {
         let invalid = |e: &SettingsError| Problem::stalled(Reason::InvalidSpec, e.to_string());
@@ -217,6 +220,7 @@ async fn poll(
     context: &Context,
 ) -> Result<Seen, Problem> {
     let panel_id = supported(handler, orders)?;
+    super::namespaces::readable(context, handler).await?;
     let limits = &handler.spec.limits;
     let rate = u32::try_from(limits.requests_per_second).unwrap_or(0);
     let made = connection(context, &key.namespace, &handler.spec.connection, rate).await?;

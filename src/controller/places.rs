@@ -12,6 +12,7 @@ use crate::api::common::ObjectKey;
 use crate::api::condition::{self, ConditionType};
 use crate::provisioning::facts::Facts;
 use crate::provisioning::reason::Reason;
+use crate::provisioning::selection::PassedOver;
 use crate::provisioning::step::{State, Step};
 
 use super::context::serving_handler;
@@ -145,15 +146,6 @@ impl Pass<'_> {
     pub(super) fn take_place(&self, client: &ServerClient, facts: &mut Facts) {
         let (uid, deleting) = (&self.parsed.uid, self.parsed.deleting);
         let ticket = Ticket { created: self.parsed.created, uid: uid.clone(), key: self.parsed.key.clone() };
-        let max = if deleting { client.max_releases } else { client.max_operations };
-        // An order at rest needs none.
-        if deleting || !handed_over(&self.order) {
-            let begun = if max == 0 { BTreeSet::new() } else { self.others(|o| going(o) == deleting && at_work(o)) };
-            let entered = self.handler.places(|p| p.enter(&ticket, deleting, &begun, max));
-            let entered = entered.or_else(|_| self.among_those_there(|p| p.enter(&ticket, deleting, &begun, max)));
-            facts.slot = entered.is_ok();
-            facts.before_me = entered.err().unwrap_or(0);
-        }
         let max = client.policy.max_orders_per_namespace;
         if max > 0 && !deleting && !bound(&self.order) {
             let mine = (Some(self.parsed.created), Some(uid));
@@ -168,11 +160,39 @@ impl Pass<'_> {
             if facts.older_orders >= max {
                 facts.older_orders = self.among_those_there(|p| p.reserve(&ticket, &others, max));
             }
+            if facts.older_orders >= max {
+                // Kept back before it needs a place: it must not keep others from one.
+                return;
+            }
+        }
+        let max = if deleting { client.max_releases } else { client.max_operations };
+        // An order at rest needs none, nor does one that goes without ever having had a server.
+        let needs = if deleting { bound(&self.order) } else { !handed_over(&self.order) };
+        if needs {
+            let begun = if max == 0 { BTreeSet::new() } else { self.others(|o| going(o) == deleting && at_work(o)) };
+            let entered = self.handler.places(|p| p.enter(&ticket, deleting, &begun, max));
+            let entered = entered.or_else(|_| self.among_those_there(|p| p.enter(&ticket, deleting, &begun, max)));
+            facts.slot = entered.is_ok();
+            facts.before_me = entered.err().unwrap_or(0);
+        }
+    }
+
+    /// After a pass: who is at work keeps its place, and who waits for one goes on waiting. Nobody else keeps others from theirs.
+    pub(super) fn keep_place(&self, slot: bool) {
+        if !at_work(&self.order) && (slot || !waits(&self.order)) {
+            self.leave_place();
+        }
+    }
+
+    /// After a pass at one of several handlers that did not take the order.
+    pub(super) fn passed_over(&self, slot: bool, over: &PassedOver) {
+        if slot || over.reason != Reason::LimitReached {
+            self.leave_place();
         }
     }
 
     /// Gives the order's places back, and wakes whoever waits for one.
-    pub(super) fn leave_place(&self) {
+    fn leave_place(&self) {
         for key in self.handler.places(|p| p.leave(&self.parsed.uid)) {
             self.context.wake_orders.wake(&key);
         }

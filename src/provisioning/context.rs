@@ -276,19 +276,11 @@ impl Cx<'_> {
         match self.order.marker.find_in(&form.notes) {
             Found::Ours => ControlFlow::Continue(form),
             Found::Nothing | Found::Truncated(_) | Found::Previous(_) | Found::Foreign(_) => {
-                let other = if self.order.deleting {
-                    format!(
-                        ", or, if the server is not this order's any more, remove the finalizer {} from the order",
-                        crate::api::ORDER_FINALIZER
-                    )
-                } else {
-                    String::new()
-                };
                 let message = format!(
-                    "server {server} does not carry this order's marker alone; it is not touched: put `{}` into its notes{other}",
+                    "server {server} does not carry this order's marker alone; it is not touched: put `{}` into its notes",
                     self.order.marker
                 );
-                ControlFlow::Break(self.stall(step, Reason::NotOurServer, &message, Recheck::Later))
+                ControlFlow::Break(super::drift::not_touched(self, step, Reason::NotOurServer, &message))
             }
         }
     }

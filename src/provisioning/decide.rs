@@ -160,7 +160,7 @@ fn failed_before(cx: &mut Cx<'_>) -> Flow {
         cx.supersede(TaskType::FailedOperation);
         return ControlFlow::Continue(());
     };
-    if super::opening::is_drift(&error.code) {
+    if super::drift::is_drift(&error.code) {
         return ControlFlow::Continue(());
     }
     let step = Step::parse(&error.step).unwrap_or_else(|| current_step(cx));

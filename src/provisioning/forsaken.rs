@@ -8,7 +8,7 @@ use std::ops::ControlFlow::{Break, Continue};
 
 use crate::api::task::{Resolution, TaskType};
 
-use super::context::{Cx, Flow, Halt, Recheck, Wait, WaitKind, after};
+use super::context::{Cx, Flow, Halt, Wait, WaitKind, after};
 use super::reason::Reason;
 use super::step::{State, Step};
 use super::tasks::{Ask, OPEN};
@@ -99,7 +99,7 @@ fn question(cx: &Cx<'_>, step: Step, lost: &Forsaken, why: &str) -> Ask {
 }
 
 /// What an order that is given up leaves at the panels, in lines.
-fn left_behind(cx: &Cx<'_>) -> String {
+pub(super) fn left_behind(cx: &Cx<'_>) -> String {
     let intent =
         cx.status.in_flight.as_ref().map(|f| format!("- perhaps the effect of {} on {}, whose answer is not known", f.call, f.target));
     let server = cx.status.server.as_ref().map(|s| {
@@ -123,7 +123,7 @@ pub(super) fn same_panel(cx: &mut Cx<'_>, step: Step) -> Flow {
         Some(panel) => {
             let message =
                 format!("the order's server is at panel {panel}, and handler {} speaks with {here}; put the address back", cx.handler.key);
-            Break(cx.stall(step, Reason::PanelChanged, &message, Recheck::OnChange))
+            Break(super::drift::not_touched(cx, step, Reason::PanelChanged, &message))
         }
     }
 }

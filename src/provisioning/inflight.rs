@@ -12,7 +12,7 @@ use crate::panel::error::ErrorClass;
 use crate::panel::model::ServerId;
 
 use super::call::Call;
-use super::context::{Cx, Flow, Halt, LONG, Next, Recheck, Wait, WaitKind, after, cut};
+use super::context::{Cx, Flow, Halt, LONG, Next, Wait, WaitKind, after, cut};
 use super::facts::{HandlerState, Look, Row, Seen};
 use super::marker::Found;
 use super::opening::is_user;
@@ -103,7 +103,7 @@ impl Cx<'_> {
         }
         if let Some(error) = self.facts.refusal(|c| *c == call).cloned() {
             return match error.class() {
-                ErrorClass::Expectation => self.stall(step, Reason::NotOurServer, &error.to_string(), Recheck::Later),
+                ErrorClass::Expectation => super::drift::not_touched(self, step, Reason::NotOurServer, &error.to_string()),
                 ErrorClass::Down
                 | ErrorClass::Credentials
                 | ErrorClass::Missing
@@ -156,7 +156,7 @@ impl Cx<'_> {
         };
         if self.order.marker.find_in(&form.notes) != Found::Ours {
             let message = format!("server {server} does not carry this order's marker alone; {} is not asked for", call.name());
-            return Some(self.stall(step, Reason::NotOurServer, &message, Recheck::Later));
+            return Some(super::drift::not_touched(self, step, Reason::NotOurServer, &message));
         }
         if call.destructive() { self.somebody_elses(step, &server, form.owner.as_deref()) } else { None }
     }
@@ -172,7 +172,7 @@ impl Cx<'_> {
             return None;
         }
         let message = format!("server {server} belongs to panel user {owner}, neither the client nor the operator; it is not touched");
-        Some(self.stall(step, Reason::OwnerChanged, &message, Recheck::Later))
+        Some(super::drift::not_touched(self, step, Reason::OwnerChanged, &message))
     }
 
     /// An answer is missing and the effect does not show: waits, looks again, and only then tries anew.

@@ -14,6 +14,7 @@ pub mod context;
 pub mod decide;
 pub mod desk;
 mod done;
+mod drift;
 pub mod facts;
 pub mod fitting;
 pub mod forsaken;

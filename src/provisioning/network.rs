@@ -235,6 +235,17 @@ fn not_replaced(cx: &Cx<'_>) -> Option<String> {
     }
 }
 
+/// The main address was not replaced: tried again, since a panel may have been busy, and where that does not help the handler's
+/// dialect is to be changed, which a living order waits for. One that is being deleted waits for a department, as with any failure.
+fn main_stays(cx: &mut Cx<'_>, step: Step, message: &str) -> Halt {
+    let reason = Reason::MainAddressNotReplaced;
+    let failed = cx.status.attempts_for.as_ref().filter(|a| a.step == step.as_str()).map_or(0, |_| cx.status.attempts);
+    if cx.order.deleting || cx.facts.another_handler || failed + 1 < cx.handler.max_attempts {
+        return cx.fail(step, reason.as_str(), message);
+    }
+    cx.stall(step, reason, message, Recheck::OnChange)
+}
+
 /// Replaces the main address, and takes it back when the panel does not do it.
 fn replace_main(
     cx: &mut Cx<'_>,
@@ -254,7 +265,7 @@ fn replace_main(
             "server {server}: the panel did not replace the main address {}: {why}; set spec.dialect.replaceMainAddress of the handler",
             main.address
         );
-        return cx.stall(step, Reason::MainAddressNotReplaced, &message, Recheck::OnChange);
+        return main_stays(cx, step, &message);
     }
     let Some(address) = spare else {
         // All of ours are on the server as additional ones: one of them is taken off first, so that it can become the main one.
@@ -347,7 +358,7 @@ fn main_by_panel(cx: &mut Cx<'_>, step: Step, server: &ServerId, group: &str) ->
         let message = format!(
             "server {server}: the panel did not replace the main address {old}; set spec.dialect.replaceMainAddress of the handler"
         );
-        return Break(cx.stall(step, Reason::MainAddressNotReplaced, &message, Recheck::OnChange));
+        return Break(main_stays(cx, step, &message));
     }
     let domain = cx.order.domain.clone();
     let call =

@@ -3,7 +3,6 @@
 use std::ops::ControlFlow::{Break, Continue};
 
 use crate::api::common::Time;
-use crate::api::task::{Resolution, TaskType};
 use crate::panel::model::{PanelUser, PowerFlags, ServerForm, ServerId, ServerRow};
 
 use super::call::Call;
@@ -13,7 +12,6 @@ use super::inflight::Shows;
 use super::marker::Found;
 use super::reason::Reason;
 use super::step::{OPENING, State, Step};
-use super::tasks::Ask;
 
 /// Goes through the steps of opening; `Continue` means that all are over.
 pub fn open(cx: &mut Cx<'_>) -> Flow {
@@ -27,7 +25,7 @@ pub fn open(cx: &mut Cx<'_>) -> Flow {
     let Some(server) = cx.server_id() else { return Continue(()) };
     if cx.row(&server) == Row::Gone && cx.form(Step::HandOver, &server)? == Seen::Missing {
         let message = format!("the panel does not list server {server} any more (two complete lists agree); no other one is taken");
-        return Break(drifted(cx, Reason::ServerGone, &message));
+        return Break(super::drift::drifted(cx, Reason::ServerGone, &message));
     }
     super::suspension::finish_begun(cx, &server)?;
     super::suspension::first(cx, &server)?;
@@ -49,49 +47,6 @@ pub fn open(cx: &mut Cx<'_>) -> Flow {
     super::licenses::issue(cx)?;
     hand_over(cx, &server)?;
     super::suspension::follow(cx, &server)
-}
-
-/// What happened to the server behind our back. In preparation it stalls; on an Active order a department is told as well.
-fn drifted(cx: &mut Cx<'_>, reason: Reason, message: &str) -> Halt {
-    let step = OPENING.into_iter().find(|s| !cx.state(*s).over());
-    if let Some(step) = step {
-        return cx.stall(step, reason, message, Recheck::Later);
-    }
-    let step = Step::HandOver;
-    let known = cx.status.last_error.as_ref().is_some_and(|e| e.code == reason.as_str());
-    let last = cx.status.manual_tasks.iter().rev().find(|t| t.type_ == TaskType::FailedOperation.as_str());
-    let settled = known && last.is_some_and(|t| t.state == Resolution::Cancelled.as_str() || t.state == Resolution::Abandon.as_str());
-    let asked = if settled { None } else { ask_about_drift(cx, step, message) };
-    let waiting_on = cx.status.waiting_on.take().filter(|_| asked.is_some());
-    let mut halt = cx.stall(step, reason, message, Recheck::Later);
-    cx.status.waiting_on = waiting_on;
-    if let Some(Next::Raise(task)) = asked {
-        halt.next = Next::Raise(task);
-    }
-    halt
-}
-
-/// `None` when the department has just answered: what it did is looked at again later.
-fn ask_about_drift(cx: &mut Cx<'_>, step: Step, message: &str) -> Option<Next> {
-    let ask = Ask {
-        type_: TaskType::FailedOperation,
-        department: cx.handler.operations.clone(),
-        step,
-        summary: format!("The server of order {} was changed by hand", cx.order.key),
-        details: format!(
-            "Order {} ({}): {message}.\n\nThe order goes on by itself when this is put right at the panel. Close this task with\n  Done or Retry: look again;\n  Cancelled: it stays as it is, and no other task is raised for it.",
-            cx.order.key, cx.order.uid,
-        ),
-    };
-    match cx.ask(&ask) {
-        Break(halt) => Some(halt.next),
-        Continue(_) => None,
-    }
-}
-
-/// Whether an error says that the server was changed behind our back.
-pub(super) fn is_drift(code: &str) -> bool {
-    [Reason::ServerGone, Reason::OwnerChanged, Reason::NotOurServer].iter().any(|r| r.as_str() == code)
 }
 
 /// The twin of the schema's rules on fixed fields, for servers that drop rules.
@@ -311,13 +266,13 @@ fn look_for_drift(cx: &mut Cx<'_>) -> Flow {
         };
         if cx.order.marker.find_in(&form.notes) != Found::Ours {
             let message = format!("server {server} does not carry this order's marker alone; put `{}` into its notes", cx.order.marker);
-            return Break(drifted(cx, Reason::NotOurServer, &message));
+            return Break(super::drift::drifted(cx, Reason::NotOurServer, &message));
         }
         if !people.client.as_ref().is_some_and(|client| owner_is(&form, client)) {
             let owner = form.owner.unwrap_or_else(|| "nobody".into());
             let message =
                 format!("server {server} belongs to panel user {owner}, not to the client {}; it is not touched", cx.order.username);
-            return Break(drifted(cx, Reason::OwnerChanged, &message));
+            return Break(super::drift::drifted(cx, Reason::OwnerChanged, &message));
         }
     }
     if cx.order.suspended {

@@ -54,6 +54,7 @@ reasons! {
     Retrying: "The last attempt failed; it is repeated at `status.nextRetryTime`.", "See `status.lastError`; annotate the order with `dci-operator.dev/reconcile-requested-at` to try at once.";
     HandlerNotFound: "The handler does not exist, or the order's namespace may not use it.", "Check `spec.handlerRef`, and `spec.allowedNamespaces` of the handler.";
     HandlerNotReady: "The handler, its panel or its IPManager is not ready.", "See the conditions of the handler.";
+    NamespaceLabelsForbidden: "The handler selects namespaces by their labels, which the operator may not read.", "Watch all namespaces with the chart's `rbac.namespaceSelectors`, or set `spec.allowedNamespaces.from` to `All` or `Same`.";
     LicenseServerNotReady: "The licence server that the order's licences are at, or shall come from, cannot be used.", "See the message: set `spec.licenseServerRef` of the handler, or see the conditions of the licence server's handler.";
     UnknownProduct: "The licence server does not sell a product that the order asks for.", "Choose one of the products in the message, or add it to `spec.licenses.products` of the licence server's handler.";
     SeveralLicensesFound: "More than one licence carries the same remote id of this order.", "Clear the remote id of all but one at the licence server.";
@@ -74,7 +75,7 @@ reasons! {
     SeveralServersFound: "More than one server carries this order's marker.", "Release all but one by hand and take the marker out of their notes.";
     MarkerTruncated: "The panel did not store the marker as it was written; the change was undone.", "Make the notes field of the panel longer, then change or annotate the order.";
     NotOurServer: "The server does not carry this order's marker any more; it is not touched.", "Put the marker back into the server's notes, or delete the order and have the provider abandon it.";
-    OwnerChanged: "The server's owner was changed by hand; it is not touched.", "Put the owner back at the panel.";
+    OwnerChanged: "The server's owner was changed by hand; it is not touched.", "Put the owner back at the panel, or delete the order and have the provider abandon it.";
     ServerGone: "The panel does not list the server any more.", "Put the server back at the panel, or delete the order.";
     MainAddressNotReplaced: "The panel did not replace the main address; the new one was given back.", "Set `spec.dialect.replaceMainAddress` of the handler to the call that your panel uses, or `ipManagement.disableIPChange: true`.";
     DialectMissing: "The handler does not say how this call is made on its panel.", "Set the entry of `spec.dialect` that the message names.";

@@ -165,12 +165,16 @@ impl World {
     pub fn advance_panels(&mut self) {
         let now = self.now;
         let at = self.sites.at;
-        at.into_iter().for_each(|number| self.exchange(number));
+        if let Some(number) = at {
+            self.exchange(number);
+        }
         self.panel.advance(now);
         for number in 0..self.sites.all.len() {
             self.at_site(number, |world| world.panel.advance(now));
         }
-        at.into_iter().for_each(|number| self.exchange(number));
+        if let Some(number) = at {
+            self.exchange(number);
+        }
     }
 
     /// What the process knows of the handlers is lost; they are asked again one after the other.

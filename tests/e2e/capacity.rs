@@ -81,3 +81,59 @@ async fn places_at_the_panel_are_limited() {
     world.until_active("web-02").await;
     world.end().await;
 }
+
+#[tokio::test]
+async fn an_order_over_its_quota_keeps_nobody_from_a_place() {
+    let limits = json!({"limits": {"maxConcurrentOperations": 1, "maxOrdersPerNamespace": 1}});
+    let mut world = World::start(Setup::default().handler(&limits)).await;
+    world.order("web-01", &json!({})).await;
+    world.until_active("web-01").await;
+    world.order("web-02", &json!({})).await;
+    world.until_reason("DedicatedServerOrder", "web-02", "Ready", "LimitReached").await;
+    // An order of another namespace, with the quota of its own.
+    let mut other = super::support::objects::order("web-03", &json!({}));
+    other["spec"]["client"]["username"] = "other".into();
+    world.create(&world.provider, other).await;
+    let served = |world: &World| {
+        let order = world.record.get("DedicatedServerOrder", "web-03")?;
+        (order["status"]["phase"] == "Active").then_some(())
+    };
+    world.until("the other namespace is served", served).await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn many_orders_are_released_a_few_at_a_time_and_none_is_left_over() {
+    let servers: Vec<_> = (0..6).map(|n| json!({"id": 30 + n, "type": "E3-16G", "ip": format!("10.0.1.{n}")})).collect();
+    let setup = Setup::dci(&json!({"servers": servers})).handler(&json!({"limits": {"maxConcurrentReleases": 2}}));
+    let mut world = World::start(setup).await;
+    let names: Vec<String> = (0..6).map(|n| format!("web-{n}")).collect();
+    let nowhere: Vec<String> = (0..12).map(|n| format!("none-{n}")).collect();
+    for name in &names {
+        world.order(name, &json!({})).await;
+    }
+    for name in &nowhere {
+        world.order(name, &json!({"configuration": {"serverType": "E5-64G"}})).await;
+    }
+    for name in &names {
+        world.until_active(name).await;
+    }
+    for name in nowhere.iter().chain(&names) {
+        world.delete("DedicatedServerOrder", name).await;
+    }
+    for name in nowhere.iter().chain(&names) {
+        world.until_gone(name).await;
+    }
+    let mut at_once = 0i32;
+    let mut most = 0;
+    for line in world.changes() {
+        // A server is off first and free in the end.
+        at_once += i32::from(line.contains("server.poweroff")) - i32::from(line.contains("owner=no_owner"));
+        most = most.max(at_once);
+    }
+    assert!((1..=2).contains(&most), "{most} at once: {:?}", world.changes());
+    for id in 30..36 {
+        world.assert_server_released(id);
+    }
+    world.end().await;
+}

@@ -144,5 +144,14 @@ async fn a_server_that_lost_our_marker_is_not_touched() {
         .await;
     world.polls(3).await;
     assert_eq!(world.changes()[before..], [] as [String; 0]);
+    // Whoever looks after it says that it is somebody else's now.
+    let open = |w: &World| {
+        let tasks = w.record.all("ManualTask").into_iter();
+        tasks.filter(|t| t["spec"]["resolution"].is_null()).map(|t| t["metadata"]["name"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let task = world.until("one task", |w| if let [task] = &open(w)[..] { Some(task.clone()) } else { None }).await;
+    world.patch("ManualTask", &task, &json!({"spec": {"resolution": "Abandon", "note": "sold"}})).await;
+    world.until_gone("web-01").await;
+    assert_eq!(world.changes()[before..], [] as [String; 0]);
     world.end().await;
 }

@@ -141,7 +141,8 @@ async fn a_rotated_password_is_set_once_and_told_to_nobody() {
     for password in passwords {
         world.keep_secret(password);
     }
-    let digest = |password: &str| json!(Sha256::digest(password.as_bytes()).iter().map(|b| format!("{b:02x}")).collect::<String>());
+    let digest =
+        |password: &str| json!(Sha256::digest(password.as_bytes()).iter().fold(String::new(), |text, b| text + &format!("{b:02x}")));
     let shop = world.shop.clone();
     world.create(&shop, secret("root", &json!({"password": passwords[0]}))).await;
     world.order("web-01", &json!({"operatingSystem": {"passwordSecretRef": {"name": "root", "key": "password"}}})).await;

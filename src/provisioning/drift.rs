@@ -1,0 +1,82 @@
+//! What happened to an order's server behind the operator's back: another owner, another marker, no server, another panel.
+//!
+//! Nothing of it is overwritten. In preparation the order stalls; on an Active order, and on one that is being deleted, a department is
+//! told as well. While the order is deleted the department may also give the server up: nothing else would ever end such an order.
+
+use std::ops::ControlFlow::{Break, Continue};
+
+use crate::api::task::{Resolution, TaskType};
+
+use super::context::{Cx, Halt, Next, Recheck};
+use super::forsaken::left_behind;
+use super::reason::Reason;
+use super::step::{OPENING, Step};
+use super::tasks::Ask;
+
+/// Whether an error says that the server was changed behind our back.
+pub(super) fn is_drift(code: &str) -> bool {
+    [Reason::ServerGone, Reason::OwnerChanged, Reason::NotOurServer, Reason::PanelChanged].iter().any(|r| r.as_str() == code)
+}
+
+/// Found while the order lives. In preparation it stalls; on an Active order a department is told as well.
+pub(super) fn drifted(cx: &mut Cx<'_>, reason: Reason, message: &str) -> Halt {
+    let step = OPENING.into_iter().find(|s| !cx.state(*s).over());
+    if let Some(step) = step {
+        return cx.stall(step, reason, message, Recheck::Later);
+    }
+    let step = Step::HandOver;
+    let known = cx.status.last_error.as_ref().is_some_and(|e| e.code == reason.as_str());
+    let last = cx.status.manual_tasks.iter().rev().find(|t| t.type_ == TaskType::FailedOperation.as_str());
+    let settled = known && last.is_some_and(|t| t.state == Resolution::Cancelled.as_str() || t.state == Resolution::Abandon.as_str());
+    let ask = question(
+        cx,
+        step,
+        message,
+        "The order goes on by itself when this is put right at the panel. Close this task with\n  Done or Retry: look again;\n  Cancelled: it stays as it is, and no other task is raised for it.",
+    );
+    // What the department did when it answered is looked at again later.
+    let asked = if settled { None } else { cx.ask(&ask).break_value() };
+    told(cx, step, reason, message, asked)
+}
+
+/// Found on the way to a call on the order's server. An order that lives stalls; where it is being deleted a department is asked to
+/// put it right, or to give the server up.
+pub(super) fn not_touched(cx: &mut Cx<'_>, step: Step, reason: Reason, message: &str) -> Halt {
+    if !cx.order.deleting {
+        return cx.stall(step, reason, message, Recheck::Later);
+    }
+    let left = left_behind(cx);
+    let ways = format!(
+        "Still at the panels, as far as the order knows:\n{left}\n\nClosing goes on by itself when this is put right at the panel. Or close this task with\n  Abandon: the order goes and everything stays at the panels as it is; take the marker `{}` out of the server's notes and `{}` out of its addresses' where they are left;\n  Done or Retry: look again.",
+        cx.order.marker,
+        cx.order.marker.short(),
+    );
+    let ask = question(cx, step, message, &ways);
+    let asked = match cx.ask(&ask) {
+        Break(halt) => Some(halt),
+        Continue(Resolution::Abandon) => return cx.abandon(step),
+        Continue(Resolution::Done | Resolution::Retry | Resolution::Cancelled | Resolution::PartsMissing) => None,
+    };
+    told(cx, step, reason, message, asked)
+}
+
+fn question(cx: &Cx<'_>, step: Step, message: &str, ways: &str) -> Ask {
+    Ask {
+        type_: TaskType::FailedOperation,
+        department: cx.handler.operations.clone(),
+        step,
+        summary: format!("The server of order {} was changed by hand", cx.order.key),
+        details: format!("Order {} ({}): {message}.\n\n{ways}", cx.order.key, cx.order.uid),
+    }
+}
+
+/// Stalled, and at the same time waiting for whoever was asked.
+fn told(cx: &mut Cx<'_>, step: Step, reason: Reason, message: &str, asked: Option<Halt>) -> Halt {
+    let waiting_on = cx.status.waiting_on.take().filter(|_| asked.is_some());
+    let mut halt = cx.stall(step, reason, message, Recheck::Later);
+    cx.status.waiting_on = waiting_on;
+    if let Some(Halt { next: Next::Raise(task), .. }) = asked {
+        halt.next = Next::Raise(task);
+    }
+    halt
+}
