@@ -12,7 +12,7 @@ use dci_operator::panel::model::{Level, PanelUser};
 use dci_operator::provisioning::call::Call;
 use dci_operator::provisioning::facts::{HandlerState, Prepare};
 use serde_json::json;
-use support::panel::{ADMIN, Ipmi, Panel, Replace, TEMPLATE};
+use support::panel::{ADMIN, Ipmi, Panel, TEMPLATE};
 use support::seconds;
 use support::sweep::{KINDS, Kind, assert_active, reach};
 use support::world::{Fault, World, handler, order};
@@ -351,62 +351,6 @@ fn a_note_that_is_cut_short_is_given_back() {
     world.force("web");
     world.until_phase("web", "Active");
     assert_active(&world, Kind::Plain);
-}
-
-#[test]
-fn a_main_address_that_is_not_replaced_stalls_and_gives_the_new_one_back() {
-    for kind in [Kind::Plain, Kind::Several, Kind::ByPanel] {
-        for replace in [Replace::Ignored, Replace::Refused] {
-            let mut world = kind.world();
-            world.panel.replace = replace;
-            until_reason(&mut world, "MainAddressNotReplaced");
-            assert!(
-                world.panel.used.iter().all(|u| u.group == "parking" || u.address.is_ipv6()),
-                "{kind:?} {replace:?}\n{}",
-                world.describe()
-            );
-            let tried = world.asked.iter().filter(|(_, c)| matches!(c, Call::ReplaceMain { .. })).count();
-            assert_eq!(tried, 3, "{kind:?} {replace:?}: as often as anything may fail");
-            let asked = world.asked.len();
-            world.run_for(Duration::from_hours(1));
-            assert_eq!((world.asked.len(), world.tasks.len()), (asked, 0), "a change of the handler is waited for");
-            world.panel.replace = Replace::Works;
-            world.force("web");
-            reach(&mut world, "Active", kind);
-            assert_active(&world, kind);
-        }
-    }
-}
-
-#[test]
-fn a_panel_that_is_busy_for_a_moment_replaces_the_main_address_later() {
-    for kind in [Kind::Plain, Kind::ByPanel] {
-        for close in [false, true] {
-            let mut world = kind.world();
-            if close {
-                reach(&mut world, "Active", kind);
-                world.delete("web");
-            }
-            world.always = Some(("replaceMainAddress", Fault::Refused));
-            world.until("refused", Duration::from_hours(1), |w| {
-                w.status("web").last_error.as_ref().is_some_and(|e| e.code == "MainAddressNotReplaced")
-            });
-            world.always = None;
-            reach(&mut world, if close { "gone" } else { "Active" }, kind);
-            assert!(world.tasks.is_empty(), "{kind:?}, closing {close}: nobody had to do anything");
-        }
-        // Where it never works, whoever deletes the order can end it.
-        let mut world = kind.world();
-        reach(&mut world, "Active", kind);
-        world.always = Some(("replaceMainAddress", Fault::Refused));
-        world.delete("web");
-        world.run_for(Duration::from_hours(2));
-        if world.orders.contains_key("web") {
-            assert_eq!(world.open_tasks(), [TaskType::FailedOperation], "{kind:?}");
-            world.resolve(TaskType::FailedOperation, Resolution::Abandon);
-            world.until_phase("web", "gone");
-        }
-    }
 }
 
 #[test]

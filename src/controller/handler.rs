@@ -396,6 +396,8 @@ async fn save(
         }
         None => condition::remove(conditions, ConditionType::LicenseServerReady),
     }
+    let trouble = super::webhook_secrets::trouble(context, handler).await;
+    super::webhook_secrets::set(&mut new.conditions, trouble.as_deref(), generation, now);
     let deleting = handler.metadata.deletion_timestamp.is_some().then(|| super::users::still_in_use(orders.len(), "order"));
     reason_of(&mut new.conditions, problem, deleting, generation, now);
     condition::carry_times(&old.conditions, &mut new.conditions);

@@ -320,6 +320,8 @@ async fn save(
         None => set(ConditionType::CredentialsValid, true, Reason::Reachable, ""),
         Some(_) => {}
     }
+    let trouble = super::webhook_secrets::trouble(context, handler).await;
+    super::webhook_secrets::set(&mut new.conditions, trouble.as_deref(), generation, now);
     reason_of(&mut new.conditions, problem, held, generation, now);
     condition::carry_times(&old.conditions, &mut new.conditions);
     if let Ok(seen) = outcome {

@@ -43,3 +43,4 @@ pub mod task_status;
 pub mod trace;
 pub mod users;
 pub mod webhook;
+pub mod webhook_secrets;

@@ -34,6 +34,7 @@ pub mod opening;
 pub mod order;
 pub mod orphaning;
 pub mod parts;
+pub mod pool;
 pub mod queue;
 pub mod reason;
 pub mod recipes;

@@ -6,13 +6,14 @@
 use std::net::IpAddr;
 use std::ops::ControlFlow::{Break, Continue};
 
-use crate::panel::error::{ErrorClass, PanelError};
+use crate::panel::error::ErrorClass;
 use crate::panel::model::{AddressRow, FREE_DOMAIN, Family, PoolAddress, ServerId};
 
 use super::call::Call;
-use super::context::{Cx, Flow, Halt, Recheck, SHORT, Wait, WaitKind, after, cut};
+use super::context::{Cx, Flow, Halt, Recheck, SHORT, cut};
 use super::facts::{Look, Row};
 use super::inflight::Shows;
+use super::pool::{no_address, pool, wrong_group};
 use super::reason::Reason;
 use super::step::{State, Step};
 
@@ -25,8 +26,11 @@ pub(super) fn change_address(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
     cx.step(step).message.clear();
     let all = if cx.handler.operator_allocates() { from_pool(cx, server)? } else { by_panel(cx, server)? };
     domains(cx, step, server, &cx.order.domain.clone())?;
+    if cx.handler.operator_allocates() {
+        super::pool::names(cx, step)?;
+    }
     remember(cx, &all);
-    // A parking address that could not be given back is said here.
+    // A parking address that could not be given back is said here, and a name that could not be changed.
     let said = cx.step(step).message.clone();
     cx.finish(step, State::Done, &said);
     Continue(())
@@ -56,14 +60,6 @@ pub(super) fn addresses(cx: &Cx<'_>, step: Step, server: &ServerId) -> Flow<Vec<
     match &cx.facts.addresses {
         Some(rows) => Continue(rows.clone()),
         None => Break(cx.look(step, Look::Addresses(server.clone()))),
-    }
-}
-
-/// The addresses in use at IPmanager, read in this decision.
-fn pool(cx: &Cx<'_>, step: Step) -> Flow<Vec<PoolAddress>> {
-    match &cx.facts.pool {
-        Some(pool) => Continue(pool.clone()),
-        None => Break(cx.look(step, Look::Pool)),
     }
 }
 
@@ -211,26 +207,6 @@ fn take(cx: &mut Cx<'_>, step: Step, family: Family, group: &str) -> Halt {
 fn unmarked(cx: &Cx<'_>) -> Option<IpAddr> {
     let used = cx.facts.pool.as_deref().unwrap_or_default();
     cx.facts.taken.iter().copied().find(|a| !used.iter().any(|u| u.address == *a && cx.order.marker.is_in_note(&u.note)))
-}
-
-/// The panel does not take what it was asked for: waiting brings no address, a person has to look.
-fn wrong_group(cx: &mut Cx<'_>, step: Step, group: &str, error: &PanelError) -> Halt {
-    let field = if step == Step::ParkAddress { "parkingIPType" } else { "publicIPType" };
-    let message = format!("the panel gives no address of group {group} (ipManagement.{field} of the handler) to its user: {error}");
-    cx.fail(step, &error.code(), &message)
-}
-
-fn no_address(cx: &mut Cx<'_>, step: Step, group: &str, error: &PanelError) -> Halt {
-    // What a panel answers when a pool is empty is not known (ispsystem-api.md 4.1): any refusal that does not fault the request
-    // waits, slowly. A server that is taken back for want of one does not wait for ever: a person can end it.
-    let message = format!("no free address of group {group}: {error}");
-    if step == Step::ParkAddress
-        && let Some(halt) = cx.out_of_patience(step, &error.code(), &message)
-    {
-        return halt;
-    }
-    let until = Some(after(cx.now, cx.handler.retry_interval));
-    cx.wait(step, Wait { kind: WaitKind::Capacity, name: group, reason: Reason::WaitingForCapacity, message, until, deadline: None })
 }
 
 /// More addresses are ours than are wanted: one that is not the main one goes, from the server first.

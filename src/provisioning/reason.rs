@@ -46,7 +46,7 @@ reasons! {
     RecipeIncompatible: "The recipe and the template share no tag at the panel.", "Choose a recipe for this system, or correct the tags at the panel.";
     RecipeFailed: "A recipe failed.", "Correct the recipe at the panel, or take it out of `spec.recipes`; then annotate the order with `dci-operator.dev/reconcile-requested-at`.";
     Released: "The panel confirmed that the server is free.", "Nothing; the order goes by itself.";
-    WaitingForCapacity: "No free server of this type (or no free address) is there, or older orders come first.", "Add servers or addresses at the panel; the order goes on by itself.";
+    WaitingForCapacity: "No free server of this type (or no free address) is there, or older orders come first.", "Add servers or addresses at the panel; the order goes on by itself. Where a server is taken back and no parking address comes, a FailedOperation task is raised in the end.";
     LimitReached: "A limit of the handler keeps the order back.", "Wait, or raise the limit in `spec.limits` of the handler.";
     WaitingForPanel: "The panel is at work, or its next list is awaited.", "Nothing.";
     AnswerLost: "The answer to a change was lost; the panel is being looked at before anything is repeated.", "Nothing; see `status.inFlight`.";

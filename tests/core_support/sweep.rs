@@ -214,6 +214,8 @@ pub fn assert_active(world: &World, kind: Kind) {
     assert_eq!(public.len(), expected, "public addresses in use\n{}", tell());
     assert!(public.iter().all(|a| rows.contains(a)), "an address is not on the server\n{}", tell());
     if !kind.by_panel() {
+        let other = world.panel.used.iter().find(|u| u.note == "k8s:u-web" && u.domain != "web.example.net");
+        assert!(other.is_none(), "a name at IPmanager\n{}", tell());
         let noted = world.panel.used.iter().filter(|u| u.note == "k8s:u-web").count();
         assert_eq!(noted, expected, "notes\n{}", tell());
     }

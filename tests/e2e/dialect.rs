@@ -185,7 +185,7 @@ async fn a_dialect_that_learns_to_set_passwords_wakes_the_orders_that_rest() {
     assert!(!world.made().iter().any(|func| func == "server.setpasswd"), "{:?}", world.made());
     let call = json!({"func": "server.setpasswd", "params": {"elid": "{server}", "passwd": "{password}", "sok": "ok"}});
     world.patch("ProcessingHandler", "msk-1", &json!({"spec": {"dialect": {"setPassword": call}}})).await;
-    let digest: String = Sha256::digest(password.as_bytes()).iter().map(|b| format!("{b:02x}")).collect();
+    let digest = Sha256::digest(password.as_bytes()).iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
     world.until("the new password", |world| (invented(world, 17)["passwordSha256"] == json!(digest)).then_some(())).await;
     world.end().await;
 }

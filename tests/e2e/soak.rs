@@ -1,6 +1,6 @@
 //! Random faults over many orders that come and go, with an operator that is killed now and then: in the end nothing is left over.
 //!
-//! Run by `make soak`: DCI_SOAK_MINUTES (30), DCI_SOAK_ORDERS (200), DCI_SOAK_SEED (1). What happens depends on the machine's speed, so
+//! Run by `make soak`: `DCI_SOAK_MINUTES` (30), `DCI_SOAK_ORDERS` (200), `DCI_SOAK_SEED` (1). What happens depends on the machine's speed, so
 //! that a seed gives the same choices, not the same run.
 
 use std::time::{Duration, Instant};
