@@ -23,7 +23,7 @@ test: needs ## all tests, with a table of stages at the end; what CI runs
 	@deploy/ci/stages.sh control-plane build lint unit pure e2e audit
 
 check-all: needs ## the same, and what takes longer or needs more tools
-	@deploy/ci/stages.sh control-plane build lint unit pure deny crds docs e2e audit image
+	@DCI_SWEEP=all deploy/ci/stages.sh control-plane build lint unit pure deny crds docs e2e audit image
 
 test-unit: ## unit and integration tests, without a control plane
 	@deploy/ci/stages.sh unit

@@ -152,6 +152,12 @@ impl Kind {
     }
 }
 
+/// Every so many-th of the points; all of them where `DCI_SWEEP=all` (`make check-all`).
+pub fn one_in<T>(share: usize, points: impl Iterator<Item = T>) -> impl Iterator<Item = T> {
+    let share = if std::env::var("DCI_SWEEP").is_ok_and(|sweep| sweep == "all") { 1 } else { share };
+    points.step_by(share)
+}
+
 /// Tries every point, and fails at the end with what went wrong first in each.
 pub fn try_all(points: impl Iterator<Item = (String, Box<dyn FnOnce()>)>) {
     let mut tried = 0;
