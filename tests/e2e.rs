@@ -32,6 +32,8 @@ mod crash;
 mod custom;
 #[path = "e2e/dialect.rs"]
 mod dialect;
+#[path = "e2e/drift.rs"]
+mod drift;
 #[path = "e2e/gitops.rs"]
 mod gitops;
 #[path = "e2e/handler.rs"]

@@ -108,10 +108,8 @@ impl Publisher {
                 events.create(&PostParams::default(), &self.event(said, name, message, now)).await?;
             }
             Publish::Again { name, count } => {
-                let series = json!({
-                    "metadata": {"annotations": annotations(said.trace)},
-                    "series": {"count": count, "lastObservedTime": MicroTime(now)},
-                });
+                // Nothing else of an event may change: it keeps the trace that it was said in first.
+                let series = json!({"series": {"count": count, "lastObservedTime": MicroTime(now)}});
                 events.patch(name, &PatchParams::default(), &Patch::Merge(series)).await?;
             }
         }

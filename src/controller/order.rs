@@ -17,7 +17,7 @@ use crate::provisioning::context::Next;
 use crate::provisioning::decide::{self, Decision};
 use crate::provisioning::facts::{Facts, HandlerState, TaskView};
 use crate::provisioning::forsaken::Forsaken;
-use crate::provisioning::notices;
+use crate::provisioning::notices::{self, Notice};
 use crate::provisioning::order::{Order, Refusal, order_id};
 use crate::provisioning::reason::Reason;
 use crate::provisioning::selection::{self, PassedOver};
@@ -212,7 +212,10 @@ pub(super) async fn save(
     }
     let stored = status::write(&context.client, order, &new).await?;
     if stored.status.as_ref().and_then(|s| s.in_flight.as_ref()) != new.in_flight.as_ref() {
-        return Err(StatusError::CrdOutdated { object: order.key().to_string(), field: "status.inFlight" }.into());
+        let error = StatusError::CrdOutdated { object: order.key().to_string(), field: "status.inFlight" };
+        let notice = Notice { warning: true, reason: Reason::CRDOutdated.as_str().into(), message: error.to_string() };
+        let _ = context.events.publish(order.object_ref(&()), notice);
+        return Err(error.into());
     }
     context.wrote(&stored);
     let handler = counts::handler_of(&stored, |key| context.handlers.get(key).is_some());

@@ -87,7 +87,7 @@ mod tests {
         set(&mut conditions, Some(&["Ops: no".to_owned(), "Buy: no".to_owned()]), 1, at(10));
         assert_eq!((conditions[0].status.as_str(), conditions[0].message.as_str()), ("False", "Ops: no; Buy: no"));
         set(&mut conditions, Some(&[]), 1, at(20));
-        assert_eq!((conditions[0].status.as_str(), conditions[0].message.as_str()), ("True", ""));
+        assert_eq!((conditions[0].status.as_str(), conditions[0].message.as_str()), ("True", "Done"));
         set(&mut conditions, None, 1, at(30));
         assert!(conditions.is_empty());
     }

@@ -243,12 +243,15 @@ fn connections_quiet(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
     Continue(())
 }
 
+/// What the step of the power says where an error of it was ignored.
+pub(super) const IPMI_IGNORED: &str = "IPMI error ignored, as the handler says";
+
 /// IPMI failed in closing: ignored, or a person stops the server. There is no retry.
 fn ipmi_error(cx: &mut Cx<'_>, error: &str) -> Flow {
     let step = Step::PowerOff;
     match cx.handler.ipmi {
         IpmiErrorPolicy::Ignore => {
-            let message = format!("IPMI error ignored, as the handler says: {error}");
+            let message = format!("{IPMI_IGNORED}: {error}");
             cx.finish(step, State::Done, &message);
             Continue(())
         }

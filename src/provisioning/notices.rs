@@ -3,6 +3,9 @@
 use crate::api::condition::{self, ConditionType};
 use crate::api::order::OrderStatus;
 
+use super::closing::IPMI_IGNORED;
+use super::context::cut;
+use super::reason::Reason;
 use super::step::{State, Step};
 use super::tasks::{OPEN, waits_for};
 
@@ -17,12 +20,11 @@ pub struct Notice {
     pub message: String,
 }
 
-/// The longest note of an event, in characters; the API allows 1 kB.
-const MAX_NOTE: usize = 500;
+/// The longest note of an event, in bytes; the API allows 1024.
+const MAX_NOTE: usize = 1000;
 
 fn notice(warning: bool, reason: &str, message: String) -> Notice {
-    let message = if message.chars().count() > MAX_NOTE { message.chars().take(MAX_NOTE).collect() } else { message };
-    Notice { warning, reason: reason.into(), message }
+    Notice { warning, reason: reason.into(), message: cut(&message, MAX_NOTE) }
 }
 
 /// What happened between two statuses of one order.
@@ -53,6 +55,9 @@ pub fn between(old: &OrderStatus, new: &OrderStatus) -> Vec<Notice> {
             let message = if step.message.is_empty() { step.name.clone() } else { format!("{}: {}", step.name, step.message) };
             // Events of one reason fold into one: each step has its own.
             notices.push(notice(false, &format!("{}Done", step.name), message));
+            if step.message.starts_with(IPMI_IGNORED) {
+                notices.push(notice(true, Reason::IpmiError.as_str(), step.message.clone()));
+            }
         }
     }
     for task in &new.manual_tasks {
@@ -94,5 +99,33 @@ pub fn carry_times(saved: &OrderStatus, new: &mut OrderStatus) {
         && old.name == waiting.name
     {
         waiting.since = old.since;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn status(power_off: &str, message: &str) -> OrderStatus {
+        serde_json::from_value(json!({"steps": [{"name": "PowerOff", "state": power_off, "message": message}]})).unwrap()
+    }
+
+    #[test]
+    fn an_ipmi_error_that_is_ignored_is_told_once() {
+        let told = |old: &OrderStatus, new: &OrderStatus| {
+            between(old, new).into_iter().map(|n| (n.warning, n.reason, n.message)).collect::<Vec<_>>()
+        };
+        let message = format!("{IPMI_IGNORED}: no answer");
+        let (before, after) = (status("Running", ""), status("Done", &message));
+        let expected = [(false, "PowerOffDone".to_owned(), format!("PowerOff: {message}")), (true, "IpmiError".to_owned(), message)];
+        assert_eq!(told(&before, &after), expected);
+        assert_eq!(told(&after, &after), []);
+        assert_eq!(told(&before, &status("Done", "")).len(), 1);
+    }
+
+    #[test]
+    fn notes_fit_whatever_they_are_written_in() {
+        assert!(notice(true, "R", "😀".repeat(2000)).message.len() <= 1024);
     }
 }

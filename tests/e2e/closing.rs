@@ -114,7 +114,7 @@ async fn a_handler_that_is_in_use_stays() {
     world.delete("ProcessingHandler", "msk-1").await;
     world.delete("IPManager", "main").await;
     let held = world.until_reason("ProcessingHandler", "msk-1", "Ready", "InUse").await;
-    assert!(held["status"].to_string().contains("1 orders"), "{}", held["status"]);
+    assert!(held["status"].to_string().contains("1 order still"), "{}", held["status"]);
     world.until_reason("IPManager", "main", "Ready", "InUse").await;
     world.polls(2).await;
     let order = world.record.get("DedicatedServerOrder", "web-01").unwrap();

@@ -112,6 +112,20 @@ async fn an_unknown_template_claims_nothing_and_an_edit_goes_on() {
 }
 
 #[tokio::test]
+async fn a_failed_recipe_does_not_matter_where_only_the_system_is_waited_for() {
+    let mut world = World::start(Setup::dci(&json!({"recipes": [{"name": "ISPsystem__broken.sh", "outcome": "fail"}]}))).await;
+    world.order("web-01", &json!({"recipes": ["ISPsystem__broken.sh"], "readyWhen": "OSInstalled"})).await;
+    let active = world.until_active("web-01").await;
+    assert_eq!(
+        (&active["status"]["server"]["id"], &active["status"]["server"]["failedRecipes"]),
+        (&json!("17"), &json!(["ISPsystem__broken.sh"]))
+    );
+    assert_eq!(world.asked("server.operations"), 1);
+    assert!(!world.touched(19), "no other server is tried");
+    world.end().await;
+}
+
+#[tokio::test]
 async fn addresses_stay_when_the_handler_says_so() {
     let setup = Setup::default().handler(&json!({"ipManagement": {"disableIPChange": true}}));
     let mut world = World::start(setup).await;

@@ -71,6 +71,13 @@ impl World {
         assert!(answer.status().is_success(), "{path}: {}", answer.text().await.unwrap_or_default());
     }
 
+    /// A person takes a server out of the panel.
+    pub async fn vanish(&self, id: u64) {
+        let url = format!("{}/servers/{id}", self.sim.url("sim").unwrap());
+        let client = reqwest::Client::builder().tls_certs_only([]).build().unwrap();
+        assert!(client.delete(url).send().await.unwrap().status().is_success());
+    }
+
     /// How often a function of a panel was called, reads included.
     pub fn requests(&self, panel: &str, func: &str) -> u64 {
         self.sim.requests()[panel][func].as_u64().unwrap_or(0)
