@@ -23,8 +23,8 @@ pub struct Notice {
 /// The longest note of an event, in bytes; the API allows 1024.
 const MAX_NOTE: usize = 1000;
 
-fn notice(warning: bool, reason: &str, message: String) -> Notice {
-    Notice { warning, reason: reason.into(), message: cut(&message, MAX_NOTE) }
+fn notice(warning: bool, reason: &str, message: impl AsRef<str>) -> Notice {
+    Notice { warning, reason: reason.into(), message: cut(message.as_ref(), MAX_NOTE) }
 }
 
 /// What happened between two statuses of one order.
@@ -83,9 +83,9 @@ pub fn between(old: &OrderStatus, new: &OrderStatus) -> Vec<Notice> {
     if ready(new) && !ready(old) {
         let suspended = condition::is_true(&new.conditions, ConditionType::Suspended);
         notices.push(if suspended {
-            notice(false, "Suspended", "the service is suspended".into())
+            notice(false, "Suspended", "the service is suspended")
         } else {
-            notice(false, "Active", "the server is prepared".into())
+            notice(false, "Active", "the server is prepared")
         });
     }
     notices
