@@ -1,6 +1,6 @@
 //! What must hold at every moment, whatever goes wrong (the numbers are those of docs/reliability.md).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 
@@ -25,7 +25,6 @@ pub struct Invariants {
     pub hands: BTreeMap<String, u64>,
     /// Order ids of orders that are gone.
     gone: BTreeMap<String, String>,
-    released: BTreeSet<String>,
 }
 
 /// The servers of all panels, with the panel's name.
@@ -90,7 +89,7 @@ impl Invariants {
     }
 
     pub fn panel_before(&mut self, world: &World, call: &Call) -> Option<Value> {
-        if call.panel == "ipm" || call.panel == "ipmgr" {
+        if !call.change || call.panel.starts_with("ipm") {
             return None;
         }
         let id = call.target.split('/').next().unwrap_or_default();
@@ -100,8 +99,7 @@ impl Invariants {
 
     /// Looks at the panels after a call.
     pub fn panel_after(&mut self, world: &World, call: &Call, before: Option<Value>) -> Vec<String> {
-        let changed = call.form.contains("sok=ok") || DESTRUCTIVE.contains(&call.func.as_str());
-        if !changed {
+        if !call.change {
             return Vec::new();
         }
         self.calls += 1;

@@ -16,6 +16,8 @@ pub struct Call {
     pub form: String,
     pub func: String,
     pub target: String,
+    /// It asks for a change.
+    pub change: bool,
 }
 
 /// The wire of one process.
@@ -34,14 +36,14 @@ impl Wire for PanelWire {
         let (elid, plid) = (field("elid"), field("plid"));
         let target = if plid.is_empty() { elid } else { format!("{plid}/{elid}") };
         let panel = url.rsplit('/').next().unwrap_or_default().to_owned();
-        let call = Call { panel, form: form.query().unwrap_or_default().to_owned(), func, target };
-        Box::pin(post(self.0.clone(), call, change))
+        let call = Call { panel, form: form.query().unwrap_or_default().to_owned(), func, target, change };
+        Box::pin(post(self.0.clone(), call))
     }
 }
 
-async fn post(world: Arc<World>, call: Call, change: bool) -> Result<Vec<u8>, WireError> {
+async fn post(world: Arc<World>, call: Call) -> Result<Vec<u8>, WireError> {
     world.alive().await;
-    let (way, down, lost) = world.adversary(|a| (3 + a.below(40), a.panels_down_until, !change && a.chance(a.reads)));
+    let (way, down, lost) = world.adversary(|a| (3 + a.below(40), a.panels_down_until, !call.change && a.chance(a.reads)));
     tokio::time::sleep(Duration::from_millis(way)).await;
     world.alive().await;
     if super::determinism::now() < down {
@@ -51,7 +53,7 @@ async fn post(world: Arc<World>, call: Call, change: bool) -> Result<Vec<u8>, Wi
     if lost {
         return Err(nobody_knows());
     }
-    let fault = if change { world.meet(&format!("{} {} {}", call.panel, call.func, call.target)) } else { None };
+    let fault = if call.change { world.meet(&format!("{} {} {}", call.panel, call.func, call.target)) } else { None };
     let answer = match fault {
         None => world.panel_call(&call),
         Some(Fault::CrashBefore) => return world.die().await,

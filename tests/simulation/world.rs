@@ -154,10 +154,8 @@ impl World {
 
     /// Makes a call at a panel.
     pub fn panel_call(&self, call: &Call) -> Vec<u8> {
-        let seen = self.panels.journal(u64::MAX).len();
         let before = lock(&self.invariants).panel_before(self, call);
         let answer = self.panels.post(&call.panel, call.form.as_bytes()).unwrap_or_default();
-        let _ = seen;
         let found = lock(&self.invariants).panel_after(self, call, before);
         found.into_iter().for_each(|what| self.violation(what));
         answer
