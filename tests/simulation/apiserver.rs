@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::defaults;
 use super::patch::{self, PatchError};
@@ -123,7 +123,8 @@ impl Default for ApiServer {
         let definitions = dci_operator::api::crds::all(dci_operator::api::crds::Target::Current).unwrap();
         let mut server = Self { objects: BTreeMap::new(), log: VecDeque::new(), version: 100, uids: 0, compacted: 0, definitions };
         for definition in server.definitions.clone() {
-            server.create((DEFINITIONS, String::new(), String::new()), definition, 0).unwrap();
+            let known = json!({"metadata": {"name": definition["metadata"]["name"]}});
+            server.create((DEFINITIONS, String::new(), String::new()), known, 0).unwrap();
         }
         server
     }
@@ -279,7 +280,7 @@ impl ApiServer {
         new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"].clone();
         self.structural(key, &mut new)?;
         encode_strings(&mut new);
-        if key.0.custom && !status && content(&new) != content(old) {
+        if key.0.custom && !status && new["spec"] != old["spec"] {
             new["metadata"]["generation"] = (old["metadata"]["generation"].as_i64().unwrap_or(0) + 1).into();
         }
         let deleting = !old["metadata"]["deletionTimestamp"].is_null();
@@ -333,12 +334,6 @@ impl ApiServer {
     pub fn all(&self, kind: Kind) -> impl Iterator<Item = &Value> {
         self.objects.iter().filter(move |((k, _, _), _)| *k == kind).map(|(_, object)| object)
     }
-}
-
-/// What a change of makes a new generation.
-fn content(object: &Value) -> Map<String, Value> {
-    let members = object.as_object().cloned().unwrap_or_default();
-    members.into_iter().filter(|(name, _)| name != "metadata" && name != "status").collect()
 }
 
 fn carry(from: &Value, to: &mut Value, field: &str) {

@@ -143,9 +143,8 @@ impl People {
 
     /// What is not as it should be in the end, once nothing goes wrong any more.
     pub fn unsettled(&self, world: &World) -> Vec<String> {
-        let free = world.free();
         let orders: Vec<Value> = world.server(|s| s.all(ORDERS).cloned().collect());
-        orders.iter().filter_map(|order| unsettled(order, &free)).collect()
+        orders.iter().filter_map(|order| unsettled(order, world)).collect()
     }
 
     /// Everything is settled, and nothing was written for this long. `None`: something is not settled.
@@ -166,7 +165,7 @@ impl People {
 }
 
 /// Why an order is not in a state that it may stay in.
-fn unsettled(order: &Value, free: &[String]) -> Option<String> {
+fn unsettled(order: &Value, world: &World) -> Option<String> {
     let name = order["metadata"]["name"].as_str().unwrap_or_default();
     let status = &order["status"];
     let phase = status["phase"].as_str().unwrap_or("new");
@@ -178,7 +177,7 @@ fn unsettled(order: &Value, free: &[String]) -> Option<String> {
     let settled = match (phase, kstatus::is_true(order, "Stalled")) {
         (_, true) => cure,
         ("Active" | "Suspended", false) => !deleting && kstatus::is_true(order, "Ready"),
-        (_, false) => !deleting && reason("Reconciling") == "WaitingForCapacity" && !free.iter().any(|type_| type_ == wanted),
+        (_, false) => !deleting && reason("Reconciling") == "WaitingForCapacity" && !world.free().iter().any(|type_| type_ == wanted),
     };
     if settled && current {
         return None;

@@ -29,7 +29,7 @@ pub const SHOP: &str = "shop";
 /// How long things may take once nothing goes wrong any more, in milliseconds.
 const PATIENCE: u64 = 4 * 3_600_000;
 /// How long nothing may be written at rest.
-const REST: u64 = 300_000;
+const REST: u64 = 120_000;
 
 /// A request that arrives when nobody waits for it any more.
 pub enum Late {
@@ -251,6 +251,7 @@ impl World {
             handler_grace: Duration::from_mins(10),
             leader_elect: false,
         };
+        let mut looked = 0;
         let mut operator = pin!(run::operate(self.surroundings(), options, std::future::pending()));
         loop {
             let ended = {
@@ -270,7 +271,8 @@ impl World {
             if !self.violations().is_empty() {
                 return End::Over;
             }
-            let Some(calm) = people.calm_since() else { continue };
+            let Some(calm) = people.calm_since().filter(|_| now() >= looked + 5000) else { continue };
+            looked = now();
             match people.at_rest(self, REST) {
                 Some(true) => return End::Over,
                 Some(false) | None if now() > calm + PATIENCE => {
