@@ -48,6 +48,8 @@ pub struct Adversary {
     state: u64,
     /// Faults by number of the effect, from 0.
     pub planned: BTreeMap<usize, Fault>,
+    /// Faults at the first effect of this name, once.
+    pub named: Vec<(String, Fault)>,
     /// How many of a thousand effects go wrong.
     pub rate: u64,
     /// How many of a thousand reads fail.
@@ -83,6 +85,9 @@ impl Adversary {
         if let Some(fault) = self.planned.get(&number) {
             return Some(*fault);
         }
+        if let Some(place) = self.named.iter().position(|(name, _)| name == effect) {
+            return Some(self.named.remove(place).1);
+        }
         if !self.chance(self.rate) {
             return None;
         }
@@ -99,9 +104,8 @@ impl Adversary {
         })
     }
 
-    /// From now on nothing goes wrong any more.
+    /// From now on nothing is drawn any more; what was planned still happens.
     pub fn calm(&mut self) {
         (self.rate, self.reads, self.lag, self.api_down_until, self.panels_down_until) = (0, 0, 0, 0, 0);
-        self.planned.clear();
     }
 }

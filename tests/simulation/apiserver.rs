@@ -9,6 +9,9 @@ use serde_json::{Value, json};
 use super::defaults;
 use super::patch::{self, PatchError};
 
+/// When time begins: 2026-01-01T00:00:00Z.
+pub const EPOCH: i64 = 1_767_225_600;
+
 /// What the server knows of a kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Kind {
@@ -370,6 +373,6 @@ fn base64(bytes: &[u8]) -> String {
 
 /// A moment, in whole seconds, as the server writes it.
 pub fn timestamp(millis: u64) -> String {
-    let seconds = super::determinism::EPOCH + i64::try_from(millis / 1000).unwrap();
+    let seconds = EPOCH + i64::try_from(millis / 1000).unwrap();
     jiff::Timestamp::from_second(seconds).unwrap().to_string()
 }

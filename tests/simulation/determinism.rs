@@ -9,8 +9,8 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-/// When simulated time begins: 2026-01-01T00:00:00Z.
-pub const EPOCH: i64 = 1_767_225_600;
+use super::apiserver::EPOCH;
+
 /// What the monotonic clock shows then; far from zero, since programs subtract from it.
 const UPTIME: i64 = 1_000_000;
 

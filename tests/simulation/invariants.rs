@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use dci_operator::api::ORDER_ID_ANNOTATION;
 use serde_json::Value;
 
 use super::apiserver::{Change, HANDLERS, IPMANAGERS, KINDS, ORDERS, TASKS};
@@ -80,7 +81,7 @@ impl Invariants {
     /// (3), (4): what is gone has left nothing.
     fn order_gone(&mut self, world: &World, order: &Value) -> Vec<String> {
         let uid = order["metadata"]["uid"].as_str().unwrap_or_default();
-        let id = order["metadata"]["annotations"]["dci-operator.dev/order-id"].as_str().unwrap_or(uid).to_owned();
+        let id = order["metadata"]["annotations"][ORDER_ID_ANNOTATION].as_str().unwrap_or(uid).to_owned();
         let name = order["metadata"]["name"].as_str().unwrap_or_default();
         let state = world.panels.state();
         self.gone.insert(id.clone(), name.to_owned());

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use dci_operator::api::{ORDER_ID_ANNOTATION, RECONCILE_ANNOTATION};
 use serde_json::{Value, json};
 
-use super::apiserver::{HANDLERS, ORDERS, TASKS};
+use super::apiserver::{HANDLERS, LEASES, ORDERS, TASKS};
 use super::determinism::now;
 use super::kstatus;
 use super::world::{PROVIDER, SHOP, World};
@@ -14,8 +15,14 @@ use super::world::{PROVIDER, SHOP, World};
 pub enum Act {
     /// Creates an order; the object as a client writes it.
     Order(Value),
-    Delete(&'static str),
-    DeleteNamed(String),
+    Delete(String),
+    DeleteAll,
+    /// Waits until everything is settled, for so many milliseconds at most.
+    Await(u64),
+    /// Asks every order that there is for an attempt now.
+    AskAgain,
+    /// Every server is repaired, every handler at work.
+    Heal,
     /// Patches an order's spec.
     Edit(String, Value),
     /// Patches a handler's spec.
@@ -44,14 +51,15 @@ pub struct People {
     /// How long departments take for a task, in milliseconds.
     pub takes: u64,
     seen: BTreeMap<String, u64>,
-    /// Servers whose records somebody changed by hand.
+    /// How many tasks were closed for each order.
+    closed: BTreeMap<String, usize>,
+    /// Since when, and after how many writes and calls, nothing has changed.
     quiet: Option<(u64, u64, usize)>,
 }
 
 impl People {
     pub fn new(mut script: Vec<(u64, Act)>, takes: u64) -> Self {
-        script.sort_by_key(|(at, _)| *at);
-        Self { script, calm: None, takes, seen: BTreeMap::new(), quiet: None }
+        Self { script, calm: None, takes, seen: BTreeMap::new(), closed: BTreeMap::new(), quiet: None }
     }
 
     pub fn calm_since(&self) -> Option<u64> {
@@ -63,8 +71,14 @@ impl People {
     }
 
     pub fn act(&mut self, world: &World) {
-        while self.script.first().is_some_and(|(at, _)| *at <= now()) {
-            let (_, act) = self.script.remove(0);
+        while let Some((at, act)) = self.script.first().cloned().filter(|(at, _)| *at <= now()) {
+            if let Act::Await(most) = act
+                && now() < at + most
+                && !self.unsettled(world).is_empty()
+            {
+                break;
+            }
+            self.script.remove(0);
             world.tell(&format!("   somebody: {}", described(&act)));
             self.perform(world, act);
         }
@@ -81,8 +95,31 @@ impl People {
         };
         match act {
             Act::Order(object) => told(world.change(|s| s.create((ORDERS, SHOP.into(), String::new()), object, now()))),
-            Act::Delete(name) => told(world.change(|s| s.delete(&key(name), &Value::Null, now()))),
-            Act::DeleteNamed(name) => told(world.change(|s| s.delete(&key(&name), &Value::Null, now()))),
+            Act::Delete(name) => told(world.change(|s| s.delete(&key(&name), &Value::Null, now()))),
+            Act::DeleteAll => {
+                for name in names(world) {
+                    told(world.change(|s| s.delete(&key(&name), &Value::Null, now())));
+                }
+            }
+            Act::Await(_) => {}
+            Act::AskAgain => {
+                let patch = json!({"metadata": {"annotations": {RECONCILE_ANNOTATION: now().to_string()}}});
+                for name in names(world) {
+                    told(world.change(|s| s.patch(&key(&name), merge, &patch, false, now())));
+                }
+            }
+            Act::Heal => {
+                for (panel, server) in super::invariants::servers(&world.panels.state()) {
+                    let id = server["id"].as_str().and_then(|id| id.parse().ok()).unwrap_or(0);
+                    let healed = json!({"panel": panel, "ipmi": "alive", "flags": {"hwproblem": false, "operation_failed": false}});
+                    world.panels.change_server(id, healed).unwrap();
+                }
+                let handlers: Vec<String> = world.server(|s| s.all(HANDLERS).map(name_of).collect());
+                for name in handlers {
+                    let patch = json!({"spec": {"suspend": false}});
+                    told(world.change(|s| s.patch(&(HANDLERS, PROVIDER.into(), name), merge, &patch, false, now())));
+                }
+            }
             Act::Edit(name, patch) => told(world.change(|s| s.patch(&key(&name), merge, &patch, false, now()))),
             Act::Handler(name, patch) => {
                 told(world.change(|s| s.patch(&(HANDLERS, PROVIDER.into(), name), merge, &json!({"spec": patch}), false, now())));
@@ -94,6 +131,8 @@ impl People {
                 };
                 if let Some(id) = id {
                     world.by_hand(id);
+                    let mut change = change;
+                    change["panel"] = panel_of(id).into();
                     if let Err(error) = world.panels.change_server(id, change) {
                         world.tell(&format!("   (not so: {error})"));
                     }
@@ -128,11 +167,15 @@ impl People {
                     let key = (ORDERS, SHOP.to_owned(), order.clone());
                     let id = world.server(|s| s.get(&key).ok()).and_then(|o| o["status"]["server"]["id"].as_str()?.parse().ok());
                     if let Some(id) = id {
-                        let _ = world.panels.change_server(id, json!({"power": "off", "ipmi": "alive"}));
+                        let _ = world.panels.change_server(id, json!({"panel": panel_of(id), "power": "off", "ipmi": "alive"}));
                     }
                     "Done"
                 }
-                Some("FailedOperation") => "Retry",
+                Some("FailedOperation") => {
+                    let times = self.closed.entry(order.clone()).or_default();
+                    *times += 1;
+                    if *times > 8 { "Cancelled" } else { "Retry" }
+                }
                 _ => "Done",
             };
             world.tell(&format!("   a department closes {name} of {order}: {resolution}"));
@@ -144,7 +187,12 @@ impl People {
     /// What is not as it should be in the end, once nothing goes wrong any more.
     pub fn unsettled(&self, world: &World) -> Vec<String> {
         let orders: Vec<Value> = world.server(|s| s.all(ORDERS).cloned().collect());
-        orders.iter().filter_map(|order| unsettled(order, world)).collect()
+        let mut found: Vec<String> = orders.iter().filter_map(|order| unsettled(order, world)).collect();
+        let ids: Vec<&str> = orders.iter().map(order_id).collect();
+        let left = |lease: &&Value| lease["spec"]["holderIdentity"].as_str().is_some_and(|holder| !ids.contains(&holder));
+        let locks: Vec<String> = world.server(|s| s.all(LEASES).filter(left).map(name_of).collect());
+        found.extend(locks.into_iter().map(|name| format!("lock {name} of an order that is gone")));
+        found
     }
 
     /// Everything is settled, and nothing was written for this long. `None`: something is not settled.
@@ -177,7 +225,16 @@ fn unsettled(order: &Value, world: &World) -> Option<String> {
     let settled = match (phase, kstatus::is_true(order, "Stalled")) {
         (_, true) => cure,
         ("Active" | "Suspended", false) => !deleting && kstatus::is_true(order, "Ready"),
-        (_, false) => !deleting && reason("Reconciling") == "WaitingForCapacity" && !world.free().iter().any(|type_| type_ == wanted),
+        (_, false) if deleting => false,
+        (_, false) => match reason("Reconciling").as_str() {
+            "WaitingForCapacity" => !world.free().iter().any(|type_| type_ == wanted),
+            // Of its namespace: there are as many as there may be.
+            "LimitReached" => world.server(|s| {
+                let most = s.all(HANDLERS).map(|h| h["spec"]["limits"]["maxOrdersPerNamespace"].as_u64().unwrap_or(0)).max().unwrap_or(0);
+                most > 0 && s.all(ORDERS).filter(|o| !o["status"]["server"].is_null()).count() as u64 >= most
+            }),
+            _ => false,
+        },
     };
     if settled && current {
         return None;
@@ -189,6 +246,34 @@ fn unsettled(order: &Value, world: &World) -> Option<String> {
 fn described(act: &Act) -> String {
     match act {
         Act::Order(object) => format!("orders {}", object["metadata"]["name"].as_str().unwrap_or_default()),
-        Act::Delete(_) | Act::DeleteNamed(_) | Act::Edit(..) | Act::Handler(..) | Act::Server(..) | Act::LoseTasks | Act::PanelsDown(_) | Act::ApiDown(_) | Act::Calm => format!("{act:?}"),
+        other => format!("{other:?}"),
     }
+}
+
+fn name_of(object: &Value) -> String {
+    object["metadata"]["name"].as_str().unwrap_or_default().to_owned()
+}
+
+fn names(world: &World) -> Vec<String> {
+    world.server(|s| s.all(ORDERS).map(name_of).collect())
+}
+
+/// What an order's marker ends in.
+fn order_id(order: &Value) -> &str {
+    let own = order["metadata"]["uid"].as_str().unwrap_or_default();
+    order["metadata"]["annotations"][ORDER_ID_ANNOTATION].as_str().unwrap_or(own)
+}
+
+/// Ids of servers differ from panel to panel.
+fn panel_of(server: u64) -> &'static str {
+    if server < 100 { "dci" } else { "dci2" }
+}
+
+/// How each order ended, in one line.
+pub fn ended(world: &World) -> String {
+    let one = |order: &Value| {
+        let stalled = kstatus::condition(order, "Stalled").map_or_else(String::new, |c| format!("({})", c["reason"].as_str().unwrap_or_default()));
+        format!("{}={}{stalled}", name_of(order), order["status"]["phase"].as_str().unwrap_or("new"))
+    };
+    world.server(|s| s.all(ORDERS).map(one).collect::<Vec<_>>().join(" "))
 }

@@ -27,6 +27,18 @@ pub fn digest(lines: &[String]) -> u64 {
     hasher.finish()
 }
 
+/// How long one run may take on a busy machine.
+const MOST: Duration = Duration::from_mins(4);
+
+/// Ends the process when it takes too long: time may stand still for ever where everybody is busy.
+pub fn watchdog() {
+    std::thread::spawn(|| {
+        std::thread::sleep(MOST);
+        println!("violation: it takes longer than {MOST:?}");
+        std::process::exit(3);
+    });
+}
+
 /// Runs one simulation in a process of its own.
 pub fn child(what: &str, trace: bool) -> Told {
     let mut command = Command::new(std::env::current_exe().unwrap());
