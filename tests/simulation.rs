@@ -66,7 +66,7 @@ fn report(world: &World, trace: bool) {
 fn child() {
     let what = std::env::var("DCI_SIM_RUN").expect("DCI_SIM_RUN says what to run");
     let trace = std::env::var("DCI_SIM_TRACE").is_ok_and(|t| t == "1");
-    let seed = digest(&[what.split_whitespace().take(2).collect::<Vec<_>>().join(" ")]);
+    let seed = digest(&[what.split_whitespace().nth(1).unwrap_or_default().to_owned()]);
     if trace && std::env::var("DCI_SIM_LOG").is_ok() {
         tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_writer(std::io::stderr).init();
     }

@@ -67,7 +67,8 @@ impl People {
     }
 
     pub fn next(&self, now: u64) -> Option<u64> {
-        self.script.first().map(|(at, _)| (*at).max(now))
+        let due = |(at, act): &(u64, Act)| if matches!(act, Act::Await(_)) { (*at).max(now + 1000) } else { (*at).max(now) };
+        self.script.first().map(due)
     }
 
     pub fn act(&mut self, world: &World) {

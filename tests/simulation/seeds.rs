@@ -3,6 +3,7 @@
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// What a run told.
@@ -54,8 +55,11 @@ pub fn child(what: &str, trace: bool) -> Told {
 /// Runs many, as many at once as there are processors.
 pub fn children(all: Vec<String>) -> Vec<(String, Told)> {
     let many = std::thread::available_parallelism().map_or(2, usize::from);
-    let queue = std::sync::Mutex::new(all.into_iter());
-    let told = std::sync::Mutex::new(Vec::new());
+    // One sweep after another: each keeps all processors busy.
+    static TURN: Mutex<()> = Mutex::new(());
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let queue = Mutex::new(all.into_iter());
+    let told = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for _ in 0..many {
             scope.spawn(|| {
