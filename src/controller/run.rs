@@ -118,6 +118,8 @@ pub struct Surroundings {
     pub clients: Clients,
     /// The operator's own namespace.
     pub namespace: String,
+    /// What this replica calls itself where replicas take turns.
+    pub identity: String,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// What brings requests to panels; `None`: HTTP.
@@ -135,12 +137,13 @@ pub async fn run_with(config: Config, options: Options, until: impl Future<Outpu
     let metrics_listener = health::listen(options.metrics, "metrics").await?;
     tracing::info!(health = ?health_listener.local_addr().ok(), metrics = ?metrics_listener.local_addr().ok(), "listening");
     let listeners = Some((health_listener, metrics_listener));
-    operate(Surroundings { clients, namespace, metrics, wire: None, listeners }, options, until).await
+    let identity = format!("{}_{}", std::env::var("HOSTNAME").unwrap_or_else(|_| "dci-operator".into()), std::process::id());
+    operate(Surroundings { clients, namespace, identity, metrics, wire: None, listeners }, options, until).await
 }
 
 /// Runs in these surroundings until `until` is over.
 pub async fn operate(surroundings: Surroundings, options: Options, until: impl Future<Output = ()>) -> Result<(), RunError> {
-    let Surroundings { clients: Clients { api, watch: watch_client, pulse }, namespace, metrics, wire, listeners } = surroundings;
+    let Surroundings { clients: Clients { api, watch: watch_client, pulse }, namespace, identity, metrics, wire, listeners } = surroundings;
     let scope = if options.watch.is_empty() { Scope::Cluster } else { Scope::Namespaces(options.watch.clone()) };
     check_access(&api, &scope, &namespace).await?;
     let cluster = cluster_id(&api, &options).await?;
@@ -180,7 +183,6 @@ pub async fn operate(surroundings: Surroundings, options: Options, until: impl F
         tokio::spawn(health::serve_metrics(metrics_listener, context.metrics.clone()));
     }
     let campaign = if options.leader_elect {
-        let identity = format!("{}_{}", std::env::var("HOSTNAME").unwrap_or_else(|_| "dci-operator".into()), std::process::id());
         election::campaign(Api::<Lease>::namespaced(api, &namespace), identity, lead, stopped.clone()).boxed()
     } else {
         let mut stopped = stopped.clone();

@@ -151,7 +151,8 @@ impl Memory {
         let deleting = !metadata["deletionTimestamp"].is_null();
         let finalizers = metadata["finalizers"].as_array().map_or(0, Vec::len);
         // The last version of an object that goes with its last finalizer is nobody's business.
-        let version = if deleting && finalizers == 0 { Value::Null } else { place(&mut self.versions, &metadata["resourceVersion"]).into() };
+        let version =
+            if deleting && finalizers == 0 { Value::Null } else { place(&mut self.versions, &metadata["resourceVersion"]).into() };
         self.objects.push(object.clone());
         json!({
             "uid": uid, "version": version, "deleting": deleting, "name": metadata["name"], "labels": metadata["labels"],
@@ -212,8 +213,12 @@ fn any_op(dice: &mut Dice, changes: &[Value], custom: bool) -> Op {
         2 => Op::Get,
         3 | 4 => Op::Replace(guard(dice), change(dice)),
         5 | 6 if custom => {
-            let status = [json!({"observedGeneration": 1}), json!({"observedGeneration": 2, "unknown": true}), json!({"observedGeneration": "x"})];
-            Op::Status(guard(dice), json!({"status": status[dice.below(3)], "spec": {"pollInterval": "77s"}, "metadata": {"labels": {"c": "3"}}}))
+            let status =
+                [json!({"observedGeneration": 1}), json!({"observedGeneration": 2, "unknown": true}), json!({"observedGeneration": "x"})];
+            Op::Status(
+                guard(dice),
+                json!({"status": status[dice.below(3)], "spec": {"pollInterval": "77s"}, "metadata": {"labels": {"c": "3"}}}),
+            )
         }
         7 | 8 => {
             let operations = [
@@ -307,7 +312,13 @@ async fn the_simulated_api_server_answers_as_the_real_one() {
                 let simulated = simulated(&mut server, &key, &ours.sent(&op, &object));
                 let (real, simulated) = (theirs.neutral(&real, &op), ours.neutral(&simulated, &op));
                 history.push(format!("{op:?}"));
-                assert_eq!(simulated, real, "{} seed {seed}: the simulation (left) answers otherwise to the last of\n{}", kind.kind, history.join("\n"));
+                assert_eq!(
+                    simulated,
+                    real,
+                    "{} seed {seed}: the simulation (left) answers otherwise to the last of\n{}",
+                    kind.kind,
+                    history.join("\n")
+                );
                 *answers.entry(real["code"].as_u64().map_or("done".into(), |code| code.to_string())).or_default() += 1;
             }
             let changes: Vec<String> = server.log.iter().filter(|c| c.key == key).map(|c| told(c.type_, &c.object)).collect();

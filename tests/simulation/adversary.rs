@@ -52,6 +52,8 @@ pub struct Adversary {
     pub named: Vec<(String, Fault)>,
     /// How many of a thousand effects go wrong.
     pub rate: u64,
+    /// No request is late: where the clock is put forward, the time that is left to one does not pass.
+    pub punctual: bool,
     /// How many of a thousand reads fail.
     pub reads: u64,
     /// How late watches may be, in milliseconds.
@@ -91,7 +93,7 @@ impl Adversary {
         if !self.chance(self.rate) {
             return None;
         }
-        Some(match self.below(10) {
+        let drawn = match self.below(10) {
             0 => Fault::CrashBefore,
             1 => Fault::CrashAfter,
             2 => Fault::Unreachable,
@@ -101,6 +103,11 @@ impl Adversary {
             7 => Fault::CrashLate(100 + self.below(LATEST - 100)),
             8 => Fault::Refused,
             _ => Fault::Slow(100 + self.below(3000)),
+        };
+        Some(match drawn {
+            Fault::Late(_) if self.punctual => Fault::AnswerLost,
+            Fault::CrashLate(_) if self.punctual => Fault::CrashAfter,
+            other => other,
         })
     }
 

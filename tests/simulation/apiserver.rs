@@ -25,7 +25,8 @@ pub struct Kind {
 
 const OURS: &str = "dci-operator.dev";
 
-pub const ORDERS: Kind = Kind { group: OURS, version: "v1alpha1", plural: "dedicatedserverorders", kind: "DedicatedServerOrder", custom: true };
+pub const ORDERS: Kind =
+    Kind { group: OURS, version: "v1alpha1", plural: "dedicatedserverorders", kind: "DedicatedServerOrder", custom: true };
 pub const HANDLERS: Kind = Kind { group: OURS, version: "v1alpha1", plural: "processinghandlers", kind: "ProcessingHandler", custom: true };
 pub const IPMANAGERS: Kind = Kind { group: OURS, version: "v1alpha1", plural: "ipmanagers", kind: "IPManager", custom: true };
 pub const TASKS: Kind = Kind { group: OURS, version: "v1alpha1", plural: "manualtasks", kind: "ManualTask", custom: true };
@@ -277,7 +278,8 @@ impl ApiServer {
             }
             new = object;
         } else {
-            for field in ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "name", "namespace"] {
+            for field in ["uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "name", "namespace"]
+            {
                 carry(&old["metadata"], &mut new["metadata"], field);
             }
             if key.0.custom {
@@ -307,7 +309,9 @@ impl ApiServer {
 
     pub fn delete(&mut self, key: &Key, options: &Value, now: u64) -> Answer {
         let old = self.get(key)?;
-        for (field, wanted) in [("uid", &options["preconditions"]["uid"]), ("resourceVersion", &options["preconditions"]["resourceVersion"])] {
+        for (field, wanted) in
+            [("uid", &options["preconditions"]["uid"]), ("resourceVersion", &options["preconditions"]["resourceVersion"])]
+        {
             if wanted.is_string() && old["metadata"][field] != *wanted {
                 let message = format!(
                     "Operation cannot be fulfilled on {} \"{}\": Precondition failed: {field} in precondition: {}, {field} in object meta: {}",

@@ -16,7 +16,9 @@ fn walk(schema: &Value, value: &mut Value, root: bool) {
             let properties = schema["properties"].as_object();
             if let Some(properties) = properties {
                 let free = schema["x-kubernetes-preserve-unknown-fields"] == true;
-                members.retain(|name, _| free || properties.contains_key(name) || (root && ["metadata", "apiVersion", "kind"].contains(&name.as_str())));
+                members.retain(|name, _| {
+                    free || properties.contains_key(name) || (root && ["metadata", "apiVersion", "kind"].contains(&name.as_str()))
+                });
                 // A null where null is not allowed is as good as nothing.
                 members.retain(|name, value| !value.is_null() || properties.get(name).is_some_and(|s| s["nullable"] == true));
                 for (name, schema) in properties {

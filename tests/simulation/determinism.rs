@@ -7,7 +7,7 @@ use std::cell::Cell;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 use super::apiserver::EPOCH;
 
@@ -17,6 +17,8 @@ const UPTIME: i64 = 1_000_000;
 static ON: AtomicBool = AtomicBool::new(false);
 /// Nanoseconds since the beginning, as last seen.
 static NOW: AtomicU64 = AtomicU64::new(0);
+/// By how many seconds the clock on the wall is wrong.
+static STEPPED: AtomicI64 = AtomicI64::new(0);
 static RANDOM: AtomicU64 = AtomicU64::new(0);
 static ZERO: OnceLock<std::time::Instant> = OnceLock::new();
 
@@ -38,6 +40,11 @@ pub fn begin(seed: u64) {
     assert!(!ON.swap(true, Ordering::SeqCst), "one simulation for each process");
     RANDOM.store(seed ^ 0x5eed_5eed_5eed_5eed, Ordering::SeqCst);
     let _ = ZERO.set(std::time::Instant::now());
+}
+
+/// The clock on the wall is put forward, or back; the monotonic one is not.
+pub fn step(seconds: i64) {
+    STEPPED.fetch_add(seconds, Ordering::SeqCst);
 }
 
 /// Milliseconds since the beginning.
@@ -70,7 +77,8 @@ pub unsafe extern "C" fn clock_gettime(clock: libc::clockid_t, time: *mut libc::
         return libc::c_int::try_from(result).unwrap_or(-1);
     }
     let now = virtual_now();
-    let base = if matches!(clock, libc::CLOCK_REALTIME | libc::CLOCK_REALTIME_COARSE) { EPOCH } else { UPTIME };
+    let wall = matches!(clock, libc::CLOCK_REALTIME | libc::CLOCK_REALTIME_COARSE);
+    let base = if wall { EPOCH + STEPPED.load(Ordering::SeqCst) } else { UPTIME };
     let seconds = i64::try_from(now / 1_000_000_000).unwrap_or(i64::MAX);
     let nanos = i64::try_from(now % 1_000_000_000).unwrap_or(0);
     // SAFETY: writable by contract.

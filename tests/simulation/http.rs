@@ -15,6 +15,7 @@ use tower::{BoxError, Service};
 
 use super::adversary::Fault;
 use super::apiserver::{Answer, EVENTS, KINDS, Key, Kind, LEASES, Refusal};
+use super::replica::Replica;
 use super::world::{Late, World};
 
 /// What a request asks for.
@@ -66,9 +67,12 @@ pub fn route(path: &str) -> Option<(Key, bool)> {
     })
 }
 
-/// One client's way to the server.
+/// The way of one process's clients to the server.
 #[derive(Clone)]
-pub struct Door(pub Arc<World>);
+pub struct Door {
+    pub world: Arc<World>,
+    pub who: Arc<Replica>,
+}
 
 impl Service<Request<kube::client::Body>> for Door {
     type Response = Response<Body>;
@@ -80,7 +84,7 @@ impl Service<Request<kube::client::Body>> for Door {
     }
 
     fn call(&mut self, request: Request<kube::client::Body>) -> Self::Future {
-        Box::pin(serve(self.0.clone(), request))
+        Box::pin(serve(self.world.clone(), self.who.clone(), request))
     }
 }
 
@@ -88,8 +92,8 @@ fn broken(what: &str) -> BoxError {
     Box::new(io::Error::new(io::ErrorKind::ConnectionReset, what.to_owned()))
 }
 
-async fn serve(world: Arc<World>, request: Request<kube::client::Body>) -> Result<Response<Body>, BoxError> {
-    world.alive().await;
+async fn serve(world: Arc<World>, who: Arc<Replica>, request: Request<kube::client::Body>) -> Result<Response<Body>, BoxError> {
+    who.alive().await;
     let (head, body) = request.into_parts();
     let body = body.collect_bytes().await?;
     let header = |name: &str| head.headers.get(name).and_then(|v| v.to_str().ok()).unwrap_or_default().to_owned();
@@ -109,12 +113,12 @@ async fn serve(world: Arc<World>, request: Request<kube::client::Body>) -> Resul
     };
     let (way, down) = world.adversary(|a| (1 + a.below(15), a.api_down_until));
     tokio::time::sleep(Duration::from_millis(way)).await;
-    world.alive().await;
+    who.alive().await;
     if super::determinism::now() < down {
         return Err(broken("the API server is down"));
     }
     if asked.query("watch") == "true" || asked.query("watch") == "1" {
-        return Ok(watch(world, &asked));
+        return Ok(watch(world, who, &asked));
     }
     if asked.method == "GET" && world.adversary(|a| a.chance(a.reads)) {
         tokio::time::sleep(Duration::from_millis(300)).await;
@@ -123,14 +127,14 @@ async fn serve(world: Arc<World>, request: Request<kube::client::Body>) -> Resul
     let fault = if asked.is_effect() { world.meet(&format!("api {}", asked.describe())) } else { None };
     let answer = match fault {
         None => world.apply(&asked),
-        Some(Fault::CrashBefore) => return world.die().await,
+        Some(Fault::CrashBefore) => return who.die(&world).await,
         Some(Fault::CrashAfter) => {
             let _ = world.apply(&asked);
-            return world.die().await;
+            return who.die(&world).await;
         }
         Some(Fault::CrashLate(after)) => {
             world.later(after, Late::Write(asked));
-            return world.die().await;
+            return who.die(&world).await;
         }
         Some(Fault::Unreachable) => return Err(broken("refused")),
         Some(Fault::Lost) => {
@@ -150,13 +154,13 @@ async fn serve(world: Arc<World>, request: Request<kube::client::Body>) -> Resul
         }
         Some(Fault::Slow(after)) => {
             tokio::time::sleep(Duration::from_millis(after)).await;
-            world.alive().await;
+            who.alive().await;
             world.apply(&asked)
         }
     };
     let back = world.adversary(|a| 1 + a.below(10));
     tokio::time::sleep(Duration::from_millis(back)).await;
-    world.alive().await;
+    who.alive().await;
     Ok(respond(answer, &asked))
 }
 
@@ -201,6 +205,7 @@ fn partial(value: Value) -> Value {
 /// A watch from a version on: each change is delivered when it is due, in order.
 struct Watch {
     world: Arc<World>,
+    who: Arc<Replica>,
     kind: Kind,
     namespace: String,
     seen: u64,
@@ -210,11 +215,12 @@ struct Watch {
     over: bool,
 }
 
-fn watch(world: Arc<World>, asked: &Asked) -> Response<Body> {
+fn watch(world: Arc<World>, who: Arc<Replica>, asked: &Asked) -> Response<Body> {
     let seconds = asked.query("timeoutSeconds").parse().unwrap_or(300);
     let seen = asked.query("resourceVersion").parse().unwrap_or(0);
     let watch = Watch {
         world,
+        who,
         kind: asked.key.0,
         namespace: asked.key.1.clone(),
         seen,
@@ -232,7 +238,7 @@ fn watch(world: Arc<World>, asked: &Asked) -> Response<Body> {
 impl Watch {
     async fn next(&mut self) -> Option<Value> {
         loop {
-            self.world.alive().await;
+            self.who.alive().await;
             if self.over {
                 return None;
             }
@@ -264,7 +270,7 @@ impl Watch {
                     self.due = self.due.max(at + lag);
                     let wait = self.due.saturating_sub(super::determinism::now());
                     tokio::time::sleep(Duration::from_millis(wait)).await;
-                    self.world.alive().await;
+                    self.who.alive().await;
                     self.seen = version;
                     return Some(event);
                 }

@@ -13,7 +13,8 @@ use super::panels::Call;
 use super::world::World;
 
 /// Functions that harm whoever uses the server.
-const DESTRUCTIVE: [&str; 6] = ["server.poweroff", "server.operations", "server.disable", "server.reboot", "iplist.delete", "server.connection.off"];
+const DESTRUCTIVE: [&str; 6] =
+    ["server.poweroff", "server.operations", "server.disable", "server.reboot", "iplist.delete", "server.connection.off"];
 
 /// What is remembered between two looks.
 #[derive(Default)]
@@ -146,7 +147,10 @@ impl Invariants {
 
 /// What carries an order's marker.
 fn left(state: &Value, id: &str) -> Vec<String> {
-    let servers = servers(state).into_iter().filter(|(_, s)| notes(s, "notes").iter().any(|m| m == id)).map(|(panel, s)| format!("server {panel}/{}", s["id"]));
+    let servers = servers(state)
+        .into_iter()
+        .filter(|(_, s)| notes(s, "notes").iter().any(|m| m == id))
+        .map(|(panel, s)| format!("server {panel}/{}", s["id"]));
     let addresses = addresses(state).into_iter().filter(|(_, marks)| marks.iter().any(|m| m == id)).map(|(ip, _)| format!("address {ip}"));
     servers.chain(addresses).collect()
 }
@@ -172,8 +176,18 @@ fn summary(change: &Change) -> String {
     let finalizers = change.object["metadata"]["finalizers"].as_array().map_or(0, Vec::len);
     let ready = kstatus::condition(&change.object, "Ready").map_or_else(String::new, |c| text(&c["reason"]));
     let flight = &status["inFlight"];
-    let flight = if flight.is_null() { String::new() } else { format!(" flight {} {} {}", text(&flight["call"]), text(&flight["target"]), text(&flight["outcome"])) };
-    format!("v{} g{}/{} f{finalizers} {} {ready}{flight}", change.version, change.object["metadata"]["generation"], status["observedGeneration"], text(&status["phase"]))
+    let flight = if flight.is_null() {
+        String::new()
+    } else {
+        format!(" flight {} {} {}", text(&flight["call"]), text(&flight["target"]), text(&flight["outcome"]))
+    };
+    format!(
+        "v{} g{}/{} f{finalizers} {} {ready}{flight}",
+        change.version,
+        change.object["metadata"]["generation"],
+        status["observedGeneration"],
+        text(&status["phase"])
+    )
 }
 
 impl World {

@@ -9,6 +9,7 @@ pub mod invariants;
 pub mod panels;
 pub mod patch;
 pub mod people;
+pub mod replica;
 pub mod scenario;
 pub mod seeds;
 pub mod world;

@@ -7,6 +7,7 @@ use dci_operator::panel::coremanager::transport::{Wire, WireError};
 use futures::future::BoxFuture;
 
 use super::adversary::Fault;
+use super::replica::Replica;
 use super::world::{Late, World};
 
 /// A call of a panel.
@@ -21,7 +22,13 @@ pub struct Call {
 }
 
 /// The wire of one process.
-pub struct PanelWire(pub Arc<World>);
+pub struct PanelWire {
+    pub world: Arc<World>,
+    pub who: Arc<Replica>,
+}
+
+/// How long a process may be frozen before its request, in milliseconds: less than `timeouts.settle`.
+const FROZEN: u64 = 3000;
 
 /// Functions that change something without saying so by `sok=ok`.
 const ACTIONS: [&str; 8] = ["delete", "poweron", "poweroff", "enable", "disable", "opercancel", "on", "off"];
@@ -37,15 +44,18 @@ impl Wire for PanelWire {
         let target = if plid.is_empty() { elid } else { format!("{plid}/{elid}") };
         let panel = url.rsplit('/').next().unwrap_or_default().to_owned();
         let call = Call { panel, form: form.query().unwrap_or_default().to_owned(), func, target, change };
-        Box::pin(post(self.0.clone(), call))
+        Box::pin(post(self.world.clone(), self.who.clone(), call))
     }
 }
 
-async fn post(world: Arc<World>, call: Call) -> Result<Vec<u8>, WireError> {
-    world.alive().await;
+async fn post(world: Arc<World>, who: Arc<Replica>, call: Call) -> Result<Vec<u8>, WireError> {
+    who.alive().await;
     let (way, down, lost) = world.adversary(|a| (3 + a.below(40), a.panels_down_until, !call.change && a.chance(a.reads)));
     tokio::time::sleep(Duration::from_millis(way)).await;
-    world.alive().await;
+    if who.alive().await > FROZEN {
+        // A request that a frozen process sends when it is thawed, long after its order is gone, is a hole that is known (see the model).
+        return Err(WireError::NotSent("frozen".into()));
+    }
     if super::determinism::now() < down {
         return Err(WireError::NotSent("connection refused".into()));
     }
@@ -56,14 +66,14 @@ async fn post(world: Arc<World>, call: Call) -> Result<Vec<u8>, WireError> {
     let fault = if call.change { world.meet(&format!("{} {} {}", call.panel, call.func, call.target)) } else { None };
     let answer = match fault {
         None => world.panel_call(&call),
-        Some(Fault::CrashBefore) => return world.die().await,
+        Some(Fault::CrashBefore) => return who.die(&world).await,
         Some(Fault::CrashAfter) => {
             world.panel_call(&call);
-            return world.die().await;
+            return who.die(&world).await;
         }
         Some(Fault::CrashLate(after)) => {
             world.later(after, Late::Call(call));
-            return world.die().await;
+            return who.die(&world).await;
         }
         Some(Fault::Unreachable) => return Err(WireError::NotSent("connection refused".into())),
         Some(Fault::Lost) => return Err(nobody_knows()),
@@ -80,12 +90,12 @@ async fn post(world: Arc<World>, call: Call) -> Result<Vec<u8>, WireError> {
         }
         Some(Fault::Slow(after)) => {
             tokio::time::sleep(Duration::from_millis(after)).await;
-            world.alive().await;
+            who.alive().await;
             world.panel_call(&call)
         }
     };
     let back = world.adversary(|a| 3 + a.below(30));
     tokio::time::sleep(Duration::from_millis(back)).await;
-    world.alive().await;
+    who.alive().await;
     Ok(answer)
 }

@@ -31,6 +31,10 @@ pub enum Act {
     Server(Which, Value),
     /// Deletes every task of an order's.
     LoseTasks,
+    /// Stops a process for so long, and lets it go on.
+    Freeze(usize, u64),
+    /// Steps the operator's clock by so many seconds.
+    Clock(i64),
     PanelsDown(u64),
     ApiDown(u64),
     /// Nothing goes wrong from now on.
@@ -128,7 +132,9 @@ impl People {
             Act::Server(which, change) => {
                 let id = match which {
                     Which::Id(id) => Some(id),
-                    Which::Of(name) => world.server(|s| s.get(&key(&name)).ok()).and_then(|o| o["status"]["server"]["id"].as_str()?.parse().ok()),
+                    Which::Of(name) => {
+                        world.server(|s| s.get(&key(&name)).ok()).and_then(|o| o["status"]["server"]["id"].as_str()?.parse().ok())
+                    }
                 };
                 if let Some(id) = id {
                     world.by_hand(id);
@@ -143,6 +149,8 @@ impl People {
                 let names: Vec<_> = world.server(|s| s.objects.keys().filter(|k| k.0 == TASKS).cloned().collect());
                 names.iter().for_each(|key| told(world.change(|s| s.delete(key, &Value::Null, now()))));
             }
+            Act::Freeze(number, ms) => world.freeze(number, ms),
+            Act::Clock(seconds) => super::determinism::step(seconds),
             Act::PanelsDown(ms) => world.adversary(|a| a.panels_down_until = now() + ms),
             Act::ApiDown(ms) => world.adversary(|a| a.api_down_until = now() + ms),
             Act::Calm => {
@@ -240,8 +248,13 @@ fn unsettled(order: &Value, world: &World) -> Option<String> {
     if settled && current {
         return None;
     }
-    Some(format!("order {name} is {phase}{}: Ready {} ({}), {}", if deleting { ", deleting" } else { "" },
-        kstatus::is_true(order, "Ready"), reason("Ready"), kstatus::condition(order, "Ready").map_or("", |c| c["message"].as_str().unwrap_or_default())))
+    Some(format!(
+        "order {name} is {phase}{}: Ready {} ({}), {}",
+        if deleting { ", deleting" } else { "" },
+        kstatus::is_true(order, "Ready"),
+        reason("Ready"),
+        kstatus::condition(order, "Ready").map_or("", |c| c["message"].as_str().unwrap_or_default())
+    ))
 }
 
 fn described(act: &Act) -> String {
@@ -273,7 +286,8 @@ fn panel_of(server: u64) -> &'static str {
 /// How each order ended, in one line.
 pub fn ended(world: &World) -> String {
     let one = |order: &Value| {
-        let stalled = kstatus::condition(order, "Stalled").map_or_else(String::new, |c| format!("({})", c["reason"].as_str().unwrap_or_default()));
+        let stalled =
+            kstatus::condition(order, "Stalled").map_or_else(String::new, |c| format!("({})", c["reason"].as_str().unwrap_or_default()));
         format!("{}={}{stalled}", name_of(order), order["status"]["phase"].as_str().unwrap_or("new"))
     };
     world.server(|s| s.all(ORDERS).map(one).collect::<Vec<_>>().join(" "))

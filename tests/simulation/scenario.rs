@@ -24,6 +24,8 @@ pub struct Scenario {
     pub two_panels: bool,
     /// More servers, from 30 on.
     pub servers: u64,
+    /// Replicas of the operator.
+    pub processes: usize,
 }
 
 /// How quick a handler is: what a request may be late is less than `settle`.
@@ -77,7 +79,15 @@ pub fn order(name: &str, spec: &Value) -> Value {
 
 impl Scenario {
     pub fn new(seed: u64) -> Self {
-        Self { adversary: Adversary::new(seed), panels: json!({}), handler: json!({}), script: Vec::new(), department_takes: 30_000, two_panels: false, servers: 0 }
+        Self {
+            adversary: Adversary::new(seed),
+            panels: json!({}),
+            handler: json!({}),
+            script: Vec::new(),
+            department_takes: 30_000,
+            two_panels: false,
+            servers: 0,
+        }
     }
 
     /// One order, opened and closed.
@@ -130,6 +140,19 @@ impl Scenario {
             {
                 // Another one of the same name, perhaps before the first is gone: then it is refused.
                 script.push((at + dice.below(120_000), Act::Order(scenario.any_order(name, &mut dice))));
+            }
+        }
+        if dice.chance(250) {
+            scenario.processes = 2;
+            for _ in 0..1 + dice.below(3) {
+                script.push((1000 + dice.below(200_000), Act::Freeze(index(&mut dice, 2), dice.below(60_000))));
+            }
+        }
+        if dice.chance(150) {
+            scenario.adversary.punctual = true;
+            for _ in 0..1 + dice.below(2) {
+                let seconds = i64::try_from(dice.below(7200)).unwrap_or(0) - 3600;
+                script.push((1000 + dice.below(200_000), Act::Clock(seconds)));
             }
         }
         script.sort_by_key(|(at, _)| *at);
@@ -210,7 +233,7 @@ impl Scenario {
     /// Runs it to its end.
     pub fn run(self) -> Arc<World> {
         let panels = self.all_panels();
-        let world = Arc::new(World::new(&panels, self.adversary));
+        let world = Arc::new(World::new(&panels, self.adversary, self.processes));
         for (kind, namespace, object) in [
             (NAMESPACES, "", json!({"metadata": {"name": SYSTEM}})),
             (NAMESPACES, "", json!({"metadata": {"name": PROVIDER}})),

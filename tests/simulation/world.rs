@@ -1,14 +1,14 @@
 //! The two worlds, API server and panels, which outlive every process; and the process that is started, killed and started again.
 
 use std::fmt::Write as _;
-use std::pin::pin;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
 use std::time::Duration;
 
 use dci_operator::controller::clients::{Clients, Pulse};
 use dci_operator::controller::metrics::Metrics;
-use dci_operator::controller::run::{self, Options, Surroundings};
+use dci_operator::controller::run::{self, Options, RunError, Surroundings};
 use dci_operator::sim::{Config, Offline};
 use serde_json::Value;
 use tokio::sync::Notify;
@@ -20,6 +20,7 @@ use super::http::{Asked, Door};
 use super::invariants::Invariants;
 use super::panels::{Call, PanelWire};
 use super::people::People;
+use super::replica::Replica;
 
 /// The operator's own namespace, the provider's with the handlers, and the clients' with the orders.
 pub const SYSTEM: &str = "system";
@@ -48,8 +49,12 @@ pub struct World {
     violations: Mutex<Vec<String>>,
     /// A change at the API server.
     pub changed: Notify,
-    dead: AtomicBool,
-    died: Notify,
+    /// A process died.
+    pub died: Notify,
+    /// The processes that run.
+    replicas: Mutex<Vec<Arc<Replica>>>,
+    /// How many there are to be.
+    pub processes: usize,
     pub crashes: Mutex<usize>,
 }
 
@@ -63,8 +68,32 @@ enum End {
     Over,
 }
 
+/// One process, or the time at which another takes its place.
+struct Process {
+    who: Arc<Replica>,
+    run: Option<Pin<Box<dyn Future<Output = Result<(), RunError>>>>>,
+    restart: u64,
+}
+
+/// Runs all processes until one of them ends by itself: as a Pod does, it is started again then.
+async fn ended(world: &World, processes: &mut [Process]) {
+    std::future::poll_fn(|context| {
+        for (number, process) in processes.iter_mut().enumerate() {
+            if let Some(run) = &mut process.run
+                && let Poll::Ready(result) = run.as_mut().poll(context)
+            {
+                world.tell(&format!("process {number} ended: {:?}", result.err().map(|e| e.to_string())));
+                process.run = None;
+                return Poll::Ready(());
+            }
+        }
+        Poll::Pending
+    })
+    .await;
+}
+
 impl World {
-    pub fn new(panels: &Value, adversary: Adversary) -> Self {
+    pub fn new(panels: &Value, adversary: Adversary, processes: usize) -> Self {
         let config = serde_yaml::to_string(panels).unwrap();
         Self {
             server: Mutex::default(),
@@ -75,8 +104,9 @@ impl World {
             trace: Mutex::default(),
             violations: Mutex::default(),
             changed: Notify::new(),
-            dead: AtomicBool::new(false),
             died: Notify::new(),
+            replicas: Mutex::default(),
+            processes,
             crashes: Mutex::default(),
         }
     }
@@ -113,20 +143,6 @@ impl World {
         let fate = fault.map_or_else(String::new, |fault| format!(" !! {fault:?}"));
         self.tell(&format!("#{number} {effect}{fate}"));
         fault
-    }
-
-    /// Never returns once the process is dead.
-    pub async fn alive(&self) {
-        if self.dead.load(Ordering::SeqCst) {
-            std::future::pending().await
-        }
-    }
-
-    /// The process ends here.
-    pub async fn die<T>(&self) -> T {
-        self.dead.store(true, Ordering::SeqCst);
-        self.died.notify_one();
-        std::future::pending().await
     }
 
     pub fn later(&self, after: u64, what: Late) {
@@ -194,41 +210,72 @@ impl World {
         lock(&self.late).iter().map(|(at, _)| *at).min()
     }
 
-    fn surroundings(self: &Arc<Self>) -> Surroundings {
-        let client = || kube::Client::new(Door(self.clone()), SYSTEM);
-        Surroundings {
+    /// A process that nobody has polled yet.
+    fn start(self: &Arc<Self>, number: usize) -> Process {
+        self.tell(&format!("process {number} starts"));
+        let who = Arc::new(Replica::default());
+        let mut replicas = lock(&self.replicas);
+        replicas.resize_with(replicas.len().max(number + 1), Arc::default);
+        replicas[number] = who.clone();
+        let client = || kube::Client::new(Door { world: self.clone(), who: who.clone() }, SYSTEM);
+        let surroundings = Surroundings {
             clients: Clients { api: client(), watch: client(), pulse: Pulse::default() },
             namespace: SYSTEM.into(),
+            identity: format!("operator-{number}-{}", now()),
             metrics: Arc::new(Metrics::default()),
-            wire: Some(Arc::new(PanelWire(self.clone()))),
+            wire: Some(Arc::new(PanelWire { world: self.clone(), who: who.clone() })),
             listeners: None,
+        };
+        let options = Options {
+            namespace: Some(SYSTEM.into()),
+            watch: Vec::new(),
+            cluster_id: Some("sim".into()),
+            health: ([127, 0, 0, 1], 0).into(),
+            metrics: ([127, 0, 0, 1], 0).into(),
+            handler_grace: Duration::from_mins(10),
+            leader_elect: self.processes > 1,
+        };
+        let run = run::operate(surroundings, options, std::future::pending());
+        Process { who, run: Some(Box::pin(run)), restart: 0 }
+    }
+
+    /// A process is frozen for so long.
+    pub fn freeze(&self, number: usize, span: u64) {
+        if let Some(replica) = lock(&self.replicas).get(number) {
+            replica.freeze(now() + span);
         }
+    }
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap()
+    }
+
+    /// How long it takes until a dead process is started again.
+    fn down(&self) -> u64 {
+        *lock(&self.crashes) += 1;
+        let down = self.adversary(|a| if a.chance(500) { a.below(500) } else { a.below(20_000) });
+        self.tell(&format!("a process is dead for {down} ms"));
+        down
     }
 
     /// Lives until everything has come to rest, a rule is broken, or patience ends.
     pub fn run(self: &Arc<Self>, people: &mut People) {
         loop {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
+            let runtime = Self::runtime();
             let end = runtime.block_on(self.life(people));
+            // Whatever the process had in memory is lost with it.
             drop(runtime);
             match end {
                 End::Over => return,
                 End::Crashed => {
-                    *lock(&self.crashes) += 1;
-                    let down = self.adversary(|a| if a.chance(500) { a.below(500) } else { a.below(20_000) });
-                    self.tell(&format!("the process is dead for {down} ms"));
-                    self.dead.store(false, Ordering::SeqCst);
-                    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-                    runtime.block_on(self.pass(people, now() + down));
+                    let until = now() + self.down();
+                    Self::runtime().block_on(async {
+                        while now() < until {
+                            self.tick(people, until).await;
+                        }
+                    });
                 }
             }
-        }
-    }
-
-    /// Time passes without an operator.
-    async fn pass(&self, people: &mut People, until: u64) {
-        while now() < until {
-            self.tick(people, until).await;
         }
     }
 
@@ -241,32 +288,31 @@ impl World {
     }
 
     async fn life(self: &Arc<Self>, people: &mut People) -> End {
-        self.tell("the process starts");
-        let options = Options {
-            namespace: Some(SYSTEM.into()),
-            watch: Vec::new(),
-            cluster_id: Some("sim".into()),
-            health: ([127, 0, 0, 1], 0).into(),
-            metrics: ([127, 0, 0, 1], 0).into(),
-            handler_grace: Duration::from_mins(10),
-            leader_elect: false,
-        };
+        let mut processes: Vec<Process> = (0..self.processes).map(|number| self.start(number)).collect();
         let mut looked = 0;
-        let mut operator = pin!(run::operate(self.surroundings(), options, std::future::pending()));
         loop {
             let ended = {
                 let tick = pin!(self.tick(people, now() + 1000));
                 tokio::select! {
                     biased;
-                    () = self.died.notified() => return End::Crashed,
-                    result = &mut operator => Some(result),
-                    () = tick => None,
+                    () = self.died.notified() => true,
+                    () = ended(self, &mut processes) => true,
+                    () = tick => false,
                 }
             };
-            if let Some(result) = ended {
-                // As a Pod does: it ends, and is started again.
-                self.tell(&format!("the process ended: {:?}", result.err().map(|e| e.to_string())));
+            if ended && self.processes == 1 {
                 return End::Crashed;
+            }
+            for (number, process) in processes.iter_mut().enumerate() {
+                if process.run.is_some() && process.who.is_dead() {
+                    process.run = None;
+                }
+                if process.run.is_none() && process.restart == 0 {
+                    process.restart = now() + self.down();
+                }
+                if process.run.is_none() && process.restart <= now() {
+                    *process = self.start(number);
+                }
             }
             if !self.violations().is_empty() {
                 return End::Over;
@@ -278,7 +324,7 @@ impl World {
                 Some(false) | None if now() > calm + PATIENCE => {
                     let unsettled = people.unsettled(self);
                     let what = if unsettled.is_empty() { "the world does not come to rest".into() } else { unsettled.join("; ") };
-                    self.violation(format!("not settled {PATIENCE} ms after the last fault: {what}"));
+                    self.violation(format!("(7) not settled {PATIENCE} ms after the last fault: {what}"));
                     return End::Over;
                 }
                 Some(false) | None => {}
