@@ -87,6 +87,7 @@ impl Scenario {
             department_takes: 30_000,
             two_panels: false,
             servers: 0,
+            processes: 1,
         }
     }
 
