@@ -20,23 +20,26 @@ demo: needs ## the whole job on this machine: control plane, simulated panels, a
 ##@ Test it
 .PHONY: test test-unit test-e2e lint check-all
 test: needs ## all tests, with a table of stages at the end; what CI runs
-	@deploy/ci/stages.sh control-plane build lint unit pure e2e
+	@deploy/ci/stages.sh control-plane build lint unit pure e2e audit
 
 check-all: needs ## the same, and what takes longer or needs more tools
-	@deploy/ci/stages.sh control-plane build lint unit pure deny crds docs e2e image
+	@DCI_SWEEP=all deploy/ci/stages.sh control-plane build lint unit pure deny crds docs e2e audit image
 
 test-unit: ## unit and integration tests, without a control plane
 	@deploy/ci/stages.sh unit
 
-test-e2e: needs ## tests on a real API server
-	@deploy/ci/stages.sh control-plane build e2e
+test-e2e: needs ## tests on a real API server, then which permissions they used
+	@deploy/ci/stages.sh control-plane build e2e audit
 
 lint: ## rustfmt, clippy, shellcheck, cargo deny; the last two where they are installed
 	@deploy/ci/stages.sh lint
 
-.PHONY: bench model simulation fuzz fuzz-coverage
+.PHONY: bench soak model simulation fuzz fuzz-coverage
 bench: needs control-plane ## what orders cost: requests, versions, memory, for fleets of different sizes, as a table
 	@deploy/local/control-plane.sh run -- $(CARGO) test --test e2e bench:: -- --ignored --nocapture
+
+soak: needs control-plane ## random faults over orders that come and go (DCI_SOAK_MINUTES=30, DCI_SOAK_ORDERS=200, DCI_SOAK_SEED=1)
+	@deploy/local/control-plane.sh run -- $(CARGO) test --test e2e soak:: -- --ignored --nocapture
 
 model: ## the whole model of the allocation protocol, with its tables (DCI_MODEL_STATES=n: states made by each check at most)
 	@$(CARGO) test --test model -- --include-ignored --nocapture --test-threads=1

@@ -294,6 +294,7 @@ fn text() -> impl Strategy<Value = String> {
         "http://(127\\.0\\.0\\.[0-9]|localhost|\\[::1\\])(:[0-9]{0,3})?[/a-z]{0,3}",
         "([0-9a-f]{2}:?){31,33}",
         "[a-z]{1,3}@[a-z.@ ]{0,6}",
+        "[ \t\r\u{a0}\u{85}\u{2028}\u{feff}]{0,4}",
         any::<String>(),
     ]
 }
@@ -302,7 +303,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
-    fn the_twin_agrees_on_any_text(text in text(), field in 0usize..11) {
+    fn the_twin_agrees_on_any_text(text in text(), field in 0usize..13) {
         let fields = [
             (Kind::Manager, "/spec/connection/url"),
             (Kind::Manager, "/spec/connection/tls/pinnedSHA256"),
@@ -315,6 +316,8 @@ proptest! {
             (Kind::Task, "/spec/department"),
             (Kind::Handler, "/spec/allowedNamespaces/selector/matchLabels/team"),
             (Kind::Handler, "/spec/dialect/runRecipe/func"),
+            (Kind::Order, "/spec/operatingSystem/template"),
+            (Kind::Order, "/spec/recipes/0"),
         ];
         let (kind, path) = fields[field];
         let mut object = example(kind);

@@ -54,6 +54,25 @@ fn each_part_of_a_spec_is_bounded() {
 }
 
 #[test]
+fn each_text_that_has_to_be_there_refuses_blanks() {
+    let mut seen = 0;
+    each_node("spec", &mut |kind, path, node| {
+        // Addresses are kept to their form by a rule.
+        if node["type"] != "string" || node["minLength"].as_u64().unwrap_or(0) == 0 || path.rsplit('.').next() == Some("url") {
+            return;
+        }
+        let longest = usize::try_from(node["maxLength"].as_u64().unwrap()).unwrap();
+        for blank in [" ", "\t", "\u{a0}"] {
+            for text in [blank.to_owned(), blank.repeat(longest)] {
+                assert_ne!(schema::violations(node, &json!(text)), Vec::<String>::new(), "{kind:?}.{path} takes {text:?}");
+            }
+        }
+        seen += 1;
+    });
+    assert!(seen > 30, "only {seen} texts seen");
+}
+
+#[test]
 fn defaults_are_within_their_own_bounds() {
     each_node("spec", &mut |kind, path, node| {
         if let Some(default) = node.get("default") {

@@ -156,6 +156,8 @@ fn domain_and_addresses_are_acted_upon_at_once() {
             let count = |v4: bool| rows.iter().filter(|r| r.address.is_ipv4() == v4).count();
             assert_eq!((count(true), count(false)), (usize::try_from(v4).unwrap(), usize::try_from(v6).unwrap()), "{kind:?}");
             assert!(rows.iter().all(|r| r.domain == domain), "{kind:?}\n{}", world.describe());
+            let ours = world.panel.used.iter().filter(|u| u.note == "k8s:u-web");
+            assert!(ours.clone().all(|u| u.domain == domain), "{kind:?}: an old name at IPmanager\n{}", world.describe());
             let in_use = world.panel.used.iter().filter(|u| u.group == "public").count();
             assert_eq!(in_use, rows.len() - usize::from(kind == Kind::DisableIpChange), "{kind:?}: addresses leak\n{}", world.describe());
         }

@@ -121,12 +121,12 @@ fn a_change_waits_its_turn() {
     until_settled(&mut world);
     assert_suspended(&world);
     let calls = since(&world, at);
-    assert_eq!(calls, ["takeAddress", "addAddress", "setDomain", "disable", "powerOff"]);
+    assert_eq!(calls, ["takeAddress", "addAddress", "setDomain", "setAddressDomain", "disable", "powerOff"]);
     let at = world.asked.len();
     suspend(&mut world, false);
     world.until("enabled", seconds(600), |w| w.asked.len() > at);
     world.edit("web", |raw| (raw.spec.domain, raw.spec.reinstall) = ("b.example.net".into(), "third".into()));
     until_settled(&mut world);
-    assert_eq!(since(&world, at), ["enable", "powerOn", "setDomain", "setDomain", "install"]);
+    assert_eq!(since(&world, at), ["enable", "powerOn", "setDomain", "setDomain", "setAddressDomain", "setAddressDomain", "install"]);
     world.assert_quiet();
 }

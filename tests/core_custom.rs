@@ -53,6 +53,10 @@ fn until_task(world: &mut World, type_: TaskType) -> String {
     world.tasks.last().unwrap().details.clone()
 }
 
+fn stalled(world: &World) -> &str {
+    condition::find(&world.status("web").conditions, ConditionType::Stalled).map_or("", |c| c.message.as_str())
+}
+
 fn reason(world: &World, type_: ConditionType) -> String {
     condition::find(&world.status("web").conditions, type_).map(|c| c.reason.clone()).unwrap_or_default()
 }
@@ -77,8 +81,11 @@ fn the_most_similar_server_is_reserved_and_built() {
     let details = until_task(&mut world, TaskType::Assembly);
     assert_eq!(server_of(&world), "3");
     assert_eq!(world.phase("web"), "AwaitingTask");
-    assert!(details.contains("disk       2x 1920SSD  1x 1920SSD  swap 1x 480SSD for 1x 1920SSD"), "{details}");
-    assert!(details.contains("processor  1x E-2146G  1x E-2146G  nothing"), "{details}");
+    assert!(details.contains("disk       2x 1920SSD  1x 1920SSD, 1x 480SSD  swap 1x 480SSD for 1x 1920SSD"), "{details}");
+    assert!(details.contains("processor  1x E-2146G  1x E-2146G             nothing"), "{details}");
+    assert!(details.contains("Only what the table swaps has to come out") && !details.contains("Nothing has to be removed"), "{details}");
+    let progress = world.status("web").progress.clone().unwrap();
+    assert_eq!((progress.step.as_str(), progress.message.as_str()), ("Assemble", "a department is at work"));
     assert!(world.panel.journal.iter().all(|c| matches!(c.name(), "createUser" | "claim")), "{:?}", world.panel.journal);
     let (reads, writes) = (world.reads, world.writes);
     world.run_for(seconds(1200));
@@ -98,7 +105,8 @@ fn the_most_similar_server_is_reserved_and_built() {
 #[test]
 fn missing_parts_are_bought_first() {
     let mut world = world(&[parts("E-2146G", 32, &["1920SSD"])]);
-    until_task(&mut world, TaskType::Assembly);
+    let details = until_task(&mut world, TaskType::Assembly);
+    assert!(details.contains("add 1x 1920SSD") && details.contains("Nothing has to be removed"), "{details}");
     world.resolve(TaskType::Assembly, Resolution::PartsMissing);
     let details = until_task(&mut world, TaskType::Procurement);
     assert!(details.contains("  32 GiB of memory\n  1x 1920SSD\n"), "{details}");
@@ -146,15 +154,18 @@ fn a_department_may_refuse_to_build_and_somebody_ask_again() {
     let mut world = world(&[parts("E-2146G", 64, &["1920SSD", "1920SSD"])]);
     world.panel.server("1").owner = Some(UserId("7".into()));
     until_task(&mut world, TaskType::Assembly);
+    world.tasks[0].note = "no chassis left".into();
     world.resolve(TaskType::Assembly, Resolution::Cancelled);
     world.until_phase("web", "Failed");
     assert_eq!(reason(&world, ConditionType::Stalled), "TaskCancelled");
+    assert_eq!(stalled(&world), "Assembly was cancelled by A: no chassis left");
     // A server that becomes free now is not taken, also not by a new process.
     world.panel.server("1").owner = None;
     world.restart();
     world.force("web");
     world.assert_quiet();
     assert_eq!((world.phase("web"), world.panel.journal.len()), ("Failed", 1), "{}", world.describe());
+    assert_eq!(stalled(&world), "Assembly was cancelled by A: no chassis left");
     world.edit("web", |raw| {
         raw.metadata.annotations.get_or_insert_default().insert("dci-operator.dev/reconcile-requested-at".into(), "1".into());
     });
@@ -170,12 +181,15 @@ fn a_reserved_server_is_given_back_when_nobody_builds_it() {
             world.resolve(TaskType::Assembly, Resolution::PartsMissing);
             until_task(&mut world, TaskType::Procurement);
         }
+        world.tasks.last_mut().unwrap().note = "not this year".into();
         world.resolve(if procurement { TaskType::Procurement } else { TaskType::Assembly }, Resolution::Cancelled);
         world.until("the order stalls without a server", Duration::from_hours(2), |w| {
             w.phase("web") == "Failed" && w.status("web").server.is_none()
         });
         assert_eq!(reason(&world, ConditionType::Stalled), "TaskCancelled");
         world.assert_quiet();
+        let who = if procurement { "Procurement was cancelled by P" } else { "Assembly was cancelled by A" };
+        assert_eq!(stalled(&world), format!("{who}: not this year"));
         assert!(world.panel.servers.values().all(|s| s.owner.is_none() && s.notes.is_empty()), "{}", world.describe());
         assert!(world.open_tasks().is_empty() && world.locks.is_empty(), "{}", world.describe());
         // Asked again, the same server is the most similar one.

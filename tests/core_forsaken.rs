@@ -62,11 +62,13 @@ fn one_task_is_raised_after_the_grace_time_and_closing_goes_on_when_the_handler_
             lose(&mut world, &lost);
             let (asked, began) = (world.asked.len(), world.now);
             world.step();
+            assert!(!ready(&world).1.contains("RevokeLicenses"), "the order has none: {}", ready(&world).1);
             let deadline = world.status("web").waiting_on.as_ref().and_then(|w| w.deadline).expect("it is told when a task is raised");
             assert!(deadline.0 >= support::later(began, GRACE.saturating_sub(seconds(1))), "{deadline:?}");
             world.run_for(NOT_YET);
             assert!(world.tasks.is_empty(), "a hiccup raises none");
             until_task(&mut world);
+            assert!(!ready(&world).1.contains("RevokeLicenses"), "the order has none: {}", ready(&world).1);
             world.run_for(Duration::from_hours(5));
             assert_eq!((world.open_tasks().as_slice(), world.tasks.len()), ([TaskType::FailedOperation].as_slice(), 1));
             assert_eq!(world.asked.len(), asked, "nothing is asked of any panel");

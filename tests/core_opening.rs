@@ -12,7 +12,7 @@ use dci_operator::panel::model::{Level, PanelUser};
 use dci_operator::provisioning::call::Call;
 use dci_operator::provisioning::facts::{HandlerState, Prepare};
 use serde_json::json;
-use support::panel::{ADMIN, Ipmi, Panel, Replace, TEMPLATE};
+use support::panel::{ADMIN, Ipmi, Panel, TEMPLATE};
 use support::seconds;
 use support::sweep::{KINDS, Kind, assert_active, reach};
 use support::world::{Fault, World, handler, order};
@@ -228,6 +228,34 @@ fn a_missing_password_waits_and_goes_on() {
 }
 
 #[test]
+fn an_order_whose_secret_is_not_there_takes_nothing() {
+    let mut world = World::new(Panel::new(1, 4), handler(|_| ()));
+    world.add(order("web", "u-web", |raw| {
+        raw["spec"]["operatingSystem"]["passwordSecretRef"] = json!({"name": "given", "key": "password"});
+    }));
+    world.missing = Some(Prepare::RootPassword);
+    until_reason(&mut world, "CredentialsMissing");
+    world.run_for(Duration::from_hours(1));
+    assert_eq!(world.asked.iter().map(|(_, c)| c.name()).collect::<Vec<_>>(), ["createUser"]);
+    let status = world.status("web");
+    assert!(status.server.is_none() && status.in_flight.is_none() && status.attempts == 0);
+    assert_eq!((world.phase("web"), world.tasks.len()), ("Allocating", 0));
+    world.missing = None;
+    world.until_phase("web", "Active");
+    // One that goes after the claim is waited for as before.
+    let mut world = World::new(Panel::new(1, 4), handler(|_| ()));
+    world.add(order("web", "u-web", |raw| {
+        raw["spec"]["operatingSystem"]["passwordSecretRef"] = json!({"name": "given", "key": "password"});
+    }));
+    world.until("claimed", seconds(300), |w| w.orders["web"].status.server.is_some());
+    world.missing = Some(Prepare::RootPassword);
+    until_reason(&mut world, "CredentialsMissing");
+    assert_eq!(world.panel.servers["1"].installs, 0);
+    world.missing = None;
+    world.until_phase("web", "Active");
+}
+
+#[test]
 fn two_orders_never_share_a_server() {
     let mut world = World::simple(1, 4);
     world.add(order("api", "u-api", |raw| raw["spec"]["client"]["username"] = json!("other")));
@@ -323,29 +351,6 @@ fn a_note_that_is_cut_short_is_given_back() {
     world.force("web");
     world.until_phase("web", "Active");
     assert_active(&world, Kind::Plain);
-}
-
-#[test]
-fn a_main_address_that_is_not_replaced_stalls_and_gives_the_new_one_back() {
-    for kind in [Kind::Plain, Kind::Several, Kind::ByPanel] {
-        for replace in [Replace::Ignored, Replace::Refused] {
-            let mut world = kind.world();
-            world.panel.replace = replace;
-            until_reason(&mut world, "MainAddressNotReplaced");
-            assert!(
-                world.panel.used.iter().all(|u| u.group == "parking" || u.address.is_ipv6()),
-                "{kind:?} {replace:?}\n{}",
-                world.describe()
-            );
-            let asked = world.asked.len();
-            world.run_for(Duration::from_hours(1));
-            assert_eq!(world.asked.len(), asked);
-            world.panel.replace = Replace::Works;
-            world.force("web");
-            reach(&mut world, "Active", kind);
-            assert_active(&world, kind);
-        }
-    }
 }
 
 #[test]

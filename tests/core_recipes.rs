@@ -103,6 +103,27 @@ fn a_recipe_that_fails_by_itself_takes_another_server_once() {
 }
 
 #[test]
+fn a_recipe_that_fails_on_two_servers_is_told_as_that() {
+    let mut world = world(&can(), &THREE, |panel, _| panel.runs_that_fail = 2);
+    world.until("a task", Duration::from_hours(8), |w| !w.open_tasks().is_empty());
+    let (task, status) = (&world.tasks[0], world.status("web"));
+    let (error, tried) = (status.last_error.as_ref().unwrap(), &status.tried_servers[0]);
+    assert_eq!((status.attempts, task.summary.as_str()), (1, "RunRecipes of order shop/web failed"));
+    for part in [
+        "server 2 (".to_owned(),
+        format!("Attempts: 1 (not repeated by itself), at {}.", error.time),
+        "Last error: RecipeFailed: the panel reports that recipe b.sh failed".to_owned(),
+        format!(
+            "Before, on server 1 ({}), given back at {}: RecipeFailed: the panel reports that recipe b.sh failed",
+            tried.name, tried.time
+        ),
+    ] {
+        assert!(task.details.contains(&part), "{part} in\n{}", task.details);
+    }
+    assert!(tried.time < error.time);
+}
+
+#[test]
 fn on_a_clients_server_a_failed_recipe_is_a_task_and_nothing_goes_back() {
     let mut world = world(&can(), &THREE[..1], |_, _| ());
     world.until_phase("web", "Active");

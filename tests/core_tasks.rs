@@ -18,6 +18,8 @@ use support::seconds;
 use support::sweep::try_all;
 use support::world::{Fault, Task, World, WriteFault, handler, order};
 
+/// What the model panel's connection says when an answer is lost.
+const LOST: &str = "dci: install: no answer: reset";
 const OTHER: &str = "ISPsystem__Ubuntu-24.04-x86_64";
 
 fn reason(status: &OrderStatus, type_: ConditionType) -> &str {
@@ -138,6 +140,46 @@ fn the_task_says_what_was_tried_and_what_each_answer_does() {
     assert_eq!(world.panel.servers["1"].installs, 4, "counted from zero");
 }
 
+#[test]
+fn answers_that_are_lost_are_counted_and_timed_like_any_failure_and_the_last_error_is_told() {
+    for (faults, error, lost) in [
+        ([Fault::LostNot; 3], Some(LOST), 3),
+        ([Fault::CrashBefore; 3], None, 3),
+        ([Fault::Refused, Fault::LostNot, Fault::LostNot], Some(LOST), 2),
+        ([Fault::LostNot, Fault::CrashBefore, Fault::CrashBefore], Some(LOST), 3),
+    ] {
+        let mut world = World::simple(2, 8);
+        let mut failed = Vec::new();
+        for (n, fault) in faults.into_iter().enumerate() {
+            world.always = Some(("install", fault));
+            world.until("an attempt", Duration::from_hours(3), |w| asked(w, "install") == n + 1);
+            failed.push(world.now);
+        }
+        until_task(&mut world);
+        let (status, task) = (world.status("web"), open(&world)[0]);
+        assert_eq!((asked(&world, "install"), status.attempts), (3, 3), "{faults:?}");
+        assert_eq!(task.summary, "InstallOS of order shop/web failed 3 times", "{faults:?}");
+        let counted = status.attempts_for.clone().unwrap();
+        let (first, last) = (counted.since, counted.last.unwrap());
+        // Each within seconds after it was asked for, and not when it was given up.
+        for (told, was) in [(first, failed[0]), (last, failed[2])] {
+            assert!(told.0.duration_since(was).abs() < jiff::SignedDuration::from_secs(90), "{faults:?}: {told} for {was}");
+        }
+        let times = format!("Attempts: 3 (the handler allows 3), the first failed at {first}, the last at {last}.");
+        assert!(task.details.contains(&times) && first < last, "{faults:?}: {times} in\n{}", task.details);
+        assert!(task.details.contains("Step InstallOS, call install, target server/1"), "{faults:?}\n{}", task.details);
+        let told = error.map_or_else(
+            || format!("AnswerLost: the answer to install was lost {lost} times"),
+            |error| format!("AnswerLost: install was asked for {lost} times without an answer that says that it was done, and its effect never showed; the last: {error}"),
+        );
+        assert!(task.details.contains(&told), "{faults:?}: {told} in\n{}", task.details);
+        world.always = None;
+        world.resolve(TaskType::FailedOperation, Resolution::Retry);
+        world.until_phase("web", "Active");
+        assert_eq!((world.status("web").attempts, world.status("web").attempts_for.clone()), (0, None), "{faults:?}");
+    }
+}
+
 /// A step that fails at this call, always.
 fn stuck_at(call: &'static str, closing: bool) -> World {
     let mut world = World::new(Panel::new(2, 8), handler(|h| h["retry"]["maxAttempts"] = json!(2)));
@@ -163,7 +205,8 @@ fn done_is_refused_politely_where_the_panel_does_not_agree_and_retry_goes_on() {
         ("release", true, "the notes of server 1 still carry the order's marker"),
     ] {
         let mut world = stuck_at(call, closing);
-        let before = asked(&world, call);
+        let (before, last) = (asked(&world, call), world.status("web").last_error.as_ref().unwrap().time);
+        world.run_for(seconds(60));
         for number in 2..4 {
             world.resolve(TaskType::FailedOperation, Resolution::Done);
             world.until("a new task", Duration::from_hours(1), |w| !open(w).is_empty());
@@ -172,6 +215,10 @@ fn done_is_refused_politely_where_the_panel_does_not_agree_and_retry_goes_on() {
             assert!(tasks[0].name.ends_with(&format!("-{number}")) && tasks[0].summary.contains("does not show that it is done"), "{call}");
             assert!(tasks[0].details.contains(shows), "{call}: {shows} in\n{}", tasks[0].details);
             assert!(tasks[0].details.contains("Attempts: 2 "), "{call}\n{}", tasks[0].details);
+            // What was tried was tried when it was; the look at the panel is no attempt.
+            let looked = world.status("web").last_error.as_ref().unwrap().time;
+            assert!(tasks[0].details.contains(&format!("the last at {last}.")) && looked > last, "{call}\n{}", tasks[0].details);
+            assert!(tasks[0].details.contains(&format!("Looked at since, at {looked}: the last task was closed as Done")), "{call}");
         }
         assert_eq!(asked(&world, call), before, "{call} was not asked for again");
         assert_eq!(world.status("web").phase.as_deref(), Some(if closing { "Deleting" } else { "AwaitingTask" }), "{call}");

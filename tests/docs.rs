@@ -67,7 +67,7 @@ fn the_readme_has_every_reason_and_every_condition() {
     }
 }
 
-const CONDITIONS: [ConditionType; 14] = [
+const CONDITIONS: [ConditionType; 15] = [
     ConditionType::Ready,
     ConditionType::Reconciling,
     ConditionType::Stalled,
@@ -81,6 +81,7 @@ const CONDITIONS: [ConditionType; 14] = [
     ConditionType::CredentialsValid,
     ConditionType::IPManagerReady,
     ConditionType::LicenseServerReady,
+    ConditionType::WebhooksReady,
     ConditionType::Overdue,
 ];
 
@@ -100,6 +101,7 @@ fn known(condition: ConditionType) -> ConditionType {
         | ConditionType::CredentialsValid
         | ConditionType::IPManagerReady
         | ConditionType::LicenseServerReady
+        | ConditionType::WebhooksReady
         | ConditionType::Overdue => condition,
     }
 }

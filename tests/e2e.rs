@@ -50,13 +50,21 @@ mod monitoring;
 mod namespaces;
 #[path = "e2e/opening.rs"]
 mod opening;
+#[path = "e2e/permissions.rs"]
+mod permissions;
 #[path = "e2e/process.rs"]
 mod process;
 #[path = "e2e/refused.rs"]
 mod refused;
 #[path = "e2e/retry.rs"]
 mod retry;
+#[path = "e2e/soak.rs"]
+mod soak;
 #[path = "e2e/tasks.rs"]
 mod tasks;
+#[path = "e2e/told.rs"]
+mod told;
+#[path = "e2e/traces.rs"]
+mod traces;
 #[path = "e2e/webhook.rs"]
 mod webhook;

@@ -231,6 +231,7 @@ fn context(client: &Client) -> Context {
         wake_tasks: Wake::new(vec![]),
         hooks: Hooks::default(),
         handler_grace: std::time::Duration::from_mins(15),
+        task_retention: std::time::Duration::from_hours(168),
         written: Mutex::default(),
         leading: watch::channel(true).1,
         first_lists: FirstLists::default(),

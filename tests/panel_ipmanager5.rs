@@ -78,6 +78,9 @@ async fn an_address_is_taken_noted_and_given_back() {
             assert_eq!(Family::of(taken), family);
             let row = PoolAddress { address: taken, group: "public".into(), domain: "a.example".into(), note: "k8s:uid-1".into() };
             assert!(world.panel.addresses().await.unwrap().contains(&row));
+            applied(world.panel.set_domain(taken, "b.example").await);
+            let row = PoolAddress { domain: "b.example".into(), ..row };
+            assert!(world.panel.addresses().await.unwrap().contains(&row), "the note stays");
             applied(world.panel.set_note(taken, "").await);
             let row = PoolAddress { note: String::new(), ..row };
             assert!(world.panel.addresses().await.unwrap().contains(&row), "only the note changes");

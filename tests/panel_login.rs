@@ -4,6 +4,7 @@
 
 mod panel_support;
 
+use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -12,6 +13,7 @@ use dci_operator::panel::coremanager::document::Document;
 use dci_operator::panel::coremanager::params::Params;
 use dci_operator::panel::coremanager::{Client, Observer};
 use dci_operator::panel::error::{Outcome, PanelError};
+use dci_operator::panel::settings::Passwords;
 use futures::future::join_all;
 use panel_support::{PASSWORD, Reply, SESSION, Server, doc, logged_in, ok, refused};
 use secrecy::SecretString;
@@ -61,6 +63,40 @@ async fn an_expired_session_is_renewed_once_and_the_call_made_again() {
     client.read("server", &none()).await.unwrap();
     assert_eq!(client.change("server.enable", &none()).await.unit(), Outcome::Applied(()));
     assert_eq!(server.funcs(), ["auth", "server", "server.enable", "auth", "server.enable"]);
+}
+
+/// Passwords that a Secret holds one after another; none is left at the end.
+#[derive(Debug)]
+struct Rotated(Mutex<Vec<&'static str>>);
+
+impl Passwords for Rotated {
+    fn read(&self) -> Pin<Box<dyn Future<Output = Result<SecretString, String>> + Send + '_>> {
+        let next = self.0.lock().unwrap().pop().map(SecretString::from).ok_or_else(|| "the Secret is gone".to_owned());
+        Box::pin(async { next })
+    }
+}
+
+#[tokio::test]
+async fn a_password_is_read_before_each_log_in_and_the_old_one_not_tried() {
+    let calls = Arc::new(AtomicUsize::new(0));
+    let seen = calls.clone();
+    // Every second call finds its session expired.
+    let server = Server::panel(move |_| match seen.fetch_add(1, Ordering::SeqCst) % 2 {
+        0 => Reply::Json(refused("auth", "session")),
+        _ => ok(),
+    });
+    let mut settings = server.settings();
+    settings.password = SecretString::from("as it was once");
+    settings.passwords = Some(Arc::new(Rotated(Mutex::new(vec![PASSWORD, PASSWORD, PASSWORD]))));
+    let client = Client::new(&settings).unwrap();
+    client.read("server", &none()).await.unwrap();
+    client.read("server", &none()).await.unwrap();
+    assert_eq!(server.count("auth"), 3, "{:?}", server.funcs());
+    // Gone: nothing is sent, and it is known that nothing was.
+    let outcome = client.change("server.enable", &none()).await.unit();
+    let Outcome::Refused(PanelError::Unreachable { detail, .. }) = outcome else { panic!("{outcome:?}") };
+    assert!(detail.contains("the Secret is gone"), "{detail}");
+    assert_eq!(server.count("auth"), 3, "{:?}", server.funcs());
 }
 
 #[tokio::test]

@@ -23,6 +23,7 @@ usage: stages.sh STAGE…
   unit            unit and integration tests that need no API server
   pure            the build without default features (no Kubernetes client, no HTTP, no runtime)
   e2e             tests on a real API server (tests/e2e*.rs)
+  audit           every permission of the chart was used in the e2e stage before, and no other was asked for
   deny            licences, sources and advisories of dependencies; fails when cargo deny is not installed
   crds            crds/ is what the code generates
   docs            the programming interface's documentation builds without warnings
@@ -70,6 +71,8 @@ targets() { # e2e | others
   for file in tests/*.rs tests/*/main.rs; do
     [[ -f $file ]] || continue
     name=${file#tests/} name=${name%/main.rs} name=${name%.rs}
+    # Reads what the e2e stage leaves behind.
+    if [[ $name == audit ]]; then continue; fi
     if [[ $name == e2e* ]]; then
       if [[ $1 == e2e ]]; then printf '%s\n' "$name"; fi
     elif [[ $1 == others ]]; then
@@ -99,6 +102,15 @@ stage_e2e() {
   run "$CARGO" test --locked --no-run "${tests[@]}" || return 1
   # The tests wait far more than they compute: more of them side by side than there are cores.
   run "$PLANE" run -- "$CARGO" test --locked --no-fail-fast "${tests[@]}" -- --test-threads=6
+}
+
+stage_audit() {
+  eval "$("$PLANE" env)" || return 1
+  if [[ -n ${DCI_E2E_EXISTING_CLUSTER:-} ]]; then
+    skipped "a cluster of your own keeps its audit log to itself"
+    return 0
+  fi
+  run "$CARGO" test --locked --test audit -- --nocapture --test-threads=1
 }
 
 stage_deny() {
@@ -141,8 +153,8 @@ stage_docs() { RUSTDOCFLAGS='--deny warnings' run "$CARGO" doc --locked --no-dep
 # --- the table --------------------------------------------------------------------------------------------------------
 
 # Minutes that a stage may take on two cores: from nothing, and when everything was built before.
-declare -A COLD=([control-plane]=15 [build]=15 [lint]=8 [unit]=9 [pure]=4 [e2e]=10 [deny]=2 [crds]=1 [docs]=4 [image]=20)
-declare -A WARM=([control-plane]=1 [build]=3 [lint]=2 [unit]=7 [pure]=1 [e2e]=5 [deny]=1 [crds]=1 [docs]=2 [image]=2)
+declare -A COLD=([control-plane]=15 [build]=15 [lint]=8 [unit]=9 [pure]=4 [e2e]=10 [audit]=1 [deny]=2 [crds]=1 [docs]=4 [image]=20)
+declare -A WARM=([control-plane]=1 [build]=3 [lint]=2 [unit]=7 [pure]=1 [e2e]=5 [audit]=1 [deny]=1 [crds]=1 [docs]=2 [image]=2)
 # And all of `make test` together. Nothing runs longer than the cold one: what hangs is ended, and has failed.
 ALL_COLD=60 ALL_WARM=15
 
@@ -152,6 +164,8 @@ minutes() { # SECONDS
 
 LOGS=$(mktemp -d)
 trap 'rm -rf "$LOGS"' EXIT
+# Audit logs of the e2e stage, for the audit stage; kept where a directory is given.
+export DCI_AUDIT_DIR=${DCI_AUDIT_DIR:-$LOGS/audit.d}
 # The stage itself gets Ctrl-C from the terminal; the table is still worth printing.
 INTERRUPTED=''
 trap 'INTERRUPTED=1' INT TERM HUP
@@ -193,6 +207,7 @@ needed_for() { # NAME: the stages without which it makes no sense
   case $1 in
     unit | pure | crds | docs) echo build ;;
     e2e) echo control-plane build ;;
+    audit) echo e2e ;;
   esac
 }
 
@@ -217,7 +232,7 @@ row() { # NAME SECONDS ALLOWED RESULT
 # Adds up what the test programs themselves said. A stage whose runner died before it could say so counts as one failure.
 summary() {
   local name log passed=0 failed=0 skipped=0 line ran=''
-  for name in unit e2e; do
+  for name in unit e2e audit; do
     [[ " ${NAMES[*]} " == *" $name "* ]] || continue
     ran=1 log=$LOGS/$name
     [[ -f $log ]] || continue

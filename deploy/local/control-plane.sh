@@ -27,6 +27,7 @@ usage: control-plane.sh COMMAND
 The servers come from the first of these: KUBECONFIG with DCI_E2E_EXISTING_CLUSTER=1 (a cluster of your own);
 KUBEBUILDER_ASSETS; /usr/local/kubebuilder/bin; the cache; kind, where Docker runs; a build of Kubernetes 1.20.2 from
 Debian's source package into the cache, ${XDG_CACHE_HOME:-$HOME/.cache}/dci-operator/control-plane.
+DCI_AUDIT_DIR: where `run` leaves the API server's audit log when all is over (nowhere).
 DCI_UP_TIMEOUT: seconds that `up` waits for the servers (120).
 TEXT
 }
@@ -116,6 +117,13 @@ stop_command() {
   kill -KILL -- "-$CMD_PID" 2>/dev/null
 }
 
+# For those who read it when all is over. A cluster of somebody else's has none.
+keep_audit() { # DIR
+  [[ -n ${DCI_AUDIT_DIR:-} && -f $1/audit.log ]] || return 0
+  mkdir -p "$DCI_AUDIT_DIR"
+  cp "$1/audit.log" "$DCI_AUDIT_DIR/${1##*/}.log"
+}
+
 cmd_run() {
   if [[ ${1:-} == -- ]]; then shift; fi
   (($#)) || die "usage: control-plane.sh run [--] CMD…"
@@ -128,6 +136,7 @@ cmd_run() {
   flock "$lock"
   mv "$dir/.alive.new" "$dir/.alive"
   at_exit "rm -rf $(printf %q "$dir")"
+  at_exit "keep_audit $(printf %q "$dir")"
   at_exit "down $(printf %q "$dir")"
   at_exit stop_command
   BOUND_TO_US=1

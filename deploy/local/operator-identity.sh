@@ -21,12 +21,13 @@ ServiceAccount. KUBECONFIG must be an administrator's.
   --release NAME             name of the release (dci-operator)
   --watch-namespaces A,B     permissions in these namespaces only; those that do not exist are made
   --cluster-id ID            required with --watch-namespaces
+  --namespace-selectors      with the permission to read labels of namespaces
   --duration TIME            how long the token is good (12h)
 TEXT
 }
 
 trap_exits
-namespace=dci-system release=dci-operator watch='' cluster_id='' duration=12h
+namespace=dci-system release=dci-operator watch='' cluster_id='' duration=12h selectors=''
 positional=()
 while (($#)); do
   case $1 in
@@ -40,6 +41,10 @@ while (($#)); do
         --duration) duration=$2 ;;
       esac
       shift 2
+      ;;
+    --namespace-selectors)
+      selectors=1
+      shift
       ;;
     -h | --help)
       usage
@@ -75,6 +80,7 @@ ensure_namespace() {
 
 values=(--set replicaCount=0 --set crds.enabled=false)
 if [[ -n $cluster_id ]]; then values+=(--set-string "clusterId=$cluster_id"); fi
+if [[ -n $selectors ]]; then values+=(--set rbac.namespaceSelectors=true); fi
 if [[ -n $watch ]]; then
   values+=(--set "watchNamespaces={$watch}")
   IFS=, read -ra namespaces <<<"$watch"

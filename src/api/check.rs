@@ -44,6 +44,7 @@ const DOMAIN: Form = (syntax::domain, "must be a domain name in lower case, such
 const FUNCTION: Form = (syntax::function, "must be the name of a function: letters, digits, _ and .");
 const METHOD: Form = (syntax::method, "must be an HTTP method in upper case, such as POST");
 const FINGERPRINT: Form = (syntax::fingerprint, "must be 32 bytes in hex, with or without colons");
+const NOT_BLANK: Form = (syntax::not_blank, "must not be blank");
 const ANY: Form = (|_| true, "");
 
 #[derive(Default)]
@@ -125,14 +126,14 @@ pub fn check_order(order: &DedicatedServerOrder) -> Vec<Problem> {
     found.rule("spec.domain", spec.domain != "free.ds", msg::DOMAIN_FREE);
     found.number("spec.addresses.ipv4", spec.addresses.ipv4, 1..=64);
     found.number("spec.addresses.ipv6", spec.addresses.ipv6, 0..=64);
-    found.text("spec.operatingSystem.template", &spec.operating_system.template, 1..=253, ANY);
+    found.text("spec.operatingSystem.template", &spec.operating_system.template, 1..=253, NOT_BLANK);
     found.entries("spec.recipes", spec.recipes.len(), 0..=16);
     for recipe in &spec.recipes {
-        found.text("spec.recipes[]", recipe, 1..=253, ANY);
+        found.text("spec.recipes[]", recipe, 1..=253, NOT_BLANK);
     }
     found.entries("spec.licenses", spec.licenses.len(), 0..=16);
     for license in &spec.licenses {
-        found.text("spec.licenses[].product", &license.product, 1..=128, ANY);
+        found.text("spec.licenses[].product", &license.product, 1..=128, NOT_BLANK);
         found.number("spec.licenses[].period", license.period, 1..=120);
     }
     let products: std::collections::BTreeSet<&str> = spec.licenses.iter().map(|license| license.product.as_str()).collect();
@@ -155,19 +156,19 @@ fn order_references(found: &mut Findings, spec: &OrderSpec) {
         found.secret_key(["spec.operatingSystem.passwordSecretRef.name", "spec.operatingSystem.passwordSecretRef.key"], password);
     }
     if let Some(adopt) = &spec.adopt {
-        found.text("spec.adopt.serverId", &adopt.server_id, 1..=64, ANY);
+        found.text("spec.adopt.serverId", &adopt.server_id, 1..=64, NOT_BLANK);
     }
 }
 
 fn configuration(found: &mut Findings, configuration: &Configuration) {
     found.rule("spec.configuration", configuration.server_type.is_some() != configuration.custom.is_some(), msg::ONE_CONFIGURATION);
-    found.optional("spec.configuration.serverType", configuration.server_type.as_ref(), 1..=128, ANY);
+    found.optional("spec.configuration.serverType", configuration.server_type.as_ref(), 1..=128, NOT_BLANK);
     let Some(custom) = &configuration.custom else { return };
     let CustomConfiguration { cpu, memory_gib, disks, pci } = custom;
     let any = cpu.is_some() || memory_gib.is_some() || !disks.is_empty() || !pci.is_empty();
     found.rule("spec.configuration.custom", any, msg::CUSTOM_PART);
     if let Some(cpu) = cpu {
-        found.text("spec.configuration.custom.cpu.model", &cpu.model, 1..=128, ANY);
+        found.text("spec.configuration.custom.cpu.model", &cpu.model, 1..=128, NOT_BLANK);
         found.number("spec.configuration.custom.cpu.count", cpu.count, 1..=16);
     }
     if let Some(memory) = memory_gib {
@@ -175,13 +176,13 @@ fn configuration(found: &mut Findings, configuration: &Configuration) {
     }
     found.entries("spec.configuration.custom.disks", disks.len(), 0..=30);
     for disk in disks {
-        found.text("spec.configuration.custom.disks[].type", &disk.type_, 1..=32, ANY);
+        found.text("spec.configuration.custom.disks[].type", &disk.type_, 1..=32, NOT_BLANK);
         found.number("spec.configuration.custom.disks[].sizeGB", disk.size_gb, 1..=1_000_000);
         found.number("spec.configuration.custom.disks[].count", disk.count, 1..=30);
     }
     found.entries("spec.configuration.custom.pci", pci.len(), 0..=7);
     for card in pci {
-        found.text("spec.configuration.custom.pci[]", card, 1..=128, ANY);
+        found.text("spec.configuration.custom.pci[]", card, 1..=128, NOT_BLANK);
     }
 }
 
@@ -204,7 +205,7 @@ pub fn check_handler(handler: &ProcessingHandler) -> Vec<Problem> {
     if let Some(list) = &spec.departments {
         departments(&mut found, list);
     }
-    found.optional("spec.dataCenter", spec.data_center.as_ref(), 1..=253, ANY);
+    found.optional("spec.dataCenter", spec.data_center.as_ref(), 1..=253, NOT_BLANK);
     found.number("spec.priority", spec.priority, -1000..=1000);
     found.number("spec.limits.maxConcurrentOperations", spec.limits.max_concurrent_operations, 0..=10_000);
     found.number("spec.limits.maxConcurrentReleases", spec.limits.max_concurrent_releases, 0..=10_000);
@@ -249,20 +250,20 @@ fn licenses(found: &mut Findings, licenses: &Licenses) {
     found.entries("spec.licenses.products", licenses.products.len(), 1..=32);
     for (name, product) in &licenses.products {
         found.rule("spec.licenses.products", name.chars().count() <= 63 && syntax::label(name), msg::LICENSE_PRODUCT);
-        found.text("spec.licenses.products[].pricelist", &product.pricelist, 1..=64, ANY);
+        found.text("spec.licenses.products[].pricelist", &product.pricelist, 1..=64, NOT_BLANK);
         found.entries("spec.licenses.products[].addons", product.addons.len(), 0..=16);
         for value in product.addons.values() {
             found.text("spec.licenses.products[].addons[]", value, 0..=128, ANY);
         }
     }
     found.at_least_a_second("spec.licenses.renewBefore", licenses.renew_before, msg::RENEW_BEFORE);
-    found.optional("spec.licenses.project", licenses.project.as_ref(), 1..=64, ANY);
+    found.optional("spec.licenses.project", licenses.project.as_ref(), 1..=64, NOT_BLANK);
 }
 
 fn ip_management(found: &mut Findings, management: &IpManagement) {
     found.text("spec.ipManagement.ipManagerRef.name", &management.ip_manager_ref.name, 1..=253, NAME);
-    found.text("spec.ipManagement.publicIPType", &management.public_ip_type, 1..=64, ANY);
-    found.optional("spec.ipManagement.parkingIPType", management.parking_ip_type.as_ref(), 1..=64, ANY);
+    found.text("spec.ipManagement.publicIPType", &management.public_ip_type, 1..=64, NOT_BLANK);
+    found.optional("spec.ipManagement.parkingIPType", management.parking_ip_type.as_ref(), 1..=64, NOT_BLANK);
     let apart = management.parking_ip_type.as_ref() != Some(&management.public_ip_type);
     found.rule("spec.ipManagement.parkingIPType", apart, msg::PARKING);
 }
@@ -326,7 +327,7 @@ fn one_department(found: &mut Findings, fields: [&'static str; 8], department: &
     if let Some(webhook) = webhook {
         found.text(fields[4], &webhook.url, 8..=512, (syntax::panel_url, msg::WEBHOOK_URL));
         found.secret_key([fields[5], fields[6]], &webhook.secret_ref);
-        found.optional(fields[7], webhook.ca_bundle.as_ref(), 1..=65_536, ANY);
+        found.optional(fields[7], webhook.ca_bundle.as_ref(), 1..=65_536, NOT_BLANK);
     }
 }
 
@@ -336,15 +337,15 @@ fn dialect_call(found: &mut Findings, call: &DialectCall) {
     found.rule("spec.dialect", call.func.is_some() != rest && !half, msg::DIALECT);
     found.optional("spec.dialect[].func", call.func.as_ref(), 1..=128, FUNCTION);
     found.optional("spec.dialect[].method", call.method.as_ref(), 3..=6, METHOD);
-    found.optional("spec.dialect[].path", call.path.as_ref(), 1..=512, ANY);
+    found.optional("spec.dialect[].path", call.path.as_ref(), 1..=512, NOT_BLANK);
     found.entries("spec.dialect[].params", call.params.len(), 0..=64);
     for value in call.params.values() {
         found.text("spec.dialect[].params[]", value, 0..=512, ANY);
     }
-    found.optional("spec.dialect[].answer", call.answer.as_ref(), 1..=128, ANY);
+    found.optional("spec.dialect[].answer", call.answer.as_ref(), 1..=128, NOT_BLANK);
     if let Some(verify) = &call.verify {
-        found.text("spec.dialect[].verify.call", &verify.call, 1..=128, ANY);
-        found.text("spec.dialect[].verify.expect", &verify.expect, 1..=512, ANY);
+        found.text("spec.dialect[].verify.call", &verify.call, 1..=128, NOT_BLANK);
+        found.text("spec.dialect[].verify.expect", &verify.expect, 1..=512, NOT_BLANK);
     }
 }
 
@@ -355,7 +356,7 @@ fn connection(found: &mut Findings, connection: &Connection) {
     let Some(Tls { ca_bundle, ca_bundle_secret_ref, pinned_sha256, insecure_skip_verify }) = &connection.tls else { return };
     let ways = [ca_bundle.is_some(), ca_bundle_secret_ref.is_some(), pinned_sha256.is_some(), *insecure_skip_verify];
     found.rule("spec.connection.tls", ways.iter().filter(|way| **way).count() <= 1, msg::TLS);
-    found.optional("spec.connection.tls.caBundle", ca_bundle.as_ref(), 1..=65_536, ANY);
+    found.optional("spec.connection.tls.caBundle", ca_bundle.as_ref(), 1..=65_536, NOT_BLANK);
     if let Some(reference) = ca_bundle_secret_ref {
         found.secret_key(["spec.connection.tls.caBundleSecretRef.name", "spec.connection.tls.caBundleSecretRef.key"], reference);
     }
@@ -379,7 +380,7 @@ pub fn check_task(task: &ManualTask) -> Vec<Problem> {
     found.text("spec.department", &spec.department, 1..=63, LABEL);
     found.text("spec.orderRef.namespace", &spec.order_ref.namespace, 1..=63, NAMESPACE);
     found.text("spec.orderRef.name", &spec.order_ref.name, 1..=253, NAME);
-    found.text("spec.orderRef.uid", &spec.order_ref.uid, 1..=64, ANY);
+    found.text("spec.orderRef.uid", &spec.order_ref.uid, 1..=64, NOT_BLANK);
     found.text("spec.summary", &spec.summary, 0..=512, ANY);
     found.optional("spec.details", spec.details.as_ref(), 0..=16_384, ANY);
     found.optional("spec.escalateTo", spec.escalate_to.as_ref(), 1..=63, LABEL);

@@ -160,6 +160,9 @@ pub(super) const NAMESPACE_PATTERN: &str = "^[a-z0-9]([a-z0-9-]*[a-z0-9])?$";
 /// Values of labels that are not empty.
 pub(super) const LABEL_PATTERN: &str = "^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$";
 
+/// Something that can be read: more than spaces and control characters, by the categories of Unicode.
+pub(super) const NOT_BLANK_PATTERN: &str = r"[^\p{Z}\p{Cc}]";
+
 /// Schema of a label's value.
 #[derive(JsonSchema)]
 #[schemars(inline)]
@@ -241,7 +244,7 @@ pub struct Connection {
 pub struct Tls {
     /// Certificates of the authorities to trust, PEM.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 65536))]
+    #[schemars(length(min = 1, max = 65536), regex(pattern = NOT_BLANK_PATTERN))]
     pub ca_bundle: Option<String>,
     /// The same, from a Secret.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -58,6 +58,8 @@ pub enum ConditionType {
     IPManagerReady,
     /// Handler: its licence server is ready.
     LicenseServerReady,
+    /// Handler: the Secrets of its departments' webhooks are there. Absent without webhooks.
+    WebhooksReady,
     /// Task: its deadline has passed. Absent when not.
     Overdue,
 }
@@ -80,6 +82,7 @@ impl ConditionType {
             Self::CredentialsValid => "CredentialsValid",
             Self::IPManagerReady => "IPManagerReady",
             Self::LicenseServerReady => "LicenseServerReady",
+            Self::WebhooksReady => "WebhooksReady",
             Self::Overdue => "Overdue",
         }
     }

@@ -3,7 +3,7 @@
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
-use super::common::SecretKeyRef;
+use super::common::{NOT_BLANK_PATTERN, SecretKeyRef};
 use super::messages as msg;
 
 /// A signed JSON POST when a task is raised, escalated or closed. Acted upon at once, for what happens from then on.
@@ -21,6 +21,6 @@ pub struct Webhook {
     pub secret_ref: SecretKeyRef,
     /// Certificates of the authorities to trust, PEM; system roots when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 65536))]
+    #[schemars(length(min = 1, max = 65536), regex(pattern = NOT_BLANK_PATTERN))]
     pub ca_bundle: Option<String>,
 }

@@ -6,7 +6,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::common::null_as_default;
+use super::common::{NOT_BLANK_PATTERN, null_as_default};
 use super::messages as msg;
 
 /// How a call of a panel is made where the built-in form does not fit.
@@ -27,7 +27,7 @@ pub struct DialectCall {
     pub method: Option<String>,
     /// Path.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 512))]
+    #[schemars(length(min = 1, max = 512), regex(pattern = NOT_BLANK_PATTERN))]
     pub path: Option<String>,
     /// Parameters; values may hold placeholders such as `{server}`.
     #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "BTreeMap::is_empty")]
@@ -35,7 +35,7 @@ pub struct DialectCall {
     pub params: BTreeMap<String, String>,
     /// Member of the answer that carries the result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 128))]
+    #[schemars(length(min = 1, max = 128), regex(pattern = NOT_BLANK_PATTERN))]
     pub answer: Option<String>,
     /// How the effect is verified.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -53,9 +53,9 @@ struct ParamValue(#[schemars(length(max = 512))] String);
 #[serde(rename_all = "camelCase")]
 pub struct DialectVerify {
     /// The call that is read.
-    #[schemars(length(min = 1, max = 128))]
+    #[schemars(length(min = 1, max = 128), regex(pattern = NOT_BLANK_PATTERN))]
     pub call: String,
     /// What it has to show.
-    #[schemars(length(min = 1, max = 512))]
+    #[schemars(length(min = 1, max = 512), regex(pattern = NOT_BLANK_PATTERN))]
     pub expect: String,
 }

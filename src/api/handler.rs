@@ -7,8 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::common::{
-    Connection, Duration, LABEL_PATTERN, LabelValue, LocalRef, NamespacedRef, ObjectKey, default_poll, default_value, null_as_default,
-    poll_or_default,
+    Connection, Duration, LABEL_PATTERN, LabelValue, LocalRef, NOT_BLANK_PATTERN, NamespacedRef, ObjectKey, default_poll, default_value,
+    null_as_default, poll_or_default,
 };
 use super::messages as msg;
 
@@ -81,7 +81,7 @@ pub struct HandlerSpec {
     pub departments: Option<Departments>,
     /// Data centre. Informational; for DCImanager 6, only servers of this location are taken. Acted upon at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = NOT_BLANK_PATTERN))]
     pub data_center: Option<String>,
     /// Lower is tried first when an order selects several handlers. Acted upon at once.
     #[serde(default, deserialize_with = "null_as_default")]
@@ -174,11 +174,11 @@ pub struct IpManagement {
     pub disable_ip_change: bool,
     /// Group of addresses for servers that are issued.
     #[serde(default = "default_public", deserialize_with = "public_or_default", rename = "publicIPType")]
-    #[schemars(length(min = 1, max = 64))]
+    #[schemars(length(min = 1, max = 64), regex(pattern = NOT_BLANK_PATTERN))]
     pub public_ip_type: String,
     /// Group of addresses for free servers, another one than `publicIPType`; the main address stays when absent.
     #[serde(default, rename = "parkingIPType", skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 64))]
+    #[schemars(length(min = 1, max = 64), regex(pattern = NOT_BLANK_PATTERN))]
     pub parking_ip_type: Option<String>,
     /// Who takes addresses from the pool: the operator in IPmanager, or the panel by itself.
     #[serde(default, deserialize_with = "null_as_default")]

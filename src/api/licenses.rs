@@ -6,7 +6,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::common::{Duration, default_value, null_as_default};
+use super::common::{Duration, NOT_BLANK_PATTERN, default_value, null_as_default};
 use super::messages as msg;
 
 /// Licences of a licence server.
@@ -30,7 +30,7 @@ pub struct Licenses {
     pub on_deletion: LicenseDeletion,
     /// The panel's project (company) to order for; the panel's own choice when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 64))]
+    #[schemars(length(min = 1, max = 64), regex(pattern = NOT_BLANK_PATTERN))]
     pub project: Option<String>,
 }
 
@@ -41,7 +41,7 @@ default_value!(default_renewal, renewal_or_default: Duration = Duration::seconds
 #[serde(rename_all = "camelCase")]
 pub struct LicenseProduct {
     /// Id of the tariff (`pricelist`) at the licence server.
-    #[schemars(length(min = 1, max = 64))]
+    #[schemars(length(min = 1, max = 64), regex(pattern = NOT_BLANK_PATTERN))]
     pub pricelist: String,
     /// Addons: id at the licence server, and value; sent as `addon_<id>`.
     #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "BTreeMap::is_empty")]

@@ -6,7 +6,9 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::common::{LabelValue, NAMESPACE_PATTERN, NamespacedRef, ObjectKey, SecretKeyRef, default_value, null_as_default};
+use super::common::{
+    LabelValue, NAMESPACE_PATTERN, NOT_BLANK_PATTERN, NamespacedRef, ObjectKey, SecretKeyRef, default_value, null_as_default,
+};
 use super::handler::DeletionPolicy;
 use super::messages as msg;
 
@@ -90,12 +92,12 @@ pub struct OrderSpec {
     /// Recipes, run after the installation. Acted upon at the next reinstall. Where the handler's dialect has `runRecipe`, those that
     /// are added are run at once.
     #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 16), inner(length(min = 1, max = 253)))]
+    #[schemars(length(max = 16), inner(length(min = 1, max = 253), regex(pattern = NOT_BLANK_PATTERN)))]
     pub recipes: Vec<String>,
     /// What the order waits for before it is Ready. Acted upon at once.
     #[serde(default, deserialize_with = "null_as_default")]
     pub ready_when: ReadyWhen,
-    /// Licences, each product once; the keys come into Secret `<order>-licenses`. Acted upon at once.
+    /// Licences, each product once; the keys come into the Secret named in `status.licenseSecret`. Acted upon at once.
     #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["product"]))]
     pub licenses: Vec<License>,
@@ -160,7 +162,7 @@ pub struct Client {
 pub struct Configuration {
     /// A ready configuration: the panel's server type.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 128))]
+    #[schemars(length(min = 1, max = 128), regex(pattern = NOT_BLANK_PATTERN))]
     pub server_type: Option<String>,
     /// A configuration of the client's own: parts that the server has at least. Refused by handlers with `byServerType`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -188,7 +190,7 @@ pub struct CustomConfiguration {
     pub disks: Vec<Disk>,
     /// PCI cards by name.
     #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 7), inner(length(min = 1, max = 128)))]
+    #[schemars(length(max = 7), inner(length(min = 1, max = 128), regex(pattern = NOT_BLANK_PATTERN)))]
     pub pci: Vec<String>,
 }
 
@@ -197,7 +199,7 @@ pub struct CustomConfiguration {
 #[serde(rename_all = "camelCase")]
 pub struct Cpu {
     /// Model.
-    #[schemars(length(min = 1, max = 128))]
+    #[schemars(length(min = 1, max = 128), regex(pattern = NOT_BLANK_PATTERN))]
     pub model: String,
     /// How many.
     #[serde(default = "one", deserialize_with = "one_or_default")]
@@ -211,7 +213,7 @@ pub struct Cpu {
 pub struct Disk {
     /// Type: `SSD`, `HDD`, `NVMe`, ...
     #[serde(rename = "type")]
-    #[schemars(length(min = 1, max = 32))]
+    #[schemars(length(min = 1, max = 32), regex(pattern = NOT_BLANK_PATTERN))]
     pub type_: String,
     /// Size of each in GB.
     #[serde(rename = "sizeGB")]
@@ -250,7 +252,7 @@ impl Default for Addresses {
 #[serde(rename_all = "camelCase")]
 pub struct OperatingSystem {
     /// The panel's template, `<repository>__<name>`.
-    #[schemars(length(min = 1, max = 253))]
+    #[schemars(length(min = 1, max = 253), regex(pattern = NOT_BLANK_PATTERN))]
     pub template: String,
     /// Password of root or Administrator; generated into Secret `<order>-root` when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -272,7 +274,7 @@ pub enum ReadyWhen {
 #[serde(rename_all = "camelCase")]
 pub struct License {
     /// Product, as `spec.licenses.products` of the licence handler names it.
-    #[schemars(length(min = 1, max = 128))]
+    #[schemars(length(min = 1, max = 128), regex(pattern = NOT_BLANK_PATTERN))]
     pub product: String,
     /// Months that it is ordered and renewed for. Acted upon at the next renewal.
     #[serde(default = "one", deserialize_with = "one_or_default")]
@@ -285,7 +287,7 @@ pub struct License {
 #[serde(rename_all = "camelCase")]
 pub struct Adopt {
     /// Id at the panel.
-    #[schemars(length(min = 1, max = 64))]
+    #[schemars(length(min = 1, max = 64), regex(pattern = NOT_BLANK_PATTERN))]
     pub server_id: String,
 }
 

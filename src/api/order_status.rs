@@ -41,9 +41,12 @@ pub struct OrderStatus {
     /// Tasks raised for this order, newest last, at most 16.
     #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
     pub manual_tasks: Vec<TaskSummary>,
-    /// Licences; the keys are in Secrets.
+    /// Licences; their keys are in the Secret named in `licenseSecret`.
     #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
     pub licenses: Vec<LicenseStatus>,
+    /// Name of the Secret that holds the keys of all licences. Other keys come into another Secret: none is ever changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub license_secret: Option<String>,
     /// Failed attempts of the step at hand.
     #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "is_zero")]
     pub attempts: i32,
@@ -296,8 +299,11 @@ pub struct AttemptsFor {
     pub call: String,
     /// What it was done to, e.g. `server/17`.
     pub target: String,
-    /// When the first of them failed.
+    /// When the first of them failed, or its answer was lost.
     pub since: Time,
+    /// When the last of them did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last: Option<Time>,
     /// When a department said `Done`, until the panel has been asked whether it agrees.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub done_at: Option<Time>,

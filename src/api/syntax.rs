@@ -20,6 +20,11 @@ pub(super) fn namespace(text: &str) -> bool {
     name(text) && !text.contains('.')
 }
 
+/// Something that can be read: more than spaces and control characters.
+pub(super) fn not_blank(text: &str) -> bool {
+    text.chars().any(|c| !c.is_whitespace() && !c.is_control())
+}
+
 /// Key of a Secret.
 pub(super) fn secret_key(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|c| alphanumeric(c) || matches!(c, '.' | '_' | '-'))

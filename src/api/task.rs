@@ -4,7 +4,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::common::{LABEL_PATTERN, LocalRef, NAME_PATTERN, NAMESPACE_PATTERN, ObjectKey, Time, null_as_default};
+use super::common::{LABEL_PATTERN, LocalRef, NAME_PATTERN, NAMESPACE_PATTERN, NOT_BLANK_PATTERN, ObjectKey, Time, null_as_default};
 use super::condition::Condition;
 use super::messages as msg;
 
@@ -159,7 +159,7 @@ pub struct OrderRef {
     #[schemars(length(min = 1, max = 253), regex(pattern = NAME_PATTERN))]
     pub name: String,
     /// Uid.
-    #[schemars(length(min = 1, max = 64))]
+    #[schemars(length(min = 1, max = 64), regex(pattern = NOT_BLANK_PATTERN))]
     pub uid: String,
 }
 

@@ -2,13 +2,14 @@
 
 #![forbid(unsafe_code)]
 
-use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use dci_operator::api::crds;
+use dci_operator::controller::logs;
+use dci_operator::controller::otlp::Export;
 use dci_operator::controller::run::{Options, run};
 
 #[derive(Parser)]
@@ -21,7 +22,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     /// Run the operator.
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Print the CustomResourceDefinitions as YAML.
     Crds {
         /// The API server they are for; 1.20 leaves out rules and selectable fields.
@@ -53,6 +54,9 @@ struct RunArgs {
     /// How long a handler, or its credentials, may be gone before its department is asked about an order that is being deleted.
     #[arg(long, env = "DCI_OPERATOR_HANDLER_GRACE", default_value = "15m", value_parser = dci_operator::api::Duration::parse)]
     handler_grace: dci_operator::api::Duration,
+    /// How long a task is kept after it was closed.
+    #[arg(long, env = "DCI_OPERATOR_TASK_RETENTION", default_value = "168h", value_parser = dci_operator::api::Duration::parse)]
+    task_retention: dci_operator::api::Duration,
     /// Take turns with other replicas.
     #[arg(long, env = "DCI_OPERATOR_LEADER_ELECT")]
     leader_elect: bool,
@@ -62,6 +66,12 @@ struct RunArgs {
     /// What is logged: error, warn, info, debug, trace, or a filter such as `dci_operator=debug`.
     #[arg(long, env = "DCI_OPERATOR_LOG", default_value = "info")]
     log: String,
+    /// A file with such a filter, which takes the place of the one above; it is looked at while the operator runs.
+    #[arg(long, env = "DCI_OPERATOR_LOG_FILTER_FILE")]
+    log_filter_file: Option<PathBuf>,
+    /// Collector that gets a trace of each step of an order, OTLP over HTTP, such as `http://collector:4318`; no traces when absent.
+    #[arg(long, env = "DCI_OPERATOR_OTLP_ENDPOINT")]
+    otlp_endpoint: Option<String>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -86,7 +96,7 @@ enum ApiServer {
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
-        Command::Run(args) => operate(args),
+        Command::Run(args) => operate(*args),
         Command::Crds { target, dir } => write_crds(target, dir),
     };
     match result {
@@ -99,14 +109,20 @@ fn main() -> ExitCode {
 }
 
 fn operate(args: RunArgs) -> Result<(), Box<dyn std::error::Error>> {
-    let filter = tracing_subscriber::EnvFilter::try_new(&args.log)?;
-    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match args.log_format {
-        LogFormat::Text => logs.with_ansi(std::io::stderr().is_terminal()).init(),
-        LogFormat::Json => logs.json().init(),
-    }
     // A second provider in the process would make every TLS client of it panic.
     let _ = rustls::crypto::ring::default_provider().install_default();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    // Where a platform tells all its programs where traces go, it is told so by this name.
+    let endpoint = args.otlp_endpoint.or_else(|| std::env::var("OTEL_EXPORTER_OTLP_ENDPOINT").ok()).filter(|url| !url.is_empty());
+    let export = endpoint.map(|url| Export::start(&url, runtime.handle().clone())).transpose()?;
+    let format = match args.log_format {
+        LogFormat::Text => logs::Format::Text,
+        LogFormat::Json => logs::Format::Json,
+    };
+    let filter = logs::start(&args.log, format, export.as_ref().map(Export::tracer))?;
+    if let Some(file) = args.log_filter_file {
+        runtime.spawn(filter.follow(file));
+    }
     let options = Options {
         namespace: args.namespace,
         watch: args.watch,
@@ -114,10 +130,13 @@ fn operate(args: RunArgs) -> Result<(), Box<dyn std::error::Error>> {
         health: args.health_addr,
         metrics: args.metrics_addr,
         handler_grace: args.handler_grace.0,
+        task_retention: args.task_retention.0,
         leader_elect: args.leader_elect,
     };
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(run(options));
+    if let Some(export) = export {
+        export.stop();
+    }
     // Blocking work of libraries must not hold the process back.
     runtime.shutdown_timeout(std::time::Duration::from_secs(1));
     Ok(result?)

@@ -57,6 +57,8 @@ pub struct Context {
     pub written: Mutex<BTreeMap<String, u64>>,
     /// How long a handler, or its credentials, may be gone before the department is asked about an order that is being deleted.
     pub handler_grace: std::time::Duration,
+    /// How long a closed task is kept.
+    pub task_retention: std::time::Duration,
     /// False once leadership is lost: nothing is changed any more.
     pub leading: watch::Receiver<bool>,
     /// First lists, by kind and scope.
@@ -104,6 +106,12 @@ impl<K: Resource<DynamicType = ()> + 'static> Wake<K> {
     #[must_use]
     pub fn new(parts: Vec<Waker<K>>) -> Self {
         Self { parts }
+    }
+
+    /// Whether all namespaces are watched.
+    #[must_use]
+    pub fn everywhere(&self) -> bool {
+        self.parts.iter().any(|(of, _)| of.is_none())
     }
 
     /// Whether objects of a namespace are watched.
@@ -157,9 +165,7 @@ impl Context {
             NamespacesFrom::Same => Ok(handler.metadata.namespace.as_deref() == Some(namespace)),
             NamespacesFrom::All => Ok(true),
             NamespacesFrom::Selector => {
-                let api: kube::Api<k8s_openapi::api::core::v1::Namespace> = kube::Api::all(self.client.clone());
-                let found = api.get_metadata_opt(namespace).await?;
-                let labels = found.and_then(|n| n.metadata.labels).unwrap_or_default();
+                let labels = super::namespaces::labels(self, namespace).await?;
                 let wanted = rule.selector.as_ref().map(|s| &s.match_labels);
                 Ok(wanted.is_some_and(|w| !w.is_empty() && w.iter().all(|(k, v)| labels.get(k) == Some(v))))
             }

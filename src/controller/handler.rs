@@ -25,6 +25,7 @@ use crate::provisioning::order::Handler;
 use crate::provisioning::reason::Reason;
 
 use super::context::Context;
+use super::credentials::SecretPassword;
 use super::hardware;
 use super::index;
 use super::metrics::PanelObserver;
@@ -94,6 +95,8 @@ pub async fn connection(context: &Context, namespace: &str, spec: &Connection, r
     let mut made_from = format!("{spec:?} {requests_per_second} {}", secret.version);
     let mut settings = ConnectionSettings::new(spec.url.clone(), username.expose_secret(), password);
     settings.timeout = spec.timeout.0;
+    let source = SecretPassword::new(&context.client, namespace, &spec.credentials_secret_ref.name, &settings.username);
+    settings.passwords = Some(Arc::new(source));
     settings.requests_per_second = requests_per_second;
     if let Some(tls) = &spec.tls {
         let invalid = |e: &SettingsError| Problem::stalled(Reason::InvalidSpec, e.to_string());
@@ -175,11 +178,13 @@ pub async fn reconcile(object: Arc<Guarded<ProcessingHandler>>, context: Arc<Con
         Err(rest) => return Ok(rest),
     };
     let runtime = context.panels.handler(&key);
+    let epoch = runtime.epoch();
     let outcome = poll(handler, &key, &runtime, &orders, &selecting, &context).await;
     turn.taken(outcome.is_ok());
     let no_credentials = outcome.as_ref().err().filter(|p| p.reason == Reason::CredentialsMissing && p.stalled);
     runtime.set_credentials_missing(no_credentials.map(|p| p.message.clone()));
-    let turned = runtime.set_state(state_of(handler, outcome.as_ref().err()));
+    // Another spec is looked at once by every order: one that rests does so for ever otherwise.
+    let turned = runtime.set_state(state_of(handler, outcome.as_ref().err())) || runtime.epoch() != epoch;
     wake(&context, named.iter().chain(&selecting), outcome.as_ref().ok(), turned);
     save(handler, &context, &orders, outcome.as_ref()).await?;
     if let Ok(seen) = &outcome
@@ -215,6 +220,7 @@ async fn poll(
     context: &Context,
 ) -> Result<Seen, Problem> {
     let panel_id = supported(handler, orders)?;
+    super::namespaces::readable(context, handler).await?;
     let limits = &handler.spec.limits;
     let rate = u32::try_from(limits.requests_per_second).unwrap_or(0);
     let made = connection(context, &key.namespace, &handler.spec.connection, rate).await?;
@@ -390,7 +396,9 @@ async fn save(
         }
         None => condition::remove(conditions, ConditionType::LicenseServerReady),
     }
-    let deleting = handler.metadata.deletion_timestamp.is_some().then(|| format!("{} orders still use it", orders.len()));
+    let trouble = super::webhook_secrets::trouble(context, handler).await;
+    super::webhook_secrets::set(&mut new.conditions, trouble.as_deref(), generation, now);
+    let deleting = handler.metadata.deletion_timestamp.is_some().then(|| super::users::still_in_use(orders.len(), "order"));
     reason_of(&mut new.conditions, problem, deleting, generation, now);
     condition::carry_times(&old.conditions, &mut new.conditions);
     let counts = count(orders);

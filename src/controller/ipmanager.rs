@@ -131,7 +131,7 @@ async fn save(manager: &IPManager, context: &Context, outcome: Result<Vec<Pool>,
         }
         Err(problem) => condition::set(conditions, ConditionType::Ready, false, problem.reason.as_str(), &problem.message, generation, now),
     }
-    let deleting = manager.metadata.deletion_timestamp.is_some().then(|| format!("{users} handlers still use it"));
+    let deleting = manager.metadata.deletion_timestamp.is_some().then(|| super::users::still_in_use(users, "handler"));
     reason_of(conditions, outcome.as_ref().err(), deleting, generation, now);
     condition::carry_times(&old.conditions, &mut new.conditions);
     new.last_handled_reconcile_at = manager.annotations().get(RECONCILE_ANNOTATION).cloned();

@@ -76,8 +76,12 @@ impl Panels<'_> {
                 Some((product.to_owned(), form.key.clone()?))
             })
             .collect();
-        facts.licenses.keys = Some(match secrets::store(&self.context.client, self.object, "licenses", &keys).await {
-            Ok(()) => Prepared::Ready,
+        let current = self.object.status.as_ref().and_then(|s| s.license_secret.as_deref());
+        facts.licenses.keys = Some(match secrets::store(&self.context.client, self.object, "licenses", &keys, current).await {
+            Ok(name) => {
+                facts.licenses.secret = name;
+                Prepared::Ready
+            }
             Err(error @ (SecretError::Missing(_) | SecretError::Conflict(_))) => Prepared::Missing(error.to_string()),
             Err(error @ (SecretError::Api { .. } | SecretError::Random(_))) => return Err(error.into()),
         });

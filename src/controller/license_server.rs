@@ -231,6 +231,7 @@ async fn poll(
         return Err(Problem::stalled(Reason::InvalidSpec, problem.to_string()));
     }
     let identity = panel_identity(handler, orders.len())?;
+    super::namespaces::readable(context, handler).await?;
     let rate = u32::try_from(handler.spec.limits.requests_per_second).unwrap_or(0);
     let made = connection(context, &key.namespace, &handler.spec.connection, rate).await?;
     let made_from = format!("{} {:?}", made.made_from, handler.spec.dialect);
@@ -319,6 +320,8 @@ async fn save(
         None => set(ConditionType::CredentialsValid, true, Reason::Reachable, ""),
         Some(_) => {}
     }
+    let trouble = super::webhook_secrets::trouble(context, handler).await;
+    super::webhook_secrets::set(&mut new.conditions, trouble.as_deref(), generation, now);
     reason_of(&mut new.conditions, problem, held, generation, now);
     condition::carry_times(&old.conditions, &mut new.conditions);
     if let Ok(seen) = outcome {

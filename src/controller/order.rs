@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use kube::runtime::controller::Action;
 use kube::{Api, Resource, ResourceExt};
+use tracing::Instrument as _;
 
 use crate::api::common::ObjectKey;
 use crate::api::handler::Module;
@@ -30,6 +31,7 @@ use super::perform::{Panels, PerformError};
 use super::status::{self, StatusError};
 use super::stores::Guarded;
 use super::task;
+use super::trace;
 
 /// Actions in one pass; more means that a decision goes round in circles.
 const ACTIONS: usize = 400;
@@ -169,17 +171,15 @@ pub(super) async fn fresh(context: &Context, key: &ObjectKey) -> Result<Option<D
 async fn crd_is_going(context: &Context) -> Result<bool, OrderError> {
     use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
     let plural = DedicatedServerOrder::plural(&());
-    let name = format!("{plural}.{}", DedicatedServerOrder::group(&()));
-    match Api::<CustomResourceDefinition>::all(context.client.clone()).get_metadata_opt(&name).await {
-        Ok(found) => Ok(found.is_none_or(|crd| crd.metadata.deletion_timestamp.is_some())),
+    if !context.wake_orders.everywhere() {
         // Namespaced mode has no rights on the cluster's objects. Discovery is open to everybody, and a definition that is
         // being deleted lets nothing be created any more.
-        Err(kube::Error::Api(error)) if error.code == 403 => {
-            let served = context.client.list_api_group_resources(&DedicatedServerOrder::api_version(&())).await?;
-            Ok(!served.resources.iter().any(|r| r.name == plural && r.verbs.iter().any(|v| v == "create")))
-        }
-        Err(error) => Err(error.into()),
+        let served = context.client.list_api_group_resources(&DedicatedServerOrder::api_version(&())).await?;
+        return Ok(!served.resources.iter().any(|r| r.name == plural && r.verbs.iter().any(|v| v == "create")));
     }
+    let name = format!("{plural}.{}", DedicatedServerOrder::group(&()));
+    let found = Api::<CustomResourceDefinition>::all(context.client.clone()).get_metadata_opt(&name).await?;
+    Ok(found.is_none_or(|crd| crd.metadata.deletion_timestamp.is_some()))
 }
 
 async fn refuse(order: &DedicatedServerOrder, refusal: &Refusal, context: &Context) -> Result<Action, OrderError> {
@@ -217,8 +217,10 @@ pub(super) async fn save(
     context.wrote(&stored);
     let handler = counts::handler_of(&stored, |key| context.handlers.get(key).is_some());
     saved::saved(&context.metrics, &handler, &old, &stored);
+    trace::ended(&stored, &old, &new);
     for notice in notices::between(&old, &new) {
-        if !context.events.publish(stored.object_ref(&()), notice) {
+        let trace = trace::of_notice(&stored, &old, &new, &notice);
+        if !context.events.publish_traced(stored.object_ref(&()), notice, trace) {
             context.metrics.events_dropped.of([]).inc();
         }
     }
@@ -345,8 +347,15 @@ impl Pass<'_> {
                 self.handler.note_mark(&server.id, now);
             }
             match next {
-                Next::Look(look) => self.panels(client).look(&look, &mut facts).await?,
-                Next::Prepare(what) => self.panels(client).prepare(what, &mut facts).await?,
+                Next::Look(look) => {
+                    let span = trace::look(&self.order, &status, &look, &self.key);
+                    self.panels(client).look(&look, &mut facts).instrument(span.clone()).await?;
+                    trace::looked(&span, &facts);
+                }
+                Next::Prepare(what) => {
+                    let span = trace::prepare(&self.order, &status, what, &self.key);
+                    self.panels(client).prepare(what, &mut facts).instrument(span).await?;
+                }
                 Next::Raise(request) => {
                     // On record first: a crash leaves a task that is raised again under its name, never one that nobody knows of.
                     self.order = save(&self.order, status, self.context).await?;
@@ -405,8 +414,11 @@ impl Pass<'_> {
         } else if call.destructive() && !self.still_the_same().await? {
             return Ok(Some(Action::requeue(Duration::ZERO)));
         }
-        tracing::info!(order = %self.parsed.key, call = call.name(), server = call.server().map(|s| s.0.as_str()), "calling the panel");
-        let outcome = self.panels(client).call(call, facts).await?;
+        let span = trace::call(&self.order, status, call, &self.key);
+        let (key, server) = (&self.parsed.key, call.server().map(|s| s.0.as_str()));
+        span.in_scope(|| tracing::info!(order = %key, call = call.name(), server, "calling the panel"));
+        let outcome = self.panels(client).call(call, facts).instrument(span.clone()).await?;
+        trace::outcome(&span, &outcome);
         let now = Timestamp::now();
         if let Some(server) = call.server() {
             self.handler.note_change(&server.0, now);

@@ -176,6 +176,12 @@ impl HandlerRuntime {
         kind
     }
 
+    /// See `HandlerInner::epoch`.
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
+        lock(&self.inner).epoch
+    }
+
     /// Publishes a list. Changes that it has seen need not be remembered any longer.
     pub fn set_inventory(&self, inventory: Arc<Inventory>) {
         let mut inner = lock(&self.inner);

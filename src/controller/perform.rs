@@ -243,6 +243,7 @@ impl Panels<'_> {
                 ready!(self.pool()).take(&request).await.map(Some)
             }
             Call::SetNote { address, note } => none(ready!(self.pool()).set_note(*address, note).await),
+            Call::SetPoolDomain { address, domain } => none(ready!(self.pool()).set_domain(*address, domain).await),
             Call::GiveBack { address } => none(ready!(self.pool()).give_back(*address).await),
             Call::OrderLicense { remote_id, pricelist, addons, project, period, address, name } => {
                 let order = LicenseOrder {

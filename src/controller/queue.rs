@@ -73,7 +73,7 @@ fn waits(order: &DedicatedServerOrder) -> bool {
         && (status.last_error.is_none() || status.waiting_on.as_ref().is_some_and(|w| w.kind == WaitKind::Capacity.as_str()))
         && !condition::is_true(&status.conditions, ConditionType::Stalled)
         && !kept_back(Reason::LimitReached)
-        && status.waiting_on.as_ref().is_none_or(|w| w.kind != WaitKind::Handler.as_str())
+        && status.waiting_on.as_ref().is_none_or(|w| w.kind != WaitKind::Handler.as_str() && w.kind != WaitKind::Retry.as_str())
 }
 
 #[cfg(test)]
@@ -111,6 +111,8 @@ mod tests {
             (waiting("Panel"), true),
             (condition("Reconciling", "WaitingForCapacity"), true),
             (waiting("Handler"), false),
+            // A Secret of the user's that is not there.
+            (waiting("Retry"), false),
             (error.clone(), false),
             (json!({"waitingOn": waiting("Capacity")["waitingOn"], "lastError": error["lastError"]}), true),
             (condition("Stalled", "UnknownTemplate"), false),

@@ -52,6 +52,8 @@ pub struct Options {
     pub metrics: SocketAddr,
     /// How long a handler, or its credentials, may be gone before a department is asked about an order that is being deleted.
     pub handler_grace: Duration,
+    /// How long a closed task is kept.
+    pub task_retention: Duration,
     /// Whether several replicas take turns.
     pub leader_elect: bool,
 }
@@ -173,6 +175,7 @@ pub async fn operate(surroundings: Surroundings, options: Options, until: impl F
         hooks: Hooks::default(),
         written: Mutex::default(),
         handler_grace: options.handler_grace,
+        task_retention: options.task_retention,
         leading: leading.clone(),
         first_lists: first_lists.clone(),
     });

@@ -13,6 +13,7 @@ use kube::runtime::controller::{self, Action, Config, Controller};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::runtime::watcher;
 use tokio::sync::watch;
+use tracing::Instrument as _;
 
 use super::context::Context;
 use super::metrics::queue::Depth;
@@ -117,7 +118,7 @@ pub async fn run<K, F, Fut, E>(
     let (changed, woken, gone) = (depth.clone(), depth.clone(), depth.clone());
     let triggers = triggers.inspect(move |object| changed.triggered(&identity(object)));
     let wakes = wakes.inspect(move |object| woken.triggered(&name_of(object.namespace.as_deref(), &object.name)));
-    let (policy_kind, stopping) = (kind.clone(), stop.clone());
+    let stopping = stop.clone();
     // No limit on concurrency here: kube's queue knows no priorities, so that a limit would make a new order wait behind
     // thousands of others. What is scarce is the panel, and each panel's client bounds its own requests.
     Controller::for_stream(triggers.map(Ok::<_, watcher::Error>), store)
@@ -130,6 +131,7 @@ pub async fn run<K, F, Fut, E>(
             move |object, context: Arc<Context>| {
                 let (reconcile, counted, kind, depth) = (reconcile.clone(), counted.clone(), kind.clone(), depth.clone());
                 let mut stopping = stopping.clone();
+                let span = super::trace::reconcile(object.as_ref());
                 async move {
                     let known = tokio::select! {
                         known = context.first_lists.all() => known,
@@ -146,23 +148,18 @@ pub async fn run<K, F, Fut, E>(
                     context.metrics.reconciles.of([&kind, label]).inc();
                     context.metrics.reconcile_duration.of([&kind, label]).observe(began.elapsed().as_secs_f64());
                     depth.ended(&id, result.is_ok());
-                    if result.is_ok() {
-                        counted.succeeded(&id);
+                    match &result {
+                        Ok(_) => counted.succeeded(&id),
+                        Err(error @ ReconcileError::Failed(_)) => tracing::warn!(%kind, object = %id, %error, "reconcile failed"),
+                        Err(error @ (ReconcileError::Panicked(_) | ReconcileError::TimedOut)) => {
+                            tracing::error!(%kind, object = %id, %error, "reconcile failed");
+                        }
                     }
                     result
                 }
+                .instrument(span)
             },
-            move |object, error, _| {
-                let id = identity(object.as_ref());
-                let wait = blamed.failed(&id);
-                match error {
-                    ReconcileError::Failed(_) => tracing::warn!(kind = %policy_kind, object = %id, %error, "reconcile failed"),
-                    ReconcileError::Panicked(_) | ReconcileError::TimedOut => {
-                        tracing::error!(kind = %policy_kind, object = %id, %error, "reconcile failed");
-                    }
-                }
-                Action::requeue(wait)
-            },
+            move |object, _, _| Action::requeue(blamed.failed(&identity(object.as_ref()))),
             context,
         )
         .for_each(move |result| {

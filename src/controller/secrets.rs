@@ -1,4 +1,4 @@
-//! Secrets: read when needed, never listed or watched; created for generated passwords and for licence keys, which alone may change.
+//! Secrets: read when needed, never listed or watched; created for generated passwords and for licence keys, and never written again.
 
 use std::collections::BTreeMap;
 
@@ -104,6 +104,8 @@ fn owned(order: &DedicatedServerOrder, name: &str) -> ObjectMeta {
         kind: DedicatedServerOrder::kind(&()).into_owned(),
         name: key.name,
         uid: order.metadata.uid.clone().unwrap_or_default(),
+        // Who waits for an order to be gone (foreground) finds nothing of it: another one of its name meets no old Secret.
+        block_owner_deletion: Some(true),
         ..OwnerReference::default()
     };
     ObjectMeta { name: Some(name.to_owned()), namespace: Some(key.namespace), owner_references: Some(vec![owner]), ..ObjectMeta::default() }
@@ -114,36 +116,55 @@ fn is_own(secret: &Secret, order: &DedicatedServerOrder) -> bool {
     secret.metadata.owner_references.iter().flatten().any(|o| o.uid == uid)
 }
 
-/// Makes a Secret of the order's own hold exactly this. Written only when it differs, guarded by its version; nobody else's Secret is
-/// touched. Nothing to hold makes no Secret.
+/// Secrets with keys that one look for an unused name passes by: as many times may licences come, go or change.
+const PASSED_BY: u32 = 256;
+
+/// A Secret of the order's own that holds exactly this; its name comes back, none where there is nothing to hold. What was made
+/// before is never written: other values come into another Secret, `<order>-<suffix>`, then `<order>-<suffix>-2` and so on, from
+/// the one named in `current` on.
 pub async fn store(
     client: &Client,
     order: &DedicatedServerOrder,
     suffix: &str,
     values: &BTreeMap<String, SecretString>,
-) -> Result<(), SecretError> {
+    current: Option<&str>,
+) -> Result<Option<String>, SecretError> {
+    if values.is_empty() {
+        return Ok(None);
+    }
     let key = order.key();
-    let name = format!("{}-{suffix}", key.name);
+    let base = format!("{}-{suffix}", key.name);
     let api: Api<Secret> = Api::namespaced(client.clone(), &key.namespace);
-    let full = format!("{}/{name}", key.namespace);
-    let failed = |source| SecretError::Api { name: full.clone(), source: Box::new(source) };
     let data: BTreeMap<String, ByteString> =
         values.iter().map(|(name, value)| (name.clone(), ByteString(value.expose_secret().as_bytes().to_vec()))).collect();
-    let Some(mut secret) = api.get_opt(&name).await.map_err(failed)? else {
-        if data.is_empty() {
-            return Ok(());
+    let first = number(&base, current);
+    for count in first..first.saturating_add(PASSED_BY) {
+        let name = numbered(&base, count);
+        let full = format!("{}/{name}", key.namespace);
+        let failed = |source| SecretError::Api { name: full.clone(), source: Box::new(source) };
+        let Some(found) = api.get_opt(&name).await.map_err(failed)? else {
+            let new = Secret { metadata: owned(order, &name), data: Some(data.clone()), immutable: Some(true), ..Secret::default() };
+            return api.create(&PostParams::default(), &new).await.map(|_| Some(name)).map_err(failed);
+        };
+        if !is_own(&found, order) {
+            return Err(SecretError::Conflict(full));
         }
-        let secret = Secret { metadata: owned(order, &name), data: Some(data), ..Secret::default() };
-        return api.create(&PostParams::default(), &secret).await.map(drop).map_err(failed);
-    };
-    if !is_own(&secret, order) {
-        return Err(SecretError::Conflict(full));
+        if found.data.unwrap_or_default() == data {
+            return Ok(Some(name));
+        }
     }
-    if secret.data.as_ref().unwrap_or(&BTreeMap::new()) != &data {
-        secret.data = Some(data);
-        api.replace(&name, &PostParams::default(), &secret).await.map_err(failed)?;
-    }
-    Ok(())
+    Err(SecretError::Conflict(format!("{}/{}", key.namespace, numbered(&base, first))))
+}
+
+/// The name of a Secret: the first has the plain one.
+fn numbered(base: &str, count: u32) -> String {
+    if count <= 1 { base.to_owned() } else { format!("{base}-{count}") }
+}
+
+/// Which one a name is of; the first where it is none of them.
+fn number(base: &str, name: Option<&str>) -> u32 {
+    let rest = name.and_then(|name| name.strip_prefix(base)?.strip_prefix('-'));
+    rest.and_then(|digits| digits.parse().ok()).filter(|count| *count > 1).unwrap_or(1)
 }
 
 fn of_order(secret: Secret, order: &DedicatedServerOrder, full: &str) -> Result<SecretString, SecretError> {
@@ -177,5 +198,21 @@ mod tests {
         let (a, b) = (password().unwrap(), password().unwrap());
         assert_ne!(a, b);
         assert!(a.len() == 24 && a.chars().all(|c| c.is_ascii_alphanumeric()), "{}", a.len());
+    }
+
+    #[test]
+    fn names_of_secrets_are_counted_from_the_one_that_is_known() {
+        for (known, expected) in [
+            (None, 1),
+            (Some("web-licenses"), 1),
+            (Some("web-licenses-2"), 2),
+            (Some("web-licenses-17"), 17),
+            (Some("web-licenses-0"), 1),
+            (Some("web-licenses-x"), 1),
+            (Some("other"), 1),
+        ] {
+            assert_eq!(number("web-licenses", known), expected, "{known:?}");
+        }
+        assert_eq!((numbered("web-licenses", 1), numbered("web-licenses", 2)), ("web-licenses".into(), "web-licenses-2".into()));
     }
 }

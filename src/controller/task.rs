@@ -24,8 +24,6 @@ use super::status::{self, StatusError};
 use super::stores::Guarded;
 use super::task_status::{labels, made_by_us, mended, status_of};
 
-/// How long a closed task is kept.
-const KEPT: Duration = Duration::from_hours(7 * 24);
 /// Stands in the note of a task that the operator closed itself.
 pub const BY_OPERATOR: &str = "closed by the operator: ";
 /// The longest note, in bytes: well within what the schema allows in characters.
@@ -148,7 +146,7 @@ pub async fn reconcile(object: Arc<Guarded<ManualTask>>, context: Arc<Context>) 
     }
     context.wake_orders.wake(&task.spec.order_ref.key());
     let deadline = task.spec.deadline.filter(|_| ours && new.closed_at.is_none() && new.escalated_at.is_none()).map(|t| t.0);
-    let removal = new.closed_at.filter(|_| ours).map(|t| crate::provisioning::context::after(t.0, KEPT));
+    let removal = new.closed_at.filter(|_| ours).map(|t| crate::provisioning::context::after(t.0, context.task_retention));
     if removal.is_some_and(|at| at <= now) {
         let api: Api<ManualTask> = Api::namespaced(context.client.clone(), &task.namespace().unwrap_or_default());
         return match api.delete(&task.name_any(), &DeleteParams::default()).await {

@@ -164,6 +164,23 @@ impl PanelError {
         }
     }
 
+    /// Whether this refusal of something out of a pool says that the request itself is wrong: a value that the panel does not know,
+    /// or one that this user may not use. Any other may mean that none is left (ispsystem-api.md 1.4 and 4.1).
+    #[must_use]
+    pub fn faults_request(&self) -> bool {
+        match self {
+            Self::Refused { error, .. } => matches!(error.kind.as_str(), "value" | "access"),
+            Self::Dialect { .. } => true,
+            Self::Unreachable { .. }
+            | Self::Certificate { .. }
+            | Self::NoAnswer { .. }
+            | Self::NotADocument { .. }
+            | Self::Login { .. }
+            | Self::Incomplete { .. }
+            | Self::Expectation { .. } => false,
+        }
+    }
+
     /// The short code that stands in `lastError.code`.
     #[must_use]
     pub fn code(&self) -> String {

@@ -99,6 +99,8 @@ mod traits {
         fn take<'a>(&'a self, request: &'a PoolRequest) -> Change<'a, IpAddr>;
         /// Replaces the note of an address that is in use.
         fn set_note<'a>(&'a self, address: IpAddr, note: &'a str) -> Change<'a, ()>;
+        /// Replaces the domain of an address that is in use; its note stays.
+        fn set_domain<'a>(&'a self, address: IpAddr, domain: &'a str) -> Change<'a, ()>;
         /// Gives an address back to its pool.
         fn give_back(&self, address: IpAddr) -> Change<'_, ()>;
     }

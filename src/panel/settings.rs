@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -61,6 +63,12 @@ impl TlsMode {
     }
 }
 
+/// Where a password is read anew before each log-in.
+pub trait Passwords: fmt::Debug + Send + Sync {
+    /// The password now. An error says why there is none, and tells nothing of it.
+    fn read(&self) -> Pin<Box<dyn Future<Output = Result<SecretString, String>> + Send + '_>>;
+}
+
 /// Everything that is needed to speak with one panel. `Debug` shows no password.
 #[derive(Clone, Debug)]
 pub struct ConnectionSettings {
@@ -70,6 +78,8 @@ pub struct ConnectionSettings {
     pub username: String,
     /// Password.
     pub password: SecretString,
+    /// Where it is read anew before each log-in; when absent it stays as it is.
+    pub passwords: Option<Arc<dyn Passwords>>,
     /// How the certificate is checked.
     pub tls: TlsMode,
     /// The longest one call may take, the answer's body included; waiting for the limits is not.
@@ -88,6 +98,7 @@ impl ConnectionSettings {
             url: url.into(),
             username: username.into(),
             password,
+            passwords: None,
             tls: TlsMode::System,
             timeout: DEFAULT_TIMEOUT,
             requests_per_second: 10,

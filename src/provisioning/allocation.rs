@@ -315,6 +315,10 @@ fn claim(cx: &mut Cx<'_>, inventory: &Inventory, people: &People) -> Flow {
             Seen::There(_) | Seen::Missing => continue,
         }
         offers(cx, step, &server)?;
+        if cx.order.own_password {
+            // Without it nothing can be installed: no server is taken for an order that lacks it.
+            prepared(cx, step, Prepare::RootPassword, Reason::CredentialsMissing)?;
+        }
         return Break(ask_for(cx, server, people));
     }
     let none = match &wanted {

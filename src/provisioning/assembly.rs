@@ -18,6 +18,8 @@ use super::wanted::Wanted;
 
 /// `manualTasks[].state`: closed as Cancelled, and afterwards somebody asked for another attempt.
 pub const REOPENED: &str = "Reopened";
+/// What is told of the step meanwhile.
+const AT_WORK: &str = "a department is at work";
 
 /// A handler that sells server types only refuses what a client composes, and so may a department. What is reserved already goes on.
 pub(super) fn refused(cx: &mut Cx<'_>) -> Flow {
@@ -67,7 +69,8 @@ pub(super) fn assemble(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
     let asked = cx.state(step) == State::Waiting;
     if let Break(halt) = work(cx, &wanted, Some(server)) {
         if cx.status.waiting_on.as_ref().is_some_and(|w| w.kind == WaitKind::Department.as_str()) {
-            cx.enter(step, State::Waiting, "a department is at work");
+            cx.enter(step, State::Waiting, AT_WORK);
+            cx.progress(step, step.percent(), AT_WORK);
         }
         return Break(halt);
     }
@@ -216,13 +219,18 @@ fn build(cx: &Cx<'_>, hardware: &Hardware, compared: &Comparison, server: Option
                 format!("Assemble server {server} for order {key}")
             },
             format!(
-                "{} Server {server} ({name}) is reserved for the order.\n\n{table}\nThe server is now: {}\nNothing has to be removed: what else is in the server may stay.",
+                "{} Server {server} ({name}) is reserved for the order.\n\n{table}\nThe server is now: {}\n{}",
                 if again {
                     "The panel still shows other parts than were asked for."
                 } else {
                     "No free server has what was asked for; this one is the most similar."
                 },
                 cut(&if hardware.is_unknown() { format!("unknown {hardware}") } else { hardware.to_string() }, LONG).trim_end(),
+                if compared.swaps {
+                    "Only what the table swaps has to come out: what else is in the server may stay."
+                } else {
+                    "Nothing has to be removed: what else is in the server may stay."
+                },
             ),
             "Done: the parts are in the server, and its form at the panel shows them; they are read again",
         ),
@@ -271,7 +279,7 @@ fn buy(cx: &Cx<'_>, compared: &Comparison) -> Ask {
 
 /// A department does not want to do it: what is reserved is given back.
 fn cancelled(cx: &mut Cx<'_>, type_: TaskType, server: Option<&ServerId>) -> Halt {
-    let message = format!("{} was cancelled by {}", type_.as_str(), department(cx, type_));
+    let message = format!("{} was cancelled by {}{}", type_.as_str(), department(cx, type_), cx.answered(type_));
     match server {
         Some(_) => give_back(cx, Then::Stall(Reason::TaskCancelled, message)),
         None => cx.stall(Step::Allocate, Reason::TaskCancelled, &message, Recheck::OnChange),

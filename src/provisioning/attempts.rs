@@ -113,9 +113,36 @@ impl Cx<'_> {
                     self.status.attempts = 0;
                 }
                 let since = Time::seconds(self.now);
-                self.status.attempts_for = Some(AttemptsFor { step: step.as_str().into(), intent, call, target, since, done_at: None });
+                self.status.attempts_for =
+                    Some(AttemptsFor { step: step.as_str().into(), intent, call, target, since, last: None, done_at: None });
             }
         }
+    }
+
+    /// An attempt of a step has failed at this time: what it was for, and when.
+    pub(super) fn note_attempt(&mut self, step: Step, at: Time) {
+        self.count_for(step);
+        if let Some(counted) = self.status.attempts_for.as_mut() {
+            counted.since = counted.since.min(at);
+            counted.last = Some(at);
+        }
+    }
+
+    /// The answer to an attempt is missing. While it is being found out whether a department has done what failed, nothing is noted.
+    pub(super) fn note_loss(&mut self, step: Step) {
+        if !self.is_being_verified() {
+            self.note_attempt(step, Time::seconds(self.now));
+        }
+    }
+
+    /// Whether what is counted is this step, for what is asked for now.
+    pub(super) fn is_counted(&self, step: Step) -> bool {
+        self.status.attempts_for.as_ref().is_some_and(|a| a.intent == self.intent_now(step))
+    }
+
+    /// Attempts of a step that are known to have failed, for what is asked for now.
+    pub(super) fn failed_so_far(&self, step: Step) -> i32 {
+        if self.is_counted(step) && !self.is_being_verified() { self.status.attempts } else { 0 }
     }
 
     fn asked_last(&self, step: Step) -> (String, String) {

@@ -93,6 +93,13 @@ pub enum Call {
         /// Note.
         note: String,
     },
+    /// Write the domain of an address in IPmanager.
+    SetPoolDomain {
+        /// Address.
+        address: IpAddr,
+        /// Domain.
+        domain: String,
+    },
     /// Give an address back to IPmanager.
     GiveBack {
         /// Address.
@@ -278,6 +285,7 @@ impl Call {
             Self::CreateUser { .. }
             | Self::TakeAddress { .. }
             | Self::SetNote { .. }
+            | Self::SetPoolDomain { .. }
             | Self::GiveBack { .. }
             | Self::OrderLicense { .. }
             | Self::EditLicense { .. }
@@ -312,7 +320,7 @@ impl Call {
     /// Whether it is asked of `IPmanager`.
     #[must_use]
     pub fn at_pool(&self) -> bool {
-        matches!(self, Self::TakeAddress { .. } | Self::SetNote { .. } | Self::GiveBack { .. })
+        matches!(self, Self::TakeAddress { .. } | Self::SetNote { .. } | Self::SetPoolDomain { .. } | Self::GiveBack { .. })
     }
 
     /// Our id of the licence that is ordered or changed at the licence server, if one is.
@@ -337,6 +345,7 @@ impl Call {
             | Self::PowerOff { .. }
             | Self::TakeAddress { .. }
             | Self::SetNote { .. }
+            | Self::SetPoolDomain { .. }
             | Self::GiveBack { .. }
             | Self::ReplaceMain { .. }
             | Self::AddAddress { .. }
@@ -385,6 +394,7 @@ impl Call {
             | Self::PowerOn { .. }
             | Self::TakeAddress { .. }
             | Self::SetNote { .. }
+            | Self::SetPoolDomain { .. }
             | Self::GiveBack { .. }
             | Self::AddAddress { .. }
             | Self::SetDomain { .. }
@@ -444,6 +454,7 @@ impl Call {
             Self::PowerOff { .. } => "powerOff",
             Self::TakeAddress { .. } => "takeAddress",
             Self::SetNote { .. } => "setAddressNote",
+            Self::SetPoolDomain { .. } => "setAddressDomain",
             Self::GiveBack { .. } => "giveBackAddress",
             Self::ReplaceMain { .. } => "replaceMainAddress",
             Self::AddAddress { .. } => "addAddress",

@@ -172,7 +172,7 @@ pub(super) fn current_step(cx: &Cx<'_>) -> Step {
     let closing = cx.order.deleting || super::give_back::under_way(cx);
     let steps: &[Step] = if closing { &CLOSING } else { &OPENING };
     let last = || if closing { Step::Release } else { super::suspension::at_hand(cx).unwrap_or(Step::HandOver) };
-    steps.iter().copied().find(|s| !cx.state(*s).over()).unwrap_or_else(last)
+    steps.iter().copied().find(|s| !cx.state(*s).over() && !super::at_hand::is_empty(cx, *s)).unwrap_or_else(last)
 }
 
 /// A reinstall token that is there at first sight is recorded, never acted upon. No token is recorded as none.

@@ -179,6 +179,11 @@ impl Cx<'_> {
         Some((Step::parse(&counted.step)?, counted.done_at?))
     }
 
+    /// Whether it is being found out that a step is done.
+    pub(super) fn is_being_verified(&self) -> bool {
+        self.being_verified().is_some()
+    }
+
     /// A department said that the step is done.
     pub(super) fn begin_verifying(&mut self, step: Step) {
         if self.status.attempts_for.as_ref().is_none_or(|a| a.step != step.as_str()) {

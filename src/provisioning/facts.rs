@@ -51,7 +51,7 @@ pub enum Prepare {
     PasswordVersion,
     /// The root password: the user's Secret, or one generated into `<order>-root`.
     RootPassword,
-    /// The keys of the licences whose forms were read, in Secret `<order>-licenses`.
+    /// The keys of the licences whose forms were read, in a Secret of the order's own.
     LicenseKeys,
 }
 

@@ -70,6 +70,8 @@ pub struct Comparison {
     pub lines: Vec<Line>,
     /// Parts that the server does not have.
     pub missing: Vec<String>,
+    /// Whether a part that is there has to come out for another.
+    pub swaps: bool,
     /// Where the server stands among others.
     pub rank: Rank,
 }
@@ -103,6 +105,7 @@ impl Comparison {
 struct Count {
     lines: Vec<Line>,
     missing: Vec<String>,
+    swaps: bool,
     parts: u64,
     memory_gib: u64,
     disks_gb: u64,
@@ -124,7 +127,7 @@ pub fn compare(wanted: &CustomConfiguration, present: &Hardware) -> Comparison {
     } else {
         Rank::Differs { parts: count.parts, memory_gib: count.memory_gib, disks_gb: count.disks_gb, surplus: count.surplus }
     };
-    Comparison { lines: count.lines, missing: count.missing, rank }
+    Comparison { lines: count.lines, missing: count.missing, swaps: count.swaps, rank }
 }
 
 impl Count {
@@ -147,6 +150,7 @@ impl Count {
             (_, false, Some(there)) => Some(format!("swap {}x {} for {missing}x {}", there.count, there.model, cpu.model)),
             (_, true, _) | (_, _, None) => Some(format!("add {missing}x {}", cpu.model)),
         };
+        self.swaps |= missing > 0 && !right && present.is_some();
         if right {
             self.surplus.processors = had.saturating_sub(asked).into();
         }
@@ -186,20 +190,23 @@ impl Count {
             rows.push((disk, count, taken, missing));
         }
         rows.reverse();
-        for (disk, count, taken, missing) in rows {
+        for (disk, count, mut there, missing) in rows {
             let mut actions = Vec::new();
             let mut open = missing;
             while let Some(other) = spare(&left, &disk.kind).filter(|_| open > 0) {
                 let swapped = take(&mut left, &other, open);
                 actions.push(format!("swap {swapped}x {other} for {swapped}x {disk}"));
                 open -= swapped;
+                self.swaps = true;
+                // What has to come out is there, too.
+                there.push((other, swapped));
             }
             if open > 0 {
                 actions.push(format!("add {open}x {disk}"));
             }
             self.disks_gb += u64::from(missing) * u64::from(disk.gb);
             self.lack(missing, &disk.to_string());
-            let shown = taken.iter().map(|(disk, n)| format!("{n}x {disk}")).collect::<Vec<_>>().join(", ");
+            let shown = there.iter().map(|(disk, n)| format!("{n}x {disk}")).collect::<Vec<_>>().join(", ");
             let shown = if shown.is_empty() { nothing() } else { shown };
             self.line("disk", format!("{count}x {disk}"), shown, (missing > 0).then(|| actions.join(", ")));
         }
@@ -366,10 +373,31 @@ mod tests {
         assert_eq!(actions, [Some("add 1x E5-2620 v4"), Some("add 64 GiB"), None, Some(swap), Some("add 1x X710"), None]);
         assert_eq!(compared.missing, ["1x E5-2620 v4", "64 GiB of memory", "2x 1920SSD", "1x X710"]);
         let table = compared.table();
-        assert!(table.starts_with("part       wanted         present        do\n"), "{table}");
-        assert!(table.contains("disk       3x 1920SSD     1x 1920SSD     swap 1x 480SSD"), "{table}");
-        assert!(!table.contains("remove"));
+        assert!(table.starts_with("part       wanted         present                do\n"), "{table}");
+        assert!(
+            table.contains("disk       3x 1920SSD     1x 1920SSD, 1x 480SSD  swap 1x 480SSD for 1x 1920SSD, add 1x 1920SSD"),
+            "{table}"
+        );
+        assert!(!table.contains("remove") && compared.swaps);
+        // What is swapped is named as present, on its line alone; what nothing is taken out for is added.
+        let order = wanted(json!({"disks": [{"type": "NVMe", "sizeGB": 960}, {"type": "SSD", "sizeGB": 1920}]}));
+        let rows = [
+            ("E5-16Gb-480SSD", ["1x 480SSD", "–"], ["swap 1x 480SSD for 1x 960NVMe", "add 1x 1920SSD"], true),
+            ("E5-16Gb", ["–", "–"], ["add 1x 960NVMe", "add 1x 1920SSD"], false),
+        ];
+        for (server, present, actions, swaps) in rows {
+            let compared = compare(&order, &Hardware::parse(server));
+            assert_eq!(compared.lines.iter().map(|l| l.present.as_str()).collect::<Vec<_>>(), present, "{server}");
+            assert_eq!(compared.lines.iter().filter_map(|l| l.action.as_deref()).collect::<Vec<_>>(), actions, "{server}");
+            assert_eq!(compared.swaps, swaps, "{server}");
+        }
+    }
+
+    #[test]
+    fn another_processor_is_swapped() {
+        let order = wanted(json!({"cpu": {"model": "E5-2620 v4", "count": 2}, "memoryGiB": 128}));
         let other = compare(&order, &Hardware::parse("1xE3-64Gb"));
+        assert!(other.swaps);
         assert_eq!(other.lines[0].action.as_deref(), Some("swap 1x E3 for 2x E5-2620 v4"));
         assert_eq!(compare(&order, &Hardware::default()).rank, Rank::Unknown);
     }

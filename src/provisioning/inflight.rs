@@ -45,6 +45,7 @@ impl Cx<'_> {
             f.since = Time(self.now);
             f.looks = 0;
             call.name().clone_into(&mut f.call);
+            let step = Step::parse(&f.step);
             self.status.last_error = Some(crate::api::order::LastError {
                 step: f.step.clone(),
                 code: error.code(),
@@ -52,6 +53,9 @@ impl Cx<'_> {
                 retryable: true,
                 time: Time::seconds(self.now),
             });
+            if let Some(step) = step {
+                self.note_loss(step);
+            }
         }
     }
 
@@ -186,23 +190,42 @@ impl Cx<'_> {
         if shows == Shows::InTheList && self.now >= due && !listed {
             return self.wait_for_list(step);
         }
+        let lost = attempt.saturating_sub(1);
         match self.settled(step) {
             ControlFlow::Break(halt) => halt,
-            ControlFlow::Continue(()) if attempt > self.handler.max_attempts => {
+            ControlFlow::Continue(()) if self.failed_so_far(step).saturating_add(lost) >= self.handler.max_attempts => {
                 // Lost as often as anything may fail: a person looks why.
+                let message = self.lost_each_time(step, &call, lost);
                 if let (Call::Unclaim { .. } | Call::Unmark { .. }, Some(f)) = (&call, self.status.in_flight.as_mut()) {
                     // Nothing but the intent leads back to a server with half a marker.
                     f.attempt = 0;
                 } else {
                     self.status.in_flight = None;
                 }
-                self.count_for(step);
-                self.status.attempts = self.handler.max_attempts;
-                let message = format!("the answer to {} was lost {} times, and its effect never showed", call.name(), attempt - 1);
-                self.fail(step, "AnswerLost", &message)
+                self.fail_after_losses(step, "AnswerLost", &message, lost)
             }
             ControlFlow::Continue(()) => self.new_intent(step, call, target, attempt),
         }
+    }
+
+    /// What a call without an answer is said to have come to. The panel may well have answered, only not whether it was done.
+    fn lost_each_time(&self, step: Step, call: &Call, lost: i32) -> String {
+        let times = if lost == 1 { "once".to_owned() } else { format!("{lost} times") };
+        match self.last_words(step) {
+            Some(error) => {
+                format!(
+                    "{} was asked for {times} without an answer that says that it was done, and its effect never showed; the last: {error}",
+                    call.name()
+                )
+            }
+            None => format!("the answer to {} was lost {times}, and its effect never showed", call.name()),
+        }
+    }
+
+    /// The last error of this step, where there was one: the panel's own words.
+    fn last_words(&self, step: Step) -> Option<&str> {
+        let error = self.status.last_error.as_ref().filter(|e| e.step == step.as_str() && e.retryable)?;
+        Some(error.message.as_str()).filter(|text| !text.is_empty())
     }
 
     /// `Continue` once whatever is in flight has had its time to take effect, and was looked for in vain as often as is due.
@@ -216,6 +239,9 @@ impl Cx<'_> {
             f.outcome = AMBIGUOUS.into();
             f.since = Time(self.now);
             f.looks = 0;
+            if f.step == step.as_str() {
+                self.note_loss(step);
+            }
         }
         if self.now >= after(f.since.0, self.handler.settle) {
             f.looks += 1;
@@ -225,7 +251,9 @@ impl Cx<'_> {
             f.since = Time(self.now);
         }
         let until = after(f.since.0, self.handler.settle);
-        let message = format!("the answer to {} was lost; looking again before anything is repeated ({} of {LOOKS})", f.call, f.looks + 1);
+        let why = self.last_words(step).map_or_else(String::new, |error| format!(" ({error})"));
+        let message =
+            format!("the answer to {} was lost{why}; looking again before anything is repeated ({} of {LOOKS})", f.call, f.looks + 1);
         self.status.in_flight = Some(f);
         let name = self.handler.panel.clone();
         let wait = Wait { kind: WaitKind::Panel, name: &name, reason: Reason::AnswerLost, message, until: Some(until), deadline: None };

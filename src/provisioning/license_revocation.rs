@@ -23,8 +23,7 @@ pub fn revoke(cx: &mut Cx<'_>) -> Flow {
         cx.finish(step, State::Skipped, "kept for the next server");
         return Continue(());
     }
-    let lost_status = cx.order.order_id != cx.order.uid && cx.facts.licenses.server.is_some();
-    if cx.status.licenses.is_empty() && !lost_status {
+    if !may_have_any(cx) {
         cx.finish(step, State::Skipped, "none ordered");
         return Continue(());
     }
@@ -46,6 +45,12 @@ pub fn revoke(cx: &mut Cx<'_>) -> Flow {
     };
     cx.finish(step, State::Done, &format!("{count} {done}"));
     Continue(())
+}
+
+/// Whether there may be licences of the order; one that was restored may not know what it had.
+pub(super) fn may_have_any(cx: &Cx<'_>) -> bool {
+    let lost_status = cx.order.order_id != cx.order.uid && cx.facts.licenses.server.is_some();
+    !cx.status.licenses.is_empty() || lost_status
 }
 
 /// An order of a licence whose answer is missing gets its time before the list is believed.

@@ -78,6 +78,8 @@ pub struct LicenseFacts {
     pub forms: BTreeMap<String, Option<LicenseForm>>,
     /// The keys in the order's Secret.
     pub keys: Option<Prepared>,
+    /// The Secret that they are in; none when there are no keys.
+    pub secret: Option<String>,
     /// Licences that were ordered in this pass, by remote id, as the answers named them.
     pub bought: BTreeMap<String, LicenseId>,
 }

@@ -78,7 +78,10 @@ pub fn issue(cx: &mut Cx<'_>) -> Flow {
     store_keys(cx, step)?;
     match cx.order.licenses.len() {
         0 => cx.finish(step, State::Skipped, "none ordered"),
-        count => cx.finish(step, State::Done, &format!("{count} in Secret {}-licenses", cx.order.key.name)),
+        count => {
+            let secret = cx.status.license_secret.clone().unwrap_or_default();
+            cx.finish(step, State::Done, &format!("{count} in Secret {secret}"));
+        }
     }
     Continue(())
 }
@@ -480,6 +483,7 @@ fn wait_for_keys(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, keyless: &
 /// All keys are known: they go into the order's Secret together.
 fn store_keys(cx: &mut Cx<'_>, step: Step) -> Flow {
     super::allocation::prepared(cx, step, Prepare::LicenseKeys, Reason::SecretConflict)?;
+    cx.status.license_secret.clone_from(&cx.facts.licenses.secret);
     for record in cx.status.licenses.iter_mut().filter(|r| r.state.as_deref() == Some(ORDERED)) {
         record.state = Some(ISSUED.into());
     }

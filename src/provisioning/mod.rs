@@ -6,6 +6,7 @@
 pub mod adoption;
 pub mod allocation;
 pub mod assembly;
+mod at_hand;
 pub mod attempts;
 pub mod call;
 pub mod cleaning;
@@ -33,6 +34,7 @@ pub mod opening;
 pub mod order;
 pub mod orphaning;
 pub mod parts;
+pub mod pool;
 pub mod queue;
 pub mod reason;
 pub mod recipes;

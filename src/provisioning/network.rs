@@ -6,13 +6,14 @@
 use std::net::IpAddr;
 use std::ops::ControlFlow::{Break, Continue};
 
-use crate::panel::error::{ErrorClass, PanelError};
+use crate::panel::error::ErrorClass;
 use crate::panel::model::{AddressRow, FREE_DOMAIN, Family, PoolAddress, ServerId};
 
 use super::call::Call;
-use super::context::{Cx, Flow, Halt, Recheck, SHORT, Wait, WaitKind, after, cut};
+use super::context::{Cx, Flow, Halt, Recheck, SHORT, cut};
 use super::facts::{Look, Row};
 use super::inflight::Shows;
+use super::pool::{no_address, pool, wrong_group};
 use super::reason::Reason;
 use super::step::{State, Step};
 
@@ -25,8 +26,11 @@ pub(super) fn change_address(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
     cx.step(step).message.clear();
     let all = if cx.handler.operator_allocates() { from_pool(cx, server)? } else { by_panel(cx, server)? };
     domains(cx, step, server, &cx.order.domain.clone())?;
+    if cx.handler.operator_allocates() {
+        super::pool::names(cx, step)?;
+    }
     remember(cx, &all);
-    // A parking address that could not be given back is said here.
+    // A parking address that could not be given back is said here, and a name that could not be changed.
     let said = cx.step(step).message.clone();
     cx.finish(step, State::Done, &said);
     Continue(())
@@ -56,14 +60,6 @@ pub(super) fn addresses(cx: &Cx<'_>, step: Step, server: &ServerId) -> Flow<Vec<
     match &cx.facts.addresses {
         Some(rows) => Continue(rows.clone()),
         None => Break(cx.look(step, Look::Addresses(server.clone()))),
-    }
-}
-
-/// The addresses in use at IPmanager, read in this decision.
-fn pool(cx: &Cx<'_>, step: Step) -> Flow<Vec<PoolAddress>> {
-    match &cx.facts.pool {
-        Some(pool) => Continue(pool.clone()),
-        None => Break(cx.look(step, Look::Pool)),
     }
 }
 
@@ -186,10 +182,11 @@ fn take(cx: &mut Cx<'_>, step: Step, family: Family, group: &str) -> Halt {
     let call = Call::TakeAddress { family, group: group.to_owned(), domain, note: cx.order.marker.short() };
     if let Some(error) = cx.facts.refusal(|c| *c == call).cloned() {
         return match error.class() {
-            ErrorClass::Down | ErrorClass::Credentials => cx.fail_with(step, &error),
-            ErrorClass::Missing | ErrorClass::Exists | ErrorClass::Refused | ErrorClass::Expectation | ErrorClass::Dialect => {
-                no_address(cx, step, group, &error)
+            ErrorClass::Down | ErrorClass::Credentials | ErrorClass::Dialect => cx.fail_with(step, &error),
+            ErrorClass::Missing | ErrorClass::Exists | ErrorClass::Refused | ErrorClass::Expectation if error.faults_request() => {
+                wrong_group(cx, step, group, &error)
             }
+            ErrorClass::Missing | ErrorClass::Exists | ErrorClass::Refused | ErrorClass::Expectation => no_address(cx, step, group, &error),
         };
     }
     if let Some(address) = cx.facts.taken.iter().find(|a| cx.facts.applied.contains(&Call::GiveBack { address: **a })) {
@@ -210,13 +207,6 @@ fn take(cx: &mut Cx<'_>, step: Step, family: Family, group: &str) -> Halt {
 fn unmarked(cx: &Cx<'_>) -> Option<IpAddr> {
     let used = cx.facts.pool.as_deref().unwrap_or_default();
     cx.facts.taken.iter().copied().find(|a| !used.iter().any(|u| u.address == *a && cx.order.marker.is_in_note(&u.note)))
-}
-
-fn no_address(cx: &mut Cx<'_>, step: Step, group: &str, error: &PanelError) -> Halt {
-    // What a panel answers when a pool is empty is not known (ispsystem-api.md 4.1): any refusal waits, slowly.
-    let message = format!("no free address of group {group}: {error}");
-    let until = Some(after(cx.now, cx.handler.retry_interval));
-    cx.wait(step, Wait { kind: WaitKind::Capacity, name: group, reason: Reason::WaitingForCapacity, message, until, deadline: None })
 }
 
 /// More addresses are ours than are wanted: one that is not the main one goes, from the server first.
@@ -245,6 +235,17 @@ fn not_replaced(cx: &Cx<'_>) -> Option<String> {
     }
 }
 
+/// The main address was not replaced: tried again, since a panel may have been busy, and where that does not help the handler's
+/// dialect is to be changed, which a living order waits for. One that is being deleted waits for a department, as with any failure.
+fn main_stays(cx: &mut Cx<'_>, step: Step, message: &str) -> Halt {
+    let reason = Reason::MainAddressNotReplaced;
+    let failed = cx.status.attempts_for.as_ref().filter(|a| a.step == step.as_str()).map_or(0, |_| cx.status.attempts);
+    if cx.order.deleting || cx.facts.another_handler || failed + 1 < cx.handler.max_attempts {
+        return cx.fail(step, reason.as_str(), message);
+    }
+    cx.stall(step, reason, message, Recheck::OnChange)
+}
+
 /// Replaces the main address, and takes it back when the panel does not do it.
 fn replace_main(
     cx: &mut Cx<'_>,
@@ -264,7 +265,7 @@ fn replace_main(
             "server {server}: the panel did not replace the main address {}: {why}; set spec.dialect.replaceMainAddress of the handler",
             main.address
         );
-        return cx.stall(step, Reason::MainAddressNotReplaced, &message, Recheck::OnChange);
+        return main_stays(cx, step, &message);
     }
     let Some(address) = spare else {
         // All of ours are on the server as additional ones: one of them is taken off first, so that it can become the main one.
@@ -357,7 +358,7 @@ fn main_by_panel(cx: &mut Cx<'_>, step: Step, server: &ServerId, group: &str) ->
         let message = format!(
             "server {server}: the panel did not replace the main address {old}; set spec.dialect.replaceMainAddress of the handler"
         );
-        return Break(cx.stall(step, Reason::MainAddressNotReplaced, &message, Recheck::OnChange));
+        return Break(main_stays(cx, step, &message));
     }
     let domain = cx.order.domain.clone();
     let call =

@@ -46,7 +46,7 @@ reasons! {
     RecipeIncompatible: "The recipe and the template share no tag at the panel.", "Choose a recipe for this system, or correct the tags at the panel.";
     RecipeFailed: "A recipe failed.", "Correct the recipe at the panel, or take it out of `spec.recipes`; then annotate the order with `dci-operator.dev/reconcile-requested-at`.";
     Released: "The panel confirmed that the server is free.", "Nothing; the order goes by itself.";
-    WaitingForCapacity: "No free server of this type (or no free address) is there, or older orders come first.", "Add servers or addresses at the panel; the order goes on by itself.";
+    WaitingForCapacity: "No free server of this type (or no free address) is there, or older orders come first.", "Add servers or addresses at the panel; the order goes on by itself. Where a server is taken back and no parking address comes, a FailedOperation task is raised in the end.";
     LimitReached: "A limit of the handler keeps the order back.", "Wait, or raise the limit in `spec.limits` of the handler.";
     WaitingForPanel: "The panel is at work, or its next list is awaited.", "Nothing.";
     AnswerLost: "The answer to a change was lost; the panel is being looked at before anything is repeated.", "Nothing; see `status.inFlight`.";
@@ -54,6 +54,7 @@ reasons! {
     Retrying: "The last attempt failed; it is repeated at `status.nextRetryTime`.", "See `status.lastError`; annotate the order with `dci-operator.dev/reconcile-requested-at` to try at once.";
     HandlerNotFound: "The handler does not exist, or the order's namespace may not use it.", "Check `spec.handlerRef`, and `spec.allowedNamespaces` of the handler.";
     HandlerNotReady: "The handler, its panel or its IPManager is not ready.", "See the conditions of the handler.";
+    NamespaceLabelsForbidden: "The handler selects namespaces by their labels, which the operator may not read.", "Watch all namespaces with the chart's `rbac.namespaceSelectors`, or set `spec.allowedNamespaces.from` to `All` or `Same`.";
     LicenseServerNotReady: "The licence server that the order's licences are at, or shall come from, cannot be used.", "See the message: set `spec.licenseServerRef` of the handler, or see the conditions of the licence server's handler.";
     UnknownProduct: "The licence server does not sell a product that the order asks for.", "Choose one of the products in the message, or add it to `spec.licenses.products` of the licence server's handler.";
     SeveralLicensesFound: "More than one licence carries the same remote id of this order.", "Clear the remote id of all but one at the licence server.";

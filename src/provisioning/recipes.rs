@@ -5,6 +5,7 @@
 
 use std::ops::ControlFlow::{Break, Continue};
 
+use crate::api::common::Time;
 use crate::api::order::ReadyWhen;
 use crate::panel::error::ErrorClass;
 use crate::panel::model::{ServerId, ServerRow};
@@ -98,9 +99,7 @@ fn failed(cx: &mut Cx<'_>, step: Step, message: &str) -> Halt {
 
 /// What failed here is not repeated blindly.
 fn ask_a_person(cx: &mut Cx<'_>, step: Step, code: &str, message: &str) -> Halt {
-    cx.count_for(step);
-    cx.status.attempts = cx.handler.max_attempts;
-    cx.fail(step, code, message)
+    cx.fail_for_good(step, code, message, Time::seconds(cx.now))
 }
 
 /// The order is Ready without it; the failure stands in the status.
@@ -157,7 +156,7 @@ fn run_one(cx: &mut Cx<'_>, server: &ServerId, recipe: &str) -> Flow {
             cx.status.in_flight = None;
             let message =
                 format!("the answer to running recipe {recipe} was lost, and the panel shows no trace of it; it is not run twice");
-            Break(ask_a_person(cx, STEP, "AnswerLost", &message))
+            Break(cx.fail_after_losses(STEP, "AnswerLost", &message, 1))
         }
         State::Pending | State::Running | State::Failed | State::Done | State::Skipped => Break(begin(cx, call, recipe, &row)),
     }
@@ -169,7 +168,7 @@ fn unconfirmed(cx: &mut Cx<'_>, recipe: &str) -> Flow {
     let running = cx.status.server.as_ref().is_some_and(|s| s.running_recipe.as_deref() == Some(recipe));
     let error = cx.status.last_error.clone().filter(|e| e.step == STEP.as_str() && codes.contains(&e.code.as_str()));
     match error {
-        Some(error) if running && cx.state(STEP) == State::Failed => Break(ask_a_person(cx, STEP, &error.code, &error.message)),
+        Some(error) if running && cx.state(STEP) == State::Failed => Break(cx.fail_for_good(STEP, &error.code, &error.message, error.time)),
         Some(_) | None => Continue(()),
     }
 }

@@ -152,11 +152,9 @@ pub(super) fn lost(cx: &mut Cx<'_>) -> Flow {
     if let Some(server) = cx.status.server.as_mut() {
         server.reinstall_unconfirmed = true;
     }
-    cx.count_for(STEP);
     cx.status.in_flight = None;
-    cx.status.attempts = cx.handler.max_attempts.saturating_sub(1);
     let message = "the answer to the installation was lost, and the panel shows no trace of it; it is not repeated by itself, since the server was handed over";
-    Flow::Break(cx.fail(STEP, LOST, message))
+    Flow::Break(cx.fail_after_losses(STEP, LOST, message, 1))
 }
 
 /// A protection refuses what the spec asks for; the order is looked after all the same.

@@ -1,8 +1,15 @@
 //! What a `FailedOperation` task says: what was tried, how it ended, and what each resolution does.
 
-use super::context::Cx;
+use std::fmt::Write as _;
+
+use crate::api::order::{AttemptsFor, TriedServer};
+
+use super::context::{Cx, SHORT, cut};
 use super::done::NOT_CONFIRMED;
 use super::step::Step;
+
+/// Servers that were tried before, of which a task tells.
+const SHOWN: usize = 4;
 
 /// What verifies `Done` of a `FailedOperation` task, step by step; the table in the README is made from it.
 #[must_use]
@@ -41,15 +48,17 @@ impl Cx<'_> {
         };
         let counted = self.status.attempts_for.as_ref().filter(|a| a.step == name);
         let (call, target) = counted.map_or(("unknown", "unknown"), |a| (a.call.as_str(), a.target.as_str()));
-        let first = counted.map_or_else(|| last.clone(), |a| a.since.to_string());
-        let attempts = self.status.attempts;
+        let attempts = self.attempts_in_words(counted, &last);
         let server = self.status.server.as_ref();
         let server = server.map_or_else(|| "none yet".to_owned(), |s| format!("{} ({})", s.id, s.name));
-        let summary = if code == NOT_CONFIRMED {
-            format!("{name} of order {}: the panel does not show that it is done", self.order.key)
-        } else {
-            format!("{name} of order {} failed {attempts} times", self.order.key)
+        let summary = match self.status.attempts {
+            _ if code == NOT_CONFIRMED => format!("{name} of order {}: the panel does not show that it is done", self.order.key),
+            ..=1 => format!("{name} of order {} failed", self.order.key),
+            times => format!("{name} of order {} failed {times} times", self.order.key),
         };
+        let error =
+            if code == NOT_CONFIRMED { format!("Looked at since, at {last}: {error}") } else { format!("Last error: {code}: {error}") };
+        let before = self.servers_before();
         let abandon = if self.order.deleting {
             "give the server up without the panel's confirmation; recorded, nothing more is sent to it"
         } else {
@@ -58,9 +67,9 @@ impl Cx<'_> {
         let details = format!(
             "Order {} ({}), handler {}, panel {}, server {server}.\n\
              Step {name}, call {call}, target {target}.\n\
-             Attempts: {attempts} (the handler allows {}), the first failed at {first}, the last at {last}.\n\
-             Last error: {code}: {error}\n\
-             \n\
+             {attempts}\n\
+             {error}\n\
+             {before}\n\
              Close this task by setting spec.resolution to\n  \
              Retry: the operator starts the step again and counts from zero;\n  \
              Done: you have done it by hand. The operator looks whether {}, and goes on; where the panel does not agree, a new task says what it shows;\n  \
@@ -70,9 +79,37 @@ impl Cx<'_> {
             self.order.uid,
             self.handler.key,
             self.handler.panel,
-            self.handler.max_attempts,
             done_means(step),
         );
         (summary, details)
+    }
+
+    /// How often, and when. A status of a version that did not keep the time of the last attempt has that of the last error.
+    fn attempts_in_words(&self, counted: Option<&AttemptsFor>, error_at: &str) -> String {
+        let (attempts, allowed) = (self.status.attempts.max(1), self.handler.max_attempts);
+        let last = counted.and_then(|a| a.last).map_or_else(|| error_at.to_owned(), |at| at.to_string());
+        let first = counted.map_or_else(|| last.clone(), |a| a.since.to_string());
+        let why = if attempts < allowed { "not repeated by itself".to_owned() } else { format!("the handler allows {allowed}") };
+        match attempts {
+            1 => format!("Attempts: 1 ({why}), at {last}."),
+            _ => format!("Attempts: {attempts} ({why}), the first failed at {first}, the last at {last}."),
+        }
+    }
+
+    /// Servers that were tried before this one, a line each.
+    fn servers_before(&self) -> String {
+        let tried: Vec<&TriedServer> = self.status.tried_servers.iter().filter(|t| t.stopped_at.is_none()).collect();
+        tried.iter().skip(tried.len().saturating_sub(SHOWN)).fold(String::new(), |mut lines, t| {
+            let _ = writeln!(
+                lines,
+                "Before, on server {} ({}), given back at {}: {}: {}",
+                t.id,
+                t.name,
+                t.time,
+                t.reason,
+                cut(&t.message, SHORT)
+            );
+            lines
+        })
     }
 }

@@ -27,12 +27,41 @@ impl Cx<'_> {
         if let Some(halt) = self.fails_to_verify(step, message) {
             return halt;
         }
-        self.count_for(step);
+        self.note_attempt(step, Time::seconds(self.now));
+        let message = self.note_failure(step, code, message, 1);
+        if self.status.attempts >= self.handler.max_attempts { self.give_up(step, &message) } else { self.back_off(step, &message) }
+    }
+
+    /// An attempt failed, now or at a time before, that is not repeated without a person's word.
+    pub(super) fn fail_for_good(&mut self, step: Step, code: &str, message: &str, at: Time) -> Halt {
+        if let Some(halt) = self.fails_to_verify(step, message) {
+            return halt;
+        }
+        let known = self.is_counted(step) && self.status.attempts > 0 && at.0 < self.now;
+        self.note_attempt(step, at);
+        let message = self.note_failure(step, code, message, i32::from(!known));
+        self.give_up(step, &message)
+    }
+
+    /// So many attempts whose answers were lost, each noted when it was, have failed: there are too many of them.
+    pub(super) fn fail_after_losses(&mut self, step: Step, code: &str, message: &str, lost: i32) -> Halt {
+        if let Some(halt) = self.fails_to_verify(step, message) {
+            return halt;
+        }
+        if !self.is_counted(step) {
+            self.note_attempt(step, Time::seconds(self.now));
+        }
+        let message = self.note_failure(step, code, message, lost.max(1));
+        self.give_up(step, &message)
+    }
+
+    /// Counts failed attempts, and says why; returns the message as it is kept.
+    fn note_failure(&mut self, step: Step, code: &str, message: &str, attempts: i32) -> String {
         // What is known to have ended needs no intent; a lost answer keeps it.
         self.settle_known();
         let message = cut(message, LONG);
         self.enter(step, State::Failed, &message);
-        self.status.attempts = self.status.attempts.saturating_add(1);
+        self.status.attempts = self.status.attempts.saturating_add(attempts);
         self.status.last_error = Some(LastError {
             step: step.as_str().into(),
             code: code.into(),
@@ -40,16 +69,31 @@ impl Cx<'_> {
             retryable: true,
             time: Time::seconds(self.now),
         });
-        if self.status.attempts >= self.handler.max_attempts {
-            if let Flow::Break(halt) = super::selection::try_another_handler(self, step, &message) {
-                return halt;
-            }
-            return match self.failed_operation(step) {
-                Flow::Break(halt) => halt,
-                Flow::Continue(()) => self.back_off(step, &message),
-            };
+        message
+    }
+
+    /// A wait in closing that may never end is counted like a failure; `Some` once a department has to look after it.
+    pub fn out_of_patience(&mut self, step: Step, code: &str, message: &str) -> Option<Halt> {
+        self.note_attempt(step, Time::seconds(self.now));
+        let _ = self.note_failure(step, code, message, 1);
+        if self.status.attempts < self.handler.max_attempts {
+            return None;
         }
-        self.back_off(step, &message)
+        match self.failed_operation(step) {
+            Flow::Break(halt) => Some(halt),
+            Flow::Continue(()) => None,
+        }
+    }
+
+    /// Another handler, or a department.
+    fn give_up(&mut self, step: Step, message: &str) -> Halt {
+        if let Flow::Break(halt) = super::selection::try_another_handler(self, step, message) {
+            return halt;
+        }
+        match self.failed_operation(step) {
+            Flow::Break(halt) => halt,
+            Flow::Continue(()) => self.back_off(step, message),
+        }
     }
 
     fn back_off(&mut self, step: Step, message: &str) -> Halt {
@@ -91,7 +135,7 @@ impl Cx<'_> {
     }
 
     /// What a department wrote into the task of this type that was closed last.
-    fn answered(&self, type_: TaskType) -> String {
+    pub(super) fn answered(&self, type_: TaskType) -> String {
         let last = self.status.manual_tasks.iter().rev().find(|t| t.type_ == type_.as_str() && t.state != OPEN);
         last.map(|t| t.message.as_str()).filter(|note| !note.is_empty()).map_or_else(String::new, |note| format!(": {note}"))
     }

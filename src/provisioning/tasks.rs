@@ -229,7 +229,11 @@ impl Cx<'_> {
     /// The department gave the server up: recorded, and the order goes without the panel's confirmation.
     pub fn abandon(&mut self, step: Step) -> Halt {
         let server = self.status.server.as_ref().map_or_else(|| "none".to_owned(), |s| s.id.clone());
-        let message = format!("server {server} was given up by resolution Abandon in step {}", step.as_str());
+        let message = if self.order.deleting {
+            format!("server {server} was given up by resolution Abandon in step {}", step.as_str())
+        } else {
+            format!("step {} was closed with Abandon; the order keeps server {server} as it is", step.as_str())
+        };
         if self.order.deleting {
             // The last step too: nothing more is sent to this server, also when the order does not go at once.
             self.finish(step, State::Skipped, &message);

@@ -326,6 +326,11 @@ impl Core {
     pub(crate) fn session_count(state: &State, panel: usize) -> usize {
         state.desks[panel].session_count()
     }
+
+    /// The ids of all sessions of all panels.
+    pub(crate) fn session_ids(&self) -> Vec<String> {
+        self.settled().0.desks.iter().flat_map(Desk::session_ids).map(str::to_owned).collect()
+    }
 }
 
 fn users(world: &World, place: Place) -> &Users {

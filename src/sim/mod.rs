@@ -215,6 +215,12 @@ impl Simulator {
         admin::requests(&self.core)
     }
 
+    /// The ids of all sessions at all panels: no page shows them, and nobody else may.
+    #[must_use]
+    pub fn session_ids(&self) -> Vec<String> {
+        self.core.session_ids()
+    }
+
     /// Adds a fault, as `POST /_sim/faults` does, and returns its id.
     pub fn add_fault(&self, fault: Value) -> Result<u64, SimError> {
         let spec = serde_json::from_value(fault).map_err(|error| SimError::Admin(error.to_string()))?;

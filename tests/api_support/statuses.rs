@@ -92,9 +92,9 @@ prop_compose! {
 
 prop_compose! {
     pub fn attempts_for()(
-        (step, intent, call, target) in (word(), word(), word(), word()), since in time(), done_at in of(time()),
+        (step, intent, call, target) in (word(), word(), word(), word()), since in time(), last in of(time()), done_at in of(time()),
     ) -> AttemptsFor {
-        AttemptsFor { step, intent, call, target, since, done_at }
+        AttemptsFor { step, intent, call, target, since, last, done_at }
     }
 }
 
@@ -145,12 +145,14 @@ prop_compose! {
         (attempts, attempts_for, last_error, next_retry_time, waiting_on) in
             (any::<i32>(), of(attempts_for()), of(error()), of(time()), of(waiting())),
         (last_handled_reconcile_at, last_handled_reinstall, in_flight) in (of(word()), of(word()), of(in_flight())),
+        license_secret in of(word()),
         (tried_servers, handler) in (vec(tried(), 0..3), of(word())),
         handlers in vec((word(), word(), word()).prop_map(|(name, reason, message)| HandlerNote { name, reason, message }), 0..3),
     ) -> OrderStatus {
         OrderStatus {
             observed_generation, phase, conditions, progress, steps, server, manual_tasks, licenses, attempts, attempts_for, last_error,
             next_retry_time, waiting_on, last_handled_reconcile_at, last_handled_reinstall, in_flight, tried_servers, handler, handlers,
+            license_secret,
         }
     }
 }

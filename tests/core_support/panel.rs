@@ -269,13 +269,16 @@ impl Panel {
                 Err(refused("ipmi", "server.power"))
             }
             Call::ReplaceMain { .. } if self.replace == Replace::Refused => Err(refused("value", "iplist.edit")),
+            Call::TakeAddress { group, .. } if !self.free.contains_key(group) => Err(refused("value", "ip.edit")),
             Call::TakeAddress { family, group, .. } | Call::AddAddress { family, group, address: None, .. }
                 if self.pick(*family, group).is_none() =>
             {
                 Err(refused("limit", "ip.edit"))
             }
             Call::CreateUser { username } if self.user(username).is_some() => Err(refused("exists", "user.edit")),
-            Call::GiveBack { address } | Call::SetNote { address, .. } if !self.used.iter().any(|u| u.address == *address) => {
+            Call::GiveBack { address } | Call::SetNote { address, .. } | Call::SetPoolDomain { address, .. }
+                if !self.used.iter().any(|u| u.address == *address) =>
+            {
                 Err(refused("missed", "ip.edit"))
             }
             Call::ConnectionOn { server, .. } if self.servers[&server.0].disabled => Err(refused("access", "server.connection.on")),
@@ -378,6 +381,11 @@ impl Panel {
             Call::SetNote { address, note } => {
                 if let Some(used) = self.used.iter_mut().find(|u| u.address == *address) {
                     used.note.clone_from(note);
+                }
+            }
+            Call::SetPoolDomain { address, domain } => {
+                if let Some(used) = self.used.iter_mut().find(|u| u.address == *address) {
+                    used.domain.clone_from(domain);
                 }
             }
             Call::GiveBack { address } => self.give_back(*address),

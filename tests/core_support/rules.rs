@@ -24,7 +24,7 @@ fn covering(call: &Call) -> &'static [&'static str] {
         Call::PowerOff { .. } => &["PowerOff", "StopPower"],
         Call::TakeAddress { .. } | Call::ReplaceMain { .. } => &["ChangeAddress", "ParkAddress"],
         Call::SetNote { .. } | Call::GiveBack { .. } => &["ChangeAddress", "RemoveAddresses", "ParkAddress", "Release"],
-        Call::AddAddress { .. } => &["ChangeAddress"],
+        Call::AddAddress { .. } | Call::SetPoolDomain { .. } => &["ChangeAddress"],
         Call::RemoveAddress { .. } => &["ChangeAddress", "RemoveAddresses"],
         Call::SetDomain { .. } => &["ChangeAddress", "Release"],
         Call::Install { .. } => &["InstallOS"],

@@ -304,6 +304,7 @@ impl World {
                 let keyed = facts.licenses.forms.values().flatten().all(|f| f.key.is_some());
                 assert!(keyed, "a key is missing\n{}", self.describe());
                 facts.licenses.keys = Some(prepared);
+                facts.licenses.secret = Some("web-01-licenses".into());
             }
         }
     }

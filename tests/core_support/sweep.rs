@@ -152,6 +152,12 @@ impl Kind {
     }
 }
 
+/// Every so many-th of the points; all of them where `DCI_SWEEP=all` (`make check-all`).
+pub fn one_in<T>(share: usize, points: impl Iterator<Item = T>) -> impl Iterator<Item = T> {
+    let share = if std::env::var("DCI_SWEEP").is_ok_and(|sweep| sweep == "all") { 1 } else { share };
+    points.step_by(share)
+}
+
 /// Tries every point, and fails at the end with what went wrong first in each.
 pub fn try_all(points: impl Iterator<Item = (String, Box<dyn FnOnce()>)>) {
     let mut tried = 0;
@@ -214,6 +220,8 @@ pub fn assert_active(world: &World, kind: Kind) {
     assert_eq!(public.len(), expected, "public addresses in use\n{}", tell());
     assert!(public.iter().all(|a| rows.contains(a)), "an address is not on the server\n{}", tell());
     if !kind.by_panel() {
+        let other = world.panel.used.iter().find(|u| u.note == "k8s:u-web" && u.domain != "web.example.net");
+        assert!(other.is_none(), "a name at IPmanager\n{}", tell());
         let noted = world.panel.used.iter().filter(|u| u.note == "k8s:u-web").count();
         assert_eq!(noted, expected, "notes\n{}", tell());
     }

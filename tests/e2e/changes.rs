@@ -189,6 +189,9 @@ async fn domain_and_addresses_change_on_an_active_order() {
     assert_eq!(server["addresses"], json!(["203.0.113.10", "203.0.113.11", "203.0.113.12"]));
     let at_panel = world.server(17);
     assert!(at_panel["ips"].as_array().unwrap().iter().all(|row| row["domain"] == "shop.example.net"), "{at_panel}");
+    // The record that the operator made at IPmanager, too: a name server answers with it.
+    let renamed: Vec<String> = world.changes()[at..].iter().filter(|line| line.starts_with("ipm ip.edit 203.0.113.10 ")).cloned().collect();
+    assert!(renamed.len() == 1 && renamed[0].contains("domain=shop.example.net note=k8s:"), "{renamed:?}");
     // Fewer: never the main one.
     edit(&world, json!({"addresses": {"ipv4": 1}})).await;
     let order = settled(&mut world, "Active").await;
@@ -196,7 +199,7 @@ async fn domain_and_addresses_change_on_an_active_order() {
     assert_eq!(world.server(17)["ip"], "203.0.113.10");
     let calls = since(&world, at);
     let count = |start: &str| calls.iter().filter(|call| call.starts_with(start)).count();
-    assert_eq!((count("ip.edit"), count("iplist.delete"), count("ip.delete")), (2, 2, 2), "{calls:?}");
+    assert_eq!((count("ip.edit"), count("iplist.delete"), count("ip.delete")), (3, 2, 2), "{calls:?}");
     assert_eq!(count("server."), 0, "{calls:?}");
     // Another client is refused, here by the twin where the server knows no rules, and costs nothing.
     let at = world.changes().len();

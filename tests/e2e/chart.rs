@@ -25,6 +25,7 @@ const VARIANTS: [(&str, &str); 6] = [
     (
         "available",
         "{replicaCount: 3, podDisruptionBudget: {enabled: true, minAvailable: 50%}, priorityClassName: given, logFormat: json,
+          logLevel: 'info,dci_operator=debug', tracing: {otlpEndpoint: 'http://collector.observability:4318'},
           rbac: {namespaceSelectors: true, departments: [Assembly]}, tolerations: [{operator: Exists}], nodeSelector: {a: b},
           affinity: {nodeAffinity: {}}, podLabels: {a: b}, podAnnotations: {a: b}}",
     ),
@@ -112,7 +113,10 @@ fn wrong_values_are_refused() {
         ("metrics: {servicemonitor: {}}", "servicemonitor"),
         ("{replicaCount: two, image: {pullPolicy: Sometimes, digest: 'sha256:12', tag: 'a b'}}", "replicaCount pullPolicy digest tag"),
         ("{watchNamespaces: [Shop], rbac: {departments: ['a b']}, clusterId: 'a/b'}", "watchNamespaces departments clusterId"),
-        ("{networkPolicy: {panels: [{cidr: example.net, ports: [0]}]}, logFormat: xml}", "cidr ports logFormat"),
+        (
+            "{networkPolicy: {panels: [{cidr: example.net, ports: [0]}]}, logFormat: xml, tracing: {otlpEndpoint: collector}}",
+            "cidr ports logFormat otlpEndpoint",
+        ),
         ("{caBundle: {pem: nonsense}, podDisruptionBudget: {minAvailable: half}, tolerations: [{efect: x}]}", "pem minAvailable efect"),
         // What a schema cannot say is said by the templates.
         ("watchNamespaces: [shop]", "clusterId is required"),

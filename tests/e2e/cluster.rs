@@ -13,6 +13,16 @@ async fn namespaces_go_poison_stays_alone_and_a_dying_definition_releases_nothin
     let Some(own) = OwnPlane::start("cluster") else { return };
     let mut world = World::everywhere(own.plane, own.identity.clone(), Setup::default()).await;
     let (shop, provider) = (world.shop.clone(), world.provider.clone());
+
+    // Without the permission to read labels a handler that selects by them says so, instead of serving nobody without a word.
+    let allowed = |value: serde_json::Value| json!({"spec": {"allowedNamespaces": value}});
+    let selector = json!({"from": "Selector", "selector": {"matchLabels": {"team": "shop"}}});
+    world.patch("ProcessingHandler", "msk-1", &allowed(selector)).await;
+    let refused = world.until_reason("ProcessingHandler", "msk-1", "Stalled", "NamespaceLabelsForbidden").await;
+    assert!(refused["status"].to_string().contains("rbac.namespaceSelectors"), "{}", refused["status"]);
+    world.patch("ProcessingHandler", "msk-1", &allowed(json!({"from": "All", "selector": null}))).await;
+    world.until_reason("ProcessingHandler", "msk-1", "Ready", "Reachable").await;
+
     world.order("web-01", &json!({})).await;
     world.until_active("web-01").await;
     let (_, system) = world.kubectl(&["get", "namespace", "kube-system", "-o", "jsonpath={.metadata.uid}"]).await;

@@ -98,7 +98,36 @@ async fn the_most_similar_server_is_built_and_verified() {
     let active = world.until_active("web-01").await;
     assert_eq!((active["status"]["server"]["id"].as_str(), step(&active, "Assemble").as_str()), (Some("20"), "Done"));
     assert!(!world.touched(17) && !world.touched(19));
-    world.end().await;
+    // Each task, and each answer, is an event of its own.
+    let tasks = active["status"]["manualTasks"].as_array().unwrap().clone();
+    let wanted: Vec<String> = tasks
+        .iter()
+        .flat_map(|t| {
+            let name = t["name"].as_str().unwrap();
+            [format!("TaskRaised Assembly task {name} for Assembly"), format!("TaskClosed Assembly task {name}: Done")]
+        })
+        .collect();
+    assert_eq!(wanted.len(), 4);
+    let shop = world.shop.clone();
+    let shown = [
+        "get",
+        "events",
+        "-n",
+        &shop,
+        "--field-selector",
+        "involvedObject.name=web-01",
+        "-o",
+        "jsonpath={range .items[*]}{.reason} {.message}{'\\n'}{end}",
+    ];
+    for _ in 0..200 {
+        let (_, text) = world.kubectl(&shown).await;
+        if wanted.iter().all(|line| text.lines().any(|l| l == line)) {
+            world.end().await;
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+    panic!("{wanted:#?} in {}", world.kubectl(&shown).await.1);
 }
 
 #[tokio::test]

@@ -166,3 +166,26 @@ async fn a_rotated_password_is_set_once_and_told_to_nobody() {
     assert_eq!(world.server(17)["installed"]["times"], 1);
     world.end().await;
 }
+
+#[tokio::test]
+async fn a_dialect_that_learns_to_set_passwords_wakes_the_orders_that_rest() {
+    let mut world = World::start(Setup::dci(&json!({"invented": {"set_password": "server.setpasswd"}}))).await;
+    let shop = world.shop.clone();
+    let password = "later-Kp77-root";
+    for password in ["first-Zx81-root", password] {
+        world.keep_secret(password);
+    }
+    world.create(&shop, secret("root", &json!({"password": "first-Zx81-root"}))).await;
+    world.order("web-01", &json!({"operatingSystem": {"passwordSecretRef": {"name": "root", "key": "password"}}})).await;
+    world.until_active("web-01").await;
+    let patch = json!({"stringData": {"password": password}}).to_string();
+    let (code, text) = world.kubectl(&["patch", "secret", "root", "-n", &shop, "--type=merge", "-p", &patch]).await;
+    assert_eq!(code, 0, "{text}");
+    world.polls(2).await;
+    assert!(!world.made().iter().any(|func| func == "server.setpasswd"), "{:?}", world.made());
+    let call = json!({"func": "server.setpasswd", "params": {"elid": "{server}", "passwd": "{password}", "sok": "ok"}});
+    world.patch("ProcessingHandler", "msk-1", &json!({"spec": {"dialect": {"setPassword": call}}})).await;
+    let digest = Sha256::digest(password.as_bytes()).iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
+    world.until("the new password", |world| (invented(world, 17)["passwordSha256"] == json!(digest)).then_some(())).await;
+    world.end().await;
+}

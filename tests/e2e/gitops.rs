@@ -36,7 +36,10 @@ async fn argo_cd_follows_the_life_of_an_order() {
     world.until("the handler is suspended", |w| seen(w, "ProcessingHandler", "msk-1").filter(|o| o["spec"]["suspend"] == true)).await;
     world.patch("ProcessingHandler", "msk-1", &suspend(false)).await;
     world.until("the handler goes on", |w| seen(w, "ProcessingHandler", "msk-1").filter(|o| o["spec"]["suspend"] == false)).await;
-    world.sim.change_server(17, json!({"ipmi": "dead"})).unwrap();
+    // Which of the free ones it got is up to the other order too.
+    let order = world.record.get("DedicatedServerOrder", "web-01").unwrap();
+    let server = order["status"]["server"]["id"].as_str().unwrap().parse().unwrap();
+    world.sim.change_server(server, json!({"ipmi": "dead"})).unwrap();
     world.delete("DedicatedServerOrder", "wrong").await;
     world.delete("DedicatedServerOrder", "web-01").await;
     let task = world.until("a StopServer task", |w| w.record.all("ManualTask").pop()).await;

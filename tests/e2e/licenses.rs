@@ -59,7 +59,9 @@ fn number(id: &Value) -> u64 {
 
 async fn keys(world: &World, name: &str) -> std::collections::BTreeMap<String, String> {
     let secrets: Api<Secret> = Api::namespaced(world.kube.clone(), &world.shop);
-    let secret = secrets.get(&format!("{name}-licenses")).await.unwrap();
+    let order = world.record.get("DedicatedServerOrder", name).unwrap();
+    let secret = secrets.get(order["status"]["licenseSecret"].as_str().unwrap()).await.unwrap();
+    assert_eq!(secret.immutable, Some(true), "keys are never changed");
     assert_eq!(secret.metadata.owner_references.as_ref().unwrap()[0].name, name, "it goes with its order");
     secret.data.unwrap_or_default().into_iter().map(|(k, v)| (k, String::from_utf8(v.0).unwrap())).collect()
 }
@@ -69,6 +71,12 @@ async fn where_no_licence_can_be_ordered_no_server_is_taken() {
     let mut world = start(&json!({}), &json!({})).await;
     let without = json!({"metadata": {"labels": {"zone": "msk"}}, "spec": {"licenseServerRef": null}});
     world.patch("ProcessingHandler", "msk-1", &without).await;
+    world
+        .until("the handler is as it was patched", |world| {
+            let handler = world.record.get("ProcessingHandler", "msk-1")?;
+            (handler["status"]["observedGeneration"] == handler["metadata"]["generation"]).then_some(())
+        })
+        .await;
     world.order("web-01", &two()).await;
     let selector = json!({"handlerRef": null, "handlerSelector": {"namespace": world.provider, "matchLabels": {"zone": "msk"}}});
     world.order("web-02", &super::support::objects::merged(selector, &two())).await;
@@ -192,6 +200,11 @@ async fn what_is_not_sold_is_told_and_a_change_of_mind_acted_upon() {
         })
         .await;
     assert_eq!(keys(&world, "web-01").await.into_keys().collect::<Vec<_>>(), ["Pro"]);
+    // The operator may create Secrets, not change them: the first set stays as it was.
+    let order = world.record.get("DedicatedServerOrder", "web-01").unwrap();
+    assert_eq!(order["status"]["licenseSecret"], "web-01-licenses-2");
+    let first: Api<Secret> = Api::namespaced(world.kube.clone(), &world.shop);
+    assert_eq!(first.get("web-01-licenses").await.unwrap().data.unwrap().into_keys().collect::<Vec<_>>(), ["Lite"]);
     let states: Vec<Value> = bought(&world).iter().map(|l| l["status"].clone()).collect();
     assert_eq!(states, ["3", "2"]);
     // Somebody deletes it at the panel: told, and not bought again.

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::support::kstatus::condition;
+use super::support::plane::OwnPlane;
 use super::support::{Setup, World};
 
 const ORDER: &str = "DedicatedServerOrder";
@@ -32,17 +33,9 @@ fn seen(order: &Value, handler: &str) -> String {
 
 #[tokio::test]
 async fn a_namespace_without_the_label_sees_what_it_would_see_of_no_handler_and_one_that_gets_it_is_served() {
-    let mut world = World::start(Setup { run: false, ..setup() }).await;
-    // What the chart's `rbac.namespaceSelectors` gives: labels of namespaces.
-    let (role, group) = (format!("labels-{}", world.system), format!("--group=system:serviceaccounts:{}", world.system));
-    for args in [
-        ["create", "clusterrole", &role, "--verb=get", "--resource=namespaces"].as_slice(),
-        &["create", "clusterrolebinding", &role, &format!("--clusterrole={role}"), &group],
-    ] {
-        let (code, text) = world.kubectl(args).await;
-        assert_eq!(code, 0, "{text}");
-    }
-    world.operator = Some(world.launch.start().await);
+    // With the chart's `rbac.namespaceSelectors`, which needs an operator that watches all namespaces.
+    let Some(own) = OwnPlane::start_with("namespaces", &["--namespace-selectors"]) else { return };
+    let mut world = World::everywhere(own.plane, own.identity.clone(), setup()).await;
     world.until_reason("ProcessingHandler", "msk-1", "Ready", "Reachable").await;
     world.order("barred", &json!({})).await;
     world.order("nobody", &json!({"handlerRef": {"name": "msk-9"}})).await;
@@ -89,8 +82,5 @@ async fn a_namespace_without_the_label_sees_what_it_would_see_of_no_handler_and_
     world.assert_released(17);
     world.delete(ORDER, "later").await;
     world.until_gone("later").await;
-    for kind in ["clusterrolebinding", "clusterrole"] {
-        world.kubectl(&["delete", kind, &role]).await;
-    }
     world.end().await;
 }

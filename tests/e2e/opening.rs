@@ -80,7 +80,9 @@ async fn a_root_password_is_generated_or_waited_for_and_never_told() {
     let shop = world.shop.clone();
     world.keep_secret("root-pass-5Zk8");
     world.order("given", &json!({"operatingSystem": {"passwordSecretRef": {"name": "given-root", "key": "password"}}})).await;
-    world.until_reason("DedicatedServerOrder", "given", "Ready", "CredentialsMissing").await;
+    let waits = world.until_reason("DedicatedServerOrder", "given", "Ready", "CredentialsMissing").await;
+    assert!(waits["status"]["server"].is_null() && waits["status"]["inFlight"].is_null(), "{waits}");
+    assert!(!world.made().iter().any(|func| func.starts_with("server") || func.starts_with("ip")), "{:?}", world.made());
     world.create(&shop, secret("given-root", &json!({"password": "root-pass-5Zk8"}))).await;
     world.until_active("given").await;
     let order = world.order("made", &json!({})).await;

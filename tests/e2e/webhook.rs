@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::support::hooks::Receiver;
+use super::support::kstatus::{condition, is_true};
 use super::support::objects::secret;
 use super::support::tls::{Front, stranger};
 use super::support::{Setup, World};
@@ -47,5 +48,26 @@ async fn only_a_receiver_of_the_named_authority_is_told_and_no_order_waits_for_i
     world.patch("ProcessingHandler", "msk-1", &json!({"spec": departments(&front, &front.authority)})).await;
     let closed = world.until("told of its end", |world| told(world, "Closed").filter(|n| n["deliveredAt"].is_string())).await;
     assert_eq!((receiver.taken(), &closed["lastError"]), (vec!["Raised".to_owned(), "Closed".to_owned()], &Value::Null));
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_webhook_whose_secret_is_not_there_is_told_at_the_handler_and_holds_up_nobody() {
+    let webhook = |name: &str| json!({"url": "https://127.0.0.1:1/x", "secretRef": {"name": name, "key": "hmac"}});
+    let departments = |webhook: Value| json!({"departments": {"operations": {"name": "Operations", "webhook": webhook}}});
+    let mut world = World::start(Setup::default().handler(&departments(webhook("nosuch")))).await;
+    world.until_reason("ProcessingHandler", "msk-1", "Ready", "Reachable").await;
+    let told = world.until_reason("ProcessingHandler", "msk-1", "WebhooksReady", "CredentialsMissing").await;
+    let text = told["status"]["conditions"].to_string();
+    assert!(text.contains("Operations is told of no task: Secret") && text.contains("/nosuch does not exist"), "{text}");
+    assert!(is_true(&told, "Ready") && condition(&told, "Stalled").is_none(), "{text}");
+    world.order("web-01", &json!({})).await;
+    world.until_active("web-01").await;
+    world.create(&world.provider, secret("nosuch", &json!({"hmac": HOOK_SECRET}))).await;
+    world.until_reason("ProcessingHandler", "msk-1", "WebhooksReady", "Done").await;
+    world.patch("ProcessingHandler", "msk-1", &json!({"spec": departments(Value::Null)})).await;
+    world
+        .until("no webhook", |world| condition(&world.record.get("ProcessingHandler", "msk-1")?, "WebhooksReady").is_none().then_some(()))
+        .await;
     world.end().await;
 }

@@ -1,7 +1,7 @@
 //! The client of one panel: log-in, session, calls (ispsystem-api.md 1.1, 1.2 and 1.4).
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
@@ -9,9 +9,10 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::panel::error::{ErrorDocument, Outcome, PanelError};
-use crate::panel::settings::{ConnectionSettings, PanelId, SettingsError};
+use crate::panel::settings::{ConnectionSettings, PanelId, Passwords, SettingsError};
 
-use super::document::{Answer, Document, blot, bounded};
+use super::blot::blot;
+use super::document::{Answer, Document, bounded};
 use super::limits::Limiter;
 use super::params::Params;
 use super::transport::{Transport, Wire};
@@ -72,7 +73,9 @@ pub struct Client {
     transport: Transport,
     id: PanelId,
     username: String,
-    password: SecretString,
+    /// As it was used last.
+    password: std::sync::Mutex<SecretString>,
+    passwords: Option<Arc<dyn Passwords>>,
     limiter: Limiter,
     observer: Arc<dyn Observer>,
     gate: Mutex<Gate>,
@@ -105,7 +108,8 @@ impl Client {
             transport: Transport::new(settings, &id, wire)?,
             id,
             username: settings.username.clone(),
-            password: settings.password.clone(),
+            password: std::sync::Mutex::new(settings.password.clone()),
+            passwords: settings.passwords.clone(),
             limiter: Limiter::new(settings.requests_per_second, settings.max_concurrent),
             observer,
             gate: Mutex::new(Gate::default()),
@@ -239,8 +243,17 @@ impl Client {
         }
     }
 
+    fn password(&self) -> SecretString {
+        self.password.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     async fn login(&self) -> Result<(Access, Option<String>), PanelError> {
-        let params = Params::new().with("username", self.username.as_str()).secret("password", &self.password);
+        if let Some(source) = &self.passwords {
+            // Nothing is sent without it: the old one may be refused, and count against the account.
+            let unreadable = |detail| PanelError::Unreachable { panel: self.transport.panel().to_owned(), detail };
+            *self.password.lock().unwrap_or_else(PoisonError::into_inner) = source.read().await.map_err(unreadable)?;
+        }
+        let params = Params::new().with("username", self.username.as_str()).secret("password", &self.password());
         let document = match self.request("auth", &params, None).await? {
             Answer::Document(document) => document,
             Answer::Error(error) if error.kind == "auth" => return Err(self.login_error(error)),
@@ -267,7 +280,7 @@ impl Client {
     async fn request(&self, func: &str, params: &Params, access: Option<&Access>) -> Result<Answer, PanelError> {
         let credential = access.map(|access| match access {
             Access::Session(session) => ("auth", session.expose_secret().to_owned()),
-            Access::AuthInfo => ("authinfo", format!("{}:{}", self.username, self.password.expose_secret())),
+            Access::AuthInfo => ("authinfo", format!("{}:{}", self.username, self.password().expose_secret())),
         });
         let credential = credential.map(|(name, value)| (name, SecretString::from(value)));
         let mut fields = vec![("func", func), ("out", "json"), ("lang", "en")];
@@ -278,9 +291,10 @@ impl Client {
         let _permit = self.limiter.permit().await;
         let began = Instant::now();
         let result = self.transport.post(func, &fields).await.and_then(|body| {
+            let password = self.password();
             let mut secrets = params.secrets();
             secrets.extend(credential.as_ref().map(|(_, value)| value.expose_secret()));
-            secrets.push(self.password.expose_secret());
+            secrets.push(password.expose_secret());
             let answer = Document::parse(&body, &secrets);
             self.of_this_call(func, answer.map_err(|e| self.transport.not_a_document(func, e.to_string()))?, &secrets)
         });

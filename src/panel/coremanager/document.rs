@@ -11,6 +11,8 @@ use serde_json::{Map, Value};
 
 use crate::panel::error::{ErrorDocument, MAX_TEXT};
 
+use super::blot::{BLOT, blot};
+
 /// The largest answer that is read, in bytes.
 pub const MAX_BODY: usize = 16 * 1024 * 1024;
 
@@ -393,23 +395,8 @@ fn error_parameter(error: Fields<'_>, name: &str) -> Option<String> {
     param.and_then(|p| p.opt("$").or_else(|| p.opt("$value"))).or_else(|| error.opt(&format!("${name}")))
 }
 
-const BLOT: &str = "***";
-
 /// The panel's own words for the kinds of its errors (ispsystem-api.md 1.4).
 const KINDS: [&str; 7] = ["auth", "client", "exists", "missed", "value", "access", "limit"];
-
-/// Takes the secrets out of a text, also in the escaped form of a page.
-#[must_use]
-pub fn blot(text: &str, secrets: &[&str]) -> String {
-    let mut text = text.to_owned();
-    for secret in secrets.iter().filter(|s| !s.is_empty()) {
-        let escaped = secret.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
-        for form in [escaped.replace('"', "&quot;").as_str(), escaped.as_str(), secret] {
-            text = text.replace(form, BLOT);
-        }
-    }
-    text
-}
 
 /// At most [`MAX_TEXT`] bytes, cut between characters; control characters become blanks.
 #[must_use]

@@ -1,5 +1,6 @@
 //! The COREmanager protocol, which DCImanager 5, IPmanager 5 and BILLmanager speak (ispsystem-api.md section 1).
 
+mod blot;
 pub mod document;
 pub mod params;
 

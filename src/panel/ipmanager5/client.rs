@@ -70,14 +70,15 @@ impl IpManager5 {
         Ok(spelt.unwrap_or_else(|| wanted.to_string()))
     }
 
-    async fn do_set_note(&self, wanted: IpAddr, note: &str) -> Outcome<()> {
+    /// The form is read and sent back whole, so that what else stands there is kept.
+    async fn do_set(&self, wanted: IpAddr, field: &str, value: &str) -> Outcome<()> {
         let key = match self.key(wanted).await {
             Ok(key) => key,
             Err(error) => return Outcome::Refused(error),
         };
         let build = |document: &_| {
             parse::check_form(document, wanted).map_err(|what| self.client.incomplete(EDIT, what))?;
-            Ok(overlay(document, &[("note", note)]))
+            Ok(overlay(document, &[(field, value)]))
         };
         self.client.modify(EDIT, &[("elid", &key)], build).await.unit()
     }
@@ -104,7 +105,11 @@ impl AddressPanel for IpManager5 {
     }
 
     fn set_note<'a>(&'a self, address: IpAddr, note: &'a str) -> Change<'a, ()> {
-        self.do_set_note(address, note).boxed()
+        self.do_set(address, "note", note).boxed()
+    }
+
+    fn set_domain<'a>(&'a self, address: IpAddr, domain: &'a str) -> Change<'a, ()> {
+        self.do_set(address, "domain", domain).boxed()
     }
 
     fn give_back(&self, address: IpAddr) -> Change<'_, ()> {

@@ -79,6 +79,11 @@ impl Desk {
         self.sessions.len()
     }
 
+    /// Their ids, which are as good as passwords.
+    pub(crate) fn session_ids(&self) -> impl Iterator<Item = &str> {
+        self.sessions.keys().map(String::as_str)
+    }
+
     /// Ends all sessions, as a restart of the panel does.
     pub(crate) fn end_sessions(&mut self) {
         self.sessions.clear();

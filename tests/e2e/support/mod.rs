@@ -1,5 +1,7 @@
 //! What the tests share, one subject in each file.
 
+pub mod audit;
+pub mod collector;
 pub mod hooks;
 pub mod journal;
 pub mod kstatus;

@@ -107,10 +107,13 @@ impl Launch {
     }
 }
 
-/// `listening health=Some(127.0.0.1:1) metrics=Some(127.0.0.1:2)`.
+/// `listening health=Some(127.0.0.1:1) metrics=Some(127.0.0.1:2)`, or the same as JSON.
 fn listening(line: &str) -> Option<(SocketAddr, SocketAddr)> {
-    let rest = line.split_once("listening ")?.1;
-    let addr = |name: &str| rest.split_once(&format!("{name}=Some("))?.1.split_once(')')?.0.parse().ok();
+    let (_, rest) = line.split_once("listening")?;
+    let addr = |name: &str| {
+        let (_, rest) = rest.split_once(&format!("{name}=Some(")).or_else(|| rest.split_once(&format!("\"{name}\":\"Some(")))?;
+        rest.split_once(')')?.0.parse().ok()
+    };
     Some((addr("health")?, addr("metrics")?))
 }
 
@@ -118,11 +121,6 @@ impl Operator {
     /// Its exit status, once it has one.
     pub fn exited(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()
-    }
-
-    /// Whether it ends by itself soon.
-    pub async fn ended_within(&mut self, patience: Duration) -> bool {
-        tokio::time::timeout(patience, self.child.wait()).await.is_ok()
     }
 
     /// Its process id.

@@ -138,6 +138,11 @@ const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/local");
 impl OwnPlane {
     /// Starts one; `None` where tests have to share a cluster that was given to them.
     pub fn start(test: &str) -> Option<Self> {
+        Self::start_with(test, &[])
+    }
+
+    /// Starts one with more options of `operator-identity.sh`.
+    pub fn start_with(test: &str, options: &[&str]) -> Option<Self> {
         if std::env::var_os("DCI_E2E_EXISTING_CLUSTER").is_some() {
             let _ = writeln!(std::io::stderr(), "SKIPPED (needs a control plane of its own): {test}");
             return None;
@@ -150,7 +155,9 @@ impl OwnPlane {
         let own = Plane::at(dir.join("kubeconfig"), dir.clone());
         let identity = dir.join("operator.kubeconfig");
         let args = [own.kubeconfig.to_str().unwrap(), identity.to_str().unwrap()];
-        output(Command::new(format!("{SCRIPTS}/operator-identity.sh")).args(args), None);
+        output(Command::new(format!("{SCRIPTS}/operator-identity.sh")).args(args).args(options), None);
+        let mode = if options.contains(&"--namespace-selectors") { "selectors" } else { "cluster" };
+        super::audit::account(&dir, mode, "dci-system", "dci-operator");
         Some(Self { plane: Box::leak(Box::new(own)), identity })
     }
 }
@@ -158,6 +165,7 @@ impl OwnPlane {
 impl Drop for OwnPlane {
     fn drop(&mut self) {
         let _ = Command::new(format!("{SCRIPTS}/control-plane.sh")).arg("down").arg(&self.plane.dir).stderr(Stdio::null()).status();
+        super::audit::keep(&self.plane.dir);
         let _ = std::fs::remove_dir_all(&self.plane.dir);
     }
 }

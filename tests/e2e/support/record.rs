@@ -101,6 +101,11 @@ impl Record {
         inner.history.iter().filter(|o| o["kind"] == kind && o["metadata"]["name"] == name).cloned().collect()
     }
 
+    /// Every version of everything.
+    pub fn everything(&self) -> String {
+        serde_json::to_string(&self.inner.lock().unwrap().history).unwrap()
+    }
+
     /// The uids of all orders that were seen.
     pub fn ids(&self) -> Vec<String> {
         let inner = self.inner.lock().unwrap();

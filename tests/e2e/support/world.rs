@@ -111,6 +111,11 @@ impl World {
         Self::populated(Self::empty(plane, &setup, Some(identity)).await, setup).await
     }
 
+    /// The same for an operator that watches the test's own namespaces only.
+    pub async fn own_namespaces(plane: &'static Plane, setup: Setup) -> Self {
+        Self::populated(Self::empty(plane, &setup, None).await, setup).await
+    }
+
     async fn populated(mut world: Self, setup: Setup) -> Self {
         let secrets = [("dci-admin", setup.credentials.clone()), ("ipm-user", json!({"username": "dci", "password": POOL_PASSWORD}))];
         for (name, data) in secrets.into_iter().filter(|(_, data)| !data.is_null()) {
@@ -396,6 +401,7 @@ async fn identity(plane: &Plane, kube: &Client, names: [&str; 3]) -> PathBuf {
         let namespace = object["metadata"]["namespace"].as_str().unwrap().to_owned();
         create(kube, Some(&namespace), object).await;
     }
+    super::audit::account(&plane.dir, "namespaced", names[0], &account);
     kubeconfig_of(plane, kube, names[0], &account).await
 }
 

@@ -1,0 +1,184 @@
+//! Addresses that cannot be had: a group that the address manager does not know, or that is empty, and a main address that stays.
+
+#[path = "core_support/mod.rs"]
+mod support;
+
+use std::time::Duration;
+
+use dci_operator::api::condition::{self, ConditionType};
+use dci_operator::api::task::{Resolution, TaskType};
+use dci_operator::provisioning::call::Call;
+use serde_json::json;
+use support::panel::{Panel, Replace};
+use support::sweep::{Kind, assert_active, reach};
+use support::world::{Fault, World, handler, order};
+
+fn world(field: &str, group: &str) -> World {
+    let mut world = World::new(Panel::new(2, 4), handler(|h| h["ipManagement"][field] = json!(group)));
+    world.add(order("web", "u-web", |_| ()));
+    world
+}
+
+fn reason(world: &World) -> String {
+    let conditions = &world.status("web").conditions;
+    condition::find(conditions, ConditionType::Ready).map(|c| c.reason.clone()).unwrap_or_default()
+}
+
+fn takes(world: &World) -> usize {
+    world.asked.iter().filter(|(_, c)| c.name() == "takeAddress").count()
+}
+
+#[test]
+fn a_group_that_the_address_manager_does_not_know_is_a_failure_and_no_lack_of_addresses() {
+    let mut world = world("publicIPType", "x");
+    world.until("a failure", Duration::from_hours(1), |w| w.status("web").last_error.is_some());
+    let status = world.status("web");
+    let error = status.last_error.clone().unwrap();
+    assert_eq!((error.step.as_str(), error.code.as_str(), status.attempts), ("ChangeAddress", "panel:value", 1));
+    assert!(error.message.contains("group x (ipManagement.publicIPType of the handler)"), "{}", error.message);
+    assert_eq!(reason(&world), "Retrying");
+    world.until("a task", Duration::from_hours(6), |w| !w.tasks.is_empty());
+    world.run_for(Duration::from_hours(6));
+    assert_eq!((world.open_tasks().as_slice(), takes(&world)), ([TaskType::FailedOperation].as_slice(), 3));
+    // The group is made at the address manager.
+    world.panel.free.insert("x".into(), vec!["203.0.113.99".parse().unwrap()]);
+    world.resolve(TaskType::FailedOperation, Resolution::Retry);
+    world.until_phase("web", "Active");
+    assert_eq!(world.status("web").server.as_ref().unwrap().main_address.as_deref(), Some("203.0.113.99"));
+}
+
+#[test]
+fn a_parking_group_that_is_not_there_holds_no_server_for_ever() {
+    for resolution in [Resolution::Abandon, Resolution::Retry] {
+        let mut world = world("parkingIPType", "x");
+        world.until_phase("web", "Active");
+        world.delete("web");
+        world.until("a task", Duration::from_hours(6), |w| !w.tasks.is_empty());
+        let before = takes(&world);
+        world.run_for(Duration::from_hours(6));
+        assert_eq!((world.open_tasks().as_slice(), takes(&world)), ([TaskType::FailedOperation].as_slice(), before));
+        let details = &world.tasks[0].details;
+        assert!(details.contains("parkingIPType") && details.contains("value"), "{details}");
+        if resolution == Resolution::Retry {
+            world.panel.free.insert("x".into(), vec!["10.9.0.1".parse().unwrap()]);
+        }
+        world.resolve(TaskType::FailedOperation, resolution);
+        world.until_phase("web", "gone");
+        assert_eq!(world.panel.servers["1"].owner.is_none(), resolution == Resolution::Retry, "given up, or released");
+    }
+}
+
+#[test]
+fn an_empty_parking_group_is_waited_for_and_then_told_to_a_person() {
+    for patient in [true, false] {
+        let mut world = world("parkingIPType", "parking");
+        world.until_phase("web", "Active");
+        let parking = world.panel.free.insert("parking".into(), Vec::new()).unwrap();
+        world.delete("web");
+        world.until("a wait", Duration::from_hours(1), |w| w.status("web").waiting_on.as_ref().is_some_and(|wait| wait.kind == "Capacity"));
+        let waits = world.status("web").waiting_on.clone().unwrap();
+        assert!(waits.message.contains("no free address of group parking"), "{}", waits.message);
+        if patient {
+            // Nobody was asked yet: it comes right by itself.
+            world.panel.free.insert("parking".into(), parking);
+        } else {
+            world.until("a task", Duration::from_hours(6), |w| !w.tasks.is_empty());
+            assert_eq!(world.open_tasks(), [TaskType::FailedOperation]);
+            world.panel.free.insert("parking".into(), parking);
+            world.resolve(TaskType::FailedOperation, Resolution::Retry);
+        }
+        world.until_phase("web", "gone");
+        assert_eq!(world.tasks.is_empty(), patient);
+        world.assert_clean();
+    }
+}
+
+#[test]
+fn abandon_on_an_order_that_lives_keeps_its_server() {
+    let mut world = world("publicIPType", "x");
+    world.until("a task", Duration::from_hours(6), |w| !w.tasks.is_empty());
+    world.resolve(TaskType::FailedOperation, Resolution::Abandon);
+    world.until("stalled", Duration::from_hours(1), |w| reason(w) == "TaskCancelled");
+    world.run_for(Duration::from_hours(6));
+    let status = world.status("web");
+    let message = condition::find(&status.conditions, ConditionType::Stalled).map(|c| c.message.clone()).unwrap_or_default();
+    assert!(message.contains("the order keeps server 1"), "{message}");
+    assert!(status.server.is_some() && world.panel.servers["1"].owner.is_some() && world.open_tasks().is_empty());
+}
+
+#[test]
+fn a_name_that_the_address_manager_keeps_is_told_and_blocks_nothing() {
+    for fault in [Fault::Refused, Fault::Ignored, Fault::CrashBefore, Fault::CrashAfter, Fault::LostApplied, Fault::LostNot] {
+        let mut world = world("publicIPType", "public");
+        world.until_phase("web", "Active");
+        world.run_for(Duration::from_mins(5));
+        // After the name at the server.
+        world.faults.insert(world.asked.len() + 1, fault);
+        world.edit("web", |raw| raw.spec.domain = "new.example.net".into());
+        let generation = world.orders["web"].raw.metadata.generation;
+        world
+            .until("settled", Duration::from_hours(2), |w| w.status("web").observed_generation == generation && w.phase("web") == "Active");
+        let ours: Vec<_> = world.panel.used.iter().filter(|u| u.note == "k8s:u-web").collect();
+        let step = world.status("web").steps.iter().find(|s| s.name == "ChangeAddress").unwrap();
+        let refused = matches!(fault, Fault::Refused | Fault::Ignored);
+        assert_eq!((ours.len(), ours[0].domain.as_str()), (1, if refused { "web.example.net" } else { "new.example.net" }), "{fault:?}");
+        assert_eq!(step.message.contains("IPmanager keeps the name web.example.net"), refused, "{fault:?}: {}", step.message);
+        assert!(world.tasks.is_empty() && world.panel.servers["1"].rows.iter().all(|r| r.domain == "new.example.net"), "{fault:?}");
+    }
+}
+
+#[test]
+fn a_main_address_that_is_not_replaced_stalls_and_gives_the_new_one_back() {
+    for kind in [Kind::Plain, Kind::Several, Kind::ByPanel] {
+        for replace in [Replace::Ignored, Replace::Refused] {
+            let mut world = kind.world();
+            world.panel.replace = replace;
+            world.until("stalled", Duration::from_hours(12), |w| reason(w) == "MainAddressNotReplaced");
+            assert!(
+                world.panel.used.iter().all(|u| u.group == "parking" || u.address.is_ipv6()),
+                "{kind:?} {replace:?}\n{}",
+                world.describe()
+            );
+            let tried = world.asked.iter().filter(|(_, c)| matches!(c, Call::ReplaceMain { .. })).count();
+            assert_eq!(tried, 3, "{kind:?} {replace:?}: as often as anything may fail");
+            let asked = world.asked.len();
+            world.run_for(Duration::from_hours(1));
+            assert_eq!((world.asked.len(), world.tasks.len()), (asked, 0), "a change of the handler is waited for");
+            world.panel.replace = Replace::Works;
+            world.force("web");
+            reach(&mut world, "Active", kind);
+            assert_active(&world, kind);
+        }
+    }
+}
+
+#[test]
+fn a_panel_that_is_busy_for_a_moment_replaces_the_main_address_later() {
+    for kind in [Kind::Plain, Kind::ByPanel] {
+        for close in [false, true] {
+            let mut world = kind.world();
+            if close {
+                reach(&mut world, "Active", kind);
+                world.delete("web");
+            }
+            world.always = Some(("replaceMainAddress", Fault::Refused));
+            world.until("refused", Duration::from_hours(1), |w| {
+                w.status("web").last_error.as_ref().is_some_and(|e| e.code == "MainAddressNotReplaced")
+            });
+            world.always = None;
+            reach(&mut world, if close { "gone" } else { "Active" }, kind);
+            assert!(world.tasks.is_empty(), "{kind:?}, closing {close}: nobody had to do anything");
+        }
+        // Where it never works, whoever deletes the order can end it.
+        let mut world = kind.world();
+        reach(&mut world, "Active", kind);
+        world.always = Some(("replaceMainAddress", Fault::Refused));
+        world.delete("web");
+        world.run_for(Duration::from_hours(2));
+        if world.orders.contains_key("web") {
+            assert_eq!(world.open_tasks(), [TaskType::FailedOperation], "{kind:?}");
+            world.resolve(TaskType::FailedOperation, Resolution::Abandon);
+            world.until_phase("web", "gone");
+        }
+    }
+}
