@@ -58,3 +58,22 @@ impl Offline {
         admin::address(&self.core, &change).map_err(|error| SimError::Admin(error.to_string()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn panels_answer_without_a_runtime() {
+        let config = Config::from_yaml("dcimanager5: [{name: one, users: [{name: admin, password: secret, level: 30}]}]").unwrap();
+        let panels = Offline::new(&config).unwrap();
+        let post = |path: &str, form: &str| panels.post(path, form.as_bytes()).map(|body| serde_json::from_slice::<Value>(&body).unwrap());
+        let session = post("dcimgr", "func=auth&username=admin&password=secret&out=json").unwrap();
+        let session = session["doc"]["auth"]["$id"].as_str().unwrap().to_owned();
+        let made = post("one", &format!("func=user.edit&sok=ok&name=acme&passwd=x&out=json&auth={session}")).unwrap();
+        assert!(made["doc"]["error"].is_null(), "{made}");
+        assert_eq!(panels.journal(0).len(), 1);
+        assert!(panels.state()["panels"]["one"]["users"].to_string().contains("acme"));
+        assert_eq!(post("ipmgr", "func=whoami&out=json"), None);
+    }
+}

@@ -233,6 +233,7 @@ impl World {
             health: ([127, 0, 0, 1], 0).into(),
             metrics: ([127, 0, 0, 1], 0).into(),
             handler_grace: Duration::from_mins(10),
+            task_retention: Duration::from_hours(168),
             leader_elect: self.processes > 1,
         };
         let run = run::operate(surroundings, options, std::future::pending());

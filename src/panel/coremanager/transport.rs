@@ -163,3 +163,39 @@ fn chain(error: &(dyn StdError + 'static)) -> String {
         [first, .., last] => bounded(&format!("{first}: {last}")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+    use secrecy::SecretString;
+
+    use super::*;
+
+    struct Answers(Option<Result<Vec<u8>, WireError>>);
+
+    impl Wire for Answers {
+        fn post(&self, _: &str, _: &[(&str, &str)]) -> BoxFuture<'static, Result<Vec<u8>, WireError>> {
+            match self.0.clone() {
+                Some(answer) => futures::future::ready(answer).boxed(),
+                None => futures::future::pending().boxed(),
+            }
+        }
+    }
+
+    async fn answer(wire: Option<Result<Vec<u8>, WireError>>) -> Result<Vec<u8>, PanelError> {
+        let settings = ConnectionSettings::new("https://dci.example.net/dcimgr", "op", SecretString::from("x"));
+        let id = PanelId::of_url(&settings.url).unwrap();
+        Transport::new(&settings, &id, Some(Arc::new(Answers(wire)))).unwrap().post("whoami", &[]).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_not_sent_is_told_from_what_has_no_answer_on_any_wire() {
+        assert_eq!(answer(Some(Ok(b"x".to_vec()))).await.unwrap(), b"x");
+        let not_sent = answer(Some(Err(WireError::NotSent("refused".into())))).await;
+        assert!(matches!(not_sent, Err(PanelError::Unreachable { .. })), "{not_sent:?}");
+        let lost = answer(Some(Err(WireError::NoAnswer("closed".into())))).await;
+        assert!(matches!(lost, Err(PanelError::NoAnswer { .. })), "{lost:?}");
+        let silent = answer(None).await;
+        assert!(matches!(silent, Err(PanelError::NoAnswer { .. })), "the deadline covers it: {silent:?}");
+    }
+}
