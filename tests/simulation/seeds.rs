@@ -1,5 +1,6 @@
 //! Runs in processes of their own: one simulation each, with the same addresses, clock and randomness every time.
 
+use std::collections::BTreeMap;
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
 use std::process::Command;
@@ -74,13 +75,30 @@ pub fn children(all: Vec<String>) -> Vec<(String, Told)> {
     told.into_inner().unwrap()
 }
 
+/// What many runs came to, in two lines.
+fn summary(told: &[(String, Told)]) -> String {
+    let sum = |name: &str| {
+        told.iter().map(|(_, t)| t.value(name).split(' ').next().and_then(|n| n.parse::<u64>().ok()).unwrap_or(0)).sum::<u64>()
+    };
+    let mut ends: BTreeMap<&str, usize> = BTreeMap::new();
+    for end in told.iter().flat_map(|(_, t)| t.value("ended").split(' ')).filter_map(|order| order.split_once('=')).map(|(_, end)| end) {
+        *ends.entry(end).or_default() += 1;
+    }
+    format!(
+        "{} effects, {} crashes, {} hours of simulated time; what was left of orders in the end: {ends:?}",
+        sum("effects"),
+        sum("crashes"),
+        sum("simulated") / 3600
+    )
+}
+
 /// Fails with one line for each run that failed, which replays it.
 pub fn assert_all(told: &[(String, Told)], began: Instant) {
     let failed: Vec<&(String, Told)> = told.iter().filter(|(_, t)| !t.ok).collect();
     let took: Duration = began.elapsed();
-    println!("{} runs in {:.1} s, {} failed", told.len(), took.as_secs_f64(), failed.len());
+    println!("{} runs in {:.1} s, {} failed: {}", told.len(), took.as_secs_f64(), failed.len(), summary(told));
     for (what, result) in failed.iter().take(20) {
-        let why = result.output.lines().find(|l| l.contains("violation: ")).unwrap_or("it did not end well");
+        let why = result.output.lines().find(|l| l.starts_with("violation: ")).unwrap_or("it did not end well");
         println!("{why}\n  replay: DCI_SIM_RUN='{what}' cargo test --test simulation replay -- --ignored --nocapture");
     }
     assert!(failed.is_empty(), "{} of {} runs failed; replay lines are above", failed.len(), told.len());
