@@ -62,7 +62,7 @@ pub struct People {
 }
 
 impl People {
-    pub fn new(mut script: Vec<(u64, Act)>, takes: u64) -> Self {
+    pub fn new(script: Vec<(u64, Act)>, takes: u64) -> Self {
         Self { script, calm: None, takes, seen: BTreeMap::new(), closed: BTreeMap::new(), quiet: None }
     }
 

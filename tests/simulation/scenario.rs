@@ -46,6 +46,11 @@ fn index(dice: &mut Adversary, most: usize) -> usize {
     usize::try_from(dice.below(most as u64)).unwrap_or(0)
 }
 
+/// One of these.
+fn pick<T: Copy>(dice: &mut Adversary, of: &[T]) -> T {
+    of[index(dice, of.len())]
+}
+
 /// Something that somebody does about an order.
 fn any_act(name: &str, dice: &mut Adversary) -> Act {
     let server = |change: Value| Act::Server(Which::Of(name.to_owned()), change);
@@ -114,15 +119,15 @@ impl Scenario {
     pub fn random(seed: u64) -> Self {
         let mut dice = Adversary::new(seed.wrapping_mul(0x2545_f491_4f6c_dd1d) ^ 0x51);
         let mut scenario = Self::new(seed);
-        scenario.adversary.rate = [0, 10, 30, 80][index(&mut dice, 4)];
-        scenario.adversary.reads = [0, 0, 10, 30][index(&mut dice, 4)];
-        scenario.adversary.lag = [0, 0, 500, 8000][index(&mut dice, 4)];
+        scenario.adversary.rate = pick(&mut dice, &[0, 10, 30, 80]);
+        scenario.adversary.reads = pick(&mut dice, &[0, 0, 10, 30]);
+        scenario.adversary.lag = pick(&mut dice, &[0, 0, 500, 8000]);
         scenario.handler = json!({
-            "ipmiErrorPolicy": ["Ignore", "CreateTask"][index(&mut dice, 2)],
+            "ipmiErrorPolicy": pick(&mut dice, &["Ignore", "CreateTask"]),
             "limits": {
-                "maxConcurrentOperations": [0, 1, 2][index(&mut dice, 3)],
-                "maxConcurrentReleases": [0, 1][index(&mut dice, 2)],
-                "maxOrdersPerNamespace": [0, 0, 0, 2][index(&mut dice, 4)],
+                "maxConcurrentOperations": pick(&mut dice, &[0, 1, 2]),
+                "maxConcurrentReleases": pick(&mut dice, &[0, 1]),
+                "maxOrdersPerNamespace": pick(&mut dice, &[0, 0, 0, 2]),
             },
         });
         scenario.two_panels = dice.chance(300);
@@ -133,7 +138,7 @@ impl Scenario {
             script.push((500 + dice.below(40_000), Act::Order(scenario.any_order(name, &mut dice))));
         }
         for _ in 0..dice.below(7) {
-            let name = names[index(&mut dice, names.len())];
+            let name = pick(&mut dice, names);
             let at = 1000 + dice.below(300_000);
             script.push((at, any_act(name, &mut dice)));
             if let Some((_, Act::Delete(_))) = script.last()
@@ -171,9 +176,9 @@ impl Scenario {
     pub fn bulk(seed: u64) -> Self {
         let mut dice = Adversary::new(seed.wrapping_mul(0x2545_f491_4f6c_dd1d) ^ 0xb);
         let mut scenario = Self::new(seed);
-        scenario.adversary.rate = [0, 5, 20][index(&mut dice, 3)];
-        scenario.adversary.lag = [0, 2000][index(&mut dice, 2)];
-        let namespace = [0, 0, 6][index(&mut dice, 3)];
+        scenario.adversary.rate = pick(&mut dice, &[0, 5, 20]);
+        scenario.adversary.lag = pick(&mut dice, &[0, 2000]);
+        let namespace = pick(&mut dice, &[0, 0, 6]);
         scenario.handler = json!({"limits": {
             "maxConcurrentOperations": 1 + dice.below(4), "maxConcurrentReleases": 1 + dice.below(2), "maxOrdersPerNamespace": namespace,
         }});

@@ -215,7 +215,8 @@ impl World {
         self.tell(&format!("process {number} starts"));
         let who = Arc::new(Replica::default());
         let mut replicas = lock(&self.replicas);
-        replicas.resize_with(replicas.len().max(number + 1), Arc::default);
+        let many = replicas.len().max(number + 1);
+        replicas.resize_with(many, Arc::default);
         replicas[number] = who.clone();
         let client = || kube::Client::new(Door { world: self.clone(), who: who.clone() }, SYSTEM);
         let surroundings = Surroundings {
