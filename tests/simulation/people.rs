@@ -27,7 +27,7 @@ pub enum Act {
     Edit(String, Value),
     /// Patches a handler's spec.
     Handler(String, Value),
-    /// Changes a server behind the panel: the one that this order has, or with this id.
+    /// Changes a server behind the panel: the one that this order has.
     Server(Which, Value),
     /// Deletes every task of an order's.
     LoseTasks,
@@ -45,7 +45,6 @@ pub enum Act {
 #[derive(Clone, Debug)]
 pub enum Which {
     Of(String),
-    Id(u64),
 }
 
 /// What everybody does, in order of time.
@@ -131,7 +130,6 @@ impl People {
             }
             Act::Server(which, change) => {
                 let id = match which {
-                    Which::Id(id) => Some(id),
                     Which::Of(name) => {
                         world.server(|s| s.get(&key(&name)).ok()).and_then(|o| o["status"]["server"]["id"].as_str()?.parse().ok())
                     }
@@ -198,7 +196,10 @@ impl People {
         let orders: Vec<Value> = world.server(|s| s.all(ORDERS).cloned().collect());
         let mut found: Vec<String> = orders.iter().filter_map(|order| unsettled(order, world)).collect();
         let ids: Vec<&str> = orders.iter().map(order_id).collect();
-        let left = |lease: &&Value| lease["spec"]["holderIdentity"].as_str().is_some_and(|holder| !ids.contains(&holder));
+        // The leader's is not a lock.
+        let left = |lease: &&Value| {
+            name_of(lease) != "dci-operator" && lease["spec"]["holderIdentity"].as_str().is_some_and(|holder| !ids.contains(&holder))
+        };
         let locks: Vec<String> = world.server(|s| s.all(LEASES).filter(left).map(name_of).collect());
         found.extend(locks.into_iter().map(|name| format!("lock {name} of an order that is gone")));
         found

@@ -28,7 +28,7 @@ pub const PROVIDER: &str = "hosting";
 pub const SHOP: &str = "shop";
 
 /// How long things may take once nothing goes wrong any more, in milliseconds.
-const PATIENCE: u64 = 4 * 3_600_000;
+const PATIENCE: u64 = 5_400_000;
 /// How long nothing may be written at rest.
 const REST: u64 = 120_000;
 
