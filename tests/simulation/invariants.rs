@@ -25,6 +25,8 @@ pub struct Invariants {
     pub calls: usize,
     /// Servers whose records somebody changed by hand, and when.
     pub hands: BTreeMap<String, u64>,
+    /// Order ids of orders that a person gave up: what is left of them is known to somebody.
+    pub abandoned: Vec<String>,
     /// Order ids of orders that are gone.
     gone: BTreeMap<String, String>,
 }
@@ -84,6 +86,11 @@ impl Invariants {
         let uid = order["metadata"]["uid"].as_str().unwrap_or_default();
         let id = order["metadata"]["annotations"][ORDER_ID_ANNOTATION].as_str().unwrap_or(uid).to_owned();
         let name = order["metadata"]["name"].as_str().unwrap_or_default();
+        let given_up = order["status"]["manualTasks"].as_array().into_iter().flatten().any(|task| task["state"] == "Abandon");
+        if given_up {
+            self.abandoned.push(id);
+            return Vec::new();
+        }
         let state = world.panels.state();
         self.gone.insert(id.clone(), name.to_owned());
         let wrong = left(&state, &id);

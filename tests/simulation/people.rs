@@ -181,7 +181,15 @@ impl People {
                 Some("FailedOperation") => {
                     let times = self.closed.entry(order.clone()).or_default();
                     *times += 1;
-                    if *times > 8 { "Cancelled" } else { "Retry" }
+                    // What trying again does not cure is left to somebody who knows, or given up where the order goes anyway.
+                    let deleting = world
+                        .server(|s| s.get(&(ORDERS, SHOP.to_owned(), order.clone())))
+                        .is_ok_and(|o| o["metadata"]["deletionTimestamp"].is_string());
+                    match (*times > 3, deleting) {
+                        (false, _) => "Retry",
+                        (true, true) => "Abandon",
+                        (true, false) => continue,
+                    }
                 }
                 _ => "Done",
             };
@@ -195,7 +203,8 @@ impl People {
     pub fn unsettled(&self, world: &World) -> Vec<String> {
         let orders: Vec<Value> = world.server(|s| s.all(ORDERS).cloned().collect());
         let mut found: Vec<String> = orders.iter().filter_map(|order| unsettled(order, world)).collect();
-        let ids: Vec<&str> = orders.iter().map(order_id).collect();
+        let abandoned = world.abandoned();
+        let ids: Vec<&str> = orders.iter().map(order_id).chain(abandoned.iter().map(String::as_str)).collect();
         // The leader's is not a lock.
         let left = |lease: &&Value| {
             name_of(lease) != "dci-operator" && lease["spec"]["holderIdentity"].as_str().is_some_and(|holder| !ids.contains(&holder))

@@ -345,6 +345,11 @@ impl World {
 }
 
 impl World {
+    /// Order ids of orders that a person gave up.
+    pub fn abandoned(&self) -> Vec<String> {
+        lock(&self.invariants).abandoned.clone()
+    }
+
     /// Somebody changes a server's records by hand.
     pub fn by_hand(&self, server: u64) {
         lock(&self.invariants).hands.insert(server.to_string(), now());
