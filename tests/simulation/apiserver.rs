@@ -229,7 +229,10 @@ impl ApiServer {
 
     /// `PUT`, of the object or of its status.
     pub fn replace(&mut self, key: &Key, new: &Value, status: bool, now: u64) -> Answer {
-        let old = self.get(key)?;
+        let Some(old) = self.objects.get(key).cloned() else {
+            // Who names the object that it was gets a conflict, as if another one were there.
+            return Err(if new["metadata"]["uid"].is_string() { conflict(key) } else { missing(key) });
+        };
         // Secrets may be written without a version, most other kinds not.
         if new["metadata"]["resourceVersion"].as_str().is_none_or(str::is_empty) && key.0 != SECRETS {
             return Err(invalid(key, "metadata.resourceVersion: Invalid value: 0x0: must be specified for an update"));

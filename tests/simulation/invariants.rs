@@ -171,6 +171,9 @@ fn counts(change: &Change) -> bool {
     let neutral = |object: &Value| {
         let mut object = object.clone();
         object["metadata"]["resourceVersion"] = Value::Null;
+        // A stalled order that is looked at again after each interval notes when: known, see docs/reliability.md.
+        object["status"]["nextRetryTime"] = Value::Null;
+        object["status"]["lastError"]["time"] = Value::Null;
         object["status"]["lastProbeTime"] = Value::Null;
         object
     };
