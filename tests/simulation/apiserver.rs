@@ -176,9 +176,6 @@ impl ApiServer {
         if key.2.is_empty() {
             return Err(invalid(&key, "metadata.name: Required value: name or generateName is required"));
         }
-        if self.objects.contains_key(&key) {
-            return Err(Refusal::new(409, "AlreadyExists", format!("{} \"{}\" already exists", qualified(&kind), key.2)));
-        }
         if !object["metadata"]["resourceVersion"].as_str().unwrap_or_default().is_empty() {
             return Err(Refusal::new(500, "InternalError", "resourceVersion should not be set on objects to be created"));
         }
@@ -202,6 +199,10 @@ impl ApiServer {
             }
         }
         self.structural(&key, &mut object)?;
+        // What breaks the schema is refused before anybody looks whether it is there.
+        if self.objects.contains_key(&key) {
+            return Err(Refusal::new(409, "AlreadyExists", format!("{} \"{}\" already exists", qualified(&kind), key.2)));
+        }
         encode_strings(&mut object);
         Ok(self.note(&key, "ADDED", object, None, now))
     }
