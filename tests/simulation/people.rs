@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use dci_operator::api::{ORDER_ID_ANNOTATION, RECONCILE_ANNOTATION};
 use serde_json::{Value, json};
 
-use super::apiserver::{HANDLERS, LEASES, ORDERS, TASKS};
+use super::apiserver::{HANDLERS, LEASES, ORDERS, SECRETS, TASKS};
 use super::determinism::now;
 use super::kstatus;
 use super::world::{PROVIDER, SHOP, World};
@@ -86,6 +86,7 @@ impl People {
             world.tell(&format!("   somebody: {}", described(&act)));
             self.perform(world, act);
         }
+        collect_garbage(world);
         self.departments(world);
     }
 
@@ -271,6 +272,19 @@ fn described(act: &Act) -> String {
     match act {
         Act::Order(object) => format!("orders {}", object["metadata"]["name"].as_str().unwrap_or_default()),
         other => format!("{other:?}"),
+    }
+}
+
+/// What belongs to an order that is gone goes with it, as the controllers of a cluster see to.
+fn collect_garbage(world: &World) {
+    let uids: Vec<Value> = world.server(|s| s.all(ORDERS).map(|o| o["metadata"]["uid"].clone()).collect());
+    let orphan = |secret: &Value| {
+        let owners = secret["metadata"]["ownerReferences"].as_array().cloned().unwrap_or_default();
+        !owners.is_empty() && owners.iter().all(|owner| !uids.contains(&owner["uid"]))
+    };
+    let orphans: Vec<String> = world.server(|s| s.all(SECRETS).filter(|secret| orphan(secret)).map(name_of).collect());
+    for name in orphans {
+        let _ = world.change(|s| s.delete(&(SECRETS, SHOP.to_owned(), name), &Value::Null, now()));
     }
 }
 
