@@ -293,6 +293,10 @@ impl ApiServer {
         new["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"].clone();
         self.structural(key, &mut new)?;
         encode_strings(&mut new);
+        if let Some(members) = new["metadata"].as_object_mut() {
+            let empty = |v: &Value| v.as_array().is_some_and(Vec::is_empty) || v.as_object().is_some_and(serde_json::Map::is_empty);
+            members.retain(|name, value| !(["finalizers", "labels", "annotations"].contains(&name.as_str()) && empty(value)));
+        }
         if key.0.custom && !status && new["spec"] != old["spec"] {
             new["metadata"]["generation"] = (old["metadata"]["generation"].as_i64().unwrap_or(0) + 1).into();
         }
