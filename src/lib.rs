@@ -4,6 +4,8 @@
 //! no I/O; it may name what a panel shows (`panel::model`, `panel::error`), never how it is asked.
 //! `sim` shares no code with `panel`, so that each checks the other.
 
+#![forbid(unsafe_code)]
+
 pub mod api;
 pub mod panel;
 pub mod provisioning;

@@ -222,6 +222,7 @@ fn context(client: &Client) -> Context {
         ipmanagers: Kind::new(vec![]),
         tasks: Kind::new(vec![]),
         panels: Panels::default(),
+        wire: None,
         locks: Locks::new(client.clone(), "dci"),
         events: Events::start(client.clone()),
         metrics: Arc::default(),

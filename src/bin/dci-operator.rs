@@ -1,5 +1,7 @@
 //! The operator's command line: `run` and `crds`.
 
+#![forbid(unsafe_code)]
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;

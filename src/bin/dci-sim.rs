@@ -1,5 +1,7 @@
 //! `dci-sim`: serves the simulated panels.
 
+#![forbid(unsafe_code)]
+
 use std::{net::SocketAddr, path::PathBuf, process::ExitCode};
 
 use clap::Parser;

@@ -11,6 +11,7 @@ use crate::api::common::ObjectKey;
 use crate::api::handler::NamespacesFrom;
 use crate::api::{DedicatedServerOrder, IPManager, ManualTask, ProcessingHandler};
 
+use crate::panel::coremanager::transport::Wire;
 use crate::provisioning::order::{handler_key, selector};
 
 use super::events::Events;
@@ -36,6 +37,8 @@ pub struct Context {
     pub tasks: Kind<ManualTask>,
     /// Panels.
     pub panels: Panels,
+    /// What brings requests to panels; `None`: HTTP.
+    pub wire: Option<Arc<dyn Wire>>,
     /// Locks.
     pub locks: Locks,
     /// Events.

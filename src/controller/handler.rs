@@ -232,7 +232,7 @@ async fn poll(
         None => {
             let dialect = dialect(handler)?;
             let observer = PanelObserver::new(context.metrics.clone(), key.to_string());
-            let http = PanelClient::observed(&made.settings, Arc::new(observer))
+            let http = PanelClient::over(&made.settings, Arc::new(observer), context.wire.clone())
                 .map_err(|e| Problem::stalled(Reason::InvalidSpec, e.to_string()))?;
             let client = ServerClient {
                 policy: Handler::new(key.clone(), &handler.spec, panel_id.clone()),

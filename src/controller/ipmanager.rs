@@ -95,7 +95,7 @@ async fn probe(manager: &IPManager, key: &ObjectKey, context: &Context) -> Resul
         Some(known) => known,
         None => {
             let observer = PanelObserver::new(context.metrics.clone(), key.to_string());
-            let client = PanelClient::observed(&made.settings, Arc::new(observer))
+            let client = PanelClient::over(&made.settings, Arc::new(observer), context.wire.clone())
                 .map_err(|e| Problem::stalled(Reason::InvalidSpec, e.to_string()))?;
             (Arc::new(IpManager5::new(Arc::new(client))) as Arc<dyn AddressPanel>, false)
         }

@@ -243,7 +243,7 @@ async fn poll(
         Some(known) => known,
         None => {
             let observer = PanelObserver::new(context.metrics.clone(), key.to_string());
-            let client = PanelClient::observed(&made.settings, Arc::new(observer))
+            let client = PanelClient::over(&made.settings, Arc::new(observer), context.wire.clone())
                 .map_err(|e| Problem::stalled(Reason::InvalidSpec, e.to_string()))?;
             (Arc::new(BillManager6::new(Arc::new(client), dialect(handler)?)) as Arc<dyn LicensePanel>, false)
         }

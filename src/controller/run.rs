@@ -15,10 +15,12 @@ use kube::core::{NamespaceResourceScope, Resource};
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Client, Config};
 use serde::de::DeserializeOwned;
+use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
 use crate::api::{DedicatedServerOrder, IPManager, ManualTask, ProcessingHandler};
+use crate::panel::coremanager::transport::Wire;
 use crate::provisioning::order::selector;
 
 use super::clients::{self, Clients};
@@ -112,15 +114,39 @@ async fn terminated() {
     }
 }
 
+/// What an operator has around it: in a process of its own this is made from flags and a kubeconfig, in a simulation by hand.
+pub struct Surroundings {
+    /// Clients of the API server.
+    pub clients: Clients,
+    /// The operator's own namespace.
+    pub namespace: String,
+    /// What this replica calls itself where replicas take turns.
+    pub identity: String,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// What brings requests to panels; `None`: HTTP.
+    pub wire: Option<Arc<dyn Wire>>,
+    /// Where health and metrics are served, in this order; `None`: nowhere.
+    pub listeners: Option<(TcpListener, TcpListener)>,
+}
+
 /// Runs against this cluster until `until` is over.
 pub async fn run_with(config: Config, options: Options, until: impl Future<Output = ()>) -> Result<(), RunError> {
     let metrics = Arc::new(Metrics::default());
-    let Clients { api, watch: watch_client, pulse } = clients::clients(&config, &metrics)?;
-    let scope = if options.watch.is_empty() { Scope::Cluster } else { Scope::Namespaces(options.watch.clone()) };
+    let clients = clients::clients(&config, &metrics)?;
     let namespace = options.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
     let health_listener = health::listen(options.health, "health").await?;
     let metrics_listener = health::listen(options.metrics, "metrics").await?;
     tracing::info!(health = ?health_listener.local_addr().ok(), metrics = ?metrics_listener.local_addr().ok(), "listening");
+    let listeners = Some((health_listener, metrics_listener));
+    let identity = format!("{}_{}", std::env::var("HOSTNAME").unwrap_or_else(|_| "dci-operator".into()), std::process::id());
+    operate(Surroundings { clients, namespace, identity, metrics, wire: None, listeners }, options, until).await
+}
+
+/// Runs in these surroundings until `until` is over.
+pub async fn operate(surroundings: Surroundings, options: Options, until: impl Future<Output = ()>) -> Result<(), RunError> {
+    let Surroundings { clients: Clients { api, watch: watch_client, pulse }, namespace, identity, metrics, wire, listeners } = surroundings;
+    let scope = if options.watch.is_empty() { Scope::Cluster } else { Scope::Namespaces(options.watch.clone()) };
     check_access(&api, &scope, &namespace).await?;
     let cluster = cluster_id(&api, &options).await?;
     let (stop, stopped) = watch::channel(false);
@@ -139,6 +165,7 @@ pub async fn run_with(config: Config, options: Options, until: impl Future<Outpu
         ipmanagers: ipmanagers.kind(),
         tasks: tasks.kind(),
         panels: Panels::default(),
+        wire,
         locks: Locks::new(api.clone(), &namespace),
         events: Events::start(api.clone()),
         metrics,
@@ -154,10 +181,11 @@ pub async fn run_with(config: Config, options: Options, until: impl Future<Outpu
     });
     tokio::spawn(metrics::keeper::keep(context.clone(), pulse.clone()));
     let health = Health { pulse, first_lists, leading: leading.clone() };
-    tokio::spawn(health::serve_health(health_listener, health));
-    tokio::spawn(health::serve_metrics(metrics_listener, context.metrics.clone()));
+    if let Some((health_listener, metrics_listener)) = listeners {
+        tokio::spawn(health::serve_health(health_listener, health));
+        tokio::spawn(health::serve_metrics(metrics_listener, context.metrics.clone()));
+    }
     let campaign = if options.leader_elect {
-        let identity = format!("{}_{}", std::env::var("HOSTNAME").unwrap_or_else(|_| "dci-operator".into()), std::process::id());
         election::campaign(Api::<Lease>::namespaced(api, &namespace), identity, lead, stopped.clone()).boxed()
     } else {
         let mut stopped = stopped.clone();

@@ -241,7 +241,7 @@ fn user(core: &Core, change: &UserChange) -> Result<Value, AdminError> {
 }
 
 /// Takes, changes or gives back an address of an address manager.
-fn address(core: &Core, change: &AddressChange) -> Result<Value, AdminError> {
+pub(crate) fn address(core: &Core, change: &AddressChange) -> Result<Value, AdminError> {
     let panel = ipm(core, change.panel.as_deref())?;
     core.settled().0.world.human_address(panel, change)?;
     Ok(json!({"ip": change.ip}))

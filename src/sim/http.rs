@@ -176,6 +176,15 @@ async fn answer(core: &Arc<Core>, request: Request) -> Reply {
     }
 }
 
+/// Makes a call that came over no connection: its answer as a document, always whole. Faults of the configuration are not for it.
+pub(crate) fn direct(core: &Core, request: &Request) -> Vec<u8> {
+    let reply = made(core, request, None, Way::Whole);
+    if let Some(entry) = reply.entry {
+        core.delivered(entry);
+    }
+    reply.body
+}
+
 fn refusal(fault: &FaultSpec) -> Refusal {
     let text = |field: &Option<String>| field.clone().unwrap_or_default();
     Refusal { kind: Kind::from_word(&text(&fault.kind)), object: text(&fault.object), value: text(&fault.value), msg: fault.msg.clone() }

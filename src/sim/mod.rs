@@ -23,6 +23,7 @@ mod ipmanager5;
 mod journal;
 mod line;
 mod listener;
+mod offline;
 mod span;
 mod tls;
 mod world;
@@ -39,6 +40,7 @@ use tokio::{sync::watch, task::JoinHandle};
 
 pub use self::{
     config::{Config, ConfigError},
+    offline::Offline,
     tls::TlsError,
 };
 use self::{

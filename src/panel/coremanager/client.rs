@@ -15,7 +15,7 @@ use super::blot::blot;
 use super::document::{Answer, Document, bounded};
 use super::limits::Limiter;
 use super::params::Params;
-use super::transport::Transport;
+use super::transport::{Transport, Wire};
 
 /// A refused log-in is not repeated for so long (design.md section 9, Log-in): a wrong password must not lock the account.
 pub const LOGIN_PAUSE: Duration = Duration::from_mins(1);
@@ -98,9 +98,14 @@ impl Client {
 
     /// A client whose requests are told to `observer`.
     pub fn observed(settings: &ConnectionSettings, observer: Arc<dyn Observer>) -> Result<Self, SettingsError> {
+        Self::over(settings, observer, None)
+    }
+
+    /// The same over a wire of the caller's; `None`: HTTP.
+    pub fn over(settings: &ConnectionSettings, observer: Arc<dyn Observer>, wire: Option<Arc<dyn Wire>>) -> Result<Self, SettingsError> {
         let id = PanelId::of_url(&settings.url)?;
         Ok(Self {
-            transport: Transport::new(settings, &id)?,
+            transport: Transport::new(settings, &id, wire)?,
             id,
             username: settings.username.clone(),
             password: std::sync::Mutex::new(settings.password.clone()),

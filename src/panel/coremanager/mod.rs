@@ -13,7 +13,7 @@ mod limits;
 #[cfg(feature = "operator")]
 pub mod list;
 #[cfg(feature = "operator")]
-mod transport;
+pub mod transport;
 
 #[cfg(feature = "operator")]
 pub use client::{Client, NoObserver, Observer};

@@ -1,7 +1,10 @@
 //! Posts one form to a panel and brings the body back, telling what was sent from what was not.
 
 use std::error::Error as StdError;
+use std::sync::Arc;
 use std::time::Duration;
+
+use futures::future::BoxFuture;
 
 use reqwest::header::{CONTENT_TYPE, LOCATION};
 use reqwest::{StatusCode, Url};
@@ -17,27 +20,55 @@ use super::document::{MAX_BODY, bounded};
 const IDLE: Duration = Duration::from_secs(2);
 const MAX_CONNECT: Duration = Duration::from_secs(20);
 
-/// One panel's address and the HTTP client for it.
+/// What brings a form to a panel and its answer back where that is not HTTP: a test that has the panels in its own process.
+pub trait Wire: Send + Sync {
+    /// Posts these fields to this address. The deadline of the call covers it.
+    fn post(&self, url: &str, fields: &[(&str, &str)]) -> BoxFuture<'static, Result<Vec<u8>, WireError>>;
+}
+
+/// Why there is no answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WireError {
+    /// Nothing was sent.
+    NotSent(String),
+    /// Nobody knows whether it arrived.
+    NoAnswer(String),
+}
+
+/// How forms get to a panel.
+enum Way {
+    Http(reqwest::Client),
+    Wire(Arc<dyn Wire>),
+}
+
+/// One panel's address and the way there.
 pub(super) struct Transport {
-    http: reqwest::Client,
+    way: Way,
     url: Url,
     panel: String,
     timeout: Duration,
 }
 
 impl Transport {
-    pub(super) fn new(settings: &ConnectionSettings, id: &PanelId) -> Result<Self, SettingsError> {
+    pub(super) fn new(settings: &ConnectionSettings, id: &PanelId, wire: Option<Arc<dyn Wire>>) -> Result<Self, SettingsError> {
         let url = Url::parse(settings.url.trim()).map_err(|_| SettingsError::Url("not an address"))?;
+        let timeout = settings.timeout.max(Duration::from_millis(1));
+        let way = match wire {
+            Some(wire) => Way::Wire(wire),
+            None => Way::Http(Self::http(settings, &url, timeout)?),
+        };
+        Ok(Self { way, url, panel: id.authority(), timeout })
+    }
+
+    fn http(settings: &ConnectionSettings, url: &Url, timeout: Duration) -> Result<reqwest::Client, SettingsError> {
         // Without TLS (loopback only) a system without authorities is no hindrance; no redirect ever leads to another scheme.
         let tls = if url.scheme() == "http" { &TlsMode::Insecure } else { &settings.tls };
-        let timeout = settings.timeout.max(Duration::from_millis(1));
-        let http = tls::http_client(tls)?
+        tls::http_client(tls)?
             .pool_idle_timeout(IDLE)
             // Shorter than the whole, so that it is known that a connection never came about and nothing was sent.
             .connect_timeout((timeout / 2).min(MAX_CONNECT))
             .build()
-            .map_err(|e| SettingsError::Http(chain(&e)))?;
-        Ok(Self { http, url, panel: id.authority(), timeout })
+            .map_err(|e| SettingsError::Http(chain(&e)))
     }
 
     pub(super) fn panel(&self) -> &str {
@@ -46,14 +77,20 @@ impl Transport {
 
     /// Posts the fields and reads the answer. The deadline covers all of it.
     pub(super) async fn post(&self, func: &str, fields: &[(&str, &str)]) -> Result<Vec<u8>, PanelError> {
-        match tokio::time::timeout(self.timeout, self.exchange(func, fields)).await {
+        let exchange = async {
+            match &self.way {
+                Way::Http(http) => self.exchange(http, func, fields).await,
+                Way::Wire(wire) => wire.post(self.url.as_str(), fields).await.map_err(|error| self.on_the_wire(func, error)),
+            }
+        };
+        match tokio::time::timeout(self.timeout, exchange).await {
             Ok(result) => result,
             Err(_) => Err(self.no_answer(func, format!("not complete within {:?}", self.timeout))),
         }
     }
 
-    async fn exchange(&self, func: &str, fields: &[(&str, &str)]) -> Result<Vec<u8>, PanelError> {
-        let mut response = match self.http.post(self.url.clone()).form(fields).send().await {
+    async fn exchange(&self, http: &reqwest::Client, func: &str, fields: &[(&str, &str)]) -> Result<Vec<u8>, PanelError> {
+        let mut response = match http.post(self.url.clone()).form(fields).send().await {
             Ok(response) => response,
             Err(error) => return Err(self.failure(func, &error.without_url())),
         };
@@ -100,6 +137,13 @@ impl Transport {
         self.no_answer(func, chain(error))
     }
 
+    fn on_the_wire(&self, func: &str, error: WireError) -> PanelError {
+        match error {
+            WireError::NotSent(detail) => PanelError::Unreachable { panel: self.panel.clone(), detail: bounded(&detail) },
+            WireError::NoAnswer(detail) => self.no_answer(func, bounded(&detail)),
+        }
+    }
+
     fn no_answer(&self, func: &str, detail: String) -> PanelError {
         PanelError::NoAnswer { panel: self.panel.clone(), func: func.to_owned(), detail }
     }
@@ -117,5 +161,41 @@ fn chain(error: &(dyn StdError + 'static)) -> String {
         [] => String::new(),
         [only] => bounded(only),
         [first, .., last] => bounded(&format!("{first}: {last}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+    use secrecy::SecretString;
+
+    use super::*;
+
+    struct Answers(Option<Result<Vec<u8>, WireError>>);
+
+    impl Wire for Answers {
+        fn post(&self, _: &str, _: &[(&str, &str)]) -> BoxFuture<'static, Result<Vec<u8>, WireError>> {
+            match self.0.clone() {
+                Some(answer) => futures::future::ready(answer).boxed(),
+                None => futures::future::pending().boxed(),
+            }
+        }
+    }
+
+    async fn answer(wire: Option<Result<Vec<u8>, WireError>>) -> Result<Vec<u8>, PanelError> {
+        let settings = ConnectionSettings::new("https://dci.example.net/dcimgr", "op", SecretString::from("x"));
+        let id = PanelId::of_url(&settings.url).unwrap();
+        Transport::new(&settings, &id, Some(Arc::new(Answers(wire)))).unwrap().post("whoami", &[]).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_not_sent_is_told_from_what_has_no_answer_on_any_wire() {
+        assert_eq!(answer(Some(Ok(b"x".to_vec()))).await.unwrap(), b"x");
+        let not_sent = answer(Some(Err(WireError::NotSent("refused".into())))).await;
+        assert!(matches!(not_sent, Err(PanelError::Unreachable { .. })), "{not_sent:?}");
+        let lost = answer(Some(Err(WireError::NoAnswer("closed".into())))).await;
+        assert!(matches!(lost, Err(PanelError::NoAnswer { .. })), "{lost:?}");
+        let silent = answer(None).await;
+        assert!(matches!(silent, Err(PanelError::NoAnswer { .. })), "the deadline covers it: {silent:?}");
     }
 }

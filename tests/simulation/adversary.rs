@@ -1,0 +1,118 @@
+//! What goes wrong: at which effect, and how. All of it is drawn from the seed or planned by number.
+
+use std::collections::BTreeMap;
+
+use super::determinism::next;
+
+/// What goes wrong at an effect: a write at the API server, or a change at a panel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The process dies before anything is sent.
+    CrashBefore,
+    /// It dies when the other side has done it.
+    CrashAfter,
+    /// The connection is refused: nothing was sent.
+    Unreachable,
+    /// The request is lost, and nobody knows.
+    Lost,
+    /// It was done; the answer is lost.
+    AnswerLost,
+    /// The answer is lost, and it is done this many milliseconds later.
+    Late(u64),
+    /// The process dies, and it is done this many milliseconds later.
+    CrashLate(u64),
+    /// The other side refuses, as it does when it is busy.
+    Refused,
+    /// It is done after so many milliseconds, and answered.
+    Slow(u64),
+}
+
+/// Every way in which one effect alone can go wrong.
+pub const SINGLE: [Fault; 8] = [
+    Fault::CrashBefore,
+    Fault::CrashAfter,
+    Fault::Unreachable,
+    Fault::Lost,
+    Fault::AnswerLost,
+    Fault::Late(1500),
+    Fault::CrashLate(1500),
+    Fault::Refused,
+];
+
+/// The longest that a request may be on its way: less than `timeouts.settle` of the handlers.
+const LATEST: u64 = 4000;
+
+/// What goes wrong, and what did.
+#[derive(Default)]
+pub struct Adversary {
+    state: u64,
+    /// Faults by number of the effect, from 0.
+    pub planned: BTreeMap<usize, Fault>,
+    /// Faults at the first effect of this name, once.
+    pub named: Vec<(String, Fault)>,
+    /// How many of a thousand effects go wrong.
+    pub rate: u64,
+    /// No request is late: where the clock is put forward, the time that is left to one does not pass.
+    pub punctual: bool,
+    /// How many of a thousand reads fail.
+    pub reads: u64,
+    /// How late watches may be, in milliseconds.
+    pub lag: u64,
+    /// The effects so far.
+    pub effects: Vec<String>,
+    /// Nothing goes wrong while the API server (the panels) are down: nothing is reached.
+    pub api_down_until: u64,
+    pub panels_down_until: u64,
+}
+
+impl Adversary {
+    pub fn new(seed: u64) -> Self {
+        Self { state: seed, ..Self::default() }
+    }
+
+    /// A number below this one.
+    pub fn below(&mut self, most: u64) -> u64 {
+        if most == 0 { 0 } else { next(&mut self.state) % most }
+    }
+
+    /// True so many times of a thousand.
+    pub fn chance(&mut self, of_thousand: u64) -> bool {
+        of_thousand > 0 && self.below(1000) < of_thousand
+    }
+
+    /// What goes wrong at the next effect.
+    pub fn meet(&mut self, effect: &str) -> Option<Fault> {
+        let number = self.effects.len();
+        self.effects.push(effect.to_owned());
+        if let Some(fault) = self.planned.get(&number) {
+            return Some(*fault);
+        }
+        if let Some(place) = self.named.iter().position(|(name, _)| name == effect) {
+            return Some(self.named.remove(place).1);
+        }
+        if !self.chance(self.rate) {
+            return None;
+        }
+        let drawn = match self.below(10) {
+            0 => Fault::CrashBefore,
+            1 => Fault::CrashAfter,
+            2 => Fault::Unreachable,
+            3 => Fault::Lost,
+            4 | 5 => Fault::AnswerLost,
+            6 => Fault::Late(100 + self.below(LATEST - 100)),
+            7 => Fault::CrashLate(100 + self.below(LATEST - 100)),
+            8 => Fault::Refused,
+            _ => Fault::Slow(100 + self.below(3000)),
+        };
+        Some(match drawn {
+            Fault::Late(_) if self.punctual => Fault::AnswerLost,
+            Fault::CrashLate(_) if self.punctual => Fault::CrashAfter,
+            other => other,
+        })
+    }
+
+    /// From now on nothing is drawn any more; what was planned still happens.
+    pub fn calm(&mut self) {
+        (self.rate, self.reads, self.lag, self.api_down_until, self.panels_down_until) = (0, 0, 0, 0, 0);
+    }
+}

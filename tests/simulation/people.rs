@@ -1,0 +1,320 @@
+//! Everybody else: clients who order, change and delete; people at the panel and in the departments; who ends the faults.
+
+use std::collections::BTreeMap;
+
+use dci_operator::api::{ORDER_ID_ANNOTATION, RECONCILE_ANNOTATION};
+use serde_json::{Value, json};
+
+use super::apiserver::{HANDLERS, LEASES, ORDERS, SECRETS, TASKS};
+use super::determinism::now;
+use super::kstatus;
+use super::world::{PROVIDER, SHOP, World};
+
+/// What somebody does at a moment.
+#[derive(Clone, Debug)]
+pub enum Act {
+    /// Creates an order; the object as a client writes it.
+    Order(Value),
+    Delete(String),
+    DeleteAll,
+    /// Waits until everything is settled, for so many milliseconds at most.
+    Await(u64),
+    /// Asks every order that there is for an attempt now.
+    AskAgain,
+    /// Every server is repaired, every handler at work.
+    Heal,
+    /// Patches an order's spec.
+    Edit(String, Value),
+    /// Patches a handler's spec.
+    Handler(String, Value),
+    /// Changes a server behind the panel: the one that this order has.
+    Server(Which, Value),
+    /// Deletes every task of an order's.
+    LoseTasks,
+    /// Stops a process for so long, and lets it go on.
+    Freeze(usize, u64),
+    /// Steps the operator's clock by so many seconds.
+    Clock(i64),
+    PanelsDown(u64),
+    ApiDown(u64),
+    /// Nothing goes wrong from now on.
+    Calm,
+}
+
+/// Which server.
+#[derive(Clone, Debug)]
+pub enum Which {
+    Of(String),
+}
+
+/// What everybody does, in order of time.
+pub struct People {
+    script: Vec<(u64, Act)>,
+    calm: Option<u64>,
+    /// How long departments take for a task, in milliseconds.
+    pub takes: u64,
+    seen: BTreeMap<String, u64>,
+    /// How many tasks were closed for each order.
+    closed: BTreeMap<String, usize>,
+    /// Since when, and after how many writes and calls, nothing has changed.
+    quiet: Option<(u64, u64, usize)>,
+}
+
+impl People {
+    pub fn new(script: Vec<(u64, Act)>, takes: u64) -> Self {
+        Self { script, calm: None, takes, seen: BTreeMap::new(), closed: BTreeMap::new(), quiet: None }
+    }
+
+    pub fn calm_since(&self) -> Option<u64> {
+        self.calm
+    }
+
+    pub fn next(&self, now: u64) -> Option<u64> {
+        let due = |(at, act): &(u64, Act)| if matches!(act, Act::Await(_)) { (*at).max(now + 1000) } else { (*at).max(now) };
+        self.script.first().map(due)
+    }
+
+    pub fn act(&mut self, world: &World) {
+        while let Some((at, act)) = self.script.first().cloned().filter(|(at, _)| *at <= now()) {
+            if let Act::Await(most) = act
+                && now() < at + most
+                && !Self::unsettled(world).is_empty()
+            {
+                break;
+            }
+            self.script.remove(0);
+            world.tell(&format!("   somebody: {}", described(&act)));
+            self.perform(world, act);
+        }
+        collect_garbage(world);
+        self.departments(world);
+    }
+
+    fn perform(&mut self, world: &World, act: Act) {
+        let key = |name: &str| (ORDERS, SHOP.to_owned(), name.to_owned());
+        let merge = "application/merge-patch+json";
+        let told = |what: Result<Value, super::apiserver::Refusal>| {
+            if let Err(refusal) = what {
+                world.tell(&format!("   (not so: {})", refusal.message));
+            }
+        };
+        match act {
+            Act::Order(object) => told(world.change(|s| s.create((ORDERS, SHOP.into(), String::new()), object, now()))),
+            Act::Delete(name) => told(world.change(|s| s.delete(&key(&name), &Value::Null, now()))),
+            Act::DeleteAll => {
+                for name in names(world) {
+                    told(world.change(|s| s.delete(&key(&name), &Value::Null, now())));
+                }
+            }
+            Act::Await(_) => {}
+            Act::AskAgain => {
+                let patch = json!({"metadata": {"annotations": {RECONCILE_ANNOTATION: now().to_string()}}});
+                for name in names(world) {
+                    told(world.change(|s| s.patch(&key(&name), merge, &patch, false, now())));
+                }
+            }
+            Act::Heal => {
+                for (panel, server) in super::invariants::servers(&world.panels.state()) {
+                    let id = server["id"].as_str().and_then(|id| id.parse().ok()).unwrap_or(0);
+                    let healed = json!({"panel": panel, "ipmi": "alive", "flags": {"hwproblem": false, "operation_failed": false}});
+                    world.panels.change_server(id, healed).unwrap();
+                }
+                let handlers: Vec<String> = world.server(|s| s.all(HANDLERS).map(name_of).collect());
+                for name in handlers {
+                    let patch = json!({"spec": {"suspend": false}});
+                    told(world.change(|s| s.patch(&(HANDLERS, PROVIDER.into(), name), merge, &patch, false, now())));
+                }
+            }
+            Act::Edit(name, patch) => told(world.change(|s| s.patch(&key(&name), merge, &patch, false, now()))),
+            Act::Handler(name, patch) => {
+                told(world.change(|s| s.patch(&(HANDLERS, PROVIDER.into(), name), merge, &json!({"spec": patch}), false, now())));
+            }
+            Act::Server(which, change) => {
+                let id = match which {
+                    Which::Of(name) => {
+                        world.server(|s| s.get(&key(&name)).ok()).and_then(|o| o["status"]["server"]["id"].as_str()?.parse().ok())
+                    }
+                };
+                if let Some(id) = id {
+                    world.by_hand(id);
+                    let mut change = change;
+                    change["panel"] = panel_of(id).into();
+                    if let Err(error) = world.panels.change_server(id, change) {
+                        world.tell(&format!("   (not so: {error})"));
+                    }
+                }
+            }
+            Act::LoseTasks => {
+                let names: Vec<_> = world.server(|s| s.objects.keys().filter(|k| k.0 == TASKS).cloned().collect());
+                for key in &names {
+                    told(world.change(|s| s.delete(key, &Value::Null, now())));
+                }
+            }
+            Act::Freeze(number, ms) => world.freeze(number, ms),
+            Act::Clock(seconds) => super::determinism::step(seconds),
+            Act::PanelsDown(ms) => world.adversary(|a| a.panels_down_until = now() + ms),
+            Act::ApiDown(ms) => world.adversary(|a| a.api_down_until = now() + ms),
+            Act::Calm => {
+                world.adversary(super::adversary::Adversary::calm);
+                self.calm = Some(now());
+            }
+        }
+    }
+
+    /// The departments do what a task asks for, and close it.
+    fn departments(&mut self, world: &World) {
+        let open: Vec<Value> = world.server(|s| s.all(TASKS).filter(|t| t["spec"]["resolution"].is_null()).cloned().collect());
+        for task in open {
+            let uid = task["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
+            let since = *self.seen.entry(uid).or_insert_with(now);
+            if now() < since + self.takes {
+                continue;
+            }
+            let name = task["metadata"]["name"].as_str().unwrap_or_default().to_owned();
+            let order = task["spec"]["orderRef"]["name"].as_str().unwrap_or_default().to_owned();
+            let resolution = match task["spec"]["type"].as_str() {
+                Some("StopServer") => {
+                    let key = (ORDERS, SHOP.to_owned(), order.clone());
+                    let id = world.server(|s| s.get(&key).ok()).and_then(|o| o["status"]["server"]["id"].as_str()?.parse().ok());
+                    if let Some(id) = id {
+                        let _ = world.panels.change_server(id, json!({"panel": panel_of(id), "power": "off", "ipmi": "alive"}));
+                    }
+                    "Done"
+                }
+                Some("FailedOperation") => {
+                    let times = self.closed.entry(order.clone()).or_default();
+                    *times += 1;
+                    // What trying again does not cure is left to somebody who knows, or given up where the order goes anyway.
+                    let deleting = world
+                        .server(|s| s.get(&(ORDERS, SHOP.to_owned(), order.clone())))
+                        .is_ok_and(|o| o["metadata"]["deletionTimestamp"].is_string());
+                    match (*times > 3, deleting) {
+                        (false, _) => "Retry",
+                        (true, true) => "Abandon",
+                        (true, false) => continue,
+                    }
+                }
+                _ => "Done",
+            };
+            world.tell(&format!("   a department closes {name} of {order}: {resolution}"));
+            let patch = json!({"spec": {"resolution": resolution}});
+            let _ = world.change(|s| s.patch(&(TASKS, PROVIDER.into(), name), "application/merge-patch+json", &patch, false, now()));
+        }
+    }
+
+    /// What is not as it should be in the end, once nothing goes wrong any more.
+    pub fn unsettled(world: &World) -> Vec<String> {
+        let orders: Vec<Value> = world.server(|s| s.all(ORDERS).cloned().collect());
+        let mut found: Vec<String> = orders.iter().filter_map(|order| unsettled(order, world)).collect();
+        let abandoned = world.abandoned();
+        let ids: Vec<&str> = orders.iter().map(order_id).chain(abandoned.iter().map(String::as_str)).collect();
+        // The leader's is not a lock.
+        let left = |lease: &&Value| {
+            name_of(lease) != "dci-operator" && lease["spec"]["holderIdentity"].as_str().is_some_and(|holder| !ids.contains(&holder))
+        };
+        let locks: Vec<String> = world.server(|s| s.all(LEASES).filter(left).map(name_of).collect());
+        found.extend(locks.into_iter().map(|name| format!("lock {name} of an order that is gone")));
+        found
+    }
+
+    /// Everything is settled, and nothing was written for this long. `None`: something is not settled.
+    pub fn at_rest(&mut self, world: &World, rest: u64) -> Option<bool> {
+        if !self.script.is_empty() || !Self::unsettled(world).is_empty() {
+            self.quiet = None;
+            return None;
+        }
+        let counts = world.counts();
+        match self.quiet {
+            Some((since, writes, calls)) if (writes, calls) == counts => Some(now() >= since + rest),
+            Some(_) | None => {
+                self.quiet = Some((now(), counts.0, counts.1));
+                Some(false)
+            }
+        }
+    }
+}
+
+/// Why an order is not in a state that it may stay in.
+fn unsettled(order: &Value, world: &World) -> Option<String> {
+    let name = order["metadata"]["name"].as_str().unwrap_or_default();
+    let status = &order["status"];
+    let phase = status["phase"].as_str().unwrap_or("new");
+    let deleting = !order["metadata"]["deletionTimestamp"].is_null();
+    let current = status["observedGeneration"] == order["metadata"]["generation"];
+    let reason = |type_: &str| kstatus::condition(order, type_).and_then(|c| c["reason"].as_str()).unwrap_or_default().to_owned();
+    let cure = kstatus::condition(order, "Stalled").and_then(|c| c["message"].as_str()).is_some_and(|m| !m.is_empty());
+    let wanted = order["spec"]["configuration"]["serverType"].as_str().unwrap_or_default();
+    let settled = match (phase, kstatus::is_true(order, "Stalled")) {
+        (_, true) => cure,
+        ("Active" | "Suspended", false) => !deleting && kstatus::is_true(order, "Ready"),
+        (_, false) if deleting => false,
+        (_, false) => match reason("Reconciling").as_str() {
+            "WaitingForCapacity" => !world.free().iter().any(|type_| type_ == wanted),
+            // Of its namespace: there are as many as there may be.
+            "LimitReached" => world.server(|s| {
+                let most = s.all(HANDLERS).map(|h| h["spec"]["limits"]["maxOrdersPerNamespace"].as_u64().unwrap_or(0)).max().unwrap_or(0);
+                most > 0 && s.all(ORDERS).filter(|o| !o["status"]["server"].is_null()).count() as u64 >= most
+            }),
+            _ => false,
+        },
+    };
+    if settled && current {
+        return None;
+    }
+    Some(format!(
+        "order {name} is {phase}{}: Ready {} ({}), {}",
+        if deleting { ", deleting" } else { "" },
+        kstatus::is_true(order, "Ready"),
+        reason("Ready"),
+        kstatus::condition(order, "Ready").map_or("", |c| c["message"].as_str().unwrap_or_default())
+    ))
+}
+
+fn described(act: &Act) -> String {
+    match act {
+        Act::Order(object) => format!("orders {}", object["metadata"]["name"].as_str().unwrap_or_default()),
+        other => format!("{other:?}"),
+    }
+}
+
+/// What belongs to an order that is gone goes with it, as the controllers of a cluster see to.
+fn collect_garbage(world: &World) {
+    let uids: Vec<Value> = world.server(|s| s.all(ORDERS).map(|o| o["metadata"]["uid"].clone()).collect());
+    let orphan = |secret: &Value| {
+        let owners = secret["metadata"]["ownerReferences"].as_array().cloned().unwrap_or_default();
+        !owners.is_empty() && owners.iter().all(|owner| !uids.contains(&owner["uid"]))
+    };
+    let orphans: Vec<String> = world.server(|s| s.all(SECRETS).filter(|secret| orphan(secret)).map(name_of).collect());
+    for name in orphans {
+        let _ = world.change(|s| s.delete(&(SECRETS, SHOP.to_owned(), name), &Value::Null, now()));
+    }
+}
+
+fn name_of(object: &Value) -> String {
+    object["metadata"]["name"].as_str().unwrap_or_default().to_owned()
+}
+
+fn names(world: &World) -> Vec<String> {
+    world.server(|s| s.all(ORDERS).map(name_of).collect())
+}
+
+/// What an order's marker ends in.
+fn order_id(order: &Value) -> &str {
+    let own = order["metadata"]["uid"].as_str().unwrap_or_default();
+    order["metadata"]["annotations"][ORDER_ID_ANNOTATION].as_str().unwrap_or(own)
+}
+
+/// Ids of servers differ from panel to panel.
+fn panel_of(server: u64) -> &'static str {
+    if server < 100 { "dci" } else { "dci2" }
+}
+
+/// How each order ended, in one line.
+pub fn ended(world: &World) -> String {
+    let one = |order: &Value| {
+        let stalled =
+            kstatus::condition(order, "Stalled").map_or_else(String::new, |c| format!("({})", c["reason"].as_str().unwrap_or_default()));
+        format!("{}={}{stalled}", name_of(order), order["status"]["phase"].as_str().unwrap_or("new"))
+    };
+    world.server(|s| s.all(ORDERS).map(one).collect::<Vec<_>>().join(" "))
+}

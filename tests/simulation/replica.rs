@@ -1,0 +1,47 @@
+//! One process of the operator: alive, frozen or dead.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::determinism::now;
+use super::world::World;
+
+/// One process; another one takes its place when it is dead.
+#[derive(Default)]
+pub struct Replica {
+    dead: AtomicBool,
+    frozen_until: AtomicU64,
+}
+
+impl Replica {
+    pub fn is_dead(&self) -> bool {
+        self.dead.load(Ordering::SeqCst)
+    }
+
+    /// Nothing of it goes on until then, as after SIGSTOP.
+    pub fn freeze(&self, until: u64) {
+        self.frozen_until.store(until, Ordering::SeqCst);
+    }
+
+    /// Never returns once the process is dead; returns when it is thawed, and how long that took.
+    pub async fn alive(&self) -> u64 {
+        let began = now();
+        loop {
+            if self.is_dead() {
+                std::future::pending::<()>().await;
+            }
+            let until = self.frozen_until.load(Ordering::SeqCst);
+            if now() >= until {
+                return now() - began;
+            }
+            tokio::time::sleep(Duration::from_millis(until - now())).await;
+        }
+    }
+
+    /// The process ends here.
+    pub async fn die<T>(&self, world: &World) -> T {
+        self.dead.store(true, Ordering::SeqCst);
+        world.died.notify_one();
+        std::future::pending().await
+    }
+}

@@ -1,0 +1,105 @@
+//! Runs in processes of their own: one simulation each, with the same addresses, clock and randomness every time.
+
+use std::collections::BTreeMap;
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::process::Command;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// What a run told.
+#[derive(Clone, Debug)]
+pub struct Told {
+    pub ok: bool,
+    pub output: String,
+}
+
+impl Told {
+    /// A line `name: value` of the output.
+    pub fn value(&self, name: &str) -> &str {
+        let prefix = format!("{name}: ");
+        self.output.lines().find_map(|line| line.strip_prefix(&prefix)).unwrap_or_default()
+    }
+}
+
+/// One number for a text.
+pub fn digest(lines: &[String]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    lines.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// How long one run may take on a busy machine.
+const MOST: Duration = Duration::from_mins(4);
+
+/// Ends the process when it takes too long: time may stand still for ever where everybody is busy.
+pub fn watchdog() {
+    std::thread::spawn(|| {
+        std::thread::sleep(MOST);
+        println!("violation: it takes longer than {MOST:?}");
+        std::process::exit(3);
+    });
+}
+
+/// Runs one simulation in a process of its own.
+pub fn child(what: &str, trace: bool) -> Told {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "child", "--ignored", "--nocapture", "--test-threads=1"]);
+    // Nothing of the environment but this, so that the process is the same wherever it is started.
+    command.env_clear().env("DCI_SIM_RUN", what).env("DCI_SIM_TRACE", if trace { "1" } else { "0" }).env("RUST_BACKTRACE", "0");
+    super::determinism::same_addresses(&mut command);
+    let output = command.output().unwrap();
+    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    Told { ok: output.status.success() && text.contains("violations: 0"), output: text }
+}
+
+/// Runs many, as many at once as there are processors.
+pub fn children(all: Vec<String>) -> Vec<(String, Told)> {
+    // One sweep after another: each keeps all processors busy.
+    static TURN: Mutex<()> = Mutex::new(());
+    let many = std::thread::available_parallelism().map_or(2, usize::from);
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let queue = Mutex::new(all.into_iter());
+    let told = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..many {
+            scope.spawn(|| {
+                loop {
+                    let Some(what) = queue.lock().unwrap().next() else { return };
+                    let result = child(&what, false);
+                    told.lock().unwrap().push((what, result));
+                }
+            });
+        }
+    });
+    told.into_inner().unwrap()
+}
+
+/// What many runs came to, in two lines.
+fn summary(told: &[(String, Told)]) -> String {
+    let sum = |name: &str| {
+        told.iter().map(|(_, t)| t.value(name).split(' ').next().and_then(|n| n.parse::<u64>().ok()).unwrap_or(0)).sum::<u64>()
+    };
+    let mut ends: BTreeMap<&str, usize> = BTreeMap::new();
+    for end in told.iter().flat_map(|(_, t)| t.value("ended").split(' ')).filter_map(|order| order.split_once('=')).map(|(_, end)| end) {
+        *ends.entry(end).or_default() += 1;
+    }
+    format!(
+        "{} effects, {} crashes, {} hours of simulated time; what was left of orders in the end: {ends:?}",
+        sum("effects"),
+        sum("crashes"),
+        sum("simulated") / 3600
+    )
+}
+
+/// Fails with one line for each run that failed, which replays it.
+pub fn assert_all(told: &[(String, Told)], began: Instant) {
+    let failed: Vec<&(String, Told)> = told.iter().filter(|(_, t)| !t.ok).collect();
+    let took: Duration = began.elapsed();
+    println!("{} runs in {:.1} s, {} failed: {}", told.len(), took.as_secs_f64(), failed.len(), summary(told));
+    for (what, result) in failed.iter().take(20) {
+        let why = result.output.lines().find(|l| l.starts_with("violation: ")).unwrap_or("it did not end well");
+        println!("{why}\n  replay: DCI_SIM_RUN='{what}' cargo test --test simulation replay -- --ignored --nocapture");
+    }
+    assert!(failed.is_empty(), "{} of {} runs failed; replay lines are above", failed.len(), told.len());
+}
