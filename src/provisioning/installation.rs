@@ -20,7 +20,7 @@ const STEP: Step = Step::InstallOS;
 /// What stands in an intent to cancel.
 const CANCEL: &str = "cancelOperation";
 /// What is waited for while something else runs on the server.
-pub(super) const OPERATION: &str = "operation";
+const OPERATION: &str = "operation";
 /// The error of an installation that did not end in time.
 const TIMEOUT: &str = "InstallTimeout";
 /// The error of an installation that the panel accepted, and of which it showed nothing.
@@ -118,15 +118,13 @@ fn busy(cx: &mut Cx<'_>, server: &ServerId, row: &ServerRow) -> Halt {
 
 /// Something that is not this step's runs on the server.
 pub(super) fn other_operation(cx: &mut Cx<'_>, step: Step) -> Halt {
-    let busy = Busy {
-        name: OPERATION,
-        message: "another operation runs on the server",
-        patience: cx.handler.install,
-        pause: cx.handler.poll * 2,
-        code: "Busy",
-        too_long: "another operation runs on the server and does not end",
-    };
-    cx.wait_for_end(step, &busy)
+    operation_ends(cx, step, "another operation runs on the server", "another operation runs on the server and does not end")
+}
+
+/// Waits for what runs on the server, as long as an installation may take.
+pub(super) fn operation_ends(cx: &mut Cx<'_>, step: Step, message: &str, too_long: &str) -> Halt {
+    let (patience, pause) = (cx.handler.install, cx.handler.poll * 2);
+    cx.wait_for_end(step, &Busy { name: OPERATION, message, patience, pause, code: "Busy", too_long })
 }
 
 /// The panel accepted it; its flag has not been seen yet.

@@ -250,15 +250,8 @@ fn stop_power(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
 }
 
 fn at_work(cx: &mut Cx<'_>, step: Step) -> Halt {
-    let busy = Busy {
-        name: super::installation::OPERATION,
-        message: "an operation runs on the server; the power goes off after it",
-        patience: cx.handler.install,
-        pause: cx.handler.poll * 2,
-        code: "Busy",
-        too_long: "an operation runs on the server and does not end",
-    };
-    cx.wait_for_end(step, &busy)
+    let message = "an operation runs on the server; the power goes off after it";
+    super::installation::operation_ends(cx, step, message, "an operation runs on the server and does not end")
 }
 
 /// Drift of a suspended order: enabled by hand, or on. Corrected once for each list, and never while the server is busy or its

@@ -7,6 +7,7 @@ use super::{
     dci::Dci,
     operation::Operation,
     refusal::{Kind, Refusal},
+    server::Server,
 };
 use crate::sim::config::{Flag, OperationOutcome, RecipeOutcome, Script, TemplateKind};
 
@@ -16,6 +17,19 @@ pub(crate) fn digest(password: &str) -> String {
 }
 
 impl Dci {
+    /// The server, whose system runs. Refused while an operation runs, and without a system.
+    fn running_system(&mut self, id: u64) -> Result<&mut Server, Refusal> {
+        let busy = self.behaviour.busy_error.clone();
+        let server = self.server_mut(id)?;
+        if server.operation.is_some() {
+            return Err(Refusal::new(Kind::from_word(&busy.kind), &busy.object, &id.to_string()));
+        }
+        if !server.installed.data || !server.power.on {
+            return Err(Refusal::missed("os", &id.to_string()));
+        }
+        Ok(server)
+    }
+
     /// Runs a recipe on the system that is there. Refused while an operation runs, and without a system.
     pub(crate) fn run_recipe(&mut self, id: u64, name: &str, now: Moment) -> Result<(), Refusal> {
         let recipe = self.recipes.iter().find(|recipe| recipe.name == name).ok_or_else(|| Refusal::value("recipe", name))?;
@@ -25,14 +39,7 @@ impl Dci {
         };
         let duration = self.invented.recipe_duration;
         let visible = now + self.durations.operation_visible_after.0;
-        let busy = self.behaviour.busy_error.clone();
-        let server = self.server_mut(id)?;
-        if server.operation.is_some() {
-            return Err(Refusal::new(Kind::from_word(&busy.kind), &busy.object, &id.to_string()));
-        }
-        if !server.installed.data || !server.power.on {
-            return Err(Refusal::missed("os", &id.to_string()));
-        }
+        let server = self.running_system(id)?;
         let script = server.scripts.pop_front().unwrap_or(Script { outcome: usual, duration: None });
         server.marks.set(Flag::OperationFailed, false);
         server.operation = Some(Operation {
@@ -56,14 +63,7 @@ impl Dci {
         if password.is_empty() {
             return Err(Refusal::value("passwd", ""));
         }
-        let busy = self.behaviour.busy_error.clone();
-        let server = self.server_mut(id)?;
-        if server.operation.is_some() {
-            return Err(Refusal::new(Kind::from_word(&busy.kind), &busy.object, &id.to_string()));
-        }
-        if !server.installed.data || !server.power.on {
-            return Err(Refusal::missed("os", &id.to_string()));
-        }
+        let server = self.running_system(id)?;
         server.installed.password = digest(password);
         Ok(())
     }
