@@ -1,0 +1,129 @@
+// Asks the validation of a current API server, the very functions that a request to create these objects runs through.
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apiextensions-apiserver/pkg/apiserver"
+	"k8s.io/apiextensions-apiserver/pkg/registry/customresourcedefinition"
+	"k8s.io/apimachinery/pkg/util/yaml"
+	sigsyaml "sigs.k8s.io/yaml"
+)
+
+func check(out io.Writer, crdFile, policyFile string) error {
+	crds, err := documents[apiextensionsv1.CustomResourceDefinition](crdFile, "CustomResourceDefinition")
+	if err != nil {
+		return err
+	}
+	if len(crds) == 0 {
+		return fmt.Errorf("%s has no definitions", crdFile)
+	}
+	refused := 0
+	for i := range crds {
+		count, err := checkDefinition(out, &crds[i])
+		if err != nil {
+			return err
+		}
+		refused += count
+	}
+	policies, err := documents[admissionv1.ValidatingAdmissionPolicy](policyFile, "ValidatingAdmissionPolicy")
+	if err != nil {
+		return err
+	}
+	if len(policies) == 0 {
+		return fmt.Errorf("%s has no policies", policyFile)
+	}
+	for i := range policies {
+		count, err := checkPolicy(out, &policies[i], crds)
+		if err != nil {
+			return err
+		}
+		refused += count
+	}
+	if refused > 0 {
+		return fmt.Errorf("%d refusals", refused)
+	}
+	return nil
+}
+
+// documents reads those of one kind from a file of YAML documents. Fields that the type does not have are an error: a server
+// would drop them and warn, if it was asked to.
+func documents[T any](file, kind string) ([]T, error) {
+	handle, err := os.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer handle.Close()
+	var all []T
+	for text, err := range split(handle) {
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+		var meta struct {
+			Kind string `json:"kind"`
+		}
+		if err := sigsyaml.Unmarshal(text, &meta); err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+		if meta.Kind != kind {
+			continue
+		}
+		var one T
+		if err := sigsyaml.UnmarshalStrict(text, &one); err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+		all = append(all, one)
+	}
+	return all, nil
+}
+
+func split(handle io.Reader) func(func([]byte, error) bool) {
+	return func(next func([]byte, error) bool) {
+		reader := yaml.NewYAMLReader(bufio.NewReader(handle))
+		for {
+			text, err := reader.Read()
+			if errors.Is(err, io.EOF) {
+				return
+			}
+			if !next(text, err) || err != nil {
+				return
+			}
+		}
+	}
+}
+
+// checkDefinition does what the server does with a definition on create, from defaulting to the estimated cost of rules.
+func checkDefinition(out io.Writer, crd *apiextensionsv1.CustomResourceDefinition) (int, error) {
+	ctx := context.Background()
+	crd = crd.DeepCopy()
+	apiserver.Scheme.Default(crd)
+	internal := &apiextensions.CustomResourceDefinition{}
+	if err := apiserver.Scheme.Convert(crd, internal, nil); err != nil {
+		return 0, fmt.Errorf("%s: %w", crd.Name, err)
+	}
+	strategy := customresourcedefinition.NewStrategy(apiserver.Scheme)
+	strategy.PrepareForCreate(ctx, internal)
+	refusals := 0
+	for _, refusal := range strategy.Validate(ctx, internal) {
+		refusals++
+		fmt.Fprintf(out, "REFUSED %s: %v\n", crd.Name, refusal)
+	}
+	for _, warning := range strategy.WarningsOnCreate(ctx, internal) {
+		refusals++
+		fmt.Fprintf(out, "WARNED %s: %s\n", crd.Name, warning)
+	}
+	costs, err := ruleCosts(internal)
+	if err != nil {
+		return 0, fmt.Errorf("%s: %w", crd.Name, err)
+	}
+	costs.print(out, crd.Name)
+	return refusals, nil
+}
