@@ -7,7 +7,7 @@
 set -euo pipefail
 
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-for part in common clients servers build pki plane other; do
+for part in common clients servers build pki plane other current; do
   # shellcheck source=/dev/null
   . "$HERE/lib/$part.sh"
 done
@@ -35,6 +35,10 @@ TEXT
 ensure_all() {
   ensure_servers
   ensure_clients
+  if current_wanted; then
+    [[ $SERVERS == binaries ]] || die "DCI_CURRENT=1 needs a control plane of processes (this one is $SERVERS_FROM)"
+    ensure_current
+  fi
 }
 
 absolute() { # DIR; made when it is not there

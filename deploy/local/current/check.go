@@ -3,6 +3,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -54,49 +55,45 @@ func check(out io.Writer, crdFile, policyFile string) error {
 	return nil
 }
 
-// documents reads those of one kind from a file of YAML documents. Fields that the type does not have are an error: a server
-// would drop them and warn, if it was asked to.
 func documents[T any](file, kind string) ([]T, error) {
-	handle, err := os.Open(file)
+	text, err := os.ReadFile(file)
 	if err != nil {
 		return nil, err
 	}
-	defer handle.Close()
+	all, err := parse[T](text, kind)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	return all, nil
+}
+
+// parse reads the objects of one kind from YAML documents. Fields that the type does not have are an error: a server would
+// drop them, and warn whoever asked for it.
+func parse[T any](text []byte, kind string) ([]T, error) {
 	var all []T
-	for text, err := range split(handle) {
+	reader := yaml.NewYAMLReader(bufio.NewReader(bytes.NewReader(text)))
+	for {
+		document, err := reader.Read()
+		if errors.Is(err, io.EOF) {
+			return all, nil
+		}
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", file, err)
+			return nil, err
 		}
 		var meta struct {
 			Kind string `json:"kind"`
 		}
-		if err := sigsyaml.Unmarshal(text, &meta); err != nil {
-			return nil, fmt.Errorf("%s: %w", file, err)
+		if err := sigsyaml.Unmarshal(document, &meta); err != nil {
+			return nil, err
 		}
 		if meta.Kind != kind {
 			continue
 		}
 		var one T
-		if err := sigsyaml.UnmarshalStrict(text, &one); err != nil {
-			return nil, fmt.Errorf("%s: %w", file, err)
+		if err := sigsyaml.UnmarshalStrict(document, &one); err != nil {
+			return nil, err
 		}
 		all = append(all, one)
-	}
-	return all, nil
-}
-
-func split(handle io.Reader) func(func([]byte, error) bool) {
-	return func(next func([]byte, error) bool) {
-		reader := yaml.NewYAMLReader(bufio.NewReader(handle))
-		for {
-			text, err := reader.Read()
-			if errors.Is(err, io.EOF) {
-				return
-			}
-			if !next(text, err) || err != nil {
-				return
-			}
-		}
 	}
 }
 
