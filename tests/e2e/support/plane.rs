@@ -1,7 +1,7 @@
 //! The control plane that all tests share: found by KUBECONFIG, prepared once.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -83,8 +83,12 @@ impl Plane {
 
     /// Runs kubectl as administrator of the server that has the definitions and policies; it has to succeed.
     pub fn define(&self, args: &[&str], stdin: Option<&str>) -> String {
-        let kubeconfig = self.current.as_ref().unwrap_or(&self.kubeconfig);
-        output(Command::new(&self.kubectl).env("KUBECONFIG", kubeconfig).args(args), stdin)
+        output(Command::new(&self.kubectl).env("KUBECONFIG", self.definitions()).args(args), stdin)
+    }
+
+    /// An administrator's kubeconfig of the server that has the definitions and policies.
+    pub fn definitions(&self) -> &Path {
+        self.current.as_ref().unwrap_or(&self.kubeconfig)
     }
 
     /// Whether rules in definitions are known, and enforced.
