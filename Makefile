@@ -23,7 +23,7 @@ test: needs ## all tests, with a table of stages at the end; what CI runs
 	@deploy/ci/stages.sh control-plane build lint unit pure e2e audit
 
 check-all: needs ## the same, and what takes longer or needs more tools
-	@DCI_SWEEP=all deploy/ci/stages.sh control-plane build lint unit pure deny crds docs e2e audit image
+	@DCI_SWEEP=all deploy/ci/stages.sh control-plane build lint unit pure deny crds docs e2e audit current image
 
 test-unit: ## unit and integration tests, without a control plane
 	@deploy/ci/stages.sh unit
@@ -34,7 +34,10 @@ test-e2e: needs ## tests on a real API server, then which permissions they used
 lint: ## rustfmt, clippy, shellcheck, cargo deny; the last two where they are installed
 	@deploy/ci/stages.sh lint
 
-.PHONY: bench soak model simulation fuzz fuzz-coverage
+.PHONY: current bench soak model simulation fuzz fuzz-coverage
+current: needs ## definitions, rules, policies and all e2e tests against a current API server's own code, as Debian's unstable suite has it
+	@deploy/ci/stages.sh control-plane build current
+
 bench: needs control-plane ## what orders cost: requests, versions, memory, for fleets of different sizes, as a table
 	@deploy/local/control-plane.sh run -- $(CARGO) test --test e2e bench:: -- --ignored --nocapture
 

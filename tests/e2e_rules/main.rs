@@ -15,6 +15,7 @@ mod rows;
 #[path = "../api_support/mod.rs"]
 mod support;
 
+mod definitions;
 mod objects;
 mod policies;
 mod server;

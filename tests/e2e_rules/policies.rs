@@ -70,7 +70,8 @@ impl Policed {
     }
 
     async fn create(&self, kind: Kind, object: &Value) {
-        answer(self.all(&self.client, kind).create(&PostParams::default(), &serde_json::from_value(object.clone()).unwrap()).await).unwrap();
+        answer(self.all(&self.client, kind).create(&PostParams::default(), &serde_json::from_value(object.clone()).unwrap()).await)
+            .unwrap();
     }
 
     /// A patch of a task by somebody; nobody is the administrator.
@@ -94,7 +95,10 @@ fn order(name: &str, spec: &Value) -> Value {
 
 fn task(name: &str) -> Value {
     let open = json!({"type": "StopServer", "department": "Operations", "resolution": null, "note": null});
-    patched(&example(Kind::Task), &json!({"metadata": {"name": name, "labels": {"dci-operator.dev/department": "Operations"}}, "spec": open}))
+    patched(
+        &example(Kind::Task),
+        &json!({"metadata": {"name": name, "labels": {"dci-operator.dev/department": "Operations"}}, "spec": open}),
+    )
 }
 
 fn assert_denied(answer: Answer, words: &str, what: &str) {
@@ -155,7 +159,11 @@ async fn a_task_is_closed_by_its_department_and_its_metadata_is_the_operators() 
     ];
     for patch in &metadata {
         let what = format!("operations: {patch}");
-        assert_denied(policed.patch(Some("operations"), "mt-1", json!({"metadata": patch})).await, "metadata of a task is the operator's", &what);
+        assert_denied(
+            policed.patch(Some("operations"), "mt-1", json!({"metadata": patch})).await,
+            "metadata of a task is the operator's",
+            &what,
+        );
     }
     // Nothing changes: nothing is refused.
     policed.patch(Some("assembly"), "mt-1", json!({"metadata": {"labels": {"dci-operator.dev/department": "Operations"}}})).await.unwrap();

@@ -82,7 +82,7 @@ impl Server {
         serde_json::from_value(object).unwrap()
     }
 
-    pub fn end(self) {
+    pub fn end(&self) {
         self.plane.kubectl(&["delete", "namespace", &self.namespace, "--wait=false"], None);
     }
 }

@@ -58,7 +58,8 @@ impl Plane {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let tool = |name: &str, fallback: &str| std::env::var(name).unwrap_or_else(|_| fallback.to_owned());
         let current = Some(dir.join("current.kubeconfig")).filter(|file| file.exists());
-        let mut plane = Self { kubeconfig, minor: 0, current, dir, kubectl: tool("DCI_KUBECTL", "kubectl"), helm: tool("DCI_HELM", "helm") };
+        let mut plane =
+            Self { kubeconfig, minor: 0, current, dir, kubectl: tool("DCI_KUBECTL", "kubectl"), helm: tool("DCI_HELM", "helm") };
         let version: Value = serde_json::from_str(&plane.kubectl(&["get", "--raw", "/version"], None)).unwrap();
         let digits: String = version["minor"].as_str().unwrap().chars().take_while(char::is_ascii_digit).collect();
         plane.minor = digits.parse().unwrap();
@@ -84,6 +85,15 @@ impl Plane {
     /// Runs kubectl as administrator of the server that has the definitions and policies; it has to succeed.
     pub fn define(&self, args: &[&str], stdin: Option<&str>) -> String {
         output(Command::new(&self.kubectl).env("KUBECONFIG", self.definitions()).args(args), stdin)
+    }
+
+    /// Deletes a definition, with what it defines.
+    pub fn undefine(&self, definition: &str) {
+        if self.current.is_some() {
+            // Where nothing is stored, and where the operator asks: before anything is deleted.
+            self.kubectl(&["delete", definition], None);
+        }
+        self.define(&["delete", definition, "--wait=false"], None);
     }
 
     /// An administrator's kubeconfig of the server that has the definitions and policies.
