@@ -60,6 +60,8 @@ mod process;
 mod refused;
 #[path = "e2e/retry.rs"]
 mod retry;
+#[path = "e2e/scale.rs"]
+mod scale;
 #[path = "e2e/soak.rs"]
 mod soak;
 #[path = "e2e/tasks.rs"]

@@ -19,14 +19,14 @@ usage: stages.sh STAGE…
 
   control-plane   find or build the API server, etcd, kubectl and Helm
   build           the programs and all tests
-  lint            rustfmt, clippy; shellcheck and cargo deny where they are installed
+  lint            rustfmt, clippy, shellcheck, cargo deny; the last two where they are installed or to be had
   unit            unit and integration tests that need no API server
   pure            the build without default features (no Kubernetes client, no HTTP, no runtime)
   e2e             tests on a real API server (tests/e2e*.rs)
   audit           every permission of the chart was used in the e2e stage before, and no other was asked for
   current         definitions, policies and all e2e tests against a current API server's own code; skipped where Debian's
                   libraries of it are not to be had
-  deny            licences, sources and advisories of dependencies; fails when cargo deny is not installed
+  deny            licences, sources, duplicates and advisories of dependencies; fails without cargo deny
   crds            crds/ is what the code generates
   docs            the programming interface's documentation builds without warnings
   image           the image, without Docker, and what is in it; fails when buildah is not installed
@@ -48,6 +48,16 @@ stage_build() {
   run "$CARGO" build --locked --bins && run "$CARGO" test --locked --no-run
 }
 
+# Its path; nothing, and why on the standard error, where it is not to be had.
+cargo_deny() { deploy/ci/cargo-deny.sh || true; }
+
+# Licences, bans and sources. What is not built here (for other systems) is described in packages that may have to be fetched.
+allowed() {
+  local deny
+  deny=$(cargo_deny)
+  run "$CARGO" fetch --locked --quiet && run "$deny" --offline check --show-stats bans licenses sources
+}
+
 stage_lint() {
   local rc=0 scripts=()
   run "$CARGO" fmt --check || rc=1
@@ -58,11 +68,11 @@ stage_lint() {
   else
     skipped "shellcheck is not installed"
   fi
-  if "$CARGO" deny --version >/dev/null 2>&1; then
+  if [[ -n $(cargo_deny) ]]; then
     # Advisories need the network, and change without us: they are for check-all.
-    run "$CARGO" deny --offline check bans licenses sources || rc=1
+    allowed || rc=1
   else
-    skipped "cargo deny is not installed (cargo install cargo-deny)"
+    skipped "cargo deny is not installed and cannot be fetched"
   fi
   return "$rc"
 }
@@ -144,18 +154,17 @@ stage_current() {
 }
 
 stage_deny() {
-  if ! "$CARGO" deny --version >/dev/null 2>&1; then
-    printf 'error: cargo deny is not installed (cargo install cargo-deny)\n'
-    return 1
-  fi
-  run "$CARGO" deny --offline check bans licenses sources || return 1
-  local said rc=0
-  printf '+ %s deny check advisories\n' "$CARGO"
-  said=$("$CARGO" deny check advisories 2>&1) || rc=$?
+  local deny said rc=0
+  deny=$(cargo_deny)
+  [[ -n $deny ]] || return 1
+  allowed || return 1
+  printf '+ cargo deny check advisories\n'
+  said=$("$deny" check advisories 2>&1) || rc=$?
   printf '%s\n' "$said"
-  # Without the network the database cannot be had, which says nothing of the dependencies.
+  # Without the network the database cannot be had, which says nothing of the dependencies. One that was fetched before will do.
   if ((rc != 0)) && [[ $said == *'failed to fetch advisory database'* ]]; then
-    skipped "advisories: the database cannot be fetched"
+    if "$deny" --offline check advisories; then return 0; fi
+    skipped "advisories: the database cannot be fetched, and none was fetched before"
     return 0
   fi
   return "$rc"
