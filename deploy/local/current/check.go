@@ -15,9 +15,24 @@ import (
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver"
 	"k8s.io/apiextensions-apiserver/pkg/registry/customresourcedefinition"
+	"k8s.io/apimachinery/pkg/util/version"
 	"k8s.io/apimachinery/pkg/util/yaml"
+	"k8s.io/apiserver/pkg/cel/environment"
 	sigsyaml "sigs.k8s.io/yaml"
 )
+
+// A server takes no expressions in new objects that the server one minor version older would not understand: what this one
+// takes, and what the oldest that is supported takes.
+type era struct {
+	server string
+	knows  *version.Version
+}
+
+var eras = []era{{"1.36", environment.DefaultCompatibilityVersion()}, {"1.30", version.MajorMinor(1, 29)}}
+
+func (e era) env() *environment.EnvSet {
+	return environment.MustBaseEnvSet(e.knows)
+}
 
 func check(out io.Writer, crdFile, policyFile string) error {
 	crds, err := documents[apiextensionsv1.CustomResourceDefinition](crdFile, "CustomResourceDefinition")
@@ -117,10 +132,18 @@ func checkDefinition(out io.Writer, crd *apiextensionsv1.CustomResourceDefinitio
 		refusals++
 		fmt.Fprintf(out, "WARNED %s: %s\n", crd.Name, warning)
 	}
-	costs, err := ruleCosts(internal)
-	if err != nil {
-		return 0, fmt.Errorf("%s: %w", crd.Name, err)
+	for _, era := range eras {
+		costs, err := ruleCosts(internal, era.env())
+		if err != nil {
+			return 0, fmt.Errorf("%s: %w", crd.Name, err)
+		}
+		for _, refusal := range costs.errors {
+			refusals++
+			fmt.Fprintf(out, "REFUSED %s by Kubernetes %s: %s\n", crd.Name, era.server, refusal)
+		}
+		if era == eras[0] {
+			costs.print(out, crd.Name)
+		}
 	}
-	costs.print(out, crd.Name)
 	return refusals, nil
 }

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/cel"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	celconfig "k8s.io/apiserver/pkg/apis/cel"
+	apiservercel "k8s.io/apiserver/pkg/cel"
 	"k8s.io/apiserver/pkg/cel/environment"
 )
 
@@ -23,12 +24,13 @@ type ruleCost struct {
 type definitionCosts struct {
 	rules []ruleCost
 	total uint64
+	// What does not compile.
+	errors []string
 }
 
 // Rules are compiled as on create, and the estimate is taken times the number of places where the schema lets one apply.
-func ruleCosts(crd *apiextensions.CustomResourceDefinition) (*definitionCosts, error) {
+func ruleCosts(crd *apiextensions.CustomResourceDefinition, env *environment.EnvSet) (*definitionCosts, error) {
 	costs := &definitionCosts{}
-	env := environment.MustBaseEnvSet(environment.DefaultCompatibilityVersion())
 	for _, version := range crd.Spec.Versions {
 		schema := version.Schema
 		if schema == nil {
@@ -57,6 +59,11 @@ func (c *definitionCosts) add(env *environment.EnvSet, node *validation.CELSchem
 			times := result.MaxCardinality
 			if node.MaxCardinality != nil {
 				times = *node.MaxCardinality
+			}
+			for _, refused := range []*apiservercel.Error{result.Error, result.MessageExpressionError} {
+				if refused != nil {
+					c.errors = append(c.errors, fmt.Sprintf("%v rule %d: %v", path, i, refused))
+				}
 			}
 			cost := result.MaxCost*times + result.MessageExpressionMaxCost
 			c.rules = append(c.rules, ruleCost{fmt.Sprintf("%v rule %d", path, i), cost})

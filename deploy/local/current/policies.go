@@ -23,29 +23,13 @@ import (
 // checkPolicy compiles what the server compiles on create, by the rules for new expressions, and then checks the types as the
 // server's own controller does for the policy's status.
 func checkPolicy(out io.Writer, policy *admissionv1.ValidatingAdmissionPolicy, crds []apiextensionsv1.CustomResourceDefinition) (int, error) {
-	compiler, err := plugincel.NewCompositedCompiler(environment.MustBaseEnvSet(environment.DefaultCompatibilityVersion()))
-	if err != nil {
-		return 0, err
-	}
 	refusals, expressions := 0, 0
-	compile := func(where string, accessor plugincel.ExpressionAccessor, authorizer bool) {
-		expressions++
-		options := plugincel.OptionalVariableDeclarations{HasParams: policy.Spec.ParamKind != nil, HasAuthorizer: authorizer}
-		if result := compiler.CompileCELExpression(accessor, options, environment.NewExpressions); result.Error != nil {
-			refusals++
-			fmt.Fprintf(out, "REFUSED %s %s: %v\n", policy.Name, where, result.Error)
+	for _, era := range eras {
+		refused, seen, err := compilePolicy(out, policy, era)
+		if err != nil {
+			return 0, err
 		}
-	}
-	for i := range policy.Spec.MatchConditions {
-		condition := &policy.Spec.MatchConditions[i]
-		compile("matchConditions "+condition.Name, (*matchconditions.MatchCondition)(condition), true)
-	}
-	for i, one := range policy.Spec.Validations {
-		compile(fmt.Sprintf("validations[%d].expression", i), &validating.ValidationCondition{Expression: one.Expression}, true)
-		if one.MessageExpression != "" {
-			accessor := &validating.MessageExpressionCondition{MessageExpression: one.MessageExpression}
-			compile(fmt.Sprintf("validations[%d].messageExpression", i), accessor, false)
-		}
+		refusals, expressions = refusals+refused, seen
 	}
 	schemas, mapper, versions, err := served(crds)
 	if err != nil {
@@ -78,6 +62,34 @@ func checkPolicy(out io.Writer, policy *admissionv1.ValidatingAdmissionPolicy, c
 	}
 	fmt.Fprintf(out, "policy %s: %d expressions\n", policy.Name, expressions)
 	return refusals, nil
+}
+
+// compilePolicy compiles every expression as on create, and tells how many are refused, and how many there are.
+func compilePolicy(out io.Writer, policy *admissionv1.ValidatingAdmissionPolicy, era era) (refusals, expressions int, err error) {
+	compiler, err := plugincel.NewCompositedCompiler(era.env())
+	if err != nil {
+		return 0, 0, err
+	}
+	compile := func(where string, accessor plugincel.ExpressionAccessor, authorizer bool) {
+		expressions++
+		options := plugincel.OptionalVariableDeclarations{HasParams: policy.Spec.ParamKind != nil, HasAuthorizer: authorizer}
+		if result := compiler.CompileCELExpression(accessor, options, environment.NewExpressions); result.Error != nil {
+			refusals++
+			fmt.Fprintf(out, "REFUSED %s by Kubernetes %s, %s: %v\n", policy.Name, era.server, where, result.Error)
+		}
+	}
+	for i := range policy.Spec.MatchConditions {
+		condition := &policy.Spec.MatchConditions[i]
+		compile("matchConditions "+condition.Name, (*matchconditions.MatchCondition)(condition), true)
+	}
+	for i, one := range policy.Spec.Validations {
+		compile(fmt.Sprintf("validations[%d].expression", i), &validating.ValidationCondition{Expression: one.Expression}, true)
+		if one.MessageExpression != "" {
+			accessor := &validating.MessageExpressionCondition{MessageExpression: one.MessageExpression}
+			compile(fmt.Sprintf("validations[%d].messageExpression", i), accessor, false)
+		}
+	}
+	return refusals, expressions, nil
 }
 
 // The published schemas and resources of the definitions, as a server that serves them would tell.

@@ -43,18 +43,21 @@ not_to_be_had() {
   exit "$CURRENT_NOT_TO_BE_HAD"
 }
 
-# The machine's own entries for Debian with another suite in them: mirror and keys are as trusted as for all else.
+# The machine's own entries for Debian with another suite in them: mirror and keys are as trusted as for all else. Updates
+# and the security archive have no such suite.
 current_sources() { # DIR
   local dir=$1 file kept
   for file in "$dir"/sources/*; do
-    # Updates and the security archive have no such suite.
-    kept=$(awk -v suite="$CURRENT_SUITE" '
-      BEGIN { RS = ""; FS = "\n" }
-      FILENAME ~ /\.sources$/ {
-        if ($0 !~ /URIs:[^\n]*\/debian\/?( |\n)/) next
-        gsub(/Types:[^\n]*/, "Types: deb"); gsub(/Suites:[^\n]*/, "Suites: " suite); gsub(/Components:[^\n]*/, "Components: main")
-        print $0 "\n"
-      }' "$file")
+    if [[ $file == *.sources ]]; then
+      kept=$(awk -v suite="$CURRENT_SUITE" '
+        BEGIN { RS = ""; FS = "\n" }
+        /URIs:[^\n]*\/debian\/?[ \n]/ {
+          gsub(/Types:[^\n]*/, "Types: deb"); gsub(/Suites:[^\n]*/, "Suites: " suite); gsub(/Components:[^\n]*/, "Components: main")
+          print $0 "\n"
+        }' "$file")
+    else
+      kept=$(sed -nE "s|^deb[[:space:]]+(\[[^]]*\][[:space:]]+)?([^[:space:]]+/debian/?)[[:space:]].*|deb \1\2 $CURRENT_SUITE main|p" "$file" | sort -u)
+    fi
     if [[ -n $kept ]]; then printf '%s\n' "$kept" >"$file"; else rm "$file"; fi
   done
   compgen -G "$dir/sources/*" >/dev/null
@@ -82,6 +85,8 @@ build_current() { # OUT WORK
   step "Reading the index of Debian $CURRENT_SUITE" "$work/update.log" apt-get "${SIGNED_ONLY[@]}" update ||
     not_to_be_had "the index of Debian $CURRENT_SUITE cannot be read"
   version=$(apt-cache policy golang-k8s-apiextensions-apiserver-dev | sed -n 's/^ *Candidate: //p')
+  # Without Debian's own revision.
+  version=${version%-*}
   [[ $version == "$CURRENT_LIBRARIES".* ]] ||
     not_to_be_had "the libraries of Kubernetes in Debian $CURRENT_SUITE are ${version:-missing}, and this program is for $CURRENT_LIBRARIES"
   mapfile -t packages < <(current_closure)
@@ -138,6 +143,8 @@ run_current() { # DIR PORT
   local pki=$1/pki flags=()
   flags+=(--bind-address=127.0.0.1 --secure-port="$2" --tls-cert-file="$pki/current.crt" --tls-private-key-file="$pki/current.key")
   flags+=(--etcd-servers="http://127.0.0.1:$ETCD_PORT" --etcd-prefix=/current)
+  # Nobody has a certificate of it but the older server; the older server has no such authority to tell.
+  flags+=(--client-ca-file="$pki/front-ca.crt")
   flags+=(--kubeconfig="$1/kubeconfig" --authentication-kubeconfig="$1/kubeconfig" --authorization-kubeconfig="$1/kubeconfig")
   start_server "$1" current "$CURRENT" serve "${flags[@]}"
 }
