@@ -26,8 +26,6 @@ mod chart_life;
 mod closing;
 #[path = "e2e/cluster.rs"]
 mod cluster;
-#[path = "e2e/conformance.rs"]
-mod conformance;
 #[path = "e2e/crash.rs"]
 mod crash;
 #[path = "e2e/custom.rs"]
