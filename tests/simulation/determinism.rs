@@ -1,7 +1,7 @@
 //! Time and randomness of the whole process: every clock and every random byte that std, tokio, jiff, kube and the operator ask the
 //! system for come from the simulation instead.
 
-#![allow(unsafe_code, reason = "two functions of the C library are replaced, the addresses of a child process fixed, its time limited")]
+#![allow(unsafe_code, reason = "two functions of the C library are replaced, the addresses of a child process fixed, and its time limited")]
 
 use std::cell::Cell;
 use std::os::unix::process::CommandExt;
@@ -107,11 +107,13 @@ pub unsafe extern "C" fn getrandom(buffer: *mut libc::c_void, length: libc::size
     libc::ssize_t::try_from(length).unwrap_or(-1)
 }
 
-/// The system ends the process when it takes longer. No thread watches it: a second one would share the heap, and addresses would vary.
-pub fn end_after(seconds: u32) {
-    // SAFETY: a system call without memory; the signal has its default action.
+/// The system ends the process when it has computed for longer: time may stand still for ever where everybody is busy. No thread
+/// watches it: a second one would share the heap, and addresses would vary.
+pub fn end_after(seconds: u64) {
+    let limit = libc::rlimit { rlim_cur: seconds, rlim_max: seconds };
+    // SAFETY: a system call that reads this structure; the signal has its default action.
     unsafe {
-        libc::alarm(seconds);
+        libc::setrlimit(libc::RLIMIT_CPU, &raw const limit);
     }
 }
 

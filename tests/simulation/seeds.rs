@@ -31,8 +31,8 @@ pub fn digest(lines: &[String]) -> u64 {
     hasher.finish()
 }
 
-/// How many seconds one run may take on a busy machine: time may stand still for ever where everybody is busy.
-pub const MOST: u32 = 240;
+/// For how many seconds one run may compute.
+pub const MOST: u64 = 120;
 
 /// Why a run has failed.
 fn why(told: &Told) -> String {
