@@ -34,7 +34,7 @@ test-e2e: needs ## tests on a real API server, then which permissions they used
 lint: ## rustfmt, clippy, shellcheck, cargo deny; the last two where they are installed or to be had
 	@deploy/ci/stages.sh lint
 
-.PHONY: current bench soak model simulation fuzz fuzz-coverage
+.PHONY: current bench soak model simulation conformance fuzz fuzz-coverage
 current: needs ## definitions, rules, policies and all e2e tests against a current API server's own code, as Debian's unstable suite has it
 	@deploy/ci/stages.sh control-plane build current
 
@@ -47,9 +47,12 @@ soak: needs control-plane ## random faults over orders that come and go (DCI_SOA
 model: ## the whole model of the allocation protocol, with its tables (DCI_MODEL_STATES=n: states made by each check at most)
 	@$(CARGO) test --test model -- --include-ignored --nocapture --test-threads=1
 
-simulation: ## the whole operator in simulated worlds: every single fault, pairs, seeds (DCI_SIM_SEEDS=n, DCI_SIM_FIRST=n; one: DCI_SIM_SEED=n)
+simulation: ## the whole operator in simulated worlds: every single fault, pairs of crashes, seeds (DCI_SIM_SEEDS=n, DCI_SIM_FIRST=n; one: DCI_SIM_SEED=n)
 	@if [ -n "$$DCI_SIM_SEED$$DCI_SIM_RUN" ]; then $(CARGO) test --test simulation replay -- --ignored --nocapture; \
 	else DCI_SIM_ALL=1 DCI_SIM_SEEDS="$${DCI_SIM_SEEDS:-2000}" $(CARGO) test --test simulation -- --include-ignored --skip child --skip replay --nocapture; fi
+
+conformance: needs control-plane ## the simulated API server against the real one (DCI_CONFORM_SEQUENCES=n for each kind, DCI_CONFORM_FIRST=n)
+	@DCI_CONFORM_SEQUENCES="$${DCI_CONFORM_SEQUENCES:-500}" deploy/local/control-plane.sh run -- $(CARGO) test --test e2e_conformance -- --nocapture
 
 fuzz: ## the parsers, five minutes each (DCI_FUZZ_SECONDS=n, DCI_FUZZ_SEED=n)
 	@DCI_FUZZ_SECONDS="$${DCI_FUZZ_SECONDS:-300}" $(CARGO) test --test fuzz -- --nocapture
