@@ -355,6 +355,33 @@ fn an_order_recreated_under_the_same_name_takes_no_second_server() {
     assert_eq!(picture(&world), before, "and does not release the other one's");
 }
 
+/// Restored into another cluster, or under another name: the order that has this id may still be alive there.
+#[test]
+fn an_id_that_a_server_carries_elsewhere_is_neither_taken_over_nor_given_back_and_gets_no_second_server() {
+    for (from, to) in [("k8s:cluster-1/", "k8s:cluster-0/"), ("/shop/web/", "/shop/old/")] {
+        for deleted in [false, true] {
+            let mut world = active();
+            let notes = &mut world.panel.server("1").notes;
+            assert!(notes.contains(from), "{notes}");
+            *notes = notes.replace(from, to);
+            let before = picture(&world);
+            restore(&mut world, "u-new", Some("u-web"));
+            if deleted {
+                world.delete("web");
+            }
+            until_reason(&mut world, "OrderIdElsewhere");
+            world.run_for(Duration::from_hours(1));
+            assert_eq!(picture(&world), before, "{to}, deleted {deleted}\n{}", world.describe());
+            // The cluster id of the old cluster is what takes it over, or gives it back.
+            let notes = &mut world.panel.server("1").notes;
+            *notes = notes.replace(to, from);
+            world.restart();
+            world.until_phase("web", if deleted { "gone" } else { "Active" });
+            assert_eq!(world.panel.servers.values().filter(|s| s.owner.is_some()).count(), usize::from(!deleted));
+        }
+    }
+}
+
 #[test]
 fn a_handler_that_is_not_ready_or_suspended_stops_closing_anywhere() {
     for at in 0..8 {

@@ -113,7 +113,11 @@ fn find_server(cx: &mut Cx<'_>, step: Step) -> Flow {
     let found: Vec<&str> =
         inventory.markers.iter().filter(|(_, markers)| markers.contains(&cx.order.marker)).map(|(id, _)| id.as_str()).collect();
     match found.as_slice() {
-        [] => super::network::give_back_all(cx, Step::Release),
+        [] => {
+            // Addresses carry the id alone: those of a living order elsewhere would be given back.
+            super::allocation::elsewhere(cx, Step::Allocate, &inventory)?;
+            super::network::give_back_all(cx, Step::Release)
+        }
         [server] => {
             resolve_claim(cx, Step::Allocate, &ServerId::from(*server))?;
             if cx.status.server.is_some() {

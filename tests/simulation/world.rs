@@ -7,6 +7,7 @@ use std::task::Poll;
 use std::time::Duration;
 
 use dci_operator::controller::clients::{Clients, Pulse};
+use dci_operator::controller::welcome::Welcome;
 use dci_operator::controller::metrics::Metrics;
 use dci_operator::controller::run::{self, Options, RunError, Surroundings};
 use dci_operator::sim::{Config, Offline};
@@ -227,7 +228,7 @@ impl World {
         replicas[number] = who.clone();
         let client = || kube::Client::new(Door { world: self.clone(), who: who.clone() }, SYSTEM);
         let surroundings = Surroundings {
-            clients: Clients { api: client(), watch: client(), pulse: Pulse::default() },
+            clients: Clients { api: client(), watch: client(), pulse: Pulse::default(), welcome: Welcome::default() },
             namespace: SYSTEM.into(),
             identity: format!("operator-{number}-{}", now()),
             metrics: Arc::new(Metrics::default()),
