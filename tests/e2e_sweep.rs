@@ -5,6 +5,9 @@
 #![cfg(all(feature = "sim", feature = "operator"))]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails so says where")]
 
+#[path = "invariants/mod.rs"]
+#[allow(dead_code, reason = "shared with other tests, which feed it otherwise")]
+mod invariants;
 #[path = "proxy/mod.rs"]
 #[allow(dead_code, reason = "shared with other tests")]
 mod proxy;
@@ -14,6 +17,7 @@ mod support;
 #[path = "sweep/mod.rs"]
 mod sweep;
 
+use support::kstatus;
 use sweep::plan::{Choice, Settings};
 
 /// Every so many-th point of each scenario, with a fault that the seed chooses; every point where `DCI_SWEEP=all` (`make check-all`).

@@ -12,7 +12,7 @@ use hyper::{HeaderMap, Response, StatusCode};
 use serde_json::json;
 
 use super::frames::Events;
-use super::{Fault, KUBE, Proxy, Side};
+use super::{Fault, KUBE, Letter, Proxy, Side};
 
 /// A connection that is closed instead of an answer.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ pub(super) struct Call {
     /// Its place on record.
     pub(super) index: usize,
     pub(super) head: Parts,
-    pub(super) body: Bytes,
+    pub(super) letter: Letter,
     /// What it watches.
     pub(super) watch: Option<Events>,
 }
@@ -62,7 +62,7 @@ async fn send(side: &Side, call: &Call) -> Result<Reply, Cut> {
         headers.remove(name);
     }
     let request = side.upstream.http.request(call.head.method.clone(), format!("{}{path}", side.upstream.base));
-    let response = request.headers(headers).body(call.body.clone()).send().await.map_err(|_| Cut)?;
+    let response = request.headers(headers).body(call.letter.body.clone()).send().await.map_err(|_| Cut)?;
     let (status, mut headers) = (response.status(), response.headers().clone());
     for name in [CONNECTION, CONTENT_LENGTH, TRANSFER_ENCODING] {
         headers.remove(name);
@@ -80,11 +80,14 @@ pub(super) async fn deal(proxy: Proxy, side: Arc<Side>, call: Call, fault: Optio
         let reply = send(&side, &call).await;
         if let Ok(reply) = &reply {
             proxy.answered(call.index, reply.status.as_u16());
+            if let (Whole::Here(body), Some(observer)) = (&reply.body, proxy.observer()) {
+                observer.applied(&call.letter, reply.status.as_u16(), body);
+            }
         }
         reply
     };
     match fault {
-        None => Ok(genuine(&proxy, apply().await?)),
+        None => Ok(genuine(&proxy, Some(&call.letter), apply().await?)),
         Some(Fault::Drop) => Err(Cut),
         Some(Fault::DropAnswer) => {
             apply().await?;
@@ -101,17 +104,18 @@ pub(super) async fn deal(proxy: Proxy, side: Arc<Side>, call: Call, fault: Optio
         }
         Some(Fault::Late(by)) => {
             tokio::time::sleep(by).await;
-            Ok(genuine(&proxy, apply().await?))
+            // Whoever asked has stopped waiting.
+            Ok(genuine(&proxy, None, apply().await?))
         }
         Some(Fault::SlowAnswer(by)) => {
             let reply = apply().await?;
             tokio::time::sleep(by).await;
-            Ok(genuine(&proxy, reply))
+            Ok(genuine(&proxy, None, reply))
         }
         Some(Fault::Duplicate) => {
             let first = apply().await?;
             let _ = apply().await;
-            Ok(genuine(&proxy, first))
+            Ok(genuine(&proxy, Some(&call.letter), first))
         }
         Some(Fault::Status(status, applied)) => {
             if applied {
@@ -128,9 +132,14 @@ pub(super) async fn deal(proxy: Proxy, side: Arc<Side>, call: Call, fault: Optio
 }
 
 /// The answer as it is; a watch's goes through the gate.
-fn genuine(proxy: &Proxy, reply: Reply) -> Response<Body> {
+fn genuine(proxy: &Proxy, told: Option<&Letter>, reply: Reply) -> Response<Body> {
     let body = match reply.body {
-        Whole::Here(bytes) => Body::from(bytes),
+        Whole::Here(bytes) => {
+            if let (Some(letter), Some(observer)) = (told, proxy.observer()) {
+                observer.answered(letter, &bytes);
+            }
+            Body::from(bytes)
+        }
         Whole::Coming(events, response) => proxy.0.gate.body(events, response),
     };
     answer(reply.status, reply.headers, body)

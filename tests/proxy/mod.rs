@@ -54,6 +54,29 @@ pub struct Asked {
     pub status: Option<u16>,
 }
 
+/// A request as those see it who are told of each one while it is on its way.
+#[derive(Clone, Debug)]
+pub struct Letter {
+    /// `kube`, or the panel's name.
+    pub side: String,
+    /// Process id of the operator that sent it.
+    pub who: u32,
+    /// Whether it asks for a change.
+    pub change: bool,
+    /// What was sent.
+    pub body: Bytes,
+}
+
+/// Somebody who is told of each request while it is on its way, in the order in which things happen.
+pub trait Observer: Send + Sync {
+    /// It has left the operator.
+    fn sent(&self, letter: &Letter);
+    /// The other side has done what was asked; the operator does not know yet. Watches are not told of.
+    fn applied(&self, letter: &Letter, status: u16, answer: &[u8]);
+    /// The operator gets the answer as it is.
+    fn answered(&self, letter: &Letter, answer: &[u8]);
+}
+
 /// What all connections of one proxy share.
 struct Shared {
     counter: Counter,
@@ -61,6 +84,7 @@ struct Shared {
     rules: Mutex<Vec<Rule>>,
     down: Mutex<Vec<String>>,
     victim: Mutex<Option<u32>>,
+    observer: Mutex<Option<Arc<dyn Observer>>>,
     gate: Gate,
     tasks: Mutex<Vec<JoinHandle<()>>>,
     changed: tokio::sync::watch::Sender<u64>,
@@ -105,6 +129,7 @@ impl Proxy {
             rules: Mutex::default(),
             down: Mutex::default(),
             victim: Mutex::default(),
+            observer: Mutex::default(),
             gate: Gate::default(),
             tasks: Mutex::default(),
             changed: tokio::sync::watch::Sender::new(0),
@@ -180,6 +205,15 @@ impl Proxy {
     /// The process that `Fault::Kill` is for.
     pub fn victim(&self, pid: u32) {
         *self.0.victim.lock().unwrap() = Some(pid);
+    }
+
+    /// From now on this one is told of every request.
+    pub fn observe(&self, observer: Arc<dyn Observer>) {
+        *self.0.observer.lock().unwrap() = Some(observer);
+    }
+
+    fn observer(&self) -> Option<Arc<dyn Observer>> {
+        self.0.observer.lock().unwrap().clone()
     }
 
     /// Every request so far, in the order in which they came.
@@ -319,8 +353,13 @@ async fn take(proxy: Proxy, side: Arc<Side>, request: Request<Incoming>) -> Resu
     }
     let asked = if side.name == KUBE { proxy.0.counter.kube(&head, &body) } else { proxy.0.counter.panel(&side.name, &head, &body) };
     let watch = asked.watch.then(|| Events::of_path(&asked.path));
+    let who = proxy.0.victim.lock().unwrap().unwrap_or_default();
+    let letter = Letter { side: side.name.clone(), who, change: asked.change, body };
     let (index, fault) = proxy.arrived(asked);
+    if let Some(observer) = proxy.observer() {
+        observer.sent(&letter);
+    }
     // What has begun goes on when the caller hangs up, or is killed.
-    let task = tokio::spawn(forward::deal(proxy, side, forward::Call { index, head, body, watch }, fault));
+    let task = tokio::spawn(forward::deal(proxy, side, forward::Call { index, head, letter, watch }, fault));
     task.await.map_err(|_| Cut)?
 }

@@ -3,6 +3,7 @@
 mod end_state;
 pub mod plan;
 mod rig;
+mod rules;
 mod scenario;
 mod table;
 
@@ -25,7 +26,8 @@ pub async fn run(settings: &Settings) {
     let began = Instant::now();
     let scenarios: Vec<Scenario> = Scenario::ALL.into_iter().filter(|s| settings.wants(s.name())).collect();
     assert!(!scenarios.is_empty(), "DCI_SWEEP_SCENARIO names none of {:?}", Scenario::ALL.map(Scenario::name));
-    let references = join_all(scenarios.iter().map(|scenario| reference(*scenario))).await;
+    let places = Arc::new(Semaphore::new(settings.parallel));
+    let references = join_all(scenarios.iter().map(|scenario| reference(*scenario, &places))).await;
     let mut table = Table::default();
     let mut jobs = Vec::new();
     for (scenario, reference) in scenarios.iter().zip(&references) {
@@ -35,7 +37,6 @@ pub async fn run(settings: &Settings) {
     }
     settings.shuffle(&mut jobs);
     println!("{} runs, {} at a time, seed {}", jobs.len(), settings.parallel, settings.seed);
-    let places = Arc::new(Semaphore::new(settings.parallel));
     let mut running = tokio::task::JoinSet::new();
     let (mut told, all) = (Instant::now(), jobs.len());
     for (job, reference) in jobs {
@@ -61,7 +62,7 @@ pub async fn run(settings: &Settings) {
         note(&mut table, done.unwrap());
     }
     println!("\n{table}");
-    println!("in {} s", began.elapsed().as_secs());
+    println!("in {} s; {}", began.elapsed().as_secs(), computed());
     assert!(table.broken() == 0, "{} runs broke a rule; each one's command is above", table.broken());
 }
 
@@ -73,11 +74,23 @@ fn note(table: &mut Table, (job, ended): (Job, Ended)) {
 }
 
 /// The run without faults, twice: what they end in has to be the same.
-async fn reference(scenario: Scenario) -> Reference {
-    let (first, second) = tokio::join!(rig::reference(scenario), rig::reference(scenario));
+async fn reference(scenario: Scenario, places: &Semaphore) -> Reference {
+    let once = async || {
+        let _place = places.acquire().await.unwrap();
+        rig::reference(scenario).await
+    };
+    let (first, second) = tokio::join!(once(), once());
     assert_eq!(first.end, second.end, "{}: two runs without faults end differently", scenario.name());
     println!("{}: {} points, {:.1} s", scenario.name(), first.points.len(), first.took.as_secs_f64());
     first
+}
+
+/// Seconds that this process and the operators computed.
+fn computed() -> String {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields: Vec<u64> = stat.rsplit(") ").next().unwrap_or_default().split(' ').map(|n| n.parse().unwrap_or_default()).collect();
+    let sum = |at: usize| fields.get(at..at + 2).map_or(0, |two| two.iter().sum::<u64>()) / 100;
+    format!("computed: tests and panels {} s, operators {} s", sum(11), sum(13))
 }
 
 async fn one(job: &Job, reference: &Reference) -> Ended {

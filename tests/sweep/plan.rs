@@ -17,6 +17,8 @@ pub enum Choice {
     Once,
     /// Every few points with one fault.
     Sample,
+    /// Nothing: the points are listed.
+    List,
 }
 
 /// How many points of each scenario are in a sample.
@@ -104,7 +106,8 @@ impl Settings {
             Ok("all") => Choice::All,
             Ok("once") => Choice::Once,
             Ok("sample") => Choice::Sample,
-            Ok(other) if !other.is_empty() => panic!("DCI_SWEEP_RUNS={other}: there are all, once and sample"),
+            Ok("list") => Choice::List,
+            Ok(other) if !other.is_empty() => panic!("DCI_SWEEP_RUNS={other}: there are all, once, sample and list"),
             Ok(_) | Err(_) => usual,
         };
         let shard = read::<String>("DCI_SWEEP_SHARD").map_or((0, 1), |text| {
@@ -121,7 +124,7 @@ impl Settings {
             faults: list("DCI_SWEEP_FAULT").iter().map(|text| text.parse().unwrap_or_else(|error| panic!("{error}"))).collect(),
             shard,
             seed: read("DCI_SWEEP_SEED").unwrap_or(1),
-            parallel: read("DCI_SWEEP_PARALLEL").unwrap_or(24),
+            parallel: read("DCI_SWEEP_PARALLEL").unwrap_or(8),
             minutes: read("DCI_SWEEP_MINUTES").map(Duration::from_mins),
         }
     }
@@ -133,6 +136,10 @@ impl Settings {
 
     /// The runs of a scenario with these points.
     pub fn jobs(&self, scenario: Scenario, points: &[Point]) -> Vec<Job> {
+        if self.choice == Choice::List {
+            points.iter().for_each(|point| println!("{}: {point}", scenario.name()));
+            return Vec::new();
+        }
         if let (Some(Ok(point)), [_, ..]) = (self.point.as_ref().map(|text| text.parse::<Point>()), self.faults.as_slice()) {
             // Named in full: run, whether or not it came up in the run without faults.
             return self.faults.iter().map(|fault| Job { scenario, point: point.clone(), fault: fault.clone() }).collect();

@@ -1,5 +1,6 @@
 //! One run: a world of its own, a proxy around its operator, and somebody who starts the operator anew when it was killed.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::coordination::v1::Lease;
@@ -11,8 +12,10 @@ use tokio::task::JoinHandle;
 use crate::proxy::{Fault, Point, Proxy, Rule, Running};
 use crate::support::World;
 use crate::support::operator::Launch;
+use crate::support::record::Record;
 
 use super::end_state::{differences, end_state, left_over};
+use super::rules::Rules;
 use super::scenario::Scenario;
 
 /// How long an order that has all it wants may go on writing.
@@ -39,23 +42,20 @@ pub enum Ended {
     Broken(String),
 }
 
-/// The operator is started again whenever it has ended, as a kubelet does it.
-struct Keeper(JoinHandle<()>);
+/// Something that goes on beside a run, and ends with it.
+struct Task(JoinHandle<()>);
 
-impl Keeper {
-    fn start(launch: Launch, proxy: Proxy) -> Self {
-        Self(tokio::spawn(async move {
-            loop {
-                let mut operator = launch.start().await;
-                proxy.victim(operator.pid());
-                operator.ended().await;
-                tokio::time::sleep(Duration::from_millis(200)).await;
-            }
-        }))
+/// The operator is started again whenever it has ended, as a kubelet does it.
+async fn keep(launch: Launch, proxy: Proxy) {
+    loop {
+        let mut operator = launch.start().await;
+        proxy.victim(operator.pid());
+        operator.ended().await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
     }
 }
 
-impl Drop for Keeper {
+impl Drop for Task {
     fn drop(&mut self) {
         self.0.abort();
     }
@@ -65,7 +65,22 @@ impl Drop for Keeper {
 pub struct Run {
     pub world: World,
     pub proxy: Running,
-    keeper: Option<Keeper>,
+    pub rules: Arc<Rules>,
+    keeper: Option<Task>,
+    _follower: Task,
+}
+
+/// Tells the rules of what the watches see.
+async fn follow(record: Record, rules: Arc<Rules>) {
+    let (mut changes, mut seen) = (record.changes(), 0);
+    loop {
+        let new = record.since(seen);
+        seen += new.len();
+        new.iter().for_each(|object| rules.object(object));
+        if changes.changed().await.is_err() {
+            return;
+        }
+    }
 }
 
 impl Run {
@@ -80,12 +95,15 @@ impl Run {
             let timeout = format!("{}s", super::plan::PANEL_TIMEOUT.as_secs());
             world.patch(kind, name, &json!({"spec": {"connection": {"url": url, "timeout": timeout}}})).await;
         }
-        Self { world, proxy, keeper: None }
+        let rules = Rules::new(world.sim.window());
+        proxy.observe(rules.clone());
+        let follower = Task(tokio::spawn(follow(world.record.clone(), rules.clone())));
+        Self { world, proxy, rules, keeper: None, _follower: follower }
     }
 
     /// Starts the operator, and goes on doing so.
     pub fn start_operator(&mut self) {
-        self.keeper = Some(Keeper::start(self.world.launch.clone(), self.proxy.clone()));
+        self.keeper = Some(Task(tokio::spawn(keep(self.world.launch.clone(), self.proxy.clone()))));
     }
 
     /// Waits until an order that is there has what it wants, and nothing is written any more.
@@ -126,7 +144,13 @@ impl Run {
         }
     }
 
+    fn obeyed(&self) {
+        let wrong = self.rules.wrong();
+        assert!(wrong.is_empty(), "{}", wrong.join("; "));
+    }
+
     async fn end(mut self) {
+        self.obeyed();
         // The operator first: it would notice that the world ends.
         self.keeper = None;
         self.world.end().await;

@@ -195,7 +195,7 @@ impl Scenario {
                 let spec = self.order(&run.world);
                 run.world.order("web-01", &spec).await;
                 if self == Self::Custom {
-                    assemble(&mut run.world).await;
+                    assemble(run).await;
                 }
                 settled(&mut run.world, "Active").await;
             }
@@ -225,7 +225,7 @@ impl Scenario {
             }
             Self::DeleteTask => {
                 run.world.delete(ORDER, "web-01").await;
-                stop_server(&mut run.world).await;
+                stop_server(run).await;
                 run.world.until_gone("web-01").await;
             }
         }
@@ -257,23 +257,25 @@ async fn task(world: &mut World, type_: &str) -> Value {
 }
 
 /// The department builds what it is asked for.
-async fn assemble(world: &mut World) {
-    let task = task(world, "Assembly").await;
-    world.sim.change_server(20, json!({"hardware": {"hdd_1": "1920SSD"}})).unwrap();
-    close(world, &task).await;
+async fn assemble(run: &mut Run) {
+    let task = task(&mut run.world, "Assembly").await;
+    run.rules.by_hand("20");
+    run.world.sim.change_server(20, json!({"hardware": {"hdd_1": "1920SSD"}})).unwrap();
+    close(run, &task).await;
 }
 
 /// The department pulls the plug. Until then the server is the client's.
-async fn stop_server(world: &mut World) {
-    let task = task(world, "StopServer").await;
-    world.polls(2).await;
-    assert_eq!(world.server(17)["owner"], "acme", "the server is released while its task is open");
-    close(world, &task).await;
+async fn stop_server(run: &mut Run) {
+    let task = task(&mut run.world, "StopServer").await;
+    run.world.polls(2).await;
+    assert_eq!(run.world.server(17)["owner"], "acme", "the server is released while its task is open");
+    close(run, &task).await;
 }
 
-async fn close(world: &World, task: &Value) {
+async fn close(run: &Run, task: &Value) {
     let name = task["metadata"]["name"].as_str().unwrap();
-    world.patch("ManualTask", name, &json!({"spec": {"resolution": "Done", "note": "as asked"}})).await;
+    run.rules.closing(task, "Done");
+    run.world.patch("ManualTask", name, &json!({"spec": {"resolution": "Done", "note": "as asked"}})).await;
 }
 
 fn hardware(ram: &str, disks: [&str; 2]) -> Value {
