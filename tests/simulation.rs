@@ -4,6 +4,9 @@
 #![cfg(all(feature = "operator", feature = "sim"))]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "a test that cannot go on has failed")]
 
+#[path = "invariants/mod.rs"]
+#[allow(dead_code, reason = "shared with other tests, which feed it otherwise")]
+mod invariants;
 #[path = "e2e/support/kstatus.rs"]
 #[allow(dead_code, reason = "shared with the end-to-end tests")]
 mod kstatus;

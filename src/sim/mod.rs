@@ -207,6 +207,12 @@ impl Simulator {
         admin::state(&self.core)
     }
 
+    /// A window on the state for somebody else, who looks while calls are made.
+    #[must_use]
+    pub fn window(&self) -> Window {
+        Window(self.core.clone())
+    }
+
     /// The changes asked for after this number: what `/_sim/journal` shows.
     #[must_use]
     pub fn journal(&self, since: u64) -> Vec<Value> {
@@ -271,6 +277,18 @@ impl Simulator {
     /// Stops listening, and ends all connections.
     pub fn stop(&self) {
         self.stop.send_replace(true);
+    }
+}
+
+/// Shows the state of panels that somebody else runs.
+#[derive(Clone)]
+pub struct Window(Arc<Core>);
+
+impl Window {
+    /// The whole state: what `/_sim/state` shows.
+    #[must_use]
+    pub fn state(&self) -> Value {
+        admin::state(&self.0)
     }
 }
 

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use dci_operator::api::{ORDER_ID_ANNOTATION, RECONCILE_ANNOTATION};
+use dci_operator::api::RECONCILE_ANNOTATION;
 use serde_json::{Value, json};
 
 use super::apiserver::{HANDLERS, LEASES, ORDERS, SECRETS, TASKS};
 use super::determinism::now;
+use super::invariants::view;
 use super::kstatus;
 use super::world::{PROVIDER, SHOP, World};
 
@@ -114,9 +115,9 @@ impl People {
                 }
             }
             Act::Heal => {
-                for (panel, server) in super::invariants::servers(&world.panels.state()) {
-                    let id = server["id"].as_str().and_then(|id| id.parse().ok()).unwrap_or(0);
-                    let healed = json!({"panel": panel, "ipmi": "alive", "flags": {"hwproblem": false, "operation_failed": false}});
+                for server in view::servers(&world.panels.state()) {
+                    let id = server.id().parse().unwrap_or(0);
+                    let healed = json!({"panel": server.panel, "ipmi": "alive", "flags": {"hwproblem": false, "operation_failed": false}});
                     world.panels.change_server(id, healed).unwrap();
                 }
                 let handlers: Vec<String> = world.server(|s| s.all(HANDLERS).map(name_of).collect());
@@ -205,9 +206,9 @@ impl People {
     /// What is not as it should be in the end, once nothing goes wrong any more.
     pub fn unsettled(world: &World) -> Vec<String> {
         let orders: Vec<Value> = world.server(|s| s.all(ORDERS).cloned().collect());
-        let mut found: Vec<String> = orders.iter().filter_map(|order| unsettled(order, world)).collect();
+        let mut found = super::rules::unsettled(world);
         let abandoned = world.abandoned();
-        let ids: Vec<&str> = orders.iter().map(order_id).chain(abandoned.iter().map(String::as_str)).collect();
+        let ids: Vec<&str> = orders.iter().map(view::order_id).chain(abandoned.iter().map(String::as_str)).collect();
         // The leader's is not a lock.
         let left = |lease: &&Value| {
             name_of(lease) != "dci-operator" && lease["spec"]["holderIdentity"].as_str().is_some_and(|holder| !ids.contains(&holder))
@@ -232,42 +233,6 @@ impl People {
             }
         }
     }
-}
-
-/// Why an order is not in a state that it may stay in.
-fn unsettled(order: &Value, world: &World) -> Option<String> {
-    let name = order["metadata"]["name"].as_str().unwrap_or_default();
-    let status = &order["status"];
-    let phase = status["phase"].as_str().unwrap_or("new");
-    let deleting = !order["metadata"]["deletionTimestamp"].is_null();
-    let current = status["observedGeneration"] == order["metadata"]["generation"];
-    let reason = |type_: &str| kstatus::condition(order, type_).and_then(|c| c["reason"].as_str()).unwrap_or_default().to_owned();
-    let cure = kstatus::condition(order, "Stalled").and_then(|c| c["message"].as_str()).is_some_and(|m| !m.is_empty());
-    let wanted = order["spec"]["configuration"]["serverType"].as_str().unwrap_or_default();
-    let settled = match (phase, kstatus::is_true(order, "Stalled")) {
-        (_, true) => cure,
-        ("Active" | "Suspended", false) => !deleting && kstatus::is_true(order, "Ready"),
-        (_, false) if deleting => false,
-        (_, false) => match reason("Reconciling").as_str() {
-            "WaitingForCapacity" => !world.free().iter().any(|type_| type_ == wanted),
-            // Of its namespace: there are as many as there may be.
-            "LimitReached" => world.server(|s| {
-                let most = s.all(HANDLERS).map(|h| h["spec"]["limits"]["maxOrdersPerNamespace"].as_u64().unwrap_or(0)).max().unwrap_or(0);
-                most > 0 && s.all(ORDERS).filter(|o| !o["status"]["server"].is_null()).count() as u64 >= most
-            }),
-            _ => false,
-        },
-    };
-    if settled && current {
-        return None;
-    }
-    Some(format!(
-        "order {name} is {phase}{}: Ready {} ({}), {}",
-        if deleting { ", deleting" } else { "" },
-        kstatus::is_true(order, "Ready"),
-        reason("Ready"),
-        kstatus::condition(order, "Ready").map_or("", |c| c["message"].as_str().unwrap_or_default())
-    ))
 }
 
 fn described(act: &Act) -> String {
@@ -296,12 +261,6 @@ fn name_of(object: &Value) -> String {
 
 fn names(world: &World) -> Vec<String> {
     world.server(|s| s.all(ORDERS).map(name_of).collect())
-}
-
-/// What an order's marker ends in.
-fn order_id(order: &Value) -> &str {
-    let own = order["metadata"]["uid"].as_str().unwrap_or_default();
-    order["metadata"]["annotations"][ORDER_ID_ANNOTATION].as_str().unwrap_or(own)
 }
 
 /// Ids of servers differ from panel to panel.

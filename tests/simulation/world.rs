@@ -18,10 +18,11 @@ use super::adversary::{Adversary, Fault};
 use super::apiserver::{Answer, ApiServer};
 use super::determinism::now;
 use super::http::{Asked, Door};
-use super::invariants::Invariants;
-use super::panels::{Call, PanelWire};
+use super::invariants::Call;
+use super::panels::{PanelWire, Sent};
 use super::people::People;
 use super::replica::Replica;
+use super::rules::Rules;
 
 /// The operator's own namespace, the provider's with the handlers, and the clients' with the orders.
 pub const SYSTEM: &str = "system";
@@ -36,7 +37,7 @@ const REST: u64 = 120_000;
 /// A request that arrives when nobody waits for it any more.
 pub enum Late {
     Write(Asked),
-    Call(Call),
+    Call(Sent),
 }
 
 /// Everything that outlives a process.
@@ -44,7 +45,7 @@ pub struct World {
     server: Mutex<ApiServer>,
     pub panels: Offline,
     adversary: Mutex<Adversary>,
-    invariants: Mutex<Invariants>,
+    rules: Mutex<Rules>,
     late: Mutex<Vec<(u64, Late)>>,
     trace: Mutex<Vec<String>>,
     violations: Mutex<Vec<String>>,
@@ -103,7 +104,7 @@ impl World {
             server: Mutex::default(),
             panels: Offline::new(&Config::from_yaml(&config).unwrap()).unwrap(),
             adversary: Mutex::new(adversary),
-            invariants: Mutex::default(),
+            rules: Mutex::default(),
             late: Mutex::default(),
             trace: Mutex::default(),
             violations: Mutex::default(),
@@ -173,22 +174,34 @@ impl World {
     }
 
     /// Makes a call at a panel.
-    pub fn panel_call(&self, call: &Call) -> Vec<u8> {
-        let before = Invariants::panel_before(self, call);
-        let answer = self.panels.post(&call.panel, call.form.as_bytes()).unwrap_or_default();
-        let found = lock(&self.invariants).panel_after(self, call, before);
+    pub fn panel_call(&self, sent: &Sent) -> Vec<u8> {
+        let answer = self.panels.post(&sent.path, sent.form.as_bytes()).unwrap_or_default();
+        let found = lock(&self.rules).called(self, &sent.call);
+        self.broken(found);
+        answer
+    }
+
+    /// A call leaves the operator.
+    pub fn sent(&self, call: &Call) {
+        let found = lock(&self.rules).sent(self, call);
+        self.broken(found);
+    }
+
+    /// The operator gets an answer.
+    pub fn answered(&self, call: &Call) {
+        lock(&self.rules).invariants.answered(call, now());
+    }
+
+    fn broken(&self, found: Vec<String>) {
         for what in found {
             self.violation(what);
         }
-        answer
     }
 
     /// Lets the invariants see what was written since they last looked, and wakes the watches.
     pub fn look(&self) {
-        let found = lock(&self.invariants).written(self);
-        for what in found {
-            self.violation(what);
-        }
+        let found = lock(&self.rules).written(self);
+        self.broken(found);
         self.changed.notify_waiters();
     }
 
@@ -206,9 +219,9 @@ impl World {
                     self.tell("   late: a write");
                     let _ = self.apply(&asked);
                 }
-                Some(Late::Call(call)) => {
-                    self.tell(&format!("   late: {} {} {}", call.panel, call.func, call.target));
-                    self.panel_call(&call);
+                Some(Late::Call(sent)) => {
+                    self.tell(&format!("   late: {} {} {}", sent.path, sent.call.func, sent.call.target));
+                    self.panel_call(&sent);
                 }
             }
         }
@@ -221,7 +234,7 @@ impl World {
     /// A process that nobody has polled yet.
     fn start(self: &Arc<Self>, number: usize) -> Process {
         self.tell(&format!("process {number} starts"));
-        let who = Arc::new(Replica::default());
+        let who = Arc::new(Replica::new(format!("operator-{number}-{}", now())));
         let mut replicas = lock(&self.replicas);
         let many = replicas.len().max(number + 1);
         replicas.resize_with(many, Arc::default);
@@ -230,7 +243,7 @@ impl World {
         let surroundings = Surroundings {
             clients: Clients { api: client(), watch: client(), pulse: Pulse::default(), welcome: Welcome::default() },
             namespace: SYSTEM.into(),
-            identity: format!("operator-{number}-{}", now()),
+            identity: who.name.clone(),
             metrics: Arc::new(Metrics::default()),
             wire: Some(Arc::new(PanelWire { world: self.clone(), who: who.clone() })),
             listeners: None,
@@ -355,17 +368,17 @@ impl World {
 impl World {
     /// Order ids of orders that a person gave up.
     pub fn abandoned(&self) -> Vec<String> {
-        lock(&self.invariants).abandoned.clone()
+        lock(&self.rules).invariants.abandoned.iter().cloned().collect()
     }
 
     /// Somebody changes a server's records by hand.
     pub fn by_hand(&self, server: u64) {
-        lock(&self.invariants).hands.insert(server.to_string(), now());
+        lock(&self.rules).invariants.by_hand(&server.to_string(), now());
     }
 
     /// What was written, and asked of panels, so far.
     pub fn counts(&self) -> (u64, usize) {
-        let invariants = lock(&self.invariants);
-        (invariants.writes, invariants.calls)
+        let rules = lock(&self.rules);
+        (rules.writes, rules.calls)
     }
 }

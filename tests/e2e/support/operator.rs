@@ -123,6 +123,11 @@ impl Operator {
         self.child.try_wait().unwrap()
     }
 
+    /// Its exit status, when it ends.
+    pub async fn ended(&mut self) -> ExitStatus {
+        self.child.wait().await.unwrap()
+    }
+
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id().unwrap()

@@ -410,8 +410,9 @@ async fn identity(plane: &Plane, kube: &Client, names: [&str; 3]) -> PathBuf {
         text = text.replace(placeholder, name);
     }
     let mut account = String::new();
-    for document in serde_yaml::Deserializer::from_str(&text) {
-        let object = Value::deserialize(document).unwrap();
+    // All of them first: the reader cannot be held while something is waited for on another thread.
+    let objects: Vec<Value> = serde_yaml::Deserializer::from_str(&text).map(|document| Value::deserialize(document).unwrap()).collect();
+    for object in objects {
         match object["kind"].as_str() {
             Some("ServiceAccount") => object["metadata"]["name"].as_str().unwrap().clone_into(&mut account),
             Some("Role" | "RoleBinding") => {}
