@@ -107,6 +107,8 @@ async fn addresses_that_the_manager_has_forgotten_are_not_given_to_a_second_serv
     world.order("web-02", &json!({"addresses": {"ipv4": 2}})).await;
     world.until_order("web-02", "it is as far as it gets", |o| o["status"]["phase"] == "Active" || condition(o, "Stalled").is_some() || o["status"]["waitingOn"]["kind"] == "Department").await;
     world.polls(2).await;
+    eprintln!("second: {}", serde_yaml::to_string(&world.record.get(ORDER, "web-02").unwrap()["status"]).unwrap());
+    eprintln!("{:#?} {:#?}", world.changes(), world.taken());
     let of_second: Vec<String> = world.server(19)["ips"].as_array().unwrap().iter().map(|row| row["ip"].as_str().unwrap().to_owned()).collect();
     assert!(of_first.iter().all(|address| !of_second.contains(address)), "{of_first:?} and {of_second:?}: {}", world.record.get(ORDER, "web-02").unwrap()["status"]);
     world.end().await;

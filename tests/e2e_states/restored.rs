@@ -3,7 +3,7 @@
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
-use super::support::hands::{ORDER, assert_done, backup, down, lose, picture, restore, saved_secret, settled, untouched, up};
+use super::support::hands::{ORDER, assert_done, backup, down, freeze, lose, picture, restore, saved_secret, settled, thaw, untouched, up};
 use super::support::kstatus::condition;
 use super::support::objects::merged;
 use super::support::plane::OwnPlane;
@@ -23,11 +23,15 @@ async fn an_order_restored_without_status_finds_its_server_and_nothing_is_done_t
     for (what, finalizer, killed) in [("all of it", true, true), ("no finalizer", false, true), ("while it runs", true, false)] {
         if killed {
             down(&mut world).await;
+        } else {
+            freeze(world.operator.as_ref().unwrap());
         }
         let patch = if finalizer { json!({}) } else { json!({"metadata": {"finalizers": null}}) };
         restore(&mut world, "web-01", &patch).await;
         if killed {
             up(&mut world).await;
+        } else {
+            thaw(world.operator.as_ref().unwrap());
         }
         let found = settled(&mut world, "web-01", "Active").await;
         assert_eq!(found["status"]["lastHandledReinstall"], "first", "{what}");
@@ -178,7 +182,9 @@ async fn in_a_new_cluster_orders_find_their_servers_by_the_old_cluster_id_and_ta
     let copy = merged(order, &json!({"metadata": {"name": "web-02"}, "spec": {"domain": "web-02.example.net"}}));
     new.create(&shop, copy).await;
     new.until_reason(ORDER, "web-02", "Stalled", "InvalidSpec").await;
+    freeze(new.operator.as_ref().unwrap());
     lose(&mut new, ORDER, "web-01").await;
+    thaw(new.operator.as_ref().unwrap());
     new.until_reason(ORDER, "web-02", "Stalled", "OrderIdElsewhere").await;
     new.polls(2).await;
     nothing_was_done(&new);

@@ -72,7 +72,7 @@ pub fn backup(world: &World, kind: &str, name: &str) -> Value {
     object
 }
 
-/// The object is gone, whatever held it, and nobody was asked.
+/// The object is gone, whatever held it, and nobody was asked: not even the operator, which is down or frozen.
 pub async fn lose(world: &mut World, kind: &'static str, name: &str) {
     let namespace = if kind == ORDER { world.shop.clone() } else { world.provider.clone() };
     let what = format!("{kind}.dci-operator.dev/{name}").to_lowercase();
