@@ -23,7 +23,7 @@ test: needs ## all tests, with a table of stages at the end; what CI runs
 	@deploy/ci/stages.sh control-plane build lint unit pure e2e audit
 
 check-all: needs ## the same, and what takes longer or needs more tools
-	@DCI_SWEEP=all deploy/ci/stages.sh control-plane build lint unit pure deny crds docs e2e audit image
+	@DCI_SWEEP=all DCI_STATES=all deploy/ci/stages.sh control-plane build lint unit pure deny crds docs e2e audit image
 
 test-unit: ## unit and integration tests, without a control plane
 	@deploy/ci/stages.sh unit
@@ -34,7 +34,7 @@ test-e2e: needs ## tests on a real API server, then which permissions they used
 lint: ## rustfmt, clippy, shellcheck, cargo deny; the last two where they are installed
 	@deploy/ci/stages.sh lint
 
-.PHONY: bench soak model simulation fuzz fuzz-coverage
+.PHONY: bench soak model simulation states fuzz fuzz-coverage
 bench: needs control-plane ## what orders cost: requests, versions, memory, for fleets of different sizes, as a table
 	@deploy/local/control-plane.sh run -- $(CARGO) test --test e2e bench:: -- --ignored --nocapture
 
@@ -47,6 +47,9 @@ model: ## the whole model of the allocation protocol, with its tables (DCI_MODEL
 simulation: ## the whole operator in simulated worlds: every single fault, pairs, seeds (DCI_SIM_SEEDS=n, DCI_SIM_FIRST=n; one: DCI_SIM_SEED=n)
 	@if [ -n "$$DCI_SIM_SEED$$DCI_SIM_RUN" ]; then $(CARGO) test --test simulation replay -- --ignored --nocapture; \
 	else DCI_SIM_ALL=1 DCI_SIM_SEEDS="$${DCI_SIM_SEEDS:-2000}" $(CARGO) test --test simulation -- --include-ignored --skip child --skip replay --nocapture; fi
+
+states: needs control-plane ## stale and unobserved states, and restores, those that take minutes too
+	@deploy/local/control-plane.sh run -- $(CARGO) test --test e2e_states -- --include-ignored --test-threads=6
 
 fuzz: ## the parsers, five minutes each (DCI_FUZZ_SECONDS=n, DCI_FUZZ_SEED=n)
 	@DCI_FUZZ_SECONDS="$${DCI_FUZZ_SECONDS:-300}" $(CARGO) test --test fuzz -- --nocapture

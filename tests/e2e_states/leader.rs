@@ -1,8 +1,11 @@
 //! Two replicas take turns, and the one that leads is frozen for longer than its lease, then thawed: it must not act.
 
+use std::time::Duration;
+
 use serde_json::json;
 
-use super::support::hands::{ORDER, another, freeze, picture, requests, settled, thaw};
+use super::proxy::{Fault, Proxy, Rule};
+use super::support::hands::{ORDER, another, freeze, picture, requests, settled, thaw, up};
 use super::support::{Setup, World};
 
 /// Writes of one account among these requests, but for the election's own Lease.
@@ -15,7 +18,11 @@ fn writes(requests: &[(String, String)], account: &str) -> Vec<String> {
 #[tokio::test]
 async fn a_leader_that_was_frozen_beyond_its_lease_changes_nothing_when_it_is_thawed() {
     let setup = Setup { args: vec!["--leader-elect".into()], ..Setup::default() };
-    let mut world = World::start(setup.handler(&json!({"timeouts": {"settle": "2s"}}))).await;
+    let setup = setup.handler(&json!({"timeouts": {"settle": "2s"}}));
+    let mut world = World::start(Setup { run: false, ..setup }).await;
+    let proxy = Proxy::start(&[(&world.system, "system"), (&world.provider, "provider"), (&world.shop, "shop")]);
+    proxy.kube(&world.launch.kubeconfig).await;
+    up(&mut world).await;
     // One order at rest, one whose claim is being answered, one that is being installed, and a retry that is due.
     world.order("rest", &json!({})).await;
     world.until_active("rest").await;
@@ -29,6 +36,8 @@ async fn a_leader_that_was_frozen_beyond_its_lease_changes_nothing_when_it_is_th
     world.until("the claim is made", |world| (world.asked("server.edit") > edits).then_some(())).await;
     let frozen = world.operator.take().unwrap();
     freeze(&frozen);
+    // Once it is thawed it will not hear for a while that it does not lead any more: everything else answers at once.
+    proxy.add(Rule::always(Fault::SlowAnswer(Duration::from_secs(4)), |asked| asked.path.ends_with("/leases/dci-operator")));
     let account = requests(&world)[0].0.clone();
     let next = another(&world, "next").await;
     world.operator = Some(next.start().await);

@@ -10,7 +10,7 @@ use super::support::plane::{OwnPlane, plane};
 use super::support::{Setup, World};
 
 /// How long it is away: longer than any request, step or answer is waited for here, as ten minutes are where intervals are the usual ones.
-const AWAY: Duration = Duration::from_secs(25);
+const AWAY: Duration = Duration::from_secs(20);
 
 /// An order at rest, one that is being installed, and one that is being released, each of which meets something while the API server
 /// is away, where there is one to be stopped. How everything looks in the end, and what was asked of the panels.

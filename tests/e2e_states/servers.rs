@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::support::plane::{OwnPlane, Plane};
 
 /// How long a server may take to come up on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// The API server of a control plane, while it is stopped.
 pub struct Stopped {
@@ -71,6 +71,7 @@ impl Stopped {
         std::thread::spawn(move || child.wait());
         let began = Instant::now();
         while !plane.try_kubectl(&["--request-timeout=5s", "get", "--raw", "/readyz"]) {
+            assert!(started(&pid).is_some(), "the API server ended: see {}", self.dir.join("logs").display());
             assert!(began.elapsed() < PATIENCE, "the API server does not come up");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
