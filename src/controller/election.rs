@@ -27,13 +27,7 @@ struct Observed {
 }
 
 /// Waits for leadership, then keeps it; `leading` turns true, and false for good once it is lost.
-pub async fn campaign(
-    api: Api<Lease>,
-    identity: String,
-    fence: Fence,
-    leading: watch::Sender<bool>,
-    mut stop: watch::Receiver<bool>,
-) {
+pub async fn campaign(api: Api<Lease>, identity: String, fence: Fence, leading: watch::Sender<bool>, mut stop: watch::Receiver<bool>) {
     let mut observed: Option<Observed> = None;
     let mut renewed: Option<Instant> = None;
     loop {

@@ -149,7 +149,8 @@ pub async fn run_with(config: Config, options: Options, until: impl Future<Outpu
 
 /// Runs in these surroundings until `until` is over.
 pub async fn operate(surroundings: Surroundings, options: Options, until: impl Future<Output = ()>) -> Result<(), RunError> {
-    let Surroundings { clients: Clients { api, watch: watch_client, pulse, welcome }, namespace, identity, metrics, wire, listeners } = surroundings;
+    let Surroundings { clients: Clients { api, watch: watch_client, pulse, welcome }, namespace, identity, metrics, wire, listeners } =
+        surroundings;
     let scope = if options.watch.is_empty() { Scope::Cluster } else { Scope::Namespaces(options.watch.clone()) };
     check_access(&api, &scope, &namespace).await?;
     let cluster = cluster_id(&api, &options).await?;

@@ -24,7 +24,10 @@ async fn there_and_back(world: &World) {
         (json!({"suspended": true}), json!({"suspended": false})),
         (json!({"reinstall": "again"}), json!({"reinstall": "before"})),
         (json!({"recipes": ["ISPsystem__nginx.sh"]}), json!({"recipes": []})),
-        (json!({"operatingSystem": {"template": "ISPsystem__Slow-1"}}), json!({"operatingSystem": {"template": super::support::objects::DEBIAN}})),
+        (
+            json!({"operatingSystem": {"template": "ISPsystem__Slow-1"}}),
+            json!({"operatingSystem": {"template": super::support::objects::DEBIAN}}),
+        ),
         (json!({"deletionProtection": true}), json!({"deletionProtection": false})),
     ] {
         world.patch(ORDER, "web-01", &json!({ "spec": spec })).await;
@@ -156,12 +159,12 @@ async fn handlers_that_go_and_come_again_under_their_names_find_everything_as_it
         assert_eq!((picture(&world), &world.changes()[made..]), (before.clone(), &[] as &[String]), "killed {killed}");
     }
     // The name of its client is known to belong to its namespace again, and it can be given back.
-    let mut foreign = merged(order("thief", &json!({"handlerRef": {"name": "msk-1"}})), &json!({"metadata": {"namespace": provider.clone()}}));
+    let mut foreign =
+        merged(order("thief", &json!({"handlerRef": {"name": "msk-1"}})), &json!({"metadata": {"namespace": provider.clone()}}));
     foreign["spec"]["configuration"] = json!({"serverType": "E5-64G"});
     world.create(&provider, foreign).await;
-    let thief = world
-        .until_order("thief", "is refused", |o| condition(o, "Stalled").is_some_and(|c| c["reason"] == "ClientNameTaken"))
-        .await;
+    let thief =
+        world.until_order("thief", "is refused", |o| condition(o, "Stalled").is_some_and(|c| c["reason"] == "ClientNameTaken")).await;
     assert_eq!(thief["status"]["server"], Value::Null);
     world.delete(ORDER, "web-01").await;
     world.until_gone("web-01").await;

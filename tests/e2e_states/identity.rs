@@ -11,8 +11,8 @@ use kube::api::PostParams;
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair, SanType};
 use serde_json::{Value, json};
 
-use super::support::hands::{ORDER, assert_done, settled, up};
 use super::servers;
+use super::support::hands::{ORDER, assert_done, settled, up};
 use super::support::plane::OwnPlane;
 use super::support::{Setup, World};
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::support::hands::{ORDER, freeze, lose, picture, settled, thaw};
 use super::servers::{self, Stopped};
+use super::support::hands::{ORDER, freeze, lose, picture, settled, thaw};
 use super::support::plane::{OwnPlane, plane};
 use super::support::{Setup, World};
 

@@ -80,7 +80,8 @@ async fn an_order_restored_in_its_preparation_goes_on_with_the_secrets_it_made_o
         world.polls(2).await;
         world.sim.change_server(id, json!({"finish_operation": true})).unwrap();
         world.until_active(name).await;
-        let text = assert_done(&world, &["get", "secret", &root, "-n", &world.shop, "-o", "go-template={{.data.password | base64decode}}"]).await;
+        let text =
+            assert_done(&world, &["get", "secret", &root, "-n", &world.shop, "-o", "go-template={{.data.password | base64decode}}"]).await;
         let digest: String = Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(world.server(id)["invented"]["passwordSha256"], digest, "{name}: the Secret holds the password of the system");
     }
@@ -124,7 +125,13 @@ async fn everything_restored_without_status_is_as_it_was_and_tasks_are_raised_on
         world.until_order("web-02", "waits for the department", |o| o["status"]["waitingOn"]["kind"] == "Department").await;
         world.polls(3).await;
         assert_eq!((untouched(&world, 17), untouched(&world, 19), world.taken()), before, "with tasks {with_tasks}");
-        assert_eq!(open(&world).iter().filter(|t| t["spec"]["orderRef"]["uid"] == world.record.get(ORDER, "web-02").unwrap()["metadata"]["uid"]).count(), 1);
+        assert_eq!(
+            open(&world)
+                .iter()
+                .filter(|t| t["spec"]["orderRef"]["uid"] == world.record.get(ORDER, "web-02").unwrap()["metadata"]["uid"])
+                .count(),
+            1
+        );
     }
     world.sim.remove_faults(Some(fault));
     let task = world.record.get(ORDER, "web-02").unwrap()["status"]["waitingOn"]["name"].as_str().unwrap().to_owned();

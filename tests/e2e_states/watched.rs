@@ -285,10 +285,10 @@ async fn what_a_later_event_takes_back_and_nobody_told_changes_nothing() {
     at.world.polls(3).await;
     assert_eq!(at.world.changes()[made..], [] as [String; 0]);
     at.proxy.forget(skipped);
-    at.world.sim.change_server(17, json!({"power": "on"})).unwrap();
     at.world.patch(ORDER, "web-01", &json!({"metadata": {"annotations": {"dci-operator.dev/reconcile-requested-at": "now"}}})).await;
+    at.world.until("the order that is there has its server on", |world| (world.server(17)["power"] == "on").then_some(())).await;
     settled(&mut at.world, "web-01", "Active").await;
     at.world.polls(2).await;
-    assert_eq!((picture(&at.world), &at.world.changes()[made..]), (before, &[] as &[String]));
+    assert_eq!((picture(&at.world), &at.world.changes()[made..]), (before, &["dci server.poweron 17".to_owned()] as &[String]));
     at.end().await;
 }

@@ -7,9 +7,9 @@ use std::task::Poll;
 use std::time::Duration;
 
 use dci_operator::controller::clients::{Clients, Pulse};
-use dci_operator::controller::welcome::Welcome;
 use dci_operator::controller::metrics::Metrics;
 use dci_operator::controller::run::{self, Options, RunError, Surroundings};
+use dci_operator::controller::welcome::Welcome;
 use dci_operator::sim::{Config, Offline};
 use serde_json::Value;
 use tokio::sync::Notify;
