@@ -23,7 +23,7 @@ test: needs ## all tests, with a table of stages at the end; what CI runs
 	@deploy/ci/stages.sh control-plane build lint unit pure e2e audit
 
 check-all: needs ## the same, and what takes longer or needs more tools
-	@DCI_SWEEP=all deploy/ci/stages.sh control-plane build lint unit pure deny crds docs e2e audit current image
+	@DCI_SWEEP=all DCI_STATES=all deploy/ci/stages.sh control-plane build lint unit pure deny crds docs e2e audit current image
 
 test-unit: ## unit and integration tests, without a control plane
 	@deploy/ci/stages.sh unit
@@ -34,7 +34,7 @@ test-e2e: needs ## tests on a real API server, then which permissions they used
 lint: ## rustfmt, clippy, shellcheck, cargo deny; the last two where they are installed or to be had
 	@deploy/ci/stages.sh lint
 
-.PHONY: current bench soak model simulation conformance fuzz fuzz-coverage
+.PHONY: current bench soak model simulation conformance states fuzz fuzz-coverage
 current: needs ## definitions, rules, policies and all e2e tests against a current API server's own code, as Debian's unstable suite has it
 	@deploy/ci/stages.sh control-plane build current
 
@@ -53,6 +53,9 @@ simulation: ## the whole operator in simulated worlds: every single fault, pairs
 
 conformance: needs control-plane ## the simulated API server against the real one (DCI_CONFORM_SEQUENCES=n for each kind, DCI_CONFORM_FIRST=n)
 	@DCI_CONFORM_SEQUENCES="$${DCI_CONFORM_SEQUENCES:-500}" deploy/local/control-plane.sh run -- $(CARGO) test --test e2e_conformance -- --nocapture
+
+states: needs control-plane ## stale and unobserved states, and restores, those that take minutes too
+	@deploy/local/control-plane.sh run -- $(CARGO) test --test e2e_states -- --include-ignored --test-threads=6
 
 fuzz: ## the parsers, five minutes each (DCI_FUZZ_SECONDS=n, DCI_FUZZ_SEED=n)
 	@DCI_FUZZ_SECONDS="$${DCI_FUZZ_SECONDS:-300}" $(CARGO) test --test fuzz -- --nocapture

@@ -15,6 +15,7 @@ use crate::panel::coremanager::transport::Wire;
 use crate::provisioning::order::{handler_key, selector};
 
 use super::events::Events;
+use super::fence::Fence;
 use super::locks::Locks;
 use super::metrics::Metrics;
 use super::notify::Hooks;
@@ -59,8 +60,8 @@ pub struct Context {
     pub handler_grace: std::time::Duration,
     /// How long a closed task is kept.
     pub task_retention: std::time::Duration,
-    /// False once leadership is lost: nothing is changed any more.
-    pub leading: watch::Receiver<bool>,
+    /// Closed once others may lead: nothing is changed any more.
+    pub fence: Fence,
     /// First lists, by kind and scope.
     pub first_lists: FirstLists,
 }

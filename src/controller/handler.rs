@@ -406,6 +406,7 @@ async fn save(
     if let Ok(seen) = outcome {
         new.panel = Some(seen.panel.clone());
         new.inventory = Some(inventory(&seen.now));
+        super::client_names::recall(&mut new, orders);
         super::strays::report(context, handler, orders, &seen.panel, &seen.now, &mut new);
     }
     new.orders = Some(counts);

@@ -89,6 +89,9 @@ impl LicenseRuntime {
     fn set_list(&self, list: Arc<LicenseList>) -> Option<Arc<LicenseList>> {
         let mut inner = lock(&self.0);
         inner.changed.retain(|_, at| *at >= list.began);
+        let now = Timestamp::now();
+        // What was noted at a time that is still to come was noted before the clock was put back.
+        inner.changed.values_mut().for_each(|at| *at = (*at).min(now));
         inner.list.replace(list)
     }
 

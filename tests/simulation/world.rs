@@ -9,6 +9,7 @@ use std::time::Duration;
 use dci_operator::controller::clients::{Clients, Pulse};
 use dci_operator::controller::metrics::Metrics;
 use dci_operator::controller::run::{self, Options, RunError, Surroundings};
+use dci_operator::controller::welcome::Welcome;
 use dci_operator::sim::{Config, Offline};
 use serde_json::Value;
 use tokio::sync::Notify;
@@ -252,7 +253,7 @@ impl World {
         replicas[number] = who.clone();
         let client = || kube::Client::new(Door { world: self.clone(), who: who.clone() }, SYSTEM);
         let surroundings = Surroundings {
-            clients: Clients { api: client(), watch: client(), pulse: Pulse::default() },
+            clients: Clients { api: client(), watch: client(), pulse: Pulse::default(), welcome: Welcome::default() },
             namespace: SYSTEM.into(),
             identity: who.name.clone(),
             metrics: Arc::new(Metrics::default()),

@@ -19,7 +19,7 @@ pub async fn keep(context: Arc<Context>, pulse: Pulse) {
     context.metrics.build_info.of([env!("CARGO_PKG_VERSION")]).set(1);
     let mut first = BTreeMap::new();
     loop {
-        context.metrics.leader.of([]).set(i64::from(*context.leading.borrow()));
+        context.metrics.leader.of([]).set(i64::from(context.fence.is_open()));
         watches(&context.metrics, &pulse.beats(), &mut first);
         // Half a cache would say that orders have no handler. A replica that stands by has none, and shows nothing.
         if context.first_lists.awaited().next().is_none() {

@@ -111,6 +111,12 @@ impl Record {
         inner.history.iter().filter(|o| o["kind"] == kind && o["metadata"]["name"] == name).cloned().collect()
     }
 
+    /// What was seen after so many versions of anything.
+    pub fn since(&self, count: usize) -> Vec<Value> {
+        let inner = self.inner.lock().unwrap();
+        inner.history.get(count..).unwrap_or_default().to_vec()
+    }
+
     /// Every version of everything.
     pub fn everything(&self) -> String {
         serde_json::to_string(&self.inner.lock().unwrap().history).unwrap()

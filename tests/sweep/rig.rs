@@ -1,0 +1,192 @@
+//! One run: a world of its own, a proxy around its operator, and somebody who starts the operator anew when it was killed.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::Api;
+use kube::api::ListParams;
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+
+use crate::proxy::{Fault, Point, Proxy, Rule, Running};
+use crate::support::World;
+use crate::support::operator::Launch;
+use crate::support::record::Record;
+
+use super::end_state::{differences, end_state, left_over};
+use super::rules::Rules;
+use super::scenario::Scenario;
+
+/// How long an order that has all it wants may go on writing.
+const QUIET: Duration = Duration::from_secs(40);
+
+/// What a run without faults tells.
+#[derive(Clone)]
+pub struct Reference {
+    /// The requests while the scenario acted.
+    pub points: Vec<Point>,
+    /// What it ended in.
+    pub end: Value,
+    /// How long it acted.
+    pub took: Duration,
+}
+
+/// What became of a run with a fault.
+pub enum Ended {
+    /// The fault was met; how long it took from there to the end of the scenario.
+    Met(Duration),
+    /// The request did not come up.
+    NotMet,
+    /// A rule was broken.
+    Broken(String),
+}
+
+/// Something that goes on beside a run, and ends with it.
+struct Task(JoinHandle<()>);
+
+/// The operator is started again whenever it has ended, as a kubelet does it.
+async fn keep(launch: Launch, proxy: Proxy) {
+    loop {
+        let mut operator = launch.start().await;
+        proxy.victim(operator.pid());
+        operator.ended().await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// One run.
+pub struct Run {
+    pub world: World,
+    pub proxy: Running,
+    pub rules: Arc<Rules>,
+    keeper: Option<Task>,
+    _follower: Task,
+}
+
+/// Tells the rules of what the watches see.
+async fn follow(record: Record, rules: Arc<Rules>) {
+    let (mut changes, mut seen) = (record.changes(), 0);
+    loop {
+        let new = record.since(seen);
+        seen += new.len();
+        new.iter().for_each(|object| rules.object(object));
+        if changes.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+impl Run {
+    /// The world of a scenario, with a proxy in front of everything, before the operator is started.
+    async fn prepare(scenario: Scenario) -> Self {
+        let mut world = World::start(scenario.setup()).await;
+        scenario.populate(&mut world).await;
+        let proxy = Proxy::start(&[(&world.system, "system"), (&world.provider, "provider"), (&world.shop, "shop")]);
+        proxy.kube(&world.launch.kubeconfig).await;
+        for (kind, name, panel) in scenario.connections() {
+            let url = proxy.panel(panel, world.sim.url(panel).unwrap()).await;
+            let timeout = format!("{}s", super::plan::PANEL_TIMEOUT.as_secs());
+            world.patch(kind, name, &json!({"spec": {"connection": {"url": url, "timeout": timeout}}})).await;
+        }
+        let rules = Rules::new(world.sim.window());
+        proxy.observe(rules.clone());
+        let follower = Task(tokio::spawn(follow(world.record.clone(), rules.clone())));
+        Self { world, proxy, rules, keeper: None, _follower: follower }
+    }
+
+    /// Starts the operator, and goes on doing so.
+    pub fn start_operator(&mut self) {
+        self.keeper = Some(Task(tokio::spawn(keep(self.world.launch.clone(), self.proxy.clone()))));
+    }
+
+    /// Waits until an order that is there has what it wants, and nothing is written any more.
+    async fn quiet(&mut self) {
+        let written = |world: &World| {
+            let versions = world.record.versions("DedicatedServerOrder", "web-01").len();
+            (versions, world.record.versions("ManualTask", "").len(), world.sim.journal(0).len())
+        };
+        let began = Instant::now();
+        loop {
+            let before = written(&self.world);
+            self.world.polls(2).await;
+            if written(&self.world) == before {
+                return;
+            }
+            assert!(began.elapsed() < QUIET, "it goes on writing: {:?}, then {:?}", before, written(&self.world));
+        }
+    }
+
+    /// Every order is deleted, and everything given back.
+    async fn give_back(&mut self) {
+        let order = self.world.record.get("DedicatedServerOrder", "web-01");
+        if order.is_some_and(|o| o["metadata"]["deletionTimestamp"].is_null()) {
+            self.world.delete("DedicatedServerOrder", "web-01").await;
+        }
+        self.world.until_gone("web-01").await;
+        let began = Instant::now();
+        let leases = Api::<Lease>::namespaced(self.world.kube.clone(), &self.world.system);
+        loop {
+            let mut left = left_over(&self.world);
+            let locks = leases.list(&ListParams::default()).await.unwrap().items;
+            left.extend(locks.iter().map(|lock| format!("lock {:?}", lock.metadata.name)));
+            if left.is_empty() {
+                return;
+            }
+            assert!(began.elapsed() < QUIET, "the order is gone, and this is left: {}", left.join("; "));
+            self.world.polls(1).await;
+        }
+    }
+
+    fn obeyed(&self) {
+        let wrong = self.rules.wrong();
+        assert!(wrong.is_empty(), "{}", wrong.join("; "));
+    }
+
+    async fn end(mut self) {
+        self.obeyed();
+        // The operator first: it would notice that the world ends.
+        self.keeper = None;
+        self.world.end().await;
+    }
+}
+
+/// A run without faults.
+pub async fn reference(scenario: Scenario) -> Reference {
+    let mut run = Run::prepare(scenario).await;
+    scenario.before(&mut run).await;
+    let from = run.proxy.count_anew();
+    let began = Instant::now();
+    scenario.act(&mut run).await;
+    let took = began.elapsed();
+    let points = run.proxy.asked()[from..].iter().map(|asked| asked.point.clone()).collect();
+    run.quiet().await;
+    let end = end_state(&run.world);
+    run.give_back().await;
+    run.end().await;
+    Reference { points, end, took }
+}
+
+/// The same with one fault.
+pub async fn with_fault(scenario: Scenario, point: Point, fault: Fault, reference: &Reference) -> Ended {
+    let mut run = Run::prepare(scenario).await;
+    scenario.before(&mut run).await;
+    run.proxy.count_anew();
+    run.proxy.add(Rule::at(point, fault));
+    scenario.act(&mut run).await;
+    let done = Instant::now();
+    run.proxy.clear();
+    run.quiet().await;
+    let met = run.proxy.asked().iter().find(|asked| asked.fault.is_some()).map(|asked| asked.at);
+    let wrong = differences(&reference.end, &end_state(&run.world));
+    assert!(wrong.is_empty(), "the end is another one: {}", wrong.join("; "));
+    run.give_back().await;
+    run.end().await;
+    met.map_or(Ended::NotMet, |at| Ended::Met(done.saturating_duration_since(at)))
+}
