@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::proxy::{Fault, KUBE, Point};
 
-use super::scenario::Scenario;
+use super::scenario::{Life, Scenario};
 
 /// How much is run, where the environment does not say it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +42,8 @@ pub struct Settings {
     pub minutes: Option<Duration>,
 }
 
-/// One run.
+/// One request that goes wrong.
+#[derive(Clone, Debug)]
 pub struct Job {
     pub scenario: Scenario,
     pub point: Point,
@@ -162,11 +163,25 @@ impl Settings {
     }
 
     /// In an order that the seed decides, so that what has been run after a while is of everything.
-    pub fn shuffle<T>(&self, all: &mut [(Job, T)]) {
-        all.sort_by_cached_key(|(job, _)| {
+    pub fn shuffle(&self, jobs: &mut [Job]) {
+        jobs.sort_by_cached_key(|job| {
             let mut text = String::new();
             let _ = write!(text, "{} {} {}", job.scenario.name(), job.point, job.fault);
             number(self.seed, &text)
         });
     }
+}
+
+/// Lives that hold all these, at most one for each scenario of a life.
+pub fn lives(jobs: Vec<Job>) -> Vec<(Life, Vec<Job>)> {
+    let mut lives: Vec<(Life, Vec<Job>)> = Vec::new();
+    for job in jobs {
+        let life = job.scenario.life();
+        let fits = |(other, jobs): &&mut (Life, Vec<Job>)| *other == life && jobs.iter().all(|other| other.scenario != job.scenario);
+        match lives.iter_mut().find(fits) {
+            Some((_, jobs)) => jobs.push(job),
+            None => lives.push((life, vec![job])),
+        }
+    }
+    lives
 }
