@@ -34,12 +34,16 @@ test-e2e: needs ## tests on a real API server, then which permissions they used
 lint: ## rustfmt, clippy, shellcheck, cargo deny; the last two where they are installed
 	@deploy/ci/stages.sh lint
 
-.PHONY: bench soak model simulation fuzz fuzz-coverage
+.PHONY: bench soak sweep model simulation fuzz fuzz-coverage
 bench: needs control-plane ## what orders cost: requests, versions, memory, for fleets of different sizes, as a table
 	@deploy/local/control-plane.sh run -- $(CARGO) test --test e2e bench:: -- --ignored --nocapture
 
 soak: needs control-plane ## random faults over orders that come and go (DCI_SOAK_MINUTES=30, DCI_SOAK_ORDERS=200, DCI_SOAK_SEED=1)
 	@deploy/local/control-plane.sh run -- $(CARGO) test --test e2e soak:: -- --ignored --nocapture
+
+# What is not run is told at the end, as what was.
+sweep: needs control-plane ## every request goes wrong in every way (DCI_SWEEP_RUNS=all|once|sample|list, _SCENARIO, _POINT, _FAULT, _SEED, _SHARD=1/4, _MINUTES)
+	@deploy/local/control-plane.sh run -- $(CARGO) test --test e2e_sweep every_request -- --ignored --nocapture
 
 model: ## the whole model of the allocation protocol, with its tables (DCI_MODEL_STATES=n: states made by each check at most)
 	@$(CARGO) test --test model -- --include-ignored --nocapture --test-threads=1
