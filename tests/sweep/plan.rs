@@ -22,7 +22,7 @@ pub enum Choice {
 }
 
 /// How many points of each scenario are in a sample.
-const SAMPLE: usize = 10;
+const SAMPLE: usize = 4;
 
 /// How long panels are waited for; see `rig`.
 pub const PANEL_TIMEOUT: Duration = Duration::from_secs(3);
@@ -128,6 +128,11 @@ impl Settings {
             parallel: read("DCI_SWEEP_PARALLEL").unwrap_or(8),
             minutes: read("DCI_SWEEP_MINUTES").map(Duration::from_mins),
         }
+    }
+
+    /// Whether the lives without faults are run twice.
+    pub fn twice(&self) -> bool {
+        self.choice != Choice::Sample && self.point.is_none()
     }
 
     /// Whether a scenario is run.

@@ -9,6 +9,7 @@ use crate::support::{Setup, World};
 use super::rig::Run;
 
 const ORDER: &str = "DedicatedServerOrder";
+const POLL: &str = "2s";
 const LICENSE_PASSWORD: &str = "license-pass-3Kz8";
 
 /// One scenario.
@@ -84,7 +85,9 @@ impl Life {
                 Setup { panels, ..Setup::default() }.handler(&json!({"licenseServerRef": {"name": "isp"}}))
             }
         };
-        Setup { run: false, ..setup }.handler(&json!({"timeouts": {"settle": "2s"}}))
+        // Polls are most of what is computed, and waiting costs nothing.
+        let slow = json!({"pollInterval": POLL});
+        Setup { run: false, ip_manager: slow.clone(), ..setup }.handler(&merged(slow, &json!({"timeouts": {"settle": "2s"}})))
     }
 
     /// What else there is.
@@ -180,7 +183,7 @@ impl Scenario {
             }
             Self::Delete | Self::DeleteIgnore | Self::DeleteLicence => {
                 if self == Self::DeleteIgnore {
-                    run.world.sim.change_server(27, json!({"ipmi": "dead"})).unwrap();
+                    run.world.sim.change_server(27, json!({"panel": "dci2", "ipmi": "dead"})).unwrap();
                 }
                 run.world.delete(ORDER, "web-01").await;
                 run.world.until_gone("web-01").await;
@@ -202,10 +205,11 @@ async fn edit(world: &World, spec: Value) {
 /// The handler `msk-2` at the panel `dci2`, which comes after `msk-1`.
 async fn second_handler(world: &mut World) {
     let provider = world.provider.clone();
-    let mut other = objects::ip_manager(world.sim.url("ipm2").unwrap(), &json!({}));
+    let mut other = objects::ip_manager(world.sim.url("ipm2").unwrap(), &json!({"pollInterval": POLL}));
     other["metadata"]["name"] = "other".into();
     world.create(&provider, other).await;
-    let spec = json!({"priority": 20, "ipManagement": {"ipManagerRef": {"name": "other"}}, "timeouts": {"settle": "2s"}});
+    let spec =
+        json!({"pollInterval": POLL, "priority": 20, "ipManagement": {"ipManagerRef": {"name": "other"}}, "timeouts": {"settle": "2s"}});
     let mut second = objects::handler(world.sim.url("dci2").unwrap(), &spec);
     second["metadata"] = json!({"name": "msk-2", "labels": {"zone": "msk"}});
     world.create(&provider, second).await;
@@ -224,7 +228,7 @@ async fn licence_server(world: &mut World) {
             "module": "BILLmanager6",
             "connection": {"url": world.sim.url("bill").unwrap(), "credentialsSecretRef": {"name": "isp"}, "timeout": "5s"},
             "licenses": {"products": {"Lite": {"pricelist": "55227"}, "Pro": {"pricelist": "55228"}}},
-            "pollInterval": "1s",
+            "pollInterval": POLL,
             "limits": {"requestsPerSecond": 0},
             "timeouts": {"settle": "2s"},
         },
