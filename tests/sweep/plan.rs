@@ -140,6 +140,11 @@ impl Settings {
         self.scenarios.is_empty() || self.scenarios.iter().any(|name| name == scenario)
     }
 
+    /// Whether a point holds one of the parts of names that are asked for.
+    fn names(&self, point: &str) -> bool {
+        self.point.as_ref().is_none_or(|parts| parts.split(',').any(|part| point.contains(part)))
+    }
+
     /// The runs of a scenario with these points.
     pub fn jobs(&self, scenario: Scenario, points: &[Point]) -> Vec<Job> {
         if self.choice == Choice::List {
@@ -150,7 +155,7 @@ impl Settings {
             // Named in full: run, whether or not it came up in the run without faults.
             return self.faults.iter().map(|fault| Job { scenario, point: point.clone(), fault: fault.clone() }).collect();
         }
-        let named: Vec<&Point> = points.iter().filter(|p| self.point.as_ref().is_none_or(|text| p.to_string().contains(text))).collect();
+        let named: Vec<&Point> = points.iter().filter(|p| self.names(&p.to_string())).collect();
         let step = if self.choice == Choice::Sample { named.len().div_ceil(SAMPLE).max(1) } else { 1 };
         let first = number(self.seed, scenario.name()) % step;
         let chosen = named.into_iter().skip(first).step_by(step);

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use dci_operator::sim::Window;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
 use kube::api::ListParams;
@@ -68,7 +69,35 @@ pub struct Run {
     pub proxy: Running,
     pub rules: Arc<Rules>,
     keeper: Option<Task>,
-    _follower: Task,
+    _beside: [Task; 2],
+}
+
+/// An installation lasts until the operator has seen it, as those that take minutes do: one that had ended before its answer was missed
+/// would be begun again, which costs nothing before the hand-over, but is another end.
+async fn install(record: Record, window: Window, url: String) {
+    let client = reqwest::Client::builder().tls_certs_only([]).build().unwrap();
+    let mut changes = record.changes();
+    loop {
+        let order = record.get("DedicatedServerOrder", "web-01").unwrap_or_default();
+        let steps = order["status"]["steps"].as_array().cloned().unwrap_or_default();
+        let seen = steps.iter().any(|step| step["name"] == "InstallOS" && step["state"] == "Waiting");
+        for (panel, id) in if seen { installing(&window.state()) } else { Vec::new() } {
+            let body = json!({"panel": panel, "finish_operation": true}).to_string();
+            let _ = client.post(format!("{url}/servers/{id}")).body(body).send().await;
+        }
+        let _ = tokio::time::timeout(Duration::from_millis(500), changes.changed()).await;
+    }
+}
+
+/// Servers that are being installed, with their panels.
+fn installing(state: &Value) -> Vec<(String, String)> {
+    let panels = state["panels"].as_object().cloned().unwrap_or_default();
+    let of = |(panel, all): (String, Value)| {
+        let servers = all["servers"].as_array().cloned().unwrap_or_default();
+        let busy = servers.into_iter().filter(|s| s["operation"].is_object());
+        busy.map(|s| (panel.clone(), s["id"].as_str().unwrap_or_default().to_owned())).collect::<Vec<_>>()
+    };
+    panels.into_iter().flat_map(of).collect()
 }
 
 /// Tells the rules of what the watches see.
@@ -99,7 +128,9 @@ impl Run {
         let rules = Rules::new(world.sim.window());
         proxy.observe(rules.clone());
         let follower = Task(tokio::spawn(follow(world.record.clone(), rules.clone())));
-        Self { world, proxy, rules, keeper: None, _follower: follower }
+        let installer = install(world.record.clone(), world.sim.window(), world.sim.url("sim").unwrap().to_owned());
+        let beside = [follower, Task(tokio::spawn(installer))];
+        Self { world, proxy, rules, keeper: None, _beside: beside }
     }
 
     /// Starts the operator, and goes on doing so.
