@@ -20,7 +20,7 @@ use scenario::{Life, Scenario};
 use table::Table;
 
 /// The longest that one life may take: beyond the patience of each of its waits.
-const LONGEST: Duration = Duration::from_mins(10);
+const LONGEST: Duration = Duration::from_mins(20);
 
 /// Runs what the settings ask for; anything that breaks a rule fails the test.
 pub async fn run(settings: &Settings) {
@@ -48,7 +48,9 @@ pub async fn run(settings: &Settings) {
             && let Some((life, jobs)) = waiting.pop_front()
         {
             if settings.minutes.is_some_and(|most| began.elapsed() > most) {
-                jobs.iter().for_each(|job| table.left_out(job.scenario.name()));
+                for job in &jobs {
+                    table.left_out(job.scenario.name());
+                }
                 continue;
             }
             let references = references.clone();

@@ -148,7 +148,9 @@ impl Settings {
     /// The runs of a scenario with these points.
     pub fn jobs(&self, scenario: Scenario, points: &[Point]) -> Vec<Job> {
         if self.choice == Choice::List {
-            points.iter().for_each(|point| println!("{}: {point}", scenario.name()));
+            for point in points {
+                println!("{}: {point}", scenario.name());
+            }
             return Vec::new();
         }
         if let (Some(Ok(point)), [_, ..]) = (self.point.as_ref().map(|text| text.parse::<Point>()), self.faults.as_slice()) {

@@ -20,8 +20,11 @@ use super::plan::Job;
 use super::rules::Rules;
 use super::scenario::Life;
 
+/// How long a condition is waited for: many instances share the machine, and nothing but this tells slow from stuck.
+const PATIENCE: Duration = Duration::from_mins(5);
+
 /// How long an order that has all it wants may go on writing.
-const QUIET: Duration = Duration::from_secs(40);
+const QUIET: Duration = Duration::from_mins(2);
 
 /// What a run without faults tells.
 #[derive(Clone)]
@@ -106,7 +109,9 @@ async fn follow(record: Record, rules: Arc<Rules>) {
     loop {
         let new = record.since(seen);
         seen += new.len();
-        new.iter().for_each(|object| rules.object(object));
+        for object in &new {
+            rules.object(object);
+        }
         if changes.changed().await.is_err() {
             return;
         }
@@ -117,6 +122,7 @@ impl Run {
     /// The world of a life, with a proxy in front of everything, before the operator is started.
     async fn prepare(life: Life) -> Self {
         let mut world = World::start(life.setup()).await;
+        world.patience = PATIENCE;
         life.populate(&mut world).await;
         let proxy = Proxy::start(&[(&world.system, "system"), (&world.provider, "provider"), (&world.shop, "shop")]);
         proxy.kube(&world.launch.kubeconfig).await;
