@@ -34,7 +34,7 @@ test-e2e: needs ## tests on a real API server, then which permissions they used
 lint: ## rustfmt, clippy, shellcheck, cargo deny; the last two where they are installed or to be had
 	@deploy/ci/stages.sh lint
 
-.PHONY: current bench soak model simulation conformance states fuzz fuzz-coverage
+.PHONY: current bench soak sweep model simulation conformance states fuzz fuzz-coverage
 current: needs ## definitions, rules, policies and all e2e tests against a current API server's own code, as Debian's unstable suite has it
 	@deploy/ci/stages.sh control-plane build current
 
@@ -43,6 +43,10 @@ bench: needs control-plane ## what orders cost: requests, versions, memory, for 
 
 soak: needs control-plane ## random faults over orders that come and go (DCI_SOAK_MINUTES=30, DCI_SOAK_ORDERS=200, DCI_SOAK_SEED=1)
 	@deploy/local/control-plane.sh run -- $(CARGO) test --test e2e soak:: -- --ignored --nocapture
+
+# What is not run is told at the end, as what was.
+sweep: needs control-plane ## every request goes wrong in every way (DCI_SWEEP_RUNS=all|once|sample|list, _SCENARIO, _POINT, _FAULT, _SEED, _SHARD=1/4, _MINUTES)
+	@deploy/local/control-plane.sh run -- $(CARGO) test --test e2e_sweep every_request -- --ignored --nocapture
 
 model: ## the whole model of the allocation protocol, with its tables (DCI_MODEL_STATES=n: states made by each check at most)
 	@$(CARGO) test --test model -- --include-ignored --nocapture --test-threads=1

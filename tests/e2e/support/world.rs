@@ -82,6 +82,8 @@ pub struct World {
     pub launch: Launch,
     pub operator: Option<Operator>,
     pub secrets: Vec<String>,
+    /// How long a condition is waited for.
+    pub patience: Duration,
     kubeconfig: PathBuf,
     _watches: Watches,
     done: bool,
@@ -182,6 +184,7 @@ impl World {
             launch,
             operator: None,
             secrets,
+            patience: PATIENCE,
             kubeconfig,
             _watches: watches,
             done: false,
@@ -229,7 +232,7 @@ impl World {
         let seen = || self.record.get(kind, name).is_none_or(|o| version(o["metadata"]["resourceVersion"].as_str().unwrap()) >= wanted);
         let began = Instant::now();
         while !seen() {
-            assert!(began.elapsed() < PATIENCE, "the record does not see the patch of {kind} {name}");
+            assert!(began.elapsed() < self.patience, "the record does not see the patch of {kind} {name}");
             let _ = tokio::time::timeout(Duration::from_millis(50), changes.changed()).await;
         }
     }
@@ -277,7 +280,7 @@ impl World {
             if let Some(found) = check(self) {
                 return found;
             }
-            assert!(began.elapsed() < PATIENCE, "waited {PATIENCE:?} for: {what}");
+            assert!(began.elapsed() < self.patience, "waited {:?} for: {what}", self.patience);
             if let Some(status) = self.operator.as_mut().and_then(Operator::exited) {
                 panic!("the operator ended ({status}) while waiting for: {what}");
             }
