@@ -32,6 +32,8 @@ mod conformance;
 mod crash;
 #[path = "e2e/custom.rs"]
 mod custom;
+#[path = "e2e/denied.rs"]
+mod denied;
 #[path = "e2e/dialect.rs"]
 mod dialect;
 #[path = "e2e/drift.rs"]
@@ -46,6 +48,8 @@ mod handlers;
 mod letting_go;
 #[path = "e2e/licenses.rs"]
 mod licenses;
+#[path = "e2e/manifests.rs"]
+mod manifests;
 #[path = "e2e/monitoring.rs"]
 mod monitoring;
 #[path = "e2e/namespaces.rs"]

@@ -5,6 +5,7 @@ pub mod collector;
 pub mod hooks;
 pub mod journal;
 pub mod kstatus;
+pub mod manifests;
 pub mod objects;
 pub mod operator;
 pub mod plane;
