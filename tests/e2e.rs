@@ -44,6 +44,8 @@ mod gitops;
 mod handler;
 #[path = "e2e/handlers.rs"]
 mod handlers;
+#[path = "e2e/isolation.rs"]
+mod isolation;
 #[path = "e2e/letting_go.rs"]
 mod letting_go;
 #[path = "e2e/licenses.rs"]

@@ -38,7 +38,9 @@ fn there_is_no_client_for_an_address_of_a_metadata_service() {
         assert_eq!(allowed, Ok(()), "{url}: switched off");
     }
     // Spellings that two programs read in two ways are refused before.
-    for url in ["https://2852039166/dcimgr", "https://0xa9fea9fe/dcimgr", "https://0251.0376.0251.0376/dcimgr", "https://169.254.43518/dcimgr"] {
+    for url in
+        ["https://2852039166/dcimgr", "https://0xa9fea9fe/dcimgr", "https://0251.0376.0251.0376/dcimgr", "https://169.254.43518/dcimgr"]
+    {
         let refused = Client::new(&settings(url.to_owned())).map(|_| ()).unwrap_err();
         assert!(matches!(refused, SettingsError::Url(_)), "{url}: {refused}");
     }

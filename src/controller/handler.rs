@@ -245,8 +245,7 @@ async fn poll(
         None => {
             let dialect = dialect(handler)?;
             let observer = PanelObserver::new(context.metrics.clone(), key.to_string());
-            let http = PanelClient::over(&made.settings, Arc::new(observer), context.wire.clone())
-                .map_err(|e| problem_of_settings(&e))?;
+            let http = PanelClient::over(&made.settings, Arc::new(observer), context.wire.clone()).map_err(|e| problem_of_settings(&e))?;
             let client = ServerClient {
                 policy: Handler::new(key.clone(), &handler.spec, panel_id.clone()),
                 panel: Arc::new(DciManager5::new(Arc::new(http), dialect)),

@@ -95,8 +95,8 @@ async fn probe(manager: &IPManager, key: &ObjectKey, context: &Context) -> Resul
         Some(known) => known,
         None => {
             let observer = PanelObserver::new(context.metrics.clone(), key.to_string());
-            let client = PanelClient::over(&made.settings, Arc::new(observer), context.wire.clone())
-                .map_err(|e| problem_of_settings(&e))?;
+            let client =
+                PanelClient::over(&made.settings, Arc::new(observer), context.wire.clone()).map_err(|e| problem_of_settings(&e))?;
             (Arc::new(IpManager5::new(Arc::new(client))) as Arc<dyn AddressPanel>, false)
         }
     };

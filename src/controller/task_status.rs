@@ -216,7 +216,9 @@ mod tests {
     #[test]
     fn what_cannot_be_a_labels_value_is_no_uid_of_an_order() {
         let mut one = task("stopserver-u-1-1", None);
-        for (uid, ours) in [("u".repeat(63), true), ("u".repeat(64), false), ("u.".into(), false), ("-u".into(), false), ("u u".into(), false)] {
+        for (uid, ours) in
+            [("u".repeat(63), true), ("u".repeat(64), false), ("u.".into(), false), ("-u".into(), false), ("u u".into(), false)]
+        {
             one.metadata.name = Some(format!("stopserver-{}-1", uid.replace(' ', "-")));
             one.spec.order_ref.uid.clone_from(&uid);
             assert_eq!(made_by_us(&one), ours, "{uid}");

@@ -134,9 +134,18 @@ mod tests {
         ] {
             assert_eq!(refused(&standard, address).as_deref(), Some(network), "{address}");
         }
-        for address in
-            ["169.253.255.255", "169.255.0.0", "10.0.0.1", "127.0.0.1", "::1", "fec0::1", "fe7f::1", "100.100.100.199", "fd00:ec2::253", "2001:db8::1"]
-        {
+        for address in [
+            "169.253.255.255",
+            "169.255.0.0",
+            "10.0.0.1",
+            "127.0.0.1",
+            "::1",
+            "fec0::1",
+            "fe7f::1",
+            "100.100.100.199",
+            "fd00:ec2::253",
+            "2001:db8::1",
+        ] {
             assert_eq!(refused(&standard, address), None, "{address}");
         }
     }

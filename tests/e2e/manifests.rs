@@ -79,7 +79,9 @@ fn fate(kind: &str, object: &Value) -> Option<(Fate, String)> {
     if status["observedGeneration"] != object["metadata"]["generation"] {
         return None;
     }
-    let told = |type_: &str| condition(object, type_).map(|c| (c["reason"].as_str().unwrap_or_default(), c["message"].as_str().unwrap_or_default()));
+    let told = |type_: &str| {
+        condition(object, type_).map(|c| (c["reason"].as_str().unwrap_or_default(), c["message"].as_str().unwrap_or_default()))
+    };
     let holds = |type_: &str| condition(object, type_).is_some_and(|c| c["status"] == "True");
     let text = |told: Option<(&str, &str)>| told.map_or_else(String::new, |(reason, message)| format!("{reason}: {message}"));
     if holds("Stalled") {
@@ -166,7 +168,8 @@ impl Run {
         let path = format!("{}/{}", path(&self.world, what.kind), what.name);
         let mut healthy = json!({"apiVersion": object["apiVersion"], "kind": what.kind, "metadata": {"name": what.name}, "spec": spec});
         let mut replaced = healthy.clone();
-        replaced["metadata"]["resourceVersion"] = send(&self.world, Method::GET, &path, &Value::Null).await.unwrap()["metadata"]["resourceVersion"].take();
+        replaced["metadata"]["resourceVersion"] =
+            send(&self.world, Method::GET, &path, &Value::Null).await.unwrap()["metadata"]["resourceVersion"].take();
         replaced["metadata"]["finalizers"] = object["metadata"]["finalizers"].clone();
         let mut answer = send(&self.world, Method::PUT, &path, &replaced).await;
         while answer.as_ref().is_err_and(|status| status.code == 409) {
@@ -237,7 +240,8 @@ impl Run {
 
 fn world_setup() -> Setup {
     let mut panels = objects::panels();
-    let servers = (100..100 + 2 * BATCH).map(|id| json!({"id": id, "name": format!("R2-{id}"), "type": "E3-16G", "ip": format!("10.0.1.{}", id - 90)}));
+    let servers = (100..100 + 2 * BATCH)
+        .map(|id| json!({"id": id, "name": format!("R2-{id}"), "type": "E3-16G", "ip": format!("10.0.1.{}", id - 90)}));
     panels["dcimanager5"][0]["servers"].as_array_mut().unwrap().extend(servers);
     panels["dcimanager5"][0]["durations"] = json!({"power": "50ms", "install": "200ms", "connection": "50ms"});
     let mut setup = Setup { panels, ..Setup::default() };

@@ -332,7 +332,8 @@ pub fn manifest(draw: &mut Draw, schemas: &Schemas, places: &Places, number: usi
         }
     }
     if draw.one_in(30) {
-        object["status"] = json!({"phase": "Active", "observedGeneration": 1, "server": {"id": "18", "handler": "a/b", "configuration": "x"}});
+        object["status"] =
+            json!({"phase": "Active", "observedGeneration": 1, "server": {"id": "18", "handler": "a/b", "configuration": "x"}});
         why.push("it brings a status along".into());
     }
     Manifest { kind, name, object, good, why: why.join(", ") }
