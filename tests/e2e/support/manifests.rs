@@ -127,6 +127,48 @@ const ODD: &[&str] = &[
     "HTTPS://127.0.0.1:1/dcimgr",
 ];
 
+/// Texts that mostly are what a field asks for, and mean something or nothing there.
+const TAME: &[&str] = &[
+    "a",
+    "x1",
+    "web-02",
+    "acme",
+    "root",
+    "public",
+    "parking",
+    "Operations",
+    "Leads",
+    "Assembly",
+    "E5-64G",
+    "E9",
+    "b.example.net",
+    "free.ds",
+    "ISPsystem__Slow-1",
+    "ISPsystem__nginx.sh",
+    "a@b.example",
+    "nowhere",
+    "main",
+    "msk-1",
+    "dci-admin",
+    "ipm-user",
+    "password",
+    "1s",
+    "7s",
+    "1m",
+    "2h30m",
+    "2026-11-22T10:00:00Z",
+    "POST",
+    "server.edit",
+    "{server}",
+    "https://127.0.0.1:1/dcimgr",
+    "https://169.254.169.254/dcimgr",
+    "http://127.0.0.1:1/dcimgr",
+    "00112233445566778899aabbccddeeff00112233445566778899AABBCCDDEEFF",
+    "17",
+    "18",
+    "19, 20",
+];
+
 /// Values of other types than a field has.
 fn other_types() -> Vec<Value> {
     vec![
@@ -156,51 +198,54 @@ fn deep(levels: usize) -> Value {
 }
 
 /// What a node of a schema may be given.
-fn values(draw: &mut Draw, schema: &Value) -> Value {
-    if draw.one_in(5) {
+fn values(draw: &mut Draw, schema: &Value, tame: bool) -> Value {
+    if draw.one_in(if tame { 25 } else { 5 }) {
         let all = other_types();
         return draw.of(&all).clone();
     }
     let bound = |name: &str| schema[name].as_u64().and_then(|n| usize::try_from(n).ok());
     if let Some(words) = schema["enum"].as_array() {
-        return match draw.below(4) {
+        return match draw.below(if tame { 20 } else { 4 }) {
             0 => json!(draw.of(words).as_str().unwrap_or_default().to_lowercase()),
             1 => json!(""),
             _ => draw.of(words).clone(),
         };
     }
     match schema["type"].as_str() {
+        Some("string") if tame && !draw.one_in(8) => json!(draw.of(TAME)),
         Some("string") => text(draw, bound("minLength").unwrap_or(0), bound("maxLength").unwrap_or(300)),
         Some("integer" | "number") => {
             let (low, high) = (schema["minimum"].as_f64().unwrap_or(0.0), schema["maximum"].as_f64().unwrap_or(1e6));
             #[expect(clippy::cast_possible_truncation, reason = "bounds of int32 fields")]
-            let all = [low - 1.0, low, low + 1.0, high - 1.0, high, high + 1.0, f64::from(i32::MIN), f64::from(i32::MAX)].map(|n| n as i64);
-            json!(draw.of(&all))
+            let all = [low, low + 1.0, low + 2.0, high, high - 1.0, high + 1.0, low - 1.0, f64::from(i32::MIN), f64::from(i32::MAX)]
+                .map(|n| n as i64);
+            json!(draw.of(if tame { &all[..4] } else { &all }))
         }
         Some("boolean") => json!(draw.one_in(2)),
         Some("array") => {
             let most = bound("maxItems").unwrap_or(4);
-            let count = *draw.of(&[0, 1, 2, most, most + 1]);
-            let first = values(draw, &schema["items"]);
-            let all = (0..count).map(|_| if draw.one_in(2) { first.clone() } else { values(draw, &schema["items"]) });
+            let count = *draw.of(if tame { &[0, 1, 1, 2] } else { &[0, 2, most, most + 1] });
+            let first = values(draw, &schema["items"], tame);
+            let all = (0..count).map(|_| if !tame && draw.one_in(2) { first.clone() } else { values(draw, &schema["items"], tame) });
             Value::Array(all.collect())
         }
         Some("object") if schema["additionalProperties"].is_object() => {
             let most = bound("maxProperties").unwrap_or(4);
-            let count = *draw.of(&[0, 1, 2, most, most + 1]);
+            let count = *draw.of(if tame { &[0, 1, 1, 2] } else { &[0, 2, most, most + 1] });
             let mut all = Map::new();
             for number in 0..count {
-                let key = if draw.one_in(2) { format!("key-{number}") } else { format!("{}{number}", draw.of(ODD)) };
-                all.insert(key, values(draw, &schema["additionalProperties"]));
+                let key = if tame || draw.one_in(2) { format!("key-{number}") } else { format!("{}{number}", draw.of(ODD)) };
+                all.insert(key, values(draw, &schema["additionalProperties"], tame));
             }
             Value::Object(all)
         }
         _ => {
-            // An object with some of its properties, each as it comes.
+            // An object with some of its properties, each as it comes; a tame one has those that it must.
+            let required = |name: &str| schema["required"].as_array().is_some_and(|all| all.iter().any(|r| r == name));
             let mut all = Map::new();
             for (name, property) in schema["properties"].as_object().into_iter().flatten() {
-                if draw.one_in(2) {
-                    all.insert(name.clone(), values(draw, property));
+                if (tame && required(name)) || draw.one_in(if tame { 4 } else { 2 }) {
+                    all.insert(name.clone(), values(draw, property, tame));
                 }
             }
             Value::Object(all)
@@ -221,7 +266,7 @@ fn text(draw: &mut Draw, least: usize, most: usize) -> Value {
 }
 
 /// Changes one place below `spec`; says which.
-fn change(draw: &mut Draw, schema: &Value, value: &mut Value, path: &str) -> String {
+fn change(draw: &mut Draw, schema: &Value, value: &mut Value, path: &str, tame: bool) -> String {
     let properties = schema["properties"].as_object();
     let deeper = match (&*value, properties) {
         (Value::Object(_), Some(properties)) if !properties.is_empty() && (path == "spec" || draw.below(10) < 7) => {
@@ -241,10 +286,10 @@ fn change(draw: &mut Draw, schema: &Value, value: &mut Value, path: &str) -> Str
             members.insert(format!("{name}X"), json!("unknown"));
             return format!("{child}X is unknown");
         }
-        let entry = members.entry(name.clone()).or_insert_with(|| if below["properties"].is_object() { json!({}) } else { Value::Null });
-        return change(draw, below, entry, &child);
+        let entry = members.entry(name).or_insert(Value::Null);
+        return change(draw, below, entry, &child, tame);
     }
-    *value = values(draw, schema);
+    *value = values(draw, schema, tame);
     let shown: String = value.to_string().chars().take(120).collect();
     format!("{path} is {shown}")
 }
@@ -320,16 +365,25 @@ impl Schemas {
 pub fn manifest(draw: &mut Draw, schemas: &Schemas, places: &Places, number: usize) -> Manifest {
     // Half of them orders: those are what untrusted people write.
     let kind = if draw.one_in(2) { KINDS[0] } else { *draw.of(&KINDS) };
-    let name = name(draw, number);
+    let mut name = name(draw, number);
     let mut object = good(kind, &name, places, number);
     let good = object["spec"].clone();
     let mut why = Vec::new();
+    // Two of three are nearly right: the server takes most of them, and the operator has to find what is wrong.
+    let tame = !draw.one_in(3);
     for _ in 0..=draw.below(2) {
         if draw.one_in(8) {
             why.push(metadata(draw, &mut object));
         } else {
-            why.push(change(draw, schemas.of(kind), &mut object["spec"], "spec"));
+            why.push(change(draw, schemas.of(kind), &mut object["spec"], "spec", tame));
         }
+    }
+    // A task whose name is what the operator would call it.
+    if kind == "ManualTask" && draw.one_in(2) {
+        let part = |value: &Value| value.as_str().unwrap_or("x").to_lowercase();
+        name = format!("{}-{}-{}", part(&object["spec"]["type"]), part(&object["spec"]["orderRef"]["uid"]), number + 1);
+        object["metadata"]["name"] = name.clone().into();
+        why.push(format!("it is named {name}"));
     }
     if draw.one_in(30) {
         object["status"] =
