@@ -224,14 +224,14 @@ fn values(draw: &mut Draw, schema: &Value, tame: bool) -> Value {
         Some("boolean") => json!(draw.one_in(2)),
         Some("array") => {
             let most = bound("maxItems").unwrap_or(4);
-            let count = *draw.of(if tame { &[0, 1, 1, 2] } else { &[0, 2, most, most + 1] });
+            let count = if tame { draw.below(3) } else { [0, 2, most, most + 1][draw.below(4)] };
             let first = values(draw, &schema["items"], tame);
             let all = (0..count).map(|_| if !tame && draw.one_in(2) { first.clone() } else { values(draw, &schema["items"], tame) });
             Value::Array(all.collect())
         }
         Some("object") if schema["additionalProperties"].is_object() => {
             let most = bound("maxProperties").unwrap_or(4);
-            let count = *draw.of(if tame { &[0, 1, 1, 2] } else { &[0, 2, most, most + 1] });
+            let count = if tame { draw.below(3) } else { [0, 2, most, most + 1][draw.below(4)] };
             let mut all = Map::new();
             for number in 0..count {
                 let key = if tame || draw.one_in(2) { format!("key-{number}") } else { format!("{}{number}", draw.of(ODD)) };
