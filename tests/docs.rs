@@ -387,3 +387,18 @@ fn tests_that_the_documentation_names_exist() {
         assert!(missing.is_empty(), "{file}: there is no {missing:?}");
     }
 }
+
+/// `make mutants` runs one program with all of them.
+#[test]
+fn no_test_of_decisions_is_left_out_of_their_common_program() {
+    let program = std::fs::read_to_string(root().join("tests/decisions.rs")).unwrap();
+    let mut count = 0;
+    for entry in std::fs::read_dir(root().join("tests")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if name.starts_with("core_") && name.ends_with(".rs") {
+            assert!(program.contains(&format!("#[path = \"{name}\"]")), "tests/decisions.rs lacks {name}");
+            count += 1;
+        }
+    }
+    assert!(count > 10, "{count} files");
+}
