@@ -107,11 +107,13 @@ async fn an_order_reaches_no_secret_and_no_server_of_another_namespace() {
     let guess = world.until_active("guess").await;
     assert_eq!(guess["metadata"]["annotations"]["dci-operator.dev/order-id"], guess["metadata"]["uid"]);
     // Nor does a status that somebody brings along, which the server drops, make a server one's own.
-    let mut object = objects::order("claims", &json!({"client": {"username": "third"}, "handlerRef": {"namespace": world.provider}}));
+    let third =
+        json!({"client": {"username": "third"}, "handlerRef": {"namespace": world.provider}, "configuration": {"serverType": "E5-64G"}});
+    let mut object = objects::order("claims", &third);
     object["status"] = victim["status"].clone();
     world.create(&world.neighbour, object).await;
     let waits = world.until_active("claims").await;
-    assert_ne!(waits["status"]["server"]["id"], "17");
+    assert_eq!(waits["status"]["server"]["id"], "20");
     for name in ["thief", "guess", "claims"] {
         let (code, text) = world.kubectl(&["delete", "dso", "-n", &world.neighbour, name, "--wait=false"]).await;
         assert_eq!(code, 0, "{text}");

@@ -157,34 +157,31 @@ impl Run {
     /// Gives an object a spec that works. What may not be changed is kept where the object has a server, and where the server says
     /// that a field is fixed the object is made anew, as its message tells.
     async fn cure(&mut self, what: &Manifest) {
-        let object = self.world.record.get(what.kind, &what.name).unwrap();
-        let mut spec = what.good.clone();
-        let status = &object["status"];
-        if what.kind == ORDER && (status["server"].is_object() || status["inFlight"].is_object()) {
-            for fixed in ["client", "configuration", "handlerRef", "handlerSelector"] {
+        let path = format!("{}/{}", path(&self.world, what.kind), what.name);
+        self.cured += 1;
+        let refused = loop {
+            // As it is now: what is changed meanwhile is a conflict, and looked at again.
+            let mut object = send(&self.world, Method::GET, &path, &Value::Null).await.unwrap();
+            let status = &object["status"];
+            let bound = what.kind == ORDER && (status["server"].is_object() || status["inFlight"].is_object());
+            let mut spec = what.good.clone();
+            for fixed in ["client", "configuration", "handlerRef", "handlerSelector"].iter().filter(|_| bound) {
                 spec[fixed] = object["spec"][fixed].clone();
             }
-        }
-        let path = format!("{}/{}", path(&self.world, what.kind), what.name);
-        let mut healthy = json!({"apiVersion": object["apiVersion"], "kind": what.kind, "metadata": {"name": what.name}, "spec": spec});
-        let mut replaced = healthy.clone();
-        replaced["metadata"]["resourceVersion"] =
-            send(&self.world, Method::GET, &path, &Value::Null).await.unwrap()["metadata"]["resourceVersion"].take();
-        replaced["metadata"]["finalizers"] = object["metadata"]["finalizers"].clone();
-        let mut answer = send(&self.world, Method::PUT, &path, &replaced).await;
-        while answer.as_ref().is_err_and(|status| status.code == 409) {
-            replaced["metadata"]["resourceVersion"] =
-                send(&self.world, Method::GET, &path, &Value::Null).await.unwrap()["metadata"]["resourceVersion"].take();
-            answer = send(&self.world, Method::PUT, &path, &replaced).await;
-        }
-        self.cured += 1;
-        if let Err(status) = answer {
-            assert!(status.message.contains("cannot be changed") || status.message.contains("fixed"), "{}: {}", what.why, status.message);
-            self.remove(what).await;
-            healthy["spec"] = what.good.clone();
-            send(&self.world, Method::POST, &self::path(&self.world, what.kind), &healthy).await.unwrap();
-            self.made_anew += 1;
-        }
+            object["spec"] = spec;
+            match send(&self.world, Method::PUT, &path, &object).await {
+                Ok(_) => return,
+                Err(status) if status.code == 409 => {}
+                Err(status) => break status,
+            }
+        };
+        assert!(refused.message.contains("cannot be changed") || refused.message.contains("fixed"), "{}: {}", what.why, refused.message);
+        self.remove(what).await;
+        let mut healthy = what.object.clone();
+        healthy["metadata"] = json!({"name": what.name});
+        healthy["spec"] = what.good.clone();
+        send(&self.world, Method::POST, &self::path(&self.world, what.kind), &healthy).await.unwrap();
+        self.made_anew += 1;
     }
 
     async fn remove(&mut self, what: &Manifest) {
@@ -204,9 +201,11 @@ impl Run {
         self.world.until_active(good).await;
         // Tasks are made by the operator: one that a person made is only deleted.
         let mut cured = Vec::new();
-        for what in stored.iter().filter(|what| what.kind != "ManualTask") {
+        // And a name that is too long is cured by another one.
+        for what in stored.iter().filter(|what| what.kind != "ManualTask" && (what.kind != ORDER || what.name.len() <= 63)) {
             let now = self.world.record.get(what.kind, &what.name).unwrap();
-            if fate(what.kind, &now).is_none_or(|(fate, _)| fate != Fate::Works) || now["spec"]["deletionProtection"] == true {
+            let kept = now["spec"]["deletionProtection"] == true || now["spec"]["deletionPolicy"] == "Orphan";
+            if kept || fate(what.kind, &now).is_none_or(|(fate, _)| fate != Fate::Works) {
                 self.cure(what).await;
                 cured.push(what);
             }
@@ -243,6 +242,8 @@ fn world_setup() -> Setup {
     let servers = (100..100 + 2 * BATCH)
         .map(|id| json!({"id": id, "name": format!("R2-{id}"), "type": "E3-16G", "ip": format!("10.0.1.{}", id - 90)}));
     panels["dcimanager5"][0]["servers"].as_array_mut().unwrap().extend(servers);
+    // An order may ask for 64 addresses.
+    panels["ipmanager5"][0]["address_groups"][0]["ranges"].as_array_mut().unwrap().push("198.18.0.0/20".into());
     panels["dcimanager5"][0]["durations"] = json!({"power": "50ms", "install": "200ms", "connection": "50ms"});
     let mut setup = Setup { panels, ..Setup::default() };
     setup.handler = json!({"limits": {"maxConcurrentOperations": 0, "maxConcurrentReleases": 0}});

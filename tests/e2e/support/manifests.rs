@@ -143,7 +143,7 @@ const TAME: &[&str] = &[
     "E9",
     "b.example.net",
     "free.ds",
-    "ISPsystem__Slow-1",
+    "ISPsystem__None-1",
     "ISPsystem__nginx.sh",
     "a@b.example",
     "nowhere",
