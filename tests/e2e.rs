@@ -35,6 +35,8 @@ mod cluster;
 mod crash;
 #[path = "e2e/custom.rs"]
 mod custom;
+#[path = "e2e/denied.rs"]
+mod denied;
 #[path = "e2e/dialect.rs"]
 mod dialect;
 #[path = "e2e/drift.rs"]
@@ -45,10 +47,14 @@ mod gitops;
 mod handler;
 #[path = "e2e/handlers.rs"]
 mod handlers;
+#[path = "e2e/isolation.rs"]
+mod isolation;
 #[path = "e2e/letting_go.rs"]
 mod letting_go;
 #[path = "e2e/licenses.rs"]
 mod licenses;
+#[path = "e2e/manifests.rs"]
+mod manifests;
 #[path = "e2e/monitoring.rs"]
 mod monitoring;
 #[path = "e2e/namespaces.rs"]

@@ -12,6 +12,7 @@ use crate::api::handler::NamespacesFrom;
 use crate::api::{DedicatedServerOrder, IPManager, ManualTask, ProcessingHandler};
 
 use crate::panel::coremanager::transport::Wire;
+use crate::panel::denied::DeniedNetworks;
 use crate::provisioning::order::{handler_key, selector};
 
 use super::events::Events;
@@ -40,6 +41,8 @@ pub struct Context {
     pub panels: Panels,
     /// What brings requests to panels; `None`: HTTP.
     pub wire: Option<Arc<dyn Wire>>,
+    /// Networks that no panel and no receiver of webhooks is in.
+    pub denied: DeniedNetworks,
     /// Locks.
     pub locks: Locks,
     /// Events.

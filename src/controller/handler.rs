@@ -73,10 +73,23 @@ pub fn problem_of(error: &PanelError) -> Problem {
     let message = error.to_string();
     match error {
         PanelError::Certificate { .. } => Problem::stalled(Reason::CertificateRefused, message),
+        PanelError::AddressDenied { .. } => Problem::stalled(Reason::AddressDenied, message),
         _ if error.class() == ErrorClass::Credentials => Problem::stalled(Reason::LoginRefused, message),
         _ if error.class() == ErrorClass::Down => Problem::passing(Reason::Unreachable, message),
         _ => Problem::stalled(Reason::PanelError, message),
     }
+}
+
+/// What settings that cannot be used say of the handler.
+#[must_use]
+pub fn problem_of_settings(error: &SettingsError) -> Problem {
+    let reason = match error {
+        SettingsError::Denied(_) => Reason::AddressDenied,
+        SettingsError::Url(_) | SettingsError::Pin | SettingsError::Bundle(_) | SettingsError::System(_) | SettingsError::Http(_) => {
+            Reason::InvalidSpec
+        }
+    };
+    Problem::stalled(reason, error.to_string())
 }
 
 /// Settings of a connection, with a text that changes when they do.
@@ -98,12 +111,12 @@ pub async fn connection(context: &Context, namespace: &str, spec: &Connection, r
     let source = SecretPassword::new(&context.client, namespace, &spec.credentials_secret_ref.name, &settings.username);
     settings.passwords = Some(Arc::new(source));
     settings.requests_per_second = requests_per_second;
+    settings.denied = context.denied.clone();
     if let Some(tls) = &spec.tls {
-        let invalid = |e: &SettingsError| Problem::stalled(Reason::InvalidSpec, e.to_string());
         settings.tls = if tls.insecure_skip_verify {
             TlsMode::Insecure
         } else if let Some(pin) = &tls.pinned_sha256 {
-            TlsMode::pinned(pin).map_err(|e| invalid(&e))?
+            TlsMode::pinned(pin).map_err(|e| problem_of_settings(&e))?
         } else if let Some(bundle) = &tls.ca_bundle {
             TlsMode::CaBundle(bundle.clone())
         } else if let Some(reference) = &tls.ca_bundle_secret_ref {
@@ -233,8 +246,7 @@ async fn poll(
         None => {
             let dialect = dialect(handler)?;
             let observer = PanelObserver::new(context.metrics.clone(), key.to_string());
-            let http = PanelClient::over(&made.settings, Arc::new(observer), context.wire.clone())
-                .map_err(|e| Problem::stalled(Reason::InvalidSpec, e.to_string()))?;
+            let http = PanelClient::over(&made.settings, Arc::new(observer), context.wire.clone()).map_err(|e| problem_of_settings(&e))?;
             let client = ServerClient {
                 policy: Handler::new(key.clone(), &handler.spec, panel_id.clone()),
                 panel: Arc::new(DciManager5::new(Arc::new(http), dialect)),

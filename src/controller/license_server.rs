@@ -25,7 +25,9 @@ use crate::provisioning::order::{Handler, Order};
 use crate::provisioning::reason::Reason;
 
 use super::context::Context;
-use super::handler::{KIND, PROBE_NOTED, Problem, connection, count, dialect_calls, panel_identity, problem_of, reason_of, state_of};
+use super::handler::{
+    KIND, PROBE_NOTED, Problem, connection, count, dialect_calls, panel_identity, problem_of, problem_of_settings, reason_of, state_of,
+};
 use super::metrics::PanelObserver;
 use super::panels::lock;
 use super::polled::{self, Turn, tolerate};
@@ -248,8 +250,8 @@ async fn poll(
         Some(known) => known,
         None => {
             let observer = PanelObserver::new(context.metrics.clone(), key.to_string());
-            let client = PanelClient::over(&made.settings, Arc::new(observer), context.wire.clone())
-                .map_err(|e| Problem::stalled(Reason::InvalidSpec, e.to_string()))?;
+            let client =
+                PanelClient::over(&made.settings, Arc::new(observer), context.wire.clone()).map_err(|e| problem_of_settings(&e))?;
             (Arc::new(BillManager6::new(Arc::new(client), dialect(handler)?)) as Arc<dyn LicensePanel>, false)
         }
     };

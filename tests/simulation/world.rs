@@ -10,6 +10,7 @@ use dci_operator::controller::clients::{Clients, Pulse};
 use dci_operator::controller::metrics::Metrics;
 use dci_operator::controller::run::{self, Options, RunError, Surroundings};
 use dci_operator::controller::welcome::Welcome;
+use dci_operator::panel::denied::DeniedNetworks;
 use dci_operator::sim::{Config, Offline};
 use serde_json::Value;
 use tokio::sync::Notify;
@@ -269,6 +270,7 @@ impl World {
             handler_grace: Duration::from_mins(10),
             task_retention: Duration::from_hours(168),
             leader_elect: self.processes > 1,
+            denied: DeniedNetworks::default(),
         };
         let run = run::operate(surroundings, options, std::future::pending());
         Process { who, run: Some(Box::pin(run)), restart: 0 }
