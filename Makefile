@@ -35,7 +35,7 @@ lint: ## rustfmt, clippy, shellcheck, cargo deny; the last two where they are in
 	@deploy/ci/stages.sh lint
 
 .PHONY: current bench soak sweep model simulation conformance states manifests mutants fuzz fuzz-coverage
-current: needs ## definitions, rules, policies and all e2e tests against a current API server's own code, as Debian's unstable suite has it
+current: needs ## definitions, rules, policies and tests/e2e.rs against a current API server's own code, as Debian's unstable suite has it
 	@deploy/ci/stages.sh control-plane build current
 
 bench: needs control-plane ## what orders cost: requests, versions, memory, for fleets of different sizes, as a table

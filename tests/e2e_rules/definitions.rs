@@ -1,6 +1,7 @@
 //! The definitions themselves, as the server is told them: accepted without a warning, and what would be refused is refused.
 
 use std::process::Command;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use dci_operator::api::crds::Target;
 use serde_json::{Value, json};
@@ -10,10 +11,11 @@ use crate::support::{KINDS, Kind, definition};
 
 /// What the server says to a definition that is not stored: whether it takes it, and with which words.
 fn ask(crd: &Value) -> (bool, String) {
-    let file =
-        std::env::temp_dir().join(format!("dci-operator-crd-{}-{}.json", std::process::id(), crd["metadata"]["name"].as_str().unwrap()));
+    // Tests run side by side.
+    static ASKED: AtomicUsize = AtomicUsize::new(0);
+    let id = format!("{}-{}", std::process::id(), ASKED.fetch_add(1, Ordering::Relaxed));
+    let file = std::env::temp_dir().join(format!("dci-operator-crd-{id}.json"));
     std::fs::write(&file, crd.to_string()).unwrap();
-    // In a group of its own: an update of what is there is checked less.
     let kubectl = std::env::var("DCI_KUBECTL").unwrap_or_else(|_| "kubectl".to_owned());
     let said = Command::new(kubectl)
         .env("KUBECONFIG", plane().definitions())
@@ -25,6 +27,7 @@ fn ask(crd: &Value) -> (bool, String) {
     (said.status.success(), String::from_utf8_lossy(&said.stderr).into_owned())
 }
 
+/// A definition in a group where there is none yet: an update of what is there is checked less.
 fn fresh(kind: Kind) -> Value {
     let mut crd = definition(kind, Target::Current);
     let group = "asked.dci-operator.dev";

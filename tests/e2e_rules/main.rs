@@ -3,7 +3,7 @@
 //!
 //! Needs a server from 1.30 on, or `DCI_CURRENT=1 deploy/local/control-plane.sh run -- cargo test --test e2e_rules`.
 #![cfg(all(feature = "sim", feature = "operator"))]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test that fails so says where")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails so says where")]
 
 #[path = "../e2e/support/audit.rs"]
 mod audit;

@@ -58,34 +58,34 @@ impl Policed {
         self.create(Kind::Order, &order("probe", &json!({"deletionProtection": true}))).await;
         let dry = DeleteParams { dry_run: true, ..DeleteParams::default() };
         let began = std::time::Instant::now();
-        while self.all(&self.client, Kind::Order).delete("probe", &dry).await.is_ok() {
+        while all(&self.client, Kind::Order).delete("probe", &dry).await.is_ok() {
             assert!(began.elapsed().as_secs() < 60, "the policies are not in force");
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
         }
     }
 
-    fn all(&self, client: &Client, kind: Kind) -> Api<DynamicObject> {
-        let namespace = if kind == Kind::Order { "shop" } else { "hosting" };
-        Api::namespaced_with(client.clone(), namespace, &resource(kind, "dci-operator.dev"))
-    }
-
     async fn create(&self, kind: Kind, object: &Value) {
-        answer(self.all(&self.client, kind).create(&PostParams::default(), &serde_json::from_value(object.clone()).unwrap()).await)
-            .unwrap();
+        answer(all(&self.client, kind).create(&PostParams::default(), &serde_json::from_value(object.clone()).unwrap()).await).unwrap();
     }
 
     /// A patch of a task by somebody; nobody is the administrator.
     async fn patch(&mut self, user: Option<&str>, task: &str, patch: Value) -> Answer {
         self.cases += 1;
         let client = client(&self.own.plane.kubeconfig, user).await;
-        answer(self.all(&client, Kind::Task).patch(task, &PatchParams::default(), &Patch::Merge(patch)).await)
+        answer(all(&client, Kind::Task).patch(task, &PatchParams::default(), &Patch::Merge(patch)).await)
     }
 
     async fn delete(&mut self, order: &str) -> Answer {
         self.cases += 1;
-        let deleted = self.all(&self.client, Kind::Order).delete(order, &DeleteParams::default()).await;
+        let deleted = all(&self.client, Kind::Order).delete(order, &DeleteParams::default()).await;
         answer(deleted.map(|either| either.left_or_else(|_| DynamicObject::new(order, &resource(Kind::Order, "dci-operator.dev")))))
     }
+}
+
+/// Orders are in the client's namespace, tasks in the provider's.
+fn all(client: &Client, kind: Kind) -> Api<DynamicObject> {
+    let namespace = if kind == Kind::Order { "shop" } else { "hosting" };
+    Api::namespaced_with(client.clone(), namespace, &resource(kind, "dci-operator.dev"))
 }
 
 fn order(name: &str, spec: &Value) -> Value {
@@ -122,7 +122,7 @@ async fn a_protected_order_is_deleted_with_its_namespace_only() {
     assert_denied(policed.delete("kept").await, words, "a protected order");
     policed.delete("open").await.unwrap();
     policed.delete("silent").await.unwrap();
-    let orders = policed.all(&policed.client, Kind::Order);
+    let orders = all(&policed.client, Kind::Order);
     let open = Patch::Merge(json!({"spec": {"deletionProtection": false}}));
     let _ = orders.patch("opened", &PatchParams::default(), &open).await.unwrap();
     policed.delete("opened").await.unwrap();
@@ -180,10 +180,10 @@ async fn a_task_is_closed_by_its_department_and_its_metadata_is_the_operators() 
     // A status is not the policy's matter.
     let patcher = client(&policed.own.plane.kubeconfig, Some("patcher")).await;
     let status = Patch::Merge(json!({"status": {"observedGeneration": 1}}));
-    let _ = policed.all(&patcher, Kind::Task).patch_status("mt-1", &PatchParams::default(), &status).await.unwrap();
+    let _ = all(&patcher, Kind::Task).patch_status("mt-1", &PatchParams::default(), &status).await.unwrap();
     policed.cases += 1;
     // Whatever removes a task that is being deleted takes its finalizers away.
-    let tasks = policed.all(&policed.client, Kind::Task);
+    let tasks = all(&policed.client, Kind::Task);
     let _ = tasks.delete("mt-2", &DeleteParams::default()).await.unwrap();
     policed.patch(Some("patcher"), "mt-2", json!({"metadata": {"finalizers": null}})).await.unwrap();
     assert!(tasks.get_opt("mt-2").await.unwrap().is_none());
