@@ -80,7 +80,7 @@ fn marked_elsewhere(inventory: &Inventory, cluster: &str, order: &Order) -> bool
 }
 
 /// Records the names of orders that have servers, as far as they are not known: as after a restore of the handler without its status.
-pub fn recall(status: &mut HandlerStatus, orders: &[DedicatedServerOrder]) {
+pub fn recall(status: &mut HandlerStatus, orders: &[&DedicatedServerOrder]) {
     for order in orders.iter().filter(|o| o.status.as_ref().is_some_and(|s| s.server.is_some())) {
         let (username, namespace) = (&order.spec.client.username, order.metadata.namespace.clone().unwrap_or_default());
         if status.clients.len() < NAMES && owner(&status.clients, username).is_none() {
@@ -113,7 +113,8 @@ mod tests {
     fn names_of_orders_with_servers_are_known_again() {
         let bound = json!({"server": {"id": "17", "handler": "hosting/msk", "configuration": "E3"}});
         let mut status = HandlerStatus::default();
-        recall(&mut status, &[order("shop", "acme", &bound), order("other", "ACME", &bound), order("other", "bob", &json!({}))]);
+        let orders = [order("shop", "acme", &bound), order("other", "ACME", &bound), order("other", "bob", &json!({}))];
+        recall(&mut status, &orders.iter().collect::<Vec<_>>());
         assert_eq!(status.clients, [ClientClaim { username: "acme".into(), namespace: "shop".into() }], "the first one, once");
     }
 

@@ -26,6 +26,7 @@ mod namespaces;
 pub mod notify;
 pub mod order;
 pub mod otlp;
+mod own_tasks;
 pub mod panels;
 pub mod perform;
 pub mod places;

@@ -21,11 +21,12 @@ use crate::provisioning::notices::{self, Notice};
 use crate::provisioning::order::{Order, Refusal, order_id};
 use crate::provisioning::reason::Reason;
 use crate::provisioning::selection::{self, PassedOver};
-use crate::provisioning::tasks::{OPEN, SUPERSEDED};
+use crate::provisioning::tasks::SUPERSEDED;
 
 use super::context::{Context, serving_handler};
 use super::identity::{self, Identity};
 use super::metrics::{counts, saved};
+use super::own_tasks::{self, view};
 use super::panels::{HandlerRuntime, ServerClient};
 use super::perform::{Panels, PerformError};
 use super::status::{self, StatusError};
@@ -474,29 +475,15 @@ impl Pass<'_> {
                 task::supersede(&self.context.client, &task, "nobody needs it any more").await?;
             }
         }
+        // Raised before the order named a handler in another namespace, or made by somebody there: nobody listens to them.
+        for task in self.context.tasks.read(|t| own_tasks::elsewhere(t, &self.order).then(|| t.clone())) {
+            task::supersede(&self.context.client, &task, "departments of another namespace are asked").await?;
+        }
         Ok(())
     }
 
     /// The tasks of this order, as the cache shows them.
     fn tasks(&self) -> Vec<TaskView> {
-        tasks_of(self.context, &self.order)
+        own_tasks::tasks_of(self.context, &self.order)
     }
-}
-
-pub(super) fn view(task: &crate::api::ManualTask) -> TaskView {
-    TaskView {
-        name: task.name_any(),
-        type_: task.spec.type_,
-        resolution: task.spec.resolution,
-        note: task.spec.note.clone().unwrap_or_default(),
-    }
-}
-
-/// The tasks of an order, as the cache shows them.
-pub(super) fn tasks_of(context: &Context, order: &DedicatedServerOrder) -> Vec<TaskView> {
-    let uid = order.metadata.uid.clone().unwrap_or_default();
-    if !known(order).manual_tasks.iter().any(|t| t.state == OPEN) {
-        return Vec::new();
-    }
-    context.tasks.read(|t| (t.spec.order_ref.uid == uid && t.metadata.deletion_timestamp.is_none()).then(|| view(t)))
 }

@@ -21,6 +21,7 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 
 use crate::api::{DedicatedServerOrder, IPManager, ManualTask, ProcessingHandler};
 use crate::panel::coremanager::transport::Wire;
+use crate::panel::denied::DeniedNetworks;
 use crate::provisioning::order::selector;
 
 use super::clients::{self, Clients};
@@ -57,6 +58,8 @@ pub struct Options {
     pub task_retention: Duration,
     /// Whether several replicas take turns.
     pub leader_elect: bool,
+    /// Networks that no panel and no receiver of webhooks is in.
+    pub denied: DeniedNetworks,
 }
 
 /// Why the process cannot run.
@@ -174,6 +177,7 @@ pub async fn operate(surroundings: Surroundings, options: Options, until: impl F
         tasks: tasks.kind(),
         panels: Panels::default(),
         wire,
+        denied: options.denied,
         locks: Locks::new(api.clone(), &namespace),
         events: Events::start(api.clone()),
         metrics,

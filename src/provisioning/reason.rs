@@ -96,6 +96,7 @@ reasons! {
     Reachable: "The panel answers, the credentials are an administrator's.", "Nothing.";
     Unreachable: "The panel does not answer.", "Check `spec.connection.url` and the network.";
     CertificateRefused: "The panel's certificate is not trusted.", "Set `spec.connection.tls.caBundle` or `pinnedSHA256`.";
+    AddressDenied: "The panel's address, or what its name resolves to, is in a network that the operator connects to nothing in.", "Correct `spec.connection.url` or the name's entry in DNS; or take the network out of the operator's `--denied-networks` (chart: `deniedNetworks`).";
     LoginRefused: "The panel refuses the credentials.", "Correct the Secret of `spec.connection.credentialsSecretRef`; it is picked up by itself.";
     NotAdministrator: "The panel user is not an administrator, which the integration needs.", "Give the user the level of an administrator.";
     PanelError: "The panel answers, but not as this product does.", "Check `spec.module` and `spec.connection.url`; see the message.";

@@ -127,7 +127,7 @@ pub(super) async fn deal(proxy: Proxy, side: Arc<Side>, call: Call, fault: Optio
             let reply = apply().await?;
             Ok(answer(reply.status, reply.headers, Body::from(&b"\x00\xff{\"doc\":{\"kind\":<<<"[..])))
         }
-        Some(Fault::Truncate) => truncated(apply().await?),
+        Some(Fault::Truncate) => Ok(truncated(apply().await?)),
     }
 }
 
@@ -153,7 +153,7 @@ fn answer(status: StatusCode, headers: HeaderMap, body: Body) -> Response<Body> 
 }
 
 /// Half of the answer, and then nothing more.
-fn truncated(reply: Reply) -> Result<Response<Body>, Cut> {
+fn truncated(reply: Reply) -> Response<Body> {
     let (whole, half) = match reply.body {
         Whole::Here(bytes) => (bytes.len(), bytes.slice(..bytes.len() / 2)),
         // Nobody knows how long a watch will be.
@@ -169,7 +169,7 @@ fn truncated(reply: Reply) -> Result<Response<Body>, Cut> {
     if whole > 0 {
         headers.insert(CONTENT_LENGTH, whole.into());
     }
-    Ok(answer(reply.status, headers, Body::from_stream(stream)))
+    answer(reply.status, headers, Body::from_stream(stream))
 }
 
 /// A status, as an API server or a web server in front of a panel says it.

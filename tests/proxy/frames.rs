@@ -1,6 +1,7 @@
 //! Events of watches on their way: held back, lost, doubled, cut in the middle, or made up.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use serde_json::{Value, json};
@@ -252,7 +253,12 @@ impl Gate {
             }
             OnEvent::CutMidFrame => {
                 let _ = line.send(Ok(frame.slice(..frame.len() / 2)));
-                let _ = line.send(Err(Cut));
+                let line = line.clone();
+                // What has been sent gets a moment to arrive before the connection breaks.
+                tokio::spawn(async move {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    let _ = line.send(Err(Cut));
+                });
                 (Next::Over, true)
             }
             OnEvent::Gone => {

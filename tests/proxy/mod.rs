@@ -5,6 +5,8 @@ mod fault;
 mod forward;
 mod frames;
 mod point;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -154,6 +156,12 @@ impl Proxy {
         std::fs::copy(kubeconfig, &copy).unwrap();
         self.kube(&copy).await;
         copy
+    }
+
+    /// Listens in front of an API server without TLS.
+    #[cfg(test)]
+    async fn kube_at(&self, base: &str) -> String {
+        format!("http://{}", self.listen(KUBE, Upstream::panel(&format!("{base}/"))).await)
     }
 
     /// Listens in front of a panel at this address, and tells the address that leads here.

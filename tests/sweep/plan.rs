@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::proxy::{Fault, KUBE, Point};
 
-use super::scenario::Scenario;
+use super::scenario::{Life, Scenario};
 
 /// How much is run, where the environment does not say it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,7 +22,7 @@ pub enum Choice {
 }
 
 /// How many points of each scenario are in a sample.
-const SAMPLE: usize = 10;
+const SAMPLE: usize = 4;
 
 /// How long panels are waited for; see `rig`.
 pub const PANEL_TIMEOUT: Duration = Duration::from_secs(3);
@@ -42,7 +42,8 @@ pub struct Settings {
     pub minutes: Option<Duration>,
 }
 
-/// One run.
+/// One request that goes wrong.
+#[derive(Clone, Debug)]
 pub struct Job {
     pub scenario: Scenario,
     pub point: Point,
@@ -129,22 +130,34 @@ impl Settings {
         }
     }
 
+    /// Whether the lives without faults are run twice.
+    pub fn twice(&self) -> bool {
+        self.choice != Choice::Sample && self.point.is_none()
+    }
+
     /// Whether a scenario is run.
     pub fn wants(&self, scenario: &str) -> bool {
         self.scenarios.is_empty() || self.scenarios.iter().any(|name| name == scenario)
     }
 
+    /// Whether a point holds one of the parts of names that are asked for.
+    fn names(&self, point: &str) -> bool {
+        self.point.as_ref().is_none_or(|parts| parts.split(',').any(|part| point.contains(part)))
+    }
+
     /// The runs of a scenario with these points.
     pub fn jobs(&self, scenario: Scenario, points: &[Point]) -> Vec<Job> {
         if self.choice == Choice::List {
-            points.iter().for_each(|point| println!("{}: {point}", scenario.name()));
+            for point in points {
+                println!("{}: {point}", scenario.name());
+            }
             return Vec::new();
         }
         if let (Some(Ok(point)), [_, ..]) = (self.point.as_ref().map(|text| text.parse::<Point>()), self.faults.as_slice()) {
             // Named in full: run, whether or not it came up in the run without faults.
             return self.faults.iter().map(|fault| Job { scenario, point: point.clone(), fault: fault.clone() }).collect();
         }
-        let named: Vec<&Point> = points.iter().filter(|p| self.point.as_ref().is_none_or(|text| p.to_string().contains(text))).collect();
+        let named: Vec<&Point> = points.iter().filter(|p| self.names(&p.to_string())).collect();
         let step = if self.choice == Choice::Sample { named.len().div_ceil(SAMPLE).max(1) } else { 1 };
         let first = number(self.seed, scenario.name()) % step;
         let chosen = named.into_iter().skip(first).step_by(step);
@@ -162,11 +175,25 @@ impl Settings {
     }
 
     /// In an order that the seed decides, so that what has been run after a while is of everything.
-    pub fn shuffle<T>(&self, all: &mut [(Job, T)]) {
-        all.sort_by_cached_key(|(job, _)| {
+    pub fn shuffle(&self, jobs: &mut [Job]) {
+        jobs.sort_by_cached_key(|job| {
             let mut text = String::new();
             let _ = write!(text, "{} {} {}", job.scenario.name(), job.point, job.fault);
             number(self.seed, &text)
         });
     }
+}
+
+/// Lives that hold all these, at most one for each scenario of a life.
+pub fn lives(jobs: Vec<Job>) -> Vec<(Life, Vec<Job>)> {
+    let mut lives: Vec<(Life, Vec<Job>)> = Vec::new();
+    for job in jobs {
+        let life = job.scenario.life();
+        let fits = |(other, jobs): &&mut (Life, Vec<Job>)| *other == life && jobs.iter().all(|other| other.scenario != job.scenario);
+        match lives.iter_mut().find(fits) {
+            Some((_, jobs)) => jobs.push(job),
+            None => lives.push((life, vec![job])),
+        }
+    }
+    lives
 }

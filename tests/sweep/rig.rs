@@ -3,23 +3,28 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use dci_operator::sim::Window;
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::Api;
 use kube::api::ListParams;
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 
-use crate::proxy::{Fault, Point, Proxy, Rule, Running};
+use crate::proxy::{Point, Proxy, Rule, Running};
 use crate::support::World;
 use crate::support::operator::Launch;
 use crate::support::record::Record;
 
 use super::end_state::{differences, end_state, left_over};
+use super::plan::Job;
 use super::rules::Rules;
-use super::scenario::Scenario;
+use super::scenario::Life;
+
+/// How long a condition is waited for: many instances share the machine, and nothing but this tells slow from stuck.
+const PATIENCE: Duration = Duration::from_mins(5);
 
 /// How long an order that has all it wants may go on writing.
-const QUIET: Duration = Duration::from_secs(40);
+const QUIET: Duration = Duration::from_mins(2);
 
 /// What a run without faults tells.
 #[derive(Clone)]
@@ -67,7 +72,35 @@ pub struct Run {
     pub proxy: Running,
     pub rules: Arc<Rules>,
     keeper: Option<Task>,
-    _follower: Task,
+    _beside: [Task; 2],
+}
+
+/// An installation lasts until the operator has seen it, as those that take minutes do: one that had ended before its answer was missed
+/// would be begun again, which costs nothing before the hand-over, but is another end.
+async fn install(record: Record, window: Window, url: String) {
+    let client = reqwest::Client::builder().tls_certs_only([]).build().unwrap();
+    let mut changes = record.changes();
+    loop {
+        let order = record.get("DedicatedServerOrder", "web-01").unwrap_or_default();
+        let steps = order["status"]["steps"].as_array().cloned().unwrap_or_default();
+        let seen = steps.iter().any(|step| step["name"] == "InstallOS" && step["state"] == "Waiting");
+        for (panel, id) in if seen { installing(&window.state()) } else { Vec::new() } {
+            let body = json!({"panel": panel, "finish_operation": true}).to_string();
+            let _ = client.post(format!("{url}/servers/{id}")).body(body).send().await;
+        }
+        let _ = tokio::time::timeout(Duration::from_millis(500), changes.changed()).await;
+    }
+}
+
+/// Servers that are being installed, with their panels.
+fn installing(state: &Value) -> Vec<(String, String)> {
+    let panels = state["panels"].as_object().cloned().unwrap_or_default();
+    let of = |(panel, all): (String, Value)| {
+        let servers = all["servers"].as_array().cloned().unwrap_or_default();
+        let busy = servers.into_iter().filter(|s| s["operation"].is_object());
+        busy.map(|s| (panel.clone(), s["id"].as_str().unwrap_or_default().to_owned())).collect::<Vec<_>>()
+    };
+    panels.into_iter().flat_map(of).collect()
 }
 
 /// Tells the rules of what the watches see.
@@ -76,7 +109,9 @@ async fn follow(record: Record, rules: Arc<Rules>) {
     loop {
         let new = record.since(seen);
         seen += new.len();
-        new.iter().for_each(|object| rules.object(object));
+        for object in &new {
+            rules.object(object);
+        }
         if changes.changed().await.is_err() {
             return;
         }
@@ -84,13 +119,14 @@ async fn follow(record: Record, rules: Arc<Rules>) {
 }
 
 impl Run {
-    /// The world of a scenario, with a proxy in front of everything, before the operator is started.
-    async fn prepare(scenario: Scenario) -> Self {
-        let mut world = World::start(scenario.setup()).await;
-        scenario.populate(&mut world).await;
+    /// The world of a life, with a proxy in front of everything, before the operator is started.
+    async fn prepare(life: Life) -> Self {
+        let mut world = World::start(life.setup()).await;
+        world.patience = PATIENCE;
+        life.populate(&mut world).await;
         let proxy = Proxy::start(&[(&world.system, "system"), (&world.provider, "provider"), (&world.shop, "shop")]);
         proxy.kube(&world.launch.kubeconfig).await;
-        for (kind, name, panel) in scenario.connections() {
+        for (kind, name, panel) in life.connections() {
             let url = proxy.panel(panel, world.sim.url(panel).unwrap()).await;
             let timeout = format!("{}s", super::plan::PANEL_TIMEOUT.as_secs());
             world.patch(kind, name, &json!({"spec": {"connection": {"url": url, "timeout": timeout}}})).await;
@@ -98,7 +134,9 @@ impl Run {
         let rules = Rules::new(world.sim.window());
         proxy.observe(rules.clone());
         let follower = Task(tokio::spawn(follow(world.record.clone(), rules.clone())));
-        Self { world, proxy, rules, keeper: None, _follower: follower }
+        let installer = install(world.record.clone(), world.sim.window(), world.sim.url("sim").unwrap().to_owned());
+        let beside = [follower, Task(tokio::spawn(installer))];
+        Self { world, proxy, rules, keeper: None, _beside: beside }
     }
 
     /// Starts the operator, and goes on doing so.
@@ -123,13 +161,8 @@ impl Run {
         }
     }
 
-    /// Every order is deleted, and everything given back.
-    async fn give_back(&mut self) {
-        let order = self.world.record.get("DedicatedServerOrder", "web-01");
-        if order.is_some_and(|o| o["metadata"]["deletionTimestamp"].is_null()) {
-            self.world.delete("DedicatedServerOrder", "web-01").await;
-        }
-        self.world.until_gone("web-01").await;
+    /// Everything is given back once the order is gone.
+    async fn given_back(&mut self) {
         let began = Instant::now();
         let leases = Api::<Lease>::namespaced(self.world.kube.clone(), &self.world.system);
         loop {
@@ -157,36 +190,46 @@ impl Run {
     }
 }
 
-/// A run without faults.
-pub async fn reference(scenario: Scenario) -> Reference {
-    let mut run = Run::prepare(scenario).await;
-    scenario.before(&mut run).await;
-    let from = run.proxy.count_anew();
-    let began = Instant::now();
-    scenario.act(&mut run).await;
-    let took = began.elapsed();
-    let points = run.proxy.asked()[from..].iter().map(|asked| asked.point.clone()).collect();
-    run.quiet().await;
-    let end = end_state(&run.world);
-    run.give_back().await;
+/// A life without faults: what each scenario asks for, and what it ends in.
+pub async fn reference(life: Life) -> Vec<Reference> {
+    let mut run = Run::prepare(life).await;
+    let mut all = Vec::new();
+    for scenario in life.scenarios() {
+        let from = run.proxy.count_anew();
+        let began = Instant::now();
+        scenario.act(&mut run).await;
+        let took = began.elapsed();
+        let points = run.proxy.asked()[from..].iter().map(|asked| asked.point.clone()).collect();
+        run.quiet().await;
+        all.push(Reference { points, end: end_state(&run.world), took });
+    }
+    run.given_back().await;
     run.end().await;
-    Reference { points, end, took }
+    all
 }
 
-/// The same with one fault.
-pub async fn with_fault(scenario: Scenario, point: Point, fault: Fault, reference: &Reference) -> Ended {
-    let mut run = Run::prepare(scenario).await;
-    scenario.before(&mut run).await;
-    run.proxy.count_anew();
-    run.proxy.add(Rule::at(point, fault));
-    scenario.act(&mut run).await;
-    let done = Instant::now();
-    run.proxy.clear();
-    run.quiet().await;
-    let met = run.proxy.asked().iter().find(|asked| asked.fault.is_some()).map(|asked| asked.at);
-    let wrong = differences(&reference.end, &end_state(&run.world));
-    assert!(wrong.is_empty(), "the end is another one: {}", wrong.join("; "));
-    run.give_back().await;
+/// A life in which one request of some scenarios goes wrong. What became of each is told as soon as it is known.
+pub async fn life(life: Life, jobs: &[Job], references: &[Reference], tell: impl Fn(&Job, Ended)) {
+    let mut run = Run::prepare(life).await;
+    for (scenario, reference) in life.scenarios().iter().zip(references) {
+        let job = jobs.iter().find(|job| job.scenario == *scenario);
+        let from = run.proxy.count_anew();
+        if let Some(job) = job {
+            run.proxy.add(Rule::at(job.point.clone(), job.fault.clone()));
+        }
+        scenario.act(&mut run).await;
+        let done = Instant::now();
+        run.quiet().await;
+        // Not met until now: it is not wanted in the next one.
+        run.proxy.clear();
+        let met = run.proxy.asked()[from..].iter().find(|asked| asked.fault.is_some()).map(|asked| asked.at);
+        let wrong = differences(&reference.end, &end_state(&run.world));
+        assert!(wrong.is_empty(), "the end is another one: {}", wrong.join("; "));
+        run.obeyed();
+        if let Some(job) = job {
+            tell(job, met.map_or(Ended::NotMet, |at| Ended::Met(done.saturating_duration_since(at))));
+        }
+    }
+    run.given_back().await;
     run.end().await;
-    met.map_or(Ended::NotMet, |at| Ended::Met(done.saturating_duration_since(at)))
 }

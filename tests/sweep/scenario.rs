@@ -9,6 +9,7 @@ use crate::support::{Setup, World};
 use super::rig::Run;
 
 const ORDER: &str = "DedicatedServerOrder";
+const POLL: &str = "2s";
 const LICENSE_PASSWORD: &str = "license-pass-3Kz8";
 
 /// One scenario.
@@ -40,23 +41,98 @@ pub enum Scenario {
     DeleteLicence,
 }
 
-impl Scenario {
-    /// All of them.
-    pub const ALL: [Self; 12] = [
-        Self::Open,
-        Self::Custom,
-        Self::Failover,
-        Self::Licence,
-        Self::Suspend,
-        Self::Addresses,
-        Self::Domain,
-        Self::Reinstall,
-        Self::Delete,
-        Self::DeleteIgnore,
-        Self::DeleteTask,
-        Self::DeleteLicence,
-    ];
+/// The life of one order: scenarios that follow one another in one world. Each begins when the one before has come to rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    Plain,
+    Assembled,
+    Elsewhere,
+    Licensed,
+}
 
+impl Life {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Plain, Self::Assembled, Self::Elsewhere, Self::Licensed];
+
+    /// What happens in it. It ends with a deletion.
+    pub fn scenarios(self) -> &'static [Scenario] {
+        match self {
+            Self::Plain => {
+                &[Scenario::Open, Scenario::Suspend, Scenario::Addresses, Scenario::Domain, Scenario::Reinstall, Scenario::Delete]
+            }
+            Self::Assembled => &[Scenario::Custom, Scenario::DeleteTask],
+            Self::Elsewhere => &[Scenario::Failover, Scenario::DeleteIgnore],
+            Self::Licensed => &[Scenario::Licence, Scenario::DeleteLicence],
+        }
+    }
+
+    /// Panels and handler.
+    pub fn setup(self) -> Setup {
+        let setup = match self {
+            Self::Plain => Setup::default(),
+            Self::Assembled => Setup::dci(&json!({"servers": assembled()})).handler(&json!({
+                "byServerType": false, "ipmiErrorPolicy": "CreateTask",
+                "departments": {"assembly": {"name": "Assembly"}, "procurement": {"name": "Procurement"}},
+            })),
+            Self::Elsewhere => Setup { panels: two_panels(), ..Setup::default() }.handler(&json!({"priority": 10})),
+            Self::Licensed => {
+                let mut panels = objects::panels();
+                panels["billmanager6"] = json!([{
+                    "name": "bill",
+                    "users": [{"name": "reseller", "password": LICENSE_PASSWORD}],
+                    "pricelists": [{"id": 55227, "name": "ISPmanager 6 Lite"}, {"id": 55228, "name": "ISPmanager 6 Pro"}],
+                }]);
+                Setup { panels, ..Setup::default() }.handler(&json!({"licenseServerRef": {"name": "isp"}}))
+            }
+        };
+        let mut setup = setup;
+        let mut panels = if setup.panels["dcimanager5"].is_array() { setup.panels } else { objects::panels() };
+        for panel in panels["dcimanager5"].as_array_mut().unwrap() {
+            // Somebody ends it; see `rig`.
+            panel["durations"]["install"] = "1h".into();
+        }
+        setup.panels = panels;
+        // Polls are most of what is computed, and waiting costs nothing.
+        let slow = json!({"pollInterval": POLL});
+        Setup { run: false, ip_manager: slow.clone(), ..setup }.handler(&merged(slow, &json!({"timeouts": {"settle": "2s"}})))
+    }
+
+    /// What else there is.
+    pub async fn populate(self, world: &mut World) {
+        match self {
+            Self::Plain | Self::Assembled => {}
+            Self::Elsewhere => second_handler(world).await,
+            Self::Licensed => licence_server(world).await,
+        }
+    }
+
+    /// Objects that name a panel, and the panel.
+    pub fn connections(self) -> Vec<(&'static str, &'static str, &'static str)> {
+        let mut all = vec![("IPManager", "main", "ipm"), ("ProcessingHandler", "msk-1", "dci")];
+        match self {
+            Self::Plain | Self::Assembled => {}
+            Self::Elsewhere => all.extend([("IPManager", "other", "ipm2"), ("ProcessingHandler", "msk-2", "dci2")]),
+            Self::Licensed => all.push(("ProcessingHandler", "isp", "bill")),
+        }
+        all
+    }
+
+    /// What the order is like at first.
+    fn order(self, world: &World) -> Value {
+        match self {
+            Self::Plain => json!({"addresses": {"ipv4": 2}, "reinstall": "first"}),
+            Self::Assembled => json!({"configuration": {"serverType": null, "custom": {
+                "cpu": {"model": "E-2146G"}, "memoryGiB": 64, "disks": [{"type": "SSD", "sizeGB": 1920, "count": 2}],
+            }}}),
+            Self::Elsewhere => json!({
+                "handlerRef": null, "handlerSelector": {"namespace": world.provider, "matchLabels": {"zone": "msk"}},
+            }),
+            Self::Licensed => json!({"licenses": [{"product": "Lite"}, {"product": "Pro", "period": 2}]}),
+        }
+    }
+}
+
+impl Scenario {
     /// Its name in tables and commands.
     pub fn name(self) -> &'static str {
         match self {
@@ -75,116 +151,9 @@ impl Scenario {
         }
     }
 
-    fn has_licences(self) -> bool {
-        matches!(self, Self::Licence | Self::DeleteLicence)
-    }
-
-    /// Panels and handler.
-    pub fn setup(self) -> Setup {
-        let setup = match self {
-            Self::Custom => Setup::dci(&json!({"servers": assembled()})).handler(&json!({
-                "byServerType": false,
-                "departments": {"assembly": {"name": "Assembly"}, "procurement": {"name": "Procurement"}},
-            })),
-            Self::Failover => Setup { panels: two_panels(), ..Setup::default() }.handler(&json!({"priority": 10})),
-            Self::Licence | Self::DeleteLicence => {
-                let mut panels = objects::panels();
-                panels["billmanager6"] = json!([{
-                    "name": "bill",
-                    "users": [{"name": "reseller", "password": LICENSE_PASSWORD}],
-                    "pricelists": [{"id": 55227, "name": "ISPmanager 6 Lite"}, {"id": 55228, "name": "ISPmanager 6 Pro"}],
-                }]);
-                Setup { panels, ..Setup::default() }.handler(&json!({"licenseServerRef": {"name": "isp"}}))
-            }
-            Self::DeleteTask => Setup::default().handler(&json!({"ipmiErrorPolicy": "CreateTask"})),
-            Self::Open | Self::Suspend | Self::Addresses | Self::Domain | Self::Reinstall | Self::Delete | Self::DeleteIgnore => {
-                Setup::default()
-            }
-        };
-        Setup { run: false, ..setup }.handler(&json!({"timeouts": {"settle": "2s"}}))
-    }
-
-    /// What else there is.
-    pub async fn populate(self, world: &mut World) {
-        let provider = world.provider.clone();
-        if self == Self::Failover {
-            let mut other = objects::ip_manager(world.sim.url("ipm2").unwrap(), &json!({}));
-            other["metadata"]["name"] = "other".into();
-            world.create(&provider, other).await;
-            let spec = json!({"priority": 20, "ipManagement": {"ipManagerRef": {"name": "other"}}, "timeouts": {"settle": "2s"}});
-            let mut second = objects::handler(world.sim.url("dci2").unwrap(), &spec);
-            second["metadata"] = json!({"name": "msk-2", "labels": {"zone": "msk"}});
-            world.create(&provider, second).await;
-            world.patch("ProcessingHandler", "msk-1", &json!({"metadata": {"labels": {"zone": "msk"}}})).await;
-        }
-        if self.has_licences() {
-            world.keep_secret(LICENSE_PASSWORD);
-            let credentials = json!({"username": "reseller", "password": LICENSE_PASSWORD});
-            world.create(&provider, objects::secret("isp", &credentials)).await;
-            let handler = json!({
-                "apiVersion": "dci-operator.dev/v1alpha1", "kind": "ProcessingHandler", "metadata": {"name": "isp"},
-                "spec": {
-                    "module": "BILLmanager6",
-                    "connection": {"url": world.sim.url("bill").unwrap(), "credentialsSecretRef": {"name": "isp"}, "timeout": "5s"},
-                    "licenses": {"products": {"Lite": {"pricelist": "55227"}, "Pro": {"pricelist": "55228"}}},
-                    "pollInterval": "1s",
-                    "limits": {"requestsPerSecond": 0},
-                    "timeouts": {"settle": "2s"},
-                },
-            });
-            world.create(&provider, handler).await;
-        }
-    }
-
-    /// Objects that name a panel, and the panel.
-    pub fn connections(self) -> Vec<(&'static str, &'static str, &'static str)> {
-        let mut all = vec![("IPManager", "main", "ipm"), ("ProcessingHandler", "msk-1", "dci")];
-        if self == Self::Failover {
-            all.extend([("IPManager", "other", "ipm2"), ("ProcessingHandler", "msk-2", "dci2")]);
-        }
-        if self.has_licences() {
-            all.push(("ProcessingHandler", "isp", "bill"));
-        }
-        all
-    }
-
-    /// What the order is like at first.
-    fn order(self, world: &World) -> Value {
-        match self {
-            Self::Open | Self::Suspend | Self::Delete | Self::DeleteIgnore | Self::DeleteTask => json!({"addresses": {"ipv4": 2}}),
-            Self::Custom => json!({"configuration": {"serverType": null, "custom": {
-                "cpu": {"model": "E-2146G"}, "memoryGiB": 64, "disks": [{"type": "SSD", "sizeGB": 1920, "count": 2}],
-            }}}),
-            Self::Failover => json!({
-                "handlerRef": null, "handlerSelector": {"namespace": world.provider, "matchLabels": {"zone": "msk"}},
-            }),
-            Self::Licence | Self::DeleteLicence => json!({"licenses": [{"product": "Lite"}, {"product": "Pro", "period": 2}]}),
-            Self::Addresses | Self::Domain => json!({}),
-            Self::Reinstall => json!({"reinstall": "first"}),
-        }
-    }
-
-    /// What comes before, without faults.
-    pub async fn before(self, run: &mut Run) {
-        match self {
-            Self::Open | Self::Custom | Self::Failover | Self::Licence => {}
-            Self::Suspend
-            | Self::Addresses
-            | Self::Domain
-            | Self::Reinstall
-            | Self::Delete
-            | Self::DeleteIgnore
-            | Self::DeleteTask
-            | Self::DeleteLicence => {
-                run.start_operator();
-                let spec = self.order(&run.world);
-                run.world.order("web-01", &spec).await;
-                settled(&mut run.world, "Active").await;
-            }
-        }
-        if matches!(self, Self::DeleteIgnore | Self::DeleteTask) {
-            run.world.sim.change_server(17, json!({"ipmi": "dead"})).unwrap();
-        }
+    /// The life that it is part of.
+    pub fn life(self) -> Life {
+        Life::ALL.into_iter().find(|life| life.scenarios().contains(&self)).unwrap()
     }
 
     /// What is done while requests go wrong. It ends when all is as it was asked for.
@@ -192,7 +161,7 @@ impl Scenario {
         match self {
             Self::Open | Self::Custom | Self::Failover | Self::Licence => {
                 run.start_operator();
-                let spec = self.order(&run.world);
+                let spec = self.life().order(&run.world);
                 run.world.order("web-01", &spec).await;
                 if self == Self::Custom {
                     assemble(run).await;
@@ -217,13 +186,17 @@ impl Scenario {
             }
             Self::Reinstall => {
                 edit(&run.world, json!({"reinstall": "second"})).await;
-                settled(&mut run.world, "Active").await;
+                reinstalled(run).await;
             }
             Self::Delete | Self::DeleteIgnore | Self::DeleteLicence => {
+                if self == Self::DeleteIgnore {
+                    run.world.sim.change_server(27, json!({"panel": "dci2", "ipmi": "dead"})).unwrap();
+                }
                 run.world.delete(ORDER, "web-01").await;
                 run.world.until_gone("web-01").await;
             }
             Self::DeleteTask => {
+                run.world.sim.change_server(20, json!({"ipmi": "dead"})).unwrap();
                 run.world.delete(ORDER, "web-01").await;
                 stop_server(run).await;
                 run.world.until_gone("web-01").await;
@@ -234,6 +207,40 @@ impl Scenario {
 
 async fn edit(world: &World, spec: Value) {
     world.patch(ORDER, "web-01", &json!({ "spec": spec })).await;
+}
+
+/// The handler `msk-2` at the panel `dci2`, which comes after `msk-1`.
+async fn second_handler(world: &mut World) {
+    let provider = world.provider.clone();
+    let mut other = objects::ip_manager(world.sim.url("ipm2").unwrap(), &json!({"pollInterval": POLL}));
+    other["metadata"]["name"] = "other".into();
+    world.create(&provider, other).await;
+    let spec =
+        json!({"pollInterval": POLL, "priority": 20, "ipManagement": {"ipManagerRef": {"name": "other"}}, "timeouts": {"settle": "2s"}});
+    let mut second = objects::handler(world.sim.url("dci2").unwrap(), &spec);
+    second["metadata"] = json!({"name": "msk-2", "labels": {"zone": "msk"}});
+    world.create(&provider, second).await;
+    world.patch("ProcessingHandler", "msk-1", &json!({"metadata": {"labels": {"zone": "msk"}}})).await;
+}
+
+/// The handler `isp` of the licence server `bill`.
+async fn licence_server(world: &mut World) {
+    let provider = world.provider.clone();
+    world.keep_secret(LICENSE_PASSWORD);
+    let credentials = json!({"username": "reseller", "password": LICENSE_PASSWORD});
+    world.create(&provider, objects::secret("isp", &credentials)).await;
+    let handler = json!({
+        "apiVersion": "dci-operator.dev/v1alpha1", "kind": "ProcessingHandler", "metadata": {"name": "isp"},
+        "spec": {
+            "module": "BILLmanager6",
+            "connection": {"url": world.sim.url("bill").unwrap(), "credentialsSecretRef": {"name": "isp"}, "timeout": "5s"},
+            "licenses": {"products": {"Lite": {"pricelist": "55227"}, "Pro": {"pricelist": "55228"}}},
+            "pollInterval": POLL,
+            "limits": {"requestsPerSecond": 0},
+            "timeouts": {"settle": "2s"},
+        },
+    });
+    world.create(&provider, handler).await;
 }
 
 /// Waits until the order is Ready in this phase with what its spec says now.
@@ -264,18 +271,42 @@ async fn assemble(run: &mut Run) {
     close(run, &task).await;
 }
 
+/// Waits until it is installed again. Whether an installation was made whose answer is lost and which shows no trace is for a department to
+/// say, since the server was handed over.
+async fn reinstalled(run: &mut Run) {
+    let done = |world: &World| {
+        let order = world.record.get(ORDER, "web-01")?;
+        let current = order["status"]["observedGeneration"] == order["metadata"]["generation"];
+        (order["status"]["phase"] == "Active" && is_true(&order, "Ready") && current).then_some(())
+    };
+    let open = |world: &World| {
+        let mut tasks = world.record.all("ManualTask").into_iter();
+        tasks.find(|t| t["spec"]["resolution"].is_null() && t["spec"]["type"] == "FailedOperation")
+    };
+    let asked = run.world.until("installed again, or a task", |world| open(world).map(Some).or_else(|| done(world).map(|()| None))).await;
+    if let Some(task) = asked {
+        assert_eq!(run.world.server(17)["installed"]["times"], 1, "what was installed is not asked about");
+        resolve(run, &task, "Retry").await;
+        run.world.until("installed again", done).await;
+    }
+}
+
 /// The department pulls the plug. Until then the server is the client's.
 async fn stop_server(run: &mut Run) {
     let task = task(&mut run.world, "StopServer").await;
     run.world.polls(2).await;
-    assert_eq!(run.world.server(17)["owner"], "acme", "the server is released while its task is open");
+    assert_eq!(run.world.server(20)["owner"], "acme", "the server is released while its task is open");
     close(run, &task).await;
 }
 
 async fn close(run: &Run, task: &Value) {
+    resolve(run, task, "Done").await;
+}
+
+async fn resolve(run: &Run, task: &Value, resolution: &str) {
     let name = task["metadata"]["name"].as_str().unwrap();
-    run.rules.closing(task, "Done");
-    run.world.patch("ManualTask", name, &json!({"spec": {"resolution": "Done", "note": "as asked"}})).await;
+    run.rules.closing(task, resolution);
+    run.world.patch("ManualTask", name, &json!({"spec": {"resolution": resolution, "note": "as asked"}})).await;
 }
 
 fn hardware(ram: &str, disks: [&str; 2]) -> Value {

@@ -30,16 +30,16 @@ pub async fn keep(context: Arc<Context>, pulse: Pulse) {
 }
 
 fn objects(context: &Context, now: Timestamp) {
-    let handlers: Vec<_> = context.handlers.all().collect();
-    let ipmanagers: Vec<_> = context.ipmanagers.all().collect();
-    let orders: Vec<_> = context.orders.all().collect();
+    let handlers = context.handlers.all();
+    let ipmanagers = context.ipmanagers.all();
+    let orders = context.orders.all();
     let all = counts::Objects {
         handlers: handlers.iter().filter_map(|o| o.0.as_ref().ok()).collect(),
         ipmanagers: ipmanagers.iter().filter_map(|o| o.0.as_ref().ok()).collect(),
         orders: orders.iter().filter_map(|o| o.0.as_ref().ok()).collect(),
     };
     counts::publish(&context.metrics, &all, now);
-    let found: Vec<_> = context.tasks.all().collect();
+    let found = context.tasks.all();
     tasks::publish(&context.metrics, &all.handlers, found.iter().filter_map(|o| o.0.as_ref().ok()), now);
 }
 

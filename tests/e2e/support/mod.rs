@@ -7,6 +7,7 @@ pub mod hands;
 pub mod hooks;
 pub mod journal;
 pub mod kstatus;
+pub mod manifests;
 pub mod objects;
 pub mod operator;
 pub mod plane;

@@ -35,6 +35,8 @@ pub struct Setup {
     pub run: bool,
     /// More arguments for it.
     pub args: Vec<String>,
+    /// Whether there is another client's namespace, whose name begins with the first one's.
+    pub neighbour: bool,
 }
 
 impl Default for Setup {
@@ -46,6 +48,7 @@ impl Default for Setup {
             credentials: json!({"username": "operator", "password": PANEL_PASSWORD}),
             run: true,
             args: Vec::new(),
+            neighbour: false,
         }
     }
 }
@@ -75,6 +78,8 @@ pub struct World {
     pub provider: String,
     /// The client's namespace, with the orders.
     pub shop: String,
+    /// Another client's namespace, where the setup asks for one: its name is the first one's with `-a` behind it.
+    pub neighbour: String,
     /// The operator's own namespace.
     pub system: String,
     pub record: Record,
@@ -82,6 +87,8 @@ pub struct World {
     pub launch: Launch,
     pub operator: Option<Operator>,
     pub secrets: Vec<String>,
+    /// How long a condition is waited for.
+    pub patience: Duration,
     kubeconfig: PathBuf,
     _watches: Watches,
     done: bool,
@@ -156,17 +163,19 @@ impl World {
     ) -> Self {
         let kube = admin(plane).await;
         let (system, provider, shop) = (format!("o-{id}"), format!("h-{id}"), format!("c-{id}"));
-        for namespace in [&system, &provider, &shop] {
+        let neighbour = format!("{shop}-a");
+        let clients: Vec<&str> = if setup.neighbour { vec![&shop, &neighbour] } else { vec![&shop] };
+        for namespace in [system.as_str(), &provider].iter().chain(&clients) {
             create(&kube, None, json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})).await;
         }
         let names = [system.as_str(), &provider, &shop];
-        let watched = format!("--watch-namespace={provider},{shop}");
+        let watched = format!("--watch-namespace={provider},{}", clients.join(","));
         let (kubeconfig, mut args) = match everywhere {
             Some(kubeconfig) => (kubeconfig, Vec::new()),
-            None => (identity(plane, &kube, names).await, vec![watched.as_str(), cluster_id]),
+            None => (identity(plane, &kube, names, &clients).await, vec![watched.as_str(), cluster_id]),
         };
         let secrets = vec![PANEL_PASSWORD.to_owned(), POOL_PASSWORD.to_owned()];
-        let (record, watches) = Record::start(&kube, &[&provider, &shop], secrets.clone()).await;
+        let (record, watches) = Record::start(&kube, &[&[provider.as_str()], clients.as_slice()].concat(), secrets.clone()).await;
         let log = Log::default();
         args.extend(setup.args.iter().map(String::as_str));
         let launch = Launch::new(&kubeconfig, &args, &log);
@@ -176,12 +185,14 @@ impl World {
             sim,
             provider,
             shop,
+            neighbour,
             system,
             record,
             log,
             launch,
             operator: None,
             secrets,
+            patience: PATIENCE,
             kubeconfig,
             _watches: watches,
             done: false,
@@ -229,7 +240,7 @@ impl World {
         let seen = || self.record.get(kind, name).is_none_or(|o| version(o["metadata"]["resourceVersion"].as_str().unwrap()) >= wanted);
         let began = Instant::now();
         while !seen() {
-            assert!(began.elapsed() < PATIENCE, "the record does not see the patch of {kind} {name}");
+            assert!(began.elapsed() < self.patience, "the record does not see the patch of {kind} {name}");
             let _ = tokio::time::timeout(Duration::from_millis(50), changes.changed()).await;
         }
     }
@@ -277,7 +288,7 @@ impl World {
             if let Some(found) = check(self) {
                 return found;
             }
-            assert!(began.elapsed() < PATIENCE, "waited {PATIENCE:?} for: {what}");
+            assert!(began.elapsed() < self.patience, "waited {:?} for: {what}", self.patience);
             if let Some(status) = self.operator.as_mut().and_then(Operator::exited) {
                 panic!("the operator ended ({status}) while waiting for: {what}");
             }
@@ -403,8 +414,9 @@ async fn create(kube: &Client, namespace: Option<&str>, object: Value) -> Value 
     serde_json::to_value(stored).unwrap()
 }
 
-/// Applies the chart's permissions to three namespaces and writes a kubeconfig of its account.
-async fn identity(plane: &Plane, kube: &Client, names: [&str; 3]) -> PathBuf {
+/// Applies the chart's permissions to three namespaces, those of a client's to each of `clients`, and writes a kubeconfig of its
+/// account.
+async fn identity(plane: &Plane, kube: &Client, names: [&str; 3], clients: &[&str]) -> PathBuf {
     let mut text = chart().to_owned();
     for (placeholder, name) in PLACEHOLDERS.iter().zip(names) {
         text = text.replace(placeholder, name);
@@ -419,6 +431,11 @@ async fn identity(plane: &Plane, kube: &Client, names: [&str; 3]) -> PathBuf {
             _ => continue,
         }
         let namespace = object["metadata"]["namespace"].as_str().unwrap().to_owned();
+        for client in clients.iter().filter(|client| namespace == names[2] && **client != names[2]) {
+            let mut theirs = object.clone();
+            theirs["metadata"]["namespace"] = (*client).into();
+            create(kube, Some(client), theirs).await;
+        }
         create(kube, Some(&namespace), object).await;
     }
     super::audit::account(&plane.dir, "namespaced", names[0], &account);
