@@ -147,11 +147,13 @@ pub fn serving_handler(order: &DedicatedServerOrder) -> Option<ObjectKey> {
 }
 
 /// Those of the orders that use a handler.
+#[must_use]
 pub fn orders_of<'o>(orders: &'o [Arc<Guarded<DedicatedServerOrder>>], handler: &ObjectKey) -> Vec<&'o DedicatedServerOrder> {
     stores::readable(orders).filter(|order| serving_handler(order).as_ref() == Some(handler)).collect()
 }
 
 /// Those of the orders without a handler of their own that select this one.
+#[must_use]
 pub fn selecting<'o>(orders: &'o [Arc<Guarded<DedicatedServerOrder>>], handler: &ProcessingHandler) -> Vec<&'o DedicatedServerOrder> {
     let (key, labels) = (handler.key(), handler.labels());
     let selects = |order: &DedicatedServerOrder| selector(order).is_some_and(|s| s.selects(&key, labels));
