@@ -9,6 +9,7 @@
 #[allow(dead_code, reason = "shared with other tests, which feed it otherwise")]
 mod invariants;
 #[path = "e2e/support/mod.rs"]
+#[allow(dead_code, reason = "shared with other targets, which use the rest of it")]
 mod support;
 
 use support::kstatus;

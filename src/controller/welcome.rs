@@ -18,7 +18,7 @@ use crate::panel::tls::{certificate_text, tls_error};
 use super::panels::lock;
 
 /// A token that was replaced in its file is used after that long at the latest.
-const TOKEN_FILE: Duration = Duration::from_secs(60);
+const TOKEN_FILE: Duration = Duration::from_mins(1);
 /// How often it is looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -153,7 +153,7 @@ mod tests {
         welcome.refused(one, "401".into(), now);
         assert_eq!(welcome.worn_out(), None, "once, and nothing was asked since");
         welcome.refused(two, "401".into(), now);
-        welcome.refused(one, "401".into(), now + TOKEN_FILE - Duration::from_secs(1));
+        welcome.refused(one, "401".into(), now + Duration::from_secs(59));
         assert_eq!(welcome.worn_out(), None);
         welcome.accepted(one);
         welcome.refused(one, "401".into(), now + TOKEN_FILE);

@@ -76,7 +76,7 @@ pub fn between(old: &OrderStatus, new: &OrderStatus) -> Vec<Notice> {
         notices.push(notice(true, "AttemptFailed", format!("{}: {}", error.step, error.message)));
     }
     if let Some((reason, message)) = stalled(new).filter(|now| stalled(old) != Some(*now)) {
-        notices.push(notice(true, reason, message.to_owned()));
+        notices.push(notice(true, reason, message));
     }
     let ready = |s: &OrderStatus| condition::is_true(&s.conditions, ConditionType::Ready);
     if ready(new) && !ready(old) {

@@ -227,7 +227,9 @@ async fn a_restored_order_finds_its_licences_and_their_keys_are_in_a_secret_of_i
     world.until_active("web-01").await;
     world.polls(2).await;
     let (before, made, stored) = (bought(&world), world.changes().len(), keys(&world, "web-01").await);
-    stored.values().for_each(|key| world.keep_secret(key));
+    for key in stored.values() {
+        world.keep_secret(key);
+    }
     for kept in [true, false] {
         down(&mut world).await;
         let (order, secret) = (backup(&world, ORDER, "web-01"), saved_secret(&world, "web-01-licenses").await);

@@ -82,7 +82,7 @@ async fn an_order_restored_in_its_preparation_goes_on_with_the_secrets_it_made_o
         world.until_active(name).await;
         let text =
             assert_done(&world, &["get", "secret", &root, "-n", &world.shop, "-o", "go-template={{.data.password | base64decode}}"]).await;
-        let digest: String = Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+        let digest = Sha256::digest(text.as_bytes()).iter().fold(String::new(), |all, byte| all + &format!("{byte:02x}"));
         assert_eq!(world.server(id)["invented"]["passwordSha256"], digest, "{name}: the Secret holds the password of the system");
     }
     assert!(!world.touched(20), "{:?}", world.changes());

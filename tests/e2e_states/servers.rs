@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::support::plane::{OwnPlane, Plane};
 
 /// How long a server may take to come up on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(300);
+const PATIENCE: Duration = Duration::from_mins(5);
 
 /// The API server of a control plane, while it is stopped.
 pub struct Stopped {

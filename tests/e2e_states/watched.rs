@@ -29,7 +29,9 @@ async fn follow(record: Record, rules: Arc<Rules>) {
     loop {
         let new = record.since(seen);
         seen += new.len();
-        new.iter().for_each(|object| rules.object(object));
+        for object in &new {
+            rules.object(object);
+        }
         if changes.changed().await.is_err() {
             return;
         }
