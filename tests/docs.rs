@@ -388,15 +388,16 @@ fn tests_that_the_documentation_names_exist() {
     }
 }
 
-/// `make mutants` runs one program with all of them.
+/// `make mutants` runs two programs with all of them.
 #[test]
-fn no_test_of_decisions_is_left_out_of_their_common_program() {
-    let program = std::fs::read_to_string(root().join("tests/decisions.rs")).unwrap();
+fn no_test_of_decisions_is_left_out_of_their_common_programs() {
+    let text = |file: &str| std::fs::read_to_string(root().join(file)).unwrap();
+    let programs = text("tests/decisions.rs") + &text("tests/sweeps.rs");
     let mut count = 0;
     for entry in std::fs::read_dir(root().join("tests")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         if name.starts_with("core_") && name.ends_with(".rs") {
-            assert!(program.contains(&format!("#[path = \"{name}\"]")), "tests/decisions.rs lacks {name}");
+            assert!(programs.contains(&format!("#[path = \"{name}\"]")), "neither tests/decisions.rs nor tests/sweeps.rs has {name}");
             count += 1;
         }
     }

@@ -73,7 +73,7 @@ targets() { # e2e | others
     [[ -f $file ]] || continue
     name=${file#tests/} name=${name%/main.rs} name=${name%.rs}
     # Reads what the e2e stage leaves behind; all of core_* once more.
-    if [[ $name == audit || $name == decisions ]]; then continue; fi
+    if [[ $name == audit || $name == decisions || $name == sweeps ]]; then continue; fi
     if [[ $name == e2e* ]]; then
       if [[ $1 == e2e ]]; then printf '%s\n' "$name"; fi
     elif [[ $1 == others ]]; then
