@@ -5,8 +5,13 @@
 #![cfg(all(feature = "sim", feature = "operator"))]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails so says where")]
 
+#[path = "invariants/mod.rs"]
+#[allow(dead_code, reason = "shared with other tests, which feed it otherwise")]
+mod invariants;
 #[path = "e2e/support/mod.rs"]
 mod support;
+
+use support::kstatus;
 
 #[path = "e2e/adoption.rs"]
 mod adoption;
@@ -26,8 +31,6 @@ mod chart_life;
 mod closing;
 #[path = "e2e/cluster.rs"]
 mod cluster;
-#[path = "e2e/conformance.rs"]
-mod conformance;
 #[path = "e2e/crash.rs"]
 mod crash;
 #[path = "e2e/custom.rs"]
@@ -66,6 +69,8 @@ mod process;
 mod refused;
 #[path = "e2e/retry.rs"]
 mod retry;
+#[path = "e2e/scale.rs"]
+mod scale;
 #[path = "e2e/soak.rs"]
 mod soak;
 #[path = "e2e/tasks.rs"]

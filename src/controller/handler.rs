@@ -24,7 +24,7 @@ use crate::provisioning::matching;
 use crate::provisioning::order::Handler;
 use crate::provisioning::reason::Reason;
 
-use super::context::Context;
+use super::context::{self, Context};
 use super::credentials::SecretPassword;
 use super::hardware;
 use super::index;
@@ -175,9 +175,10 @@ pub async fn reconcile(object: Arc<Guarded<ProcessingHandler>>, context: Arc<Con
         return super::license_server::reconcile(handler, &context).await;
     }
     let key = handler.key();
-    let named = context.orders_of(&key);
+    let cached = context.orders.all();
+    let named = context::orders_of(&cached, &key);
     let orders = context.served(handler, &named).await;
-    let selecting = context.selecting(handler);
+    let selecting = context::selecting(&cached, handler);
     let deleting = handler.metadata.deletion_timestamp.is_some();
     let needed = !orders.is_empty();
     if deleting && !needed {
@@ -198,7 +199,7 @@ pub async fn reconcile(object: Arc<Guarded<ProcessingHandler>>, context: Arc<Con
     runtime.set_credentials_missing(no_credentials.map(|p| p.message.clone()));
     // Another spec is looked at once by every order: one that rests does so for ever otherwise.
     let turned = runtime.set_state(state_of(handler, outcome.as_ref().err())) || runtime.epoch() != epoch;
-    wake(&context, named.iter().chain(&selecting), outcome.as_ref().ok(), turned);
+    wake(&context, named.iter().chain(&selecting).copied(), outcome.as_ref().ok(), turned);
     save(handler, &context, &orders, outcome.as_ref()).await?;
     if let Ok(seen) = &outcome
         && (!seen.changed.is_empty() || runtime.has_stale_locks())
@@ -228,8 +229,8 @@ async fn poll(
     handler: &ProcessingHandler,
     key: &ObjectKey,
     runtime: &HandlerRuntime,
-    orders: &[DedicatedServerOrder],
-    selecting: &[DedicatedServerOrder],
+    orders: &[&DedicatedServerOrder],
+    selecting: &[&DedicatedServerOrder],
     context: &Context,
 ) -> Result<Seen, Problem> {
     let panel_id = supported(handler, orders)?;
@@ -276,7 +277,7 @@ async fn poll(
         remarked: runtime.remarked(),
     };
     let mut now = index::take(&client.panel, before.as_deref(), &whose).await.map_err(|e| problem_of(&e))?;
-    if hardware::is_needed(handler, orders.iter().chain(selecting)) {
+    if hardware::is_needed(handler, orders.iter().chain(selecting).copied()) {
         now.hardware = hardware::take(&client.panel, before.as_deref(), &now, &runtime.changed()).await;
     }
     let now = Arc::new(now);
@@ -287,7 +288,7 @@ async fn poll(
 }
 
 /// What this version does, on the panel that the handler has had since its orders exist.
-fn supported(handler: &ProcessingHandler, orders: &[DedicatedServerOrder]) -> Result<String, Problem> {
+fn supported(handler: &ProcessingHandler, orders: &[&DedicatedServerOrder]) -> Result<String, Problem> {
     if let Some(problem) = crate::api::check::check_handler(handler).into_iter().next() {
         return Err(Problem::stalled(Reason::InvalidSpec, problem.to_string()));
     }
@@ -367,7 +368,7 @@ fn wake<'a>(context: &Context, orders: impl Iterator<Item = &'a DedicatedServerO
 async fn save(
     handler: &ProcessingHandler,
     context: &Context,
-    orders: &[DedicatedServerOrder],
+    orders: &[&DedicatedServerOrder],
     outcome: Result<&Seen, &Problem>,
 ) -> Result<(), StatusError> {
     let now = Timestamp::now();
@@ -417,6 +418,7 @@ async fn save(
     if let Ok(seen) = outcome {
         new.panel = Some(seen.panel.clone());
         new.inventory = Some(inventory(&seen.now));
+        super::client_names::recall(&mut new, orders);
         super::strays::report(context, handler, orders, &seen.panel, &seen.now, &mut new);
     }
     new.orders = Some(counts);
@@ -431,7 +433,7 @@ async fn save(
     Ok(())
 }
 
-pub(super) fn count(orders: &[DedicatedServerOrder]) -> OrderCounts {
+pub(super) fn count(orders: &[&DedicatedServerOrder]) -> OrderCounts {
     let of = |is: &dyn Fn(&DedicatedServerOrder) -> bool| i64::try_from(orders.iter().filter(|o| is(o)).count()).unwrap_or(i64::MAX);
     let has = |order: &DedicatedServerOrder, type_| order.status.as_ref().is_some_and(|s| condition::is_true(&s.conditions, type_));
     OrderCounts {

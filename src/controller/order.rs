@@ -406,9 +406,6 @@ impl Pass<'_> {
         status: &mut OrderStatus,
         facts: &mut Facts,
     ) -> Result<Option<Action>, OrderError> {
-        if !*self.context.leading.borrow() {
-            return Ok(Some(Action::requeue(Duration::from_secs(5))));
-        }
         if status.in_flight != known(&self.order).in_flight {
             // A guarded write is as good as a quorum read: it fails unless the order is what it was.
             self.order = save(&self.order, status.clone(), self.context).await?;
@@ -417,6 +414,10 @@ impl Pass<'_> {
             facts.operation_id = operation_id()?;
         } else if call.destructive() && !self.still_the_same().await? {
             return Ok(Some(Action::requeue(Duration::ZERO)));
+        }
+        // Asked last: the process may have been stopped at any moment before.
+        if !self.context.fence.is_open() {
+            return Ok(Some(Action::requeue(Duration::from_secs(5))));
         }
         let span = trace::call(&self.order, status, call, &self.key);
         let (key, server) = (&self.parsed.key, call.server().map(|s| s.0.as_str()));

@@ -75,9 +75,8 @@ pub fn between(old: &OrderStatus, new: &OrderStatus) -> Vec<Notice> {
     if let Some(error) = new.last_error.as_ref().filter(|e| e.retryable && old.last_error.as_ref() != Some(e)) {
         notices.push(notice(true, "AttemptFailed", format!("{}: {}", error.step, error.message)));
     }
-    let stalled = |s: &OrderStatus| condition::find(&s.conditions, ConditionType::Stalled).map(|c| (c.reason.clone(), c.message.clone()));
-    if let Some((reason, message)) = stalled(new).filter(|now| stalled(old).as_ref() != Some(now)) {
-        notices.push(notice(true, &reason, message));
+    if let Some((reason, message)) = stalled(new).filter(|now| stalled(old) != Some(*now)) {
+        notices.push(notice(true, reason, message.to_owned()));
     }
     let ready = |s: &OrderStatus| condition::is_true(&s.conditions, ConditionType::Ready);
     if ready(new) && !ready(old) {
@@ -91,7 +90,7 @@ pub fn between(old: &OrderStatus, new: &OrderStatus) -> Vec<Notice> {
     notices
 }
 
-/// Keeps the times of conditions and of what is waited for, where they are what they were when last saved.
+/// Keeps the times of conditions, of what is waited for and of what nobody has cured yet, where they are what they were when last saved.
 pub fn carry_times(saved: &OrderStatus, new: &mut OrderStatus) {
     condition::carry_times(&saved.conditions, &mut new.conditions);
     if let (Some(old), Some(waiting)) = (&saved.waiting_on, &mut new.waiting_on)
@@ -100,6 +99,22 @@ pub fn carry_times(saved: &OrderStatus, new: &mut OrderStatus) {
     {
         waiting.since = old.since;
     }
+    // A stalled order that is looked at again after each interval, and found as it was, is no news.
+    if stalled(saved).is_some()
+        && stalled(saved) == stalled(new)
+        && saved.next_retry_time.is_some() == new.next_retry_time.is_some()
+        && let (Some(old), Some(error)) = (&saved.last_error, &mut new.last_error)
+        && (&old.step, &old.code, &old.message, old.retryable) == (&error.step, &error.code, &error.message, error.retryable)
+    {
+        error.time = old.time;
+        new.next_retry_time = saved.next_retry_time;
+    }
+}
+
+/// Reason and message of an order that is stalled.
+fn stalled(status: &OrderStatus) -> Option<(&str, &str)> {
+    let condition = condition::find(&status.conditions, ConditionType::Stalled)?;
+    Some((&condition.reason, &condition.message))
 }
 
 #[cfg(test)]
@@ -122,6 +137,28 @@ mod tests {
         assert_eq!(told(&before, &after), expected);
         assert_eq!(told(&after, &after), []);
         assert_eq!(told(&before, &status("Done", "")).len(), 1);
+    }
+
+    #[test]
+    fn a_stalled_order_that_is_found_as_it_was_is_no_news() {
+        let stalled = |minute: u32, reason: &str, retry: bool| -> OrderStatus {
+            let time = format!("2026-01-01T00:{minute:02}:00Z");
+            let condition = json!({"type": "Stalled", "status": "True", "reason": reason, "message": "put it right", "observedGeneration": 1,
+                                   "lastTransitionTime": time});
+            let error = json!({"step": "HandOver", "code": reason, "message": "put it right", "retryable": false, "time": time});
+            let next = retry.then(|| format!("2026-01-01T00:{:02}:00Z", minute + 5));
+            serde_json::from_value(json!({"conditions": [condition], "lastError": error, "nextRetryTime": next})).unwrap()
+        };
+        let saved = stalled(0, "OwnerChanged", true);
+        let carried = |mut new: OrderStatus| {
+            carry_times(&saved, &mut new);
+            new
+        };
+        assert_eq!(carried(stalled(5, "OwnerChanged", true)), saved);
+        for news in [stalled(5, "ServerGone", true), stalled(5, "OwnerChanged", false)] {
+            assert_ne!(carried(news.clone()), saved);
+            assert_eq!(carried(news.clone()).last_error, news.last_error);
+        }
     }
 
     #[test]

@@ -7,18 +7,17 @@ use dci_operator::panel::coremanager::transport::{Wire, WireError};
 use futures::future::BoxFuture;
 
 use super::adversary::Fault;
+use super::invariants::Call;
 use super::replica::Replica;
 use super::world::{Late, World};
 
-/// A call of a panel.
+/// A call as it is on the way.
 #[derive(Clone, Debug)]
-pub struct Call {
-    pub panel: String,
+pub struct Sent {
+    /// The path of the panel.
+    pub path: String,
     pub form: String,
-    pub func: String,
-    pub target: String,
-    /// It asks for a change.
-    pub change: bool,
+    pub call: Call,
 }
 
 /// The wire of one process.
@@ -30,27 +29,35 @@ pub struct PanelWire {
 /// How long a process may be frozen before its request, in milliseconds: less than `timeouts.settle`.
 const FROZEN: u64 = 3000;
 
-/// Functions that change something without saying so by `sok=ok`.
-const ACTIONS: [&str; 8] = ["delete", "poweron", "poweroff", "enable", "disable", "opercancel", "on", "off"];
-
 impl Wire for PanelWire {
     fn post(&self, url: &str, fields: &[(&str, &str)]) -> BoxFuture<'static, Result<Vec<u8>, WireError>> {
         let mut form = reqwest::Url::parse("http://x/").unwrap();
         form.query_pairs_mut().extend_pairs(fields);
-        let field = |name: &str| fields.iter().find(|(n, _)| *n == name).map(|(_, value)| (*value).to_owned()).unwrap_or_default();
-        let func = field("func");
-        let change = field("sok") == "ok" || func.rsplit('.').next().is_some_and(|last| ACTIONS.contains(&last));
-        let (elid, plid) = (field("elid"), field("plid"));
-        let target = if plid.is_empty() { elid } else { format!("{plid}/{elid}") };
-        let panel = url.rsplit('/').next().unwrap_or_default().to_owned();
-        let call = Call { panel, form: form.query().unwrap_or_default().to_owned(), func, target, change };
-        Box::pin(post(self.world.clone(), self.who.clone(), call))
+        let form = form.query().unwrap_or_default().to_owned();
+        let path = url.rsplit('/').next().unwrap_or_default().to_owned();
+        let call = Call::read(&self.who.name, panel_of(&path), &form);
+        Box::pin(post(self.world.clone(), self.who.clone(), Sent { path, form, call }))
     }
 }
 
-async fn post(world: Arc<World>, who: Arc<Replica>, call: Call) -> Result<Vec<u8>, WireError> {
+/// The name of the panel at this path.
+fn panel_of(path: &str) -> &str {
+    match path {
+        "dcimgr" => "dci",
+        "ipmgr" => "ipm",
+        "billmgr" => "bill",
+        own => own,
+    }
+}
+
+async fn post(world: Arc<World>, who: Arc<Replica>, sent: Sent) -> Result<Vec<u8>, WireError> {
     who.alive().await;
-    let (way, down, lost) = world.adversary(|a| (3 + a.below(40), a.panels_down_until, !call.change && a.chance(a.reads)));
+    let mut call = sent.call.clone();
+    world.sent(&call);
+    let (way, down, lost) = world.adversary(|a| {
+        let alone = a.panel_down.get(&call.panel).copied().unwrap_or(0);
+        (3 + a.below(40), a.panels_down_until.max(alone), !call.change && a.chance(a.reads))
+    });
     tokio::time::sleep(Duration::from_millis(way)).await;
     if who.alive().await > FROZEN {
         // A request that a frozen process sends when it is thawed, long after its order is gone, is a hole that is known (see the model).
@@ -63,26 +70,26 @@ async fn post(world: Arc<World>, who: Arc<Replica>, call: Call) -> Result<Vec<u8
     if lost {
         return Err(nobody_knows());
     }
-    let fault = if call.change { world.meet(&format!("{} {} {}", call.panel, call.func, call.target)) } else { None };
+    let fault = if call.change { world.meet(&format!("{} {} {}", sent.path, call.func, call.target)) } else { None };
     let answer = match fault {
-        None => world.panel_call(&call),
+        None => world.panel_call(&sent),
         Some(Fault::CrashBefore) => return who.die(&world).await,
         Some(Fault::CrashAfter) => {
-            world.panel_call(&call);
+            world.panel_call(&sent);
             return who.die(&world).await;
         }
         Some(Fault::CrashLate(after)) => {
-            world.later(after, Late::Call(call));
+            world.later(after, Late::Call(sent));
             return who.die(&world).await;
         }
         Some(Fault::Unreachable) => return Err(WireError::NotSent("connection refused".into())),
         Some(Fault::Lost) => return Err(nobody_knows()),
         Some(Fault::AnswerLost) => {
-            world.panel_call(&call);
+            world.panel_call(&sent);
             return Err(nobody_knows());
         }
         Some(Fault::Late(after)) => {
-            world.later(after, Late::Call(call));
+            world.later(after, Late::Call(sent));
             return Err(nobody_knows());
         }
         Some(Fault::Refused) => {
@@ -91,11 +98,28 @@ async fn post(world: Arc<World>, who: Arc<Replica>, call: Call) -> Result<Vec<u8
         Some(Fault::Slow(after)) => {
             tokio::time::sleep(Duration::from_millis(after)).await;
             who.alive().await;
-            world.panel_call(&call)
+            world.panel_call(&sent)
+        }
+        Some(Fault::AnswerLate(after)) => {
+            let answer = world.panel_call(&sent);
+            tokio::time::sleep(Duration::from_millis(after)).await;
+            answer
+        }
+        // A purchase that the network makes twice buys twice: the licence server has nothing to tell the two by.
+        Some(Fault::Twice(_)) if call.func == "soft.order.param" => world.panel_call(&sent),
+        Some(Fault::Twice(0)) => {
+            world.panel_call(&sent);
+            world.panel_call(&sent)
+        }
+        Some(Fault::Twice(after)) => {
+            world.later(after, Late::Call(sent.clone()));
+            world.panel_call(&sent)
         }
     };
     let back = world.adversary(|a| 3 + a.below(30));
     tokio::time::sleep(Duration::from_millis(back)).await;
     who.alive().await;
+    call.answer = Some(String::from_utf8_lossy(&answer).into_owned());
+    world.answered(&call);
     Ok(answer)
 }

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use dci_operator::api::{ORDER_ID_ANNOTATION, RECONCILE_ANNOTATION};
+use dci_operator::api::RECONCILE_ANNOTATION;
 use serde_json::{Value, json};
 
 use super::apiserver::{HANDLERS, LEASES, ORDERS, SECRETS, TASKS};
 use super::determinism::now;
+use super::invariants::view;
 use super::kstatus;
 use super::world::{PROVIDER, SHOP, World};
 
@@ -36,6 +37,10 @@ pub enum Act {
     /// Steps the operator's clock by so many seconds.
     Clock(i64),
     PanelsDown(u64),
+    /// One of them.
+    PanelDown(String, u64),
+    /// An order's main address is taken out of the address manager, or noted for nobody.
+    Address(String, bool),
     ApiDown(u64),
     /// Nothing goes wrong from now on.
     Calm,
@@ -45,6 +50,7 @@ pub enum Act {
 #[derive(Clone, Debug)]
 pub enum Which {
     Of(String),
+    Id(u64),
 }
 
 /// What everybody does, in order of time.
@@ -90,6 +96,12 @@ impl People {
         self.departments(world);
     }
 
+    /// Somebody does something that was not planned for a time.
+    pub fn at_once(&mut self, world: &World, act: Act) {
+        world.tell(&format!("   somebody: {}", described(&act)));
+        self.perform(world, act);
+    }
+
     fn perform(&mut self, world: &World, act: Act) {
         let key = |name: &str| (ORDERS, SHOP.to_owned(), name.to_owned());
         let merge = "application/merge-patch+json";
@@ -114,9 +126,9 @@ impl People {
                 }
             }
             Act::Heal => {
-                for (panel, server) in super::invariants::servers(&world.panels.state()) {
-                    let id = server["id"].as_str().and_then(|id| id.parse().ok()).unwrap_or(0);
-                    let healed = json!({"panel": panel, "ipmi": "alive", "flags": {"hwproblem": false, "operation_failed": false}});
+                for server in view::servers(&world.panels.state()) {
+                    let id = server.id().parse().unwrap_or(0);
+                    let healed = json!({"panel": server.panel, "ipmi": "alive", "flags": {"hwproblem": false, "operation_failed": false}});
                     world.panels.change_server(id, healed).unwrap();
                 }
                 let handlers: Vec<String> = world.server(|s| s.all(HANDLERS).map(name_of).collect());
@@ -131,9 +143,8 @@ impl People {
             }
             Act::Server(which, change) => {
                 let id = match which {
-                    Which::Of(name) => {
-                        world.server(|s| s.get(&key(&name)).ok()).and_then(|o| o["status"]["server"]["id"].as_str()?.parse().ok())
-                    }
+                    Which::Of(name) => server_of(world, &name),
+                    Which::Id(id) => Some(id),
                 };
                 if let Some(id) = id {
                     world.by_hand(id);
@@ -152,6 +163,17 @@ impl People {
             }
             Act::Freeze(number, ms) => world.freeze(number, ms),
             Act::Clock(seconds) => super::determinism::step(seconds),
+            Act::PanelDown(name, ms) => drop(world.adversary(|a| a.panel_down.insert(name, now() + ms))),
+            Act::Address(name, gone) => {
+                let order = world.server(|s| s.get(&key(&name)).ok()).unwrap_or_default();
+                let ip = &order["status"]["server"]["mainAddress"];
+                let change = if gone { json!({"ip": ip, "delete": true}) } else { json!({"ip": ip, "note": ""}) };
+                if ip.is_string()
+                    && let Err(error) = world.panels.change_address(change)
+                {
+                    world.tell(&format!("   (not so: {error})"));
+                }
+            }
             Act::PanelsDown(ms) => world.adversary(|a| a.panels_down_until = now() + ms),
             Act::ApiDown(ms) => world.adversary(|a| a.api_down_until = now() + ms),
             Act::Calm => {
@@ -173,10 +195,19 @@ impl People {
             let name = task["metadata"]["name"].as_str().unwrap_or_default().to_owned();
             let order = task["spec"]["orderRef"]["name"].as_str().unwrap_or_default().to_owned();
             let resolution = match task["spec"]["type"].as_str() {
+                // Whoever builds servers has what is asked for, or lacks parts; without a server there is nothing to build.
+                Some("Assembly") => match server_of(world, &order) {
+                    Some(_) if world.adversary(|a| a.chance(300)) => "PartsMissing",
+                    Some(id) => {
+                        let mut built = super::scenario::fitting();
+                        built["panel"] = panel_of(id).into();
+                        let _ = world.panels.change_server(id, built);
+                        "Done"
+                    }
+                    None => "Cancelled",
+                },
                 Some("StopServer") => {
-                    let key = (ORDERS, SHOP.to_owned(), order.clone());
-                    let id = world.server(|s| s.get(&key).ok()).and_then(|o| o["status"]["server"]["id"].as_str()?.parse().ok());
-                    if let Some(id) = id {
+                    if let Some(id) = server_of(world, &order) {
                         let _ = world.panels.change_server(id, json!({"panel": panel_of(id), "power": "off", "ipmi": "alive"}));
                     }
                     "Done"
@@ -205,9 +236,9 @@ impl People {
     /// What is not as it should be in the end, once nothing goes wrong any more.
     pub fn unsettled(world: &World) -> Vec<String> {
         let orders: Vec<Value> = world.server(|s| s.all(ORDERS).cloned().collect());
-        let mut found: Vec<String> = orders.iter().filter_map(|order| unsettled(order, world)).collect();
+        let mut found = super::rules::unsettled(world);
         let abandoned = world.abandoned();
-        let ids: Vec<&str> = orders.iter().map(order_id).chain(abandoned.iter().map(String::as_str)).collect();
+        let ids: Vec<&str> = orders.iter().map(view::order_id).chain(abandoned.iter().map(String::as_str)).collect();
         // The leader's is not a lock.
         let left = |lease: &&Value| {
             name_of(lease) != "dci-operator" && lease["spec"]["holderIdentity"].as_str().is_some_and(|holder| !ids.contains(&holder))
@@ -232,42 +263,6 @@ impl People {
             }
         }
     }
-}
-
-/// Why an order is not in a state that it may stay in.
-fn unsettled(order: &Value, world: &World) -> Option<String> {
-    let name = order["metadata"]["name"].as_str().unwrap_or_default();
-    let status = &order["status"];
-    let phase = status["phase"].as_str().unwrap_or("new");
-    let deleting = !order["metadata"]["deletionTimestamp"].is_null();
-    let current = status["observedGeneration"] == order["metadata"]["generation"];
-    let reason = |type_: &str| kstatus::condition(order, type_).and_then(|c| c["reason"].as_str()).unwrap_or_default().to_owned();
-    let cure = kstatus::condition(order, "Stalled").and_then(|c| c["message"].as_str()).is_some_and(|m| !m.is_empty());
-    let wanted = order["spec"]["configuration"]["serverType"].as_str().unwrap_or_default();
-    let settled = match (phase, kstatus::is_true(order, "Stalled")) {
-        (_, true) => cure,
-        ("Active" | "Suspended", false) => !deleting && kstatus::is_true(order, "Ready"),
-        (_, false) if deleting => false,
-        (_, false) => match reason("Reconciling").as_str() {
-            "WaitingForCapacity" => !world.free().iter().any(|type_| type_ == wanted),
-            // Of its namespace: there are as many as there may be.
-            "LimitReached" => world.server(|s| {
-                let most = s.all(HANDLERS).map(|h| h["spec"]["limits"]["maxOrdersPerNamespace"].as_u64().unwrap_or(0)).max().unwrap_or(0);
-                most > 0 && s.all(ORDERS).filter(|o| !o["status"]["server"].is_null()).count() as u64 >= most
-            }),
-            _ => false,
-        },
-    };
-    if settled && current {
-        return None;
-    }
-    Some(format!(
-        "order {name} is {phase}{}: Ready {} ({}), {}",
-        if deleting { ", deleting" } else { "" },
-        kstatus::is_true(order, "Ready"),
-        reason("Ready"),
-        kstatus::condition(order, "Ready").map_or("", |c| c["message"].as_str().unwrap_or_default())
-    ))
 }
 
 fn described(act: &Act) -> String {
@@ -298,15 +293,15 @@ fn names(world: &World) -> Vec<String> {
     world.server(|s| s.all(ORDERS).map(name_of).collect())
 }
 
-/// What an order's marker ends in.
-fn order_id(order: &Value) -> &str {
-    let own = order["metadata"]["uid"].as_str().unwrap_or_default();
-    order["metadata"]["annotations"][ORDER_ID_ANNOTATION].as_str().unwrap_or(own)
-}
-
 /// Ids of servers differ from panel to panel.
 fn panel_of(server: u64) -> &'static str {
     if server < 100 { "dci" } else { "dci2" }
+}
+
+/// The server that an order has.
+fn server_of(world: &World, order: &str) -> Option<u64> {
+    let key = (ORDERS, SHOP.to_owned(), order.to_owned());
+    world.server(|s| s.get(&key).ok()).and_then(|o| o["status"]["server"]["id"].as_str()?.parse().ok())
 }
 
 /// How each order ended, in one line.

@@ -9,11 +9,17 @@ use super::world::World;
 /// One process; another one takes its place when it is dead.
 #[derive(Default)]
 pub struct Replica {
+    /// What one process has read, another one does not know.
+    pub name: String,
     dead: AtomicBool,
     frozen_until: AtomicU64,
 }
 
 impl Replica {
+    pub fn new(name: String) -> Self {
+        Self { name, ..Self::default() }
+    }
+
     pub fn is_dead(&self) -> bool {
         self.dead.load(Ordering::SeqCst)
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use dci_operator::controller::clients::{Clients, Pulse};
 use dci_operator::controller::metrics::Metrics;
 use dci_operator::controller::run::{self, Options, RunError, Surroundings};
+use dci_operator::controller::welcome::Welcome;
 use dci_operator::panel::denied::DeniedNetworks;
 use dci_operator::sim::{Config, Offline};
 use serde_json::Value;
@@ -18,10 +19,11 @@ use super::adversary::{Adversary, Fault};
 use super::apiserver::{Answer, ApiServer};
 use super::determinism::now;
 use super::http::{Asked, Door};
-use super::invariants::Invariants;
-use super::panels::{Call, PanelWire};
-use super::people::People;
+use super::invariants::Call;
+use super::panels::{PanelWire, Sent};
+use super::people::{Act, People};
 use super::replica::Replica;
+use super::rules::Rules;
 
 /// The operator's own namespace, the provider's with the handlers, and the clients' with the orders.
 pub const SYSTEM: &str = "system";
@@ -36,7 +38,7 @@ const REST: u64 = 120_000;
 /// A request that arrives when nobody waits for it any more.
 pub enum Late {
     Write(Asked),
-    Call(Call),
+    Call(Sent),
 }
 
 /// Everything that outlives a process.
@@ -44,7 +46,7 @@ pub struct World {
     server: Mutex<ApiServer>,
     pub panels: Offline,
     adversary: Mutex<Adversary>,
-    invariants: Mutex<Invariants>,
+    rules: Mutex<Rules>,
     late: Mutex<Vec<(u64, Late)>>,
     trace: Mutex<Vec<String>>,
     violations: Mutex<Vec<String>>,
@@ -52,6 +54,9 @@ pub struct World {
     pub changed: Notify,
     /// A process died.
     pub died: Notify,
+    /// What somebody does at once, since an effect is about to happen.
+    prompt: Mutex<Vec<Act>>,
+    prompted: Notify,
     /// The processes that run.
     replicas: Mutex<Vec<Arc<Replica>>>,
     /// How many there are to be.
@@ -100,15 +105,17 @@ impl World {
     pub fn new(panels: &Value, adversary: Adversary, processes: usize) -> Self {
         let config = serde_yaml::to_string(panels).unwrap();
         Self {
-            server: Mutex::default(),
+            server: Mutex::new(ApiServer::with(super::seeds::definitions())),
             panels: Offline::new(&Config::from_yaml(&config).unwrap()).unwrap(),
             adversary: Mutex::new(adversary),
-            invariants: Mutex::default(),
+            rules: Mutex::default(),
             late: Mutex::default(),
             trace: Mutex::default(),
             violations: Mutex::default(),
             changed: Notify::new(),
             died: Notify::new(),
+            prompt: Mutex::default(),
+            prompted: Notify::new(),
             replicas: Mutex::default(),
             processes,
             crashes: Mutex::default(),
@@ -143,7 +150,14 @@ impl World {
 
     /// What goes wrong at the next effect, which is noted.
     pub fn meet(&self, effect: &str) -> Option<Fault> {
-        let (number, fault) = self.adversary(|a| (a.effects.len(), a.meet(effect)));
+        let (number, act, fault) = self.adversary(|a| {
+            let number = a.effects.len();
+            (number, a.acts.remove(&number), a.meet(effect))
+        });
+        if let Some(act) = act {
+            lock(&self.prompt).push(act);
+            self.prompted.notify_one();
+        }
         let fate = fault.map_or_else(String::new, |fault| format!(" !! {fault:?}"));
         self.tell(&format!("#{number} {effect}{fate}"));
         fault
@@ -173,22 +187,34 @@ impl World {
     }
 
     /// Makes a call at a panel.
-    pub fn panel_call(&self, call: &Call) -> Vec<u8> {
-        let before = Invariants::panel_before(self, call);
-        let answer = self.panels.post(&call.panel, call.form.as_bytes()).unwrap_or_default();
-        let found = lock(&self.invariants).panel_after(self, call, before);
+    pub fn panel_call(&self, sent: &Sent) -> Vec<u8> {
+        let answer = self.panels.post(&sent.path, sent.form.as_bytes()).unwrap_or_default();
+        let found = lock(&self.rules).called(self, &sent.call);
+        self.broken(found);
+        answer
+    }
+
+    /// A call leaves the operator.
+    pub fn sent(&self, call: &Call) {
+        let found = lock(&self.rules).sent(self, call);
+        self.broken(found);
+    }
+
+    /// The operator gets an answer.
+    pub fn answered(&self, call: &Call) {
+        lock(&self.rules).invariants.answered(call, now());
+    }
+
+    fn broken(&self, found: Vec<String>) {
         for what in found {
             self.violation(what);
         }
-        answer
     }
 
     /// Lets the invariants see what was written since they last looked, and wakes the watches.
     pub fn look(&self) {
-        let found = lock(&self.invariants).written(self);
-        for what in found {
-            self.violation(what);
-        }
+        let found = lock(&self.rules).written(self);
+        self.broken(found);
         self.changed.notify_waiters();
     }
 
@@ -206,9 +232,9 @@ impl World {
                     self.tell("   late: a write");
                     let _ = self.apply(&asked);
                 }
-                Some(Late::Call(call)) => {
-                    self.tell(&format!("   late: {} {} {}", call.panel, call.func, call.target));
-                    self.panel_call(&call);
+                Some(Late::Call(sent)) => {
+                    self.tell(&format!("   late: {} {} {}", sent.path, sent.call.func, sent.call.target));
+                    self.panel_call(&sent);
                 }
             }
         }
@@ -221,16 +247,16 @@ impl World {
     /// A process that nobody has polled yet.
     fn start(self: &Arc<Self>, number: usize) -> Process {
         self.tell(&format!("process {number} starts"));
-        let who = Arc::new(Replica::default());
+        let who = Arc::new(Replica::new(format!("operator-{number}-{}", now())));
         let mut replicas = lock(&self.replicas);
         let many = replicas.len().max(number + 1);
         replicas.resize_with(many, Arc::default);
         replicas[number] = who.clone();
         let client = || kube::Client::new(Door { world: self.clone(), who: who.clone() }, SYSTEM);
         let surroundings = Surroundings {
-            clients: Clients { api: client(), watch: client(), pulse: Pulse::default() },
+            clients: Clients { api: client(), watch: client(), pulse: Pulse::default(), welcome: Welcome::default() },
             namespace: SYSTEM.into(),
-            identity: format!("operator-{number}-{}", now()),
+            identity: who.name.clone(),
             metrics: Arc::new(Metrics::default()),
             wire: Some(Arc::new(PanelWire { world: self.clone(), who: who.clone() })),
             listeners: None,
@@ -293,8 +319,15 @@ impl World {
     /// The next thing happens that is not the operator's doing.
     async fn tick(&self, people: &mut People, until: u64) {
         let next = [Some(until), self.next_arrival(), people.next(now())].into_iter().flatten().min().unwrap_or(until);
-        tokio::time::sleep(Duration::from_millis(next.saturating_sub(now()).clamp(1, 1000))).await;
+        tokio::select! {
+            biased;
+            () = self.prompted.notified() => {}
+            () = tokio::time::sleep(Duration::from_millis(next.saturating_sub(now()).clamp(1, 1000))) => {}
+        }
         self.arrive();
+        for act in std::mem::take(&mut *lock(&self.prompt)) {
+            people.at_once(self, act);
+        }
         people.act(self);
     }
 
@@ -356,17 +389,17 @@ impl World {
 impl World {
     /// Order ids of orders that a person gave up.
     pub fn abandoned(&self) -> Vec<String> {
-        lock(&self.invariants).abandoned.clone()
+        lock(&self.rules).invariants.abandoned.iter().cloned().collect()
     }
 
     /// Somebody changes a server's records by hand.
     pub fn by_hand(&self, server: u64) {
-        lock(&self.invariants).hands.insert(server.to_string(), now());
+        lock(&self.rules).invariants.by_hand(&server.to_string(), now());
     }
 
     /// What was written, and asked of panels, so far.
     pub fn counts(&self) -> (u64, usize) {
-        let invariants = lock(&self.invariants);
-        (invariants.writes, invariants.calls)
+        let rules = lock(&self.rules);
+        (rules.writes, rules.calls)
     }
 }

@@ -39,7 +39,12 @@ struct Inner {
     history: Vec<Value>,
     violations: Vec<String>,
     secrets: Vec<String>,
+    /// What has changed since it was last taken, by whoever asked for it.
+    changes: Option<Vec<Change>>,
 }
+
+/// An object before and after: nothing before where it is new, nothing after where it is gone.
+pub type Change = (Option<Value>, Option<Value>);
 
 /// What was seen so far.
 #[derive(Clone)]
@@ -80,6 +85,11 @@ impl Record {
         (record, Watches(tasks))
     }
 
+    /// What has changed since this was last asked; the first time: from now on.
+    pub fn take_changes(&self) -> Vec<Change> {
+        self.inner.lock().unwrap().changes.replace(Vec::new()).unwrap_or_default()
+    }
+
     /// No status may hold this.
     pub fn forbid(&self, secret: &str) {
         self.inner.lock().unwrap().secrets.push(secret.to_owned());
@@ -99,6 +109,12 @@ impl Record {
     pub fn versions(&self, kind: &str, name: &str) -> Vec<Value> {
         let inner = self.inner.lock().unwrap();
         inner.history.iter().filter(|o| o["kind"] == kind && o["metadata"]["name"] == name).cloned().collect()
+    }
+
+    /// What was seen after so many versions of anything.
+    pub fn since(&self, count: usize) -> Vec<Value> {
+        let inner = self.inner.lock().unwrap();
+        inner.history.get(count..).unwrap_or_default().to_vec()
     }
 
     /// Every version of everything.
@@ -132,9 +148,12 @@ impl Record {
         let mut inner = self.inner.lock().unwrap();
         let key = (kind.to_owned(), name.clone());
         // A new object of an old name begins anew.
-        let before = inner.now.get(&key).filter(|b| b["metadata"]["uid"] == object["metadata"]["uid"]);
-        let found = kstatus::violations(before, &object, &inner.secrets);
+        let before = inner.now.get(&key).filter(|b| b["metadata"]["uid"] == object["metadata"]["uid"]).cloned();
+        let found = kstatus::violations(before.as_ref(), &object, &inner.secrets);
         inner.violations.extend(found.into_iter().map(|text| format!("{kind} {name}: {text}\n{}", object["status"])));
+        if let Some(changes) = &mut inner.changes {
+            changes.push(if gone { (Some(object.clone()), None) } else { (before, Some(object.clone())) });
+        }
         inner.history.push(object.clone());
         if gone {
             inner.now.remove(&key);

@@ -1,6 +1,7 @@
 //! The world of one test: namespaces, panels, permissions, and an operator.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dci_operator::sim::{Config, Simulator};
@@ -72,7 +73,7 @@ impl Setup {
 pub struct World {
     pub plane: &'static Plane,
     pub kube: Client,
-    pub sim: Simulator,
+    pub sim: Arc<Simulator>,
     /// The provider's namespace, with handler and IPManager.
     pub provider: String,
     /// The client's namespace, with the orders.
@@ -86,6 +87,8 @@ pub struct World {
     pub launch: Launch,
     pub operator: Option<Operator>,
     pub secrets: Vec<String>,
+    /// How long a condition is waited for.
+    pub patience: Duration,
     kubeconfig: PathBuf,
     _watches: Watches,
     done: bool,
@@ -121,6 +124,14 @@ impl World {
         Self::populated(Self::empty(plane, &setup, None).await, setup).await
     }
 
+    /// Another cluster with namespaces of the same names in front of the same panels, as after a restore: handler and IPManager are there,
+    /// and no orders.
+    pub async fn moved(&self, plane: &'static Plane, cluster_id: &str, setup: Setup) -> Self {
+        let id = self.shop.strip_prefix("c-").unwrap();
+        let flag = format!("--cluster-id={cluster_id}");
+        Self::populated(Self::at(plane, &setup, None, id, self.sim.clone(), &flag).await, setup).await
+    }
+
     async fn populated(mut world: Self, setup: Setup) -> Self {
         let secrets = [("dci-admin", setup.credentials.clone()), ("ipm-user", json!({"username": "dci", "password": POOL_PASSWORD}))];
         for (name, data) in secrets.into_iter().filter(|(_, data)| !data.is_null()) {
@@ -137,21 +148,31 @@ impl World {
 
     /// Namespaces, panels, permissions and watches; no objects.
     async fn empty(plane: &'static Plane, setup: &Setup, everywhere: Option<PathBuf>) -> Self {
+        let config = serde_yaml::to_string(&merged(objects::panels(), &setup.panels)).unwrap();
+        let sim = Simulator::start(Config::from_yaml(&config).unwrap(), ([127, 0, 0, 1], 0).into()).await.unwrap();
+        Self::at(plane, setup, everywhere, &random(), Arc::new(sim), "--cluster-id=e2e").await
+    }
+
+    async fn at(
+        plane: &'static Plane,
+        setup: &Setup,
+        everywhere: Option<PathBuf>,
+        id: &str,
+        sim: Arc<Simulator>,
+        cluster_id: &str,
+    ) -> Self {
         let kube = admin(plane).await;
-        let id = random();
         let (system, provider, shop) = (format!("o-{id}"), format!("h-{id}"), format!("c-{id}"));
         let neighbour = format!("{shop}-a");
         let clients: Vec<&str> = if setup.neighbour { vec![&shop, &neighbour] } else { vec![&shop] };
         for namespace in [system.as_str(), &provider].iter().chain(&clients) {
             create(&kube, None, json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})).await;
         }
-        let config = serde_yaml::to_string(&merged(objects::panels(), &setup.panels)).unwrap();
-        let sim = Simulator::start(Config::from_yaml(&config).unwrap(), ([127, 0, 0, 1], 0).into()).await.unwrap();
         let names = [system.as_str(), &provider, &shop];
         let watched = format!("--watch-namespace={provider},{}", clients.join(","));
         let (kubeconfig, mut args) = match everywhere {
             Some(kubeconfig) => (kubeconfig, Vec::new()),
-            None => (identity(plane, &kube, names, &clients).await, vec![watched.as_str(), "--cluster-id=e2e"]),
+            None => (identity(plane, &kube, names, &clients).await, vec![watched.as_str(), cluster_id]),
         };
         let secrets = vec![PANEL_PASSWORD.to_owned(), POOL_PASSWORD.to_owned()];
         let (record, watches) = Record::start(&kube, &[&[provider.as_str()], clients.as_slice()].concat(), secrets.clone()).await;
@@ -171,6 +192,7 @@ impl World {
             launch,
             operator: None,
             secrets,
+            patience: PATIENCE,
             kubeconfig,
             _watches: watches,
             done: false,
@@ -218,7 +240,7 @@ impl World {
         let seen = || self.record.get(kind, name).is_none_or(|o| version(o["metadata"]["resourceVersion"].as_str().unwrap()) >= wanted);
         let began = Instant::now();
         while !seen() {
-            assert!(began.elapsed() < PATIENCE, "the record does not see the patch of {kind} {name}");
+            assert!(began.elapsed() < self.patience, "the record does not see the patch of {kind} {name}");
             let _ = tokio::time::timeout(Duration::from_millis(50), changes.changed()).await;
         }
     }
@@ -266,7 +288,7 @@ impl World {
             if let Some(found) = check(self) {
                 return found;
             }
-            assert!(began.elapsed() < PATIENCE, "waited {PATIENCE:?} for: {what}");
+            assert!(began.elapsed() < self.patience, "waited {:?} for: {what}", self.patience);
             if let Some(status) = self.operator.as_mut().and_then(Operator::exited) {
                 panic!("the operator ended ({status}) while waiting for: {what}");
             }
@@ -400,8 +422,9 @@ async fn identity(plane: &Plane, kube: &Client, names: [&str; 3], clients: &[&st
         text = text.replace(placeholder, name);
     }
     let mut account = String::new();
-    for document in serde_yaml::Deserializer::from_str(&text) {
-        let object = Value::deserialize(document).unwrap();
+    // All of them first: the reader cannot be held while something is waited for on another thread.
+    let objects: Vec<Value> = serde_yaml::Deserializer::from_str(&text).map(|document| Value::deserialize(document).unwrap()).collect();
+    for object in objects {
         match object["kind"].as_str() {
             Some("ServiceAccount") => object["metadata"]["name"].as_str().unwrap().clone_into(&mut account),
             Some("Role" | "RoleBinding") => {}

@@ -1,0 +1,35 @@
+//! Every request of every scenario goes wrong in every way, on a real API server: a proxy between the operator and both the API
+//! server and the panels sees to it. See docs/reliability.md.
+//!
+//! `make test` runs a sample, `make sweep` all of it. One run: `DCI_SWEEP_SCENARIO`, `DCI_SWEEP_POINT`, `DCI_SWEEP_FAULT`.
+#![cfg(all(feature = "sim", feature = "operator"))]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails so says where")]
+
+#[path = "invariants/mod.rs"]
+#[allow(dead_code, reason = "shared with other tests, which feed it otherwise")]
+mod invariants;
+#[path = "proxy/mod.rs"]
+#[allow(dead_code, reason = "shared with other tests")]
+mod proxy;
+#[path = "e2e/support/mod.rs"]
+#[allow(dead_code, reason = "shared with the end-to-end tests")]
+mod support;
+#[path = "sweep/mod.rs"]
+mod sweep;
+
+use support::kstatus;
+use sweep::plan::{Choice, Settings};
+
+/// Every so many-th point of each scenario, with a fault that the seed chooses; every point where `DCI_SWEEP=all` (`make check-all`).
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_sample_of_all_requests_may_go_wrong() {
+    let all = std::env::var("DCI_SWEEP").is_ok_and(|sweep| sweep == "all");
+    sweep::run(&Settings::read(if all { Choice::Once } else { Choice::Sample })).await;
+}
+
+/// Every request in every way: `make sweep`.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+#[ignore = "make sweep"]
+async fn every_request_may_go_wrong_in_every_way() {
+    sweep::run(&Settings::read(Choice::All)).await;
+}

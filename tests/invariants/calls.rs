@@ -1,0 +1,208 @@
+//! (2) and (4): what the operator has read of a server when it changes something of it, and when it lets an order go.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::view::{self, marks};
+
+/// Functions that harm whoever uses the server: what is off, wiped, or taken away.
+const HARMFUL: [&str; 6] =
+    ["server.poweroff", "server.operations", "server.disable", "server.reboot", "server.connection.off", "iplist.delete"];
+
+/// Functions that change something without saying so by `sok=ok`.
+const ACTIONS: [&str; 11] =
+    ["delete", "poweron", "poweroff", "reboot", "enable", "disable", "opercancel", "on", "off", "suspend", "resume"];
+
+/// How old what was read may be when it is acted upon, in milliseconds: a decision waits for the API server at most.
+pub const DECISION: u64 = 60_000;
+
+/// A call of a panel.
+#[derive(Clone, Debug, Default)]
+pub struct Call {
+    /// The process: what one has read another one does not know.
+    pub who: String,
+    /// Name of the panel in its state.
+    pub panel: String,
+    pub func: String,
+    /// `17`, or `17/3`: what belongs to it.
+    pub target: String,
+    /// It asks for a change.
+    pub change: bool,
+    pub fields: BTreeMap<String, String>,
+    /// What the operator was told; `None` as long as there is no answer.
+    pub answer: Option<String>,
+}
+
+impl Call {
+    /// A call as it is on the wire.
+    pub fn read(who: &str, panel: &str, form: &str) -> Self {
+        let fields = view::form(form);
+        let field = |name: &str| fields.get(name).cloned().unwrap_or_default();
+        let func = field("func");
+        let reads = ["auth", "session.newkey"].contains(&func.as_str());
+        let acts = func.contains('.') && func.rsplit('.').next().is_some_and(|last| ACTIONS.contains(&last));
+        let change = !reads && (field("sok") == "ok" || acts);
+        let target = match (field("plid"), field("elid")) {
+            (plid, elid) if plid.is_empty() => elid,
+            (plid, elid) => format!("{plid}/{elid}"),
+        };
+        Self { who: who.to_owned(), panel: panel.to_owned(), func, target, change, fields, answer: None }
+    }
+
+    /// The server that it is about.
+    pub fn server(&self) -> &str {
+        self.target.split('/').next().unwrap_or_default()
+    }
+
+    fn field(&self, name: &str) -> &str {
+        self.fields.get(name).map_or("", String::as_str)
+    }
+
+    fn harms(&self) -> bool {
+        // A row of an address that is there is changed: the main one is replaced so.
+        let replaces = self.func == "iplist.edit" && !self.field("elid").is_empty();
+        self.change && (replaces || HARMFUL.contains(&self.func.as_str()))
+    }
+
+    /// It takes an address or a licence away, or changes whose it is.
+    fn takes_back(&self) -> bool {
+        let known = ["ip.delete", "ip.edit", "soft.edit", "soft.suspend", "soft.resume"].contains(&self.func.as_str());
+        self.change && known && !self.field("elid").is_empty()
+    }
+
+    /// It shows addresses or licences.
+    fn lists(&self) -> bool {
+        !self.change && ["ip", "soft", "soft.edit"].contains(&self.func.as_str())
+    }
+
+    /// It changes who owns a server, or what is noted of it.
+    fn owns(&self) -> bool {
+        self.change && self.func == "server.edit"
+    }
+
+    /// It makes a server nobody's, without a marker.
+    pub fn releases(&self) -> bool {
+        self.owns() && ["", "no_owner"].contains(&self.field("owner")) && marks(self.field("notes")).is_empty()
+    }
+
+    /// It shows the record of one server: owner and notes.
+    fn shows(&self) -> bool {
+        !self.change && self.func == "server.edit"
+    }
+
+    /// An answer that is no error.
+    fn done(&self) -> bool {
+        self.answer.as_deref().is_some_and(|answer| answer.contains("\"doc\"") && !answer.contains("\"error\""))
+    }
+}
+
+/// What a process has last read of a server.
+#[derive(Clone, Debug)]
+struct Seen {
+    at: u64,
+    marks: Vec<String>,
+}
+
+/// What was called.
+#[derive(Default)]
+pub struct Calls {
+    /// By process, panel and server.
+    seen: BTreeMap<(String, String, String), Seen>,
+    /// When addresses or licences were last read, by process and panel.
+    listed: BTreeMap<(String, String), u64>,
+    /// Servers that carried the marker of an order when the operator last had word of them, by order id.
+    held: BTreeMap<String, BTreeMap<(String, String), ()>>,
+}
+
+impl Calls {
+    /// (2): before each destructive call the marker was read back in the same decision. (6): users are made, never changed.
+    pub fn check(&self, call: &Call, at: u64, orders: &[&Value]) -> Vec<String> {
+        if call.change && call.func == "user.edit" && !call.field("elid").is_empty() {
+            return vec![format!("(6) user {} of panel {} is changed", call.field("elid"), call.panel)];
+        }
+        if call.takes_back() {
+            let listed = self.listed.get(&(call.who.clone(), call.panel.clone()));
+            let fresh = listed.is_some_and(|then| at <= then + DECISION);
+            let what = format!("(2) {} of {} at panel {}, where nothing was read in the same decision", call.func, call.target, call.panel);
+            return if fresh { Vec::new() } else { vec![what] };
+        }
+        if !call.harms() && !call.owns() {
+            return Vec::new();
+        }
+        let what = format!("{} of server {} of panel {}", call.func, call.target, call.panel);
+        let key = (call.who.clone(), call.panel.clone(), call.server().to_owned());
+        let Some(seen) = self.seen.get(&key) else {
+            return vec![format!("(2) {what}, which was not read since it was changed")];
+        };
+        let mut wrong = Vec::new();
+        if at > seen.at + DECISION {
+            wrong.push(format!("(2) {what}, which was read {} ms ago", at - seen.at));
+        }
+        let has = |o: &&&Value| view::server_of(o) == Some(call.server());
+        let holders: Vec<&str> = orders.iter().filter(has).map(|o| view::order_id(o)).collect();
+        match seen.marks.as_slice() {
+            // Whoever claims a server writes the marker of an order that has noted that it will.
+            [] if call.owns() => {
+                let written = marks(call.field("notes"));
+                if !written.iter().all(|id| holders.contains(&id.as_str())) {
+                    wrong.push(format!("(2) {what} with marker {written:?}; what it is noted for: {holders:?}"));
+                }
+            }
+            [] => wrong.push(format!("(2) {what}, which showed no marker")),
+            [one] if holders.contains(&one.as_str()) => {}
+            others => wrong.push(format!("(2) {what}, which showed the marker of {others:?}; orders that have it: {holders:?}")),
+        }
+        wrong
+    }
+
+    /// A change is on its way: what was read before does not count any more, but for what goes on within one step.
+    pub fn sent(&mut self, call: &Call) {
+        if !call.change {
+            return;
+        }
+        let key = (call.who.clone(), call.panel.clone(), call.server().to_owned());
+        if call.harms() || call.owns() {
+            self.seen.remove(&key);
+        }
+        for id in marks(call.field("notes")).into_iter().filter(|_| call.owns()) {
+            self.held.entry(id).or_default().insert((call.panel.clone(), call.server().to_owned()), ());
+        }
+    }
+
+    /// The operator was told something.
+    pub fn answered(&mut self, call: &Call, at: u64) {
+        let Some(answer) = &call.answer else { return };
+        let place = (call.panel.clone(), call.server().to_owned());
+        let missing = answer.contains("\"missed\"");
+        if call.shows() && (call.done() || missing) {
+            let shown = marks(answer);
+            for (id, places) in &mut self.held {
+                if !shown.contains(id) {
+                    places.remove(&place);
+                }
+            }
+            for id in &shown {
+                self.held.entry(id.clone()).or_default().insert(place.clone(), ());
+            }
+            let key = (call.who.clone(), call.panel.clone(), call.server().to_owned());
+            self.seen.insert(key, Seen { at, marks: shown });
+        }
+        if call.lists() && call.done() {
+            self.listed.insert((call.who.clone(), call.panel.clone()), at);
+        }
+        // A complete list without the server: it is gone.
+        if call.func == "server" && call.done() && call.target.is_empty() {
+            let listed = |id: &str| answer.contains(&format!("\"{id}\""));
+            for places in self.held.values_mut() {
+                places.retain(|(panel, server), ()| *panel != call.panel || listed(server));
+            }
+        }
+    }
+
+    /// (4): a server that carried the order's marker when the operator last read it.
+    pub fn unconfirmed(&self, id: &str) -> Option<String> {
+        let (panel, server) = self.held.get(id)?.keys().next()?;
+        Some(format!("server {panel}/{server} carried its marker when it was last read"))
+    }
+}

@@ -1,0 +1,206 @@
+//! Each rule sees what breaks it, and nothing in what does not.
+
+use serde_json::{Value, json};
+
+use super::{Call, Event, Invariants};
+
+const MARKER: &str = "k8s:c/shop/web/u-1";
+
+fn order(server: Option<&str>, patch: &Value) -> Value {
+    let mut order = json!({
+        "kind": "DedicatedServerOrder",
+        "metadata": {"namespace": "shop", "name": "web", "uid": "u-1", "finalizers": ["dci-operator.dev/release-server"]},
+        "spec": {},
+    });
+    if let Some(server) = server {
+        order["status"] = json!({"observedGeneration": -1, "handler": "hosting/msk-1", "server": {"id": server}});
+    }
+    for (name, value) in patch.as_object().into_iter().flatten() {
+        for (inner, value) in value.as_object().into_iter().flatten() {
+            order[name][inner] = value.clone();
+        }
+    }
+    order
+}
+
+fn panels(notes: &str, patch: &Value) -> Value {
+    let mut server = json!({"id": "17", "notes": notes, "owner": "", "power": "off"});
+    for (name, value) in patch.as_object().into_iter().flatten() {
+        server[name] = value.clone();
+    }
+    json!({"panels": {"dci": {"servers": [server, {"id": "18", "notes": ""}], "users": [{"id": "1", "name": "acme", "level": 16}]}}})
+}
+
+fn call(form: &str) -> Call {
+    Call::read("operator-0", "dci", form)
+}
+
+fn answer(form: &str, notes: &str) -> Event {
+    Event::Answered(Call { answer: Some(json!({"doc": {"notes": {"$": notes}}}).to_string()), ..call(form) })
+}
+
+fn edit(notes: &str, owner: &str) -> Event {
+    Event::Sent(call(&format!("func=server.edit&elid=17&sok=ok&owner={owner}&notes={}", notes.replace(':', "%3A").replace('/', "%2F"))))
+}
+
+fn broken(events: Vec<Event>) -> Vec<String> {
+    let timed: Vec<(u64, Event)> = events.into_iter().enumerate().map(|(n, event)| (n as u64 * 1000, event)).collect();
+    Invariants::new(&["hush"]).all(&timed)
+}
+
+fn breaks(rule: &str, events: Vec<Event>) {
+    let found = broken(events);
+    assert!(found.iter().any(|what| what.contains(rule)), "{rule} is not seen: {found:?}");
+}
+
+fn holds(events: Vec<Event>) {
+    assert_eq!(broken(events), Vec::<String>::new());
+}
+
+fn has(server: &str) -> Event {
+    Event::Object(None, Some(order(Some(server), &Value::Null)))
+}
+
+fn deleting() -> Value {
+    json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}})
+}
+
+const VIEW: &str = "func=server.edit&elid=17";
+
+#[test]
+fn one_server_for_one_order() {
+    holds(vec![Event::Panels(panels(MARKER, &Value::Null))]);
+    breaks("(1)", vec![Event::Panels(panels(&format!("{MARKER} k8s:c/shop/db/u-2"), &Value::Null))]);
+    let mut two = panels(MARKER, &Value::Null);
+    two["panels"]["dci"]["servers"][1]["notes"] = MARKER.into();
+    breaks("(1)", vec![Event::Panels(two)]);
+    let mut twice = panels("", &Value::Null);
+    twice["panels"]["ipm"] = json!({"addresses": [{"ip": "203.0.113.9", "note": "k8s:u-1 k8s:u-2"}]});
+    breaks("(1)", vec![Event::Panels(twice)]);
+    let other = order(Some("17"), &json!({"metadata": {"name": "db", "uid": "u-2"}}));
+    breaks("(1)", vec![has("17"), Event::Object(None, Some(other))]);
+}
+
+#[test]
+fn read_before_it_is_harmed() {
+    let off = || Event::Sent(call("func=server.poweroff&elid=17"));
+    breaks("(2)", vec![has("17"), off()]);
+    holds(vec![has("17"), answer(VIEW, MARKER), off()]);
+    breaks("(2)", vec![has("17"), answer(VIEW, ""), off()]);
+    breaks("(2)", vec![has("17"), answer(VIEW, "k8s:c/shop/db/u-2"), off()]);
+    // What was read before a change of the same server is old.
+    breaks("(2)", vec![has("17"), answer(VIEW, MARKER), off(), off()]);
+    // What another process has read is its own.
+    let theirs = Event::Answered(Call { who: "operator-1".into(), answer: Some(json!({"doc": MARKER}).to_string()), ..call(VIEW) });
+    breaks("(2)", vec![has("17"), theirs, off()]);
+    // Nobody has it in its status.
+    breaks("(2)", vec![has("18"), answer(VIEW, MARKER), off()]);
+    let late = [(0, has("17")), (0, answer(VIEW, MARKER)), (super::calls::DECISION + 1, off())];
+    assert!(!Invariants::default().all(&late).is_empty());
+    breaks(
+        "(2)",
+        vec![
+            has("17"),
+            answer(VIEW, MARKER),
+            Event::Sent(call("func=iplist.delete&plid=17&elid=3")),
+            Event::Sent(call("func=server.operations&elid=17&sok=ok")),
+        ],
+    );
+    // The main address, and addresses and licences where they are kept.
+    breaks("(2)", vec![has("17"), Event::Sent(call("func=iplist.edit&plid=17&elid=3&ip=10.0.0.5&sok=ok"))]);
+    holds(vec![Event::Sent(call("func=iplist.edit&plid=17&ip=203.0.113.7&sok=ok"))]);
+    for change in ["func=ip.delete&elid=203.0.113.7", "func=soft.suspend&elid=700001", "func=soft.edit&elid=700001&ip=0.0.0.0&sok=ok"] {
+        breaks("(2)", vec![Event::Sent(call(change))]);
+        holds(vec![answer("func=ip", ""), Event::Sent(call(change))]);
+    }
+    // A claim.
+    let intent = order(None, &json!({"status": {"observedGeneration": -1, "inFlight": {"target": "server/17"}}}));
+    holds(vec![Event::Object(None, Some(intent)), answer(VIEW, ""), edit(MARKER, "operator")]);
+    breaks("(2)", vec![answer(VIEW, ""), edit(MARKER, "operator")]);
+}
+
+#[test]
+fn nothing_is_left_and_the_panel_has_said_so() {
+    let gone = |order: Value| Event::Object(Some(order), None);
+    breaks("(3)", vec![has("17"), Event::Panels(panels(MARKER, &Value::Null)), gone(order(Some("17"), &deleting()))]);
+    breaks("(3)", vec![has("17"), gone(order(Some("17"), &deleting())), Event::Panels(panels(MARKER, &Value::Null))]);
+    holds(vec![has("17"), Event::Panels(panels("", &Value::Null)), gone(order(Some("17"), &deleting()))]);
+    // Given up, and on record.
+    let abandoned = order(Some("17"), &json!({"status": {"manualTasks": [{"state": "Abandon"}]}}));
+    holds(vec![has("17"), Event::Panels(panels(MARKER, &Value::Null)), gone(abandoned)]);
+    // Released, but nobody has looked.
+    let released = || vec![has("17"), answer(VIEW, MARKER), edit("", "no_owner"), Event::Panels(panels("", &Value::Null))];
+    breaks("(4)", [released(), vec![gone(order(Some("17"), &deleting()))]].concat());
+    holds([released(), vec![answer(VIEW, ""), gone(order(Some("17"), &deleting()))]].concat());
+}
+
+#[test]
+fn not_before_its_task_is_closed_and_one_task_for_one_reason() {
+    let task = |name: &str, resolution: Value| {
+        json!({"kind": "ManualTask", "metadata": {"namespace": "hosting", "name": name},
+               "spec": {"type": "StopServer", "orderRef": {"uid": "u-1"}, "resolution": resolution}})
+    };
+    let handler = json!({"kind": "ProcessingHandler", "metadata": {"namespace": "hosting", "name": "msk-1"}, "spec": {"ipmiErrorPolicy": "CreateTask"}});
+    let open = || Event::Object(None, Some(task("stop", Value::Null)));
+    let closed = || Event::Object(Some(task("stop", Value::Null)), Some(task("stop", "Done".into())));
+    let begin = || {
+        let on = Event::Panels(panels(MARKER, &json!({"power": "on"})));
+        vec![
+            Event::Object(None, Some(handler.clone())),
+            Event::Object(None, Some(order(Some("17"), &deleting()))),
+            on,
+            answer(VIEW, MARKER),
+        ]
+    };
+    breaks("(5)", [begin(), vec![edit("", "no_owner")]].concat());
+    breaks("(5)", [begin(), vec![open(), edit("", "no_owner")]].concat());
+    holds([begin(), vec![open(), closed(), edit("", "no_owner")]].concat());
+    holds([begin(), vec![Event::Panels(panels(MARKER, &Value::Null)), edit("", "no_owner")]].concat());
+    breaks("(5)", vec![open(), Event::Object(None, Some(task("stop-2", Value::Null)))]);
+    holds(vec![open(), closed(), Event::Object(None, Some(task("stop-2", Value::Null)))]);
+}
+
+#[test]
+fn bought_once_and_never_changed() {
+    let licenses = |all: Value| Event::Panels(json!({"panels": {"bill": {"licenses": all}}}));
+    let one = json!({"id": "1", "remoteId": "k8s:u-1/ISPmanager6Lite"});
+    let other = json!({"id": "2", "remoteId": "k8s:u-1/ISPmanager6Lite"});
+    holds(vec![licenses(json!([one, {"id": "2", "remoteId": "k8s:u-1/Other"}]))]);
+    breaks("(6)", vec![licenses(json!([one, other]))]);
+    let mut changed = panels("", &Value::Null);
+    changed["panels"]["dci"]["users"][0]["passwordSha256"] = "other".into();
+    breaks("(6)", vec![Event::Panels(panels("", &Value::Null)), Event::Panels(changed)]);
+    breaks("(6)", vec![Event::Sent(call("func=user.edit&elid=4&sok=ok&passwd=x"))]);
+    holds(vec![Event::Sent(call("func=user.edit&name=acme&sok=ok&passwd=x"))]);
+    let secret = |password: &str| {
+        json!({"kind": "Secret", "metadata": {"name": "web-panel", "uid": "s", "ownerReferences": [{"kind": "DedicatedServerOrder"}]},
+               "data": {"password": password}})
+    };
+    breaks("(6)", vec![Event::Object(Some(secret("a")), Some(secret("b")))]);
+    holds(vec![Event::Object(Some(secret("a")), Some(secret("a")))]);
+}
+
+#[test]
+fn at_rest() {
+    let status = |phase: &str, conditions: Value| json!({"status": {"observedGeneration": 1, "phase": phase, "conditions": conditions}, "metadata": {"generation": 1}});
+    let free = panels("", &json!({"hostname": "free.ds", "type": "E3"}));
+    let settled =
+        |order: &Value, panels: &Value| super::rest::unsettled(order, &super::rest::Room { panels, orders: &[], handlers: &[] }).is_none();
+    let ready = json!([{"type": "Ready", "status": "True", "reason": "Active", "message": "m"}]);
+    assert!(settled(&order(None, &status("Active", ready.clone())), &free));
+    let mut old = order(None, &status("Active", ready));
+    old["metadata"]["generation"] = 2.into();
+    assert!(!settled(&old, &free));
+    let waits = json!([{"type": "Reconciling", "status": "True", "reason": "WaitingForCapacity", "message": "m"}]);
+    let waiting = order(None, &status("Pending", waits));
+    assert!(!settled(&waiting, &free) && settled(&waiting, &panels("", &json!({"owner": "somebody"}))));
+    for (cure, good) in [("put the owner back", true), ("", false)] {
+        let stalled = json!([{"type": "Stalled", "status": "True", "reason": "OwnerChanged", "message": cure}]);
+        assert_eq!(settled(&order(None, &status("Failed", stalled)), &free), good);
+    }
+    let (mut before, mut after) = (order(None, &Value::Null), order(None, &Value::Null));
+    (before["metadata"]["resourceVersion"], after["metadata"]["resourceVersion"]) = ("1".into(), "2".into());
+    assert!(!super::rest::counts(Some(&before), Some(&after)));
+    after["status"]["nextRetryTime"] = "2026-01-01T00:00:00Z".into();
+    assert!(super::rest::counts(Some(&before), Some(&after)));
+}

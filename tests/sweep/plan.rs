@@ -1,0 +1,199 @@
+//! Which runs there are: every point with every fault, or some of them.
+
+use std::fmt::Write as _;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::proxy::{Fault, KUBE, Point};
+
+use super::scenario::{Life, Scenario};
+
+/// How much is run, where the environment does not say it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// Every point with every fault.
+    All,
+    /// Every point with one fault.
+    Once,
+    /// Every few points with one fault.
+    Sample,
+    /// Nothing: the points are listed.
+    List,
+}
+
+/// How many points of each scenario are in a sample.
+const SAMPLE: usize = 4;
+
+/// How long panels are waited for; see `rig`.
+pub const PANEL_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// What is run.
+pub struct Settings {
+    choice: Choice,
+    scenarios: Vec<String>,
+    point: Option<String>,
+    faults: Vec<Fault>,
+    shard: (usize, usize),
+    /// Decides which faults are chosen, and in which order they are run.
+    pub seed: u64,
+    /// How many runs there are at a time.
+    pub parallel: usize,
+    /// No run begins after this.
+    pub minutes: Option<Duration>,
+}
+
+/// One request that goes wrong.
+#[derive(Clone, Debug)]
+pub struct Job {
+    pub scenario: Scenario,
+    pub point: Point,
+    pub fault: Fault,
+}
+
+impl Job {
+    /// What runs it alone.
+    pub fn command(&self) -> String {
+        let (scenario, point, fault) = (self.scenario.name(), &self.point, &self.fault);
+        format!("DCI_SWEEP_SCENARIO={scenario} DCI_SWEEP_POINT='{point}' DCI_SWEEP_FAULT={fault} make sweep")
+    }
+}
+
+/// Every way in which a request goes wrong.
+fn faults(side: &str) -> Vec<Fault> {
+    // Longer than the operator waits for an answer.
+    let late = if side == KUBE { Duration::from_millis(15_700) } else { PANEL_TIMEOUT + Duration::from_millis(700) };
+    vec![
+        Fault::Drop,
+        Fault::DropAnswer,
+        Fault::Kill,
+        Fault::Late(late),
+        Fault::Duplicate,
+        Fault::Status(409, false),
+        Fault::Status(429, false),
+        Fault::Status(500, true),
+        Fault::Status(503, false),
+        Fault::Garbage,
+        Fault::Truncate,
+    ]
+}
+
+/// Throws dice (splitmix64).
+fn mixed(seed: u64) -> u64 {
+    let mut z = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+/// A number for a text, the same everywhere.
+fn number(seed: u64, text: &str) -> usize {
+    let all = text.bytes().fold(seed, |all, byte| mixed(all ^ u64::from(byte)));
+    usize::try_from(all >> 33).unwrap()
+}
+
+fn read<T: FromStr>(name: &str) -> Option<T> {
+    let text = std::env::var(name).ok().filter(|text| !text.is_empty())?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} cannot be read")))
+}
+
+fn list(name: &str) -> Vec<String> {
+    read::<String>(name).map_or_else(Vec::new, |text| text.split(',').map(str::to_owned).collect())
+}
+
+impl Settings {
+    /// What the environment asks for.
+    pub fn read(usual: Choice) -> Self {
+        let choice = match std::env::var("DCI_SWEEP_RUNS").as_deref() {
+            Ok("all") => Choice::All,
+            Ok("once") => Choice::Once,
+            Ok("sample") => Choice::Sample,
+            Ok("list") => Choice::List,
+            Ok(other) if !other.is_empty() => panic!("DCI_SWEEP_RUNS={other}: there are all, once, sample and list"),
+            Ok(_) | Err(_) => usual,
+        };
+        let shard = read::<String>("DCI_SWEEP_SHARD").map_or((0, 1), |text| {
+            let parse = || {
+                let (this, of) = text.split_once('/')?;
+                Some((this.parse::<usize>().ok()?.checked_sub(1)?, of.parse().ok()?))
+            };
+            parse().unwrap_or_else(|| panic!("DCI_SWEEP_SHARD={text}: 1/4 is the first of four"))
+        });
+        Self {
+            choice,
+            scenarios: list("DCI_SWEEP_SCENARIO"),
+            point: read("DCI_SWEEP_POINT"),
+            faults: list("DCI_SWEEP_FAULT").iter().map(|text| text.parse().unwrap_or_else(|error| panic!("{error}"))).collect(),
+            shard,
+            seed: read("DCI_SWEEP_SEED").unwrap_or(1),
+            parallel: read("DCI_SWEEP_PARALLEL").unwrap_or(8),
+            minutes: read("DCI_SWEEP_MINUTES").map(Duration::from_mins),
+        }
+    }
+
+    /// Whether the lives without faults are run twice.
+    pub fn twice(&self) -> bool {
+        self.choice != Choice::Sample && self.point.is_none()
+    }
+
+    /// Whether a scenario is run.
+    pub fn wants(&self, scenario: &str) -> bool {
+        self.scenarios.is_empty() || self.scenarios.iter().any(|name| name == scenario)
+    }
+
+    /// Whether a point holds one of the parts of names that are asked for.
+    fn names(&self, point: &str) -> bool {
+        self.point.as_ref().is_none_or(|parts| parts.split(',').any(|part| point.contains(part)))
+    }
+
+    /// The runs of a scenario with these points.
+    pub fn jobs(&self, scenario: Scenario, points: &[Point]) -> Vec<Job> {
+        if self.choice == Choice::List {
+            for point in points {
+                println!("{}: {point}", scenario.name());
+            }
+            return Vec::new();
+        }
+        if let (Some(Ok(point)), [_, ..]) = (self.point.as_ref().map(|text| text.parse::<Point>()), self.faults.as_slice()) {
+            // Named in full: run, whether or not it came up in the run without faults.
+            return self.faults.iter().map(|fault| Job { scenario, point: point.clone(), fault: fault.clone() }).collect();
+        }
+        let named: Vec<&Point> = points.iter().filter(|p| self.names(&p.to_string())).collect();
+        let step = if self.choice == Choice::Sample { named.len().div_ceil(SAMPLE).max(1) } else { 1 };
+        let first = number(self.seed, scenario.name()) % step;
+        let chosen = named.into_iter().skip(first).step_by(step);
+        let all = chosen.flat_map(|point| {
+            let mut faults: Vec<Fault> =
+                faults(&point.side).into_iter().filter(|f| self.faults.is_empty() || self.faults.contains(f)).collect();
+            if self.choice != Choice::All && !faults.is_empty() {
+                let one = number(self.seed, &format!("{} {point}", scenario.name())) % faults.len();
+                faults = vec![faults.swap_remove(one)];
+            }
+            faults.into_iter().map(move |fault| Job { scenario, point: point.clone(), fault })
+        });
+        let (this, of) = self.shard;
+        all.enumerate().filter(|(index, _)| index % of == this).map(|(_, job)| job).collect()
+    }
+
+    /// In an order that the seed decides, so that what has been run after a while is of everything.
+    pub fn shuffle(&self, jobs: &mut [Job]) {
+        jobs.sort_by_cached_key(|job| {
+            let mut text = String::new();
+            let _ = write!(text, "{} {} {}", job.scenario.name(), job.point, job.fault);
+            number(self.seed, &text)
+        });
+    }
+}
+
+/// Lives that hold all these, at most one for each scenario of a life.
+pub fn lives(jobs: Vec<Job>) -> Vec<(Life, Vec<Job>)> {
+    let mut lives: Vec<(Life, Vec<Job>)> = Vec::new();
+    for job in jobs {
+        let life = job.scenario.life();
+        let fits = |(other, jobs): &&mut (Life, Vec<Job>)| *other == life && jobs.iter().all(|other| other.scenario != job.scenario);
+        match lives.iter_mut().find(fits) {
+            Some((_, jobs)) => jobs.push(job),
+            None => lives.push((life, vec![job])),
+        }
+    }
+    lives
+}

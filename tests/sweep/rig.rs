@@ -1,0 +1,235 @@
+//! One run: a world of its own, a proxy around its operator, and somebody who starts the operator anew when it was killed.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use dci_operator::sim::Window;
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::Api;
+use kube::api::ListParams;
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+
+use crate::proxy::{Point, Proxy, Rule, Running};
+use crate::support::World;
+use crate::support::operator::Launch;
+use crate::support::record::Record;
+
+use super::end_state::{differences, end_state, left_over};
+use super::plan::Job;
+use super::rules::Rules;
+use super::scenario::Life;
+
+/// How long a condition is waited for: many instances share the machine, and nothing but this tells slow from stuck.
+const PATIENCE: Duration = Duration::from_mins(5);
+
+/// How long an order that has all it wants may go on writing.
+const QUIET: Duration = Duration::from_mins(2);
+
+/// What a run without faults tells.
+#[derive(Clone)]
+pub struct Reference {
+    /// The requests while the scenario acted.
+    pub points: Vec<Point>,
+    /// What it ended in.
+    pub end: Value,
+    /// How long it acted.
+    pub took: Duration,
+}
+
+/// What became of a run with a fault.
+pub enum Ended {
+    /// The fault was met; how long it took from there to the end of the scenario.
+    Met(Duration),
+    /// The request did not come up.
+    NotMet,
+    /// A rule was broken.
+    Broken(String),
+}
+
+/// Something that goes on beside a run, and ends with it.
+struct Task(JoinHandle<()>);
+
+/// The operator is started again whenever it has ended, as a kubelet does it.
+async fn keep(launch: Launch, proxy: Proxy) {
+    loop {
+        let mut operator = launch.start().await;
+        proxy.victim(operator.pid());
+        operator.ended().await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// One run.
+pub struct Run {
+    pub world: World,
+    pub proxy: Running,
+    pub rules: Arc<Rules>,
+    keeper: Option<Task>,
+    _beside: [Task; 2],
+}
+
+/// An installation lasts until the operator has seen it, as those that take minutes do: one that had ended before its answer was missed
+/// would be begun again, which costs nothing before the hand-over, but is another end.
+async fn install(record: Record, window: Window, url: String) {
+    let client = reqwest::Client::builder().tls_certs_only([]).build().unwrap();
+    let mut changes = record.changes();
+    loop {
+        let order = record.get("DedicatedServerOrder", "web-01").unwrap_or_default();
+        let steps = order["status"]["steps"].as_array().cloned().unwrap_or_default();
+        let seen = steps.iter().any(|step| step["name"] == "InstallOS" && step["state"] == "Waiting");
+        for (panel, id) in if seen { installing(&window.state()) } else { Vec::new() } {
+            let body = json!({"panel": panel, "finish_operation": true}).to_string();
+            let _ = client.post(format!("{url}/servers/{id}")).body(body).send().await;
+        }
+        let _ = tokio::time::timeout(Duration::from_millis(500), changes.changed()).await;
+    }
+}
+
+/// Servers that are being installed, with their panels.
+fn installing(state: &Value) -> Vec<(String, String)> {
+    let panels = state["panels"].as_object().cloned().unwrap_or_default();
+    let of = |(panel, all): (String, Value)| {
+        let servers = all["servers"].as_array().cloned().unwrap_or_default();
+        let busy = servers.into_iter().filter(|s| s["operation"].is_object());
+        busy.map(|s| (panel.clone(), s["id"].as_str().unwrap_or_default().to_owned())).collect::<Vec<_>>()
+    };
+    panels.into_iter().flat_map(of).collect()
+}
+
+/// Tells the rules of what the watches see.
+async fn follow(record: Record, rules: Arc<Rules>) {
+    let (mut changes, mut seen) = (record.changes(), 0);
+    loop {
+        let new = record.since(seen);
+        seen += new.len();
+        for object in &new {
+            rules.object(object);
+        }
+        if changes.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+impl Run {
+    /// The world of a life, with a proxy in front of everything, before the operator is started.
+    async fn prepare(life: Life) -> Self {
+        let mut world = World::start(life.setup()).await;
+        world.patience = PATIENCE;
+        life.populate(&mut world).await;
+        let proxy = Proxy::start(&[(&world.system, "system"), (&world.provider, "provider"), (&world.shop, "shop")]);
+        proxy.kube(&world.launch.kubeconfig).await;
+        for (kind, name, panel) in life.connections() {
+            let url = proxy.panel(panel, world.sim.url(panel).unwrap()).await;
+            let timeout = format!("{}s", super::plan::PANEL_TIMEOUT.as_secs());
+            world.patch(kind, name, &json!({"spec": {"connection": {"url": url, "timeout": timeout}}})).await;
+        }
+        let rules = Rules::new(world.sim.window());
+        proxy.observe(rules.clone());
+        let follower = Task(tokio::spawn(follow(world.record.clone(), rules.clone())));
+        let installer = install(world.record.clone(), world.sim.window(), world.sim.url("sim").unwrap().to_owned());
+        let beside = [follower, Task(tokio::spawn(installer))];
+        Self { world, proxy, rules, keeper: None, _beside: beside }
+    }
+
+    /// Starts the operator, and goes on doing so.
+    pub fn start_operator(&mut self) {
+        self.keeper = Some(Task(tokio::spawn(keep(self.world.launch.clone(), self.proxy.clone()))));
+    }
+
+    /// Waits until an order that is there has what it wants, and nothing is written any more.
+    async fn quiet(&mut self) {
+        let written = |world: &World| {
+            let versions = world.record.versions("DedicatedServerOrder", "web-01").len();
+            (versions, world.record.versions("ManualTask", "").len(), world.sim.journal(0).len())
+        };
+        let began = Instant::now();
+        loop {
+            let before = written(&self.world);
+            self.world.polls(2).await;
+            if written(&self.world) == before {
+                return;
+            }
+            assert!(began.elapsed() < QUIET, "it goes on writing: {:?}, then {:?}", before, written(&self.world));
+        }
+    }
+
+    /// Everything is given back once the order is gone.
+    async fn given_back(&mut self) {
+        let began = Instant::now();
+        let leases = Api::<Lease>::namespaced(self.world.kube.clone(), &self.world.system);
+        loop {
+            let mut left = left_over(&self.world);
+            let locks = leases.list(&ListParams::default()).await.unwrap().items;
+            left.extend(locks.iter().map(|lock| format!("lock {:?}", lock.metadata.name)));
+            if left.is_empty() {
+                return;
+            }
+            assert!(began.elapsed() < QUIET, "the order is gone, and this is left: {}", left.join("; "));
+            self.world.polls(1).await;
+        }
+    }
+
+    fn obeyed(&self) {
+        let wrong = self.rules.wrong();
+        assert!(wrong.is_empty(), "{}", wrong.join("; "));
+    }
+
+    async fn end(mut self) {
+        self.obeyed();
+        // The operator first: it would notice that the world ends.
+        self.keeper = None;
+        self.world.end().await;
+    }
+}
+
+/// A life without faults: what each scenario asks for, and what it ends in.
+pub async fn reference(life: Life) -> Vec<Reference> {
+    let mut run = Run::prepare(life).await;
+    let mut all = Vec::new();
+    for scenario in life.scenarios() {
+        let from = run.proxy.count_anew();
+        let began = Instant::now();
+        scenario.act(&mut run).await;
+        let took = began.elapsed();
+        let points = run.proxy.asked()[from..].iter().map(|asked| asked.point.clone()).collect();
+        run.quiet().await;
+        all.push(Reference { points, end: end_state(&run.world), took });
+    }
+    run.given_back().await;
+    run.end().await;
+    all
+}
+
+/// A life in which one request of some scenarios goes wrong. What became of each is told as soon as it is known.
+pub async fn life(life: Life, jobs: &[Job], references: &[Reference], tell: impl Fn(&Job, Ended)) {
+    let mut run = Run::prepare(life).await;
+    for (scenario, reference) in life.scenarios().iter().zip(references) {
+        let job = jobs.iter().find(|job| job.scenario == *scenario);
+        let from = run.proxy.count_anew();
+        if let Some(job) = job {
+            run.proxy.add(Rule::at(job.point.clone(), job.fault.clone()));
+        }
+        scenario.act(&mut run).await;
+        let done = Instant::now();
+        run.quiet().await;
+        // Not met until now: it is not wanted in the next one.
+        run.proxy.clear();
+        let met = run.proxy.asked()[from..].iter().find(|asked| asked.fault.is_some()).map(|asked| asked.at);
+        let wrong = differences(&reference.end, &end_state(&run.world));
+        assert!(wrong.is_empty(), "the end is another one: {}", wrong.join("; "));
+        run.obeyed();
+        if let Some(job) = job {
+            tell(job, met.map_or(Ended::NotMet, |at| Ended::Met(done.saturating_duration_since(at))));
+        }
+    }
+    run.given_back().await;
+    run.end().await;
+}

@@ -1,0 +1,128 @@
+//! Feeds what happens in a run to the invariants (`tests/invariants`), in the order in which it happens: requests as they pass the proxy, and
+//! objects as the operator writes them. What others write comes from watches.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use dci_operator::sim::Window;
+use serde_json::Value;
+
+use crate::invariants::{Call, Invariants};
+use crate::proxy::{KUBE, Letter, Observer};
+use crate::support::objects::{PANEL_PASSWORD, POOL_PASSWORD};
+
+/// Kinds that rules speak of.
+const KINDS: [&str; 4] = ["DedicatedServerOrder", "ProcessingHandler", "ManualTask", "Secret"];
+
+struct Inner {
+    invariants: Invariants,
+    /// Objects as they were seen last, by kind and uid.
+    objects: BTreeMap<(String, String), Value>,
+    wrong: Vec<String>,
+}
+
+/// The rules of one run.
+pub struct Rules {
+    window: Window,
+    began: Instant,
+    inner: Mutex<Inner>,
+}
+
+fn version(object: &Value) -> u64 {
+    object["metadata"]["resourceVersion"].as_str().and_then(|v| v.parse().ok()).unwrap_or_default()
+}
+
+impl Rules {
+    pub fn new(window: Window) -> Arc<Self> {
+        let invariants = Invariants::new(&[PANEL_PASSWORD, POOL_PASSWORD]);
+        Arc::new(Self {
+            window,
+            began: Instant::now(),
+            inner: Mutex::new(Inner { invariants, objects: BTreeMap::new(), wrong: Vec::new() }),
+        })
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap()
+    }
+
+    fn call(letter: &Letter) -> Option<Call> {
+        let body = String::from_utf8_lossy(&letter.body);
+        (letter.side != KUBE).then(|| Call::read(&letter.who.to_string(), &letter.side, &body))
+    }
+
+    /// An object as it is since somebody wrote it. An older version than the one that is known says nothing.
+    pub fn object(&self, object: &Value) {
+        let kind = object["kind"].as_str().unwrap_or_default();
+        if !KINDS.contains(&kind) {
+            return;
+        }
+        let key = (kind.to_owned(), object["metadata"]["uid"].as_str().unwrap_or_default().to_owned());
+        let panels = if kind == "DedicatedServerOrder" { self.window.state() } else { Value::Null };
+        let mut inner = self.inner.lock().unwrap();
+        let before = inner.objects.get(&key).cloned();
+        if before.as_ref().is_some_and(|before| version(before) >= version(object)) {
+            return;
+        }
+        let found = inner.invariants.changed(before.as_ref(), Some(object), &panels);
+        inner.wrong.extend(found);
+        inner.objects.insert(key, object.clone());
+    }
+
+    /// A task is about to be closed by whoever it is for: the operator may act upon that before anybody else has seen it.
+    pub fn closing(&self, task: &Value, resolution: &str) {
+        let mut closed = task.clone();
+        closed["spec"]["resolution"] = resolution.into();
+        let mut inner = self.inner.lock().unwrap();
+        let found = inner.invariants.changed(Some(task), Some(&closed), &Value::Null);
+        inner.wrong.extend(found);
+    }
+
+    /// A person does something to a server.
+    pub fn by_hand(&self, server: &str) {
+        let now = self.now();
+        self.inner.lock().unwrap().invariants.by_hand(server, now);
+    }
+
+    /// What is broken so far.
+    pub fn wrong(&self) -> Vec<String> {
+        self.inner.lock().unwrap().wrong.clone()
+    }
+}
+
+impl Observer for Rules {
+    fn sent(&self, letter: &Letter) {
+        let Some(call) = Self::call(letter) else { return };
+        let panels = if call.releases() { self.window.state() } else { Value::Null };
+        let now = self.now();
+        let mut inner = self.inner.lock().unwrap();
+        let found = inner.invariants.sent(&call, now, &panels);
+        inner.wrong.extend(found);
+    }
+
+    fn applied(&self, letter: &Letter, status: u16, answer: &[u8]) {
+        if !letter.change {
+            return;
+        }
+        if letter.side == KUBE {
+            if (200..300).contains(&status)
+                && let Ok(object) = serde_json::from_slice::<Value>(answer)
+            {
+                self.object(&object);
+            }
+            return;
+        }
+        let state = self.window.state();
+        let mut inner = self.inner.lock().unwrap();
+        let found = inner.invariants.panels(&state);
+        inner.wrong.extend(found);
+    }
+
+    fn answered(&self, letter: &Letter, answer: &[u8]) {
+        let Some(mut call) = Self::call(letter) else { return };
+        call.answer = Some(String::from_utf8_lossy(answer).into_owned());
+        let now = self.now();
+        self.inner.lock().unwrap().invariants.answered(&call, now);
+    }
+}

@@ -1,0 +1,342 @@
+//! What happens in each scenario: how it begins, what is done while requests go wrong, and by whom.
+
+use serde_json::{Value, json};
+
+use crate::support::kstatus::is_true;
+use crate::support::objects::{self, merged};
+use crate::support::{Setup, World};
+
+use super::rig::Run;
+
+const ORDER: &str = "DedicatedServerOrder";
+const POLL: &str = "2s";
+const LICENSE_PASSWORD: &str = "license-pass-3Kz8";
+
+/// One scenario.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scenario {
+    /// The operator starts, and an order with two addresses becomes Active.
+    Open,
+    /// A configuration of the client's own, which a department assembles.
+    Custom,
+    /// The handler with priority has no server, the next one has.
+    Failover,
+    /// With two licences.
+    Licence,
+    /// Suspended and resumed.
+    Suspend,
+    /// More addresses, then fewer.
+    Addresses,
+    /// Another domain.
+    Domain,
+    /// A new token.
+    Reinstall,
+    /// Deleted, as it should be.
+    Delete,
+    /// Deleted, with an IPMI that does not answer, which is ignored.
+    DeleteIgnore,
+    /// The same, where a department has to stop the server.
+    DeleteTask,
+    /// Deleted with its licences.
+    DeleteLicence,
+}
+
+/// The life of one order: scenarios that follow one another in one world. Each begins when the one before has come to rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    Plain,
+    Assembled,
+    Elsewhere,
+    Licensed,
+}
+
+impl Life {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Plain, Self::Assembled, Self::Elsewhere, Self::Licensed];
+
+    /// What happens in it. It ends with a deletion.
+    pub fn scenarios(self) -> &'static [Scenario] {
+        match self {
+            Self::Plain => {
+                &[Scenario::Open, Scenario::Suspend, Scenario::Addresses, Scenario::Domain, Scenario::Reinstall, Scenario::Delete]
+            }
+            Self::Assembled => &[Scenario::Custom, Scenario::DeleteTask],
+            Self::Elsewhere => &[Scenario::Failover, Scenario::DeleteIgnore],
+            Self::Licensed => &[Scenario::Licence, Scenario::DeleteLicence],
+        }
+    }
+
+    /// Panels and handler.
+    pub fn setup(self) -> Setup {
+        let setup = match self {
+            Self::Plain => Setup::default(),
+            Self::Assembled => Setup::dci(&json!({"servers": assembled()})).handler(&json!({
+                "byServerType": false, "ipmiErrorPolicy": "CreateTask",
+                "departments": {"assembly": {"name": "Assembly"}, "procurement": {"name": "Procurement"}},
+            })),
+            Self::Elsewhere => Setup { panels: two_panels(), ..Setup::default() }.handler(&json!({"priority": 10})),
+            Self::Licensed => {
+                let mut panels = objects::panels();
+                panels["billmanager6"] = json!([{
+                    "name": "bill",
+                    "users": [{"name": "reseller", "password": LICENSE_PASSWORD}],
+                    "pricelists": [{"id": 55227, "name": "ISPmanager 6 Lite"}, {"id": 55228, "name": "ISPmanager 6 Pro"}],
+                }]);
+                Setup { panels, ..Setup::default() }.handler(&json!({"licenseServerRef": {"name": "isp"}}))
+            }
+        };
+        let mut setup = setup;
+        let mut panels = if setup.panels["dcimanager5"].is_array() { setup.panels } else { objects::panels() };
+        for panel in panels["dcimanager5"].as_array_mut().unwrap() {
+            // Somebody ends it; see `rig`.
+            panel["durations"]["install"] = "1h".into();
+        }
+        setup.panels = panels;
+        // Polls are most of what is computed, and waiting costs nothing.
+        let slow = json!({"pollInterval": POLL});
+        Setup { run: false, ip_manager: slow.clone(), ..setup }.handler(&merged(slow, &json!({"timeouts": {"settle": "2s"}})))
+    }
+
+    /// What else there is.
+    pub async fn populate(self, world: &mut World) {
+        match self {
+            Self::Plain | Self::Assembled => {}
+            Self::Elsewhere => second_handler(world).await,
+            Self::Licensed => licence_server(world).await,
+        }
+    }
+
+    /// Objects that name a panel, and the panel.
+    pub fn connections(self) -> Vec<(&'static str, &'static str, &'static str)> {
+        let mut all = vec![("IPManager", "main", "ipm"), ("ProcessingHandler", "msk-1", "dci")];
+        match self {
+            Self::Plain | Self::Assembled => {}
+            Self::Elsewhere => all.extend([("IPManager", "other", "ipm2"), ("ProcessingHandler", "msk-2", "dci2")]),
+            Self::Licensed => all.push(("ProcessingHandler", "isp", "bill")),
+        }
+        all
+    }
+
+    /// What the order is like at first.
+    fn order(self, world: &World) -> Value {
+        match self {
+            Self::Plain => json!({"addresses": {"ipv4": 2}, "reinstall": "first"}),
+            Self::Assembled => json!({"configuration": {"serverType": null, "custom": {
+                "cpu": {"model": "E-2146G"}, "memoryGiB": 64, "disks": [{"type": "SSD", "sizeGB": 1920, "count": 2}],
+            }}}),
+            Self::Elsewhere => json!({
+                "handlerRef": null, "handlerSelector": {"namespace": world.provider, "matchLabels": {"zone": "msk"}},
+            }),
+            Self::Licensed => json!({"licenses": [{"product": "Lite"}, {"product": "Pro", "period": 2}]}),
+        }
+    }
+}
+
+impl Scenario {
+    /// Its name in tables and commands.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Custom => "custom",
+            Self::Failover => "failover",
+            Self::Licence => "licence",
+            Self::Suspend => "suspend",
+            Self::Addresses => "addresses",
+            Self::Domain => "domain",
+            Self::Reinstall => "reinstall",
+            Self::Delete => "delete",
+            Self::DeleteIgnore => "delete-ignore",
+            Self::DeleteTask => "delete-task",
+            Self::DeleteLicence => "delete-licence",
+        }
+    }
+
+    /// The life that it is part of.
+    pub fn life(self) -> Life {
+        Life::ALL.into_iter().find(|life| life.scenarios().contains(&self)).unwrap()
+    }
+
+    /// What is done while requests go wrong. It ends when all is as it was asked for.
+    pub async fn act(self, run: &mut Run) {
+        match self {
+            Self::Open | Self::Custom | Self::Failover | Self::Licence => {
+                run.start_operator();
+                let spec = self.life().order(&run.world);
+                run.world.order("web-01", &spec).await;
+                if self == Self::Custom {
+                    assemble(run).await;
+                }
+                settled(&mut run.world, "Active").await;
+            }
+            Self::Suspend => {
+                edit(&run.world, json!({"suspended": true})).await;
+                settled(&mut run.world, "Suspended").await;
+                edit(&run.world, json!({"suspended": false})).await;
+                settled(&mut run.world, "Active").await;
+            }
+            Self::Addresses => {
+                edit(&run.world, json!({"addresses": {"ipv4": 3}})).await;
+                settled(&mut run.world, "Active").await;
+                edit(&run.world, json!({"addresses": {"ipv4": 2}})).await;
+                settled(&mut run.world, "Active").await;
+            }
+            Self::Domain => {
+                edit(&run.world, json!({"domain": "other.example.net"})).await;
+                settled(&mut run.world, "Active").await;
+            }
+            Self::Reinstall => {
+                edit(&run.world, json!({"reinstall": "second"})).await;
+                reinstalled(run).await;
+            }
+            Self::Delete | Self::DeleteIgnore | Self::DeleteLicence => {
+                if self == Self::DeleteIgnore {
+                    run.world.sim.change_server(27, json!({"panel": "dci2", "ipmi": "dead"})).unwrap();
+                }
+                run.world.delete(ORDER, "web-01").await;
+                run.world.until_gone("web-01").await;
+            }
+            Self::DeleteTask => {
+                run.world.sim.change_server(20, json!({"ipmi": "dead"})).unwrap();
+                run.world.delete(ORDER, "web-01").await;
+                stop_server(run).await;
+                run.world.until_gone("web-01").await;
+            }
+        }
+    }
+}
+
+async fn edit(world: &World, spec: Value) {
+    world.patch(ORDER, "web-01", &json!({ "spec": spec })).await;
+}
+
+/// The handler `msk-2` at the panel `dci2`, which comes after `msk-1`.
+async fn second_handler(world: &mut World) {
+    let provider = world.provider.clone();
+    let mut other = objects::ip_manager(world.sim.url("ipm2").unwrap(), &json!({"pollInterval": POLL}));
+    other["metadata"]["name"] = "other".into();
+    world.create(&provider, other).await;
+    let spec =
+        json!({"pollInterval": POLL, "priority": 20, "ipManagement": {"ipManagerRef": {"name": "other"}}, "timeouts": {"settle": "2s"}});
+    let mut second = objects::handler(world.sim.url("dci2").unwrap(), &spec);
+    second["metadata"] = json!({"name": "msk-2", "labels": {"zone": "msk"}});
+    world.create(&provider, second).await;
+    world.patch("ProcessingHandler", "msk-1", &json!({"metadata": {"labels": {"zone": "msk"}}})).await;
+}
+
+/// The handler `isp` of the licence server `bill`.
+async fn licence_server(world: &mut World) {
+    let provider = world.provider.clone();
+    world.keep_secret(LICENSE_PASSWORD);
+    let credentials = json!({"username": "reseller", "password": LICENSE_PASSWORD});
+    world.create(&provider, objects::secret("isp", &credentials)).await;
+    let handler = json!({
+        "apiVersion": "dci-operator.dev/v1alpha1", "kind": "ProcessingHandler", "metadata": {"name": "isp"},
+        "spec": {
+            "module": "BILLmanager6",
+            "connection": {"url": world.sim.url("bill").unwrap(), "credentialsSecretRef": {"name": "isp"}, "timeout": "5s"},
+            "licenses": {"products": {"Lite": {"pricelist": "55227"}, "Pro": {"pricelist": "55228"}}},
+            "pollInterval": POLL,
+            "limits": {"requestsPerSecond": 0},
+            "timeouts": {"settle": "2s"},
+        },
+    });
+    world.create(&provider, handler).await;
+}
+
+/// Waits until the order is Ready in this phase with what its spec says now.
+async fn settled(world: &mut World, phase: &str) {
+    world
+        .until_order("web-01", phase, |o| {
+            o["status"]["phase"] == phase && is_true(o, "Ready") && o["status"]["observedGeneration"] == o["metadata"]["generation"]
+        })
+        .await;
+}
+
+/// The one open task, of this type; any other is one too many.
+async fn task(world: &mut World, type_: &str) -> Value {
+    world
+        .until(&format!("one open task {type_}"), |world| {
+            let open: Vec<Value> = world.record.all("ManualTask").into_iter().filter(|t| t["spec"]["resolution"].is_null()).collect();
+            assert!(open.len() <= 1 && open.iter().all(|t| t["spec"]["type"] == type_), "one task {type_}: {open:?}");
+            open.into_iter().next()
+        })
+        .await
+}
+
+/// The department builds what it is asked for.
+async fn assemble(run: &mut Run) {
+    let task = task(&mut run.world, "Assembly").await;
+    run.rules.by_hand("20");
+    run.world.sim.change_server(20, json!({"hardware": {"hdd_1": "1920SSD"}})).unwrap();
+    close(run, &task).await;
+}
+
+/// Waits until it is installed again. Whether an installation was made whose answer is lost and which shows no trace is for a department to
+/// say, since the server was handed over.
+async fn reinstalled(run: &mut Run) {
+    let done = |world: &World| {
+        let order = world.record.get(ORDER, "web-01")?;
+        let current = order["status"]["observedGeneration"] == order["metadata"]["generation"];
+        (order["status"]["phase"] == "Active" && is_true(&order, "Ready") && current).then_some(())
+    };
+    let open = |world: &World| {
+        let mut tasks = world.record.all("ManualTask").into_iter();
+        tasks.find(|t| t["spec"]["resolution"].is_null() && t["spec"]["type"] == "FailedOperation")
+    };
+    let asked = run.world.until("installed again, or a task", |world| open(world).map(Some).or_else(|| done(world).map(|()| None))).await;
+    if let Some(task) = asked {
+        assert_eq!(run.world.server(17)["installed"]["times"], 1, "what was installed is not asked about");
+        resolve(run, &task, "Retry").await;
+        run.world.until("installed again", done).await;
+    }
+}
+
+/// The department pulls the plug. Until then the server is the client's.
+async fn stop_server(run: &mut Run) {
+    let task = task(&mut run.world, "StopServer").await;
+    run.world.polls(2).await;
+    assert_eq!(run.world.server(20)["owner"], "acme", "the server is released while its task is open");
+    close(run, &task).await;
+}
+
+async fn close(run: &Run, task: &Value) {
+    resolve(run, task, "Done").await;
+}
+
+async fn resolve(run: &Run, task: &Value, resolution: &str) {
+    let name = task["metadata"]["name"].as_str().unwrap();
+    run.rules.closing(task, resolution);
+    run.world.patch("ManualTask", name, &json!({"spec": {"resolution": resolution, "note": "as asked"}})).await;
+}
+
+fn hardware(ram: &str, disks: [&str; 2]) -> Value {
+    json!({"cpu_0": "Intel Xeon E-2146G", "cpu_count": "1", "chassis_ram": ram, "hdd_0": disks[0], "hdd_1": disks[1]})
+}
+
+/// Servers of which one, 20, has nearly what is ordered.
+fn assembled() -> Value {
+    json!([
+        {"id": 17, "name": "R1-17", "type": "E3-16G", "ip": "10.0.0.17"},
+        {"id": 18, "name": "R1-18", "type": "E3-16G", "ip": "203.0.113.9", "owner": "owner-of-18", "hostname": "theirs.example.net",
+         "power": "on", "hardware": hardware("64", ["1920SSD", "1920SSD"])},
+        {"id": 19, "name": "R1-19", "type": "E3-16G", "ip": "10.0.0.19", "hardware": hardware("16", ["480SSD", "null"])},
+        {"id": 20, "name": "R1-20", "type": "E5-64G", "ip": "10.0.0.20", "hardware": hardware("64", ["1920SSD", "SSD 480 GB"])},
+    ])
+}
+
+/// `dci` has no server of the type that is ordered, `dci2` has one; each has an address manager of its own.
+fn two_panels() -> Value {
+    let mut panels = objects::panels();
+    let first = panels["dcimanager5"][0].clone();
+    let theirs = json!({"id": 18, "type": "E3-16G", "ip": "203.0.113.9", "owner": "owner-of-18", "hostname": "theirs.example.net"});
+    let other = json!({"id": 20, "name": "R1-20", "type": "E5-64G", "ip": "10.0.0.20"});
+    let server = json!({"id": 27, "name": "R-27", "type": "E3-16G", "ip": "10.0.0.27"});
+    panels["dcimanager5"] = json!([
+        merged(first.clone(), &json!({"servers": [theirs, other]})),
+        merged(first, &json!({"name": "dci2", "listen": "127.0.0.2:0", "servers": [server]})),
+    ]);
+    let pool = panels["ipmanager5"][0].clone();
+    let second = merged(pool.clone(), &json!({"name": "ipm2", "listen": "127.0.0.4:0", "holds_for": [{"panel": "dci2", "user": "dci"}]}));
+    panels["ipmanager5"] = json!([pool, second]);
+    panels
+}
