@@ -374,6 +374,7 @@ fn named_tests(text: &str, underscores: usize) -> BTreeSet<&str> {
     words.filter(like_a_test).filter(|word| word.matches('_').count() >= underscores).collect()
 }
 
+/// Single tests by their names, all of a file by the file's.
 #[test]
 fn tests_that_the_documentation_names_exist() {
     let mut all = String::new();
@@ -383,20 +384,22 @@ fn tests_that_the_documentation_names_exist() {
         let text = std::fs::read_to_string(root().join(file)).unwrap();
         let named = named_tests(&text, 2);
         assert!(named.len() >= least, "{file} names {} tests only", named.len());
-        let missing: Vec<&&str> = named.iter().filter(|name| !all.contains(&format!("fn {name}("))).collect();
+        let exists = |name: &str| all.contains(&format!("fn {name}(")) || root().join(format!("tests/{name}.rs")).exists();
+        let missing: Vec<&&str> = named.iter().filter(|name| !exists(name)).collect();
         assert!(missing.is_empty(), "{file}: there is no {missing:?}");
     }
 }
 
-/// `make mutants` runs one program with all of them.
+/// `make mutants` runs two programs with all of them.
 #[test]
-fn no_test_of_decisions_is_left_out_of_their_common_program() {
-    let program = std::fs::read_to_string(root().join("tests/decisions.rs")).unwrap();
+fn no_test_of_decisions_is_left_out_of_their_common_programs() {
+    let text = |file: &str| std::fs::read_to_string(root().join(file)).unwrap();
+    let programs = text("tests/decisions.rs") + &text("tests/sweeps.rs");
     let mut count = 0;
     for entry in std::fs::read_dir(root().join("tests")).unwrap() {
         let name = entry.unwrap().file_name().into_string().unwrap();
         if name.starts_with("core_") && name.ends_with(".rs") {
-            assert!(program.contains(&format!("#[path = \"{name}\"]")), "tests/decisions.rs lacks {name}");
+            assert!(programs.contains(&format!("#[path = \"{name}\"]")), "neither tests/decisions.rs nor tests/sweeps.rs has {name}");
             count += 1;
         }
     }

@@ -15,10 +15,12 @@ GOAL=95
 
 usage() {
   cat <<'TEXT'
-usage: mutants.sh changed   mutants of the lines that changed since the merge base with main, or since the commit before
-       mutants.sh all       all of them; hours. DCI_MUTANTS_SHARD=k/n: a part (k from 0)
+usage: mutants.sh changed   mutants of the lines that changed since the merge base with main, or since the commit before: which
+                            of them the quick tests do not notice, for whoever reads it
+       mutants.sh all       all of them, with all tests; a day. Fails where too many are missed. DCI_MUTANTS_SHARD=k/n: a
+                            part (k from 0)
 
-DCI_MUTANTS_SECONDS  after so many seconds `changed` counts what it has (180)
+DCI_MUTANTS_SECONDS  after so many seconds `changed` counts what it has (120)
 DCI_MUTANTS_OUT      directory of the report
 TEXT
 }
@@ -32,7 +34,7 @@ lines() { # NAME
   if [[ -f $OUT/mutants.out/$1.txt ]]; then wc -l <"$OUT/mutants.out/$1.txt"; else echo 0; fi
 }
 
-# What was found; the exit code is that of the run.
+# What was found; of all of them enough have to be caught.
 report() { # MUTANTS
   local caught missed timeout unviable tested
   caught=$(lines caught) missed=$(lines missed) timeout=$(lines timeout) unviable=$(lines unviable)
@@ -43,8 +45,7 @@ report() { # MUTANTS
     "$caught" "$timeout" "$missed" "$unviable" "$((tested + unviable))" "$1"
   if ((missed > 0)); then sed 's/^/  missed: /' "$OUT/mutants.out/missed.txt"; fi
   if ((tested > 0)); then printf 'caught: %d.%d %%\n' $((caught * 100 / tested)) $((caught * 1000 / tested % 10)); fi
-  # Of a few lines one may be wrong without any difference: two are not.
-  ((missed < 2 || caught * 100 >= GOAL * tested))
+  [[ $what == changed ]] || ((caught * 100 >= GOAL * tested))
 }
 
 case ${1:-} in
@@ -83,10 +84,14 @@ count=$("$CARGO" mutants --list "${arguments[@]}" | wc -l)
 printf '%d mutants\n' "$count"
 rm -rf "$OUT/mutants.out" "$OUT/mutants.out.old"
 limit=0
-if [[ $what == changed ]]; then limit=${DCI_MUTANTS_SECONDS:-180}; fi
+more=(-- --test sweeps)
+if [[ $what == changed ]]; then
+  more=()
+  limit=${DCI_MUTANTS_SECONDS:-120}
+fi
 rc=0
 # Interrupted and not killed: it takes its copy of the tree away.
-timeout --signal=INT --kill-after=30 "$limit" "$CARGO" mutants "${arguments[@]}" || rc=$?
+timeout --signal=INT --kill-after=30 "$limit" "$CARGO" mutants "${arguments[@]}" "${more[@]}" || rc=$?
 case $rc in
   0 | 2 | 3) ;; # all caught; some missed; some ended by time
   124) printf 'ended after %s s\n' "$limit" ;;

@@ -12,7 +12,8 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 /// What is refused when nothing else is said: link-local addresses, among them the metadata service of most clouds, and the
-/// metadata services that are elsewhere: Alibaba (100.100.100.200), Azure (168.63.129.16), AWS (`fd00:ec2::254`), Google (`fd20:ce::254`).
+/// metadata services that are elsewhere: Alibaba (100.100.100.200), Azure (168.63.129.16), AWS (`fd00:ec2::254`), Google
+/// (`fd20:ce::254`).
 pub const DEFAULT: &str = "169.254.0.0/16,fe80::/10,100.100.100.200/32,168.63.129.16/32,fd00:ec2::254/128,fd20:ce::254/128";
 
 /// Not a list of networks.
