@@ -59,10 +59,9 @@ impl Call {
         self.fields.get(name).map_or("", String::as_str)
     }
 
-    fn harms(&self) -> bool {
-        // A row of an address that is there is changed: the main one is replaced so.
-        let replaces = self.func == "iplist.edit" && !self.field("elid").is_empty();
-        self.change && (replaces || HARMFUL.contains(&self.func.as_str()))
+    /// The row of an address, by panel.
+    fn row(&self) -> Option<(String, String)> {
+        (self.func == "iplist.edit" && !self.field("elid").is_empty()).then(|| (self.panel.clone(), self.target.clone()))
     }
 
     /// It takes an address or a licence away, or changes whose it is.
@@ -109,6 +108,8 @@ struct Seen {
 pub struct Calls {
     /// By process, panel and server.
     seen: BTreeMap<(String, String, String), Seen>,
+    /// Rows of addresses as they were last shown.
+    rows: BTreeMap<(String, String), String>,
     /// When addresses or licences were last read, by process and panel.
     listed: BTreeMap<(String, String), u64>,
     /// Servers that carried the marker of an order when the operator last had word of them, by order id.
@@ -116,6 +117,15 @@ pub struct Calls {
 }
 
 impl Calls {
+    /// It harms whoever uses the server. A row that gets another address loses the one that it has: so the main one is replaced.
+    fn harms(&self, call: &Call) -> bool {
+        let replaces = |row: (String, String)| {
+            let ip = call.field("ip");
+            !ip.is_empty() && !self.rows.get(&row).is_some_and(|shown| shown.contains(&format!("\"{ip}\"")))
+        };
+        call.change && (HARMFUL.contains(&call.func.as_str()) || call.row().is_some_and(replaces))
+    }
+
     /// (2): before each destructive call the marker was read back in the same decision. (6): users are made, never changed.
     pub fn check(&self, call: &Call, at: u64, orders: &[&Value]) -> Vec<String> {
         if call.change && call.func == "user.edit" && !call.field("elid").is_empty() {
@@ -127,7 +137,7 @@ impl Calls {
             let what = format!("(2) {} of {} at panel {}, where nothing was read in the same decision", call.func, call.target, call.panel);
             return if fresh { Vec::new() } else { vec![what] };
         }
-        if !call.harms() && !call.owns() {
+        if !self.harms(call) && !call.owns() {
             return Vec::new();
         }
         let what = format!("{} of server {} of panel {}", call.func, call.target, call.panel);
@@ -162,7 +172,7 @@ impl Calls {
             return;
         }
         let key = (call.who.clone(), call.panel.clone(), call.server().to_owned());
-        if call.harms() || call.owns() {
+        if self.harms(call) || call.owns() {
             self.seen.remove(&key);
         }
         for id in marks(call.field("notes")).into_iter().filter(|_| call.owns()) {
@@ -187,6 +197,9 @@ impl Calls {
             }
             let key = (call.who.clone(), call.panel.clone(), call.server().to_owned());
             self.seen.insert(key, Seen { at, marks: shown });
+        }
+        if let Some(row) = call.row().filter(|_| !call.change && call.done()) {
+            self.rows.insert(row, answer.clone());
         }
         if call.lists() && call.done() {
             self.listed.insert((call.who.clone(), call.panel.clone()), at);
