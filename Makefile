@@ -20,10 +20,10 @@ demo: needs ## the whole job on this machine: control plane, simulated panels, a
 ##@ Test it
 .PHONY: test test-unit test-e2e lint check-all
 test: needs ## all tests, with a table of stages at the end; what CI runs
-	@deploy/ci/stages.sh control-plane build lint unit pure e2e audit
+	@deploy/ci/stages.sh control-plane build lint unit mutants pure e2e audit
 
 check-all: needs ## the same, and what takes longer or needs more tools
-	@DCI_SWEEP=all deploy/ci/stages.sh control-plane build lint unit pure deny crds docs e2e audit image
+	@DCI_SWEEP=all DCI_STATES=all deploy/ci/stages.sh control-plane build lint unit mutants pure deny crds docs e2e audit current image
 
 test-unit: ## unit and integration tests, without a control plane
 	@deploy/ci/stages.sh unit
@@ -31,10 +31,13 @@ test-unit: ## unit and integration tests, without a control plane
 test-e2e: needs ## tests on a real API server, then which permissions they used
 	@deploy/ci/stages.sh control-plane build e2e audit
 
-lint: ## rustfmt, clippy, shellcheck, cargo deny; the last two where they are installed
+lint: ## rustfmt, clippy, shellcheck, cargo deny; the last two where they are installed or to be had
 	@deploy/ci/stages.sh lint
 
-.PHONY: bench soak sweep model simulation fuzz fuzz-coverage
+.PHONY: current bench soak sweep model simulation conformance states manifests mutants fuzz fuzz-coverage
+current: needs ## definitions, rules, policies and all e2e tests against a current API server's own code, as Debian's unstable suite has it
+	@deploy/ci/stages.sh control-plane build current
+
 bench: needs control-plane ## what orders cost: requests, versions, memory, for fleets of different sizes, as a table
 	@deploy/local/control-plane.sh run -- $(CARGO) test --test e2e bench:: -- --ignored --nocapture
 
@@ -48,9 +51,21 @@ sweep: needs control-plane ## every request goes wrong in every way (DCI_SWEEP_R
 model: ## the whole model of the allocation protocol, with its tables (DCI_MODEL_STATES=n: states made by each check at most)
 	@$(CARGO) test --test model -- --include-ignored --nocapture --test-threads=1
 
-simulation: ## the whole operator in simulated worlds: every single fault, pairs, seeds (DCI_SIM_SEEDS=n, DCI_SIM_FIRST=n; one: DCI_SIM_SEED=n)
+simulation: ## the whole operator in simulated worlds: every single fault, pairs of crashes, seeds (DCI_SIM_SEEDS=n, DCI_SIM_FIRST=n; one: DCI_SIM_SEED=n)
 	@if [ -n "$$DCI_SIM_SEED$$DCI_SIM_RUN" ]; then $(CARGO) test --test simulation replay -- --ignored --nocapture; \
 	else DCI_SIM_ALL=1 DCI_SIM_SEEDS="$${DCI_SIM_SEEDS:-2000}" $(CARGO) test --test simulation -- --include-ignored --skip child --skip replay --nocapture; fi
+
+conformance: needs control-plane ## the simulated API server against the real one (DCI_CONFORM_SEQUENCES=n for each kind, DCI_CONFORM_FIRST=n)
+	@DCI_CONFORM_SEQUENCES="$${DCI_CONFORM_SEQUENCES:-500}" deploy/local/control-plane.sh run -- $(CARGO) test --test e2e_conformance -- --nocapture
+
+states: needs control-plane ## stale and unobserved states, and restores, those that take minutes too
+	@deploy/local/control-plane.sh run -- $(CARGO) test --test e2e_states -- --include-ignored --test-threads=6
+
+manifests: needs control-plane ## thousands of manifests drawn from the schemas, good and bad (DCI_MANIFESTS=3000, DCI_MANIFESTS_SEED=1)
+	@DCI_MANIFESTS="$${DCI_MANIFESTS:-3000}" deploy/local/control-plane.sh run -- $(CARGO) test --test e2e manifests:: -- --nocapture
+
+mutants: ## the decisions, made wrong line by line: caught of all (hours; DCI_MUTANTS_SHARD=k/n: a part of them)
+	@deploy/ci/mutants.sh all
 
 fuzz: ## the parsers, five minutes each (DCI_FUZZ_SECONDS=n, DCI_FUZZ_SEED=n)
 	@DCI_FUZZ_SECONDS="$${DCI_FUZZ_SECONDS:-300}" $(CARGO) test --test fuzz -- --nocapture

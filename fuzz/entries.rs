@@ -7,11 +7,13 @@
 use std::collections::BTreeMap;
 
 use dci_operator::api::Duration;
+use dci_operator::panel::billmanager6::{calls, parse as licenses};
 use dci_operator::panel::coremanager::document::{Answer, Document};
 use dci_operator::panel::dcimanager5::parse;
 use dci_operator::panel::dialect::{Dialect, FLAG_FOR_CLEANING, REPLACE_MAIN_ADDRESS, RUN_RECIPE, SET_PASSWORD};
 use dci_operator::panel::error::MAX_TEXT;
 use dci_operator::panel::ipmanager5::parse as pool;
+use dci_operator::panel::license::LicenseId;
 use dci_operator::panel::model::{Expect, NotesEdit, OwnerEdit, ServerEdit, ServerId};
 use dci_operator::provisioning::hardware::Hardware;
 
@@ -23,6 +25,9 @@ pub const ALL: [Entry; 4] = [("documents", documents), ("dialect", dialect), ("d
 
 /// A secret that stands in some seeds: nothing that is read may show it.
 const SECRET: &str = "pl4nted";
+
+/// Fields that carry session, format and function: no dialect sets them.
+const RESERVED: [&str; 6] = ["auth", "func", "out", "su", "username", "password"];
 
 /// Documents of the COREmanager protocol, and everything that is read out of them.
 pub fn documents(bytes: &[u8]) {
@@ -45,7 +50,11 @@ pub fn documents(bytes: &[u8]) {
             assert!(!server.id.0.is_empty(), "a server without an id");
         }
         let _ = (parse::user_row(&row), parse::address_row(&row), parse::connection_row(&row), pool::pool_row(&row));
+        if let Ok(license) = licenses::license_row(&row) {
+            assert!(!license.id.0.is_empty(), "a licence without an id");
+        }
     }
+    let _ = licenses::license_form(&document, &LicenseId("17".into()));
     let server = ServerId::from("17");
     if let Ok(form) = parse::server_form(&document, &server) {
         let edit = ServerEdit { expect: Expect::Free, owner: OwnerEdit::Nobody, notes: NotesEdit::Add("k8s:a/b/c/d".into()) };
@@ -63,6 +72,11 @@ pub fn dialect(bytes: &[u8]) {
     let (call, func) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
     let params: BTreeMap<String, String> =
         lines.filter_map(|line| line.split_once('=')).map(|(name, template)| (name.to_owned(), template.to_owned())).collect();
+    if let Ok(sold) = calls::dialect([(call, func, &params)]) {
+        let filled =
+            sold.call(call).map(|made| made.fill(&BTreeMap::from([("license", "{remoteid}".to_owned()), ("remoteid", "}{".to_owned())])));
+        assert!(filled.is_some_and(|f| RESERVED.iter().all(|name| f.get(name).is_none())), "a licence server's dialect chose the session");
+    }
     let Ok(dialect) = Dialect::new([(call, func, &params)]) else { return };
     assert!([REPLACE_MAIN_ADDRESS, RUN_RECIPE, FLAG_FOR_CLEANING, SET_PASSWORD].contains(&call), "a call that nobody makes was accepted");
     let Some(made) = dialect.call(call) else { panic!("an accepted call is not there") };
@@ -75,10 +89,7 @@ pub fn dialect(bytes: &[u8]) {
             assert_eq!(sent, Some("{row}"), "a value was taken for a template");
         }
     }
-    assert!(
-        ["auth", "func", "out", "su", "username", "password"].iter().all(|name| filled.get(name).is_none()),
-        "a dialect chose the session"
-    );
+    assert!(RESERVED.iter().all(|name| filled.get(name).is_none()), "a dialect chose the session");
 }
 
 /// Durations: what is accepted reads back as the same, if it is short enough to be written in four parts.

@@ -270,6 +270,26 @@ fn a_server_that_drifted_is_taken_back_when_it_is_put_right_and_let_go_when_it_i
     }
 }
 
+/// The panel's records were put back to before the order: they say that the server is off, and has a parking address only.
+#[test]
+fn what_records_that_were_set_back_say_of_a_server_is_not_believed_of_the_order_s() {
+    let unsold = Panel::new(3, 6).servers["1"].clone();
+    let mut world = active();
+    let sold = world.panel.server("1").clone();
+    assert!(sold.on && !unsold.on, "{sold:?} {unsold:?}");
+    *world.panel.server("1") = unsold;
+    world.delete("web");
+    world.until("told", Duration::from_hours(1), |w| w.open_tasks() == [TaskType::FailedOperation]);
+    world.run_for(Duration::from_hours(1));
+    assert_eq!((made(&world, "powerOff"), world.status("web").server.clone().unwrap().main_address), (0, Some(sold.main.to_string())));
+    // Put right, it is switched off and given back without anybody's answer.
+    *world.panel.server("1") = sold;
+    world.until_phase("web", "gone");
+    assert_eq!(made(&world, "powerOff"), 1);
+    world.assert_clean();
+    assert!(world.open_tasks().is_empty(), "nobody needs it any more");
+}
+
 /// The order is created anew without its status, as after a restore.
 fn restore(world: &mut World, uid: &str, annotation: Option<&str>) {
     world.orders.remove("web");
@@ -353,6 +373,33 @@ fn an_order_recreated_under_the_same_name_takes_no_second_server() {
     world.delete("web");
     world.until_phase("web", "gone");
     assert_eq!(picture(&world), before, "and does not release the other one's");
+}
+
+/// Restored into another cluster, or under another name: the order that has this id may still be alive there.
+#[test]
+fn an_id_that_a_server_carries_elsewhere_is_neither_taken_over_nor_given_back_and_gets_no_second_server() {
+    for (from, to) in [("k8s:cluster-1/", "k8s:cluster-0/"), ("/shop/web/", "/shop/old/")] {
+        for deleted in [false, true] {
+            let mut world = active();
+            let notes = &mut world.panel.server("1").notes;
+            assert!(notes.contains(from), "{notes}");
+            *notes = notes.replace(from, to);
+            let before = picture(&world);
+            restore(&mut world, "u-new", Some("u-web"));
+            if deleted {
+                world.delete("web");
+            }
+            until_reason(&mut world, "OrderIdElsewhere");
+            world.run_for(Duration::from_hours(1));
+            assert_eq!(picture(&world), before, "{to}, deleted {deleted}\n{}", world.describe());
+            // The cluster id of the old cluster is what takes it over, or gives it back.
+            let notes = &mut world.panel.server("1").notes;
+            *notes = notes.replace(to, from);
+            world.restart();
+            world.until_phase("web", if deleted { "gone" } else { "Active" });
+            assert_eq!(world.panel.servers.values().filter(|s| s.owner.is_some()).count(), usize::from(!deleted));
+        }
+    }
 }
 
 #[test]

@@ -74,6 +74,13 @@ fn is_below(path: &[String], above: &[String]) -> bool {
 }
 
 #[test]
+fn the_chart_refuses_the_networks_that_the_program_refuses_by_itself() {
+    let values: Value = serde_yaml::from_str(&text("charts/dci-operator/values.yaml")).unwrap();
+    let listed: Vec<&str> = values["deniedNetworks"].as_array().unwrap().iter().map(|network| network.as_str().unwrap()).collect();
+    assert_eq!(listed.join(","), dci_operator::panel::denied::DEFAULT);
+}
+
+#[test]
 fn the_charts_readme_explains_every_value() {
     let source = text("charts/dci-operator/values.yaml");
     let values: Value = serde_yaml::from_str(&source).unwrap();

@@ -354,3 +354,51 @@ fn slug(heading: &str) -> String {
     let text = heading.trim_start_matches('#').trim().to_lowercase();
     text.chars().filter_map(|c| if c == ' ' { Some('-') } else { (c.is_alphanumeric() || c == '-' || c == '_').then_some(c) }).collect()
 }
+
+/// All files of a folder with this ending, however deep.
+fn sources(folder: &Path, text: &mut String) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, text);
+        } else if path.extension().is_some_and(|end| end == "rs") {
+            text.push_str(&std::fs::read_to_string(&path).unwrap());
+        }
+    }
+}
+
+/// What stands between backticks and looks like the name of a test: words with at least this many underscores between them.
+fn named_tests(text: &str, underscores: usize) -> BTreeSet<&str> {
+    let words = text.split('`').skip(1).step_by(2);
+    let like_a_test = |word: &&str| word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+    words.filter(like_a_test).filter(|word| word.matches('_').count() >= underscores).collect()
+}
+
+#[test]
+fn tests_that_the_documentation_names_exist() {
+    let mut all = String::new();
+    sources(&root().join("tests"), &mut all);
+    sources(&root().join("src"), &mut all);
+    for (file, least) in [("docs/security.md", 45), ("docs/reliability.md", 15)] {
+        let text = std::fs::read_to_string(root().join(file)).unwrap();
+        let named = named_tests(&text, 2);
+        assert!(named.len() >= least, "{file} names {} tests only", named.len());
+        let missing: Vec<&&str> = named.iter().filter(|name| !all.contains(&format!("fn {name}("))).collect();
+        assert!(missing.is_empty(), "{file}: there is no {missing:?}");
+    }
+}
+
+/// `make mutants` runs one program with all of them.
+#[test]
+fn no_test_of_decisions_is_left_out_of_their_common_program() {
+    let program = std::fs::read_to_string(root().join("tests/decisions.rs")).unwrap();
+    let mut count = 0;
+    for entry in std::fs::read_dir(root().join("tests")).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        if name.starts_with("core_") && name.ends_with(".rs") {
+            assert!(program.contains(&format!("#[path = \"{name}\"]")), "tests/decisions.rs lacks {name}");
+            count += 1;
+        }
+    }
+    assert!(count > 10, "{count} files");
+}

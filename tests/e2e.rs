@@ -5,8 +5,13 @@
 #![cfg(all(feature = "sim", feature = "operator"))]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails so says where")]
 
+#[path = "invariants/mod.rs"]
+#[allow(dead_code, reason = "shared with other tests, which feed it otherwise")]
+mod invariants;
 #[path = "e2e/support/mod.rs"]
 mod support;
+
+use support::kstatus;
 
 #[path = "e2e/adoption.rs"]
 mod adoption;
@@ -26,12 +31,12 @@ mod chart_life;
 mod closing;
 #[path = "e2e/cluster.rs"]
 mod cluster;
-#[path = "e2e/conformance.rs"]
-mod conformance;
 #[path = "e2e/crash.rs"]
 mod crash;
 #[path = "e2e/custom.rs"]
 mod custom;
+#[path = "e2e/denied.rs"]
+mod denied;
 #[path = "e2e/dialect.rs"]
 mod dialect;
 #[path = "e2e/drift.rs"]
@@ -42,10 +47,14 @@ mod gitops;
 mod handler;
 #[path = "e2e/handlers.rs"]
 mod handlers;
+#[path = "e2e/isolation.rs"]
+mod isolation;
 #[path = "e2e/letting_go.rs"]
 mod letting_go;
 #[path = "e2e/licenses.rs"]
 mod licenses;
+#[path = "e2e/manifests.rs"]
+mod manifests;
 #[path = "e2e/monitoring.rs"]
 mod monitoring;
 #[path = "e2e/namespaces.rs"]
@@ -60,6 +69,8 @@ mod process;
 mod refused;
 #[path = "e2e/retry.rs"]
 mod retry;
+#[path = "e2e/scale.rs"]
+mod scale;
 #[path = "e2e/soak.rs"]
 mod soak;
 #[path = "e2e/tasks.rs"]

@@ -18,28 +18,32 @@ mod schema;
 #[path = "simulation/mod.rs"]
 mod simulation;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Instant;
 
-use simulation::scenario::Scenario;
+use simulation::scenario::{self, Scenario};
 use simulation::seeds::{assert_all, children, digest};
 use simulation::world::World;
 use simulation::{adversary, determinism};
 
-/// What a text like `life 7` or `single 7 12 3` describes.
-fn scenario(text: &str) -> Scenario {
+/// What a text describes: `random 7`, `full 1` (a life and its seed), `faults full 1 12/3 14/0` (what goes wrong at its effects),
+/// `act full 1 12 delete` (what somebody does meanwhile).
+fn described(text: &str) -> Scenario {
     let words: Vec<&str> = text.split_whitespace().collect();
-    let number = |n: usize| words.get(n).and_then(|w| w.parse::<u64>().ok()).unwrap_or_else(|| panic!("{text:?} is no run"));
-    let place = |n: usize| usize::try_from(number(n)).unwrap();
-    match words.first() {
-        Some(&"life") => Scenario::life(number(1)),
-        Some(&"hole") => Scenario::hole(number(1)),
-        Some(&"random") => Scenario::random(number(1)),
-        Some(&"bulk") => Scenario::bulk(number(1)),
-        Some(&"single") => Scenario::life(number(1)).with(&[(place(2), adversary::SINGLE[place(3)])]),
-        Some(&"pair") => {
-            Scenario::life(number(1)).with(&[(place(2), adversary::SINGLE[place(3)]), (place(4), adversary::SINGLE[place(5)])])
-        }
-        _ => panic!("{text:?} is no run"),
+    let word = |n: usize| words.get(n).copied().unwrap_or_else(|| panic!("{text:?} is no run"));
+    let number = |n: usize| word(n).parse::<u64>().unwrap_or_else(|_| panic!("{text:?} is no run"));
+    let life = |n: usize| Scenario::named(word(n), number(n + 1)).unwrap_or_else(|| panic!("{text:?} is no run"));
+    let fault = |text: &&str| {
+        let (effect, fault) = text.split_once('/').unwrap_or_else(|| panic!("{text:?} is no effect and fault"));
+        (effect.parse().unwrap(), adversary::SINGLE[fault.parse::<usize>().unwrap()])
+    };
+    match word(0) {
+        "hole" => Scenario::hole(number(1)),
+        "random" => Scenario::random(number(1)),
+        "bulk" => Scenario::bulk(number(1)),
+        "faults" => life(1).with(&words[3..].iter().map(fault).collect::<Vec<_>>()),
+        "act" => life(1).interrupted(usize::try_from(number(3)).unwrap(), word(4)),
+        _ => life(0),
     }
 }
 
@@ -73,17 +77,17 @@ fn child() {
     if trace && std::env::var("DCI_SIM_LOG").is_ok() {
         tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).with_writer(std::io::stderr).init();
     }
-    simulation::seeds::watchdog();
+    determinism::end_after(simulation::seeds::MOST);
     // A thread of its own: the stack is where it always is.
     let run = std::thread::spawn(move || {
         determinism::begin(seed);
-        let world = scenario(&what).run();
+        let world = described(&what).run();
         report(&world, trace);
     });
     assert!(run.join().is_ok(), "the simulation panicked");
 }
 
-/// Replays one run with its trace: `DCI_SIM_RUN='life 7'`, or `DCI_SIM_SEED=7` for `random 7`.
+/// Replays one run with its trace: `DCI_SIM_RUN='full 7'`, or `DCI_SIM_SEED=7` for `random 7`.
 #[test]
 #[ignore = "for one run"]
 fn replay() {
@@ -94,26 +98,44 @@ fn replay() {
     assert!(told.ok);
 }
 
-#[test]
-fn an_order_opens_and_closes_in_the_same_way_each_time() {
-    let first = simulation::seeds::child("life 1", false);
-    assert!(first.ok, "{}", first.output);
-    assert!(first.value("effects").parse::<usize>().unwrap() > 40, "{}", first.output);
-    assert_eq!(first.value("ended"), "");
-    let again = simulation::seeds::child("life 1", false);
-    assert_eq!(first.value("trace"), again.value("trace"));
-    let other = simulation::seeds::child("life 2", false);
-    assert_ne!(first.value("trace"), other.value("trace"));
+/// All there is, or a sample that fits a test.
+fn all() -> bool {
+    many("DCI_SIM_ALL", 0) > 0
+}
+
+/// How many effects a life has when nothing goes wrong.
+fn effects(life: &str) -> usize {
+    let told = simulation::seeds::child(&format!("{life} 1"), false);
+    assert!(told.ok, "{life}: {}", told.output);
+    told.value("effects").parse().unwrap()
 }
 
 #[test]
-#[ignore = "make simulation: a seed does not decide the order of everything yet"]
-fn a_seed_decides_all_of_a_run() {
-    for run in ["random 1", "random 2", "bulk 1"] {
-        let (first, again) = (simulation::seeds::child(run, false), simulation::seeds::child(run, false));
-        assert!(!first.value("trace").is_empty(), "{}", first.output);
-        assert_eq!(first.value("trace"), again.value("trace"), "{run}");
+fn each_life_comes_to_its_end() {
+    for life in scenario::LIVES {
+        let told = simulation::seeds::child(&format!("{life} 1"), false);
+        assert!(told.ok, "{life}: {}", told.output);
+        assert_eq!(told.value("ended"), "", "{life}: something is left");
+        assert!(told.value("effects").parse::<usize>().unwrap() > 8, "{life}: {}", told.output);
     }
+}
+
+#[test]
+fn a_seed_decides_all_of_a_run() {
+    let began = Instant::now();
+    let times = if all() { 20 } else { 2 };
+    let worlds = (1..=10).map(|seed| format!("random {seed}")).chain(["bulk 1", "bulk 2", "full 1"].map(str::to_owned));
+    let runs: Vec<String> = worlds.flat_map(|world| std::iter::repeat_n(world, times)).collect();
+    let mut traces: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (run, told) in children(runs) {
+        assert!(!told.value("trace").is_empty(), "{run}: {}", told.output);
+        traces.entry(run).or_default().insert(told.value("trace").to_owned());
+    }
+    println!("{} worlds, {times} times each, in {:.1} s", traces.len(), began.elapsed().as_secs_f64());
+    let differ: Vec<&String> = traces.iter().filter(|(_, seen)| seen.len() > 1).map(|(run, _)| run).collect();
+    assert!(differ.is_empty(), "not the same each time: {differ:?}");
+    let different: BTreeSet<&BTreeSet<String>> = traces.values().collect();
+    assert_eq!(different.len(), traces.len(), "other seeds, other runs");
 }
 
 #[test]
@@ -122,49 +144,91 @@ fn the_rules_see_a_claim_that_lands_when_its_order_is_gone() {
     assert!(!told.ok && told.value("violation").contains("carries its marker again"), "{}", told.output);
 }
 
-/// Each effect of one order's life, with some of the ways in which it can go wrong; with `DCI_SIM_ALL=1`, all of them.
+/// Each effect of each life goes wrong in each way.
 #[test]
 fn every_effect_may_go_wrong() {
     let began = Instant::now();
-    let effects: usize = simulation::seeds::child("life 1", false).value("effects").parse().unwrap();
-    let ways = adversary::SINGLE.len();
-    let some = |effect: usize, fault: usize| many("DCI_SIM_ALL", 0) > 0 || (effect + fault).is_multiple_of(8);
-    let runs = (0..effects).flat_map(|effect| (0..ways).filter(move |f| some(effect, *f)).map(move |f| format!("single 1 {effect} {f}")));
-    assert_all(&children(runs.collect()), began);
+    let mut runs = Vec::new();
+    for life in scenario::LIVES {
+        let ways = (0..effects(life)).flat_map(|effect| (0..adversary::SINGLE.len()).map(move |fault| (effect, fault)));
+        runs.extend(ways.map(|(effect, fault)| format!("faults {life} 1 {effect}/{fault}")));
+    }
+    sample(&mut runs, 60);
+    assert_all(&children(runs), began);
 }
 
-/// Two faults in one life, drawn.
+/// Somebody does something at each effect of a life.
+#[test]
+fn anybody_may_act_at_every_effect() {
+    let began = Instant::now();
+    let mut runs = Vec::new();
+    for life in ["life", "full"] {
+        for effect in 0..effects(life) {
+            runs.extend(scenario::ACTS.map(|act| format!("act {life} 1 {effect} {act}")));
+        }
+    }
+    sample(&mut runs, 40);
+    assert_all(&children(runs), began);
+}
+
+/// Crashes before and after each pair of effects of one life, in order; what comes after a crash is a few effects longer.
 #[test]
 #[ignore = "for `make simulation`"]
-fn two_effects_may_go_wrong() {
+fn two_crashes_in_every_order() {
     let began = Instant::now();
-    let effects: u64 = simulation::seeds::child("life 1", false).value("effects").parse().unwrap();
+    let most = effects("life") + 6;
+    let crashes = || 0..adversary::CRASHES;
+    let pairs = (0..most).flat_map(|one| (one + 1..most).map(move |other| (one, other)));
+    let mut runs: Vec<String> = pairs
+        .flat_map(|(one, other)| crashes().flat_map(move |a| crashes().map(move |b| format!("faults life 1 {one}/{a} {other}/{b}"))))
+        .collect();
+    println!("{} ordered pairs of crashes", runs.len());
+    sample(&mut runs, 200);
+    assert_all(&children(runs), began);
+}
+
+/// Two and three faults of any kind in any life, drawn.
+#[test]
+#[ignore = "for `make simulation`"]
+fn several_effects_may_go_wrong() {
+    let began = Instant::now();
+    let lives = scenario::LIVES.map(|life| (life, effects(life) as u64));
     let mut dice = adversary::Adversary::new(many("DCI_SIM_FIRST", 1));
-    let mut pair = || {
-        let (one, other) = (dice.below(effects), dice.below(effects));
-        let ways = adversary::SINGLE.len() as u64;
-        format!("pair 1 {one} {} {other} {}", dice.below(ways), dice.below(ways))
+    let mut drawn = |faults: usize| {
+        let (life, effects) = lives[usize::try_from(dice.below(lives.len() as u64)).unwrap()];
+        let mut fault = || format!("{}/{}", dice.below(effects + 5), dice.below(adversary::SINGLE.len() as u64));
+        format!("faults {life} 1 {}", (0..faults).map(|_| fault()).collect::<Vec<_>>().join(" "))
     };
-    let runs = (0..many("DCI_SIM_SEEDS", 1000)).map(|_| pair()).collect();
+    let runs = (0..many("DCI_SIM_SEEDS", 1000)).map(|n| drawn(if n % 2 == 0 { 2 } else { 3 })).collect();
     assert_all(&children(runs), began);
 }
 
 /// Anything: `DCI_SIM_SEEDS` runs from `DCI_SIM_FIRST` on.
 #[test]
-#[ignore = "make simulation: a seed does not decide the order of everything yet"]
 fn random_worlds_keep_the_rules() {
     let began = Instant::now();
     let first = many("DCI_SIM_FIRST", 1);
-    let runs = (first..first + many("DCI_SIM_SEEDS", 40)).map(|seed| format!("random {seed}"));
+    let runs = (first..first + many("DCI_SIM_SEEDS", 100)).map(|seed| format!("random {seed}"));
     assert_all(&children(runs.collect()), began);
 }
 
 /// Many orders at few places.
 #[test]
-#[ignore = "make simulation: a seed does not decide the order of everything yet"]
 fn many_orders_at_few_places_all_get_through() {
     let began = Instant::now();
     let first = many("DCI_SIM_FIRST", 1);
     let runs = (first..first + many("DCI_SIM_SEEDS", 60) / 15).map(|seed| format!("bulk {seed}"));
     assert_all(&children(runs.collect()), began);
+}
+
+/// All, where all are asked for; else so many of them, drawn.
+fn sample(runs: &mut Vec<String>, most: usize) {
+    println!("{} runs there are", runs.len());
+    if all() {
+        return;
+    }
+    let mut dice = adversary::Adversary::new(many("DCI_SIM_FIRST", 1));
+    while runs.len() > most {
+        runs.swap_remove(usize::try_from(dice.below(runs.len() as u64)).unwrap());
+    }
 }

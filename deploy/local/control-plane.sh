@@ -7,7 +7,7 @@
 set -euo pipefail
 
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-for part in common clients servers build pki plane other; do
+for part in common clients servers build pki plane other current; do
   # shellcheck source=/dev/null
   . "$HERE/lib/$part.sh"
 done
@@ -28,6 +28,8 @@ The servers come from the first of these: KUBECONFIG with DCI_E2E_EXISTING_CLUST
 KUBEBUILDER_ASSETS; /usr/local/kubebuilder/bin; the cache; kind, where Docker runs; a build of Kubernetes 1.20.2 from
 Debian's source package into the cache, ${XDG_CACHE_HOME:-$HOME/.cache}/dci-operator/control-plane.
 DCI_AUDIT_DIR: where `run` leaves the API server's audit log when all is over (nowhere).
+DCI_CURRENT=1: custom resources, definitions and policies are served by a current API server's code, behind the older server;
+`up` leaves DIR/current.kubeconfig beside DIR/kubeconfig for definitions and policies. Exit code 75 of `install`: not to be had.
 DCI_UP_TIMEOUT: seconds that `up` waits for the servers (120).
 TEXT
 }
@@ -35,6 +37,10 @@ TEXT
 ensure_all() {
   ensure_servers
   ensure_clients
+  if current_wanted; then
+    [[ $SERVERS == binaries ]] || die "DCI_CURRENT=1 needs a control plane of processes (this one is $SERVERS_FROM)"
+    ensure_current
+  fi
 }
 
 absolute() { # DIR; made when it is not there
@@ -79,6 +85,7 @@ export_lines() {
     printf 'export DCI_KUBE_APISERVER=%q DCI_ETCD=%q DCI_KUBE_CONTROLLER_MANAGER=%q DCI_KUBE_VERSION=%q\n' \
       "$APISERVER" "$ETCD" "$CONTROLLER_MANAGER" "$KUBE_VERSION"
   fi
+  if current_wanted && find_current; then printf 'export DCI_CURRENT_SERVER=%q\n' "$CURRENT"; fi
 }
 
 cmd_env() {

@@ -56,7 +56,7 @@ pub struct OrderStatus {
     /// The last error; absent once it is overcome.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<LastError>,
-    /// When it is tried again by itself.
+    /// When it is tried again by itself; past where an order is stalled and is looked at now and then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_retry_time: Option<Time>,
     /// What is waited for; absent when nothing is.

@@ -11,6 +11,7 @@ use dci_operator::api::crds;
 use dci_operator::controller::logs;
 use dci_operator::controller::otlp::Export;
 use dci_operator::controller::run::{Options, run};
+use dci_operator::panel::denied::{self, DeniedNetworks};
 
 #[derive(Parser)]
 #[command(version, about = "Kubernetes operator for dedicated servers of DCImanager")]
@@ -57,6 +58,9 @@ struct RunArgs {
     /// How long a task is kept after it was closed.
     #[arg(long, env = "DCI_OPERATOR_TASK_RETENTION", default_value = "168h", value_parser = dci_operator::api::Duration::parse)]
     task_retention: dci_operator::api::Duration,
+    /// Networks in which the operator connects to no panel and no webhook, whatever a handler says; separated by commas, or `none`.
+    #[arg(long, env = "DCI_OPERATOR_DENIED_NETWORKS", default_value = denied::DEFAULT)]
+    denied_networks: DeniedNetworks,
     /// Take turns with other replicas.
     #[arg(long, env = "DCI_OPERATOR_LEADER_ELECT")]
     leader_elect: bool,
@@ -132,6 +136,7 @@ fn operate(args: RunArgs) -> Result<(), Box<dyn std::error::Error>> {
         handler_grace: args.handler_grace.0,
         task_retention: args.task_retention.0,
         leader_elect: args.leader_elect,
+        denied: args.denied_networks,
     };
     let result = runtime.block_on(run(options));
     if let Some(export) = export {

@@ -2,9 +2,9 @@
 
 use kube::Api;
 
-use crate::api::ProcessingHandler;
-use crate::api::handler_status::ClientClaim;
-use crate::provisioning::facts::Prepared;
+use crate::api::handler_status::{ClientClaim, HandlerStatus};
+use crate::api::{DedicatedServerOrder, ProcessingHandler};
+use crate::provisioning::facts::{Inventory, Prepared};
 use crate::provisioning::order::Order;
 
 use super::context::Context;
@@ -34,6 +34,7 @@ pub async fn claim(context: &Context, client: &ServerClient, order: &Order) -> R
         match owner(&new.clients, &order.username) {
             Some(namespace) if namespace == order.key.namespace => return Ok(Prepared::Ready),
             Some(_) => return Ok(taken()),
+            None if used_elsewhere(context, client, order) => return Ok(taken()),
             None if new.clients.len() >= NAMES => {
                 return Ok(Prepared::Missing(format!(
                     "the handler has recorded {NAMES} client names; use another handler for new clients"
@@ -55,6 +56,98 @@ pub async fn claim(context: &Context, client: &ServerClient, order: &Order) -> R
     Ok(Prepared::Missing("the handler's status is being written by others; trying again".into()))
 }
 
+/// Whether orders of another namespace have servers of this client, by what they say or by what the panel shows: a handler that was
+/// restored without its status knows no names.
+fn used_elsewhere(context: &Context, client: &ServerClient, order: &Order) -> bool {
+    let panel = &client.policy.panel;
+    let bound = context.orders.read(|o| {
+        let server = o.status.as_ref().and_then(|s| s.server.as_ref()).filter(|s| s.panel == *panel)?;
+        let theirs = o.metadata.namespace.as_deref() != Some(&order.key.namespace) && server.client.eq_ignore_ascii_case(&order.username);
+        theirs.then_some(())
+    });
+    let inventory = context.panels.handler(&client.policy.key).inventory();
+    !bound.is_empty() || inventory.is_some_and(|i| marked_elsewhere(&i, &context.cluster, order))
+}
+
+/// Whether a server of this client's carries the marker of an order of another namespace.
+fn marked_elsewhere(inventory: &Inventory, cluster: &str, order: &Order) -> bool {
+    let name = &order.username;
+    let id = inventory.ids.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, id)| id);
+    let of_client = |owner: &String| owner.eq_ignore_ascii_case(name) || Some(owner) == id;
+    let servers = inventory.rows.iter().filter(|(_, row)| row.owner.as_ref().is_some_and(of_client));
+    let mut markers = servers.filter_map(|(server, _)| inventory.markers.get(server)).flatten();
+    markers.any(|m| m.cluster == cluster && m.namespace != order.key.namespace)
+}
+
+/// Records the names of orders that have servers, as far as they are not known: as after a restore of the handler without its status.
+pub fn recall(status: &mut HandlerStatus, orders: &[&DedicatedServerOrder]) {
+    for order in orders.iter().filter(|o| o.status.as_ref().is_some_and(|s| s.server.is_some())) {
+        let (username, namespace) = (&order.spec.client.username, order.metadata.namespace.clone().unwrap_or_default());
+        if status.clients.len() < NAMES && owner(&status.clients, username).is_none() {
+            status.clients.push(ClientClaim { username: username.clone(), namespace });
+        }
+    }
+}
+
 fn owner<'a>(claims: &'a [ClientClaim], username: &str) -> Option<&'a str> {
     claims.iter().find(|c| c.username.eq_ignore_ascii_case(username)).map(|c| c.namespace.as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn order(namespace: &str, username: &str, status: &Value) -> DedicatedServerOrder {
+        serde_json::from_value(json!({
+            "apiVersion": "dci-operator.dev/v1alpha1", "kind": "DedicatedServerOrder",
+            "metadata": {"name": "web", "namespace": namespace, "uid": "u-1"},
+            "spec": {"handlerRef": {"name": "msk"}, "client": {"username": username}, "configuration": {"serverType": "E3"},
+                     "domain": "a.example", "operatingSystem": {"template": "T"}},
+            "status": status,
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn names_of_orders_with_servers_are_known_again() {
+        let bound = json!({"server": {"id": "17", "handler": "hosting/msk", "configuration": "E3"}});
+        let mut status = HandlerStatus::default();
+        let orders = [order("shop", "acme", &bound), order("other", "ACME", &bound), order("other", "bob", &json!({}))];
+        recall(&mut status, &orders.iter().collect::<Vec<_>>());
+        assert_eq!(status.clients, [ClientClaim { username: "acme".into(), namespace: "shop".into() }], "the first one, once");
+    }
+
+    #[test]
+    fn a_marker_of_another_namespace_on_a_server_of_the_client_keeps_the_name() {
+        let row = |owner: &str| crate::panel::model::ServerRow {
+            id: "17".into(),
+            name: String::new(),
+            hostname: String::new(),
+            main_address: None,
+            mac: None,
+            owner: Some(owner.into()),
+            types: Vec::new(),
+            description: String::new(),
+            power: crate::panel::model::PowerFlags::default(),
+            flags: crate::panel::model::ServerFlags::default(),
+            install: None,
+        };
+        let inventory = |owner: &str, marker: &str| Inventory {
+            rows: [("17".to_owned(), row(owner))].into(),
+            ids: [("acme".to_owned(), "4".to_owned())].into(),
+            markers: [("17".to_owned(), crate::provisioning::marker::Marker::parse(marker).into_iter().collect())].into(),
+            ..Inventory::default()
+        };
+        let parsed = Order::parse(&order("thief", "acme", &json!({})), "c").unwrap();
+        for (owner, marker, expected) in [
+            ("acme", "k8s:c/shop/web/u-9", true),
+            ("4", "k8s:c/shop/web/u-9", true),
+            ("acme", "k8s:c/thief/web/u-9", false),
+            ("bob", "k8s:c/shop/web/u-9", false),
+            ("acme", "k8s:another/shop/web/u-9", false),
+        ] {
+            assert_eq!(marked_elsewhere(&inventory(owner, marker), "c", &parsed), expected, "{owner} {marker}");
+        }
+    }
 }

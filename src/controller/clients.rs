@@ -13,6 +13,7 @@ use tower::{BoxError, Layer, Service};
 
 use super::metrics::Metrics;
 use super::metrics::writes::CountWrites;
+use super::welcome::{Welcome, WelcomeLayer};
 
 /// The longest one request to the API server may take.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
@@ -26,6 +27,8 @@ pub struct Clients {
     pub watch: Client,
     /// When each watch was last opened.
     pub pulse: Pulse,
+    /// Whether the API server still takes us for who we are.
+    pub welcome: Welcome,
 }
 
 /// Makes both clients.
@@ -50,11 +53,13 @@ pub fn clients_with(config: &Config, timeout: Duration, metrics: &Arc<Metrics>) 
     watch.read_timeout = None;
     watch.write_timeout = Some(timeout);
     watch.default_retry = false;
-    let pulse = Pulse::default();
+    let (pulse, welcome) = (Pulse::default(), Welcome::default());
+    let (of_requests, of_watches) = (WelcomeLayer::new(&welcome), WelcomeLayer::new(&welcome));
     Ok(Clients {
-        api: ClientBuilder::try_from(api)?.with_layer(&CountWrites(metrics.clone())).build(),
-        watch: ClientBuilder::try_from(watch)?.with_layer(&PulseLayer(pulse.clone())).build(),
+        api: ClientBuilder::try_from(api)?.with_layer(&of_requests).with_layer(&CountWrites(metrics.clone())).build(),
+        watch: ClientBuilder::try_from(watch)?.with_layer(&of_watches).with_layer(&PulseLayer(pulse.clone())).build(),
         pulse,
+        welcome,
     })
 }
 

@@ -12,14 +12,16 @@ use crate::api::handler::NamespacesFrom;
 use crate::api::{DedicatedServerOrder, IPManager, ManualTask, ProcessingHandler};
 
 use crate::panel::coremanager::transport::Wire;
+use crate::panel::denied::DeniedNetworks;
 use crate::provisioning::order::{handler_key, selector};
 
 use super::events::Events;
+use super::fence::Fence;
 use super::locks::Locks;
 use super::metrics::Metrics;
 use super::notify::Hooks;
 use super::panels::{Panels, lock};
-use super::stores::{Guarded, Kind};
+use super::stores::{self, Guarded, Kind};
 
 /// What all reconcilers share.
 pub struct Context {
@@ -39,6 +41,8 @@ pub struct Context {
     pub panels: Panels,
     /// What brings requests to panels; `None`: HTTP.
     pub wire: Option<Arc<dyn Wire>>,
+    /// Networks that no panel and no receiver of webhooks is in.
+    pub denied: DeniedNetworks,
     /// Locks.
     pub locks: Locks,
     /// Events.
@@ -59,8 +63,8 @@ pub struct Context {
     pub handler_grace: std::time::Duration,
     /// How long a closed task is kept.
     pub task_retention: std::time::Duration,
-    /// False once leadership is lost: nothing is changed any more.
-    pub leading: watch::Receiver<bool>,
+    /// Closed once others may lead: nothing is changed any more.
+    pub fence: Fence,
     /// First lists, by kind and scope.
     pub first_lists: FirstLists,
 }
@@ -142,21 +146,19 @@ pub fn serving_handler(order: &DedicatedServerOrder) -> Option<ObjectKey> {
     recorded.map(|(namespace, name)| ObjectKey { namespace: namespace.into(), name: name.into() }).or_else(|| handler_key(order))
 }
 
+/// Those of the orders that use a handler.
+pub fn orders_of<'o>(orders: &'o [Arc<Guarded<DedicatedServerOrder>>], handler: &ObjectKey) -> Vec<&'o DedicatedServerOrder> {
+    stores::readable(orders).filter(|order| serving_handler(order).as_ref() == Some(handler)).collect()
+}
+
+/// Those of the orders without a handler of their own that select this one.
+pub fn selecting<'o>(orders: &'o [Arc<Guarded<DedicatedServerOrder>>], handler: &ProcessingHandler) -> Vec<&'o DedicatedServerOrder> {
+    let (key, labels) = (handler.key(), handler.labels());
+    let selects = |order: &DedicatedServerOrder| selector(order).is_some_and(|s| s.selects(&key, labels));
+    stores::readable(orders).filter(|order| serving_handler(order).is_none() && selects(order)).collect()
+}
+
 impl Context {
-    /// Orders that use a handler.
-    #[must_use]
-    pub fn orders_of(&self, handler: &ObjectKey) -> Vec<DedicatedServerOrder> {
-        self.orders.read(|order| (serving_handler(order).as_ref() == Some(handler)).then(|| order.clone()))
-    }
-
-    /// Orders without a handler of their own that select this one.
-    #[must_use]
-    pub fn selecting(&self, handler: &ProcessingHandler) -> Vec<DedicatedServerOrder> {
-        let (key, labels) = (handler.key(), handler.labels());
-        let selects = |order: &DedicatedServerOrder| selector(order).is_some_and(|s| s.selects(&key, labels));
-        self.orders.read(|order| (serving_handler(order).is_none() && selects(order)).then(|| order.clone()))
-    }
-
     /// Whether orders of a namespace may use a handler; an error says what the operator lacks to tell. The labels are read each time,
     /// so that a change of them counts at once.
     pub async fn allowed(&self, handler: &ProcessingHandler, namespace: &str) -> Result<bool, kube::Error> {
@@ -181,10 +183,10 @@ impl Context {
     }
 
     /// Of the orders that name a handler those that it serves, or may serve: the others hold it no more than if it did not exist.
-    pub async fn served(&self, handler: &ProcessingHandler, named: &[DedicatedServerOrder]) -> Vec<DedicatedServerOrder> {
+    pub async fn served<'o>(&self, handler: &ProcessingHandler, named: &[&'o DedicatedServerOrder]) -> Vec<&'o DedicatedServerOrder> {
         let mut known: BTreeMap<String, bool> = BTreeMap::new();
         let mut served = Vec::new();
-        for order in named {
+        for &order in named {
             let bound = order.status.as_ref().is_some_and(|s| s.server.is_some() || s.in_flight.is_some());
             let namespace = order.metadata.namespace.clone().unwrap_or_default();
             let allowed = match known.get(&namespace) {
@@ -197,7 +199,7 @@ impl Context {
                 }
             };
             if allowed {
-                served.push(order.clone());
+                served.push(order);
             }
         }
         served

@@ -8,6 +8,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use kube::api::{Api, PostParams};
 use tokio::sync::watch;
 
+use super::fence::Fence;
+
 /// The Lease that leaders hold.
 const NAME: &str = "dci-operator";
 /// A leader that did not renew for so long is not one any more.
@@ -15,7 +17,7 @@ const DURATION: Duration = Duration::from_secs(15);
 /// How often it renews, and how often others look.
 const PERIOD: Duration = Duration::from_secs(3);
 /// A leader that could not renew for so long stops; before others may take over.
-const DEADLINE: Duration = Duration::from_secs(10);
+pub const DEADLINE: Duration = Duration::from_secs(10);
 
 /// What was seen of somebody else's Lease, by our own clock: clocks of other machines are not compared.
 struct Observed {
@@ -25,14 +27,17 @@ struct Observed {
 }
 
 /// Waits for leadership, then keeps it; `leading` turns true, and false for good once it is lost.
-pub async fn campaign(api: Api<Lease>, identity: String, leading: watch::Sender<bool>, mut stop: watch::Receiver<bool>) {
+pub async fn campaign(api: Api<Lease>, identity: String, fence: Fence, leading: watch::Sender<bool>, mut stop: watch::Receiver<bool>) {
     let mut observed: Option<Observed> = None;
     let mut renewed: Option<Instant> = None;
     loop {
+        // Others count from when they saw it, which is later.
+        let began = Instant::now();
         let attempt = tokio::time::timeout(PERIOD * 2, try_once(&api, &identity, &mut observed)).await;
         match attempt {
             Ok(Ok(true)) => {
-                renewed = Some(Instant::now());
+                renewed = Some(began);
+                fence.renewed(began);
                 if !*leading.borrow() {
                     tracing::info!(%identity, "leading");
                     leading.send_replace(true);

@@ -18,7 +18,8 @@ use crate::provisioning::order::{Handler, Order, order_id};
 use crate::provisioning::step::{State, Step};
 
 use super::context::{Context, serving_handler};
-use super::order::{OrderError, known, release_object, save, tasks_of, view};
+use super::order::{OrderError, known, release_object, save};
+use super::own_tasks::{tasks_of, view};
 use super::status::{self, StatusError};
 use super::task;
 

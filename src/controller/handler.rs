@@ -24,7 +24,7 @@ use crate::provisioning::matching;
 use crate::provisioning::order::Handler;
 use crate::provisioning::reason::Reason;
 
-use super::context::Context;
+use super::context::{self, Context};
 use super::credentials::SecretPassword;
 use super::hardware;
 use super::index;
@@ -73,10 +73,23 @@ pub fn problem_of(error: &PanelError) -> Problem {
     let message = error.to_string();
     match error {
         PanelError::Certificate { .. } => Problem::stalled(Reason::CertificateRefused, message),
+        PanelError::AddressDenied { .. } => Problem::stalled(Reason::AddressDenied, message),
         _ if error.class() == ErrorClass::Credentials => Problem::stalled(Reason::LoginRefused, message),
         _ if error.class() == ErrorClass::Down => Problem::passing(Reason::Unreachable, message),
         _ => Problem::stalled(Reason::PanelError, message),
     }
+}
+
+/// What settings that cannot be used say of the handler.
+#[must_use]
+pub fn problem_of_settings(error: &SettingsError) -> Problem {
+    let reason = match error {
+        SettingsError::Denied(_) => Reason::AddressDenied,
+        SettingsError::Url(_) | SettingsError::Pin | SettingsError::Bundle(_) | SettingsError::System(_) | SettingsError::Http(_) => {
+            Reason::InvalidSpec
+        }
+    };
+    Problem::stalled(reason, error.to_string())
 }
 
 /// Settings of a connection, with a text that changes when they do.
@@ -98,12 +111,12 @@ pub async fn connection(context: &Context, namespace: &str, spec: &Connection, r
     let source = SecretPassword::new(&context.client, namespace, &spec.credentials_secret_ref.name, &settings.username);
     settings.passwords = Some(Arc::new(source));
     settings.requests_per_second = requests_per_second;
+    settings.denied = context.denied.clone();
     if let Some(tls) = &spec.tls {
-        let invalid = |e: &SettingsError| Problem::stalled(Reason::InvalidSpec, e.to_string());
         settings.tls = if tls.insecure_skip_verify {
             TlsMode::Insecure
         } else if let Some(pin) = &tls.pinned_sha256 {
-            TlsMode::pinned(pin).map_err(|e| invalid(&e))?
+            TlsMode::pinned(pin).map_err(|e| problem_of_settings(&e))?
         } else if let Some(bundle) = &tls.ca_bundle {
             TlsMode::CaBundle(bundle.clone())
         } else if let Some(reference) = &tls.ca_bundle_secret_ref {
@@ -162,9 +175,10 @@ pub async fn reconcile(object: Arc<Guarded<ProcessingHandler>>, context: Arc<Con
         return super::license_server::reconcile(handler, &context).await;
     }
     let key = handler.key();
-    let named = context.orders_of(&key);
+    let cached = context.orders.all();
+    let named = context::orders_of(&cached, &key);
     let orders = context.served(handler, &named).await;
-    let selecting = context.selecting(handler);
+    let selecting = context::selecting(&cached, handler);
     let deleting = handler.metadata.deletion_timestamp.is_some();
     let needed = !orders.is_empty();
     if deleting && !needed {
@@ -185,7 +199,7 @@ pub async fn reconcile(object: Arc<Guarded<ProcessingHandler>>, context: Arc<Con
     runtime.set_credentials_missing(no_credentials.map(|p| p.message.clone()));
     // Another spec is looked at once by every order: one that rests does so for ever otherwise.
     let turned = runtime.set_state(state_of(handler, outcome.as_ref().err())) || runtime.epoch() != epoch;
-    wake(&context, named.iter().chain(&selecting), outcome.as_ref().ok(), turned);
+    wake(&context, named.iter().chain(&selecting).copied(), outcome.as_ref().ok(), turned);
     save(handler, &context, &orders, outcome.as_ref()).await?;
     if let Ok(seen) = &outcome
         && (!seen.changed.is_empty() || runtime.has_stale_locks())
@@ -215,8 +229,8 @@ async fn poll(
     handler: &ProcessingHandler,
     key: &ObjectKey,
     runtime: &HandlerRuntime,
-    orders: &[DedicatedServerOrder],
-    selecting: &[DedicatedServerOrder],
+    orders: &[&DedicatedServerOrder],
+    selecting: &[&DedicatedServerOrder],
     context: &Context,
 ) -> Result<Seen, Problem> {
     let panel_id = supported(handler, orders)?;
@@ -232,8 +246,7 @@ async fn poll(
         None => {
             let dialect = dialect(handler)?;
             let observer = PanelObserver::new(context.metrics.clone(), key.to_string());
-            let http = PanelClient::over(&made.settings, Arc::new(observer), context.wire.clone())
-                .map_err(|e| Problem::stalled(Reason::InvalidSpec, e.to_string()))?;
+            let http = PanelClient::over(&made.settings, Arc::new(observer), context.wire.clone()).map_err(|e| problem_of_settings(&e))?;
             let client = ServerClient {
                 policy: Handler::new(key.clone(), &handler.spec, panel_id.clone()),
                 panel: Arc::new(DciManager5::new(Arc::new(http), dialect)),
@@ -264,7 +277,7 @@ async fn poll(
         remarked: runtime.remarked(),
     };
     let mut now = index::take(&client.panel, before.as_deref(), &whose).await.map_err(|e| problem_of(&e))?;
-    if hardware::is_needed(handler, orders.iter().chain(selecting)) {
+    if hardware::is_needed(handler, orders.iter().chain(selecting).copied()) {
         now.hardware = hardware::take(&client.panel, before.as_deref(), &now, &runtime.changed()).await;
     }
     let now = Arc::new(now);
@@ -275,7 +288,7 @@ async fn poll(
 }
 
 /// What this version does, on the panel that the handler has had since its orders exist.
-fn supported(handler: &ProcessingHandler, orders: &[DedicatedServerOrder]) -> Result<String, Problem> {
+fn supported(handler: &ProcessingHandler, orders: &[&DedicatedServerOrder]) -> Result<String, Problem> {
     if let Some(problem) = crate::api::check::check_handler(handler).into_iter().next() {
         return Err(Problem::stalled(Reason::InvalidSpec, problem.to_string()));
     }
@@ -355,7 +368,7 @@ fn wake<'a>(context: &Context, orders: impl Iterator<Item = &'a DedicatedServerO
 async fn save(
     handler: &ProcessingHandler,
     context: &Context,
-    orders: &[DedicatedServerOrder],
+    orders: &[&DedicatedServerOrder],
     outcome: Result<&Seen, &Problem>,
 ) -> Result<(), StatusError> {
     let now = Timestamp::now();
@@ -405,6 +418,7 @@ async fn save(
     if let Ok(seen) = outcome {
         new.panel = Some(seen.panel.clone());
         new.inventory = Some(inventory(&seen.now));
+        super::client_names::recall(&mut new, orders);
         super::strays::report(context, handler, orders, &seen.panel, &seen.now, &mut new);
     }
     new.orders = Some(counts);
@@ -419,7 +433,7 @@ async fn save(
     Ok(())
 }
 
-pub(super) fn count(orders: &[DedicatedServerOrder]) -> OrderCounts {
+pub(super) fn count(orders: &[&DedicatedServerOrder]) -> OrderCounts {
     let of = |is: &dyn Fn(&DedicatedServerOrder) -> bool| i64::try_from(orders.iter().filter(|o| is(o)).count()).unwrap_or(i64::MAX);
     let has = |order: &DedicatedServerOrder, type_| order.status.as_ref().is_some_and(|s| condition::is_true(&s.conditions, type_));
     OrderCounts {

@@ -17,7 +17,7 @@ use crate::panel::ipmanager5::IpManager5;
 use crate::provisioning::reason::Reason;
 
 use super::context::Context;
-use super::handler::{Problem, connection, problem_of, reason_of};
+use super::handler::{Problem, connection, problem_of, problem_of_settings, reason_of};
 use super::metrics::PanelObserver;
 use super::panels::PoolRuntime;
 use super::polled::{self, Turn, tolerate};
@@ -95,8 +95,8 @@ async fn probe(manager: &IPManager, key: &ObjectKey, context: &Context) -> Resul
         Some(known) => known,
         None => {
             let observer = PanelObserver::new(context.metrics.clone(), key.to_string());
-            let client = PanelClient::over(&made.settings, Arc::new(observer), context.wire.clone())
-                .map_err(|e| Problem::stalled(Reason::InvalidSpec, e.to_string()))?;
+            let client =
+                PanelClient::over(&made.settings, Arc::new(observer), context.wire.clone()).map_err(|e| problem_of_settings(&e))?;
             (Arc::new(IpManager5::new(Arc::new(client))) as Arc<dyn AddressPanel>, false)
         }
     };

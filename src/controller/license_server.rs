@@ -25,11 +25,14 @@ use crate::provisioning::order::{Handler, Order};
 use crate::provisioning::reason::Reason;
 
 use super::context::Context;
-use super::handler::{KIND, PROBE_NOTED, Problem, connection, count, dialect_calls, panel_identity, problem_of, reason_of, state_of};
+use super::handler::{
+    KIND, PROBE_NOTED, Problem, connection, count, dialect_calls, panel_identity, problem_of, problem_of_settings, reason_of, state_of,
+};
 use super::metrics::PanelObserver;
 use super::panels::lock;
 use super::polled::{self, Turn, tolerate};
 use super::status::{self, StatusError};
+use super::stores;
 
 /// What of a row has to be the same for its form to be believed: name, address, end.
 type Shown = (String, Option<IpAddr>, Option<Timestamp>);
@@ -88,6 +91,9 @@ impl LicenseRuntime {
     fn set_list(&self, list: Arc<LicenseList>) -> Option<Arc<LicenseList>> {
         let mut inner = lock(&self.0);
         inner.changed.retain(|_, at| *at >= list.began);
+        let now = Timestamp::now();
+        // What was noted at a time that is still to come was noted before the clock was put back.
+        inner.changed.values_mut().for_each(|at| *at = (*at).min(now));
         inner.list.replace(list)
     }
 
@@ -184,7 +190,8 @@ pub async fn readiness(context: &Context, handler: &ProcessingHandler) -> Option
 /// Brings one licence server up to date: one list serves all orders.
 pub async fn reconcile(handler: &ProcessingHandler, context: &Context) -> Result<Action, StatusError> {
     let key = handler.key();
-    let orders = context.orders.read(|o| (recorded(o).as_ref() == Some(&key)).then(|| o.clone()));
+    let cached = context.orders.all();
+    let orders: Vec<_> = stores::readable(&cached).filter(|o| recorded(o).as_ref() == Some(&key)).collect();
     let named = |h: &ProcessingHandler| {
         let theirs = h.key().namespace;
         h.spec.license_server_ref.as_ref().is_some_and(|r| r.name == key.name && *r.namespace.as_ref().unwrap_or(&theirs) == key.namespace)
@@ -224,7 +231,7 @@ async fn poll(
     handler: &ProcessingHandler,
     key: &ObjectKey,
     runtime: &LicenseRuntime,
-    orders: &[DedicatedServerOrder],
+    orders: &[&DedicatedServerOrder],
     context: &Context,
 ) -> Result<Seen, Problem> {
     if let Some(problem) = crate::api::check::check_handler(handler).into_iter().next() {
@@ -243,8 +250,8 @@ async fn poll(
         Some(known) => known,
         None => {
             let observer = PanelObserver::new(context.metrics.clone(), key.to_string());
-            let client = PanelClient::over(&made.settings, Arc::new(observer), context.wire.clone())
-                .map_err(|e| Problem::stalled(Reason::InvalidSpec, e.to_string()))?;
+            let client =
+                PanelClient::over(&made.settings, Arc::new(observer), context.wire.clone()).map_err(|e| problem_of_settings(&e))?;
             (Arc::new(BillManager6::new(Arc::new(client), dialect(handler)?)) as Arc<dyn LicensePanel>, false)
         }
     };
@@ -266,7 +273,7 @@ fn dialect(handler: &ProcessingHandler) -> Result<Dialect, Problem> {
 }
 
 /// Wakes the orders that may go on: those that are not at rest, and those whose licence differs, is not listed, or ends soon.
-fn wake(handler: &ProcessingHandler, context: &Context, orders: &[DedicatedServerOrder], seen: Option<&Seen>, turned: bool) {
+fn wake(handler: &ProcessingHandler, context: &Context, orders: &[&DedicatedServerOrder], seen: Option<&Seen>, turned: bool) {
     if turned {
         for reference in context.handlers.read(|h| h.spec.license_server_ref.is_some().then(|| h.key())) {
             context.wake_handlers.wake(&reference);
@@ -299,7 +306,7 @@ fn policy_span(handler: &ProcessingHandler) -> Duration {
 async fn save(
     handler: &ProcessingHandler,
     context: &Context,
-    orders: &[DedicatedServerOrder],
+    orders: &[&DedicatedServerOrder],
     outcome: Result<&Seen, &Problem>,
     held: Option<String>,
 ) -> Result<(), StatusError> {
@@ -341,7 +348,7 @@ async fn save(
 }
 
 /// Counts and metrics. Labels are the products that the handler names, so that nobody else decides how many there are.
-fn counts(handler: &ProcessingHandler, context: &Context, orders: &[DedicatedServerOrder], now: &LicenseList) -> LicenseCounts {
+fn counts(handler: &ProcessingHandler, context: &Context, orders: &[&DedicatedServerOrder], now: &LicenseList) -> LicenseCounts {
     let mut soonest: BTreeMap<&str, Timestamp> = BTreeMap::new();
     let mut of_orders = 0;
     for license in orders.iter().filter_map(|o| o.status.as_ref()).flat_map(|s| &s.licenses) {

@@ -246,13 +246,13 @@ impl Delivery {
         let context = context.clone();
         context.hooks.put(key.clone(), Progress::Running);
         tokio::spawn(async move {
-            let (client, namespace) = (context.client.clone(), task.namespace.clone());
+            let (client, namespace, denied) = (context.client.clone(), task.namespace.clone(), context.denied.clone());
             let sent = tokio::spawn(async move {
                 let _place = place;
                 let reference = &webhook.secret_ref;
                 let read = tokio::time::timeout(TIMEOUT, super::secrets::read(&client, &namespace, &reference.name)).await;
                 let secret = read.map_err(|_| WebhookError::TimedOut)??.text(&reference.key)?;
-                webhook::send(&webhook, &secret, &message).await
+                webhook::send(&webhook, &secret, &message, &denied).await
             });
             let outcome = match sent.await {
                 Ok(result) => result.map_err(|e| e.to_string()),

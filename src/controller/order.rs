@@ -21,11 +21,12 @@ use crate::provisioning::notices::{self, Notice};
 use crate::provisioning::order::{Order, Refusal, order_id};
 use crate::provisioning::reason::Reason;
 use crate::provisioning::selection::{self, PassedOver};
-use crate::provisioning::tasks::{OPEN, SUPERSEDED};
+use crate::provisioning::tasks::SUPERSEDED;
 
 use super::context::{Context, serving_handler};
 use super::identity::{self, Identity};
 use super::metrics::{counts, saved};
+use super::own_tasks::{self, view};
 use super::panels::{HandlerRuntime, ServerClient};
 use super::perform::{Panels, PerformError};
 use super::status::{self, StatusError};
@@ -405,9 +406,6 @@ impl Pass<'_> {
         status: &mut OrderStatus,
         facts: &mut Facts,
     ) -> Result<Option<Action>, OrderError> {
-        if !*self.context.leading.borrow() {
-            return Ok(Some(Action::requeue(Duration::from_secs(5))));
-        }
         if status.in_flight != known(&self.order).in_flight {
             // A guarded write is as good as a quorum read: it fails unless the order is what it was.
             self.order = save(&self.order, status.clone(), self.context).await?;
@@ -416,6 +414,10 @@ impl Pass<'_> {
             facts.operation_id = operation_id()?;
         } else if call.destructive() && !self.still_the_same().await? {
             return Ok(Some(Action::requeue(Duration::ZERO)));
+        }
+        // Asked last: the process may have been stopped at any moment before.
+        if !self.context.fence.is_open() {
+            return Ok(Some(Action::requeue(Duration::from_secs(5))));
         }
         let span = trace::call(&self.order, status, call, &self.key);
         let (key, server) = (&self.parsed.key, call.server().map(|s| s.0.as_str()));
@@ -473,29 +475,15 @@ impl Pass<'_> {
                 task::supersede(&self.context.client, &task, "nobody needs it any more").await?;
             }
         }
+        // Raised before the order named a handler in another namespace, or made by somebody there: nobody listens to them.
+        for task in self.context.tasks.read(|t| own_tasks::elsewhere(t, &self.order).then(|| t.clone())) {
+            task::supersede(&self.context.client, &task, "departments of another namespace are asked").await?;
+        }
         Ok(())
     }
 
     /// The tasks of this order, as the cache shows them.
     fn tasks(&self) -> Vec<TaskView> {
-        tasks_of(self.context, &self.order)
+        own_tasks::tasks_of(self.context, &self.order)
     }
-}
-
-pub(super) fn view(task: &crate::api::ManualTask) -> TaskView {
-    TaskView {
-        name: task.name_any(),
-        type_: task.spec.type_,
-        resolution: task.spec.resolution,
-        note: task.spec.note.clone().unwrap_or_default(),
-    }
-}
-
-/// The tasks of an order, as the cache shows them.
-pub(super) fn tasks_of(context: &Context, order: &DedicatedServerOrder) -> Vec<TaskView> {
-    let uid = order.metadata.uid.clone().unwrap_or_default();
-    if !known(order).manual_tasks.iter().any(|t| t.state == OPEN) {
-        return Vec::new();
-    }
-    context.tasks.read(|t| (t.spec.order_ref.uid == uid && t.metadata.deletion_timestamp.is_none()).then(|| view(t)))
 }

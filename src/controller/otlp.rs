@@ -17,6 +17,7 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{IdGenerator, RandomIdGenerator, SdkTracer, SdkTracerProvider};
 use tokio::runtime::Handle;
 
+use crate::panel::denied::DeniedNetworks;
 use crate::panel::settings::{SettingsError, TlsMode};
 use crate::panel::tls::http_client;
 
@@ -64,7 +65,8 @@ impl Export {
         if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
             return Err(OtlpError::Endpoint);
         }
-        let client = http_client(&TlsMode::System)?.timeout(TIMEOUT).build()?;
+        // Whoever sets this address sets the refused networks too; collectors on the node itself are often link-local.
+        let client = http_client(&TlsMode::System, &DeniedNetworks::none())?.timeout(TIMEOUT).build()?;
         let exporter = SpanExporter::builder()
             .with_http()
             .with_http_client(Sender { client, runtime, told: Mutex::new(None) })

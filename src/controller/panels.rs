@@ -185,8 +185,9 @@ impl HandlerRuntime {
     /// Publishes a list. Changes that it has seen need not be remembered any longer.
     pub fn set_inventory(&self, inventory: Arc<Inventory>) {
         let mut inner = lock(&self.inner);
-        inner.changed.retain(|_, at| *at > inventory.began);
-        inner.remarked.retain(|_, at| *at > inventory.began);
+        let now = Timestamp::now();
+        still_newer(&mut inner.changed, inventory.began, now);
+        still_newer(&mut inner.remarked, inventory.began, now);
         inner.inventory = Some(inventory);
     }
 
@@ -253,6 +254,15 @@ impl HandlerRuntime {
     /// Notes that an order's Secret was read.
     pub fn note_password(&self, uid: &str) {
         lock(&self.inner).passwords.insert(uid.to_owned(), Instant::now());
+    }
+}
+
+/// Forgets changes that a list has seen which began then. What was noted at a time that is still to come was noted before the clock was
+/// put back: the next list has seen it.
+pub(super) fn still_newer(changes: &mut BTreeMap<String, Timestamp>, began: Timestamp, now: Timestamp) {
+    changes.retain(|_, at| *at > began);
+    for at in changes.values_mut() {
+        *at = (*at).min(now);
     }
 }
 
@@ -356,6 +366,16 @@ mod tests {
         assert_eq!(rest("2"), None, "another generation");
         panels.asked("IPManager", &key, "1".into(), Instant::now(), false);
         assert_eq!(rest("1"), None, "a failure is not waited after");
+    }
+
+    #[test]
+    fn a_clock_that_is_put_back_makes_no_change_newer_than_the_next_list() {
+        let second = |at| Timestamp::from_second(at).unwrap();
+        let mut changes = BTreeMap::from([("17".to_owned(), second(3600)), ("18".to_owned(), second(5)), ("19".to_owned(), second(12))]);
+        still_newer(&mut changes, second(10), second(20));
+        assert_eq!(changes, BTreeMap::from([("17".to_owned(), second(20)), ("19".to_owned(), second(12))]));
+        still_newer(&mut changes, second(21), second(22));
+        assert!(changes.is_empty(), "{changes:?}");
     }
 
     #[test]

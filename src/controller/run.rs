@@ -21,11 +21,13 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 
 use crate::api::{DedicatedServerOrder, IPManager, ManualTask, ProcessingHandler};
 use crate::panel::coremanager::transport::Wire;
+use crate::panel::denied::DeniedNetworks;
 use crate::provisioning::order::selector;
 
 use super::clients::{self, Clients};
 use super::context::{Context, FirstLists, Wake};
 use super::events::Events;
+use super::fence::Fence;
 use super::health::{self, Health, ListenError};
 use super::locks::Locks;
 use super::metrics::{self, Metrics};
@@ -56,6 +58,8 @@ pub struct Options {
     pub task_retention: Duration,
     /// Whether several replicas take turns.
     pub leader_elect: bool,
+    /// Networks that no panel and no receiver of webhooks is in.
+    pub denied: DeniedNetworks,
 }
 
 /// Why the process cannot run.
@@ -87,6 +91,9 @@ pub enum RunError {
     /// Leadership was lost: the process ends, so that nothing of the old view is left.
     #[error("leadership lost")]
     LeadershipLost,
+    /// Who we are, or whom we trust, was replaced, and is read at the start only.
+    #[error("the API server and this process do not know each other any more: {0}; it ends, to read kubeconfig and certificates anew")]
+    NotWelcome(String),
     /// A controller ended by itself: a deaf process must not look healthy.
     #[error("a controller ended unexpectedly")]
     Ended,
@@ -145,10 +152,14 @@ pub async fn run_with(config: Config, options: Options, until: impl Future<Outpu
 
 /// Runs in these surroundings until `until` is over.
 pub async fn operate(surroundings: Surroundings, options: Options, until: impl Future<Output = ()>) -> Result<(), RunError> {
-    let Surroundings { clients: Clients { api, watch: watch_client, pulse }, namespace, identity, metrics, wire, listeners } = surroundings;
+    let Surroundings { clients: Clients { api, watch: watch_client, pulse, welcome }, namespace, identity, metrics, wire, listeners } =
+        surroundings;
     let scope = if options.watch.is_empty() { Scope::Cluster } else { Scope::Namespaces(options.watch.clone()) };
     check_access(&api, &scope, &namespace).await?;
     let cluster = cluster_id(&api, &options).await?;
+    let fence = if options.leader_elect { Fence::closed() } else { Fence::default() };
+    // The election's own Lease is the only thing that a replica writes which does not lead.
+    let (unfenced, api) = (api.clone(), fence.around(&api));
     let (stop, stopped) = watch::channel(false);
     let (lead, leading) = watch::channel(!options.leader_elect);
     let mut synced = Vec::new();
@@ -166,6 +177,7 @@ pub async fn operate(surroundings: Surroundings, options: Options, until: impl F
         tasks: tasks.kind(),
         panels: Panels::default(),
         wire,
+        denied: options.denied,
         locks: Locks::new(api.clone(), &namespace),
         events: Events::start(api.clone()),
         metrics,
@@ -176,7 +188,7 @@ pub async fn operate(surroundings: Surroundings, options: Options, until: impl F
         written: Mutex::default(),
         handler_grace: options.handler_grace,
         task_retention: options.task_retention,
-        leading: leading.clone(),
+        fence: fence.clone(),
         first_lists: first_lists.clone(),
     });
     tokio::spawn(metrics::keeper::keep(context.clone(), pulse.clone()));
@@ -186,7 +198,7 @@ pub async fn operate(surroundings: Surroundings, options: Options, until: impl F
         tokio::spawn(health::serve_metrics(metrics_listener, context.metrics.clone()));
     }
     let campaign = if options.leader_elect {
-        election::campaign(Api::<Lease>::namespaced(api, &namespace), identity, lead, stopped.clone()).boxed()
+        election::campaign(Api::<Lease>::namespaced(unfenced, &namespace), identity, fence, lead, stopped.clone()).boxed()
     } else {
         let mut stopped = stopped.clone();
         async move {
@@ -208,6 +220,7 @@ pub async fn operate(surroundings: Surroundings, options: Options, until: impl F
         () = until => Ok(()),
         () = campaign => Err(RunError::LeadershipLost),
         () = work => Err(RunError::Ended),
+        why = welcome.until_worn_out() => Err(RunError::NotWelcome(why)),
     };
     stop.send_replace(true);
     if result.is_ok() {

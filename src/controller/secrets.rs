@@ -9,7 +9,8 @@ use kube::api::{Api, PostParams};
 use kube::{Client, Resource};
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::api::DedicatedServerOrder;
+use crate::api::{DedicatedServerOrder, ORDER_ID_ANNOTATION};
+use crate::provisioning::order::order_id;
 
 /// Why a Secret cannot be used. Never carries what is in it.
 #[derive(Debug, thiserror::Error)]
@@ -108,12 +109,28 @@ fn owned(order: &DedicatedServerOrder, name: &str) -> ObjectMeta {
         block_owner_deletion: Some(true),
         ..OwnerReference::default()
     };
-    ObjectMeta { name: Some(name.to_owned()), namespace: Some(key.namespace), owner_references: Some(vec![owner]), ..ObjectMeta::default() }
+    ObjectMeta {
+        name: Some(name.to_owned()),
+        namespace: Some(key.namespace),
+        annotations: Some(BTreeMap::from([(ORDER_ID_ANNOTATION.to_owned(), id_of(order).to_owned())])),
+        owner_references: Some(vec![owner]),
+        ..ObjectMeta::default()
+    }
 }
 
+fn id_of(order: &DedicatedServerOrder) -> &str {
+    order_id(order).or(order.metadata.uid.as_deref()).unwrap_or_default()
+}
+
+/// It goes with the order; or it was made for it, and has come back from a backup, which leaves owners out: uids are others then. One
+/// that names an owner of another uid is collected by the cluster in a moment.
 fn is_own(secret: &Secret, order: &DedicatedServerOrder) -> bool {
-    let uid = order.metadata.uid.as_deref().unwrap_or_default();
-    secret.metadata.owner_references.iter().flatten().any(|o| o.uid == uid)
+    let (uid, id) = (order.metadata.uid.as_deref().unwrap_or_default(), id_of(order));
+    let mut owners = secret.metadata.owner_references.iter().flatten().peekable();
+    if owners.peek().is_some() {
+        return owners.any(|o| o.uid == uid);
+    }
+    !id.is_empty() && secret.metadata.annotations.iter().flatten().any(|(name, value)| name == ORDER_ID_ANNOTATION && value == id)
 }
 
 /// Secrets with keys that one look for an unused name passes by: as many times may licences come, go or change.
@@ -198,6 +215,39 @@ mod tests {
         let (a, b) = (password().unwrap(), password().unwrap());
         assert_ne!(a, b);
         assert!(a.len() == 24 && a.chars().all(|c| c.is_ascii_alphanumeric()), "{}", a.len());
+    }
+
+    #[test]
+    fn a_secret_is_the_order_s_by_its_owner_or_restored_without_one_by_the_order_s_id() {
+        let order: DedicatedServerOrder = serde_json::from_value(serde_json::json!({
+            "apiVersion": "dci-operator.dev/v1alpha1", "kind": "DedicatedServerOrder",
+            "metadata": {"name": "web", "namespace": "shop", "uid": "u-2", "annotations": {ORDER_ID_ANNOTATION: "u-1"}},
+            "spec": {"handlerRef": {"name": "msk"}, "client": {"username": "acme"}, "configuration": {"serverType": "E3"},
+                     "domain": "a.example", "operatingSystem": {"template": "T"}},
+        }))
+        .unwrap();
+        let made = owned(&order, "web-root");
+        assert!(is_own(&Secret { metadata: made.clone(), ..Secret::default() }, &order));
+        let with = |owner: Option<&str>, id: Option<&str>| {
+            let mut metadata = made.clone();
+            for reference in metadata.owner_references.iter_mut().flatten() {
+                reference.uid = owner.unwrap_or_default().into();
+            }
+            if owner.is_none() {
+                metadata.owner_references = None;
+            }
+            metadata.annotations = id.map(|id| BTreeMap::from([(ORDER_ID_ANNOTATION.to_owned(), id.to_owned())]));
+            is_own(&Secret { metadata, ..Secret::default() }, &order)
+        };
+        for (owner, id, own) in [
+            (Some("u-2"), None, true),
+            (None, Some("u-1"), true),
+            (None, Some("u-2"), false),
+            (None, None, false),
+            (Some("u-1"), Some("u-1"), false),
+        ] {
+            assert_eq!(with(owner, id), own, "{owner:?} {id:?}");
+        }
     }
 
     #[test]

@@ -76,15 +76,21 @@ where
         self.parts.iter().find_map(|store| store.get(&reference)).and_then(|object| object.0.as_ref().ok().cloned())
     }
 
-    /// Every readable object, as it stands in the cache.
-    pub fn all(&self) -> impl Iterator<Item = Arc<Guarded<K>>> + use<K> {
-        self.parts.iter().flat_map(Store::state).collect::<Vec<_>>().into_iter()
+    /// Every object, as it stands in the cache; [`readable`] borrows the readable ones of them.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<Guarded<K>>> {
+        self.parts.iter().flat_map(Store::state).collect()
     }
 
-    /// Every readable object.
+    /// What is looked for in each readable object.
     pub fn read<T>(&self, mut look: impl FnMut(&K) -> Option<T>) -> Vec<T> {
-        self.all().filter_map(|object| object.0.as_ref().ok().and_then(&mut look)).collect()
+        readable(&self.all()).filter_map(&mut look).collect()
     }
+}
+
+/// The readable ones among cached objects: borrowed, since copies of thousands of orders at each poll would be most of the memory.
+pub fn readable<K>(objects: &[Arc<Guarded<K>>]) -> impl Iterator<Item = &K> {
+    objects.iter().filter_map(|object| object.0.as_ref().ok())
 }
 
 /// Where kubectl keeps the manifest as it was applied.

@@ -149,7 +149,7 @@ fn notice(stray: &Stray) -> Notice {
 pub fn report(
     context: &Context,
     handler: &ProcessingHandler,
-    orders: &[DedicatedServerOrder],
+    orders: &[&DedicatedServerOrder],
     panel: &str,
     now: &Inventory,
     new: &mut HandlerStatus,

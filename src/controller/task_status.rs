@@ -64,12 +64,16 @@ pub fn mended(task: &ManualTask) -> Option<std::collections::BTreeMap<String, St
     (all != present).then_some(all)
 }
 
-/// Whether the operator made a task: its name follows from its spec, which nobody can change.
+/// Whether the operator made a task: its name follows from its spec, which nobody can change. The uid of an order is a label's value;
+/// another one was not made by the API server, and cannot be written into a label.
 #[must_use]
 pub fn made_by_us(task: &ManualTask) -> bool {
-    let prefix = format!("{}-{}-", task.spec.type_.as_str().to_lowercase(), task.spec.order_ref.uid);
+    let uid = task.spec.order_ref.uid.as_str();
+    let end = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+    let is_label = uid.len() <= 63 && end(uid.chars().next()) && end(uid.chars().next_back());
+    let prefix = format!("{}-{uid}-", task.spec.type_.as_str().to_lowercase());
     let name = task.metadata.name.as_deref().unwrap_or_default();
-    name.strip_prefix(&prefix).is_some_and(|number| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()))
+    is_label && name.strip_prefix(&prefix).is_some_and(|number| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()))
 }
 
 /// The status of a task now. `tells`: whether a department wants to be told.
@@ -206,6 +210,18 @@ mod tests {
             ("failedoperation-u-1-1", false),
         ] {
             assert_eq!(made_by_us(&task(name, None)), ours, "{name}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_a_labels_value_is_no_uid_of_an_order() {
+        let mut one = task("stopserver-u-1-1", None);
+        for (uid, ours) in
+            [("u".repeat(63), true), ("u".repeat(64), false), ("u.".into(), false), ("-u".into(), false), ("u u".into(), false)]
+        {
+            one.metadata.name = Some(format!("stopserver-{}-1", uid.replace(' ', "-")));
+            one.spec.order_ref.uid.clone_from(&uid);
+            assert_eq!(made_by_us(&one), ours, "{uid}");
         }
     }
 

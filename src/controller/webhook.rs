@@ -13,8 +13,9 @@ use serde_json::json;
 use crate::api::ManualTask;
 use crate::api::department::Webhook;
 use crate::api::task::{Notification, TaskStatus};
+use crate::panel::denied::DeniedNetworks;
 use crate::panel::settings::{SettingsError, TlsMode};
-use crate::panel::tls;
+use crate::panel::{resolver, tls};
 use crate::provisioning::context::cut;
 
 /// The longest one delivery may take, connection and answer included.
@@ -31,6 +32,9 @@ pub enum WebhookError {
     /// The certificates of the handler are not usable.
     #[error(transparent)]
     Tls(#[from] SettingsError),
+    /// The address is in a network that is refused.
+    #[error("address refused: {0}")]
+    Denied(String),
     /// The Secret cannot be used.
     #[error(transparent)]
     Secret(#[from] super::secrets::SecretError),
@@ -123,24 +127,26 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// Sends a message once.
-pub async fn send(webhook: &Webhook, secret: &SecretString, message: &Message) -> Result<(), WebhookError> {
-    match tokio::time::timeout(TIMEOUT, post(webhook, secret, message)).await {
+pub async fn send(webhook: &Webhook, secret: &SecretString, message: &Message, denied: &DeniedNetworks) -> Result<(), WebhookError> {
+    match tokio::time::timeout(TIMEOUT, post(webhook, secret, message, denied)).await {
         Ok(result) => result,
         Err(_) => Err(WebhookError::TimedOut),
     }
 }
 
-async fn post(webhook: &Webhook, secret: &SecretString, message: &Message) -> Result<(), WebhookError> {
+async fn post(webhook: &Webhook, secret: &SecretString, message: &Message, denied: &DeniedNetworks) -> Result<(), WebhookError> {
+    let url = reqwest::Url::parse(&webhook.url).map_err(|_| WebhookError::Invalid("webhook.url is no address".into()))?;
+    resolver::check(denied, &url).map_err(|e| WebhookError::Denied(e.to_string()))?;
     let tls = match &webhook.ca_bundle {
         // Without TLS, on a loopback address, a system without authorities is no hindrance.
         _ if webhook.url.starts_with("http://") => TlsMode::Insecure,
         Some(bundle) => TlsMode::CaBundle(bundle.clone()),
         None => TlsMode::System,
     };
-    let http = tls::http_client(&tls)?.build().map_err(|e| WebhookError::Invalid(told(&e.without_url())))?;
+    let http = tls::http_client(&tls, denied)?.build().map_err(|e| WebhookError::Invalid(told(&e.without_url())))?;
     let timestamp = Timestamp::now().as_second();
     let answer = http
-        .post(&webhook.url)
+        .post(url)
         .header(CONTENT_TYPE, "application/json")
         .header("X-DCI-Event", &message.event)
         .header("X-DCI-Delivery", &message.id)
@@ -149,7 +155,10 @@ async fn post(webhook: &Webhook, secret: &SecretString, message: &Message) -> Re
         .body(message.body.clone())
         .send()
         .await
-        .map_err(|e| WebhookError::Http(told(&e.without_url())))?;
+        .map_err(|e| match resolver::denied(&e) {
+            Some(denied) => WebhookError::Denied(denied.to_string()),
+            None => WebhookError::Http(told(&e.without_url())),
+        })?;
     // The body is not read: the connection is closed with it.
     if answer.status().is_success() { Ok(()) } else { Err(WebhookError::Status(answer.status().as_u16())) }
 }

@@ -24,6 +24,14 @@ pub enum PanelError {
         /// What the check said.
         detail: String,
     },
+    /// The panel's name stands for an address that is refused; nothing was sent.
+    #[error("{panel}: address refused: {detail}")]
+    AddressDenied {
+        /// Panel.
+        panel: String,
+        /// Which address, and why.
+        detail: String,
+    },
     /// The connection broke or timed out after something may have been sent.
     #[error("{panel}: {func}: no answer: {detail}")]
     NoAnswer {
@@ -141,7 +149,11 @@ impl PanelError {
     #[must_use]
     pub fn class(&self) -> ErrorClass {
         match self {
-            Self::Unreachable { .. } | Self::Certificate { .. } | Self::NoAnswer { .. } | Self::NotADocument { .. } => ErrorClass::Down,
+            Self::Unreachable { .. }
+            | Self::Certificate { .. }
+            | Self::AddressDenied { .. }
+            | Self::NoAnswer { .. }
+            | Self::NotADocument { .. } => ErrorClass::Down,
             Self::Login { .. } => ErrorClass::Credentials,
             Self::Refused { error, .. } => match error.kind.as_str() {
                 "auth" => ErrorClass::Credentials,
@@ -173,6 +185,7 @@ impl PanelError {
             Self::Dialect { .. } => true,
             Self::Unreachable { .. }
             | Self::Certificate { .. }
+            | Self::AddressDenied { .. }
             | Self::NoAnswer { .. }
             | Self::NotADocument { .. }
             | Self::Login { .. }
@@ -187,6 +200,7 @@ impl PanelError {
         match self {
             Self::Unreachable { .. } => "Unreachable".into(),
             Self::Certificate { .. } => "CertificateRefused".into(),
+            Self::AddressDenied { .. } => "AddressDenied".into(),
             Self::NoAnswer { .. } => "NoAnswer".into(),
             Self::NotADocument { .. } => "NotADocument".into(),
             Self::Login { .. } => "LoginRefused".into(),
@@ -219,6 +233,7 @@ impl<T> Outcome<T> {
             PanelError::Refused { error: ref document, .. } if document.kind == "client" => Self::Ambiguous(error),
             PanelError::Unreachable { .. }
             | PanelError::Certificate { .. }
+            | PanelError::AddressDenied { .. }
             | PanelError::Login { .. }
             | PanelError::Refused { .. }
             | PanelError::Expectation { .. }

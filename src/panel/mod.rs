@@ -7,6 +7,7 @@
 pub mod billmanager6;
 pub mod coremanager;
 pub mod dcimanager5;
+pub mod denied;
 pub mod dialect;
 pub mod error;
 pub mod ipmanager5;
@@ -14,6 +15,8 @@ pub mod license;
 pub mod model;
 pub mod settings;
 
+#[cfg(feature = "operator")]
+pub mod resolver;
 #[cfg(feature = "operator")]
 pub mod tls;
 

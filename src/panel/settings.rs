@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+use super::denied::{Denied, DeniedNetworks};
 use super::error::DEFAULT_TIMEOUT;
 
 /// Why settings can't be used.
@@ -16,6 +17,9 @@ pub enum SettingsError {
     /// The address is not one of a panel.
     #[error("connection.url: {0}")]
     Url(&'static str),
+    /// The address is in a network that is refused.
+    #[error("connection.url: {0}")]
+    Denied(#[from] Denied),
     /// The pinned checksum is not SHA-256.
     #[error("connection.tls.pinnedSHA256: expected 32 bytes as hexadecimal digits")]
     Pin,
@@ -88,10 +92,12 @@ pub struct ConnectionSettings {
     pub requests_per_second: u32,
     /// Requests at a time; 0 is no limit.
     pub max_concurrent: usize,
+    /// Where no panel is.
+    pub denied: DeniedNetworks,
 }
 
 impl ConnectionSettings {
-    /// Settings with the defaults: system authorities, 60 seconds, ten requests per second, eight at a time.
+    /// Settings with the defaults: system authorities, 60 seconds, ten requests per second, eight at a time, no link-local panels.
     #[must_use]
     pub fn new(url: impl Into<String>, username: impl Into<String>, password: SecretString) -> Self {
         Self {
@@ -103,6 +109,7 @@ impl ConnectionSettings {
             timeout: DEFAULT_TIMEOUT,
             requests_per_second: 10,
             max_concurrent: 8,
+            denied: DeniedNetworks::default(),
         }
     }
 }

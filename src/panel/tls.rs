@@ -13,15 +13,19 @@ use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme};
 use sha2::{Digest, Sha256};
 
+use super::denied::DeniedNetworks;
+use super::resolver::Guarded;
 use super::settings::{SettingsError, TlsMode};
 
 /// An HTTP client that does what it is told and nothing else: no proxy, no redirect, and no request that is made a second time,
-/// since a repeated change may take effect twice and whoever asks decides whether to ask again.
-pub fn http_client(mode: &TlsMode) -> Result<reqwest::ClientBuilder, SettingsError> {
+/// since a repeated change may take effect twice and whoever asks decides whether to ask again. No name leads it into a refused
+/// network; an address that stands in the URL itself is checked by `resolver::check`.
+pub fn http_client(mode: &TlsMode, denied: &DeniedNetworks) -> Result<reqwest::ClientBuilder, SettingsError> {
     Ok(reqwest::Client::builder()
         .tls_backend_preconfigured(client_config(mode)?)
         .user_agent(concat!("dci-operator/", env!("CARGO_PKG_VERSION")))
         .http1_only()
+        .dns_resolver(Arc::new(Guarded::new(denied.clone())))
         .no_proxy()
         .redirect(reqwest::redirect::Policy::none())
         .referer(false)

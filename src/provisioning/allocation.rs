@@ -182,6 +182,7 @@ fn find_own(cx: &mut Cx<'_>, inventory: &Inventory, people: &People) -> Flow {
         [server] => return bind_if_ours(cx, &ServerId(server.clone()), people),
         servers => return Break(several(cx, step, &servers.join(", "))),
     }
+    elsewhere(cx, step, inventory)?;
     if let Some(server) = previous.first() {
         let message = format!(
             "server {server} carries the marker of an earlier order of this name; no second one is taken: release it by hand, or restore the annotation {}",
@@ -190,6 +191,24 @@ fn find_own(cx: &mut Cx<'_>, inventory: &Inventory, people: &People) -> Flow {
         return Break(cx.stall(step, Reason::PreviousServerFound, &message, Recheck::Later));
     }
     Continue(())
+}
+
+/// An order that was restored into another cluster, or copied, has the id of one that may still be alive: what carries it is
+/// neither taken over nor given back, and no other server is taken.
+pub(super) fn elsewhere(cx: &mut Cx<'_>, step: Step, inventory: &Inventory) -> Flow {
+    let mine = cx.order.marker.clone();
+    let found = inventory.markers.iter().find_map(|(id, markers)| Some((id, markers.iter().find(|m| mine.is_elsewhere(m))?)));
+    let Some((server, marker)) = found else { return Continue(()) };
+    let annotation = crate::api::ORDER_ID_ANNOTATION;
+    let way = if marker.cluster == mine.cluster {
+        format!("restore the order as {}/{}", marker.namespace, marker.name)
+    } else {
+        format!("start the operator with --cluster-id={} if this cluster takes the place of that one", marker.cluster)
+    };
+    let message = format!(
+        "server {server} carries this order's id in the marker `{marker}`; it is not touched, and no other one is taken: {way}, or remove the annotation {annotation} to have nothing to do with it"
+    );
+    Break(cx.stall(step, Reason::OrderIdElsewhere, &message, Recheck::Later))
 }
 
 /// Allocating, or letting an order go, before every server that could be ours has been looked at could lose or double one.

@@ -78,6 +78,7 @@ pub(super) fn take_back(cx: &mut Cx<'_>) -> Flow {
         return Continue(());
     }
     place(cx)?;
+    still_ours(cx, &server)?;
     super::suspension::enable_for_closing(cx, &server)?;
     cancel(cx, &server)?;
     power_off(cx, &server)?;
@@ -85,6 +86,26 @@ pub(super) fn take_back(cx: &mut Cx<'_>) -> Flow {
     super::network::remove_addresses(cx, &server)?;
     super::network::park_address(cx, &server)?;
     release(cx, &server)
+}
+
+/// What the panel shows of a server that is not the order's any more says nothing of the order: neither its power nor its addresses.
+fn still_ours(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
+    let step = super::decide::current_step(cx);
+    let marked = cx.facts.inventory.as_ref().and_then(|i| i.markers.get(&server.0)).is_some_and(|found| found.contains(&cx.order.marker));
+    let drifted = cx.status.last_error.as_ref().is_some_and(|e| super::drift::is_drift(&e.code));
+    if marked && !drifted {
+        return Continue(());
+    }
+    let form = cx.own_form(step, server)?;
+    if let Some(halt) = cx.somebody_elses(step, server, form.owner.as_deref()) {
+        return Break(halt);
+    }
+    if drifted {
+        // What the department was asked for has come right.
+        cx.status.last_error = None;
+        cx.supersede(TaskType::FailedOperation);
+    }
+    Continue(())
 }
 
 /// A place among the releases that may run at once; whoever has begun keeps it.
@@ -113,7 +134,11 @@ fn find_server(cx: &mut Cx<'_>, step: Step) -> Flow {
     let found: Vec<&str> =
         inventory.markers.iter().filter(|(_, markers)| markers.contains(&cx.order.marker)).map(|(id, _)| id.as_str()).collect();
     match found.as_slice() {
-        [] => super::network::give_back_all(cx, Step::Release),
+        [] => {
+            // Addresses carry the id alone: those of a living order elsewhere would be given back.
+            super::allocation::elsewhere(cx, Step::Allocate, &inventory)?;
+            super::network::give_back_all(cx, Step::Release)
+        }
         [server] => {
             resolve_claim(cx, Step::Allocate, &ServerId::from(*server))?;
             if cx.status.server.is_some() {

@@ -143,10 +143,15 @@ pub const SHORT: usize = 256;
 /// The longest text that stands in a status a few times, in bytes.
 pub const LONG: usize = 1024;
 
+/// Whether a character ends a line, moves a terminal's cursor, or shows what stands behind it in another place (UAX #9).
+fn misleads(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
 /// Cuts a text to so many bytes; control characters, which JSON writes as six each, become spaces. The whole status has to stay small.
 #[must_use]
 pub fn cut(text: &str, bytes: usize) -> String {
-    let clean = |c: char| if c.is_control() { ' ' } else { c };
+    let clean = |c: char| if misleads(c) { ' ' } else { c };
     if text.len() <= bytes {
         return text.chars().map(clean).collect();
     }
@@ -428,5 +433,25 @@ fn phase_of(step: Step, deleting: bool) -> (Phase, Reason) {
         Step::RevokeLicenses | Step::PowerOff | Step::RemoveAddresses | Step::ParkAddress | Step::Release => {
             (Phase::Preparing, Reason::GivingBack)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn characters_that_mislead_become_spaces() {
+        assert_eq!(cut("a\nb\r\u{1b}[2J\u{0}\u{7f}\u{85}", 64), "a b  [2J   ");
+        assert_eq!(cut("a\u{202e}b\u{2066}c\u{2029}d", 64), "a b c d");
+        let read = "Ж é 👩‍👧 العربية";
+        assert_eq!(cut(read, 64), read, "what can be read stays");
+    }
+
+    #[test]
+    fn a_text_is_cut_between_characters_and_says_so() {
+        assert_eq!(cut("abcdef", 6), "abcdef");
+        assert_eq!(cut("abcdefg", 6), "abc…");
+        assert_eq!(cut("жжжж", 6), "ж…");
     }
 }

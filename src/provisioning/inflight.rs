@@ -166,7 +166,7 @@ impl Cx<'_> {
     }
 
     /// A server that a person gave to another client may still carry our marker.
-    fn somebody_elses(&mut self, step: Step, server: &ServerId, owner: Option<&str>) -> Option<Halt> {
+    pub(super) fn somebody_elses(&mut self, step: Step, server: &ServerId, owner: Option<&str>) -> Option<Halt> {
         let owner = owner?;
         let people = match super::opening::people(self, step) {
             ControlFlow::Continue(people) => people,

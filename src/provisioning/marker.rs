@@ -43,6 +43,12 @@ impl Marker {
         parts.next().is_none().then_some(marker)
     }
 
+    /// Whether another marker has this order's id, but was not written by it: by another cluster, or under another name.
+    #[must_use]
+    pub fn is_elsewhere(&self, other: &Self) -> bool {
+        self.order_id == other.order_id && self != other
+    }
+
     /// What addresses and licences carry: `k8s:<order id>`.
     #[must_use]
     pub fn short(&self) -> String {

@@ -72,6 +72,7 @@ reasons! {
     UnknownTemplate: "The panel does not offer this template for the server.", "Choose one of the templates in the message, or install it at the panel.";
     UnknownRecipe: "The panel does not offer this recipe for the server.", "Choose one of the recipes in the message, or install it at the panel.";
     PreviousServerFound: "A server carries the marker of an earlier order of the same name.", "Release that server by hand, or restore the order with its annotation `dci-operator.dev/order-id`.";
+    OrderIdElsewhere: "A server carries this order's id under another cluster id, namespace or name: the order was restored somewhere else, or copied.", "Start the operator with that `--cluster-id` where this cluster takes the other's place, or restore the order under its old namespace and name; to order another server, remove its annotation `dci-operator.dev/order-id`.";
     SeveralServersFound: "More than one server carries this order's marker.", "Release all but one by hand and take the marker out of their notes.";
     MarkerTruncated: "The panel did not store the marker as it was written; the change was undone.", "Make the notes field of the panel longer, then change or annotate the order.";
     NotOurServer: "The server does not carry this order's marker any more; it is not touched.", "Put the marker back into the server's notes, or delete the order and have the provider abandon it.";
@@ -95,6 +96,7 @@ reasons! {
     Reachable: "The panel answers, the credentials are an administrator's.", "Nothing.";
     Unreachable: "The panel does not answer.", "Check `spec.connection.url` and the network.";
     CertificateRefused: "The panel's certificate is not trusted.", "Set `spec.connection.tls.caBundle` or `pinnedSHA256`.";
+    AddressDenied: "The panel's address, or what its name resolves to, is in a network that the operator connects to nothing in.", "Correct `spec.connection.url` or the name's entry in DNS; or take the network out of the operator's `--denied-networks` (chart: `deniedNetworks`).";
     LoginRefused: "The panel refuses the credentials.", "Correct the Secret of `spec.connection.credentialsSecretRef`; it is picked up by itself.";
     NotAdministrator: "The panel user is not an administrator, which the integration needs.", "Give the user the level of an administrator.";
     PanelError: "The panel answers, but not as this product does.", "Check `spec.module` and `spec.connection.url`; see the message.";

@@ -14,6 +14,7 @@ use super::context::{Cx, Flow, SHORT, WaitKind, cut};
 use super::facts::{HandlerState, Inventory};
 use super::fitting::compare;
 use super::give_back::{self, Then};
+use super::marker::Marker;
 use super::matching;
 use super::order::{Handler, Order};
 use super::reason::Reason;
@@ -86,12 +87,13 @@ pub fn sort(candidates: &mut [Candidate<'_>], status: &OrderStatus) {
         .sort_by(|a, b| (failed(a.key), !shares(a), a.priority, &a.key.name).cmp(&(failed(b.key), !shares(b), b.priority, &b.key.name)));
 }
 
-/// Whether a server at this handler carries the marker of this order, or of an earlier one of the same name.
+/// Whether a server at this handler carries the marker of this order, of an earlier one of the same name, or this order's id.
 #[must_use]
 pub fn found(order: &Order, candidate: &Candidate<'_>) -> bool {
     let mine = &order.marker;
     candidate.inventory.is_some_and(|i| {
-        i.markers.values().flatten().any(|m| m.cluster == mine.cluster && m.namespace == mine.namespace && m.name == mine.name)
+        let same_name = |m: &Marker| m.cluster == mine.cluster && m.namespace == mine.namespace && m.name == mine.name;
+        i.markers.values().flatten().any(|m| same_name(m) || mine.is_elsewhere(m))
     })
 }
 

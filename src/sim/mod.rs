@@ -44,9 +44,9 @@ pub use self::{
     tls::TlsError,
 };
 use self::{
-    core::Core,
+    core::{Core, Place},
     listener::Listener,
-    world::{bill::LicenseChange, human::ServerChange},
+    world::{World, bill::LicenseChange, human::ServerChange},
 };
 
 /// Bytes in hexadecimal digits.
@@ -99,6 +99,10 @@ impl Options {
         Self { listen, admin_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), tls: false }
     }
 }
+
+/// What the panels of one simulator had on record at a moment.
+#[derive(Debug, Clone)]
+pub struct Backup(World);
 
 /// A running simulator. It stops when it is dropped.
 pub struct Simulator {
@@ -248,6 +252,26 @@ impl Simulator {
     pub fn change_license(&self, id: u64, change: Value) -> Result<Value, SimError> {
         let change: LicenseChange = serde_json::from_value(change).map_err(|error| SimError::Admin(error.to_string()))?;
         admin::license(&self.core, id, &change).map_err(|error| SimError::Admin(error.to_string()))
+    }
+
+    /// What the panels have on record now, as their backups keep it.
+    #[must_use]
+    pub fn backup(&self) -> Backup {
+        Backup(self.core.settled().0.world.clone())
+    }
+
+    /// Puts the records of a panel back to what they were: servers, owners, notes, addresses, users. What machines do in the meantime is
+    /// part of the record here, so that an installation that has ended since runs to its end once more.
+    pub fn restore(&self, panel: &str, from: &Backup) -> Result<(), SimError> {
+        let found = self.core.panels.iter().find(|known| known.name == panel).map(|known| known.place);
+        let place = found.ok_or_else(|| SimError::Admin(format!("there is no panel `{panel}`")))?;
+        let (mut state, _) = self.core.settled();
+        match place {
+            Place::Dci(index) => state.world.dci[index] = from.0.dci[index].clone(),
+            Place::Ipm(index) => state.world.ipm[index] = from.0.ipm[index].clone(),
+            Place::Bill(index) => state.world.bill[index] = from.0.bill[index].clone(),
+        }
+        Ok(())
     }
 
     /// Stops listening, and ends all connections.

@@ -1,6 +1,7 @@
 //! What the tests of the API share: example manifests, schemas, and one way to validate any kind.
 #![allow(clippy::unwrap_used, clippy::panic, dead_code, reason = "each test binary uses its own part")]
 
+pub mod bounds;
 pub mod examples;
 pub mod schema;
 

@@ -65,7 +65,7 @@ fn written(world: &World) -> Vec<String> {
 }
 
 /// Resident memory in KiB, and processor time in milliseconds, as Linux tells them.
-fn usage(pid: u32) -> (u64, u64) {
+pub fn usage(pid: u32) -> (u64, u64) {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let resident = status.lines().find_map(|l| l.strip_prefix("VmRSS:")?.trim().strip_suffix(" kB")?.trim().parse().ok()).unwrap();
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();

@@ -19,7 +19,8 @@ const VARIANTS: [(&str, &str); 6] = [
     ("permissions", "{replicaCount: 0, serviceAccount: {create: false, name: given}, metrics: {service: {enabled: false}}}"),
     (
         "namespaced",
-        "{watchNamespaces: [SHOP], clusterId: e2e, replicaCount: 1, image: {digest: 'sha256:DIGEST'}, leaderElection: {enabled: false},
+        "{watchNamespaces: [SHOP], clusterId: e2e, replicaCount: 1, deniedNetworks: [],
+          image: {digest: 'sha256:DIGEST'}, leaderElection: {enabled: false},
           metrics: {service: {enabled: false}, podMonitor: {enabled: true, metricRelabelings: [{action: labeldrop, regex: pod}]}}}",
     ),
     (
@@ -31,7 +32,8 @@ const VARIANTS: [(&str, &str); 6] = [
     ),
     (
         "guarded",
-        "{replicaCount: 2, networkPolicy: {enabled: true, panels: [{cidr: 192.0.2.0/28, ports: [1500, 443]}],
+        "{replicaCount: 2, deniedNetworks: [10.96.0.0/12, 'fe80::/10'],
+          networkPolicy: {enabled: true, panels: [{cidr: 192.0.2.0/28, ports: [1500, 443]}],
           metricsFrom: [{namespaceSelector: {matchLabels: {a: b}}}], apiServer: {cidrs: [10.0.0.1/32]},
           extraEgress: [{to: [{ipBlock: {cidr: 198.51.100.7/32}}]}]}, caBundle: {pem: '-----BEGIN CERTIFICATE-----'},
           topologySpreadConstraints: [{maxSkew: 2, topologyKey: rack, whenUnsatisfiable: DoNotSchedule}]}",
@@ -126,6 +128,7 @@ fn wrong_values_are_refused() {
         ("caBundle: {configMap: {name: a}, secret: {name: b}}", "one of pem, configMap and secret"),
         ("serviceAccount: {create: false}", "serviceAccount.name is required"),
         ("prometheusRule: {runbookUrl: docs}", "runbookUrl"),
+        ("deniedNetworks: [link-local]", "deniedNetworks"),
     ];
     let copy = Copied::new(&random());
     let (code, text) = run(plane(), &["lint", "--strict", CHART]);

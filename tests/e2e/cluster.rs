@@ -34,8 +34,7 @@ async fn namespaces_go_poison_stays_alone_and_a_dying_definition_releases_nothin
          "value": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}},
         {"op": "add", "path": "/spec/versions/0/selectableFields", "value": null},
     ]);
-    let (code, text) = world.kubectl(&["patch", CRD, "--type=json", "-p", &loose.to_string()]).await;
-    assert_eq!(code, 0, "{text}");
+    own.plane.define(&["patch", CRD, "--type=json", "-p", &loose.to_string()], None);
     let poison = json!({"apiVersion": "dci-operator.dev/v1alpha1", "kind": "DedicatedServerOrder", "metadata": {"name": "poison"},
                         "spec": {"domain": 5}});
     world.until_stored(&shop, &poison).await;
@@ -55,8 +54,7 @@ async fn namespaces_go_poison_stays_alone_and_a_dying_definition_releases_nothin
 
     // Deleting the definition deletes every order: nobody wants all servers back by that.
     let before = world.changes().len();
-    let (code, text) = world.kubectl(&["delete", CRD, "--wait=false"]).await;
-    assert_eq!(code, 0, "{text}");
+    own.plane.undefine(CRD);
     world
         .until_order("kept", "is told that nothing is released", |o| {
             o["metadata"]["deletionTimestamp"].is_string() && is_true(o, "Stalled")

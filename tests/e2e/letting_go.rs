@@ -229,7 +229,7 @@ fn policies_are_rendered_where_the_server_knows_them() {
 /// The API server itself refuses the deletion, and keeps departments apart.
 #[tokio::test]
 async fn policies_are_enforced_by_servers_that_know_them() {
-    if !plane().is_current("policies_are_enforced_by_servers_that_know_them") {
+    if !plane().serves_current("policies_are_enforced_by_servers_that_know_them") {
         return;
     }
     let Some(own) = OwnPlane::start("policies") else { return };
@@ -240,6 +240,8 @@ async fn policies_are_enforced_by_servers_that_know_them() {
         &["apply", "-f", "-"],
         Some(&own.plane.render(&["--namespace", "default", "--set", "rbac.departments={Operations,Assembly}"])),
     );
+    let policies = ["--namespace", "default", "--show-only", "templates/policies.yaml", "--kube-version", "1.30.0"];
+    own.plane.define(&["apply", "-f", "-"], Some(&own.plane.render(&policies)));
     world.order("web-01", &json!({"deletionProtection": true})).await;
     world.until_active("web-01").await;
     let began = std::time::Instant::now();

@@ -4,6 +4,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use serde_json::{Value, json};
 
+use super::support::hands::{ORDER, assert_done, backup, down, lose, saved_secret, up};
 use super::support::{Setup, World};
 
 const LICENSE_PASSWORD: &str = "license-pass-3Kz8";
@@ -215,6 +216,41 @@ async fn what_is_not_sold_is_told_and_a_change_of_mind_acted_upon() {
     assert_eq!(world.asked("soft.order.param"), 2);
     world.delete("DedicatedServerOrder", "web-01").await;
     world.until_gone("web-01").await;
+    world.assert_released(17);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_restored_order_finds_its_licences_and_their_keys_are_in_a_secret_of_its_own() {
+    let mut world = start(&json!({}), &json!({})).await;
+    world.order("web-01", &two()).await;
+    world.until_active("web-01").await;
+    world.polls(2).await;
+    let (before, made, stored) = (bought(&world), world.changes().len(), keys(&world, "web-01").await);
+    stored.values().for_each(|key| world.keep_secret(key));
+    for kept in [true, false] {
+        down(&mut world).await;
+        let (order, secret) = (backup(&world, ORDER, "web-01"), saved_secret(&world, "web-01-licenses").await);
+        lose(&mut world, ORDER, "web-01").await;
+        // The cluster collects what the lost order owned, sooner or later.
+        let shop = world.shop.clone();
+        assert_done(&world, &["delete", "secret", "web-01-licenses", "-n", &shop, "--ignore-not-found"]).await;
+        if kept {
+            world.create(&shop, secret).await;
+        }
+        world.create(&shop, order).await;
+        up(&mut world).await;
+        let found = world.until_active("web-01").await;
+        world.polls(2).await;
+        assert_eq!((bought(&world), &world.changes()[made..]), (before.clone(), &[] as &[String]), "kept {kept}");
+        assert_eq!(found["status"]["licenseSecret"], "web-01-licenses", "kept {kept}");
+        let secrets: Api<Secret> = Api::namespaced(world.kube.clone(), &world.shop);
+        let data = secrets.get("web-01-licenses").await.unwrap().data.unwrap_or_default();
+        assert!(stored.iter().all(|(product, key)| data[product].0 == key.as_bytes()), "kept {kept}");
+    }
+    world.delete(ORDER, "web-01").await;
+    world.until_gone("web-01").await;
+    assert!(bought(&world).iter().all(|l| l["status"] == "3"), "{:?}", bought(&world));
     world.assert_released(17);
     world.end().await;
 }

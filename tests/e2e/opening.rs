@@ -181,7 +181,7 @@ async fn extra_addresses_and_the_domain_follow_the_spec() {
 /// The API server itself refuses what the rules forbid, and selects by fields.
 #[tokio::test]
 async fn the_api_server_enforces_the_rules() {
-    if !plane().is_current("the_api_server_enforces_the_rules") {
+    if !plane().serves_current("the_api_server_enforces_the_rules") {
         return;
     }
     let mut world = World::start(Setup::default()).await;

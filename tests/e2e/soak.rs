@@ -10,6 +10,7 @@ use kube::Api;
 use kube::api::ListParams;
 use serde_json::{Value, json};
 
+use super::invariants::Invariants;
 use super::support::{Setup, World};
 
 /// How long everything may take to be given back once nothing goes wrong any more.
@@ -110,6 +111,17 @@ async fn client(world: &World, name: &str, choices: &mut Choices) -> &'static st
     ""
 }
 
+/// What must hold at every moment, as far as it shows without the operator's reads: objects as they change, then the panels.
+fn obey(world: &World, rules: &mut Invariants) {
+    let changes = world.record.take_changes();
+    let panels = world.sim.state();
+    let mut broken = rules.panels(&panels);
+    for (before, after) in &changes {
+        broken.extend(rules.changed(before.as_ref(), after.as_ref(), &panels));
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
 #[tokio::test]
 #[ignore = "make soak"]
 async fn soak() {
@@ -126,6 +138,9 @@ async fn soak() {
     let mut world = World::start(setup).await;
     let names: Vec<String> = (0..orders).map(|n| format!("web-{n:03}")).collect();
     world.until_reason("ProcessingHandler", "msk-1", "Ready", "Reachable").await;
+    let mut rules = Invariants::new(&[]);
+    rules.blind = true;
+    obey(&world, &mut rules);
     for fault in faults() {
         world.sim.add_fault(fault).unwrap();
     }
@@ -140,6 +155,7 @@ async fn soak() {
         tasks += departments(&world).await;
         // Also: no rule of the statuses is broken, no secret is told, and the process lives.
         world.until("the rules hold", |_| Some(())).await;
+        obey(&world, &mut rules);
         if minute.elapsed() > Duration::from_mins(1) {
             minute = Instant::now();
             sizes.push(resident(&world));
@@ -169,6 +185,7 @@ async fn soak() {
     loop {
         tasks += departments(&world).await;
         world.until("the rules hold", |_| Some(())).await;
+        obey(&world, &mut rules);
         let left = world.record.all("DedicatedServerOrder");
         if left.is_empty() {
             break;

@@ -11,7 +11,8 @@ const HARMFUL: [&str; 6] =
     ["server.poweroff", "server.operations", "server.disable", "server.reboot", "server.connection.off", "iplist.delete"];
 
 /// Functions that change something without saying so by `sok=ok`.
-const ACTIONS: [&str; 9] = ["delete", "poweron", "poweroff", "reboot", "enable", "disable", "opercancel", "on", "off"];
+const ACTIONS: [&str; 11] =
+    ["delete", "poweron", "poweroff", "reboot", "enable", "disable", "opercancel", "on", "off", "suspend", "resume"];
 
 /// How old what was read may be when it is acted upon, in milliseconds: a decision waits for the API server at most.
 pub const DECISION: u64 = 60_000;
@@ -59,7 +60,20 @@ impl Call {
     }
 
     fn harms(&self) -> bool {
-        self.change && HARMFUL.contains(&self.func.as_str())
+        // A row of an address that is there is changed: the main one is replaced so.
+        let replaces = self.func == "iplist.edit" && !self.field("elid").is_empty();
+        self.change && (replaces || HARMFUL.contains(&self.func.as_str()))
+    }
+
+    /// It takes an address or a licence away, or changes whose it is.
+    fn takes_back(&self) -> bool {
+        let known = ["ip.delete", "ip.edit", "soft.edit", "soft.suspend", "soft.resume"].contains(&self.func.as_str());
+        self.change && known && !self.field("elid").is_empty()
+    }
+
+    /// It shows addresses or licences.
+    fn lists(&self) -> bool {
+        !self.change && ["ip", "soft", "soft.edit"].contains(&self.func.as_str())
     }
 
     /// It changes who owns a server, or what is noted of it.
@@ -95,6 +109,8 @@ struct Seen {
 pub struct Calls {
     /// By process, panel and server.
     seen: BTreeMap<(String, String, String), Seen>,
+    /// When addresses or licences were last read, by process and panel.
+    listed: BTreeMap<(String, String), u64>,
     /// Servers that carried the marker of an order when the operator last had word of them, by order id.
     held: BTreeMap<String, BTreeMap<(String, String), ()>>,
 }
@@ -104,6 +120,12 @@ impl Calls {
     pub fn check(&self, call: &Call, at: u64, orders: &[&Value]) -> Vec<String> {
         if call.change && call.func == "user.edit" && !call.field("elid").is_empty() {
             return vec![format!("(6) user {} of panel {} is changed", call.field("elid"), call.panel)];
+        }
+        if call.takes_back() {
+            let listed = self.listed.get(&(call.who.clone(), call.panel.clone()));
+            let fresh = listed.is_some_and(|then| at <= then + DECISION);
+            let what = format!("(2) {} of {} at panel {}, where nothing was read in the same decision", call.func, call.target, call.panel);
+            return if fresh { Vec::new() } else { vec![what] };
         }
         if !call.harms() && !call.owns() {
             return Vec::new();
@@ -165,6 +187,9 @@ impl Calls {
             }
             let key = (call.who.clone(), call.panel.clone(), call.server().to_owned());
             self.seen.insert(key, Seen { at, marks: shown });
+        }
+        if call.lists() && call.done() {
+            self.listed.insert((call.who.clone(), call.panel.clone()), at);
         }
         // A complete list without the server: it is gone.
         if call.func == "server" && call.done() && call.target.is_empty() {

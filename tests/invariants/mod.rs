@@ -145,8 +145,8 @@ impl Invariants {
             if marks.len() > 1 {
                 wrong.push(format!("(1) licence {id} belongs to {} orders", marks.len()));
             }
-            if let Some(name) = marks.iter().find_map(|mark| self.gone.get(mark)) {
-                wrong.push(format!("(3) order {name} is gone, and licence {id} carries its marker again"));
+            if let Some(name) = marks.iter().find_map(|mark| self.gone.get(mark)).filter(|_| view::runs(panels, id)) {
+                wrong.push(format!("(3) order {name} is gone, and licence {id} runs for it again"));
             }
             if !marks.is_empty()
                 && let Some(other) = bought.insert(remote, id)

@@ -30,7 +30,7 @@ pub fn unsettled(order: &Value, room: &Room<'_>) -> Option<String> {
         (_, false) if deleting => false,
         (_, false) => match reason("Reconciling") {
             "WaitingForCapacity" => !room.has(order),
-            "LimitReached" => room.is_full(),
+            "LimitReached" => room.is_full_for(order),
             _ => false,
         },
     };
@@ -54,11 +54,14 @@ impl Room<'_> {
         view::servers(self.panels).iter().any(|s| s.is_free() && (wanted.is_empty() || s.state["type"] == wanted))
     }
 
-    /// The namespace has as many orders as it may.
-    fn is_full(&self) -> bool {
+    /// The namespace has as many orders as it may: those that have a server, and those that were there before.
+    fn is_full_for(&self, order: &Value) -> bool {
+        let age = |o: &Value| (view::text(&o["metadata"]["creationTimestamp"]).to_owned(), view::text(&o["metadata"]["uid"]).to_owned());
+        let counts =
+            |o: &&Value| o["metadata"]["uid"] != order["metadata"]["uid"] && (!o["status"]["server"].is_null() || age(o) < age(order));
         let limit = |h: &Value| h["spec"]["limits"]["maxOrdersPerNamespace"].as_u64().unwrap_or(0);
         let most = self.handlers.iter().map(limit).max().unwrap_or(0);
-        most > 0 && self.orders.iter().filter(|o| !o["status"]["server"].is_null()).count() as u64 >= most
+        most > 0 && self.orders.iter().filter(counts).count() as u64 >= most
     }
 }
 

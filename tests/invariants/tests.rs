@@ -106,6 +106,13 @@ fn read_before_it_is_harmed() {
             Event::Sent(call("func=server.operations&elid=17&sok=ok")),
         ],
     );
+    // The main address, and addresses and licences where they are kept.
+    breaks("(2)", vec![has("17"), Event::Sent(call("func=iplist.edit&plid=17&elid=3&ip=10.0.0.5&sok=ok"))]);
+    holds(vec![Event::Sent(call("func=iplist.edit&plid=17&ip=203.0.113.7&sok=ok"))]);
+    for change in ["func=ip.delete&elid=203.0.113.7", "func=soft.suspend&elid=700001", "func=soft.edit&elid=700001&ip=0.0.0.0&sok=ok"] {
+        breaks("(2)", vec![Event::Sent(call(change))]);
+        holds(vec![answer("func=ip", ""), Event::Sent(call(change))]);
+    }
     // A claim.
     let intent = order(None, &json!({"status": {"observedGeneration": -1, "inFlight": {"target": "server/17"}}}));
     holds(vec![Event::Object(None, Some(intent)), answer(VIEW, ""), edit(MARKER, "operator")]);

@@ -118,12 +118,18 @@ pub fn is_abandoned(order: &Value) -> bool {
     list(&order["status"]["manualTasks"]).iter().any(|task| task["state"] == "Abandon")
 }
 
+/// A licence that is not suspended: only such a one costs, and that one may keep the remote id of an order that is gone.
+pub fn runs(panels: &Value, id: &str) -> bool {
+    rows(panels, "licenses").any(|(_, row)| row["id"] == id && row["status"] != "3")
+}
+
 /// What carries an order's marker.
 pub fn left(panels: &Value, id: &str) -> Vec<String> {
     let has = |marks: &[String]| marks.iter().any(|mark| mark == id);
     let servers = servers(panels).into_iter().filter(|s| has(&s.marks())).map(|s| format!("server {}/{}", s.panel, s.id()));
     let addresses = addresses(panels).into_iter().filter(|(_, marks)| has(marks)).map(|(ip, _)| format!("address {ip}"));
-    let licenses = licenses(panels).into_iter().filter(|(.., marks)| has(marks)).map(|(id, ..)| format!("licence {id}"));
+    let licenses = licenses(panels).into_iter().filter(|(id, _, marks)| has(marks) && runs(panels, id));
+    let licenses = licenses.map(|(id, ..)| format!("licence {id}"));
     servers.chain(addresses).chain(licenses).collect()
 }
 

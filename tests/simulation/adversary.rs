@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::determinism::next;
+use super::people::Act;
 
 /// What goes wrong at an effect: a write at the API server, or a change at a panel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,10 +26,14 @@ pub enum Fault {
     Refused,
     /// It is done after so many milliseconds, and answered.
     Slow(u64),
+    /// It is done at once; the answer comes so many milliseconds later, perhaps to nobody.
+    AnswerLate(u64),
+    /// It arrives twice, the second time so many milliseconds later; 0: at once, and the second answer is what comes back.
+    Twice(u64),
 }
 
 /// Every way in which one effect alone can go wrong.
-pub const SINGLE: [Fault; 8] = [
+pub const SINGLE: [Fault; 11] = [
     Fault::CrashBefore,
     Fault::CrashAfter,
     Fault::Unreachable,
@@ -37,7 +42,13 @@ pub const SINGLE: [Fault; 8] = [
     Fault::Late(1500),
     Fault::CrashLate(1500),
     Fault::Refused,
+    Fault::AnswerLate(30_000),
+    Fault::Twice(0),
+    Fault::Twice(200),
 ];
+
+/// How many of them are crashes.
+pub const CRASHES: usize = 2;
 
 /// The longest that a request may be on its way: less than `timeouts.settle` of the handlers.
 const LATEST: u64 = 4000;
@@ -63,6 +74,10 @@ pub struct Adversary {
     /// Nothing goes wrong while the API server (the panels) are down: nothing is reached.
     pub api_down_until: u64,
     pub panels_down_until: u64,
+    /// One panel alone is down.
+    pub panel_down: BTreeMap<String, u64>,
+    /// What somebody does when this effect is about to happen, by number.
+    pub acts: BTreeMap<usize, Act>,
 }
 
 impl Adversary {
@@ -93,7 +108,7 @@ impl Adversary {
         if !self.chance(self.rate) {
             return None;
         }
-        let drawn = match self.below(10) {
+        let drawn = match self.below(13) {
             0 => Fault::CrashBefore,
             1 => Fault::CrashAfter,
             2 => Fault::Unreachable,
@@ -102,6 +117,9 @@ impl Adversary {
             6 => Fault::Late(100 + self.below(LATEST - 100)),
             7 => Fault::CrashLate(100 + self.below(LATEST - 100)),
             8 => Fault::Refused,
+            9 => Fault::AnswerLate(self.below(40_000)),
+            10 => Fault::Twice(0),
+            11 => Fault::Twice(1 + self.below(200)),
             _ => Fault::Slow(100 + self.below(3000)),
         };
         Some(match drawn {
@@ -114,5 +132,6 @@ impl Adversary {
     /// From now on nothing is drawn any more; what was planned still happens.
     pub fn calm(&mut self) {
         (self.rate, self.reads, self.lag, self.api_down_until, self.panels_down_until) = (0, 0, 0, 0, 0);
+        self.panel_down.clear();
     }
 }

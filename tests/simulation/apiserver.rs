@@ -125,7 +125,13 @@ fn names(value: &Value) -> Vec<&str> {
 
 impl Default for ApiServer {
     fn default() -> Self {
-        let definitions = dci_operator::api::crds::all(dci_operator::api::crds::Target::Current).unwrap();
+        Self::with(dci_operator::api::crds::all(dci_operator::api::crds::Target::Current).unwrap())
+    }
+}
+
+impl ApiServer {
+    /// A server that knows these definitions.
+    pub fn with(definitions: Vec<Value>) -> Self {
         let mut server = Self { objects: BTreeMap::new(), log: VecDeque::new(), version: 100, uids: 0, compacted: 0, definitions };
         for definition in server.definitions.clone() {
             let known = json!({"metadata": {"name": definition["metadata"]["name"]}});
@@ -232,6 +238,10 @@ impl ApiServer {
     /// `PUT`, of the object or of its status.
     pub fn replace(&mut self, key: &Key, new: &Value, status: bool, now: u64) -> Answer {
         let Some(old) = self.objects.get(key).cloned() else {
+            if key.0 == LEASES && !new["metadata"]["uid"].is_string() {
+                // Of the kinds here, Leases alone are made by a write to a name that is not there.
+                return self.create(key.clone(), new.clone(), now);
+            }
             // Who names the object that it was gets a conflict, as if another one were there.
             return Err(if new["metadata"]["uid"].is_string() { conflict(key) } else { missing(key) });
         };

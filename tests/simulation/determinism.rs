@@ -1,7 +1,7 @@
 //! Time and randomness of the whole process: every clock and every random byte that std, tokio, jiff, kube and the operator ask the
 //! system for come from the simulation instead.
 
-#![allow(unsafe_code, reason = "two functions of the C library are replaced, and the addresses of a child process fixed")]
+#![allow(unsafe_code, reason = "two functions of the C library are replaced, the addresses of a child process fixed, and its time limited")]
 
 use std::cell::Cell;
 use std::os::unix::process::CommandExt;
@@ -105,6 +105,16 @@ pub unsafe extern "C" fn getrandom(buffer: *mut libc::c_void, length: libc::size
     }
     RANDOM.store(state, Ordering::SeqCst);
     libc::ssize_t::try_from(length).unwrap_or(-1)
+}
+
+/// The system ends the process when it has computed for longer: time may stand still for ever where everybody is busy. No thread
+/// watches it: a second one would share the heap, and addresses would vary.
+pub fn end_after(seconds: u64) {
+    let limit = libc::rlimit { rlim_cur: seconds, rlim_max: seconds };
+    // SAFETY: a system call that reads this structure; the signal has its default action.
+    unsafe {
+        libc::setrlimit(libc::RLIMIT_CPU, &raw const limit);
+    }
 }
 
 /// Some hash maps draw their seeds from addresses: a child gets the same ones every time, where the system permits that.

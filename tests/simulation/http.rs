@@ -157,6 +157,19 @@ async fn serve(world: Arc<World>, who: Arc<Replica>, request: Request<kube::clie
             who.alive().await;
             world.apply(&asked)
         }
+        Some(Fault::AnswerLate(after)) => {
+            let answer = world.apply(&asked);
+            tokio::time::sleep(Duration::from_millis(after)).await;
+            answer
+        }
+        Some(Fault::Twice(0)) => {
+            let _ = world.apply(&asked);
+            world.apply(&asked)
+        }
+        Some(Fault::Twice(after)) => {
+            world.later(after, Late::Write(asked.clone()));
+            world.apply(&asked)
+        }
     };
     let back = world.adversary(|a| 1 + a.below(10));
     tokio::time::sleep(Duration::from_millis(back)).await;

@@ -54,7 +54,10 @@ async fn post(world: Arc<World>, who: Arc<Replica>, sent: Sent) -> Result<Vec<u8
     who.alive().await;
     let mut call = sent.call.clone();
     world.sent(&call);
-    let (way, down, lost) = world.adversary(|a| (3 + a.below(40), a.panels_down_until, !call.change && a.chance(a.reads)));
+    let (way, down, lost) = world.adversary(|a| {
+        let alone = a.panel_down.get(&call.panel).copied().unwrap_or(0);
+        (3 + a.below(40), a.panels_down_until.max(alone), !call.change && a.chance(a.reads))
+    });
     tokio::time::sleep(Duration::from_millis(way)).await;
     if who.alive().await > FROZEN {
         // A request that a frozen process sends when it is thawed, long after its order is gone, is a hole that is known (see the model).
@@ -95,6 +98,21 @@ async fn post(world: Arc<World>, who: Arc<Replica>, sent: Sent) -> Result<Vec<u8
         Some(Fault::Slow(after)) => {
             tokio::time::sleep(Duration::from_millis(after)).await;
             who.alive().await;
+            world.panel_call(&sent)
+        }
+        Some(Fault::AnswerLate(after)) => {
+            let answer = world.panel_call(&sent);
+            tokio::time::sleep(Duration::from_millis(after)).await;
+            answer
+        }
+        // A purchase that the network makes twice buys twice: the licence server has nothing to tell the two by.
+        Some(Fault::Twice(_)) if call.func == "soft.order.param" => world.panel_call(&sent),
+        Some(Fault::Twice(0)) => {
+            world.panel_call(&sent);
+            world.panel_call(&sent)
+        }
+        Some(Fault::Twice(after)) => {
+            world.later(after, Late::Call(sent.clone()));
             world.panel_call(&sent)
         }
     };

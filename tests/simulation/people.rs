@@ -37,6 +37,10 @@ pub enum Act {
     /// Steps the operator's clock by so many seconds.
     Clock(i64),
     PanelsDown(u64),
+    /// One of them.
+    PanelDown(String, u64),
+    /// An order's main address is taken out of the address manager, or noted for nobody.
+    Address(String, bool),
     ApiDown(u64),
     /// Nothing goes wrong from now on.
     Calm,
@@ -46,6 +50,7 @@ pub enum Act {
 #[derive(Clone, Debug)]
 pub enum Which {
     Of(String),
+    Id(u64),
 }
 
 /// What everybody does, in order of time.
@@ -91,6 +96,12 @@ impl People {
         self.departments(world);
     }
 
+    /// Somebody does something that was not planned for a time.
+    pub fn at_once(&mut self, world: &World, act: Act) {
+        world.tell(&format!("   somebody: {}", described(&act)));
+        self.perform(world, act);
+    }
+
     fn perform(&mut self, world: &World, act: Act) {
         let key = |name: &str| (ORDERS, SHOP.to_owned(), name.to_owned());
         let merge = "application/merge-patch+json";
@@ -132,9 +143,8 @@ impl People {
             }
             Act::Server(which, change) => {
                 let id = match which {
-                    Which::Of(name) => {
-                        world.server(|s| s.get(&key(&name)).ok()).and_then(|o| o["status"]["server"]["id"].as_str()?.parse().ok())
-                    }
+                    Which::Of(name) => server_of(world, &name),
+                    Which::Id(id) => Some(id),
                 };
                 if let Some(id) = id {
                     world.by_hand(id);
@@ -153,6 +163,17 @@ impl People {
             }
             Act::Freeze(number, ms) => world.freeze(number, ms),
             Act::Clock(seconds) => super::determinism::step(seconds),
+            Act::PanelDown(name, ms) => drop(world.adversary(|a| a.panel_down.insert(name, now() + ms))),
+            Act::Address(name, gone) => {
+                let order = world.server(|s| s.get(&key(&name)).ok()).unwrap_or_default();
+                let ip = &order["status"]["server"]["mainAddress"];
+                let change = if gone { json!({"ip": ip, "delete": true}) } else { json!({"ip": ip, "note": ""}) };
+                if ip.is_string()
+                    && let Err(error) = world.panels.change_address(change)
+                {
+                    world.tell(&format!("   (not so: {error})"));
+                }
+            }
             Act::PanelsDown(ms) => world.adversary(|a| a.panels_down_until = now() + ms),
             Act::ApiDown(ms) => world.adversary(|a| a.api_down_until = now() + ms),
             Act::Calm => {
@@ -174,10 +195,19 @@ impl People {
             let name = task["metadata"]["name"].as_str().unwrap_or_default().to_owned();
             let order = task["spec"]["orderRef"]["name"].as_str().unwrap_or_default().to_owned();
             let resolution = match task["spec"]["type"].as_str() {
+                // Whoever builds servers has what is asked for, or lacks parts; without a server there is nothing to build.
+                Some("Assembly") => match server_of(world, &order) {
+                    Some(_) if world.adversary(|a| a.chance(300)) => "PartsMissing",
+                    Some(id) => {
+                        let mut built = super::scenario::fitting();
+                        built["panel"] = panel_of(id).into();
+                        let _ = world.panels.change_server(id, built);
+                        "Done"
+                    }
+                    None => "Cancelled",
+                },
                 Some("StopServer") => {
-                    let key = (ORDERS, SHOP.to_owned(), order.clone());
-                    let id = world.server(|s| s.get(&key).ok()).and_then(|o| o["status"]["server"]["id"].as_str()?.parse().ok());
-                    if let Some(id) = id {
+                    if let Some(id) = server_of(world, &order) {
                         let _ = world.panels.change_server(id, json!({"panel": panel_of(id), "power": "off", "ipmi": "alive"}));
                     }
                     "Done"
@@ -266,6 +296,12 @@ fn names(world: &World) -> Vec<String> {
 /// Ids of servers differ from panel to panel.
 fn panel_of(server: u64) -> &'static str {
     if server < 100 { "dci" } else { "dci2" }
+}
+
+/// The server that an order has.
+fn server_of(world: &World, order: &str) -> Option<u64> {
+    let key = (ORDERS, SHOP.to_owned(), order.to_owned());
+    world.server(|s| s.get(&key).ok()).and_then(|o| o["status"]["server"]["id"].as_str()?.parse().ok())
 }
 
 /// How each order ended, in one line.

@@ -39,7 +39,10 @@ impl Rules {
             if rest::counts(before, after) {
                 self.writes += 1;
             }
-            let panels = if *kind == ORDERS { world.panels.state() } else { Value::Null };
+            // What the panels are decides only what an order leaves behind.
+            let holds = |o: Option<&Value>| o.is_some_and(|o| !view::list(&o["metadata"]["finalizers"]).is_empty());
+            let leaves = *kind == ORDERS && holds(before) && !holds(after);
+            let panels = if leaves { world.panels.state() } else { Value::Null };
             wrong.extend(self.invariants.changed(before, after, &panels));
         }
         wrong
@@ -83,7 +86,9 @@ fn summary(change: &Change) -> String {
 /// Orders that are not where they may stay.
 pub fn unsettled(world: &World) -> Vec<String> {
     let of = |kind| world.server(|s| s.all(kind).cloned().collect::<Vec<Value>>());
-    let (panels, orders, handlers) = (world.panels.state(), of(ORDERS), of(HANDLERS));
+    let (orders, handlers) = (of(ORDERS), of(HANDLERS));
+    let waits = |o: &Value| kstatus::condition(o, "Reconciling").is_some_and(|c| c["reason"] == "WaitingForCapacity");
+    let panels = if orders.iter().any(waits) { world.panels.state() } else { Value::Null };
     let room = rest::Room { panels: &panels, orders: &orders, handlers: &handlers };
     orders.iter().filter_map(|order| rest::unsettled(order, &room)).collect()
 }

@@ -26,6 +26,51 @@ pub struct Scenario {
     pub servers: u64,
     /// Replicas of the operator.
     pub processes: usize,
+    /// A licence server, and orders with licences.
+    pub licenses: bool,
+    /// Servers of known parts, departments that build and buy, and orders with configurations of their own.
+    pub custom: bool,
+    /// A client who has a server already.
+    pub adoption: bool,
+}
+
+/// What a server has to be made of to fit a configuration of a client's own.
+fn hardware(ram: &str, disk: &str) -> Value {
+    json!({"cpu_0": "Intel Xeon E-2146G", "cpu_count": "1", "chassis_ram": ram, "hdd_0": "1920SSD", "hdd_1": disk})
+}
+
+/// What a department makes of a server.
+pub fn fitting() -> Value {
+    json!({"hardware": hardware("64", "1920SSD")})
+}
+
+/// The configuration of a client's own that such a server fits.
+fn composed() -> Value {
+    json!({"custom": {"cpu": {"model": "E-2146G"}, "memoryGiB": 64, "disks": [{"type": "SSD", "sizeGB": 1920, "count": 2}]}})
+}
+
+/// The handler of the licence server.
+fn license_handler() -> Value {
+    json!({
+        "apiVersion": "dci-operator.dev/v1alpha1", "kind": "ProcessingHandler", "metadata": {"name": "isp"},
+        "spec": {
+            "module": "BILLmanager6",
+            "connection": {"url": "https://panels.sim:1500/billmgr", "credentialsSecretRef": {"name": "isp"}, "timeout": "5s"},
+            "licenses": {"products": {"Lite": {"pricelist": "55227"}, "Pro": {"pricelist": "55228"}}},
+            "pollInterval": "10s", "retry": {"interval": "10s", "maxAttempts": 10},
+            "timeouts": {"settle": "5s"},
+            "limits": {"requestsPerSecond": 0},
+        },
+    })
+}
+
+fn license_server() -> Value {
+    json!([{
+        "name": "bill",
+        "users": [{"name": "reseller", "password": PANEL_PASSWORD}],
+        "behaviour": {"key_delay": "20s"},
+        "pricelists": [{"id": 55227, "name": "ISPmanager 6 Lite"}, {"id": 55228, "name": "ISPmanager 6 Pro"}],
+    }])
 }
 
 /// How quick a handler is: what a request may be late is less than `settle`.
@@ -55,7 +100,7 @@ fn pick<T: Copy>(dice: &mut Adversary, of: &[T]) -> T {
 fn any_act(name: &str, dice: &mut Adversary) -> Act {
     let server = |change: Value| Act::Server(Which::Of(name.to_owned()), change);
     let edit = |spec: Value| Act::Edit(name.to_owned(), json!({"spec": spec}));
-    match dice.below(20) {
+    match dice.below(25) {
         0..4 => Act::Delete(name.to_owned()),
         4 => edit(json!({"domain": "other.example.net"})),
         5 => edit(json!({"suspended": true})),
@@ -72,9 +117,19 @@ fn any_act(name: &str, dice: &mut Adversary) -> Act {
         16 => Act::LoseTasks,
         17 => Act::PanelsDown(dice.below(60_000)),
         18 => Act::ApiDown(dice.below(60_000)),
+        19 => Act::PanelDown(pick(dice, &["dci", "dci2", "ipm", "bill"]).to_owned(), dice.below(90_000)),
+        20 => Act::Address(name.to_owned(), dice.chance(300)),
+        21 => server(json!({"ipmi": "alive"})),
+        22 => server(json!({"operations": [{"outcome": "fail"}]})),
+        23 => edit(json!({"licenses": if dice.chance(500) { json!([]) } else { json!([{"product": "Pro"}]) }})),
         _ => Act::Handler("msk-1".into(), json!({"suspend": dice.chance(500)})),
     }
 }
+
+/// Lives that differ in their calls.
+pub const LIVES: [&str; 6] = ["life", "full", "custom", "adopt", "stop", "failover"];
+/// What somebody may do at any effect of a life.
+pub const ACTS: [&str; 11] = ["delete", "domain", "suspend", "reinstall", "owner", "marker", "power", "ipmi", "address", "server", "tasks"];
 
 pub fn order(name: &str, spec: &Value) -> Value {
     let mut order = objects::order(name, spec);
@@ -93,24 +148,72 @@ impl Scenario {
             two_panels: false,
             servers: 0,
             processes: 1,
+            licenses: false,
+            custom: false,
+            adoption: false,
         }
     }
 
-    /// One order, opened and closed.
-    pub fn life(seed: u64) -> Self {
+    /// A life by its name: each with other calls in it.
+    pub fn named(name: &str, seed: u64) -> Option<Self> {
         let mut scenario = Self::new(seed);
-        scenario.script = vec![
-            (1000, Act::Calm),
-            (1000, Act::Order(order("web", &json!({})))),
-            (1001, Act::Await(1_800_000)),
-            (1002, Act::Delete("web".into())),
-        ];
-        scenario
+        let edit = |spec: Value| Act::Edit("web".into(), json!({"spec": spec}));
+        let (mut first, mut then) = (json!({}), Vec::new());
+        match name {
+            "life" => {}
+            "full" => {
+                scenario.licenses = true;
+                first = json!({"addresses": {"ipv4": 2, "ipv6": 1}, "licenses": [{"product": "Lite"}], "recipes": ["ISPsystem__nginx.sh"]});
+                then = vec![
+                    edit(json!({"domain": "other.example.net", "addresses": {"ipv4": 1, "ipv6": 0}})),
+                    edit(json!({"suspended": true})),
+                    edit(json!({"suspended": false, "licenses": []})),
+                    edit(json!({"reinstall": "again"})),
+                ];
+            }
+            "custom" => {
+                scenario.custom = true;
+                scenario.script.push((900, Act::Server(Which::Id(20), json!({"owner": "owner-of-18"}))));
+                first = json!({"configuration": null});
+            }
+            "adopt" => {
+                scenario.adoption = true;
+                first =
+                    json!({"adopt": {"serverId": "21"}, "addresses": {"ipv4": 2}, "domain": "old.example.net", "deletionPolicy": "Orphan"});
+            }
+            "stop" => {
+                scenario.handler = json!({"ipmiErrorPolicy": "CreateTask"});
+                then = vec![Act::Server(Which::Of("web".into()), json!({"ipmi": "dead"}))];
+            }
+            "failover" => {
+                scenario.two_panels = true;
+                scenario.handler = json!({"retry": {"maxAttempts": 2}});
+                let fails = json!({"operations": vec![json!({"outcome": "fail"}); 20]});
+                scenario.script.extend([17, 19].map(|id| (900, Act::Server(Which::Id(id), fails.clone()))));
+                // A server whose installation failed is nobody's until somebody has looked at it, and so is its lock.
+                then = vec![Act::Heal];
+                first = json!({"handlerRef": null, "handlerSelector": {"namespace": PROVIDER, "matchLabels": {"zone": "msk"}}});
+            }
+            _ => return None,
+        }
+        let mut order = order("web", &first);
+        if first["handlerSelector"].is_object() {
+            order["spec"]["handlerRef"] = Value::Null;
+        }
+        if scenario.custom {
+            order["spec"]["configuration"] = composed();
+        }
+        scenario.script.extend([(1000, Act::Calm), (1000, Act::Order(order))]);
+        for act in then {
+            scenario.script.extend([(1001, Act::Await(1_800_000)), (1002, act)]);
+        }
+        scenario.script.extend([(1001, Act::Await(1_800_000)), (1002, Act::Delete("web".into()))]);
+        Some(scenario)
     }
 
     /// A claim that lands long after its order is gone, which no protocol without compare-and-swap survives: the rules have to see it.
     pub fn hole(seed: u64) -> Self {
-        let mut scenario = Self::life(seed);
+        let mut scenario = Self::named("life", seed).unwrap();
         scenario.adversary.named = vec![("dcimgr server.edit 17".into(), Fault::Late(150_000))];
         scenario
     }
@@ -131,6 +234,7 @@ impl Scenario {
             },
         });
         scenario.two_panels = dice.chance(300);
+        (scenario.licenses, scenario.custom, scenario.adoption) = (dice.chance(250), dice.chance(250), dice.chance(200));
         scenario.department_takes = 1000 + dice.below(60_000);
         let names = &["a", "b", "c"][..=index(&mut dice, 3)];
         let mut script = Vec::new();
@@ -210,7 +314,44 @@ impl Scenario {
         if dice.chance(200) {
             order["spec"]["configuration"] = json!({"serverType": "E5-64G"});
         }
+        if self.custom && dice.chance(600) {
+            order["spec"]["configuration"] = composed();
+        }
+        if self.licenses && dice.chance(700) {
+            order["spec"]["licenses"] =
+                if dice.chance(500) { json!([{"product": "Lite"}]) } else { json!([{"product": "Lite"}, {"product": "Pro"}]) };
+        }
+        if self.adoption && dice.chance(300) {
+            order["spec"]["adopt"] = json!({"serverId": "21"});
+            order["spec"]["domain"] = "old.example.net".into();
+            order["spec"]["deletionPolicy"] = pick(dice, &["Release", "Orphan"]).into();
+        }
         order
+    }
+
+    /// Somebody does this when the effect of this number is about to happen.
+    pub fn interrupted(mut self, effect: usize, act: &str) -> Self {
+        let edit = |spec: Value| Act::Edit("web".into(), json!({"spec": spec}));
+        let server = |change: Value| Act::Server(Which::Of("web".into()), change);
+        let act = match act {
+            "delete" => Act::Delete("web".into()),
+            "domain" => edit(json!({"domain": "meanwhile.example.net"})),
+            "suspend" => edit(json!({"suspended": true})),
+            "reinstall" => edit(json!({"reinstall": "meanwhile"})),
+            "owner" => server(json!({"owner": "owner-of-18"})),
+            "marker" => server(json!({"notes": ""})),
+            "power" => server(json!({"power": "off"})),
+            "ipmi" => server(json!({"ipmi": "dead"})),
+            "address" => Act::Address("web".into(), true),
+            "server" => server(json!({"delete": true})),
+            "tasks" => Act::LoseTasks,
+            _ => panic!("nobody does {act:?}"),
+        };
+        self.adversary.acts = [(effect, act)].into();
+        // What is broken by hand is put right by hand, and the order asked again.
+        let last = self.script.len().saturating_sub(1);
+        self.script.splice(last..last, [(1001, Act::Heal), (1001, Act::AskAgain), (1001, Act::Await(1_800_000))]);
+        self
     }
 
     /// With these faults at these effects.
@@ -225,6 +366,22 @@ impl Scenario {
         let more = (0..self.servers).map(|n| json!({"id": 30 + n, "type": "E3-16G", "ip": format!("10.0.0.{}", 30 + n)}));
         let servers: Vec<Value> = panels["dcimanager5"][0]["servers"].as_array().into_iter().flatten().cloned().chain(more).collect();
         panels["dcimanager5"][0]["servers"] = servers.into();
+        if self.licenses {
+            panels["billmanager6"] = license_server();
+        }
+        if self.custom {
+            for (place, (ram, disk)) in [(2, ("16", "480SSD")), (3, ("64", "1920SSD"))] {
+                panels["dcimanager5"][0]["servers"][place]["hardware"] = hardware(ram, disk);
+            }
+        }
+        if self.adoption {
+            let users = panels["dcimanager5"][0]["users"].as_array_mut().unwrap();
+            users.push(json!({"name": "acme", "password": "x"}));
+            panels["dcimanager5"][0]["servers"].as_array_mut().unwrap().push(json!({
+                "id": 21, "type": "E3-16G", "ip": "203.0.113.77", "extra_ips": ["203.0.113.78"], "owner": "acme",
+                "hostname": "old.example.net", "power": "on", "notes": "contract 7", "installed": "ISPsystem__CentOS-7-x86_64",
+            }));
+        }
         if self.two_panels {
             let servers = json!([
                 {"id": 117, "type": "E3-16G", "ip": "10.0.1.17"}, {"id": 118, "type": "E5-64G", "ip": "10.0.1.18"},
@@ -236,9 +393,25 @@ impl Scenario {
         panels
     }
 
+    /// What the handlers differ in from the usual ones.
+    fn policy(&self) -> Value {
+        let mut policy = json!({"allowedDeletionPolicies": ["Release", "Orphan"]});
+        if self.licenses {
+            policy["licenseServerRef"] = json!({"name": "isp"});
+        }
+        if self.custom {
+            policy["byServerType"] = false.into();
+            policy["departments"] = json!({"assembly": {"name": "Assembly"}, "procurement": {"name": "Procurement"}});
+        }
+        if self.adoption {
+            policy["adoption"] = "Allowed".into();
+        }
+        merged(policy, &self.handler)
+    }
+
     /// Runs it to its end.
     pub fn run(self) -> Arc<World> {
-        let panels = self.all_panels();
+        let (panels, policy) = (self.all_panels(), self.policy());
         let world = Arc::new(World::new(&panels, self.adversary, self.processes));
         for (kind, namespace, object) in [
             (NAMESPACES, "", json!({"metadata": {"name": SYSTEM}})),
@@ -247,10 +420,13 @@ impl Scenario {
             (SECRETS, PROVIDER, objects::secret("dci-admin", &json!({"username": "operator", "password": PANEL_PASSWORD}))),
             (SECRETS, PROVIDER, objects::secret("ipm-user", &json!({"username": "dci", "password": POOL_PASSWORD}))),
             (IPMANAGERS, PROVIDER, objects::ip_manager("https://panels.sim:1500/ipmgr", &json!({"pollInterval": "10s"}))),
-            (HANDLERS, PROVIDER, handler("msk-1", "dcimgr", &self.handler)),
-            (HANDLERS, PROVIDER, handler("msk-2", "dci2", &self.handler)),
+            (SECRETS, PROVIDER, objects::secret("isp", &json!({"username": "reseller", "password": PANEL_PASSWORD}))),
+            (HANDLERS, PROVIDER, license_handler()),
+            (HANDLERS, PROVIDER, handler("msk-1", "dcimgr", &policy)),
+            (HANDLERS, PROVIDER, handler("msk-2", "dci2", &merged(policy.clone(), &json!({"priority": 20})))),
         ] {
-            if object["metadata"]["name"] == "msk-2" && !self.two_panels {
+            let name = object["metadata"]["name"].as_str();
+            if (name == Some("msk-2") && !self.two_panels) || (name == Some("isp") && !self.licenses) {
                 continue;
             }
             let created = world.change(|s| s.create((kind, namespace.into(), String::new()), object, 0));

@@ -9,6 +9,8 @@ use std::time::Duration;
 use dci_operator::controller::clients::{Clients, Pulse};
 use dci_operator::controller::metrics::Metrics;
 use dci_operator::controller::run::{self, Options, RunError, Surroundings};
+use dci_operator::controller::welcome::Welcome;
+use dci_operator::panel::denied::DeniedNetworks;
 use dci_operator::sim::{Config, Offline};
 use serde_json::Value;
 use tokio::sync::Notify;
@@ -19,7 +21,7 @@ use super::determinism::now;
 use super::http::{Asked, Door};
 use super::invariants::Call;
 use super::panels::{PanelWire, Sent};
-use super::people::People;
+use super::people::{Act, People};
 use super::replica::Replica;
 use super::rules::Rules;
 
@@ -52,6 +54,9 @@ pub struct World {
     pub changed: Notify,
     /// A process died.
     pub died: Notify,
+    /// What somebody does at once, since an effect is about to happen.
+    prompt: Mutex<Vec<Act>>,
+    prompted: Notify,
     /// The processes that run.
     replicas: Mutex<Vec<Arc<Replica>>>,
     /// How many there are to be.
@@ -100,7 +105,7 @@ impl World {
     pub fn new(panels: &Value, adversary: Adversary, processes: usize) -> Self {
         let config = serde_yaml::to_string(panels).unwrap();
         Self {
-            server: Mutex::default(),
+            server: Mutex::new(ApiServer::with(super::seeds::definitions())),
             panels: Offline::new(&Config::from_yaml(&config).unwrap()).unwrap(),
             adversary: Mutex::new(adversary),
             rules: Mutex::default(),
@@ -109,6 +114,8 @@ impl World {
             violations: Mutex::default(),
             changed: Notify::new(),
             died: Notify::new(),
+            prompt: Mutex::default(),
+            prompted: Notify::new(),
             replicas: Mutex::default(),
             processes,
             crashes: Mutex::default(),
@@ -143,7 +150,14 @@ impl World {
 
     /// What goes wrong at the next effect, which is noted.
     pub fn meet(&self, effect: &str) -> Option<Fault> {
-        let (number, fault) = self.adversary(|a| (a.effects.len(), a.meet(effect)));
+        let (number, act, fault) = self.adversary(|a| {
+            let number = a.effects.len();
+            (number, a.acts.remove(&number), a.meet(effect))
+        });
+        if let Some(act) = act {
+            lock(&self.prompt).push(act);
+            self.prompted.notify_one();
+        }
         let fate = fault.map_or_else(String::new, |fault| format!(" !! {fault:?}"));
         self.tell(&format!("#{number} {effect}{fate}"));
         fault
@@ -240,7 +254,7 @@ impl World {
         replicas[number] = who.clone();
         let client = || kube::Client::new(Door { world: self.clone(), who: who.clone() }, SYSTEM);
         let surroundings = Surroundings {
-            clients: Clients { api: client(), watch: client(), pulse: Pulse::default() },
+            clients: Clients { api: client(), watch: client(), pulse: Pulse::default(), welcome: Welcome::default() },
             namespace: SYSTEM.into(),
             identity: who.name.clone(),
             metrics: Arc::new(Metrics::default()),
@@ -256,6 +270,7 @@ impl World {
             handler_grace: Duration::from_mins(10),
             task_retention: Duration::from_hours(168),
             leader_elect: self.processes > 1,
+            denied: DeniedNetworks::default(),
         };
         let run = run::operate(surroundings, options, std::future::pending());
         Process { who, run: Some(Box::pin(run)), restart: 0 }
@@ -304,8 +319,15 @@ impl World {
     /// The next thing happens that is not the operator's doing.
     async fn tick(&self, people: &mut People, until: u64) {
         let next = [Some(until), self.next_arrival(), people.next(now())].into_iter().flatten().min().unwrap_or(until);
-        tokio::time::sleep(Duration::from_millis(next.saturating_sub(now()).clamp(1, 1000))).await;
+        tokio::select! {
+            biased;
+            () = self.prompted.notified() => {}
+            () = tokio::time::sleep(Duration::from_millis(next.saturating_sub(now()).clamp(1, 1000))) => {}
+        }
         self.arrive();
+        for act in std::mem::take(&mut *lock(&self.prompt)) {
+            people.at_once(self, act);
+        }
         people.act(self);
     }
 

@@ -37,7 +37,7 @@ stop_servers() { # DIR
   # and a server that is asked waits for its open watches.
   for ((i = 0; i < 100; i++)); do
     left=''
-    for name in kube-controller-manager kube-apiserver etcd; do
+    for name in kube-controller-manager current kube-apiserver etcd; do
       if alive "$dir" "$name"; then
         left=$name
         read -r pid _ <"$dir/pids/$name"
@@ -125,6 +125,7 @@ run_etcd() { # DIR PORT
   flags+=(--name=default --data-dir="$1/etcd/data" --listen-client-urls="$url" --advertise-client-urls="$url")
   flags+=(--listen-peer-urls=http://127.0.0.1:0 --initial-advertise-peer-urls=http://127.0.0.1:2380)
   flags+=(--initial-cluster=default=http://127.0.0.1:2380)
+  if current_wanted; then ETCD=${CURRENT%/*}/etcd; fi
   start_server "$1" etcd "$ETCD" "${flags[@]}"
 }
 
@@ -141,6 +142,7 @@ run_apiserver() { # DIR PORT
   flags+=(--enable-admission-plugins=OwnerReferencesPermissionEnforcement)
   # Without the controller manager no namespace gets its default account, and then no pod could be created.
   if [[ -z $CONTROLLER_MANAGER ]]; then flags+=(--disable-admission-plugins=ServiceAccount); fi
+  if current_wanted; then mapfile -t -O "${#flags[@]}" flags < <(front_proxy_flags "$1"); fi
   flags+=(--audit-policy-file="$HERE/audit-policy.yaml" --audit-log-path="$1/audit.log")
   # Rotation would take the beginning away from those who count lines.
   flags+=(--audit-log-maxsize=10240 --profiling=false)
@@ -218,6 +220,7 @@ plane_up() { # DIR
   ETCD_PORT=$SERVER_PORT
   if [[ -n ${ETCD_LOCK:-} ]]; then exec {ETCD_LOCK}>&-; fi
   make_pki "$dir"
+  if current_wanted; then make_current_pki "$dir"; fi
   start_on_free_port "$dir" kube-apiserver run_apiserver
   local url=https://127.0.0.1:$SERVER_PORT
   write_kubeconfig "$dir/kubeconfig.new" "$url" "$dir/pki/ca.crt" "$ADMIN_TOKEN"
@@ -229,6 +232,7 @@ plane_up() { # DIR
     check_deadline "$dir" "kube-apiserver is not ready" kube-apiserver
     sleep 0.05
   done
+  if current_wanted; then current_up "$dir"; fi
   # Not before the API server is ready: it would look once a second only, and give up after ten.
   if [[ -n $CONTROLLER_MANAGER ]]; then
     write_kubeconfig "$dir/pki/controller-manager.kubeconfig" "$url" "$dir/pki/ca.crt" "$MANAGER_TOKEN"
@@ -259,7 +263,7 @@ remove_plane() { # DIR
     # The link is data in a directory that others may write to: follow it to nothing but what we make ourselves.
     if [[ $target =~ ^/dev/shm/dci-operator-etcd\.[A-Za-z0-9]+$ ]]; then rm -rf "$target"; fi
   fi
-  rm -rf "$dir/etcd" "$dir/pki" "$dir/pids" "$dir/kubeconfig" "$dir/kubeconfig.new"
+  rm -rf "$dir/etcd" "$dir/pki" "$dir/pids" "$dir/kubeconfig" "$dir/kubeconfig.new" "$dir/current.kubeconfig"
 }
 
 plane_down() { # DIR

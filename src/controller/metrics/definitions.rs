@@ -139,7 +139,7 @@ metrics! {
     /// interval.
     breaker_open: gauge "breaker_open" ["panel"];
     /// Requests to panels by call (the function; `other` beyond 64 for each panel) and result: ok, refused, auth, unreachable,
-    /// certificate, `no_answer` or `not_a_document`.
+    /// certificate, denied, `no_answer` or `not_a_document`.
     panel_requests: counter "panel_requests" ["panel", "call", "result"];
     /// Time until the answer to a request to a panel, waiting for a free place aside.
     panel_request_duration: quick "panel_request_duration" in Seconds ["panel", "call"];

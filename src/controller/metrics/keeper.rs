@@ -19,7 +19,7 @@ pub async fn keep(context: Arc<Context>, pulse: Pulse) {
     context.metrics.build_info.of([env!("CARGO_PKG_VERSION")]).set(1);
     let mut first = BTreeMap::new();
     loop {
-        context.metrics.leader.of([]).set(i64::from(*context.leading.borrow()));
+        context.metrics.leader.of([]).set(i64::from(context.fence.is_open()));
         watches(&context.metrics, &pulse.beats(), &mut first);
         // Half a cache would say that orders have no handler. A replica that stands by has none, and shows nothing.
         if context.first_lists.awaited().next().is_none() {
@@ -30,16 +30,16 @@ pub async fn keep(context: Arc<Context>, pulse: Pulse) {
 }
 
 fn objects(context: &Context, now: Timestamp) {
-    let handlers: Vec<_> = context.handlers.all().collect();
-    let ipmanagers: Vec<_> = context.ipmanagers.all().collect();
-    let orders: Vec<_> = context.orders.all().collect();
+    let handlers = context.handlers.all();
+    let ipmanagers = context.ipmanagers.all();
+    let orders = context.orders.all();
     let all = counts::Objects {
         handlers: handlers.iter().filter_map(|o| o.0.as_ref().ok()).collect(),
         ipmanagers: ipmanagers.iter().filter_map(|o| o.0.as_ref().ok()).collect(),
         orders: orders.iter().filter_map(|o| o.0.as_ref().ok()).collect(),
     };
     counts::publish(&context.metrics, &all, now);
-    let found: Vec<_> = context.tasks.all().collect();
+    let found = context.tasks.all();
     tasks::publish(&context.metrics, &all.handlers, found.iter().filter_map(|o| o.0.as_ref().ok()), now);
 }
 

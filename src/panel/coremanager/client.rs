@@ -328,6 +328,7 @@ fn label(result: &Result<Answer, PanelError>) -> &'static str {
         Ok(Answer::Error(error)) if error.kind == "auth" => "auth",
         Err(PanelError::Unreachable { .. }) => "unreachable",
         Err(PanelError::Certificate { .. }) => "certificate",
+        Err(PanelError::AddressDenied { .. }) => "denied",
         Err(PanelError::NoAnswer { .. }) => "no_answer",
         Err(PanelError::NotADocument { .. } | PanelError::Incomplete { .. }) => "not_a_document",
         Ok(Answer::Error(_))

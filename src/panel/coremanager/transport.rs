@@ -10,6 +10,7 @@ use reqwest::header::{CONTENT_TYPE, LOCATION};
 use reqwest::{StatusCode, Url};
 
 use crate::panel::error::PanelError;
+use crate::panel::resolver;
 use crate::panel::settings::{ConnectionSettings, PanelId, SettingsError, TlsMode};
 use crate::panel::tls::{self, causes, certificate_text, tls_error};
 
@@ -52,6 +53,7 @@ pub(super) struct Transport {
 impl Transport {
     pub(super) fn new(settings: &ConnectionSettings, id: &PanelId, wire: Option<Arc<dyn Wire>>) -> Result<Self, SettingsError> {
         let url = Url::parse(settings.url.trim()).map_err(|_| SettingsError::Url("not an address"))?;
+        resolver::check(&settings.denied, &url)?;
         let timeout = settings.timeout.max(Duration::from_millis(1));
         let way = match wire {
             Some(wire) => Way::Wire(wire),
@@ -63,7 +65,7 @@ impl Transport {
     fn http(settings: &ConnectionSettings, url: &Url, timeout: Duration) -> Result<reqwest::Client, SettingsError> {
         // Without TLS (loopback only) a system without authorities is no hindrance; no redirect ever leads to another scheme.
         let tls = if url.scheme() == "http" { &TlsMode::Insecure } else { &settings.tls };
-        tls::http_client(tls)?
+        tls::http_client(tls, &settings.denied)?
             .pool_idle_timeout(IDLE)
             // Shorter than the whole, so that it is known that a connection never came about and nothing was sent.
             .connect_timeout((timeout / 2).min(MAX_CONNECT))
@@ -125,6 +127,9 @@ impl Transport {
 
     /// Sorts a failure before any answer: without a connection nothing was sent; otherwise nobody knows.
     fn failure(&self, func: &str, error: &reqwest::Error) -> PanelError {
+        if let Some(denied) = resolver::denied(error) {
+            return PanelError::AddressDenied { panel: self.panel.clone(), detail: bounded(&denied.to_string()) };
+        }
         if error.is_builder() || error.is_connect() {
             return match tls_error(error) {
                 Some(rustls::Error::InvalidCertificate(reason)) => {

@@ -144,7 +144,7 @@ pub(crate) struct Want<'a> {
 }
 
 /// Groups and what is taken of them.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct AddressBase {
     pub(crate) groups: Vec<Group>,
     pub(crate) taken: BTreeMap<IpAddr, Taken>,

@@ -78,7 +78,7 @@ pub(crate) struct LicenseChange {
 }
 
 /// A licence server.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Bill {
     pub(crate) name: String,
     pub(crate) users: Users,

@@ -38,7 +38,7 @@ pub(crate) struct Rack {
 }
 
 /// The last ids that were given out.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Ids {
     pub(crate) server: u64,
     pub(crate) row: u64,
@@ -46,7 +46,7 @@ pub(crate) struct Ids {
 }
 
 /// A server panel: section 2 of the facts.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Dci {
     pub(crate) name: String,
     pub(crate) users: Users,

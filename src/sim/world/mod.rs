@@ -34,7 +34,7 @@ pub(crate) type Moment = Duration;
 pub(crate) type Form = BTreeMap<String, String>;
 
 /// An address manager: section 4.1 of the facts.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Ipm {
     pub(crate) name: String,
     pub(crate) users: Users,
@@ -43,7 +43,7 @@ pub(crate) struct Ipm {
 }
 
 /// Everything that exists.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct World {
     pub(crate) dci: Vec<Dci>,
     pub(crate) ipm: Vec<Ipm>,

@@ -26,7 +26,7 @@ impl User {
 }
 
 /// All users of one panel.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Users {
     list: BTreeMap<u64, User>,
     last_id: u64,

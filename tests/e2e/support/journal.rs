@@ -25,9 +25,12 @@ pub fn line(entry: &Value) -> String {
 impl World {
     /// Every change that was asked for, in order; names of this run are replaced by `shop` and `ID`.
     pub fn changes(&self) -> Vec<String> {
-        let ids: Vec<String> = self.record.ids();
-        let neutral = |text: String| ids.iter().fold(text.replace(&self.shop, "shop"), |text, id| text.replace(id, "ID"));
-        self.sim.journal(0).iter().map(|entry| neutral(line(entry))).collect()
+        self.sim.journal(0).iter().map(|entry| self.neutral(&line(entry))).collect()
+    }
+
+    /// A text without the names of this run.
+    pub fn neutral(&self, text: &str) -> String {
+        self.record.ids().iter().fold(text.replace(&self.shop, "shop"), |text, id| text.replace(id, "ID"))
     }
 
     /// The functions of the changes that were made, in order.

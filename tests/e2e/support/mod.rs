@@ -2,9 +2,12 @@
 
 pub mod audit;
 pub mod collector;
+#[allow(dead_code, reason = "what one target does not do another one does")]
+pub mod hands;
 pub mod hooks;
 pub mod journal;
 pub mod kstatus;
+pub mod manifests;
 pub mod objects;
 pub mod operator;
 pub mod plane;

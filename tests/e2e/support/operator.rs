@@ -50,6 +50,8 @@ pub struct Launch {
     pub args: Vec<String>,
     /// Where its words go.
     pub log: Log,
+    /// More variables of its environment.
+    pub env: Vec<(String, String)>,
 }
 
 impl Launch {
@@ -57,17 +59,18 @@ impl Launch {
     pub fn new(kubeconfig: &Path, args: &[&str], log: &Log) -> Self {
         let ports = ["--health-addr=127.0.0.1:0", "--metrics-addr=127.0.0.1:0"];
         let args = args.iter().chain(&ports).map(ToString::to_string).collect();
-        Self { kubeconfig: kubeconfig.to_owned(), args, log: log.clone() }
+        Self { kubeconfig: kubeconfig.to_owned(), args, log: log.clone(), env: Vec::new() }
     }
 
     /// With these arguments and nothing else.
     pub fn exactly(kubeconfig: &Path, args: &[&str], log: &Log) -> Self {
-        Self { kubeconfig: kubeconfig.to_owned(), args: args.iter().map(ToString::to_string).collect(), log: log.clone() }
+        Self { kubeconfig: kubeconfig.to_owned(), args: args.iter().map(ToString::to_string).collect(), log: log.clone(), env: Vec::new() }
     }
 
     fn spawn(&self) -> (Child, watch::Receiver<Option<(SocketAddr, SocketAddr)>>) {
         let mut command = Command::new(OPERATOR);
         command.arg("run").args(&self.args).env("KUBECONFIG", &self.kubeconfig).env("NO_COLOR", "1");
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
         let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
         let (found, ports) = watch::channel(None);
         let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();

@@ -1,7 +1,7 @@
 //! The control plane that all tests share: found by KUBECONFIG, prepared once.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,6 +22,9 @@ pub struct Plane {
     pub kubeconfig: PathBuf,
     /// Minor version of the server.
     pub minor: u32,
+    /// Where custom resources are served by a current server's code beside an older server (`DCI_CURRENT=1`): that part's own
+    /// kubeconfig. Definitions and policies are told to it, all else to the older server, which passes requests on.
+    current: Option<PathBuf>,
     /// Where the control plane keeps its files, such as `audit.log`.
     pub dir: PathBuf,
     kubectl: String,
@@ -54,18 +57,53 @@ impl Plane {
     pub fn at(kubeconfig: PathBuf, dir: PathBuf) -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let tool = |name: &str, fallback: &str| std::env::var(name).unwrap_or_else(|_| fallback.to_owned());
-        let mut plane = Self { kubeconfig, minor: 0, dir, kubectl: tool("DCI_KUBECTL", "kubectl"), helm: tool("DCI_HELM", "helm") };
+        let current = Some(dir.join("current.kubeconfig")).filter(|file| file.exists());
+        let mut plane =
+            Self { kubeconfig, minor: 0, current, dir, kubectl: tool("DCI_KUBECTL", "kubectl"), helm: tool("DCI_HELM", "helm") };
         let version: Value = serde_json::from_str(&plane.kubectl(&["get", "--raw", "/version"], None)).unwrap();
         let digits: String = version["minor"].as_str().unwrap().chars().take_while(char::is_ascii_digit).collect();
         plane.minor = digits.parse().unwrap();
-        let target = if plane.minor < 25 { "1.20" } else { "current" };
+        let target = if plane.knows_rules() { "current" } else { "1.20" };
         let crds = output(Command::new(OPERATOR).args(["crds", "--for", target]), None);
-        plane.kubectl(&["apply", "--server-side", "--force-conflicts", "-f", "-"], Some(&crds));
+        plane.define(&["apply", "--server-side", "--force-conflicts", "-f", "-"], Some(&crds));
         for kind in ["dedicatedserverorders", "processinghandlers", "ipmanagers", "manualtasks"] {
             let crd = format!("crd/{kind}.dci-operator.dev");
-            plane.kubectl(&["wait", "--for=condition=Established", "--timeout=60s", &crd], None);
+            plane.define(&["wait", "--for=condition=Established", "--timeout=60s", &crd], None);
+        }
+        if plane.current.is_some() {
+            // The operator asks after them where it asks after all else, before it releases anything.
+            let crds = output(Command::new(OPERATOR).args(["crds", "--for", "1.20"]), None);
+            plane.kubectl(&["apply", "--server-side", "--force-conflicts", "-f", "-"], Some(&crds));
+            let service = "apiservice/v1alpha1.dci-operator.dev";
+            // A change makes the older server look at once; it asks again ever more rarely.
+            plane.kubectl(&["annotate", "--overwrite", service, &format!("defined={}", std::process::id())], None);
+            plane.kubectl(&["wait", "--for=condition=Available", "--timeout=60s", service], None);
         }
         plane
+    }
+
+    /// Runs kubectl as administrator of the server that has the definitions and policies; it has to succeed.
+    pub fn define(&self, args: &[&str], stdin: Option<&str>) -> String {
+        output(Command::new(&self.kubectl).env("KUBECONFIG", self.definitions()).args(args), stdin)
+    }
+
+    /// Deletes a definition, with what it defines.
+    pub fn undefine(&self, definition: &str) {
+        if self.current.is_some() {
+            // Where nothing is stored, and where the operator asks: before anything is deleted.
+            self.kubectl(&["delete", definition], None);
+        }
+        self.define(&["delete", definition, "--wait=false"], None);
+    }
+
+    /// An administrator's kubeconfig of the server that has the definitions and policies.
+    pub fn definitions(&self) -> &Path {
+        self.current.as_ref().unwrap_or(&self.kubeconfig)
+    }
+
+    /// Whether rules in definitions are known, and enforced.
+    pub fn knows_rules(&self) -> bool {
+        self.current.is_some() || self.minor >= 25
     }
 
     /// Runs kubectl as administrator; it has to succeed.
@@ -112,7 +150,13 @@ impl Plane {
         output(Command::new(&self.helm).args(fixed).args(args), None)
     }
 
-    /// Whether the server enforces the rules in the definitions and knows policies; the test is counted as skipped when not.
+    /// Whether custom resources are served as a supported server serves them, with rules, fields to select by, and policies; the
+    /// test is counted as skipped when not.
+    pub fn serves_current(&self, test: &str) -> bool {
+        self.current.is_some() || self.is_current(test)
+    }
+
+    /// Whether the whole server is a supported one; the test is counted as skipped when not.
     pub fn is_current(&self, test: &str) -> bool {
         static SKIPPED: AtomicUsize = AtomicUsize::new(0);
         if self.minor >= 30 {

@@ -39,7 +39,12 @@ struct Inner {
     history: Vec<Value>,
     violations: Vec<String>,
     secrets: Vec<String>,
+    /// What has changed since it was last taken, by whoever asked for it.
+    changes: Option<Vec<Change>>,
 }
+
+/// An object before and after: nothing before where it is new, nothing after where it is gone.
+pub type Change = (Option<Value>, Option<Value>);
 
 /// What was seen so far.
 #[derive(Clone)]
@@ -78,6 +83,11 @@ impl Record {
             stands.wait_for(|ready| *ready).await.unwrap();
         }
         (record, Watches(tasks))
+    }
+
+    /// What has changed since this was last asked; the first time: from now on.
+    pub fn take_changes(&self) -> Vec<Change> {
+        self.inner.lock().unwrap().changes.replace(Vec::new()).unwrap_or_default()
     }
 
     /// No status may hold this.
@@ -138,9 +148,12 @@ impl Record {
         let mut inner = self.inner.lock().unwrap();
         let key = (kind.to_owned(), name.clone());
         // A new object of an old name begins anew.
-        let before = inner.now.get(&key).filter(|b| b["metadata"]["uid"] == object["metadata"]["uid"]);
-        let found = kstatus::violations(before, &object, &inner.secrets);
+        let before = inner.now.get(&key).filter(|b| b["metadata"]["uid"] == object["metadata"]["uid"]).cloned();
+        let found = kstatus::violations(before.as_ref(), &object, &inner.secrets);
         inner.violations.extend(found.into_iter().map(|text| format!("{kind} {name}: {text}\n{}", object["status"])));
+        if let Some(changes) = &mut inner.changes {
+            changes.push(if gone { (Some(object.clone()), None) } else { (before, Some(object.clone())) });
+        }
         inner.history.push(object.clone());
         if gone {
             inner.now.remove(&key);

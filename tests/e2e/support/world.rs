@@ -1,6 +1,7 @@
 //! The world of one test: namespaces, panels, permissions, and an operator.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dci_operator::sim::{Config, Simulator};
@@ -34,6 +35,8 @@ pub struct Setup {
     pub run: bool,
     /// More arguments for it.
     pub args: Vec<String>,
+    /// Whether there is another client's namespace, whose name begins with the first one's.
+    pub neighbour: bool,
 }
 
 impl Default for Setup {
@@ -45,6 +48,7 @@ impl Default for Setup {
             credentials: json!({"username": "operator", "password": PANEL_PASSWORD}),
             run: true,
             args: Vec::new(),
+            neighbour: false,
         }
     }
 }
@@ -69,11 +73,13 @@ impl Setup {
 pub struct World {
     pub plane: &'static Plane,
     pub kube: Client,
-    pub sim: Simulator,
+    pub sim: Arc<Simulator>,
     /// The provider's namespace, with handler and IPManager.
     pub provider: String,
     /// The client's namespace, with the orders.
     pub shop: String,
+    /// Another client's namespace, where the setup asks for one: its name is the first one's with `-a` behind it.
+    pub neighbour: String,
     /// The operator's own namespace.
     pub system: String,
     pub record: Record,
@@ -118,6 +124,14 @@ impl World {
         Self::populated(Self::empty(plane, &setup, None).await, setup).await
     }
 
+    /// Another cluster with namespaces of the same names in front of the same panels, as after a restore: handler and IPManager are there,
+    /// and no orders.
+    pub async fn moved(&self, plane: &'static Plane, cluster_id: &str, setup: Setup) -> Self {
+        let id = self.shop.strip_prefix("c-").unwrap();
+        let flag = format!("--cluster-id={cluster_id}");
+        Self::populated(Self::at(plane, &setup, None, id, self.sim.clone(), &flag).await, setup).await
+    }
+
     async fn populated(mut world: Self, setup: Setup) -> Self {
         let secrets = [("dci-admin", setup.credentials.clone()), ("ipm-user", json!({"username": "dci", "password": POOL_PASSWORD}))];
         for (name, data) in secrets.into_iter().filter(|(_, data)| !data.is_null()) {
@@ -134,22 +148,34 @@ impl World {
 
     /// Namespaces, panels, permissions and watches; no objects.
     async fn empty(plane: &'static Plane, setup: &Setup, everywhere: Option<PathBuf>) -> Self {
-        let kube = admin(plane).await;
-        let id = random();
-        let (system, provider, shop) = (format!("o-{id}"), format!("h-{id}"), format!("c-{id}"));
-        for namespace in [&system, &provider, &shop] {
-            create(&kube, None, json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})).await;
-        }
         let config = serde_yaml::to_string(&merged(objects::panels(), &setup.panels)).unwrap();
         let sim = Simulator::start(Config::from_yaml(&config).unwrap(), ([127, 0, 0, 1], 0).into()).await.unwrap();
+        Self::at(plane, setup, everywhere, &random(), Arc::new(sim), "--cluster-id=e2e").await
+    }
+
+    async fn at(
+        plane: &'static Plane,
+        setup: &Setup,
+        everywhere: Option<PathBuf>,
+        id: &str,
+        sim: Arc<Simulator>,
+        cluster_id: &str,
+    ) -> Self {
+        let kube = admin(plane).await;
+        let (system, provider, shop) = (format!("o-{id}"), format!("h-{id}"), format!("c-{id}"));
+        let neighbour = format!("{shop}-a");
+        let clients: Vec<&str> = if setup.neighbour { vec![&shop, &neighbour] } else { vec![&shop] };
+        for namespace in [system.as_str(), &provider].iter().chain(&clients) {
+            create(&kube, None, json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}})).await;
+        }
         let names = [system.as_str(), &provider, &shop];
-        let watched = format!("--watch-namespace={provider},{shop}");
+        let watched = format!("--watch-namespace={provider},{}", clients.join(","));
         let (kubeconfig, mut args) = match everywhere {
             Some(kubeconfig) => (kubeconfig, Vec::new()),
-            None => (identity(plane, &kube, names).await, vec![watched.as_str(), "--cluster-id=e2e"]),
+            None => (identity(plane, &kube, names, &clients).await, vec![watched.as_str(), cluster_id]),
         };
         let secrets = vec![PANEL_PASSWORD.to_owned(), POOL_PASSWORD.to_owned()];
-        let (record, watches) = Record::start(&kube, &[&provider, &shop], secrets.clone()).await;
+        let (record, watches) = Record::start(&kube, &[&[provider.as_str()], clients.as_slice()].concat(), secrets.clone()).await;
         let log = Log::default();
         args.extend(setup.args.iter().map(String::as_str));
         let launch = Launch::new(&kubeconfig, &args, &log);
@@ -159,6 +185,7 @@ impl World {
             sim,
             provider,
             shop,
+            neighbour,
             system,
             record,
             log,
@@ -387,8 +414,9 @@ async fn create(kube: &Client, namespace: Option<&str>, object: Value) -> Value 
     serde_json::to_value(stored).unwrap()
 }
 
-/// Applies the chart's permissions to three namespaces and writes a kubeconfig of its account.
-async fn identity(plane: &Plane, kube: &Client, names: [&str; 3]) -> PathBuf {
+/// Applies the chart's permissions to three namespaces, those of a client's to each of `clients`, and writes a kubeconfig of its
+/// account.
+async fn identity(plane: &Plane, kube: &Client, names: [&str; 3], clients: &[&str]) -> PathBuf {
     let mut text = chart().to_owned();
     for (placeholder, name) in PLACEHOLDERS.iter().zip(names) {
         text = text.replace(placeholder, name);
@@ -403,6 +431,11 @@ async fn identity(plane: &Plane, kube: &Client, names: [&str; 3]) -> PathBuf {
             _ => continue,
         }
         let namespace = object["metadata"]["namespace"].as_str().unwrap().to_owned();
+        for client in clients.iter().filter(|client| namespace == names[2] && **client != names[2]) {
+            let mut theirs = object.clone();
+            theirs["metadata"]["namespace"] = (*client).into();
+            create(kube, Some(client), theirs).await;
+        }
         create(kube, Some(&namespace), object).await;
     }
     super::audit::account(&plane.dir, "namespaced", names[0], &account);

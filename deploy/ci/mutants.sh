@@ -1,0 +1,98 @@
+#!/usr/bin/env bash
+# Makes the decisions (src/provisioning) wrong, line by line, and looks whether a test notices; needs cargo-mutants
+# (cargo install cargo-mutants --locked). What is changed and what is left out stands in .cargo/mutants.toml.
+set -euo pipefail
+
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+cd "$ROOT"
+CARGO=${CARGO:-cargo}
+: "${CARGO_TARGET_DIR:=${XDG_CACHE_HOME:-$HOME/.cache}/dci-operator/target}"
+# Beside the other builds: another set of features would build them anew each time. Kept, so that only our crate is built.
+export CARGO_TARGET_DIR=$CARGO_TARGET_DIR/mutants
+OUT=${DCI_MUTANTS_OUT:-$CARGO_TARGET_DIR/report}
+# How many of a hundred have to be caught.
+GOAL=95
+
+usage() {
+  cat <<'TEXT'
+usage: mutants.sh changed   mutants of the lines that changed since the merge base with main, or since the commit before
+       mutants.sh all       all of them; hours. DCI_MUTANTS_SHARD=k/n: a part (k from 0)
+
+DCI_MUTANTS_SECONDS  after so many seconds `changed` counts what it has (180)
+DCI_MUTANTS_OUT      directory of the report
+TEXT
+}
+
+skipped() {
+  printf 'SKIPPED: %s\n' "$*"
+  exit 0
+}
+
+lines() { # NAME
+  if [[ -f $OUT/mutants.out/$1.txt ]]; then wc -l <"$OUT/mutants.out/$1.txt"; else echo 0; fi
+}
+
+# What was found; the exit code is that of the run.
+report() { # MUTANTS
+  local caught missed timeout unviable tested
+  caught=$(lines caught) missed=$(lines missed) timeout=$(lines timeout) unviable=$(lines unviable)
+  # A mutant that never ends is noticed too.
+  caught=$((caught + timeout))
+  tested=$((caught + missed))
+  printf 'mutants: %d caught (%d by time), %d missed, %d do not compile; %d of %d tried\n' \
+    "$caught" "$timeout" "$missed" "$unviable" "$((tested + unviable))" "$1"
+  if ((missed > 0)); then sed 's/^/  missed: /' "$OUT/mutants.out/missed.txt"; fi
+  if ((tested > 0)); then printf 'caught: %d.%d %%\n' $((caught * 100 / tested)) $((caught * 1000 / tested % 10)); fi
+  # Of a few lines one may be wrong without any difference: two are not.
+  ((missed < 2 || caught * 100 >= GOAL * tested))
+}
+
+case ${1:-} in
+  changed | all) what=$1 ;;
+  *)
+    usage >&2
+    exit 2
+    ;;
+esac
+"$CARGO" mutants --version >/dev/null 2>&1 || {
+  if [[ $what == changed ]]; then skipped "cargo-mutants is not installed (cargo install cargo-mutants --locked)"; fi
+  printf 'error: cargo-mutants is not installed (cargo install cargo-mutants --locked)\n' >&2
+  exit 1
+}
+mkdir -p "$OUT"
+arguments=(--output "$OUT" --no-shuffle --colors never)
+
+if [[ $what == changed ]]; then
+  head=$(git rev-parse HEAD 2>/dev/null) || skipped "no git history: nothing to compare with"
+  base=''
+  for main in origin/main main; do
+    if base=$(git merge-base HEAD "$main" 2>/dev/null) && [[ $base != "$head" ]]; then break; fi
+    base=''
+  done
+  [[ -n $base ]] || base=$(git rev-parse --verify --quiet 'HEAD~1') || skipped "no commit before this one"
+  git diff "$base" -- src/provisioning >"$OUT/changed.diff"
+  [[ -s $OUT/changed.diff ]] || skipped "src/provisioning is as in ${base:0:12}"
+  arguments+=(--in-diff "$OUT/changed.diff")
+elif [[ -n ${DCI_MUTANTS_SHARD:-} ]]; then
+  # From all files alike: a part is a fair sample.
+  arguments+=(--shard "$DCI_MUTANTS_SHARD" --sharding round-robin)
+fi
+
+count=$("$CARGO" mutants --list "${arguments[@]}" | wc -l)
+((count > 0)) || skipped "no line changed that could be made wrong"
+printf '%d mutants\n' "$count"
+rm -rf "$OUT/mutants.out" "$OUT/mutants.out.old"
+limit=0
+if [[ $what == changed ]]; then limit=${DCI_MUTANTS_SECONDS:-180}; fi
+rc=0
+# Interrupted and not killed: it takes its copy of the tree away.
+timeout --signal=INT --kill-after=30 "$limit" "$CARGO" mutants "${arguments[@]}" || rc=$?
+case $rc in
+  0 | 2 | 3) ;; # all caught; some missed; some ended by time
+  124) printf 'ended after %s s\n' "$limit" ;;
+  *)
+    printf 'error: cargo mutants ended with %d\n' "$rc" >&2
+    exit 1
+    ;;
+esac
+report "$count"

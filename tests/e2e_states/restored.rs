@@ -1,0 +1,200 @@
+//! Orders that come back from a backup, without status, here or in another cluster: they find what is theirs, and nothing is taken twice.
+
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use super::support::hands::{ORDER, assert_done, backup, down, freeze, lose, picture, restore, saved_secret, settled, thaw, untouched, up};
+use super::support::kstatus::condition;
+use super::support::objects::merged;
+use super::support::plane::OwnPlane;
+use super::support::{Setup, World};
+
+async fn remove_secret(world: &World, name: &str) {
+    assert_done(world, &["delete", "secret", name, "-n", &world.shop, "--ignore-not-found"]).await;
+}
+
+#[tokio::test]
+async fn an_order_restored_without_status_finds_its_server_and_nothing_is_done_to_it() {
+    let mut world = World::start(Setup::default()).await;
+    world.order("web-01", &json!({"addresses": {"ipv4": 2}, "reinstall": "first"})).await;
+    world.until_active("web-01").await;
+    world.polls(2).await;
+    let (before, made) = (picture(&world), world.changes().len());
+    for (what, finalizer, killed) in [("all of it", true, true), ("no finalizer", false, true), ("while it runs", true, false)] {
+        if killed {
+            down(&mut world).await;
+        } else {
+            freeze(world.operator.as_ref().unwrap());
+        }
+        let patch = if finalizer { json!({}) } else { json!({"metadata": {"finalizers": null}}) };
+        restore(&mut world, "web-01", &patch).await;
+        if killed {
+            up(&mut world).await;
+        } else {
+            thaw(world.operator.as_ref().unwrap());
+        }
+        let found = settled(&mut world, "web-01", "Active").await;
+        assert_eq!(found["status"]["lastHandledReinstall"], "first", "{what}");
+        world.polls(2).await;
+        assert_eq!((picture(&world), &world.changes()[made..]), (before.clone(), &[] as &[String]), "{what}");
+    }
+    // What it has is its own: it can be changed and given back, and another order gets another server.
+    world.order("web-02", &json!({})).await;
+    let other = world.until_active("web-02").await;
+    assert_eq!(other["status"]["server"]["id"], "19");
+    world.patch(ORDER, "web-01", &json!({"spec": {"addresses": {"ipv4": 1}, "reinstall": "second"}})).await;
+    settled(&mut world, "web-01", "Active").await;
+    assert_eq!(world.server(17)["installed"]["times"], 2);
+    // Deleted before the operator has seen the restored one at all.
+    down(&mut world).await;
+    restore(&mut world, "web-01", &json!({})).await;
+    world.delete(ORDER, "web-01").await;
+    up(&mut world).await;
+    world.until_gone("web-01").await;
+    world.assert_server_released(17);
+    assert!(world.taken().values().filter(|note| note.contains("k8s:")).count() == 1, "{:?}", world.taken());
+    world.end().await;
+}
+
+/// Restored half-way: the Secrets with passwords that it made are there, or not.
+#[tokio::test]
+async fn an_order_restored_in_its_preparation_goes_on_with_the_secrets_it_made_or_without_them() {
+    let mut world = World::start(Setup::default()).await;
+    for (name, id, kept) in [("web-01", 17, true), ("web-02", 19, false)] {
+        world.sim.change_server(id, json!({"operations": [{"duration": "1h"}]})).unwrap();
+        world.order(name, &json!({})).await;
+        world.until("the panel installs", |world| world.server(id)["operation"].is_object().then_some(())).await;
+        world.polls(2).await;
+        down(&mut world).await;
+        let root = format!("{name}-root");
+        let saved = saved_secret(&world, &root).await;
+        let order = backup(&world, ORDER, name);
+        lose(&mut world, ORDER, name).await;
+        // What belonged to the lost order is collected by the cluster, sooner or later.
+        remove_secret(&world, &root).await;
+        if kept {
+            world.create(&world.shop, saved).await;
+        }
+        world.create(&world.shop, order).await;
+        up(&mut world).await;
+        world.polls(2).await;
+        world.sim.change_server(id, json!({"finish_operation": true})).unwrap();
+        world.until_active(name).await;
+        let text =
+            assert_done(&world, &["get", "secret", &root, "-n", &world.shop, "-o", "go-template={{.data.password | base64decode}}"]).await;
+        let digest: String = Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(world.server(id)["invented"]["passwordSha256"], digest, "{name}: the Secret holds the password of the system");
+    }
+    assert!(!world.touched(20), "{:?}", world.changes());
+    let claims = world.changes().iter().filter(|line| line.starts_with("dci server.edit")).count();
+    assert_eq!(claims, 4, "claimed and handed over once each: {:#?}", world.changes());
+    world.end().await;
+}
+
+/// The whole provider is lost and comes back without any status, locks included; a task that was open is there again, or is not.
+#[tokio::test]
+async fn everything_restored_without_status_is_as_it_was_and_tasks_are_raised_once() {
+    let mut world = World::start(Setup::default().handler(&json!({"retry": {"maxAttempts": 1}}))).await;
+    world.order("web-01", &json!({})).await;
+    world.until_active("web-01").await;
+    let refuses = json!({"action": "error", "func": "server.poweron", "type": "connection", "object": "ipmi", "msg": "no", "count": 0});
+    let fault = world.sim.add_fault(refuses).unwrap();
+    world.order("web-02", &json!({})).await;
+    let open = |world: &World| world.record.all("ManualTask").into_iter().filter(|t| t["spec"]["resolution"].is_null()).collect::<Vec<_>>();
+    world.until("a task", |world| (open(world).len() == 1).then_some(())).await;
+    let (provider, shop, system) = (world.provider.clone(), world.shop.clone(), world.system.clone());
+    for with_tasks in [true, false] {
+        let before = (untouched(&world, 17), untouched(&world, 19), world.taken());
+        down(&mut world).await;
+        let mut saved = Vec::new();
+        for (kind, namespace) in [("ProcessingHandler", &provider), ("IPManager", &provider), ("ManualTask", &provider), (ORDER, &shop)] {
+            for object in world.record.all(kind) {
+                let name = object["metadata"]["name"].as_str().unwrap().to_owned();
+                if kind != "ManualTask" || with_tasks {
+                    saved.push((namespace, backup(&world, kind, &name)));
+                }
+                lose(&mut world, kind, &name).await;
+            }
+        }
+        assert_done(&world, &["delete", "leases", "--all", "-n", &system]).await;
+        for (namespace, object) in saved {
+            world.create(namespace, object).await;
+        }
+        up(&mut world).await;
+        settled(&mut world, "web-01", "Active").await;
+        world.until_order("web-02", "waits for the department", |o| o["status"]["waitingOn"]["kind"] == "Department").await;
+        world.polls(3).await;
+        assert_eq!((untouched(&world, 17), untouched(&world, 19), world.taken()), before, "with tasks {with_tasks}");
+        assert_eq!(
+            open(&world)
+                .iter()
+                .filter(|t| t["spec"]["orderRef"]["uid"] == world.record.get(ORDER, "web-02").unwrap()["metadata"]["uid"])
+                .count(),
+            1
+        );
+    }
+    world.sim.remove_faults(Some(fault));
+    let task = world.record.get(ORDER, "web-02").unwrap()["status"]["waitingOn"]["name"].as_str().unwrap().to_owned();
+    world.patch("ManualTask", &task, &json!({"spec": {"resolution": "Retry"}})).await;
+    world.until_active("web-02").await;
+    assert!(!world.touched(20), "{:?}", world.changes());
+    for name in ["web-01", "web-02"] {
+        world.delete(ORDER, name).await;
+        world.until_gone(name).await;
+    }
+    world.assert_released(17);
+    world.assert_released(19);
+    world.end().await;
+}
+
+/// In another cluster, with the cluster id kept and not kept.
+#[tokio::test]
+async fn in_a_new_cluster_orders_find_their_servers_by_the_old_cluster_id_and_take_nothing_without_it() {
+    let Some(own) = OwnPlane::start("moved") else { return };
+    let mut old = World::start(Setup::default()).await;
+    old.order("web-01", &json!({"addresses": {"ipv4": 2}})).await;
+    old.until_active("web-01").await;
+    let (server, taken, made) = (untouched(&old, 17), old.taken(), old.changes().len());
+    let order = backup(&old, ORDER, "web-01");
+    let nothing_was_done = |world: &World| {
+        assert_eq!((untouched(world, 17), world.taken(), &world.changes()[made..]), (server.clone(), taken.clone(), &[] as &[String]));
+    };
+    down(&mut old).await;
+    // Not kept: the old cluster may be alive, and this one a copy of it.
+    let mut new = old.moved(own.plane, "another", Setup::default()).await;
+    let shop = new.shop.clone();
+    new.create(&shop, order.clone()).await;
+    let stalled = new.until_reason(ORDER, "web-01", "Stalled", "OrderIdElsewhere").await;
+    let message = condition(&stalled, "Stalled").unwrap()["message"].as_str().unwrap().to_owned();
+    assert!(message.contains("--cluster-id=e2e") && message.contains("server 17"), "{message}");
+    new.polls(3).await;
+    nothing_was_done(&new);
+    // Deleted here, it gives back nothing that the other cluster uses; without the id it has nothing to do with it.
+    new.delete(ORDER, "web-01").await;
+    new.polls(3).await;
+    nothing_was_done(&new);
+    new.patch(ORDER, "web-01", &json!({"metadata": {"annotations": {"dci-operator.dev/order-id": null}}})).await;
+    new.until_gone("web-01").await;
+    nothing_was_done(&new);
+    // Kept: what is found is the order's, and may be changed and given back.
+    down(&mut new).await;
+    let args = new.launch.args.iter().map(|arg| if arg == "--cluster-id=another" { "--cluster-id=e2e".into() } else { arg.clone() });
+    new.launch.args = args.collect();
+    up(&mut new).await;
+    new.create(&shop, order.clone()).await;
+    settled(&mut new, "web-01", "Active").await;
+    new.polls(2).await;
+    nothing_was_done(&new);
+    // Under another name it is another order, with an id that is not its own.
+    let copy = merged(order, &json!({"metadata": {"name": "web-02"}, "spec": {"domain": "web-02.example.net"}}));
+    new.create(&shop, copy).await;
+    new.until_reason(ORDER, "web-02", "Stalled", "InvalidSpec").await;
+    freeze(new.operator.as_ref().unwrap());
+    lose(&mut new, ORDER, "web-01").await;
+    thaw(new.operator.as_ref().unwrap());
+    new.until_reason(ORDER, "web-02", "Stalled", "OrderIdElsewhere").await;
+    new.polls(2).await;
+    nothing_was_done(&new);
+    new.end().await;
+    old.end().await;
+}
