@@ -127,14 +127,15 @@ impl Counter {
     /// A name without what differs from run to run.
     fn neutral(&self, name: &str) -> String {
         let name = self.names.iter().fold(name.to_owned(), |text, (name, means)| text.replace(name, means));
-        name.split('-').map(|part| if is_digest(part) { "*" } else { part }).collect::<Vec<_>>().join("-")
+        let part = |part: &str| part.split('-').map(|word| if differs(word) { "*" } else { word }).collect::<Vec<_>>().join("-");
+        name.split('/').map(part).collect::<Vec<_>>().join("/")
     }
 }
 
-/// A part of a name that is a digest, or of a uid.
-fn is_digest(part: &str) -> bool {
-    part.len() >= 4 && part.bytes().all(|b| b.is_ascii_hexdigit()) && part.bytes().any(|b| b.is_ascii_digit()) && part.len() != 6
-        || part.len() >= 16 && part.bytes().all(|b| b.is_ascii_alphanumeric())
+/// A word that is a digest, a part of a uid, the id of an address, or the address itself.
+fn differs(word: &str) -> bool {
+    let digest = word.len() >= 4 && word.bytes().all(|b| b.is_ascii_hexdigit()) && word.bytes().any(|b| b.is_ascii_digit());
+    digest || word.len() >= 16 && word.bytes().all(|b| b.is_ascii_alphanumeric()) || word.parse::<std::net::IpAddr>().is_ok()
 }
 
 /// Where a path of the API server leads.
@@ -206,7 +207,7 @@ fn a_request_has_the_same_name_in_every_run() {
         "kube list /version #1",
         "dci server.edit! 17 #1",
         "dci server.edit 17 #1",
-        "dci iplist.delete! 17/500001 #1",
+        "dci iplist.delete! 17/* #1",
         "dci auth #1",
     ];
     assert_eq!(names, expected);

@@ -51,6 +51,12 @@ pub struct Job {
 }
 
 impl Job {
+    /// A licence server knows neither a key by which it would tell a repetition nor a way back: what a proxy sends twice is bought twice.
+    /// A hole that is known (docs/reliability.md); what has to hold all the same is that both end with the order.
+    pub fn buys_twice(&self) -> bool {
+        self.fault == Fault::Duplicate && self.point.what.starts_with("soft.order.param!")
+    }
+
     /// What runs it alone.
     pub fn command(&self) -> String {
         let (scenario, point, fault) = (self.scenario.name(), &self.point, &self.fault);

