@@ -1,6 +1,6 @@
 //! (2) and (4): what the operator has read of a server when it changes something of it, and when it lets an order go.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -113,7 +113,7 @@ pub struct Calls {
     /// When addresses or licences were last read, by process and panel.
     listed: BTreeMap<(String, String), u64>,
     /// Servers that carried the marker of an order when the operator last had word of them, by order id.
-    held: BTreeMap<String, BTreeMap<(String, String), ()>>,
+    held: BTreeMap<String, BTreeSet<(String, String)>>,
 }
 
 impl Calls {
@@ -121,7 +121,7 @@ impl Calls {
     fn harms(&self, call: &Call) -> bool {
         let replaces = |row: (String, String)| {
             let ip = call.field("ip");
-            !ip.is_empty() && !self.rows.get(&row).is_some_and(|shown| shown.contains(&format!("\"{ip}\"")))
+            !ip.is_empty() && self.rows.get(&row).is_none_or(|shown| !shown.contains(&format!("\"{ip}\"")))
         };
         call.change && (HARMFUL.contains(&call.func.as_str()) || call.row().is_some_and(replaces))
     }
@@ -178,7 +178,7 @@ impl Calls {
             self.seen.remove(&key);
         }
         for id in marks(call.field("notes")).into_iter().filter(|_| call.owns()) {
-            self.held.entry(id).or_default().insert((call.panel.clone(), call.server().to_owned()), ());
+            self.held.entry(id).or_default().insert((call.panel.clone(), call.server().to_owned()));
         }
     }
 
@@ -195,7 +195,7 @@ impl Calls {
                 }
             }
             for id in &shown {
-                self.held.entry(id.clone()).or_default().insert(place.clone(), ());
+                self.held.entry(id.clone()).or_default().insert(place.clone());
             }
             let key = (call.who.clone(), call.panel.clone(), call.server().to_owned());
             self.seen.insert(key, Seen { at, marks: shown });
@@ -210,14 +210,14 @@ impl Calls {
         if call.func == "server" && call.done() && call.target.is_empty() {
             let listed = |id: &str| answer.contains(&format!("\"{id}\""));
             for places in self.held.values_mut() {
-                places.retain(|(panel, server), ()| *panel != call.panel || listed(server));
+                places.retain(|(panel, server)| *panel != call.panel || listed(server));
             }
         }
     }
 
     /// (4): a server that carried the order's marker when the operator last read it.
     pub fn unconfirmed(&self, id: &str) -> Option<String> {
-        let (panel, server) = self.held.get(id)?.keys().next()?;
+        let (panel, server) = self.held.get(id)?.first()?;
         Some(format!("server {panel}/{server} carried its marker when it was last read"))
     }
 }

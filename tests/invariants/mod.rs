@@ -39,7 +39,7 @@ pub struct Invariants {
     /// Servers whose records a person changed, and when.
     hands: BTreeMap<String, u64>,
     users: BTreeMap<(String, String), String>,
-    /// Orders whose StopServer task a department closed, by uid.
+    /// Orders whose `StopServer` task a department closed, by uid.
     stopped: BTreeSet<String>,
 }
 
@@ -259,7 +259,7 @@ impl Invariants {
         twins.map(|other| format!("(5) tasks {} and {} are both open for one reason", view::name(other), view::name(task))).collect()
     }
 
-    /// (5): with `CreateTask`, a server is released when it is off, or when the department has closed its StopServer task.
+    /// (5): with `CreateTask`, a server is released when it is off, or when the department has closed its `StopServer` task.
     fn not_before_its_task(&self, call: &Call, at: u64, panels: &Value) -> Vec<String> {
         let of_server = |o: &&Value| view::server_of(o) == Some(call.server()) && view::is_deleting(o);
         let Some(order) = self.of_kind("DedicatedServerOrder").find(of_server) else { return Vec::new() };
