@@ -397,8 +397,9 @@ fn no_test_of_decisions_is_left_out_of_their_common_programs() {
     let programs = text("tests/decisions.rs") + &text("tests/sweeps.rs");
     let mut count = 0;
     for entry in std::fs::read_dir(root().join("tests")).unwrap() {
-        let name = entry.unwrap().file_name().into_string().unwrap();
-        if name.starts_with("core_") && name.ends_with(".rs") {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if name.starts_with("core_") && path.extension().is_some_and(|e| e == "rs") {
             assert!(programs.contains(&format!("#[path = \"{name}\"]")), "neither tests/decisions.rs nor tests/sweeps.rs has {name}");
             count += 1;
         }
