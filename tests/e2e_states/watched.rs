@@ -90,9 +90,9 @@ fn open(world: &World) -> Option<Value> {
 /// One order from its creation to its end, with hand work and changes of everything around it; each thing that is done to an object meets
 /// the same on its way to the operator. What was asked of the panels.
 async fn life(how: Option<OnEvent>) -> Vec<String> {
-    let mut at = Watched::start(Setup::default().handler(&json!({"retry": {"maxAttempts": 1}}))).await;
+    let mut at = Watched::start(Setup::default().handler(&json!({"retry": {"maxAttempts": 2}}))).await;
     at.world.keep_secret(NEW_PASSWORD);
-    let refuses = json!({"action": "error", "func": "server.poweron", "type": "connection", "object": "ipmi", "msg": "no", "count": 1});
+    let refuses = json!({"action": "error", "func": "server.poweron", "type": "connection", "object": "ipmi", "msg": "no", "count": 2});
     at.world.sim.add_fault(refuses).unwrap();
     let rule = at.meet("dedicatedserverorders", how);
     at.world.order("web-01", &json!({"addresses": {"ipv4": 2}})).await;
