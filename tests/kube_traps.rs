@@ -90,7 +90,7 @@ async fn an_object_that_cannot_be_read_stops_nobody() {
     let mut names = orders.read(|o| o.metadata.name.clone());
     names.sort();
     assert_eq!(names, ["a", "c"]);
-    let bad: Vec<_> = orders.all().filter_map(|o| o.0.as_ref().err().map(|e| (e.metadata.name.clone(), e.error.clone()))).collect();
+    let bad: Vec<_> = orders.all().iter().filter_map(|o| o.0.as_ref().err().map(|e| (e.metadata.name.clone(), e.error.clone()))).collect();
     assert_eq!(bad.len(), 1, "its metadata is kept, so that it can be told");
     assert!(bad[0].0.as_deref() == Some("b") && bad[0].1.contains("two"), "{bad:?}");
 }
@@ -233,7 +233,8 @@ fn context(client: &Client) -> Context {
         handler_grace: std::time::Duration::from_mins(15),
         task_retention: std::time::Duration::from_hours(168),
         written: Mutex::default(),
-        leading: watch::channel(true).1,
+        fence: dci_operator::controller::fence::Fence::default(),
+        denied: dci_operator::panel::denied::DeniedNetworks::default(),
         first_lists: FirstLists::default(),
     }
 }

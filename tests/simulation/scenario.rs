@@ -11,6 +11,7 @@ use super::people::{Act, People, Which};
 use super::world::{PROVIDER, SHOP, SYSTEM, World};
 
 /// Everything that decides a run.
+#[allow(clippy::struct_excessive_bools, reason = "each is a part of the world that is there or not")]
 pub struct Scenario {
     pub adversary: Adversary,
     /// Patch of the panels.
