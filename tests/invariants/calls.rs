@@ -172,9 +172,7 @@ impl Calls {
             return;
         }
         let key = (call.who.clone(), call.panel.clone(), call.server().to_owned());
-        // The addresses of a server are edited row by row, such as for another domain, on what one decision has read.
-        let row = call.func == "iplist.edit";
-        if (self.harms(call) && !row) || call.owns() {
+        if self.harms(call) || call.owns() {
             self.seen.remove(&key);
         }
         for id in marks(call.field("notes")).into_iter().filter(|_| call.owns()) {
