@@ -210,8 +210,10 @@ fn a_marker_of_ours_is_found_wherever_it_is() {
     let mut handler = one("h", 1, "p", &["7"]);
     assert!(!found(&order, &handler.candidate()));
     let previous = Marker { order_id: "older".into(), ..order.marker.clone() };
-    let foreign = Marker { name: "other".into(), ..order.marker.clone() };
-    for (marker, expected) in [(order.marker.clone(), true), (previous, true), (foreign, false)] {
+    // Restored under another cluster id, or copied.
+    let elsewhere = Marker { name: "other".into(), ..order.marker.clone() };
+    let foreign = Marker { name: "other".into(), order_id: "another".into(), ..order.marker.clone() };
+    for (marker, expected) in [(order.marker.clone(), true), (previous, true), (elsewhere, true), (foreign, false)] {
         handler.inventory.markers = [("7".to_owned(), vec![marker])].into();
         assert_eq!(found(&order, &handler.candidate()), expected);
     }

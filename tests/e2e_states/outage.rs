@@ -48,6 +48,7 @@ async fn three_lives(mut world: World, own: Option<&OwnPlane>) -> (String, Vec<S
 }
 
 #[tokio::test]
+#[ignore = "two lives with an outage in each: `make states` runs it"]
 async fn an_outage_of_the_api_server_changes_nothing_in_what_becomes_of_orders() {
     let Some(own) = OwnPlane::start("outage") else { return };
     let away = three_lives(World::own_namespaces(own.plane, Setup::default()).await, Some(&own)).await;

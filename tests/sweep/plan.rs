@@ -22,7 +22,7 @@ pub enum Choice {
 }
 
 /// How many points of each scenario are in a sample.
-const SAMPLE: usize = 4;
+const SAMPLE: usize = 2;
 
 /// How long panels are waited for; see `rig`.
 pub const PANEL_TIMEOUT: Duration = Duration::from_secs(3);

@@ -64,6 +64,17 @@ impl Drop for Watches {
     }
 }
 
+/// How an object was seen.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    /// Its watch told a change.
+    Changed,
+    /// In the list with which a watch begins, also anew.
+    Listed,
+    /// Its watch told that it is gone.
+    Gone,
+}
+
 impl Record {
     /// Watches namespaces; the watches stand when this returns.
     pub async fn start(client: &Client, namespaces: &[&str], secrets: Vec<String>) -> (Self, Watches) {
@@ -140,15 +151,16 @@ impl Record {
         self.changed.subscribe()
     }
 
-    fn saw(&self, kind: &str, object: DynamicObject, gone: bool) {
+    fn saw(&self, kind: &str, object: DynamicObject, how: Seen) {
         let mut object = serde_json::to_value(object).unwrap();
         object["kind"] = kind.into();
         let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         object["metadata"].as_object_mut().unwrap().remove("managedFields");
         let mut inner = self.inner.lock().unwrap();
         let key = (kind.to_owned(), name.clone());
-        // A new object of an old name begins anew.
-        let before = inner.now.get(&key).filter(|b| b["metadata"]["uid"] == object["metadata"]["uid"]).cloned();
+        // A new object of an old name begins anew. And what came between two lists nobody has seen: conditions may have turned twice.
+        let before = inner.now.get(&key).filter(|b| how != Seen::Listed && b["metadata"]["uid"] == object["metadata"]["uid"]).cloned();
+        let gone = how == Seen::Gone;
         let found = kstatus::violations(before.as_ref(), &object, &inner.secrets);
         inner.violations.extend(found.into_iter().map(|text| format!("{kind} {name}: {text}\n{}", object["status"])));
         if let Some(changes) = &mut inner.changes {
@@ -173,8 +185,9 @@ async fn follow(record: Record, api: Api<DynamicObject>, kind: &'static str, rea
             Ok(Event::InitDone) => {
                 ready.send_replace(true);
             }
-            Ok(Event::Apply(object) | Event::InitApply(object)) => record.saw(kind, object, false),
-            Ok(Event::Delete(object)) => record.saw(kind, object, true),
+            Ok(Event::Apply(object)) => record.saw(kind, object, Seen::Changed),
+            Ok(Event::InitApply(object)) => record.saw(kind, object, Seen::Listed),
+            Ok(Event::Delete(object)) => record.saw(kind, object, Seen::Gone),
             // The watcher tries again; an API server under load may take its time.
             Err(_) => tokio::task::yield_now().await,
         }
