@@ -39,7 +39,7 @@ current: needs ## definitions, rules, policies and tests/e2e.rs against a curren
 	@deploy/ci/stages.sh control-plane build current
 
 bench: needs control-plane ## what orders cost: requests, versions, memory, for fleets of different sizes, as a table
-	@deploy/local/control-plane.sh run -- $(CARGO) test --test e2e bench:: -- --ignored --nocapture
+	@deploy/local/control-plane.sh run -- $(CARGO) test --test e2e -- --ignored --nocapture --test-threads=1 bench:: scale::
 
 soak: needs control-plane ## random faults over orders that come and go (DCI_SOAK_MINUTES=30, DCI_SOAK_ORDERS=200, DCI_SOAK_SEED=1)
 	@deploy/local/control-plane.sh run -- $(CARGO) test --test e2e soak:: -- --ignored --nocapture
