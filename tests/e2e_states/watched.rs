@@ -8,9 +8,8 @@ use tokio::sync::OnceCell;
 use tokio::task::JoinHandle;
 
 use super::proxy::{Events, OnEvent, Proxy, Running};
-use super::rules::Rules;
+use super::rules::{Rules, follow};
 use super::support::hands::{ORDER, backup, down, freeze, lose, picture, settled, thaw, up};
-use super::support::record::Record;
 use super::support::{Setup, World};
 
 const NEW_PASSWORD: &str = "panel-pass-4Jm9";
@@ -21,21 +20,6 @@ struct Watched {
     proxy: Running,
     rules: Arc<Rules>,
     follower: JoinHandle<()>,
-}
-
-/// Tells the rules of what others write.
-async fn follow(record: Record, rules: Arc<Rules>) {
-    let (mut changes, mut seen) = (record.changes(), 0);
-    loop {
-        let new = record.since(seen);
-        seen += new.len();
-        for object in &new {
-            rules.object(object);
-        }
-        if changes.changed().await.is_err() {
-            return;
-        }
-    }
 }
 
 impl Watched {

@@ -17,7 +17,7 @@ use crate::support::record::Record;
 
 use super::end_state::{differences, end_state, left_over};
 use super::plan::Job;
-use super::rules::Rules;
+use super::rules::{Rules, follow};
 use super::scenario::Life;
 
 /// How long a condition is waited for: many instances share the machine, and nothing but this tells slow from stuck.
@@ -101,21 +101,6 @@ fn installing(state: &Value) -> Vec<(String, String)> {
         busy.map(|s| (panel.clone(), s["id"].as_str().unwrap_or_default().to_owned())).collect::<Vec<_>>()
     };
     panels.into_iter().flat_map(of).collect()
-}
-
-/// Tells the rules of what the watches see.
-async fn follow(record: Record, rules: Arc<Rules>) {
-    let (mut changes, mut seen) = (record.changes(), 0);
-    loop {
-        let new = record.since(seen);
-        seen += new.len();
-        for object in &new {
-            rules.object(object);
-        }
-        if changes.changed().await.is_err() {
-            return;
-        }
-    }
 }
 
 impl Run {

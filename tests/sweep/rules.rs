@@ -11,6 +11,7 @@ use serde_json::Value;
 use crate::invariants::{Call, Invariants};
 use crate::proxy::{KUBE, Letter, Observer};
 use crate::support::objects::{PANEL_PASSWORD, POOL_PASSWORD};
+use crate::support::record::Record;
 
 /// Kinds that rules speak of.
 const KINDS: [&str; 4] = ["DedicatedServerOrder", "ProcessingHandler", "ManualTask", "Secret"];
@@ -124,5 +125,20 @@ impl Observer for Rules {
         call.answer = Some(String::from_utf8_lossy(answer).into_owned());
         let now = self.now();
         self.inner.lock().unwrap().invariants.answered(&call, now);
+    }
+}
+
+/// Tells the rules of what the watches see.
+pub async fn follow(record: Record, rules: Arc<Rules>) {
+    let (mut changes, mut seen) = (record.changes(), 0);
+    loop {
+        let new = record.since(seen);
+        seen += new.len();
+        for object in &new {
+            rules.object(object);
+        }
+        if changes.changed().await.is_err() {
+            return;
+        }
     }
 }
