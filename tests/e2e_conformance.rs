@@ -16,6 +16,7 @@ mod objects;
 mod plane;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use futures::StreamExt;
 use http::Request;
@@ -291,7 +292,7 @@ fn simulated(server: &mut ApiServer, key: &Key, sent: &Sent) -> Result<Value, (u
         "PATCH" => server.patch(key, sent.content_type, &sent.body, sent.status, 0),
         _ => server.delete(key, &sent.body, 0),
     };
-    answer.map_err(|refusal| (refusal.code, refusal.reason.to_owned()))
+    answer.map(Arc::unwrap_or_clone).map_err(|refusal| (refusal.code, refusal.reason.to_owned()))
 }
 
 fn path(key: &Key) -> String {

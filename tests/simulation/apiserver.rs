@@ -3,6 +3,7 @@
 //! `conformance.rs` holds it against a real one.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
@@ -56,8 +57,8 @@ pub struct Change {
     pub key: Key,
     /// `ADDED`, `MODIFIED` or `DELETED`.
     pub type_: &'static str,
-    pub object: Value,
-    pub before: Option<Value>,
+    pub object: Arc<Value>,
+    pub before: Option<Arc<Value>>,
 }
 
 /// An answer that is no success.
@@ -82,14 +83,14 @@ impl Refusal {
     }
 }
 
-pub type Answer = Result<Value, Refusal>;
+pub type Answer = Result<Arc<Value>, Refusal>;
 
 /// How many changes a watch may be behind before it is told that they are gone.
 const KEPT: usize = 4000;
 
 /// Everything that is stored.
 pub struct ApiServer {
-    pub objects: BTreeMap<Key, Value>,
+    pub objects: BTreeMap<Key, Arc<Value>>,
     pub log: VecDeque<Change>,
     pub version: u64,
     uids: u64,
@@ -132,10 +133,10 @@ impl Default for ApiServer {
 impl ApiServer {
     /// A server that knows these definitions.
     pub fn with(definitions: Vec<Value>) -> Self {
+        let known: Vec<Value> = definitions.iter().map(|d| json!({"metadata": {"name": d["metadata"]["name"]}})).collect();
         let mut server = Self { objects: BTreeMap::new(), log: VecDeque::new(), version: 100, uids: 0, compacted: 0, definitions };
-        for definition in server.definitions.clone() {
-            let known = json!({"metadata": {"name": definition["metadata"]["name"]}});
-            server.create((DEFINITIONS, String::new(), String::new()), known, 0).unwrap();
+        for definition in known {
+            server.create((DEFINITIONS, String::new(), String::new()), definition, 0).unwrap();
         }
         server
     }
@@ -147,10 +148,10 @@ impl ApiServer {
         self.definitions.iter().find(of_kind).map(|d| &d["spec"]["versions"][0]["schema"]["openAPIV3Schema"])
     }
 
-    fn note(&mut self, key: &Key, type_: &'static str, object: Value, before: Option<Value>, at: u64) -> Value {
+    fn note(&mut self, key: &Key, type_: &'static str, mut object: Value, before: Option<Arc<Value>>, at: u64) -> Arc<Value> {
         self.version += 1;
-        let mut object = object;
         object["metadata"]["resourceVersion"] = self.version.to_string().into();
+        let object = Arc::new(object);
         match type_ {
             "DELETED" => drop(self.objects.remove(key)),
             _ => drop(self.objects.insert(key.clone(), object.clone())),
@@ -222,11 +223,11 @@ impl ApiServer {
     pub fn list(&self, kind: &Kind, namespace: &str, labels: &str) -> Value {
         let wanted: Vec<(&str, &str)> = labels.split(',').filter_map(|l| l.split_once('=')).collect();
         let fits = |object: &Value| wanted.iter().all(|(name, value)| object["metadata"]["labels"][name] == *value);
-        let items: Vec<Value> = self
+        let items: Vec<&Value> = self
             .objects
             .iter()
             .filter(|((k, n, _), object)| k == kind && (namespace.is_empty() || n == namespace) && fits(object))
-            .map(|(_, object)| object.clone())
+            .map(|(_, object)| &**object)
             .collect();
         let api_version = if kind.group.is_empty() { kind.version.to_owned() } else { format!("{}/{}", kind.group, kind.version) };
         json!({
@@ -255,7 +256,7 @@ impl ApiServer {
     /// `PATCH`, of the object or of its status.
     pub fn patch(&mut self, key: &Key, content_type: &str, patch: &Value, status: bool, now: u64) -> Answer {
         let old = self.get(key)?;
-        let mut new = old.clone();
+        let mut new = Value::clone(&old);
         if content_type.starts_with("application/json-patch+json") {
             patch::json(&mut new, patch).map_err(|error| match error {
                 PatchError::Failed(_) => Refusal::new(422, "Invalid", "the server rejected our request due to an error in our request"),
@@ -269,7 +270,7 @@ impl ApiServer {
         self.update(key, &old, new, status, now)
     }
 
-    fn update(&mut self, key: &Key, old: &Value, mut new: Value, status: bool, now: u64) -> Answer {
+    fn update(&mut self, key: &Key, old: &Arc<Value>, mut new: Value, status: bool, now: u64) -> Answer {
         let meta = |object: &Value, field: &str| object["metadata"][field].as_str().unwrap_or_default().to_owned();
         let version = meta(&new, "resourceVersion");
         if !version.is_empty() && version != meta(old, "resourceVersion") {
@@ -284,7 +285,7 @@ impl ApiServer {
             return Err(Refusal::new(409, "Conflict", message));
         }
         if status {
-            let mut object = old.clone();
+            let mut object = Value::clone(old);
             object["status"] = new["status"].take();
             if object["status"].is_null()
                 && let Some(members) = object.as_object_mut()
@@ -317,8 +318,8 @@ impl ApiServer {
             let what = "metadata.finalizers: Forbidden: no new finalizers can be added if the object is being deleted";
             return Err(invalid(key, what));
         }
-        if new == *old {
-            return Ok(new);
+        if new == **old {
+            return Ok(old.clone());
         }
         if deleting && has.is_empty() {
             return Ok(self.note(key, "DELETED", new, Some(old.clone()), now));
@@ -344,14 +345,14 @@ impl ApiServer {
         }
         if names(&old["metadata"]["finalizers"]).is_empty() {
             let uid = old["metadata"]["uid"].clone();
-            self.note(key, "DELETED", old.clone(), Some(old), now);
+            self.note(key, "DELETED", Value::clone(&old), Some(old), now);
             let details = json!({"name": key.2, "group": key.0.group, "kind": key.0.plural, "uid": uid});
-            return Ok(json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}));
+            return Ok(Arc::new(json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details})));
         }
         if !old["metadata"]["deletionTimestamp"].is_null() {
             return Ok(old);
         }
-        let mut new = old.clone();
+        let mut new = Value::clone(&old);
         new["metadata"]["deletionTimestamp"] = timestamp(now).into();
         new["metadata"]["deletionGracePeriodSeconds"] = 0.into();
         if let Some(generation) = old["metadata"]["generation"].as_i64() {
@@ -360,9 +361,14 @@ impl ApiServer {
         Ok(self.note(key, "MODIFIED", new, Some(old), now))
     }
 
+    /// What changed after a version, oldest first.
+    pub fn since(&self, version: u64) -> impl Iterator<Item = &Change> {
+        self.log.range(self.log.partition_point(|change| change.version <= version)..)
+    }
+
     /// All objects of a kind.
     pub fn all(&self, kind: Kind) -> impl Iterator<Item = &Value> {
-        self.objects.iter().filter(move |((k, _, _), _)| *k == kind).map(|(_, object)| object)
+        self.objects.iter().filter(move |((k, _, _), _)| *k == kind).map(|(_, object)| &**object)
     }
 }
 

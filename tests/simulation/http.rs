@@ -181,7 +181,7 @@ async fn serve(world: Arc<World>, who: Arc<Replica>, request: Request<kube::clie
 pub fn perform(server: &mut super::apiserver::ApiServer, asked: &Asked, now: u64) -> Answer {
     let (kind, namespace, name) = &asked.key;
     match asked.method.as_str() {
-        "GET" if name.is_empty() => Ok(server.list(kind, namespace, asked.query("labelSelector"))),
+        "GET" if name.is_empty() => Ok(Arc::new(server.list(kind, namespace, asked.query("labelSelector")))),
         "GET" => server.get(&asked.key),
         "POST" => server.create(asked.key.clone(), asked.body.clone(), now),
         "PUT" => server.replace(&asked.key, &asked.body, asked.status, now),
@@ -195,7 +195,7 @@ fn respond(answer: Answer, asked: &Asked) -> Response<Body> {
     let (code, value) = match answer {
         Ok(value) if asked.method == "POST" => (201, value),
         Ok(value) => (200, value),
-        Err(refusal) => (refusal.code, refusal.status()),
+        Err(refusal) => (refusal.code, Arc::new(refusal.status())),
     };
     let value = if asked.metadata_only && code < 300 { partial(value) } else { value };
     let mut response = Response::new(Body::from(value.to_string()));
@@ -203,15 +203,15 @@ fn respond(answer: Answer, asked: &Asked) -> Response<Body> {
     response
 }
 
-fn partial(value: Value) -> Value {
+fn partial(value: Arc<Value>) -> Arc<Value> {
     let one = |object: &Value| json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": object["metadata"]});
     match value["items"].as_array() {
-        Some(items) => json!({
+        Some(items) => Arc::new(json!({
             "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": value["metadata"],
             "items": items.iter().map(one).collect::<Vec<_>>(),
-        }),
+        })),
         None if value["kind"] == "Status" => value,
-        None => one(&value),
+        None => Arc::new(one(&value)),
     }
 }
 
@@ -249,7 +249,7 @@ fn watch(world: Arc<World>, who: Arc<Replica>, asked: &Asked) -> Response<Body> 
 }
 
 impl Watch {
-    async fn next(&mut self) -> Option<Value> {
+    async fn next(&mut self) -> Option<String> {
         loop {
             self.who.alive().await;
             if self.over {
@@ -260,17 +260,15 @@ impl Watch {
                 if self.seen < server.compacted {
                     return Err(());
                 }
-                let mine = |c: &&super::apiserver::Change| {
-                    c.version > self.seen && c.key.0 == self.kind && (self.namespace.is_empty() || c.key.1 == self.namespace)
-                };
-                Ok(server.log.iter().find(mine).map(|c| (c.version, c.at, json!({"type": c.type_, "object": c.object}))))
+                let mine = |c: &&super::apiserver::Change| c.key.0 == self.kind && (self.namespace.is_empty() || c.key.1 == self.namespace);
+                Ok(server.since(self.seen).find(mine).map(|c| (c.version, c.at, format!(r#"{{"type":"{}","object":{}}}"#, c.type_, c.object))))
             });
             match found {
                 Err(()) => {
                     self.over = true;
                     let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "too old resource version",
                         "reason": "Expired", "code": 410});
-                    return Some(json!({"type": "ERROR", "object": status}));
+                    return Some(json!({"type": "ERROR", "object": status}).to_string());
                 }
                 Ok(Some((version, at, event))) => {
                     let (lag, drop) = self.world.adversary(|a| {
@@ -292,7 +290,7 @@ impl Watch {
                     () = changed => {}
                     () = tokio::time::sleep_until(self.ends) => {
                         self.over = true;
-                        return Some(self.bookmark());
+                        return Some(self.bookmark().to_string());
                     }
                 },
             }

@@ -105,7 +105,7 @@ impl People {
     fn perform(&mut self, world: &World, act: Act) {
         let key = |name: &str| (ORDERS, SHOP.to_owned(), name.to_owned());
         let merge = "application/merge-patch+json";
-        let told = |what: Result<Value, super::apiserver::Refusal>| {
+        let told = |what: super::apiserver::Answer| {
             if let Err(refusal) = what {
                 world.tell(&format!("   (not so: {})", refusal.message));
             }

@@ -28,14 +28,14 @@ impl Default for Rules {
 impl Rules {
     /// Looks at what was written at the API server since the last look.
     pub fn written(&mut self, world: &World) -> Vec<String> {
-        let changes: Vec<Change> = world.server(|s| s.log.iter().rev().take_while(|c| c.version > self.seen).cloned().collect());
+        let changes: Vec<Change> = world.server(|s| s.since(self.seen).cloned().collect());
         let mut wrong = Vec::new();
-        for change in changes.into_iter().rev() {
+        for change in changes {
             self.seen = change.version;
             let (kind, namespace, name) = &change.key;
             world.tell(&format!("   {} {} {namespace}/{name} {}", change.type_, kind.kind, summary(&change)));
             let gone = change.type_ == "DELETED";
-            let (before, after) = (change.before.as_ref(), (!gone).then_some(&change.object));
+            let (before, after) = (change.before.as_deref(), (!gone).then_some(&*change.object));
             if rest::counts(before, after) {
                 self.writes += 1;
             }

@@ -63,6 +63,10 @@ fn leave_definitions() {
     });
 }
 
+/// One heap that grows by much at once and gives nothing back: a run is short, and a sixth of it would be the allocator's otherwise.
+const ALLOCATOR: &str =
+    "glibc.malloc.arena_max=1:glibc.malloc.top_pad=67108864:glibc.malloc.trim_threshold=1073741824:glibc.malloc.tcache_count=2000";
+
 /// Runs one simulation in a process of its own.
 pub fn child(what: &str, trace: bool) -> Told {
     leave_definitions();
@@ -70,6 +74,7 @@ pub fn child(what: &str, trace: bool) -> Told {
     command.args(["--exact", "child", "--ignored", "--nocapture", "--test-threads=1"]);
     // Nothing of the environment but this, so that the process is the same wherever it is started.
     command.env_clear().env("DCI_SIM_RUN", what).env("DCI_SIM_TRACE", if trace { "1" } else { "0" }).env("RUST_BACKTRACE", "0");
+    command.env("GLIBC_TUNABLES", ALLOCATOR);
     super::determinism::same_addresses(&mut command);
     let output = command.output().unwrap();
     let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
