@@ -200,9 +200,12 @@ pub async fn reconcile(object: Arc<Guarded<ProcessingHandler>>, context: Arc<Con
     // Another spec is looked at once by every order: one that rests does so for ever otherwise.
     let turned = runtime.set_state(state_of(handler, outcome.as_ref().err())) || runtime.epoch() != epoch;
     wake(&context, named.iter().chain(&selecting).copied(), outcome.as_ref().ok(), turned);
+    if outcome.as_ref().is_ok_and(|seen| !seen.changed.is_empty()) {
+        runtime.note_locks();
+    }
     save(handler, &context, &orders, outcome.as_ref()).await?;
     if let Ok(seen) = &outcome
-        && (!seen.changed.is_empty() || runtime.has_stale_locks())
+        && runtime.locks_due()
     {
         super::sweep::sweep(&context, &runtime, &seen.panel, &seen.now).await;
     }

@@ -37,6 +37,9 @@ use super::trace;
 /// Actions in one pass; more means that a decision goes round in circles.
 const ACTIONS: usize = 400;
 
+/// When an order that is about to be woken for a place asks by itself.
+const MOMENT: Duration = Duration::from_secs(5);
+
 /// Why a reconcile of an order failed.
 #[derive(Debug, thiserror::Error)]
 pub enum OrderError {
@@ -298,6 +301,12 @@ impl Pass<'_> {
         let server = self.order.status.as_ref().and_then(|s| s.server.as_ref()).map(|s| s.id.clone());
         let snapshot = self.handler.snapshot(server.as_deref());
         let mut facts = Facts::new(snapshot.state.clone(), operation_id()?);
+        // Before anything that is told once only.
+        if let Some(client) = &snapshot.client
+            && !self.take_place(client, &mut facts)
+        {
+            return Ok(Ended::Action(Action::requeue(MOMENT)));
+        }
         facts.inventory = snapshot.inventory;
         facts.changed = snapshot.changed;
         facts.restarted = self.handler.restarted(&self.parsed.uid);
@@ -325,7 +334,6 @@ impl Pass<'_> {
         facts.forsaken = snapshot.credentials_missing.map(Forsaken::CredentialsMissing);
         facts.grace = self.context.handler_grace;
         facts.login.clone_from(&client.login);
-        self.take_place(&client, &mut facts);
         let policy = &client.policy;
         facts.password_due =
             policy.sets_password && self.parsed.own_password && self.handler.password_due(&self.parsed.uid, policy.retry_interval);
@@ -334,7 +342,11 @@ impl Pass<'_> {
         }
         facts.another_handler = super::selection::another(self.context, &self.order, &self.parsed).await;
         facts.licenses.server = super::license_server::facts(self.context, &self.order, &self.parsed, &client.policy).await?;
-        Box::pin(self.act(&client, facts)).await
+        let ended = Box::pin(self.act(&client, facts)).await;
+        if ended.is_err() {
+            self.fail_place();
+        }
+        ended
     }
 
     async fn act(&mut self, client: &ServerClient, mut facts: Facts) -> Result<Ended, OrderError> {

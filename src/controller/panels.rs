@@ -39,6 +39,8 @@ struct HandlerInner {
     remarked: BTreeMap<String, Timestamp>,
     strays: BTreeSet<super::strays::Stray>,
     stale_locks: BTreeSet<String>,
+    /// Locks may have been left since they were last looked through.
+    locks_due: bool,
     /// When the users' Secrets with root passwords were read, by order.
     passwords: BTreeMap<String, Instant>,
 }
@@ -95,6 +97,7 @@ impl Default for HandlerRuntime {
                 remarked: BTreeMap::new(),
                 strays: BTreeSet::new(),
                 stale_locks: BTreeSet::new(),
+                locks_due: false,
                 passwords: BTreeMap::new(),
             }),
         }
@@ -226,21 +229,30 @@ impl HandlerRuntime {
         change(&mut lock(&self.inner).places)
     }
 
-    /// Whether locks were seen that nobody seemed to need.
+    /// Servers have changed, or an order went: its lock may be left. Remembered until the locks were looked through.
+    pub fn note_locks(&self) {
+        lock(&self.inner).locks_due = true;
+    }
+
+    /// Whether the locks are to be looked through: something has happened since, or some were seen that nobody seemed to need.
     #[must_use]
-    pub fn has_stale_locks(&self) -> bool {
-        !lock(&self.inner).stale_locks.is_empty()
+    pub fn locks_due(&self) -> bool {
+        let inner = lock(&self.inner);
+        inner.locks_due || !inner.stale_locks.is_empty()
     }
 
     /// Replaces the locks that nobody seemed to need by those of now; returns the ones before.
     pub fn replace_stale_locks(&self, now: BTreeSet<String>) -> BTreeSet<String> {
-        std::mem::replace(&mut lock(&self.inner).stale_locks, now)
+        let mut inner = lock(&self.inner);
+        inner.locks_due = false;
+        std::mem::replace(&mut inner.stale_locks, now)
     }
 
     /// Forgets an order; those that may go on because of it.
     pub fn forget(&self, uid: &str) -> Vec<ObjectKey> {
         let mut inner = lock(&self.inner);
-        inner.judged.remove(uid);
+        // Whether its lock went with it is not known: the answer may be lost, or a person took the finalizer away.
+        inner.locks_due |= inner.judged.remove(uid).is_some();
         inner.passwords.remove(uid);
         inner.places.leave(uid)
     }

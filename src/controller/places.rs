@@ -33,6 +33,17 @@ pub struct Ticket {
     pub key: ObjectKey,
 }
 
+/// What an order that asks for a place is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// It has one.
+    Taken,
+    /// Those at work, and so many that asked before, have all of them.
+    Full(usize),
+    /// One is free but for orders that are being looked at, or were woken for it: whoever leaves wakes the next one.
+    Momentarily(usize),
+}
+
 /// Places of one kind.
 #[derive(Debug, Default)]
 struct Lane {
@@ -43,25 +54,25 @@ struct Lane {
 }
 
 impl Lane {
-    /// Takes (or keeps) a place; how many come before where there is none. `begun`: orders that are at work by their status,
-    /// whatever this process remembers.
-    fn enter(&mut self, ticket: &Ticket, begun: &BTreeSet<String>, max: usize, now: Instant) -> Result<(), usize> {
+    /// Takes (or keeps) a place. `begun`: orders that are at work by their status, whatever this process remembers.
+    fn enter(&mut self, ticket: &Ticket, begun: &BTreeSet<String>, max: usize, now: Instant) -> Place {
         self.waiting.retain(|_, asked| now.duration_since(*asked) < STALE);
         self.left.retain(|uid| begun.contains(uid) && *uid != ticket.uid);
         if max == 0 || self.inside.contains(&ticket.uid) || begun.contains(&ticket.uid) {
             self.waiting.retain(|t, _| t.uid != ticket.uid);
             self.inside.insert(ticket.uid.clone());
-            return Ok(());
+            return Place::Taken;
         }
         let before = self.waiting.keys().filter(|t| *t < ticket).count();
         let taken = self.inside.union(begun).filter(|uid| !self.left.contains(*uid)).count();
         if taken + before < max {
             self.waiting.retain(|t, _| t.uid != ticket.uid);
             self.inside.insert(ticket.uid.clone());
-            return Ok(());
+            return Place::Taken;
         }
         self.waiting.insert(ticket.clone(), now);
-        Err(before)
+        let at_work = begun.iter().filter(|uid| !self.left.contains(*uid)).count();
+        if at_work < max { Place::Momentarily(before) } else { Place::Full(before) }
     }
 
     /// Takes the places of orders that are gone: a pass that began with an old copy of one may have asked for it once more.
@@ -92,7 +103,7 @@ pub struct Places {
 
 impl Places {
     /// See [`Lane::enter`].
-    pub fn enter(&mut self, ticket: &Ticket, deleting: bool, begun: &BTreeSet<String>, max: usize) -> Result<(), usize> {
+    pub fn enter(&mut self, ticket: &Ticket, deleting: bool, begun: &BTreeSet<String>, max: usize) -> Place {
         let lane = if deleting { &mut self.releases } else { &mut self.operations };
         lane.enter(ticket, begun, max, Instant::now())
     }
@@ -142,8 +153,9 @@ pub fn waits(order: &DedicatedServerOrder) -> bool {
 }
 
 impl Pass<'_> {
-    /// Asks for a place, and tells the decision how many come before the order.
-    pub(super) fn take_place(&self, client: &ServerClient, facts: &mut Facts) {
+    /// Asks for a place, and tells the decision how many come before the order. False: there is one in a moment, for which the
+    /// order is woken; nothing that it says of itself is to change meanwhile.
+    pub(super) fn take_place(&self, client: &ServerClient, facts: &mut Facts) -> bool {
         let (uid, deleting) = (&self.parsed.uid, self.parsed.deleting);
         let ticket = Ticket { created: self.parsed.created, uid: uid.clone(), key: self.parsed.key.clone() };
         let max = client.policy.max_orders_per_namespace;
@@ -162,7 +174,7 @@ impl Pass<'_> {
             }
             if facts.older_orders >= max {
                 // Kept back before it needs a place: it must not keep others from one.
-                return;
+                return true;
             }
         }
         let max = if deleting { client.max_releases } else { client.max_operations };
@@ -170,16 +182,33 @@ impl Pass<'_> {
         let needs = if deleting { bound(&self.order) } else { !handed_over(&self.order) };
         if needs {
             let begun = if max == 0 { BTreeSet::new() } else { self.others(|o| going(o) == deleting && at_work(o)) };
-            let entered = self.handler.places(|p| p.enter(&ticket, deleting, &begun, max));
-            let entered = entered.or_else(|_| self.among_those_there(|p| p.enter(&ticket, deleting, &begun, max)));
-            facts.slot = entered.is_ok();
-            facts.before_me = entered.err().unwrap_or(0);
+            let mut place = self.handler.places(|p| p.enter(&ticket, deleting, &begun, max));
+            if place != Place::Taken {
+                place = self.among_those_there(|p| p.enter(&ticket, deleting, &begun, max));
+            }
+            facts.slot = place == Place::Taken;
+            match place {
+                Place::Taken => {}
+                Place::Full(before) => facts.before_me = before,
+                Place::Momentarily(before) => {
+                    facts.before_me = before;
+                    return !is_current(&self.order);
+                }
+            }
         }
+        true
     }
 
     /// After a pass: who is at work keeps its place, and who waits for one goes on waiting. Nobody else keeps others from theirs.
     pub(super) fn keep_place(&self, slot: bool) {
         if !at_work(&self.order) && (slot || !waits(&self.order)) {
+            self.leave_place();
+        }
+    }
+
+    /// After a pass that failed: it is only at work if something is on its way.
+    pub(super) fn fail_place(&self) {
+        if !at_work(&self.order) {
             self.leave_place();
         }
     }
@@ -214,6 +243,11 @@ impl Pass<'_> {
     }
 }
 
+/// Whether its status is about the order as it is now.
+fn is_current(order: &DedicatedServerOrder) -> bool {
+    order.status.as_ref().is_some_and(|s| s.observed_generation == order.metadata.generation)
+}
+
 fn going(order: &DedicatedServerOrder) -> bool {
     order.metadata.deletion_timestamp.is_some()
 }
@@ -240,51 +274,53 @@ mod tests {
     fn places_are_bounded_kept_and_given_back_in_order() {
         let (mut places, none) = (Places::default(), BTreeSet::new());
         let (a, b, c) = (ticket(1, "a"), ticket(2, "b"), ticket(3, "c"));
-        assert_eq!(places.enter(&b, false, &none, 1), Ok(()));
-        assert_eq!(places.enter(&b, false, &none, 1), Ok(()), "who is in stays in");
-        assert_eq!(places.enter(&c, false, &none, 1), Err(0));
-        assert_eq!(places.enter(&a, false, &none, 1), Err(0), "the older one comes first");
-        assert_eq!(places.enter(&c, false, &none, 1), Err(1));
-        assert_eq!(places.enter(&c, true, &none, 1), Ok(()), "releases have places of their own");
+        assert_eq!(places.enter(&b, false, &none, 1), Place::Taken);
+        assert_eq!(places.enter(&b, false, &none, 1), Place::Taken, "who is in stays in");
+        assert_eq!(places.enter(&c, false, &none, 1), Place::Momentarily(0), "b may be only looked at");
+        let b_at_work = BTreeSet::from(["b".to_owned()]);
+        assert_eq!(places.enter(&c, false, &b_at_work, 1), Place::Full(0));
+        assert_eq!(places.enter(&a, false, &b_at_work, 1), Place::Full(0), "the older one comes first");
+        assert_eq!(places.enter(&c, false, &b_at_work, 1), Place::Full(1));
+        assert_eq!(places.enter(&c, true, &none, 1), Place::Taken, "releases have places of their own");
         assert_eq!(places.leave("b"), std::slice::from_ref(&a.key));
-        assert_eq!(places.enter(&c, false, &none, 1), Err(1), "the place is kept for the older one");
-        assert_eq!(places.enter(&a, false, &none, 1), Ok(()));
-        assert!((0..50).all(|n| places.enter(&ticket(n, &n.to_string()), false, &none, 0).is_ok()), "0 is no limit");
+        assert_eq!(places.enter(&c, false, &none, 1), Place::Momentarily(1), "the place is kept for the older one");
+        assert_eq!(places.enter(&a, false, &none, 1), Place::Taken);
+        assert!((0..50).all(|n| places.enter(&ticket(n, &n.to_string()), false, &none, 0) == Place::Taken), "0 is no limit");
     }
 
     #[test]
     fn after_a_restart_those_at_work_have_their_places() {
         let mut places = Places::default();
         let begun = BTreeSet::from(["a".to_owned()]);
-        assert_eq!(places.enter(&ticket(2, "b"), false, &begun, 1), Err(0));
-        assert_eq!(places.enter(&ticket(1, "a"), false, &begun, 1), Ok(()));
+        assert_eq!(places.enter(&ticket(2, "b"), false, &begun, 1), Place::Full(0));
+        assert_eq!(places.enter(&ticket(1, "a"), false, &begun, 1), Place::Taken);
         assert_eq!(places.leave("a"), [ticket(2, "b").key]);
-        assert_eq!(places.enter(&ticket(2, "b"), false, &begun, 1), Ok(()), "the cache may show later that a is not at work any more");
+        assert_eq!(places.enter(&ticket(2, "b"), false, &begun, 1), Place::Taken, "the cache may show later that a is not at work any more");
         places.leave("b");
         let begun = BTreeSet::from(["b".to_owned()]);
-        assert_eq!(places.enter(&ticket(1, "a"), false, &begun, 1), Ok(()), "it may come back");
-        assert_eq!(places.enter(&ticket(2, "b"), false, &BTreeSet::new(), 1), Err(0));
+        assert_eq!(places.enter(&ticket(1, "a"), false, &begun, 1), Place::Taken, "it may come back");
+        assert_eq!(places.enter(&ticket(2, "b"), false, &BTreeSet::new(), 1), Place::Momentarily(0));
     }
 
     #[test]
     fn nobody_waits_for_one_that_is_not_heard_of_any_more() {
         let (mut lane, none, began) = (Lane::default(), BTreeSet::new(), Instant::now());
-        assert_eq!(lane.enter(&ticket(1, "a"), &none, 1, began), Ok(()));
-        assert_eq!(lane.enter(&ticket(2, "b"), &none, 1, began), Err(0));
+        assert_eq!(lane.enter(&ticket(1, "a"), &none, 1, began), Place::Taken);
+        assert_eq!(lane.enter(&ticket(2, "b"), &none, 1, began), Place::Momentarily(0));
         lane.leave("a");
-        assert_eq!(lane.enter(&ticket(3, "c"), &none, 1, began), Err(1));
-        assert_eq!(lane.enter(&ticket(3, "c"), &none, 1, began + STALE), Ok(()));
+        assert_eq!(lane.enter(&ticket(3, "c"), &none, 1, began), Place::Momentarily(1));
+        assert_eq!(lane.enter(&ticket(3, "c"), &none, 1, began + STALE), Place::Taken);
     }
 
     #[test]
     fn an_order_that_is_gone_keeps_no_place() {
         let (mut places, none) = (Places::default(), BTreeSet::new());
-        assert_eq!(places.enter(&ticket(1, "gone"), true, &none, 1), Ok(()));
-        assert_eq!(places.enter(&ticket(2, "left"), true, &none, 1), Err(0));
-        assert_eq!(places.enter(&ticket(3, "here"), true, &none, 1), Err(1));
+        assert_eq!(places.enter(&ticket(1, "gone"), true, &none, 1), Place::Taken);
+        assert_eq!(places.enter(&ticket(2, "left"), true, &none, 1), Place::Momentarily(0));
+        assert_eq!(places.enter(&ticket(3, "here"), true, &none, 1), Place::Momentarily(1));
         assert_eq!(places.reserve(&ticket(1, "gone"), &none, 1), 0);
         places.keep(&BTreeSet::from(["here".to_owned()]));
-        assert_eq!(places.enter(&ticket(3, "here"), true, &none, 1), Ok(()));
+        assert_eq!(places.enter(&ticket(3, "here"), true, &none, 1), Place::Taken);
         assert_eq!(places.reserve(&ticket(3, "here"), &none, 1), 0);
     }
 

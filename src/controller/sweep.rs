@@ -14,6 +14,9 @@ use super::locks::Lock;
 use super::panels::HandlerRuntime;
 
 /// Lets locks go whose order is gone or speaks of another server, once the panel shows the server free (design.md section 9).
+///
+/// A server that somebody has, and that carries no marker of an order that is gone, needs no lock of it either: a client who kept his
+/// server could have it taken over by no other order.
 pub async fn sweep(context: &Context, runtime: &HandlerRuntime, panel: &str, now: &Inventory) {
     let locks = match context.locks.of_panel(panel).await {
         Ok(locks) => locks,
@@ -22,14 +25,14 @@ pub async fn sweep(context: &Context, runtime: &HandlerRuntime, panel: &str, now
             return;
         }
     };
-    let free = |lock: &Lock| now.rows.get(&lock.server).is_none_or(matching::is_free_of_any_type);
     let cached: BTreeSet<(String, String)> = context.orders.read(|order| Some(names(order))).into_iter().flatten().collect();
-    let idle: Vec<Lock> = locks.into_iter().filter(|l| free(l) && !cached.contains(&(l.holder.clone(), l.server.clone()))).collect();
+    let idle: Vec<Lock> =
+        locks.into_iter().filter(|l| is_idle(l, now) && !cached.contains(&(l.holder.clone(), l.server.clone()))).collect();
     let before = runtime.replace_stale_locks(idle.iter().map(|l| l.name.clone()).collect());
     for lock in idle.iter().filter(|l| before.contains(&l.name)) {
         // The cache may be behind another replica: the last word is the API server's.
         let needed = match holder(context, lock).await {
-            Ok(Some(order)) => names(&order).contains(&(lock.holder.clone(), lock.server.clone())),
+            Ok(Some(order)) => is_of(lock, &order) && (!is_free(lock, now) || speaks_of(lock, &order)),
             Ok(None) => false,
             Err(_) => true,
         };
@@ -39,9 +42,34 @@ pub async fn sweep(context: &Context, runtime: &HandlerRuntime, panel: &str, now
     }
 }
 
+/// Nobody has the server.
+fn is_free(lock: &Lock, now: &Inventory) -> bool {
+    now.rows.get(&lock.server).is_none_or(matching::is_free_of_any_type)
+}
+
+/// As far as the panel shows, nobody needs the lock.
+fn is_idle(lock: &Lock, now: &Inventory) -> bool {
+    let marked = || now.markers.get(&lock.server).is_some_and(|markers| markers.iter().any(|m| m.order_id == lock.holder));
+    is_free(lock, now) || (now.rows.get(&lock.server).is_some_and(|row| row.owner.is_some()) && !marked())
+}
+
+/// The order holds the lock.
+fn is_of(lock: &Lock, order: &DedicatedServerOrder) -> bool {
+    id_of(order) == Some(&lock.holder)
+}
+
+/// The order speaks of the lock's server.
+fn speaks_of(lock: &Lock, order: &DedicatedServerOrder) -> bool {
+    names(order).contains(&(lock.holder.clone(), lock.server.clone()))
+}
+
+fn id_of(order: &DedicatedServerOrder) -> Option<&str> {
+    order_id(order).or(order.metadata.uid.as_deref())
+}
+
 /// The servers that an order speaks of, each with its order id.
 fn names(order: &DedicatedServerOrder) -> Vec<(String, String)> {
-    let Some(id) = order_id(order).or(order.metadata.uid.as_deref()) else { return Vec::new() };
+    let Some(id) = id_of(order) else { return Vec::new() };
     let status = order.status.as_ref();
     let bound = status.and_then(|s| s.server.as_ref()).map(|s| s.id.clone());
     let asked = status.and_then(|s| s.in_flight.as_ref()).and_then(|f| f.target.strip_prefix("server/")).map(str::to_owned);

@@ -5,6 +5,7 @@
 
 use std::ops::ControlFlow::{Break, Continue};
 
+use crate::api::order::LastError;
 use crate::api::task::{Resolution, TaskType};
 
 use super::context::{Cx, Halt, Next, Recheck};
@@ -16,6 +17,16 @@ use super::tasks::Ask;
 /// Whether an error says that the server was changed behind our back.
 pub(super) fn is_drift(code: &str) -> bool {
     [Reason::ServerGone, Reason::OwnerChanged, Reason::NotOurServer, Reason::PanelChanged].iter().any(|r| r.as_str() == code)
+}
+
+impl Cx<'_> {
+    /// A call has failed. A department that was asked about a server changed by hand was not asked about this: no step waits for it.
+    pub(super) fn note_error(&mut self, error: LastError) {
+        let replaced = self.status.last_error.replace(error);
+        if replaced.is_some_and(|e| is_drift(&e.code)) {
+            self.supersede(TaskType::FailedOperation);
+        }
+    }
 }
 
 /// Found while the order lives. In preparation it stalls; on an Active order a department is told as well.

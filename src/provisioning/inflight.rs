@@ -7,7 +7,7 @@
 use std::ops::ControlFlow;
 
 use crate::api::common::Time;
-use crate::api::order::InFlight;
+use crate::api::order::{InFlight, LastError};
 use crate::panel::error::ErrorClass;
 use crate::panel::model::ServerId;
 
@@ -46,13 +46,14 @@ impl Cx<'_> {
             f.looks = 0;
             call.name().clone_into(&mut f.call);
             let step = Step::parse(&f.step);
-            self.status.last_error = Some(crate::api::order::LastError {
+            let error = LastError {
                 step: f.step.clone(),
                 code: error.code(),
                 message: cut(&error.to_string(), LONG),
                 retryable: true,
                 time: Time::seconds(self.now),
-            });
+            };
+            self.note_error(error);
             if let Some(step) = step {
                 self.note_loss(step);
             }

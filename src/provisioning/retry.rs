@@ -62,7 +62,7 @@ impl Cx<'_> {
         let message = cut(message, LONG);
         self.enter(step, State::Failed, &message);
         self.status.attempts = self.status.attempts.saturating_add(attempts);
-        self.status.last_error = Some(LastError {
+        self.note_error(LastError {
             step: step.as_str().into(),
             code: code.into(),
             message: message.clone(),

@@ -127,6 +127,24 @@ fn drift_of_a_suspended_service_is_corrected_once_and_never_over_other_work() {
     assert!(is_true(&world.status("web").conditions, ConditionType::Suspended), "it still is");
 }
 
+/// A department that looks after a server changed by hand was not asked about a call that fails meanwhile.
+#[test]
+fn a_lost_answer_is_looked_up_while_a_department_looks_after_drift() {
+    for fault in [Fault::LostApplied, Fault::LostNot, Fault::Refused] {
+        let mut world = active();
+        world.panel.server("1").owner = None;
+        until_reason(&mut world, "OwnerChanged");
+        assert_eq!(world.open_tasks(), [TaskType::FailedOperation]);
+        world.faults.insert(world.asked.len(), fault);
+        suspend(&mut world, true);
+        world.until("suspended", seconds(1200), |w| is_true(&w.status("web").conditions, ConditionType::Suspended));
+        world.panel.server("1").owner = world.panel.user("acme").map(|u| u.id.clone());
+        until_reason(&mut world, "Suspended");
+        assert_suspended(&world);
+        assert_eq!(world.open_tasks(), [], "{fault:?}");
+    }
+}
+
 #[test]
 fn a_dead_ipmi_leaves_the_network_off_and_becomes_a_task() {
     for ipmi in [Ipmi::Refuses, Ipmi::Error, Ipmi::Dead] {

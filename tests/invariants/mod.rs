@@ -263,6 +263,13 @@ impl Invariants {
     fn not_before_its_task(&self, call: &Call, at: u64, panels: &Value) -> Vec<String> {
         let of_server = |o: &&Value| view::server_of(o) == Some(call.server()) && view::is_deleting(o);
         let Some(order) = self.of_kind("DedicatedServerOrder").find(of_server) else { return Vec::new() };
+        if order["spec"]["deletionPolicy"] == "Orphan" {
+            // The marker goes, whoever the owner is by now; the client keeps what is his.
+            let his =
+                |s: &view::Server<'_>| s.panel == call.panel && s.id() == call.server() && s.state["owner"] == order["spec"]["client"]["username"];
+            let his = view::servers(panels).iter().any(his);
+            return his.then(|| format!("(5) server {} is released, and its order says Orphan", call.server())).into_iter().collect();
+        }
         let uid = &order["metadata"]["uid"];
         let stop =
             |t: &&Value| t["spec"]["orderRef"]["uid"] == *uid && t["spec"]["type"] == "StopServer" && t["spec"]["resolution"].is_null();

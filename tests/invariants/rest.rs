@@ -14,6 +14,8 @@ pub struct Room<'a> {
     pub orders: &'a [Value],
     /// All handlers.
     pub handlers: &'a [Value],
+    /// The name of a handler's panel, where there are several.
+    pub panel_of: fn(&Value) -> Option<&str>,
 }
 
 /// Why an order is not in a state that it may stay in: Active, or stalled with its cure, or waiting for what nobody has.
@@ -48,10 +50,13 @@ pub fn unsettled(order: &Value, room: &Room<'_>) -> Option<String> {
 }
 
 impl Room<'_> {
-    /// A server that an order asks for is free.
+    /// A server that an order asks for is free, at a handler that it may use.
     fn has(&self, order: &Value) -> bool {
         let wanted = view::text(&order["spec"]["configuration"]["serverType"]);
-        view::servers(self.panels).iter().any(|s| s.is_free() && (wanted.is_empty() || s.state["type"] == wanted))
+        let named = |h: &&Value| h["metadata"]["name"] == order["spec"]["handlerRef"]["name"];
+        let only = self.handlers.iter().find(named).and_then(self.panel_of);
+        let fits = |s: &view::Server<'_>| s.is_free() && (wanted.is_empty() || s.state["type"] == wanted);
+        view::servers(self.panels).iter().any(|s| fits(s) && only.is_none_or(|panel| panel == s.panel))
     }
 
     /// The namespace has as many orders as it may: those that have a server, and those that were there before.

@@ -23,6 +23,12 @@ fn order(server: Option<&str>, patch: &Value) -> Value {
     order
 }
 
+fn with_spec(order: &Value, spec: &Value) -> Value {
+    let mut order = order.clone();
+    order["spec"] = spec.clone();
+    order
+}
+
 fn panels(notes: &str, patch: &Value) -> Value {
     let mut server = json!({"id": "17", "notes": notes, "owner": "", "power": "off"});
     for (name, value) in patch.as_object().into_iter().flatten() {
@@ -158,6 +164,13 @@ fn not_before_its_task_is_closed_and_one_task_for_one_reason() {
         ]
     };
     breaks("(5)", [begin(), vec![edit("", "no_owner")]].concat());
+    let kept = || with_spec(&order(Some("17"), &deleting()), &json!({"deletionPolicy": "Orphan", "client": {"username": "acme"}}));
+    let orphaned = |owner: &str| {
+        let on = Event::Panels(panels(MARKER, &json!({"power": "on", "owner": owner})));
+        vec![Event::Object(None, Some(handler.clone())), Event::Object(None, Some(kept())), on, answer(VIEW, MARKER)]
+    };
+    breaks("(5)", [orphaned("acme"), vec![edit("", "no_owner")]].concat());
+    holds([orphaned(""), vec![edit("", "no_owner")]].concat());
     breaks("(5)", [begin(), vec![open(), edit("", "no_owner")]].concat());
     holds([begin(), vec![open(), closed(), edit("", "no_owner")]].concat());
     holds([begin(), vec![Event::Panels(panels(MARKER, &Value::Null)), edit("", "no_owner")]].concat());
@@ -189,8 +202,11 @@ fn bought_once_and_never_changed() {
 fn at_rest() {
     let status = |phase: &str, conditions: Value| json!({"status": {"observedGeneration": 1, "phase": phase, "conditions": conditions}, "metadata": {"generation": 1}});
     let free = panels("", &json!({"hostname": "free.ds", "type": "E3"}));
-    let settled =
-        |order: &Value, panels: &Value| super::rest::unsettled(order, &super::rest::Room { panels, orders: &[], handlers: &[] }).is_none();
+    let handlers = [json!({"metadata": {"name": "here"}, "panel": "dci"}), json!({"metadata": {"name": "there"}, "panel": "dci2"})];
+    let settled = |order: &Value, panels: &Value| {
+        let room = super::rest::Room { panels, orders: &[], handlers: &handlers, panel_of: |h| h["panel"].as_str() };
+        super::rest::unsettled(order, &room).is_none()
+    };
     let ready = json!([{"type": "Ready", "status": "True", "reason": "Active", "message": "m"}]);
     assert!(settled(&order(None, &status("Active", ready.clone())), &free));
     let mut old = order(None, &status("Active", ready));
@@ -199,6 +215,8 @@ fn at_rest() {
     let waits = json!([{"type": "Reconciling", "status": "True", "reason": "WaitingForCapacity", "message": "m"}]);
     let waiting = order(None, &status("Pending", waits));
     assert!(!settled(&waiting, &free) && settled(&waiting, &panels("", &json!({"owner": "somebody"}))));
+    let at = |handler: &str| with_spec(&waiting, &json!({"handlerRef": {"name": handler}}));
+    assert!(!settled(&at("here"), &free) && settled(&at("there"), &free), "it waits for a server of its own handler");
     for (cure, good) in [("put the owner back", true), ("", false)] {
         let stalled = json!([{"type": "Stalled", "status": "True", "reason": "OwnerChanged", "message": cure}]);
         assert_eq!(settled(&order(None, &status("Failed", stalled)), &free), good);

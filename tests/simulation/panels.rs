@@ -41,7 +41,7 @@ impl Wire for PanelWire {
 }
 
 /// The name of the panel at this path.
-fn panel_of(path: &str) -> &str {
+pub fn panel_of(path: &str) -> &str {
     match path {
         "dcimgr" => "dci",
         "ipmgr" => "ipm",

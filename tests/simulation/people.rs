@@ -64,11 +64,13 @@ pub struct People {
     closed: BTreeMap<String, usize>,
     /// Since when, and after how many writes and calls, nothing has changed.
     quiet: Option<(u64, u64, usize)>,
+    /// What was taken out of the address manager by hand.
+    deleted: Vec<Value>,
 }
 
 impl People {
     pub fn new(script: Vec<(u64, Act)>, takes: u64) -> Self {
-        Self { script, calm: None, takes, seen: BTreeMap::new(), closed: BTreeMap::new(), quiet: None }
+        Self { script, calm: None, takes, seen: BTreeMap::new(), closed: BTreeMap::new(), quiet: None, deleted: Vec::new() }
     }
 
     pub fn calm_since(&self) -> Option<u64> {
@@ -131,6 +133,16 @@ impl People {
                     let healed = json!({"panel": server.panel, "ipmi": "alive", "flags": {"hwproblem": false, "operation_failed": false}});
                     world.panels.change_server(id, healed).unwrap();
                 }
+                // An address that the order's server still has is its again, whoever got it meanwhile.
+                let panels = world.panels.state();
+                let kept = |entry: &Value| {
+                    let mark = view::marks(view::text(&entry["note"]));
+                    let has = |s: &view::Server<'_>| view::list(&s.state["ips"]).iter().any(|row| row["ip"] == entry["ip"]);
+                    view::servers(&panels).iter().any(|s| has(s) && s.marks() == mark)
+                };
+                for entry in self.deleted.drain(..).filter(kept) {
+                    world.panels.change_address(entry).unwrap();
+                }
                 let handlers: Vec<String> = world.server(|s| s.all(HANDLERS).map(name_of).collect());
                 for name in handlers {
                     let patch = json!({"spec": {"suspend": false}});
@@ -168,6 +180,7 @@ impl People {
                 let order = world.server(|s| s.get(&key(&name)).ok()).unwrap_or_default();
                 let ip = &order["status"]["server"]["mainAddress"];
                 let change = if gone { json!({"ip": ip, "delete": true}) } else { json!({"ip": ip, "note": ""}) };
+                self.deleted.extend(entered(&world.panels.state(), ip).filter(|_| gone));
                 if ip.is_string()
                     && let Err(error) = world.panels.change_address(change)
                 {
@@ -291,6 +304,13 @@ fn name_of(object: &Value) -> String {
 
 fn names(world: &World) -> Vec<String> {
     world.server(|s| s.all(ORDERS).map(name_of).collect())
+}
+
+/// What the address manager has of an address.
+fn entered(panels: &Value, ip: &Value) -> Option<Value> {
+    let mut entry = view::list(&panels["panels"]["ipm"]["addresses"]).iter().find(|entry| entry["ip"] == *ip)?.clone();
+    entry.as_object_mut()?.remove("family");
+    Some(entry)
 }
 
 /// Ids of servers differ from panel to panel.

@@ -83,12 +83,17 @@ fn summary(change: &Change) -> String {
     )
 }
 
+/// The panel of a handler, by its address.
+fn panel_of(handler: &Value) -> Option<&str> {
+    handler["spec"]["connection"]["url"].as_str()?.rsplit('/').next().map(super::panels::panel_of)
+}
+
 /// Orders that are not where they may stay.
 pub fn unsettled(world: &World) -> Vec<String> {
     let of = |kind| world.server(|s| s.all(kind).cloned().collect::<Vec<Value>>());
     let (orders, handlers) = (of(ORDERS), of(HANDLERS));
     let waits = |o: &Value| kstatus::condition(o, "Reconciling").is_some_and(|c| c["reason"] == "WaitingForCapacity");
     let panels = if orders.iter().any(waits) { world.panels.state() } else { Value::Null };
-    let room = rest::Room { panels: &panels, orders: &orders, handlers: &handlers };
+    let room = rest::Room { panels: &panels, orders: &orders, handlers: &handlers, panel_of };
     orders.iter().filter_map(|order| rest::unsettled(order, &room)).collect()
 }
