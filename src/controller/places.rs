@@ -295,7 +295,11 @@ mod tests {
         assert_eq!(places.enter(&ticket(2, "b"), false, &begun, 1), Place::Full(0));
         assert_eq!(places.enter(&ticket(1, "a"), false, &begun, 1), Place::Taken);
         assert_eq!(places.leave("a"), [ticket(2, "b").key]);
-        assert_eq!(places.enter(&ticket(2, "b"), false, &begun, 1), Place::Taken, "the cache may show later that a is not at work any more");
+        assert_eq!(
+            places.enter(&ticket(2, "b"), false, &begun, 1),
+            Place::Taken,
+            "the cache may show later that a is not at work any more"
+        );
         places.leave("b");
         let begun = BTreeSet::from(["b".to_owned()]);
         assert_eq!(places.enter(&ticket(1, "a"), false, &begun, 1), Place::Taken, "it may come back");

@@ -80,3 +80,51 @@ async fn holder(context: &Context, lock: &Lock) -> Result<Option<DedicatedServer
     let Some((namespace, name)) = lock.order.split_once('/') else { return Ok(None) };
     Api::<DedicatedServerOrder>::namespaced(context.client.clone(), namespace).get_opt(name).await
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::panel::model::{FREE_DOMAIN, PowerFlags, ServerFlags, ServerId, ServerRow};
+    use crate::provisioning::marker::Marker;
+
+    fn lock() -> Lock {
+        Lock { name: "dci-1".into(), uid: None, server: "21".into(), holder: "o-1".into(), order: "shop/web".into() }
+    }
+
+    fn shown(owner: Option<&str>, hostname: &str, order_id: Option<&str>) -> Inventory {
+        let row = ServerRow {
+            id: ServerId("21".into()),
+            name: String::new(),
+            hostname: hostname.into(),
+            main_address: None,
+            mac: None,
+            owner: owner.map(str::to_owned),
+            types: vec![],
+            power: PowerFlags::default(),
+            flags: ServerFlags::default(),
+            install: None,
+            description: String::new(),
+        };
+        let marker = |id: &str| Marker { cluster: "c".into(), namespace: "shop".into(), name: "web".into(), order_id: id.into() };
+        Inventory {
+            rows: [("21".to_owned(), row)].into(),
+            markers: order_id.map(|id| ("21".to_owned(), vec![marker(id)])).into_iter().collect(),
+            ..Inventory::default()
+        }
+    }
+
+    #[test]
+    fn a_lock_is_idle_where_the_server_is_free_or_somebody_has_it_without_our_marker() {
+        for (owner, hostname, marker, idle) in [
+            (None, FREE_DOMAIN, None, true),
+            (None, "web.example.net", None, false),
+            (Some("acme"), "web.example.net", None, true),
+            (Some("acme"), "web.example.net", Some("o-2"), true),
+            (Some("acme"), "web.example.net", Some("o-1"), false),
+            (Some("operator"), FREE_DOMAIN, Some("o-1"), false),
+        ] {
+            assert_eq!(is_idle(&lock(), &shown(owner, hostname, marker)), idle, "{owner:?} {hostname} {marker:?}");
+        }
+        assert!(is_idle(&lock(), &Inventory::default()), "there is no such server any more");
+    }
+}

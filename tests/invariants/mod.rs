@@ -265,8 +265,9 @@ impl Invariants {
         let Some(order) = self.of_kind("DedicatedServerOrder").find(of_server) else { return Vec::new() };
         if order["spec"]["deletionPolicy"] == "Orphan" {
             // The marker goes, whoever the owner is by now; the client keeps what is his.
-            let his =
-                |s: &view::Server<'_>| s.panel == call.panel && s.id() == call.server() && s.state["owner"] == order["spec"]["client"]["username"];
+            let his = |s: &view::Server<'_>| {
+                s.panel == call.panel && s.id() == call.server() && s.state["owner"] == order["spec"]["client"]["username"]
+            };
             let his = view::servers(panels).iter().any(his);
             return his.then(|| format!("(5) server {} is released, and its order says Orphan", call.server())).into_iter().collect();
         }
