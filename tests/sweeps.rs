@@ -1,13 +1,17 @@
-//! The tests of the decisions that sweep over every crash and fault, in one program, for `deploy/ci/mutants.sh`: minutes, so they run
-//! where the tests in `decisions.rs` notice nothing.
+//! The decisions against a model of the panels (`core/core_support`), with a crash or a fault at every point.
 
-#[path = "core_changes.rs"]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test stops where it cannot go on")]
+
+#[path = "core/core_support/mod.rs"]
+mod support;
+
+#[path = "core/core_changes.rs"]
 mod core_changes;
-#[path = "core_crash.rs"]
+#[path = "core/core_crash.rs"]
 mod core_crash;
-#[path = "core_departments_crash.rs"]
+#[path = "core/core_departments_crash.rs"]
 mod core_departments_crash;
-#[path = "core_random.rs"]
+#[path = "core/core_random.rs"]
 mod core_random;
-#[path = "core_selection_crash.rs"]
+#[path = "core/core_selection_crash.rs"]
 mod core_selection_crash;

@@ -1,19 +1,16 @@
 //! Orders that are deleted when their handler, or its credentials, are gone: nothing is given up silently.
 
-#[path = "core_support/mod.rs"]
-mod support;
-
 use std::time::Duration;
 
+use crate::support::panel::Ipmi;
+use crate::support::seconds;
+use crate::support::sweep::try_all;
+use crate::support::world::{World, WriteFault};
 use dci_operator::api::condition::{ConditionType, find};
 use dci_operator::api::handler::IpmiErrorPolicy;
 use dci_operator::api::task::{Resolution, TaskType};
 use dci_operator::provisioning::facts::HandlerState;
 use dci_operator::provisioning::forsaken::Forsaken;
-use support::panel::Ipmi;
-use support::seconds;
-use support::sweep::try_all;
-use support::world::{World, WriteFault};
 
 const GRACE: Duration = Duration::from_mins(15);
 /// Before it is over; times are kept in whole seconds.
@@ -64,7 +61,7 @@ fn one_task_is_raised_after_the_grace_time_and_closing_goes_on_when_the_handler_
             world.step();
             assert!(!ready(&world).1.contains("RevokeLicenses"), "the order has none: {}", ready(&world).1);
             let deadline = world.status("web").waiting_on.as_ref().and_then(|w| w.deadline).expect("it is told when a task is raised");
-            assert!(deadline.0 >= support::later(began, GRACE.saturating_sub(seconds(1))), "{deadline:?}");
+            assert!(deadline.0 >= crate::support::later(began, GRACE.saturating_sub(seconds(1))), "{deadline:?}");
             world.run_for(NOT_YET);
             assert!(world.tasks.is_empty(), "a hiccup raises none");
             until_task(&mut world);

@@ -1,18 +1,14 @@
 //! Configurations of the client's own: the best server, what departments do, and who is served first.
-#![expect(clippy::unwrap_used, reason = "tests")]
-
-#[path = "core_support/mod.rs"]
-mod support;
 
 use std::time::Duration;
 
+use crate::support::panel::Panel;
+use crate::support::seconds;
+use crate::support::world::{World, handler, order};
 use dci_operator::api::condition::{self, ConditionType};
 use dci_operator::api::task::{Resolution, TaskType};
 use dci_operator::panel::model::{Parts, UserId};
 use serde_json::{Value, json};
-use support::panel::Panel;
-use support::seconds;
-use support::world::{World, handler, order};
 
 fn parts(cpu: &str, memory: u32, disks: &[&str]) -> Parts {
     Parts {

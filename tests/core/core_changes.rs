@@ -3,9 +3,6 @@
 //!
 //! Here are what the modules share, and what holds between changes of different kinds.
 
-#[path = "core_support/mod.rs"]
-mod support;
-
 #[path = "core_changes/reinstallation.rs"]
 mod reinstallation;
 #[path = "core_changes/rotation.rs"]
@@ -17,11 +14,11 @@ mod sweeps;
 
 use std::time::Duration;
 
+use crate::support::seconds;
+use crate::support::sweep::{Kind, assert_active, reach};
+use crate::support::world::World;
 use dci_operator::api::condition::{ConditionType, find, is_true};
 use dci_operator::provisioning::facts::HandlerState;
-use support::seconds;
-use support::sweep::{Kind, assert_active, reach};
-use support::world::World;
 
 fn active() -> World {
     let mut world = Kind::Plain.world();

@@ -1,19 +1,16 @@
 //! Rules that meet: suspension, licences, recipes, give-back, adoption and reinstallation on one order.
 
-#[path = "core_support/mod.rs"]
-mod support;
-
 use std::time::Duration;
 
+use crate::support::panel::Panel;
+use crate::support::seconds;
+use crate::support::sweep::{Kind, reach};
+use crate::support::world::{Fault, World, handler, order};
 use dci_operator::api::task::TaskType;
 use dci_operator::panel::model::{Level, PanelUser, UserId};
 use dci_operator::provisioning::call::Call;
 use dci_operator::provisioning::facts::HandlerState;
 use serde_json::json;
-use support::panel::Panel;
-use support::seconds;
-use support::sweep::{Kind, reach};
-use support::world::{Fault, World, handler, order};
 
 fn licensed() -> World {
     let mut world = Kind::Licensed.world();

@@ -1,17 +1,14 @@
 //! Addresses that cannot be had: a group that the address manager does not know, or that is empty, and a main address that stays.
 
-#[path = "core_support/mod.rs"]
-mod support;
-
 use std::time::Duration;
 
+use crate::support::panel::{Panel, Replace};
+use crate::support::sweep::{Kind, assert_active, reach};
+use crate::support::world::{Fault, World, handler, order};
 use dci_operator::api::condition::{self, ConditionType};
 use dci_operator::api::task::{Resolution, TaskType};
 use dci_operator::provisioning::call::Call;
 use serde_json::json;
-use support::panel::{Panel, Replace};
-use support::sweep::{Kind, assert_active, reach};
-use support::world::{Fault, World, handler, order};
 
 fn world(field: &str, group: &str) -> World {
     let mut world = World::new(Panel::new(2, 4), handler(|h| h["ipManagement"][field] = json!(group)));

@@ -1,24 +1,20 @@
 //! Servers that are left as they are by `deletionPolicy: Orphan`, or taken over as they are (`adoption`), with every fault.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops where it cannot go on")]
-
-#[path = "core_support/mod.rs"]
-mod support;
 
 #[path = "core_letting_go/adoption.rs"]
 mod adoption;
 
 use std::time::Duration;
 
+use crate::support::panel::{Ipmi, Panel};
+use crate::support::seconds;
+use crate::support::sweep::{FAULTS, Kind, reach, try_all};
+use crate::support::world::{World, WriteFault, handler, order};
 use dci_operator::api::condition::{ConditionType, find};
 use dci_operator::api::handler::DeletionPolicy;
 use dci_operator::api::order::OrderStatus;
 use dci_operator::panel::model::{Level, PanelUser, UserId};
 use dci_operator::provisioning::call::Call;
 use serde_json::{Value, json};
-use support::panel::{Ipmi, Panel};
-use support::seconds;
-use support::sweep::{FAULTS, Kind, reach, try_all};
-use support::world::{World, WriteFault, handler, order};
 
 fn reason(status: &OrderStatus) -> &str {
     find(&status.conditions, ConditionType::Ready).map_or("", |c| c.reason.as_str())

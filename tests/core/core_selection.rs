@@ -1,5 +1,4 @@
 //! Selection among several handlers, table by table.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails so says where")]
 
 use dci_operator::api::DedicatedServerOrder;
 use dci_operator::api::common::ObjectKey;

@@ -1,15 +1,12 @@
 //! Every fault at every call and every write of opening and closing: each order still gets one server, and gives all of it back.
 
-#[path = "core_support/mod.rs"]
-mod support;
-
 use std::time::Duration;
 
+use crate::support::seconds;
+use crate::support::sweep::{FAULTS, KINDS, Kind, assert_active, assert_released, one_in, reach, try_all};
+use crate::support::world::{Fault, Task, World, WriteFault};
 use dci_operator::api::task::TaskType;
 use dci_operator::provisioning::call::Call;
-use support::seconds;
-use support::sweep::{FAULTS, KINDS, Kind, assert_active, assert_released, one_in, reach, try_all};
-use support::world::{Fault, Task, World, WriteFault};
 
 /// A life of an order: to Active, to rest, and away.
 fn live(world: &mut World, kind: Kind) {

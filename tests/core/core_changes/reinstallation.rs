@@ -6,10 +6,10 @@ use dci_operator::api::condition::{ConditionType, find, is_true};
 use dci_operator::api::task::{Resolution, TaskType};
 use dci_operator::provisioning::call::Call;
 
-use super::support::seconds;
-use super::support::sweep::{Kind, assert_active};
-use super::support::world::{Fault, World};
 use super::{active, assert_suspended, made, reinstall, since, suspend, until_reason, until_settled};
+use crate::support::seconds;
+use crate::support::sweep::{Kind, assert_active};
+use crate::support::world::{Fault, World};
 
 const UBUNTU: &str = "ISPsystem__Ubuntu-24.04-x86_64";
 

@@ -7,11 +7,11 @@ use dci_operator::api::task::{Resolution, TaskType};
 use dci_operator::panel::model::UserId;
 use serde_json::json;
 
-use super::support::panel::{Ipmi, Operation, Panel, TEMPLATE};
-use super::support::sweep::{Kind, assert_active, assert_released, reach};
-use super::support::world::{Fault, World, handler, order};
-use super::support::{later, seconds};
 use super::{active, assert_suspended, made, reason, reinstall, since, suspend, until_reason, until_settled};
+use crate::support::panel::{Ipmi, Operation, Panel, TEMPLATE};
+use crate::support::sweep::{Kind, assert_active, assert_released, reach};
+use crate::support::world::{Fault, World, handler, order};
+use crate::support::{later, seconds};
 
 #[test]
 fn a_service_is_suspended_and_resumed_call_by_call() {

@@ -1,21 +1,17 @@
 //! Every fault at every call, write and read of an order that selects among several handlers: it never has two servers, what a
 //! failed handler gave is given back, and it ends exactly where it should. One point of five is tried; all of them by `make check-all`.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test stops where it cannot go on")]
-
-#[path = "core_support/mod.rs"]
-mod support;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::support::panel::{Ipmi, TEMPLATE};
+use crate::support::sweep::{FAULTS, one_in, try_all};
+use crate::support::world::{Fault, World, WriteFault, order};
+use crate::support::{later, seconds};
 use dci_operator::api::condition::{ConditionType, is_true};
 use dci_operator::api::task::Resolution;
 use dci_operator::provisioning::call::Call;
 use serde_json::json;
-use support::panel::{Ipmi, TEMPLATE};
-use support::sweep::{FAULTS, one_in, try_all};
-use support::world::{Fault, World, WriteFault, order};
-use support::{later, seconds};
 
 /// What an order meets at its handlers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

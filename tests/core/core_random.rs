@@ -1,19 +1,16 @@
 //! Random faults and random people: whatever happens, the rules hold, and in quiet times every order gets where it wants to be.
 
-#[path = "core_support/mod.rs"]
-mod support;
-
 use std::time::Duration;
 
+use crate::support::panel::{Ipmi, Panel, Replace};
+use crate::support::seconds;
+use crate::support::world::{Fault, World, WriteFault, handler, order};
 use dci_operator::api::condition::{ConditionType, is_true};
 use dci_operator::api::task::Resolution;
 use dci_operator::panel::model::{Level, PanelUser, UserId};
 use dci_operator::provisioning::facts::HandlerState;
 use proptest::prelude::*;
 use serde_json::json;
-use support::panel::{Ipmi, Panel, Replace};
-use support::seconds;
-use support::world::{Fault, World, WriteFault, handler, order};
 
 /// What people and machines do.
 #[derive(Clone, Copy, Debug)]
@@ -169,7 +166,7 @@ fn come_to_rest(world: &mut World) {
                 break;
             }
             let stalled: Vec<String> = {
-                let stuck = |o: &support::world::Stored| is_true(&o.status.conditions, ConditionType::Stalled);
+                let stuck = |o: &crate::support::world::Stored| is_true(&o.status.conditions, ConditionType::Stalled);
                 world.orders.iter().filter(|(_, o)| stuck(o)).map(|(n, _)| n.clone()).collect()
             };
             for name in stalled {

@@ -1,19 +1,15 @@
 //! Every fault at every call, write and read while departments build, buy, or refuse to: no task is raised twice, and a server
 //! that nobody builds is given back before the order stalls.
-#![allow(clippy::expect_used, clippy::panic, reason = "a test stops where it cannot go on")]
-
-#[path = "core_support/mod.rs"]
-mod support;
 
 use std::time::Duration;
 
+use crate::support::panel::{Panel, TEMPLATE};
+use crate::support::sweep::{FAULTS, try_all};
+use crate::support::world::{Fault, World, WriteFault, handler, order};
+use crate::support::{later, seconds};
 use dci_operator::api::condition::{self, ConditionType};
 use dci_operator::api::task::{Resolution, TaskType};
 use serde_json::json;
-use support::panel::{Panel, TEMPLATE};
-use support::sweep::{FAULTS, try_all};
-use support::world::{Fault, World, WriteFault, handler, order};
-use support::{later, seconds};
 
 /// What the departments answer, one after the other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,19 +1,16 @@
 //! What befalls an Active order, as tables of scenarios: drift, changes of the spec, restarts.
 
-#[path = "core_support/mod.rs"]
-mod support;
-
 use std::time::Duration;
 
+use crate::support::panel::Ipmi;
+use crate::support::seconds;
+use crate::support::sweep::{Kind, assert_active, reach};
+use crate::support::world::{Fault, World};
 use dci_operator::api::condition::{ConditionType, find};
 use dci_operator::api::order::OrderStatus;
 use dci_operator::api::task::{Resolution, TaskType};
 use dci_operator::panel::model::{Level, PanelUser, UserId};
 use dci_operator::provisioning::facts::HandlerState;
-use support::panel::Ipmi;
-use support::seconds;
-use support::sweep::{Kind, assert_active, reach};
-use support::world::{Fault, World};
 
 fn reason(status: &OrderStatus) -> &str {
     find(&status.conditions, ConditionType::Ready).map_or("", |c| c.reason.as_str())

@@ -1,17 +1,13 @@
 //! Recipes that are run by themselves, where the dialect can: in order, one after the other, and never twice unasked.
-#![expect(clippy::unwrap_used, reason = "tests")]
-
-#[path = "core_support/mod.rs"]
-mod support;
 
 use std::time::Duration;
 
+use crate::support::panel::Panel;
+use crate::support::world::{Fault, World, handler, order};
 use dci_operator::api::condition::{self, ConditionType};
 use dci_operator::api::task::{Resolution, TaskType};
 use dci_operator::provisioning::call::Call;
 use serde_json::{Value, json};
-use support::panel::Panel;
-use support::world::{Fault, World, handler, order};
 
 const THREE: [&str; 3] = ["a.sh", "b.sh", "c.sh"];
 
@@ -193,7 +189,7 @@ fn recipe_and_template_have_to_share_a_tag_where_the_panel_shows_them() {
         [("linux debian", "debian", true), ("linux", "windows", false), ("", "windows", true), ("linux", "", true)]
     {
         let mut world = world(&json!({}), &THREE[..1], |panel, _| {
-            panel.tags = [(support::panel::TEMPLATE.to_owned(), tags(of_template)), ("a.sh".to_owned(), tags(of_recipe))].into();
+            panel.tags = [(crate::support::panel::TEMPLATE.to_owned(), tags(of_template)), ("a.sh".to_owned(), tags(of_recipe))].into();
         });
         world.run_for(Duration::from_hours(1));
         let expected = if fits { (None, "Active") } else { (Some("RecipeIncompatible".to_owned()), "Failed") };

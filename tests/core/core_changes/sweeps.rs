@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use dci_operator::api::task::Resolution;
 
-use super::support::sweep::{FAULTS, Kind, assert_active, assert_released, reach, try_all};
-use super::support::world::{Fault, World, WriteFault};
-use super::support::{later, seconds};
 use super::{active, assert_suspended, reinstall, suspend};
+use crate::support::sweep::{FAULTS, Kind, assert_active, assert_released, reach, try_all};
+use crate::support::world::{Fault, World, WriteFault};
+use crate::support::{later, seconds};
 
 /// How the panel shows and switches ports: it does both, or neither.
 const PORTS: [bool; 2] = [true, false];

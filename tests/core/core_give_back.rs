@@ -1,16 +1,13 @@
 //! Servers that are given back while their order lives: after a recipe failed, once, and never one that may be the client's.
 
-#[path = "core_support/mod.rs"]
-mod support;
-
 use std::time::Duration;
 
+use crate::support::panel::Panel;
+use crate::support::world::{World, handler, order};
 use dci_operator::api::condition::{self, ConditionType};
 use dci_operator::api::task::{Resolution, TaskType};
 use dci_operator::provisioning::call::Call;
 use serde_json::json;
-use support::panel::Panel;
-use support::world::{World, handler, order};
 
 fn world(servers: usize, failing: usize, ready_when: &str) -> World {
     let mut panel = Panel::new(servers, 4);

@@ -1,10 +1,11 @@
 //! Closing, as tables of scenarios: in every state of an order, and with servers that are not what they were.
 
-#[path = "core_support/mod.rs"]
-mod support;
-
 use std::time::Duration;
 
+use crate::support::panel::{Ipmi, Panel};
+use crate::support::seconds;
+use crate::support::sweep::{Kind, reach};
+use crate::support::world::{World, handler, order};
 use dci_operator::api::condition::{ConditionType, find};
 use dci_operator::api::order::OrderStatus;
 use dci_operator::api::task::{Resolution, TaskType};
@@ -12,10 +13,6 @@ use dci_operator::panel::model::{Level, PanelUser, UserId};
 use dci_operator::provisioning::call::Call;
 use dci_operator::provisioning::facts::HandlerState;
 use serde_json::json;
-use support::panel::{Ipmi, Panel};
-use support::seconds;
-use support::sweep::{Kind, reach};
-use support::world::{World, handler, order};
 
 fn reason(status: &OrderStatus) -> &str {
     find(&status.conditions, ConditionType::Ready).map_or("", |c| c.reason.as_str())
@@ -153,7 +150,7 @@ fn a_crash_after_abandon_releases_nothing() {
     world.run_for(seconds(60));
     let before = picture(&world);
     // The status is stored when the order is let go, and the operator dies before the finalizer goes.
-    world.write_faults.insert(world.writes + 1, support::world::WriteFault::CrashBefore);
+    world.write_faults.insert(world.writes + 1, crate::support::world::WriteFault::CrashBefore);
     world.resolve(TaskType::StopServer, Resolution::Abandon);
     world.until_phase("web", "gone");
     assert_eq!(picture(&world), before);
@@ -446,7 +443,7 @@ fn a_port_that_is_switched_is_waited_for_but_not_for_ever() {
     for minutes in [2u64, 600] {
         let mut world = active();
         let now = world.now;
-        world.panel.server("1").busy_until = Some(support::later(now, Duration::from_mins(minutes)));
+        world.panel.server("1").busy_until = Some(crate::support::later(now, Duration::from_mins(minutes)));
         world.delete("web");
         world.until("off", Duration::from_hours(1), |w| made(w, "powerOff") == 1);
         let waited = world.now.duration_since(now).as_secs();

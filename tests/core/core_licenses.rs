@@ -1,19 +1,15 @@
 //! Licences: bought once, bound to the server, renewed once for each period, given back before the server.
-#![expect(clippy::unwrap_used, reason = "tests")]
-
-#[path = "core_support/mod.rs"]
-mod support;
 
 use std::time::Duration;
 
+use crate::support::sweep::{Kind, assert_active, assert_released, reach, try_all};
+use crate::support::world::{Fault, World};
+use crate::support::{later, seconds};
 use dci_operator::api::condition::{self, ConditionType};
 use dci_operator::panel::license::FREE_NAME;
 use dci_operator::provisioning::call::Call;
 use dci_operator::provisioning::facts::HandlerState;
 use serde_json::{from_value, json};
-use support::sweep::{Kind, assert_active, assert_released, reach, try_all};
-use support::world::{Fault, World};
-use support::{later, seconds};
 
 const DAY: u64 = 24 * 3600;
 
@@ -88,7 +84,7 @@ fn a_licence_server_that_is_down_stops_only_those_who_need_it() {
     let mut none = Kind::Licensed.world();
     none.handler.license_server = None;
     none.until("Stalled", Duration::from_hours(1), |w| stalled(w).0 == "LicenseServerNotReady");
-    none.handler.license_server = Some(support::licenses::key());
+    none.handler.license_server = Some(crate::support::licenses::key());
     reach(&mut none, "Active", Kind::Licensed);
 }
 
@@ -156,7 +152,7 @@ fn a_period_is_renewed_once() {
 #[test]
 fn renew_before_longer_than_the_period_does_not_renew_without_end() {
     let mut world = Kind::Licensed.world();
-    world.panel.licenses.policy = support::licenses::policy(|l| l["renewBefore"] = json!("9000h"));
+    world.panel.licenses.policy = crate::support::licenses::policy(|l| l["renewBefore"] = json!("9000h"));
     order_licenses(&mut world, &["Lite"]);
     world.until_phase("web", "Active");
     world.run_for(Duration::from_hours(2));

@@ -1,10 +1,11 @@
 //! Opening, as tables of scenarios: what is asked of the panels, in which order, and where an order ends up.
 
-#[path = "core_support/mod.rs"]
-mod support;
-
 use std::time::Duration;
 
+use crate::support::panel::{ADMIN, Ipmi, Panel, TEMPLATE};
+use crate::support::seconds;
+use crate::support::sweep::{KINDS, Kind, assert_active, reach};
+use crate::support::world::{Fault, World, handler, order};
 use dci_operator::api::condition::{ConditionType, find};
 use dci_operator::api::order::OrderStatus;
 use dci_operator::api::task::{Resolution, TaskType};
@@ -12,10 +13,6 @@ use dci_operator::panel::model::{Level, PanelUser};
 use dci_operator::provisioning::call::Call;
 use dci_operator::provisioning::facts::{HandlerState, Prepare};
 use serde_json::json;
-use support::panel::{ADMIN, Ipmi, Panel, TEMPLATE};
-use support::seconds;
-use support::sweep::{KINDS, Kind, assert_active, reach};
-use support::world::{Fault, World, handler, order};
 
 fn names(world: &World) -> Vec<&'static str> {
     world.panel.journal.iter().map(Call::name).collect()
@@ -115,7 +112,7 @@ fn closing_makes_each_change_once_and_in_order() {
         world.delete("web");
         reach(&mut world, "gone", kind);
         assert_eq!(&names(&world)[before..], expected, "{kind:?}");
-        support::sweep::assert_released(&world, kind);
+        crate::support::sweep::assert_released(&world, kind);
     }
 }
 

@@ -1,10 +1,11 @@
 //! Failures and hand work: what attempts are counted for, the one task that follows, what each answer does, and who is asked.
 
-#[path = "core_support/mod.rs"]
-mod support;
-
 use std::time::Duration;
 
+use crate::support::panel::{ADMIN, Ipmi, Panel, TEMPLATE};
+use crate::support::seconds;
+use crate::support::sweep::try_all;
+use crate::support::world::{Fault, Task, World, WriteFault, handler, order};
 use dci_operator::api::condition::{ConditionType, find};
 use dci_operator::api::order::OrderStatus;
 use dci_operator::api::task::{Resolution, TaskType};
@@ -13,10 +14,6 @@ use dci_operator::provisioning::call::Call;
 use dci_operator::provisioning::notices;
 use dci_operator::provisioning::order::Handler;
 use serde_json::json;
-use support::panel::{ADMIN, Ipmi, Panel, TEMPLATE};
-use support::seconds;
-use support::sweep::try_all;
-use support::world::{Fault, Task, World, WriteFault, handler, order};
 
 /// What the model panel's connection says when an answer is lost.
 const LOST: &str = "dci: install: no answer: reset";

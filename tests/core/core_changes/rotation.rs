@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::support::panel::Panel;
-use super::support::sweep::FAULTS;
-use super::support::world::{Fault, World, handler, order};
 use super::{reinstall, suspend, until_settled};
+use crate::support::panel::Panel;
+use crate::support::sweep::FAULTS;
+use crate::support::world::{Fault, World, handler, order};
 
 fn rotating() -> World {
     let handler = handler(|spec| spec["dialect"] = json!({"setPassword": {"func": "x", "params": {"p": "{password}"}}}));

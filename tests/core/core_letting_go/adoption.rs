@@ -9,11 +9,11 @@ use dci_operator::panel::model::{AddressRow, AddressRowId, Level, PanelUser, Poo
 use dci_operator::provisioning::facts::Prepare;
 use serde_json::{Value, json};
 
-use super::support::panel::Panel;
-use super::support::seconds;
-use super::support::sweep::{FAULTS, Kind, reach};
-use super::support::world::{Fault, World, WriteFault, handler, order};
 use super::{message, names, picture, reason, until_reason, without_marks};
+use crate::support::panel::Panel;
+use crate::support::seconds;
+use crate::support::sweep::{FAULTS, Kind, reach};
+use crate::support::world::{Fault, World, WriteFault, handler, order};
 
 /// Server 2 is acme's, with two public addresses, a note of the provider's, and its power on.
 fn adopting(change: impl FnOnce(&mut Value)) -> World {
