@@ -28,6 +28,8 @@ mkdir -p "$logs" "$work/target" "$work/tools"
 clean_up() {
   local rc=$?
   trap '' INT TERM HUP
+  # What cannot be collected must not keep the cluster from going.
+  set +e
   if [[ -n $made ]]; then
     kubectl logs --namespace dci-e2e pod/runner >"$logs/e2e.log" 2>&1
     kubectl get all,dci --all-namespaces --output yaml >"$logs/objects.yaml" 2>&1

@@ -261,7 +261,10 @@ impl Watch {
                     return Err(());
                 }
                 let mine = |c: &&super::apiserver::Change| c.key.0 == self.kind && (self.namespace.is_empty() || c.key.1 == self.namespace);
-                Ok(server.since(self.seen).find(mine).map(|c| (c.version, c.at, format!(r#"{{"type":"{}","object":{}}}"#, c.type_, c.object))))
+                Ok(server
+                    .since(self.seen)
+                    .find(mine)
+                    .map(|c| (c.version, c.at, format!(r#"{{"type":"{}","object":{}}}"#, c.type_, c.object))))
             });
             match found {
                 Err(()) => {
