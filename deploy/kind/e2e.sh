@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The same e2e tests as everywhere, in a kind cluster: makes it, loads the image, installs the chart with Helm, runs `helm test`
-# and then the tests from inside, collects what was logged, and deletes the cluster. Needs Docker, kind, kubectl, Helm, cargo.
+# and then the tests from inside, collects what was logged, and deletes the cluster. Needs Docker, kind, kubectl, Helm.
 #
 # KUBERNETES_VERSION: the node image's tag, better with digest, from the notes of this kind's release (kind's default). LOGS: where logs go (a temporary directory).
 set -euo pipefail

@@ -192,6 +192,28 @@ fn every_object_is_accepted_as_it_is_sent() {
     }
 }
 
+/// What prunes must not prune definitions: every order goes with them. Unless that is asked for.
+#[test]
+fn definitions_are_kept_by_every_pipeline() {
+    const WORDS: [(&str, &str); 3] = [
+        ("helm.sh/resource-policy", "keep"),
+        ("argocd.argoproj.io/sync-options", "Prune=false,Delete=false"),
+        ("kustomize.toolkit.fluxcd.io/prune", "disabled"),
+    ];
+    for keep in [true, false] {
+        let keeps = format!("crds.keep={keep}");
+        let text =
+            plane().helm(&["template", "a", CHART, "--kube-version", "1.33.0", "--show-only", "templates/crds.yaml", "--set", &keeps]);
+        let definitions = documents(&text);
+        assert_eq!(definitions.len(), 4);
+        for crd in definitions {
+            for (name, value) in WORDS {
+                assert_eq!(crd["metadata"]["annotations"][name] == value, keep, "{}: {name}", crd["metadata"]["name"]);
+            }
+        }
+    }
+}
+
 /// Who may order, and who may close tasks, does not depend on how many namespaces are watched; only how they get it does.
 #[test]
 fn people_have_the_same_roles_in_one_namespace_as_in_all() {

@@ -126,9 +126,15 @@ async fn definitions_that_are_too_old_keep_the_operator_from_touching_a_server()
     let Some(own) = OwnPlane::start("outdated") else { return };
     let mut world = World::everywhere(own.plane, own.identity.clone(), Setup { run: false, ..Setup::default() }).await;
     let shop = world.shop.clone();
-    let path = "/spec/versions/0/schema/openAPIV3Schema/properties/status/properties/inFlight";
-    let define = |patch: Value| own.plane.define(&["patch", CRD, "--type=json", "-p", &json!([patch]).to_string()], None);
-    define(json!({"op": "remove", "path": path}));
+    let root = "/spec/versions/0/schema/openAPIV3Schema";
+    let path = &format!("{root}/properties/status/properties/inFlight");
+    let define = |patch: Value| own.plane.define(&["patch", CRD, "--type=json", "-p", &patch.to_string()], None);
+    let mut older = vec![json!({"op": "remove", "path": path})];
+    if own.plane.knows_rules() {
+        // Rules speak of the field; in a definition that had none they would not.
+        older.push(json!({"op": "remove", "path": format!("{root}/x-kubernetes-validations")}));
+    }
+    define(older.into());
     // The server takes notice in its own time. As long as it knows the field this one is not complete, and refused.
     world.order("probe", &json!({})).await;
     let began = std::time::Instant::now();
@@ -150,7 +156,7 @@ async fn definitions_that_are_too_old_keep_the_operator_from_touching_a_server()
     world.polls(3).await;
     // Making a user needs no intent: its name makes it happen once. Everything else does.
     assert_eq!(world.changes(), ["dci user.edit  name=acme"], "asked of a panel with no intent stored");
-    define(json!({"op": "add", "path": path, "value": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}));
+    define(json!([{"op": "add", "path": path, "value": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}]));
     world.until_active("web-01").await;
     world.delete("DedicatedServerOrder", "web-01").await;
     world.until_gone("web-01").await;
