@@ -157,7 +157,7 @@ fn the_config_map_for_argo_cd_is_made_of_the_scripts() {
         })
     };
     let mut map = String::from(
-        "# Health and actions of the four kinds: paste the data into Argo CD's ConfigMap. Made from lua/ (make docs). Do not edit.\n\
+        "# Health and actions of the four kinds, and health of Applications: paste the data into Argo CD's ConfigMap. Made from lua/ (make docs). Do not edit.\n\
          apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: argocd-cm\n  namespace: argocd\n  labels:\n    \
          app.kubernetes.io/name: argocd-cm\n    app.kubernetes.io/part-of: argocd\ndata:\n",
     );
@@ -169,8 +169,10 @@ fn the_config_map_for_argo_cd_is_made_of_the_scripts() {
             write!(map, "      - name: {name}\n        action.lua: |\n{}", block(&lua::script(action), 10)).unwrap();
         }
     }
+    write!(map, "  resource.customizations.health.argoproj.io_Application: |\n{}", block(&lua::script(lua::APPLICATION), 4)).unwrap();
     // What Argo CD reads out of it is the scripts again.
     let parsed: Value = serde_yaml::from_str(&map).unwrap();
+    assert_eq!(parsed["data"]["resource.customizations.health.argoproj.io_Application"].as_str().unwrap(), lua::script(lua::APPLICATION));
     for (kind, health, _, actions) in lua::SCRIPTS {
         let data = |what: &str| parsed["data"][format!("resource.customizations.{what}.dci-operator.dev_{kind}")].as_str().unwrap();
         assert_eq!(data("health"), lua::script(health));
@@ -221,6 +223,50 @@ fn argo_cd_says_of_stored_objects_what_is_true() {
         let new = json!({"kind": kind, "metadata": {"name": "a", "generation": 1}, "spec": {}});
         assert_eq!(lua::health(&lua, &[new])[0].status, "Progressing");
     }
+}
+
+/// Sync waves are nothing without it: an app of apps would apply orders before there is an operator.
+#[test]
+fn argo_cd_waits_for_an_application_before_the_next_wave() {
+    let Some(lua) = lua::interpreter("argo_cd_waits_for_an_application_before_the_next_wave") else { return };
+    let script = lua::script(lua::APPLICATION);
+    let status = |object: &Value| lua::evaluate(&lua, &script, object, "result.status");
+    assert_eq!(status(&json!({"kind": "Application", "metadata": {"name": "a"}})), "Progressing");
+    assert_eq!(status(&json!({"kind": "Application", "status": {"sync": {"status": "OutOfSync"}}})), "Progressing");
+    for known in ["Healthy", "Degraded", "Missing"] {
+        assert_eq!(status(&json!({"kind": "Application", "status": {"health": {"status": known}}})), known);
+    }
+    let applications: Vec<Value> =
+        serde_yaml::Deserializer::from_str(&text("deploy/argocd/application.yaml")).map(|d| Value::deserialize(d).unwrap()).collect();
+    let waves = applications.iter().map(|a| a["metadata"]["annotations"]["argocd.argoproj.io/sync-wave"].as_str().unwrap());
+    assert_eq!(waves.collect::<Vec<_>>(), ["0", "1", "2"]);
+    for later in &applications[1..] {
+        // Applied too early, by hand or otherwise, it is tried again until the kinds are known.
+        assert_eq!(later["spec"]["syncPolicy"]["retry"]["limit"], -1, "{}", later["metadata"]["name"]);
+    }
+}
+
+/// Flux makes no namespace by itself, and none that is removed from Git may take orders, handlers or locks along.
+#[test]
+fn the_flux_example_makes_its_namespaces_and_keeps_them() {
+    let mut files = Vec::new();
+    documents(&path("deploy/flux"), &mut files);
+    let (mut made, mut used) = (std::collections::BTreeSet::new(), std::collections::BTreeSet::new());
+    for file in files.iter().filter(|file| file.extension().is_some_and(|e| e == "yaml")) {
+        for document in serde_yaml::Deserializer::from_str(&std::fs::read_to_string(file).unwrap()) {
+            let object = Value::deserialize(document).unwrap();
+            let name = object["metadata"]["name"].as_str().unwrap().to_owned();
+            if object["kind"] == "Namespace" {
+                assert_eq!(object["metadata"]["annotations"]["kustomize.toolkit.fluxcd.io/prune"], "disabled", "namespace {name}");
+                made.insert(name);
+            } else {
+                used.insert(object["metadata"]["namespace"].as_str().unwrap().to_owned());
+            }
+        }
+    }
+    // There where Flux is.
+    used.remove("flux-system");
+    assert_eq!(made, used);
 }
 
 #[test]
@@ -363,4 +409,38 @@ fn the_copies_of_the_definitions_are_the_same() {
             assert!(text(&format!("crds/{name}")) == text(&format!("{copy}/{name}")), "{copy}/{name} is not crds/{name}; make crds");
         }
     }
+}
+
+/// With stand-ins for the tools, of which one fails: what was made has to go, whatever could not be collected.
+#[test]
+fn the_kind_cluster_is_deleted_whatever_fails() {
+    let folder = std::env::temp_dir().join(format!("dci-operator-kind-{}", std::process::id()));
+    let tools = folder.join("tools");
+    std::fs::create_dir_all(&tools).unwrap();
+    let calls = folder.join("calls");
+    for tool in ["docker", "kind", "kubectl", "helm", "find"] {
+        // The logs are asked of a cluster that is not there; the tests' program is found nowhere, so another one stands for it.
+        let script = "#!/bin/bash\necho \"${0##*/} $*\" >>CALLS\ncase \"${0##*/} $1 $2\" in FAILS) exit 1 ;; \"kubectl logs \"*) exit 1 ;; \
+                      find*) echo /bin/true ;; esac\n[[ ! -p /dev/stdin ]] || cat >/dev/null\n";
+        std::fs::write(tools.join(tool), script.replace("CALLS", calls.to_str().unwrap()).replace("FAILS", "\"$FAILS\"")).unwrap();
+        std::fs::set_permissions(tools.join(tool), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    let search = format!("{}:{}", tools.display(), std::env::var("PATH").unwrap());
+    for fails in ["kind create cluster", "helm install dci-operator", "helm test dci-operator", "kubectl wait --namespace"] {
+        let _ = std::fs::remove_file(&calls);
+        let output = std::process::Command::new("bash")
+            .arg(path("deploy/kind/e2e.sh"))
+            .env("PATH", &search)
+            .env("FAILS", fails)
+            .env("TMPDIR", &folder)
+            .output()
+            .unwrap();
+        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let calls = std::fs::read_to_string(&calls).unwrap();
+        assert!(!output.status.success(), "{fails}: {said}");
+        assert!(calls.contains(fails), "{fails}: it did not come to that\n{calls}\n{said}");
+        assert!(calls.contains("kind export logs"), "{fails}: no logs\n{calls}");
+        assert!(calls.lines().any(|call| call.starts_with("kind delete cluster --name dci-e2e-")), "{fails}: the cluster stays\n{calls}");
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
 }

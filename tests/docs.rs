@@ -252,7 +252,11 @@ fn status_rows(table: &mut String, path: &str, schema: &Value) {
 /// All files that show manifests to users.
 fn documents() -> Vec<PathBuf> {
     let mut files = vec![root().join("README.md"), root().join("CONTRIBUTING.md")];
-    for folder in ["docs", "docs/runbooks", "deploy/demo"] {
+    let gitops = ["deploy/flux/provider", "deploy/flux/orders", "deploy/argocd/provider", "deploy/argocd/orders", "deploy/kustomize"];
+    for folder in ["docs", "docs/runbooks", "deploy/demo", "deploy/flux", "deploy/argocd", "deploy/kind", "charts/dci-operator"]
+        .into_iter()
+        .chain(gitops)
+    {
         for entry in std::fs::read_dir(root().join(folder)).unwrap() {
             let path = entry.unwrap().path();
             if path.extension().is_some_and(|e| e == "md" || e == "yaml") {
@@ -350,6 +354,29 @@ fn links_lead_somewhere() {
 }
 
 /// The anchor of a heading, as forges make it.
+/// Commands that are copied from the documentation work where they are pasted.
+#[test]
+fn commands_say_where_and_work_on_the_oldest_server() {
+    let mut helm = 0;
+    for path in documents().into_iter().filter(|path| path.extension().is_some_and(|e| e == "md")) {
+        let text = std::fs::read_to_string(&path).unwrap().replace("\\\n", " ");
+        for line in text.lines() {
+            let at = path.display();
+            for command in line.split('`').filter(|part| part.contains("helm ") && part.contains(" dci-operator ")) {
+                helm += 1;
+                assert!(command.contains("--namespace"), "{at}: Helm looks into the namespace of the context: {command}");
+                // A chart whose templates know new values is rendered without them then.
+                assert!(!command.contains(" --reuse-values"), "{at}: --reset-then-reuse-values: {command}");
+            }
+            // Fields to select by came with 1.31.
+            assert!(!line.contains("--field-selector status."), "{at}: not known to 1.30: {line}");
+            // Its pod would be refused where the restricted standard is enforced, and no network policy of ours would hold for it.
+            assert!(!line.contains("kubectl run "), "{at}: kubectl debug --profile=restricted: {line}");
+        }
+    }
+    assert!(helm >= 6, "only {helm} commands");
+}
+
 fn slug(heading: &str) -> String {
     let text = heading.trim_start_matches('#').trim().to_lowercase();
     text.chars().filter_map(|c| if c == ' ' { Some('-') } else { (c.is_alphanumeric() || c == '-' || c == '_').then_some(c) }).collect()

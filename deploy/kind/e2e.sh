@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The same e2e tests as everywhere, in a kind cluster: makes it, loads the image, installs the chart with Helm, runs `helm test`
-# and then the tests from inside, collects what was logged, and deletes the cluster. Needs Docker, kind, kubectl, Helm, cargo.
+# and then the tests from inside, collects what was logged, and deletes the cluster. Needs Docker, kind, kubectl, Helm.
 #
 # KUBERNETES_VERSION: the node image's tag, better with digest, from the notes of this kind's release (kind's default). LOGS: where logs go (a temporary directory).
 set -euo pipefail
@@ -28,6 +28,8 @@ mkdir -p "$logs" "$work/target" "$work/tools"
 clean_up() {
   local rc=$?
   trap '' INT TERM HUP
+  # What cannot be collected must not keep the cluster from going.
+  set +e
   if [[ -n $made ]]; then
     kubectl logs --namespace dci-e2e pod/runner >"$logs/e2e.log" 2>&1
     kubectl get all,dci --all-namespaces --output yaml >"$logs/objects.yaml" 2>&1

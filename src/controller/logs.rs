@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use opentelemetry_sdk::trace::SdkTracer;
-use tracing_subscriber::filter::{EnvFilter, ParseError, filter_fn};
+use tracing_subscriber::filter::{EnvFilter, LevelFilter, ParseError, filter_fn};
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 use tracing_subscriber::{Registry, fmt, reload};
@@ -31,10 +31,21 @@ pub enum Format {
 pub enum LogError {
     /// Not a filter.
     #[error("--log {0:?}: {1}; write error, warn, info, debug or trace, or a filter such as info,dci_operator=debug")]
-    Filter(String, ParseError),
+    Filter(String, FilterError),
     /// Somebody else logs already.
     #[error(transparent)]
     Init(#[from] TryInitError),
+}
+
+/// What is wrong with a filter.
+#[derive(Debug, thiserror::Error)]
+pub enum FilterError {
+    /// Not the language of filters.
+    #[error(transparent)]
+    Parse(#[from] ParseError),
+    /// A part that names no level.
+    #[error("{0:?} is no level")]
+    NoLevel(String),
 }
 
 /// The filter of a running process.
@@ -63,8 +74,19 @@ pub fn start(filter: &str, format: Format, tracer: Option<SdkTracer>) -> Result<
     Ok(Filter { handle, given: filter.to_owned() })
 }
 
-fn parse(filter: &str) -> Result<EnvFilter, ParseError> {
-    EnvFilter::builder().parse(filter)
+fn parse(filter: &str) -> Result<EnvFilter, FilterError> {
+    let parsed = EnvFilter::builder().parse(filter)?;
+    // A word without a level would be the name of a module, of which everything is logged, and nothing of all others: `warning`
+    // for `warn` would make the operator silent. Commas between brackets are those of a span's fields.
+    if !filter.contains('[') {
+        for part in filter.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+            let level = part.rsplit_once('=').map_or(part, |(_, level)| level);
+            if level.is_empty() || level.parse::<LevelFilter>().is_err() {
+                return Err(FilterError::NoLevel(part.to_owned()));
+            }
+        }
+    }
+    Ok(parsed)
 }
 
 /// The filter in a file: its first line that is neither empty nor a comment.
@@ -129,9 +151,14 @@ mod tests {
 
     #[test]
     fn filters_are_levels_or_directives() {
-        for good in ["info", "trace", "info,dci_operator=debug", "dci_operator::panel=trace,warn"] {
+        for good in
+            ["info", "trace", "INFO", "off", "info,dci_operator=debug", "dci_operator::panel=trace, warn", "[action{server=17}]=debug,info"]
+        {
             assert!(parse(good).is_ok(), "{good}");
         }
-        assert!(parse("dci_operator=loud").is_err());
+        // Names of modules to the library: taken as such they would silence everything else.
+        for bad in ["dci_operator=loud", "warning", "info,dci_operator", "dci_operator=", "lowd"] {
+            assert!(parse(bad).is_err(), "{bad}");
+        }
     }
 }

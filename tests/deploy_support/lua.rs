@@ -33,13 +33,16 @@ pub const SCRIPTS: [Scripts; 4] = [
     ("ManualTask", "health-task", "discovery-task", &[("done", "action-done"), ("retry", "action-retry")]),
 ];
 
-/// The text of a script as Argo CD gets it: what all health scripts begin with stands before each of them.
+/// The script of Argo CD's own kind Application, which an app of apps needs.
+pub const APPLICATION: &str = "health-application";
+
+/// The text of a script as Argo CD gets it: what the health scripts of our kinds begin with stands before each of them.
 pub fn script(name: &str) -> String {
     let read = |name: &str| {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("deploy/argocd/lua/{name}.lua"));
         std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
     };
-    if name.starts_with("health-") { format!("{}\n{}", read("health-common"), read(name)) } else { read(name) }
+    if name.starts_with("health-") && name != APPLICATION { format!("{}\n{}", read("health-common"), read(name)) } else { read(name) }
 }
 
 /// The health script of a kind.

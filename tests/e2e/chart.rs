@@ -20,7 +20,8 @@ const VARIANTS: [(&str, &str); 6] = [
     (
         "namespaced",
         "{watchNamespaces: [SHOP], clusterId: e2e, replicaCount: 1, deniedNetworks: [],
-          image: {digest: 'sha256:DIGEST'}, leaderElection: {enabled: false},
+          image: {digest: 'sha256:DIGEST'}, leaderElection: {enabled: false}, rbac: {departments: [Assembly]},
+          resources: {limits: {memory: 1Gi, cpu: '2'}, requests: {cpu: 100m}},
           metrics: {service: {enabled: false}, podMonitor: {enabled: true, metricRelabelings: [{action: labeldrop, regex: pod}]}}}",
     ),
     (
@@ -129,6 +130,10 @@ fn wrong_values_are_refused() {
         ("serviceAccount: {create: false}", "serviceAccount.name is required"),
         ("prometheusRule: {runbookUrl: docs}", "runbookUrl"),
         ("deniedNetworks: [link-local]", "deniedNetworks"),
+        // What the program would take for the name of a module, and log nothing else; an image with two tags; no quantity.
+        ("{logLevel: warning, image: {repository: 'registry.example.net:5000/dci-operator:0.1.0'}}", "logLevel repository"),
+        ("{logLevel: 'info,dci_operator', resources: {limits: {memory: lots}}}", "logLevel memory"),
+        ("{watchNamespaces: [shop], clusterId: a, rbac: {namespaceSelectors: true}}", "NamespaceLabelsForbidden"),
     ];
     let copy = Copied::new(&random());
     let (code, text) = run(plane(), &["lint", "--strict", CHART]);
@@ -185,6 +190,75 @@ fn every_object_is_accepted_as_it_is_sent() {
             holds(&name, sent, stored);
         }
     }
+}
+
+/// What prunes must not prune definitions: every order goes with them. Unless that is asked for.
+#[test]
+fn definitions_are_kept_by_every_pipeline() {
+    const WORDS: [(&str, &str); 3] = [
+        ("helm.sh/resource-policy", "keep"),
+        ("argocd.argoproj.io/sync-options", "Prune=false,Delete=false"),
+        ("kustomize.toolkit.fluxcd.io/prune", "disabled"),
+    ];
+    for keep in [true, false] {
+        let keeps = format!("crds.keep={keep}");
+        let text =
+            plane().helm(&["template", "a", CHART, "--kube-version", "1.33.0", "--show-only", "templates/crds.yaml", "--set", &keeps]);
+        let definitions = documents(&text);
+        assert_eq!(definitions.len(), 4);
+        for crd in definitions {
+            for (name, value) in WORDS {
+                assert_eq!(crd["metadata"]["annotations"][name] == value, keep, "{}: {name}", crd["metadata"]["name"]);
+            }
+        }
+    }
+}
+
+/// Who may order, and who may close tasks, does not depend on how many namespaces are watched; only how they get it does.
+#[test]
+fn people_have_the_same_roles_in_one_namespace_as_in_all() {
+    let roles = |values: &[&str]| -> Vec<Value> {
+        let text = render(CHART, &[&["a", "--set", "rbac.departments={Assembly}"], values].concat());
+        documents(&text)
+            .into_iter()
+            .filter(|o| o["metadata"]["name"].as_str().unwrap().starts_with("dci-") && o["rules"].is_array())
+            .collect()
+    };
+    let everywhere = roles(&[]);
+    let names: Vec<&str> = everywhere.iter().map(|role| role["metadata"]["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["dci-view", "dci-edit", "dci-admin", "dci-department", "dci-department-Assembly"]);
+    assert!(everywhere.iter().all(|role| role["kind"] == "ClusterRole"));
+    let here = roles(&["--set", "watchNamespaces={hosting,shop}", "--set", "clusterId=a"]);
+    assert_eq!(here.len(), 2 * everywhere.len());
+    for (i, role) in here.iter().enumerate() {
+        let same = &everywhere[i % everywhere.len()];
+        assert_eq!((&role["metadata"]["name"], &role["rules"]), (&same["metadata"]["name"], &same["rules"]));
+        assert_eq!(role["kind"], "Role");
+        assert_eq!(role["metadata"]["namespace"], if i < everywhere.len() { "hosting" } else { "shop" });
+        // Only ClusterRoles are aggregated.
+        assert!(!role["metadata"]["labels"].to_string().contains("aggregate"), "{role}");
+    }
+}
+
+#[test]
+fn the_notes_say_what_comes_next() {
+    let notes = |values: &[&str]| {
+        let fixed = ["install", "a", CHART, "--namespace", "dci", "--dry-run=client", "--set", "crds.enabled=false"];
+        plane().helm(&[&fixed, values].concat()).split_once("NOTES:").unwrap().1.to_owned()
+    };
+    let plain = notes(&[]);
+    for words in [
+        "dci-operator:0.1.0, without a registry",
+        "rollout status deployment/a-dci-operator --namespace dci",
+        "helm test a --namespace dci",
+    ] {
+        assert!(plain.contains(words), "{words}: {plain}");
+    }
+    assert!(plain.contains("kubectl get dci --all-namespaces"), "{plain}");
+    assert!(!notes(&["--set", "image.repository=registry.example.net/dci-operator"]).contains("registry"));
+    let some = notes(&["--set", "watchNamespaces={hosting,shop}", "--set", "clusterId=a", "--set", "replicaCount=0"]);
+    assert!(some.contains("kubectl get dci --namespace hosting") && some.contains("bind the Roles dci-view"), "{some}");
+    assert!(!some.contains("rollout") && !some.contains("helm test"), "{some}");
 }
 
 /// What is in the files of alerts and dashboards holds templates of others: it has to come through as it is.
@@ -311,6 +385,14 @@ fn kustomize_is_what_the_chart_makes() {
         }
         all.extend(built);
     }
+    // An overlay of one's own, as the README shows it, with another image.
+    let copy = Copied::new(&format!("overlay-{id}"));
+    let readme = std::fs::read_to_string(format!("{DEPLOY}/README.md")).unwrap();
+    copy.write("own/kustomization.yaml", readme.split("```yaml\n").nth(1).unwrap().split("```").next().unwrap());
+    std::os::unix::fs::symlink(env!("CARGO_MANIFEST_DIR"), format!("{}/own/dci-operator", copy.path)).unwrap();
+    let built = documents(&plane().kubectl(&["kustomize", &format!("{}/own", copy.path)], None));
+    let image = &built.iter().find(|object| object["kind"] == "Deployment").unwrap()["spec"]["template"]["spec"]["containers"][0]["image"];
+    assert_eq!(image, "registry.example.net/platform/dci-operator:0.1.0");
     // Rules in definitions are known from 1.25 on, admission policies from 1.30, the budget's version from 1.21.
     let new = |object: &Value| match object["apiVersion"].as_str().unwrap() {
         "policy/v1" => plane().minor < 21,

@@ -119,6 +119,50 @@ async fn a_release_is_installed_upgraded_rolled_back_and_removed_around_a_live_o
     world.end().await;
 }
 
+/// Rolled back so far that an intent cannot be stored: then no server may be touched, since nobody would know of it
+/// after a crash. Said is what helps, and with the right definitions it goes on.
+#[tokio::test]
+async fn definitions_that_are_too_old_keep_the_operator_from_touching_a_server() {
+    let Some(own) = OwnPlane::start("outdated") else { return };
+    let mut world = World::everywhere(own.plane, own.identity.clone(), Setup { run: false, ..Setup::default() }).await;
+    let shop = world.shop.clone();
+    let root = "/spec/versions/0/schema/openAPIV3Schema";
+    let path = &format!("{root}/properties/status/properties/inFlight");
+    let define = |patch: Value| own.plane.define(&["patch", CRD, "--type=json", "-p", &patch.to_string()], None);
+    let mut older = vec![json!({"op": "remove", "path": path})];
+    if own.plane.knows_rules() {
+        // Rules speak of the field; in a definition that had none they would not.
+        older.push(json!({"op": "remove", "path": format!("{root}/x-kubernetes-validations")}));
+    }
+    define(older.into());
+    // The server takes notice in its own time. As long as it knows the field this one is not complete, and refused.
+    world.order("probe", &json!({})).await;
+    let began = std::time::Instant::now();
+    let probe = ["patch", "dso", "probe", "-n", &shop, "--subresource=status", "--type=merge", "-p", r#"{"status": {"inFlight": {}}}"#];
+    while world.kubectl(&probe).await.0 != 0 {
+        assert!(began.elapsed().as_secs() < 60, "the server still knows the field");
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    }
+    world.delete("DedicatedServerOrder", "probe").await;
+
+    world.operator = Some(world.launch.start().await);
+    world.order("web-01", &json!({})).await;
+    let began = std::time::Instant::now();
+    let events = ["get", "events.events.k8s.io", "-n", &shop, "--field-selector", "reason=CRDOutdated", "-o", "jsonpath={.items[*].note}"];
+    while !world.kubectl(&events).await.1.contains("status.inFlight") {
+        assert!(began.elapsed().as_secs() < 60, "nobody says that the definitions are too old");
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    }
+    world.polls(3).await;
+    // Making a user needs no intent: its name makes it happen once. Everything else does.
+    assert_eq!(world.changes(), ["dci user.edit  name=acme"], "asked of a panel with no intent stored");
+    define(json!([{"op": "add", "path": path, "value": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}]));
+    world.until_active("web-01").await;
+    world.delete("DedicatedServerOrder", "web-01").await;
+    world.until_gone("web-01").await;
+    world.end().await;
+}
+
 /// Editors of a namespace order servers there, and see neither handlers nor tasks, nor does an admin.
 async fn roles_for_people(world: &World) {
     if std::env::var("DCI_KUBE_CONTROLLER_MANAGER").is_ok_and(|path| path.is_empty()) {

@@ -4,9 +4,12 @@
 
 use std::collections::BTreeMap;
 
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::support::kstatus::is_true;
+use super::support::plane::plane;
+use super::support::world::random;
 use super::support::{Setup, World, objects};
 
 #[allow(dead_code, reason = "tests/deploy.rs uses the rest")]
@@ -76,6 +79,91 @@ async fn argo_cd_follows_the_life_of_an_order() {
         }
     }
     world.end().await;
+}
+
+/// Helm waits for a release by the library from which Flux has its health, so what it sees of orders is what Flux sees. And the
+/// release may go: its orders stay.
+#[tokio::test]
+async fn helm_waits_for_orders_and_leaves_them_where_they_are() {
+    if !plane().helm(&["version", "--short"]).starts_with("v4") {
+        eprintln!("SKIPPED (needs Helm 4): helm_waits_for_orders_and_leaves_them_where_they_are");
+        return;
+    }
+    let mut world = World::start(Setup::default()).await;
+    let chart = std::env::temp_dir().join(format!("dci-operator-orders-{}", random()));
+    std::fs::create_dir_all(chart.join("templates")).unwrap();
+    std::fs::write(chart.join("Chart.yaml"), "{apiVersion: v2, name: orders, version: 0.1.0}").unwrap();
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/argocd/orders/web-01.yaml");
+    let mut order: Value = serde_yaml::from_str(&std::fs::read_to_string(example).unwrap()).unwrap();
+    order["metadata"]["namespace"] = world.shop.clone().into();
+    order["spec"]["handlerRef"]["namespace"] = world.provider.clone().into();
+    order["spec"]["deletionProtection"] = false.into();
+    order["spec"].as_object_mut().unwrap().remove("recipes");
+    let helm = async |args: &[&str]| {
+        let mut line = tokio::process::Command::from(world.plane.helm_line());
+        let output = line.args(args).args(["--namespace", &world.shop]).output().await.unwrap();
+        let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        (output.status.success(), text)
+    };
+    let path = chart.to_str().unwrap();
+    let write = |order: &Value| std::fs::write(chart.join("templates/order.yaml"), order.to_string()).unwrap();
+    write(&order);
+    let (ok, said) = helm(&["install", "good", path, "--wait", "--timeout", "3m"]).await;
+    assert!(ok, "{said}");
+    let phase = |name: &str| world.plane.kubectl(&["get", "dso", name, "-n", &world.shop, "-o", "jsonpath={.status.phase}"], None);
+    assert_eq!(phase("web-01"), "Active", "Helm did not wait for it");
+    // One that cannot be served is told at once, with the reason, and not waited for.
+    order["metadata"]["name"] = "wrong".into();
+    order["spec"]["operatingSystem"]["template"] = "ISPsystem__nothing".into();
+    write(&order);
+    let (ok, said) = helm(&["install", "bad", path, "--wait", "--timeout", "3m"]).await;
+    assert!(!ok && said.contains("ISPsystem__nothing"), "{said}");
+    for release in ["good", "bad"] {
+        let (ok, said) = helm(&["uninstall", release]).await;
+        assert!(ok && said.contains("kept due to the resource policy"), "{said}");
+    }
+    assert_eq!(phase("web-01"), "Active");
+    std::fs::remove_dir_all(&chart).unwrap();
+    for name in ["web-01", "wrong"] {
+        world.delete("DedicatedServerOrder", name).await;
+    }
+    for name in ["web-01", "wrong"] {
+        world.until_gone(name).await;
+    }
+    world.end().await;
+}
+
+/// What people copy: the manifests in README, documentation, demo and examples for Flux and Argo CD.
+#[test]
+fn every_example_is_accepted_by_the_server() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let folders = ["docs", "deploy/demo", "deploy/flux/provider", "deploy/flux/orders", "deploy/argocd/provider", "deploy/argocd/orders"];
+    let files = folders.iter().flat_map(|folder| std::fs::read_dir(root.join(folder)).unwrap().map(|entry| entry.unwrap().path()));
+    let id = random();
+    for namespace in ["hosting", "shop"] {
+        plane().kubectl(&["create", "namespace", &format!("{namespace}-{id}")], None);
+    }
+    let mut kinds = BTreeMap::new();
+    for file in files.chain([root.join("README.md")]) {
+        let text = std::fs::read_to_string(&file).unwrap_or_default();
+        let parts: Vec<&str> = match file.extension().and_then(|e| e.to_str()) {
+            Some("md") => text.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect(),
+            Some("yaml") => vec![&text],
+            _ => vec![],
+        };
+        for document in parts.into_iter().flat_map(serde_yaml::Deserializer::from_str) {
+            let mut object = Value::deserialize(document).unwrap();
+            if object["apiVersion"] != "dci-operator.dev/v1alpha1" {
+                continue;
+            }
+            *kinds.entry(object["kind"].as_str().unwrap().to_owned()).or_insert(0) += 1;
+            let namespace = object["metadata"]["namespace"].as_str().unwrap_or("hosting").to_owned();
+            object["metadata"]["namespace"] = format!("{namespace}-{id}").into();
+            // What the server does not know is refused too. It says which object it was.
+            plane().kubectl(&["create", "--dry-run=server", "--validate=true", "-f", "-"], Some(&object.to_string()));
+        }
+    }
+    assert!(kinds.len() == 4 && kinds["DedicatedServerOrder"] >= 5, "{kinds:?}");
 }
 
 /// An object of which the operator has seen the present version.
