@@ -155,10 +155,11 @@ fn what_went_wrong_once_does_not_go_wrong_again() {
         "random 1806",
         // A call whose answer was lost was left to a department that had been asked about something else.
         "random 1821",
-        // The lock of an order that was gone stayed: on a server that its client kept, and where the sweep had been cut short.
+        // The lock of an order that was gone stayed: on a server that its client kept, and where the sweep had been cut short, or its process had died.
         "faults adopt 1 14/4",
         "faults adopt 1 15/0",
         "faults failover 1 75/2",
+        "faults failover 1 76/6 45/5",
     ];
     assert_all(&children(runs.map(str::to_owned).to_vec()), began);
 }

@@ -129,7 +129,7 @@ stage_e2e() {
   # Built before the control plane starts, so that it does not idle meanwhile.
   run "$CARGO" test --locked --no-run "${tests[@]}" || return 1
   # The tests wait far more than they compute: more of them side by side than there are cores.
-  run "$PLANE" run -- "$CARGO" test --locked --no-fail-fast "${tests[@]}" -- --test-threads=6 || return 1
+  run "$PLANE" run -- "$CARGO" test --locked --no-fail-fast "${tests[@]}" -- --test-threads=8 || return 1
   # Those that wait for minutes.
   if [[ ${DCI_STATES:-} == all ]]; then
     run "$PLANE" run -- "$CARGO" test --locked --test e2e_states -- --ignored --test-threads=6
@@ -210,7 +210,7 @@ stage_docs() { RUSTDOCFLAGS='--deny warnings' run "$CARGO" doc --locked --no-dep
 # --- the table --------------------------------------------------------------------------------------------------------
 
 # Minutes that a stage may take on two cores: from nothing, and when everything was built before.
-declare -A COLD=([control-plane]=15 [build]=15 [lint]=8 [unit]=9 [mutants]=8 [pure]=4 [e2e]=12 [audit]=1 [current]=25 [deny]=2 [crds]=1 [docs]=4 [image]=20)
+declare -A COLD=([control-plane]=15 [build]=20 [lint]=8 [unit]=8 [mutants]=8 [pure]=4 [e2e]=12 [audit]=1 [current]=25 [deny]=2 [crds]=1 [docs]=4 [image]=20)
 declare -A WARM=([control-plane]=1 [build]=3 [lint]=2 [unit]=6 [mutants]=3 [pure]=1 [e2e]=8 [audit]=1 [current]=10 [deny]=1 [crds]=1 [docs]=2 [image]=2)
 # And all of `make test` together. Nothing runs longer than the cold one: what hangs is ended, and has failed.
 ALL_COLD=60 ALL_WARM=15

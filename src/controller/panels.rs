@@ -97,7 +97,8 @@ impl Default for HandlerRuntime {
                 remarked: BTreeMap::new(),
                 strays: BTreeSet::new(),
                 stale_locks: BTreeSet::new(),
-                locks_due: false,
+                // What a process before this one has left is not known.
+                locks_due: true,
                 passwords: BTreeMap::new(),
             }),
         }
