@@ -174,7 +174,7 @@ async fn soak() {
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
-    let changes = world.changes().len();
+    let changes = world.sim.journal(0).len();
     world.sim.remove_faults(None);
     for name in &names {
         if world.record.get("DedicatedServerOrder", name).is_some_and(|o| o["metadata"]["deletionTimestamp"].is_null()) {

@@ -1,6 +1,6 @@
 //! Everything that the API server says about the objects of a test: every version is kept and checked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use futures::StreamExt;
@@ -37,6 +37,8 @@ pub fn resource(kind: &str) -> ApiResource {
 struct Inner {
     now: BTreeMap<(String, String), Value>,
     history: Vec<Value>,
+    /// The uids of all orders.
+    ids: BTreeSet<String>,
     violations: Vec<String>,
     secrets: Vec<String>,
     /// What has changed since it was last taken, by whoever asked for it.
@@ -135,10 +137,7 @@ impl Record {
 
     /// The uids of all orders that were seen.
     pub fn ids(&self) -> Vec<String> {
-        let inner = self.inner.lock().unwrap();
-        let orders = inner.history.iter().filter(|o| o["kind"] == "DedicatedServerOrder");
-        let ids: std::collections::BTreeSet<String> = orders.filter_map(|o| Some(o["metadata"]["uid"].as_str()?.to_owned())).collect();
-        ids.into_iter().collect()
+        self.inner.lock().unwrap().ids.iter().cloned().collect()
     }
 
     /// What broke the rules.
@@ -165,6 +164,9 @@ impl Record {
         inner.violations.extend(found.into_iter().map(|text| format!("{kind} {name}: {text}\n{}", object["status"])));
         if let Some(changes) = &mut inner.changes {
             changes.push(if gone { (Some(object.clone()), None) } else { (before, Some(object.clone())) });
+        }
+        if kind == "DedicatedServerOrder" {
+            inner.ids.extend(object["metadata"]["uid"].as_str().map(str::to_owned));
         }
         inner.history.push(object.clone());
         if gone {
