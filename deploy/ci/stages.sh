@@ -129,7 +129,7 @@ stage_e2e() {
   # Built before the control plane starts, so that it does not idle meanwhile.
   run "$CARGO" test --locked --no-run "${tests[@]}" || return 1
   # The tests wait far more than they compute: more of them side by side than there are cores.
-  run "$PLANE" run -- "$CARGO" test --locked --no-fail-fast "${tests[@]}" -- --test-threads=8 || return 1
+  run "$PLANE" run -- "$CARGO" test --locked --no-fail-fast "${tests[@]}" -- --test-threads=6 || return 1
   # Those that wait for minutes.
   if [[ ${DCI_STATES:-} == all ]]; then
     run "$PLANE" run -- "$CARGO" test --locked --test e2e_states -- --ignored --test-threads=6
