@@ -96,6 +96,7 @@ fn owner<'a>(claims: &'a [ClientClaim], username: &str) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::panel::model::ServerRow;
     use serde_json::{Value, json};
 
     fn order(namespace: &str, username: &str, status: &Value) -> DedicatedServerOrder {
@@ -120,19 +121,7 @@ mod tests {
 
     #[test]
     fn a_marker_of_another_namespace_on_a_server_of_the_client_keeps_the_name() {
-        let row = |owner: &str| crate::panel::model::ServerRow {
-            id: "17".into(),
-            name: String::new(),
-            hostname: String::new(),
-            main_address: None,
-            mac: None,
-            owner: Some(owner.into()),
-            types: Vec::new(),
-            description: String::new(),
-            power: crate::panel::model::PowerFlags::default(),
-            flags: crate::panel::model::ServerFlags::default(),
-            install: None,
-        };
+        let row = |owner: &str| ServerRow { owner: Some(owner.into()), ..ServerRow::blank("17") };
         let inventory = |owner: &str, marker: &str| Inventory {
             rows: [("17".to_owned(), row(owner))].into(),
             ids: [("acme".to_owned(), "4".to_owned())].into(),

@@ -96,22 +96,10 @@ fn due<'r>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::panel::model::{FREE_DOMAIN, PowerFlags, ServerFlags};
+    use crate::panel::model::FREE_DOMAIN;
 
     fn row(n: usize) -> ServerRow {
-        ServerRow {
-            id: ServerId(n.to_string()),
-            name: String::new(),
-            hostname: FREE_DOMAIN.into(),
-            main_address: None,
-            mac: None,
-            owner: None,
-            types: vec![],
-            power: PowerFlags::default(),
-            flags: ServerFlags::default(),
-            install: None,
-            description: String::new(),
-        }
+        ServerRow { hostname: FREE_DOMAIN.into(), ..ServerRow::blank(&n.to_string()) }
     }
 
     fn inventory(rows: &[ServerRow]) -> Inventory {

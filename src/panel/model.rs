@@ -146,6 +146,26 @@ pub struct ServerRow {
     pub description: String,
 }
 
+#[cfg(test)]
+impl ServerRow {
+    /// A server of which a list shows the id only.
+    pub(crate) fn blank(id: &str) -> Self {
+        Self {
+            id: id.into(),
+            name: String::new(),
+            hostname: String::new(),
+            main_address: None,
+            mac: None,
+            owner: None,
+            types: Vec::new(),
+            power: PowerFlags::default(),
+            flags: ServerFlags::default(),
+            install: None,
+            description: String::new(),
+        }
+    }
+}
+
 /// The part of a server's edit form that the integration cares for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerForm {

@@ -331,24 +331,10 @@ impl Facts {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::panel::model::{PowerFlags, ServerFlags};
 
     fn inventory(ids: &[&str], previous: Option<&[&str]>) -> Inventory {
-        let row = |id: &str| ServerRow {
-            id: id.into(),
-            name: String::new(),
-            hostname: String::new(),
-            main_address: None,
-            mac: None,
-            owner: None,
-            types: vec![],
-            power: PowerFlags::default(),
-            flags: ServerFlags::default(),
-            install: None,
-            description: String::new(),
-        };
         Inventory {
-            rows: ids.iter().map(|id| ((*id).to_owned(), row(id))).collect(),
+            rows: ids.iter().map(|id| ((*id).to_owned(), ServerRow::blank(id))).collect(),
             began: Timestamp::from_second(100).unwrap(),
             previous: previous.map(|p| p.iter().map(|s| (*s).to_owned()).collect()),
             ..Inventory::default()

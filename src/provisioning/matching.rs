@@ -61,21 +61,15 @@ pub fn type_is_known(inventory: &Inventory, server_type: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::panel::model::{Parts, PowerFlags, ServerFlags};
+    use crate::panel::model::Parts;
 
     fn row(id: &str) -> ServerRow {
         ServerRow {
-            id: id.into(),
             name: format!("R1-{id}"),
             hostname: FREE_DOMAIN.into(),
-            main_address: None,
             mac: Some(format!("00:{id}")),
-            owner: None,
             types: vec!["E3-16G".into()],
-            power: PowerFlags::default(),
-            flags: ServerFlags::default(),
-            install: None,
-            description: String::new(),
+            ..ServerRow::blank(id)
         }
     }
 

@@ -74,22 +74,9 @@ pub fn compete(one: &Wanted, other: &Wanted) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::panel::model::{PowerFlags, ServerFlags};
 
     fn row(id: &str, kind: &str) -> ServerRow {
-        ServerRow {
-            id: id.into(),
-            name: String::new(),
-            hostname: String::new(),
-            main_address: None,
-            mac: None,
-            owner: None,
-            types: vec![kind.into()],
-            power: PowerFlags::default(),
-            flags: ServerFlags::default(),
-            install: None,
-            description: String::new(),
-        }
+        ServerRow { types: vec![kind.into()], ..ServerRow::blank(id) }
     }
 
     fn waiting(server_type: &str, asked_for: Option<&str>) -> Waiting {
