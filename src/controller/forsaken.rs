@@ -14,7 +14,7 @@ use crate::provisioning::decide::{Decision, decide};
 use crate::provisioning::facts::{Facts, HandlerState};
 use crate::provisioning::forsaken::Forsaken;
 use crate::provisioning::notices::Notice;
-use crate::provisioning::order::{Handler, Order, order_id};
+use crate::provisioning::order::{Handler, Order, marked_id};
 use crate::provisioning::step::{State, Step};
 
 use super::context::{Context, serving_handler};
@@ -121,7 +121,7 @@ pub async fn record(context: &Context, order: &DedicatedServerOrder, namespace: 
         format!("; panel {}, server {} ({}), client {}, addresses {}", s.panel, s.id, s.name, s.client, s.addresses.join(", "))
     });
     let outcome =
-        cut(&format!("order {}: {}{at_panel}; marker {}", order.key(), step.message, order_id(order).unwrap_or_default()), OUTCOME);
+        cut(&format!("order {}: {}{at_panel}; marker {}", order.key(), step.message, marked_id(order).unwrap_or_default()), OUTCOME);
     let api: Api<ManualTask> = Api::namespaced(context.client.clone(), namespace);
     for _ in 0..TRIES {
         let stored = match api.get_opt(&task.name).await {
@@ -156,8 +156,7 @@ pub async fn record(context: &Context, order: &DedicatedServerOrder, namespace: 
 
 /// Lets the lock of an order's server go: the one in its status, or the one it wanted to take over.
 pub async fn unlock(context: &Context, order: &DedicatedServerOrder, panel: Option<&str>) -> Result<(), kube::Error> {
-    let uid = order.metadata.uid.clone().unwrap_or_default();
-    let id = order_id(order).unwrap_or(&uid);
+    let id = marked_id(order).unwrap_or_default();
     let bound = order.status.as_ref().and_then(|s| s.server.as_ref());
     let wanted = order.spec.adopt.as_ref().filter(|_| bound.is_none()).map(|a| a.server_id.clone());
     let Some(server) = bound.map(|s| s.id.clone()).or(wanted) else { return Ok(()) };

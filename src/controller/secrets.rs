@@ -10,7 +10,7 @@ use kube::{Client, Resource};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::api::{DedicatedServerOrder, ORDER_ID_ANNOTATION};
-use crate::provisioning::order::order_id;
+use crate::provisioning::order::marked_id;
 
 /// Why a Secret cannot be used. Never carries what is in it.
 #[derive(Debug, thiserror::Error)]
@@ -119,7 +119,7 @@ fn owned(order: &DedicatedServerOrder, name: &str) -> ObjectMeta {
 }
 
 fn id_of(order: &DedicatedServerOrder) -> &str {
-    order_id(order).or(order.metadata.uid.as_deref()).unwrap_or_default()
+    marked_id(order).unwrap_or_default()
 }
 
 /// It goes with the order; or it was made for it, and has come back from a backup, which leaves owners out: uids are others then. One

@@ -13,7 +13,7 @@ use crate::api::{DedicatedServerOrder, ProcessingHandler};
 use crate::provisioning::facts::{Inventory, Row};
 use crate::provisioning::marker::Marker;
 use crate::provisioning::notices::Notice;
-use crate::provisioning::order::order_id;
+use crate::provisioning::order::marked_id;
 use crate::provisioning::step::Step;
 
 use super::context::Context;
@@ -55,7 +55,7 @@ struct Live {
 impl Live {
     fn of(order: &DedicatedServerOrder, cluster: &str) -> Option<Self> {
         let key = order.key();
-        let id = order_id(order).or(order.metadata.uid.as_deref())?.to_owned();
+        let id = marked_id(order)?.to_owned();
         let status = order.status.as_ref();
         let flight = status.and_then(|s| s.in_flight.as_ref());
         Some(Self {
@@ -176,6 +176,7 @@ pub fn report(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::panel::model::ServerRow;
 
     const PANEL: &str = "dci.example.net:1500/dcimgr";
 
@@ -188,22 +189,7 @@ mod tests {
     }
 
     fn list(marked: &[(&str, &[Marker])], previous: &[&str]) -> Inventory {
-        let rows = marked.iter().map(|(id, _)| {
-            let row = crate::panel::model::ServerRow {
-                id: (*id).into(),
-                name: String::new(),
-                hostname: String::new(),
-                main_address: None,
-                mac: None,
-                owner: None,
-                types: Vec::new(),
-                description: String::new(),
-                power: crate::panel::model::PowerFlags::default(),
-                flags: crate::panel::model::ServerFlags::default(),
-                install: None,
-            };
-            ((*id).to_owned(), row)
-        });
+        let rows = marked.iter().map(|(id, _)| ((*id).to_owned(), ServerRow::blank(id)));
         Inventory {
             rows: rows.collect(),
             previous: Some(previous.iter().map(|s| (*s).to_owned()).collect()),

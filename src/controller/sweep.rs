@@ -7,7 +7,7 @@ use kube::Api;
 use crate::api::DedicatedServerOrder;
 use crate::provisioning::facts::Inventory;
 use crate::provisioning::matching;
-use crate::provisioning::order::order_id;
+use crate::provisioning::order::marked_id;
 
 use super::context::Context;
 use super::locks::Lock;
@@ -55,7 +55,7 @@ fn is_idle(lock: &Lock, now: &Inventory) -> bool {
 
 /// The order holds the lock.
 fn is_of(lock: &Lock, order: &DedicatedServerOrder) -> bool {
-    id_of(order) == Some(&lock.holder)
+    marked_id(order) == Some(&lock.holder)
 }
 
 /// The order speaks of the lock's server.
@@ -63,13 +63,9 @@ fn speaks_of(lock: &Lock, order: &DedicatedServerOrder) -> bool {
     names(order).contains(&(lock.holder.clone(), lock.server.clone()))
 }
 
-fn id_of(order: &DedicatedServerOrder) -> Option<&str> {
-    order_id(order).or(order.metadata.uid.as_deref())
-}
-
 /// The servers that an order speaks of, each with its order id.
 fn names(order: &DedicatedServerOrder) -> Vec<(String, String)> {
-    let Some(id) = id_of(order) else { return Vec::new() };
+    let Some(id) = marked_id(order) else { return Vec::new() };
     let status = order.status.as_ref();
     let bound = status.and_then(|s| s.server.as_ref()).map(|s| s.id.clone());
     let asked = status.and_then(|s| s.in_flight.as_ref()).and_then(|f| f.target.strip_prefix("server/")).map(str::to_owned);
@@ -84,7 +80,7 @@ async fn holder(context: &Context, lock: &Lock) -> Result<Option<DedicatedServer
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::panel::model::{FREE_DOMAIN, PowerFlags, ServerFlags, ServerId, ServerRow};
+    use crate::panel::model::{FREE_DOMAIN, ServerRow};
     use crate::provisioning::marker::Marker;
 
     fn lock() -> Lock {
@@ -92,19 +88,7 @@ mod tests {
     }
 
     fn shown(owner: Option<&str>, hostname: &str, order_id: Option<&str>) -> Inventory {
-        let row = ServerRow {
-            id: ServerId("21".into()),
-            name: String::new(),
-            hostname: hostname.into(),
-            main_address: None,
-            mac: None,
-            owner: owner.map(str::to_owned),
-            types: vec![],
-            power: PowerFlags::default(),
-            flags: ServerFlags::default(),
-            install: None,
-            description: String::new(),
-        };
+        let row = ServerRow { hostname: hostname.into(), owner: owner.map(str::to_owned), ..ServerRow::blank("21") };
         let marker = |id: &str| Marker { cluster: "c".into(), namespace: "shop".into(), name: "web".into(), order_id: id.into() };
         Inventory {
             rows: [("21".to_owned(), row)].into(),

@@ -94,7 +94,7 @@ impl Order {
         let spec = &raw.spec;
         let uid = raw.metadata.uid.clone().unwrap_or_default();
         let key = raw.key();
-        let order_id = order_id(raw).unwrap_or(&uid).to_owned();
+        let order_id = marked_id(raw).unwrap_or_default().to_owned();
         let marker =
             Marker { cluster: cluster.to_owned(), namespace: key.namespace.clone(), name: key.name.clone(), order_id: order_id.clone() };
         Self {
@@ -151,6 +151,13 @@ fn annotation<'a>(raw: &'a DedicatedServerOrder, name: &str) -> Option<&'a str> 
 #[must_use]
 pub fn order_id(raw: &DedicatedServerOrder) -> Option<&str> {
     annotation(raw, ORDER_ID_ANNOTATION).filter(|id| id.len() <= 64 && id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'))
+}
+
+/// The id that markers, locks and Secrets name the order by: what its annotation carries, or else its uid. Nothing only of an object
+/// that no server has seen.
+#[must_use]
+pub fn marked_id(raw: &DedicatedServerOrder) -> Option<&str> {
+    order_id(raw).or(raw.metadata.uid.as_deref())
 }
 
 /// What the decisions need of a handler.
