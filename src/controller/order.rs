@@ -15,10 +15,10 @@ use crate::api::{DedicatedServerOrder, ORDER_FINALIZER};
 use crate::provisioning::call::Call;
 use crate::provisioning::context::Next;
 use crate::provisioning::decide::{self, Decision};
-use crate::provisioning::facts::{Facts, HandlerState, TaskView};
+use crate::provisioning::facts::{Facts, HandlerState};
 use crate::provisioning::forsaken::Forsaken;
 use crate::provisioning::notices::{self, Notice};
-use crate::provisioning::order::{Order, Refusal, order_id};
+use crate::provisioning::order::{Order, Refusal, marked_id};
 use crate::provisioning::reason::Reason;
 use crate::provisioning::selection::{self, PassedOver};
 use crate::provisioning::tasks::SUPERSEDED;
@@ -152,8 +152,8 @@ pub(super) fn known(order: &DedicatedServerOrder) -> OrderStatus {
 /// Nothing was ever asked of a panel for this order.
 fn untouched(order: &DedicatedServerOrder) -> bool {
     let status = order.status.as_ref();
-    let id = order_id(order).or(order.metadata.uid.as_deref());
-    status.is_none_or(|s| s.server.is_none() && s.in_flight.is_none() && s.licenses.is_empty()) && id == order.metadata.uid.as_deref()
+    let nothing = status.is_none_or(|s| s.server.is_none() && s.in_flight.is_none() && s.licenses.is_empty());
+    nothing && marked_id(order) == order.metadata.uid.as_deref()
 }
 
 async fn usable_handler(context: &Context, key: &ObjectKey, parsed: &Order, order: &DedicatedServerOrder) -> Option<Arc<HandlerRuntime>> {
@@ -311,7 +311,7 @@ impl Pass<'_> {
         facts.changed = snapshot.changed;
         facts.restarted = self.handler.restarted(&self.parsed.uid);
         facts.forced = self.handler.first_look(&self.parsed.uid, snapshot.epoch);
-        facts.tasks = self.tasks();
+        facts.tasks = own_tasks::tasks_of(self.context, &self.order);
         let Some(client) = snapshot.client else {
             let why = match snapshot.state {
                 HandlerState::NotReady(why) => why,
@@ -344,7 +344,7 @@ impl Pass<'_> {
         facts.licenses.server = super::license_server::facts(self.context, &self.order, &self.parsed, &client.policy).await?;
         let ended = Box::pin(self.act(&client, facts)).await;
         if ended.is_err() {
-            self.fail_place();
+            self.keep_place(false);
         }
         ended
     }
@@ -468,7 +468,7 @@ impl Pass<'_> {
         }
         self.order = save(&self.order, status, self.context).await?;
         self.close_superseded().await?;
-        self.keep_place(slot);
+        self.keep_place(!slot && super::places::waits(&self.order));
         let wait = until.map(|at| at.duration_since(Timestamp::now()));
         Ok(Ended::Action(wait.map_or_else(Action::await_change, |w| {
             Action::requeue(w.unsigned_abs().max(Duration::from_millis(50)).min(Duration::from_hours(1)))
@@ -492,10 +492,5 @@ impl Pass<'_> {
             task::supersede(&self.context.client, &task, "departments of another namespace are asked").await?;
         }
         Ok(())
-    }
-
-    /// The tasks of this order, as the cache shows them.
-    fn tasks(&self) -> Vec<TaskView> {
-        own_tasks::tasks_of(self.context, &self.order)
     }
 }

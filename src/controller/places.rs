@@ -199,16 +199,9 @@ impl Pass<'_> {
         true
     }
 
-    /// After a pass: who is at work keeps its place, and who waits for one goes on waiting. Nobody else keeps others from theirs.
-    pub(super) fn keep_place(&self, slot: bool) {
-        if !at_work(&self.order) && (slot || !waits(&self.order)) {
-            self.leave_place();
-        }
-    }
-
-    /// After a pass that failed: it is only at work if something is on its way.
-    pub(super) fn fail_place(&self) {
-        if !at_work(&self.order) {
+    /// After a pass: who is at work keeps its place, and who is `waiting` for one goes on waiting. Nobody else keeps others from theirs.
+    pub(super) fn keep_place(&self, waiting: bool) {
+        if !waiting && !at_work(&self.order) {
             self.leave_place();
         }
     }
