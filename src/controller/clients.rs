@@ -1,19 +1,18 @@
 //! Kubernetes clients: one for requests, which never hangs or retries for hours, and one for watches.
 
 use std::collections::BTreeMap;
-use std::pin::Pin;
+use std::error::Error;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use futures::future::{BoxFuture, FutureExt};
+use http::{Request, StatusCode};
 use kube::client::{Body, ClientBuilder};
 use kube::{Client, Config};
-use tower::{BoxError, Layer, Service};
 
 use super::metrics::Metrics;
 use super::metrics::writes::CountWrites;
-use super::welcome::{Welcome, WelcomeLayer};
+use super::observe::{Observe, Observer};
+use super::welcome::{Guest, Welcome};
 
 /// The longest one request to the API server may take.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(15);
@@ -54,10 +53,10 @@ pub fn clients_with(config: &Config, timeout: Duration, metrics: &Arc<Metrics>) 
     watch.write_timeout = Some(timeout);
     watch.default_retry = false;
     let (pulse, welcome) = (Pulse::default(), Welcome::default());
-    let (of_requests, of_watches) = (WelcomeLayer::new(&welcome), WelcomeLayer::new(&welcome));
+    let guest = || Observe(Guest::new(&welcome));
     Ok(Clients {
-        api: ClientBuilder::try_from(api)?.with_layer(&of_requests).with_layer(&CountWrites(metrics.clone())).build(),
-        watch: ClientBuilder::try_from(watch)?.with_layer(&of_watches).with_layer(&PulseLayer(pulse.clone())).build(),
+        api: ClientBuilder::try_from(api)?.with_layer(&guest()).with_layer(&Observe(CountWrites(metrics.clone()))).build(),
+        watch: ClientBuilder::try_from(watch)?.with_layer(&guest()).with_layer(&Observe(pulse.clone())).build(),
         pulse,
         welcome,
     })
@@ -91,63 +90,32 @@ impl Pulse {
         beats.entry(path.to_owned()).or_insert(Beat { tried: now, opened: None, refused: None }).tried = now;
     }
 
-    fn answered(&self, path: &str, status: u16) {
+    fn told(&self, path: &str, status: StatusCode) {
         let mut beats = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(beat) = beats.get_mut(path) {
-            if status < 300 {
+            if status.is_success() {
                 beat.opened = Some(Instant::now());
                 beat.refused = None;
             } else {
-                beat.refused = Some(status);
+                beat.refused = Some(status.as_u16());
             }
         }
     }
 }
 
-#[derive(Clone)]
-struct PulseLayer(Pulse);
+impl Observer for Pulse {
+    /// Path of the watch.
+    type Asked = String;
 
-impl<S> Layer<S> for PulseLayer {
-    type Service = PulseService<S>;
-
-    fn layer(&self, inner: S) -> Self::Service {
-        PulseService { inner, pulse: self.0.clone() }
-    }
-}
-
-/// Notes each request of the watch client on its way.
-#[derive(Clone)]
-struct PulseService<S> {
-    inner: S,
-    pulse: Pulse,
-}
-
-impl<S, R> Service<http::Request<Body>> for PulseService<S>
-where
-    S: Service<http::Request<Body>, Response = http::Response<R>, Error = BoxError>,
-    S::Future: Send + 'static,
-    R: 'static,
-{
-    type Response = S::Response;
-    type Error = BoxError;
-    type Future = BoxFuture<'static, Result<S::Response, BoxError>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+    fn asks(&self, request: &Request<Body>) -> String {
         let path = request.uri().path().to_owned();
-        let pulse = self.pulse.clone();
-        pulse.tried(&path);
-        let answer: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(self.inner.call(request));
-        answer
-            .map(move |result: Result<http::Response<R>, BoxError>| {
-                if let Ok(response) = &result {
-                    pulse.answered(&path, response.status().as_u16());
-                }
-                result
-            })
-            .boxed()
+        self.tried(&path);
+        path
+    }
+
+    fn answered(&self, path: String, answer: Result<StatusCode, &(dyn Error + 'static)>) {
+        if let Ok(status) = answer {
+            self.told(&path, status);
+        }
     }
 }

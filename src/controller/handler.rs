@@ -2,165 +2,39 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
-use jiff::Timestamp;
-use kube::ResourceExt;
 use kube::runtime::controller::Action;
-use secrecy::ExposeSecret;
 
-use crate::api::common::{Connection, ObjectKey, Time};
-use crate::api::condition::{self, Condition, ConditionType};
+use crate::api::common::ObjectKey;
+use crate::api::condition::{self, ConditionType};
 use crate::api::handler::Module;
-use crate::api::handler_status::{ConfigurationCount, HandlerStatus, InventoryStatus, OrderCounts};
-use crate::api::{DedicatedServerOrder, ProcessingHandler, RECONCILE_ANNOTATION};
+use crate::api::handler_status::{ConfigurationCount, InventoryStatus};
+use crate::api::{DedicatedServerOrder, ProcessingHandler};
 use crate::panel::coremanager::client::Client as PanelClient;
 use crate::panel::dcimanager5::DciManager5;
 use crate::panel::dialect::Dialect;
-use crate::panel::error::{ErrorClass, PanelError};
-use crate::panel::settings::{ConnectionSettings, PanelId, SettingsError, TlsMode};
+use crate::panel::settings::PanelId;
 use crate::provisioning::facts::{HandlerState, Inventory};
 use crate::provisioning::matching;
 use crate::provisioning::order::Handler;
 use crate::provisioning::reason::Reason;
 
+use super::connection::connection;
 use super::context::{self, Context};
-use super::credentials::SecretPassword;
 use super::hardware;
 use super::index;
 use super::metrics::PanelObserver;
 use super::panels::{HandlerRuntime, ServerClient};
-use super::polled::{self, Turn, tolerate};
-use super::secrets::{self, SecretError};
+use super::polled::{self, Turn};
+use super::probed::Probed;
+use super::problem::{Problem, problem_of, problem_of_settings};
 use super::status::{self, StatusError};
 use super::stores::Guarded;
 
 /// The kind, as it is counted and paced.
 pub(super) const KIND: &str = "ProcessingHandler";
-/// How often the time of the last probe is written when nothing else changes.
-pub(super) const PROBE_NOTED: Duration = Duration::from_mins(10);
 /// Configurations that a status shows.
 const CONFIGURATIONS: usize = 50;
-
-/// Why a handler or IPManager is not ready.
-#[derive(Clone, Debug)]
-pub struct Problem {
-    /// Reason.
-    pub reason: Reason,
-    /// In words.
-    pub message: String,
-    /// Somebody has to change something; otherwise it is tried again by itself.
-    pub stalled: bool,
-}
-
-impl Problem {
-    /// Somebody has to change something.
-    #[must_use]
-    pub fn stalled(reason: Reason, message: String) -> Self {
-        Self { reason, message, stalled: true }
-    }
-
-    /// It is tried again by itself.
-    #[must_use]
-    pub fn passing(reason: Reason, message: String) -> Self {
-        Self { reason, message, stalled: false }
-    }
-}
-
-/// What a panel's error says of the handler.
-#[must_use]
-pub fn problem_of(error: &PanelError) -> Problem {
-    let message = error.to_string();
-    match error {
-        PanelError::Certificate { .. } => Problem::stalled(Reason::CertificateRefused, message),
-        PanelError::AddressDenied { .. } => Problem::stalled(Reason::AddressDenied, message),
-        _ if error.class() == ErrorClass::Credentials => Problem::stalled(Reason::LoginRefused, message),
-        _ if error.class() == ErrorClass::Down => Problem::passing(Reason::Unreachable, message),
-        _ => Problem::stalled(Reason::PanelError, message),
-    }
-}
-
-/// What settings that cannot be used say of the handler.
-#[must_use]
-pub fn problem_of_settings(error: &SettingsError) -> Problem {
-    let reason = match error {
-        SettingsError::Denied(_) => Reason::AddressDenied,
-        SettingsError::Url(_) | SettingsError::Pin | SettingsError::Bundle(_) | SettingsError::System(_) | SettingsError::Http(_) => {
-            Reason::InvalidSpec
-        }
-    };
-    Problem::stalled(reason, error.to_string())
-}
-
-/// Settings of a connection, with a text that changes when they do.
-pub struct Made {
-    /// Settings.
-    pub settings: ConnectionSettings,
-    /// What they were made from.
-    pub made_from: String,
-}
-
-/// Reads the Secrets of a connection. They are read at every probe, so that a rotation takes effect by itself.
-pub async fn connection(context: &Context, namespace: &str, spec: &Connection, requests_per_second: u32) -> Result<Made, Problem> {
-    let secret = secrets::read(&context.client, namespace, &spec.credentials_secret_ref.name).await.map_err(|e| secret_problem(&e))?;
-    let username = secret.text("username").map_err(|e| secret_problem(&e))?;
-    let password = secret.text("password").map_err(|e| secret_problem(&e))?;
-    let mut made_from = format!("{spec:?} {requests_per_second} {}", secret.version);
-    let mut settings = ConnectionSettings::new(spec.url.clone(), username.expose_secret(), password);
-    settings.timeout = spec.timeout.0;
-    let source = SecretPassword::new(&context.client, namespace, &spec.credentials_secret_ref.name, &settings.username);
-    settings.passwords = Some(Arc::new(source));
-    settings.requests_per_second = requests_per_second;
-    settings.denied = context.denied.clone();
-    if let Some(tls) = &spec.tls {
-        settings.tls = if tls.insecure_skip_verify {
-            TlsMode::Insecure
-        } else if let Some(pin) = &tls.pinned_sha256 {
-            TlsMode::pinned(pin).map_err(|e| problem_of_settings(&e))?
-        } else if let Some(bundle) = &tls.ca_bundle {
-            TlsMode::CaBundle(bundle.clone())
-        } else if let Some(reference) = &tls.ca_bundle_secret_ref {
-            let secret = secrets::read(&context.client, namespace, &reference.name).await.map_err(|e| secret_problem(&e))?;
-            made_from.push_str(&secret.version);
-            TlsMode::CaBundle(secret.text(&reference.key).map_err(|e| secret_problem(&e))?.expose_secret().to_owned())
-        } else {
-            TlsMode::System
-        };
-    }
-    Ok(Made { settings, made_from })
-}
-
-fn secret_problem(error: &SecretError) -> Problem {
-    match error {
-        SecretError::Missing(_) | SecretError::Conflict(_) => Problem::stalled(Reason::CredentialsMissing, error.to_string()),
-        SecretError::Api { .. } | SecretError::Random(_) => Problem::passing(Reason::CredentialsMissing, error.to_string()),
-    }
-}
-
-/// Sets Reconciling and Stalled to what a problem, or a deletion that is held, means.
-pub fn reason_of(conditions: &mut Vec<Condition>, problem: Option<&Problem>, deleting: Option<String>, generation: i64, now: Timestamp) {
-    // Kept aside: what is still true keeps the time at which it became so.
-    let stalled = condition::find(conditions, ConditionType::Stalled).cloned();
-    let old = condition::find(conditions, ConditionType::Reconciling).cloned();
-    condition::remove(conditions, ConditionType::Stalled);
-    condition::remove(conditions, ConditionType::Reconciling);
-    match (problem, deleting) {
-        (_, Some(message)) => {
-            conditions.extend(old);
-            condition::set(conditions, ConditionType::Ready, false, Reason::InUse.as_str(), &message, generation, now);
-            condition::set(conditions, ConditionType::Reconciling, true, Reason::InUse.as_str(), &message, generation, now);
-        }
-        (Some(p), None) if p.stalled => {
-            conditions.extend(stalled);
-            condition::set(conditions, ConditionType::Stalled, true, p.reason.as_str(), &p.message, generation, now);
-        }
-        (Some(p), None) => {
-            conditions.extend(old);
-            condition::set(conditions, ConditionType::Reconciling, true, p.reason.as_str(), &p.message, generation, now);
-        }
-        (None, None) => {}
-    }
-}
 
 /// Brings one handler up to date: one list of its panel serves all its orders.
 pub async fn reconcile(object: Arc<Guarded<ProcessingHandler>>, context: Arc<Context>) -> Result<Action, StatusError> {
@@ -374,76 +248,30 @@ async fn save(
     orders: &[&DedicatedServerOrder],
     outcome: Result<&Seen, &Problem>,
 ) -> Result<(), StatusError> {
-    let now = Timestamp::now();
-    let generation = handler.metadata.generation.unwrap_or_default();
-    let old = handler.status.clone().unwrap_or_default();
-    let mut new = HandlerStatus { observed_generation: Some(generation), ..old.clone() };
     let problem = outcome.err();
-    let message = problem.map_or_else(String::new, |p| p.message.clone());
-    let reason = problem.map_or(Reason::Reachable, |p| p.reason);
-    let conditions = &mut new.conditions;
-    let mut set =
-        |type_, value, reason: Reason, message: &str| condition::set(conditions, type_, value, reason.as_str(), message, generation, now);
-    set(
-        ConditionType::Ready,
-        problem.is_none(),
-        reason,
-        if handler.spec.suspend { "suspended: nothing is changed at the panel" } else { &message },
-    );
-    match problem.map(|p| p.reason) {
-        Some(r @ (Reason::LoginRefused | Reason::NotAdministrator | Reason::CredentialsMissing)) => {
-            set(ConditionType::CredentialsValid, false, r, &message);
-        }
-        None | Some(Reason::IPManagerNotFound | Reason::IPManagerNotReady) => {
-            set(ConditionType::CredentialsValid, true, Reason::Reachable, "");
-        }
-        Some(_) => {}
-    }
+    let mut probed = Probed::new(handler, problem, "panel");
     if handler.spec.ip_management.is_some() {
-        match problem.map(|p| p.reason) {
-            Some(r @ (Reason::IPManagerNotFound | Reason::IPManagerNotReady)) => set(ConditionType::IPManagerReady, false, r, &message),
-            None => set(ConditionType::IPManagerReady, true, Reason::Reachable, ""),
+        match problem {
+            Some(p) if matches!(p.reason, Reason::IPManagerNotFound | Reason::IPManagerNotReady) => {
+                probed.set(ConditionType::IPManagerReady, false, p.reason, &p.message);
+            }
+            None => probed.set(ConditionType::IPManagerReady, true, Reason::Reachable, ""),
             Some(_) => {}
         }
     }
     match super::license_server::readiness(context, handler).await {
-        Some((ready, reason, message)) => {
-            condition::set(conditions, ConditionType::LicenseServerReady, ready, reason.as_str(), &message, generation, now);
-        }
-        None => condition::remove(conditions, ConditionType::LicenseServerReady),
+        Some((ready, reason, message)) => probed.set(ConditionType::LicenseServerReady, ready, reason, &message),
+        None => condition::remove(&mut probed.status.conditions, ConditionType::LicenseServerReady),
     }
-    let trouble = super::webhook_secrets::trouble(context, handler).await;
-    super::webhook_secrets::set(&mut new.conditions, trouble.as_deref(), generation, now);
-    let deleting = handler.metadata.deletion_timestamp.is_some().then(|| super::users::still_in_use(orders.len(), "order"));
-    reason_of(&mut new.conditions, problem, deleting, generation, now);
-    condition::carry_times(&old.conditions, &mut new.conditions);
-    let counts = count(orders);
     if let Ok(seen) = outcome {
-        new.panel = Some(seen.panel.clone());
-        new.inventory = Some(inventory(&seen.now));
-        super::client_names::recall(&mut new, orders);
-        super::strays::report(context, handler, orders, &seen.panel, &seen.now, &mut new);
+        let status = &mut probed.status;
+        status.panel = Some(seen.panel.clone());
+        status.inventory = Some(inventory(&seen.now));
+        super::client_names::recall(status, orders);
+        super::strays::report(context, handler, orders, &seen.panel, &seen.now, status);
     }
-    new.orders = Some(counts);
-    new.last_handled_reconcile_at = handler.annotations().get(RECONCILE_ANNOTATION).cloned();
-    let stale = old.last_probe_time.is_none_or(|t| now.duration_since(t.0).unsigned_abs() >= PROBE_NOTED);
-    if outcome.is_ok() && (new != old || stale) {
-        new.last_probe_time = Some(Time::seconds(now));
-    }
-    if new != old {
-        tolerate(status::write(&context.client, handler, &new).await)?;
-    }
-    Ok(())
-}
-
-pub(super) fn count(orders: &[&DedicatedServerOrder]) -> OrderCounts {
-    let of = |is: &dyn Fn(&DedicatedServerOrder) -> bool| i64::try_from(orders.iter().filter(|o| is(o)).count()).unwrap_or(i64::MAX);
-    let has = |order: &DedicatedServerOrder, type_| order.status.as_ref().is_some_and(|s| condition::is_true(&s.conditions, type_));
-    OrderCounts {
-        total: of(&|_| true),
-        ready: of(&|o| has(o, ConditionType::Ready)),
-        waiting_for_task: of(&|o| has(o, ConditionType::ManualActionRequired)),
-    }
+    let held = handler.metadata.deletion_timestamp.is_some().then(|| super::users::still_in_use(orders.len(), "order"));
+    probed.save(context, orders, held).await
 }
 
 fn inventory(now: &Inventory) -> InventoryStatus {
@@ -463,27 +291,4 @@ fn inventory(now: &Inventory) -> InventoryStatus {
     by_configuration.sort_by(|a, b| (b.total, &a.configuration).cmp(&(a.total, &b.configuration)));
     by_configuration.truncate(CONFIGURATIONS);
     InventoryStatus { total: i64::try_from(now.rows.len()).unwrap_or(i64::MAX), free, by_configuration }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_problem_that_stays_keeps_the_time_at_which_it_began() {
-        let at = |second| Timestamp::from_second(second).unwrap();
-        for (problem, type_) in [
-            (Problem::stalled(Reason::LoginRefused, "no".into()), ConditionType::Stalled),
-            (Problem::passing(Reason::Unreachable, "no".into()), ConditionType::Reconciling),
-        ] {
-            let mut conditions = Vec::new();
-            for second in [10, 20] {
-                reason_of(&mut conditions, Some(&problem), None, 1, at(second));
-            }
-            assert_eq!(conditions.len(), 1, "{conditions:?}");
-            assert_eq!(condition::find(&conditions, type_).unwrap().last_transition_time.0, at(10));
-            reason_of(&mut conditions, None, None, 1, at(30));
-            assert!(conditions.is_empty(), "{conditions:?}");
-        }
-    }
 }

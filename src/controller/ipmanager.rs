@@ -16,11 +16,12 @@ use crate::panel::coremanager::client::Client as PanelClient;
 use crate::panel::ipmanager5::IpManager5;
 use crate::provisioning::reason::Reason;
 
+use super::connection::connection;
 use super::context::Context;
-use super::handler::{Problem, connection, problem_of, problem_of_settings, reason_of};
 use super::metrics::PanelObserver;
 use super::panels::PoolRuntime;
 use super::polled::{self, Turn, tolerate};
+use super::problem::{Problem, problem_of, problem_of_settings, reason_of};
 use super::status::{self, StatusError};
 use super::stores::Guarded;
 

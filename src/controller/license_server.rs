@@ -6,14 +6,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kube::ResourceExt;
 use kube::runtime::controller::Action;
 
 use crate::api::common::{ObjectKey, Time};
-use crate::api::condition::{self, ConditionType};
 use crate::api::handler::Module;
-use crate::api::handler_status::{HandlerStatus, LicenseCounts};
-use crate::api::{DedicatedServerOrder, ProcessingHandler, RECONCILE_ANNOTATION};
+use crate::api::handler_status::LicenseCounts;
+use crate::api::{DedicatedServerOrder, ProcessingHandler};
 use crate::panel::billmanager6::{BillManager6, calls};
 use crate::panel::coremanager::client::Client as PanelClient;
 use crate::panel::dialect::Dialect;
@@ -24,14 +22,15 @@ use crate::provisioning::license_server::{LicenseList, LicensePolicy, LicenseSer
 use crate::provisioning::order::{Handler, Order};
 use crate::provisioning::reason::Reason;
 
+use super::connection::connection;
 use super::context::Context;
-use super::handler::{
-    KIND, PROBE_NOTED, Problem, connection, count, dialect_calls, panel_identity, problem_of, problem_of_settings, reason_of, state_of,
-};
+use super::handler::{KIND, dialect_calls, panel_identity, state_of};
 use super::metrics::PanelObserver;
 use super::panels::lock;
-use super::polled::{self, Turn, tolerate};
-use super::status::{self, StatusError};
+use super::polled::{self, Turn};
+use super::probed::Probed;
+use super::problem::{Problem, problem_of, problem_of_settings};
+use super::status::StatusError;
 use super::stores;
 
 /// What of a row has to be the same for its form to be believed: name, address, end.
@@ -310,41 +309,12 @@ async fn save(
     outcome: Result<&Seen, &Problem>,
     held: Option<String>,
 ) -> Result<(), StatusError> {
-    let now = Timestamp::now();
-    let generation = handler.metadata.generation.unwrap_or_default();
-    let old = handler.status.clone().unwrap_or_default();
-    let mut new = HandlerStatus { observed_generation: Some(generation), ..old.clone() };
-    let problem = outcome.err();
-    let message = problem.map_or_else(String::new, |p| p.message.clone());
-    let reason = problem.map_or(Reason::Reachable, |p| p.reason);
-    let conditions = &mut new.conditions;
-    let mut set =
-        |type_, value, reason: Reason, message: &str| condition::set(conditions, type_, value, reason.as_str(), message, generation, now);
-    let ready = if handler.spec.suspend { "suspended: nothing is changed at the licence server" } else { &message };
-    set(ConditionType::Ready, problem.is_none(), reason, ready);
-    match problem.map(|p| p.reason) {
-        Some(r @ (Reason::LoginRefused | Reason::CredentialsMissing)) => set(ConditionType::CredentialsValid, false, r, &message),
-        None => set(ConditionType::CredentialsValid, true, Reason::Reachable, ""),
-        Some(_) => {}
-    }
-    let trouble = super::webhook_secrets::trouble(context, handler).await;
-    super::webhook_secrets::set(&mut new.conditions, trouble.as_deref(), generation, now);
-    reason_of(&mut new.conditions, problem, held, generation, now);
-    condition::carry_times(&old.conditions, &mut new.conditions);
+    let mut probed = Probed::new(handler, outcome.err(), "licence server");
     if let Ok(seen) = outcome {
-        new.panel = Some(seen.panel.clone());
-        new.licenses = Some(counts(handler, context, orders, &seen.now));
+        probed.status.panel = Some(seen.panel.clone());
+        probed.status.licenses = Some(counts(handler, context, orders, &seen.now));
     }
-    new.orders = Some(count(orders));
-    new.last_handled_reconcile_at = handler.annotations().get(RECONCILE_ANNOTATION).cloned();
-    let stale = old.last_probe_time.is_none_or(|t| now.duration_since(t.0).unsigned_abs() >= PROBE_NOTED);
-    if outcome.is_ok() && (new != old || stale) {
-        new.last_probe_time = Some(Time::seconds(now));
-    }
-    if new != old {
-        tolerate(status::write(&context.client, handler, &new).await)?;
-    }
-    Ok(())
+    probed.save(context, orders, held).await
 }
 
 /// Counts and metrics. Labels are the products that the handler names, so that nobody else decides how many there are.

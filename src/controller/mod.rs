@@ -4,6 +4,7 @@
 
 pub mod client_names;
 pub mod clients;
+mod connection;
 pub mod context;
 mod credentials;
 pub mod election;
@@ -24,6 +25,7 @@ pub mod logs;
 pub mod metrics;
 mod namespaces;
 pub mod notify;
+pub mod observe;
 pub mod order;
 pub mod otlp;
 mod own_tasks;
@@ -31,6 +33,8 @@ pub mod panels;
 pub mod perform;
 pub mod places;
 pub mod polled;
+mod probed;
+pub mod problem;
 pub mod queue;
 pub mod run;
 pub mod runner;

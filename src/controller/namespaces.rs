@@ -10,7 +10,7 @@ use crate::api::handler::NamespacesFrom;
 use crate::provisioning::reason::Reason;
 
 use super::context::Context;
-use super::handler::Problem;
+use super::problem::Problem;
 
 /// What to do about labels that cannot be read, for both modes.
 const CURE: &str = "set allowedNamespaces.from to All or Same";

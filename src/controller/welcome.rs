@@ -4,17 +4,15 @@
 //! authority that the server's certificate is checked by are read once, at the start.
 
 use std::error::Error;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use futures::future::{BoxFuture, FutureExt};
+use http::{Request, StatusCode};
 use kube::client::Body;
-use tower::{BoxError, Layer, Service};
 
 use crate::panel::tls::{certificate_text, tls_error};
 
+use super::observe::Observer;
 use super::panels::lock;
 
 /// A token that was replaced in its file is used after that long at the latest.
@@ -69,13 +67,13 @@ impl Welcome {
 
 /// Notes what a client is told.
 #[derive(Clone)]
-pub struct WelcomeLayer {
+pub struct Guest {
     welcome: Welcome,
     client: usize,
 }
 
-impl WelcomeLayer {
-    /// For one more client.
+impl Guest {
+    /// One more client.
     #[must_use]
     pub fn new(welcome: &Welcome) -> Self {
         let mut all = lock(&welcome.0);
@@ -84,51 +82,22 @@ impl WelcomeLayer {
     }
 }
 
-impl<S> Layer<S> for WelcomeLayer {
-    type Service = WelcomeService<S>;
+impl Observer for Guest {
+    type Asked = ();
 
-    fn layer(&self, inner: S) -> Self::Service {
-        WelcomeService { inner, of: self.clone() }
-    }
-}
+    fn asks(&self, _: &Request<Body>) {}
 
-/// A client whose answers are looked at.
-#[derive(Clone)]
-pub struct WelcomeService<S> {
-    inner: S,
-    of: WelcomeLayer,
-}
-
-impl<S, R> Service<http::Request<Body>> for WelcomeService<S>
-where
-    S: Service<http::Request<Body>, Response = http::Response<R>, Error = BoxError>,
-    S::Future: Send + 'static,
-    R: 'static,
-{
-    type Response = S::Response;
-    type Error = BoxError;
-    type Future = BoxFuture<'static, Result<S::Response, BoxError>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.inner.poll_ready(cx)
-    }
-
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let WelcomeLayer { welcome, client } = self.of.clone();
-        let answer: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(self.inner.call(request));
-        answer
-            .inspect(move |result: &Result<http::Response<R>, BoxError>| match result {
-                Ok(response) if response.status() == http::StatusCode::UNAUTHORIZED => {
-                    welcome.refused(client, "it answers 401 (Unauthorized)".into(), Instant::now());
+    fn answered(&self, (): (), answer: Result<StatusCode, &(dyn Error + 'static)>) {
+        let Self { welcome, client } = self;
+        match answer {
+            Ok(StatusCode::UNAUTHORIZED) => welcome.refused(*client, "it answers 401 (Unauthorized)".into(), Instant::now()),
+            Ok(_) => welcome.accepted(*client),
+            Err(error) => {
+                if let Some(why) = untrusted(error) {
+                    welcome.refused(*client, why, Instant::now());
                 }
-                Ok(_) => welcome.accepted(client),
-                Err(error) => {
-                    if let Some(why) = untrusted(error.as_ref()) {
-                        welcome.refused(client, why, Instant::now());
-                    }
-                }
-            })
-            .boxed()
+            }
+        }
     }
 }
 
@@ -148,7 +117,7 @@ mod tests {
     #[test]
     fn a_client_is_worn_out_when_it_was_refused_for_longer_than_a_token_takes_to_be_read_again() {
         let welcome = Welcome::default();
-        let (one, two) = (WelcomeLayer::new(&welcome).client, WelcomeLayer::new(&welcome).client);
+        let (one, two) = (Guest::new(&welcome).client, Guest::new(&welcome).client);
         let now = Instant::now();
         welcome.refused(one, "401".into(), now);
         assert_eq!(welcome.worn_out(), None, "once, and nothing was asked since");
@@ -162,25 +131,24 @@ mod tests {
         assert_eq!(welcome.worn_out().as_deref(), Some("its certificate"));
     }
 
-    #[tokio::test]
-    async fn only_401_and_certificates_are_refusals() {
+    #[test]
+    fn only_401_and_certificates_are_refusals() {
         let welcome = Welcome::default();
-        let layer = WelcomeLayer::new(&welcome);
-        let told = || lock(&welcome.0)[layer.client].clone().map(|r| r.why);
-        let answers = |path: &str| match path {
-            "/401" => Ok(http::Response::builder().status(401).body(()).unwrap()),
-            "/403" => Ok(http::Response::builder().status(403).body(()).unwrap()),
-            "/down" => Err(BoxError::from(std::io::Error::from(std::io::ErrorKind::ConnectionRefused))),
-            _ => {
-                let reason = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
-                Err(BoxError::from(std::io::Error::other(reason)))
-            }
-        };
-        let inner = tower::service_fn(move |request: http::Request<Body>| futures::future::ready(answers(request.uri().path())));
-        let mut service = layer.layer(inner);
-        for (path, refused) in [("/403", false), ("/401", true), ("/down", true), ("/403", false), ("/down", false), ("/tls", true)] {
-            let _ = service.call(http::Request::builder().uri(path).body(Body::empty()).unwrap()).await;
-            assert_eq!(told().is_some(), refused, "{path}: {:?}", told());
+        let guest = Guest::new(&welcome);
+        let told = || lock(&welcome.0)[guest.client].clone().map(|r| r.why);
+        let down = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        let tls = std::io::Error::other(rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer));
+        let answers: [(Result<StatusCode, &(dyn Error + 'static)>, bool); 6] = [
+            (Ok(StatusCode::FORBIDDEN), false),
+            (Ok(StatusCode::UNAUTHORIZED), true),
+            (Err(&down), true),
+            (Ok(StatusCode::FORBIDDEN), false),
+            (Err(&down), false),
+            (Err(&tls), true),
+        ];
+        for (answer, refused) in answers {
+            guest.answered((), answer);
+            assert_eq!(told().is_some(), refused, "{answer:?}: {:?}", told());
         }
         assert!(told().unwrap().contains("not trusted"), "{:?}", told());
     }

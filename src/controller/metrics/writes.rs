@@ -1,13 +1,12 @@
 //! Counts the writes to the API server where they leave the process, so that none can be forgotten.
 
-use std::pin::Pin;
+use std::error::Error;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 
-use futures::future::{BoxFuture, FutureExt};
-use http::Method;
+use http::{Method, Request, StatusCode};
 use kube::client::Body;
-use tower::{BoxError, Layer, Service};
+
+use crate::controller::observe::Observer;
 
 use super::Metrics;
 use super::series::OTHER;
@@ -15,50 +14,23 @@ use super::series::OTHER;
 /// The resources that the operator writes. Whatever else it should write one day is counted as `other` until it stands here.
 const RESOURCES: [&str; 7] = ["dedicatedserverorders", "processinghandlers", "ipmanagers", "manualtasks", "leases", "secrets", "events"];
 
-/// Wraps a client.
+/// Counts what a client writes.
 #[derive(Clone)]
 pub struct CountWrites(pub Arc<Metrics>);
 
-impl<S> Layer<S> for CountWrites {
-    type Service = CountingService<S>;
+impl Observer for CountWrites {
+    /// Resource and verb of a write.
+    type Asked = Option<(String, &'static str)>;
 
-    fn layer(&self, inner: S) -> Self::Service {
-        CountingService { inner, metrics: self.0.clone() }
-    }
-}
-
-/// A client whose writes are counted.
-#[derive(Clone)]
-pub struct CountingService<S> {
-    inner: S,
-    metrics: Arc<Metrics>,
-}
-
-impl<S, R> Service<http::Request<Body>> for CountingService<S>
-where
-    S: Service<http::Request<Body>, Response = http::Response<R>, Error = BoxError>,
-    S::Future: Send + 'static,
-    R: 'static,
-{
-    type Response = S::Response;
-    type Error = BoxError;
-    type Future = BoxFuture<'static, Result<S::Response, BoxError>>;
-
-    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        self.inner.poll_ready(cx)
+    fn asks(&self, request: &Request<Body>) -> Self::Asked {
+        verb(request.method()).map(|verb| (resource(request.uri().path()), verb))
     }
 
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let write = verb(request.method()).map(|verb| (resource(request.uri().path()), verb));
-        let answer: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(self.inner.call(request));
-        let Some((resource, verb)) = write else { return answer };
-        let metrics = self.metrics.clone();
-        answer
-            .inspect(move |result: &Result<http::Response<R>, BoxError>| {
-                let result = result.as_ref().map_or("failed", |response| outcome(response.status().as_u16()));
-                metrics.kubernetes_writes.of([&resource, verb, result]).inc();
-            })
-            .boxed()
+    fn answered(&self, asked: Self::Asked, answer: Result<StatusCode, &(dyn Error + 'static)>) {
+        if let Some((resource, verb)) = asked {
+            let result = answer.map_or("failed", |status| outcome(status.as_u16()));
+            self.0.kubernetes_writes.of([&resource, verb, result]).inc();
+        }
     }
 }
 
@@ -100,7 +72,10 @@ fn resource(path: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tower::{BoxError, Layer as _, Service as _};
+
     use super::*;
+    use crate::controller::observe::Observe;
 
     #[test]
     fn resources_are_read_from_paths() {
@@ -121,16 +96,16 @@ mod tests {
     #[tokio::test]
     async fn writes_are_counted_with_their_result_and_reads_are_not() {
         let metrics = Arc::new(Metrics::default());
-        let inner = tower::service_fn(|request: http::Request<Body>| async move {
+        let inner = tower::service_fn(|request: Request<Body>| async move {
             match request.method().as_str() {
                 "PUT" => Ok(http::Response::builder().status(409).body(())?),
                 "PATCH" => Err(BoxError::from("no answer")),
                 _ => Ok(http::Response::new(())),
             }
         });
-        let mut service = CountWrites(metrics.clone()).layer(inner);
+        let mut service = Observe(CountWrites(metrics.clone())).layer(inner);
         for method in ["GET", "POST", "PUT", "PUT", "PATCH"] {
-            let request = http::Request::builder().method(method).uri("http://a/api/v1/namespaces/b/secrets/c");
+            let request = Request::builder().method(method).uri("http://a/api/v1/namespaces/b/secrets/c");
             let _ = service.call(request.body(Body::empty()).unwrap()).await;
         }
         let count = |verb, result| metrics.kubernetes_writes.of(["secrets", verb, result]).get();
