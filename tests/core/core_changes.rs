@@ -14,6 +14,7 @@ mod sweeps;
 
 use std::time::Duration;
 
+use crate::support::look::{made, until_reason};
 use crate::support::seconds;
 use crate::support::sweep::{Kind, assert_active, reach};
 use crate::support::world::World;
@@ -31,10 +32,6 @@ fn reason(world: &World) -> &str {
     find(&world.status("web").conditions, ConditionType::Ready).map_or("", |c| c.reason.as_str())
 }
 
-fn until_reason(world: &mut World, wanted: &str) {
-    world.until(wanted, Duration::from_hours(12), |w| reason(w) == wanted);
-}
-
 /// The names of the calls since a point, in order.
 fn since(world: &World, at: usize) -> Vec<&'static str> {
     world.asked[at..].iter().map(|(_, call)| call.name()).collect()
@@ -46,10 +43,6 @@ fn suspend(world: &mut World, suspended: bool) {
 
 fn reinstall(world: &mut World, token: &str) {
     world.edit("web", |raw| raw.spec.reinstall = token.into());
-}
-
-fn made(world: &World, name: &str) -> usize {
-    world.panel.journal.iter().filter(|c| c.name() == name).count()
 }
 
 /// The order is at rest with what its spec says now.

@@ -2,46 +2,16 @@
 
 use std::time::Duration;
 
+use crate::support::look::{active, made, picture, stalled, until_reason};
 use crate::support::panel::{Ipmi, Panel};
 use crate::support::seconds;
 use crate::support::sweep::{Kind, reach};
 use crate::support::world::{World, handler, order};
-use dci_operator::api::condition::{ConditionType, find};
-use dci_operator::api::order::OrderStatus;
 use dci_operator::api::task::{Resolution, TaskType};
 use dci_operator::panel::model::{Level, PanelUser, UserId};
 use dci_operator::provisioning::call::Call;
 use dci_operator::provisioning::facts::HandlerState;
 use serde_json::json;
-
-fn reason(status: &OrderStatus) -> &str {
-    find(&status.conditions, ConditionType::Ready).map_or("", |c| c.reason.as_str())
-}
-
-fn stalled(world: &World) -> bool {
-    find(&world.status("web").conditions, ConditionType::Stalled).is_some()
-}
-
-fn until_reason(world: &mut World, wanted: &str) {
-    world.until(wanted, Duration::from_hours(12), |w| w.orders.get("web").is_some_and(|o| reason(&o.status) == wanted));
-}
-
-fn made(world: &World, name: &str) -> usize {
-    world.panel.journal.iter().filter(|c| c.name() == name).count()
-}
-
-fn active() -> World {
-    let mut world = World::simple(3, 6);
-    world.panel.users.push(PanelUser { id: "7".into(), name: "bob".into(), level: Level::User });
-    world.until_phase("web", "Active");
-    world.run_for(seconds(90));
-    world
-}
-
-/// Everything that can be said of a server and its addresses, to see that nothing was touched.
-fn picture(world: &World) -> String {
-    format!("{:?} {:?} {:?}", world.panel.servers, world.panel.used, world.panel.free)
-}
 
 #[test]
 fn an_order_that_never_got_anything_needs_no_panel() {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::support::look::picture;
 use crate::support::panel::Ipmi;
 use crate::support::seconds;
 use crate::support::sweep::try_all;
@@ -32,10 +33,6 @@ fn lose(world: &mut World, lost: &Forsaken) {
 fn found(world: &mut World) {
     world.state = HandlerState::Ready;
     world.forsaken = None;
-}
-
-fn picture(world: &World) -> String {
-    format!("{:?} {:?} {:?}", world.panel.servers, world.panel.used, world.panel.free)
 }
 
 fn until_task(world: &mut World) {

@@ -5,20 +5,16 @@ mod adoption;
 
 use std::time::Duration;
 
+use crate::support::look::{picture, reason};
 use crate::support::panel::{Ipmi, Panel};
 use crate::support::seconds;
 use crate::support::sweep::{FAULTS, Kind, reach, try_all};
 use crate::support::world::{World, WriteFault, handler, order};
 use dci_operator::api::condition::{ConditionType, find};
 use dci_operator::api::handler::DeletionPolicy;
-use dci_operator::api::order::OrderStatus;
 use dci_operator::panel::model::{Level, PanelUser, UserId};
 use dci_operator::provisioning::call::Call;
 use serde_json::{Value, json};
-
-fn reason(status: &OrderStatus) -> &str {
-    find(&status.conditions, ConditionType::Ready).map_or("", |c| c.reason.as_str())
-}
 
 fn message(world: &World, name: &str) -> String {
     find(&world.status(name).conditions, ConditionType::Ready).map_or_else(String::new, |c| c.message.clone())
@@ -30,11 +26,6 @@ fn until_reason(world: &mut World, name: &str, wanted: &str) {
 
 fn names(calls: &[(String, Call)]) -> Vec<&'static str> {
     calls.iter().map(|(_, call)| call.name()).collect()
-}
-
-/// Everything that can be said of the servers and addresses.
-fn picture(world: &World) -> String {
-    format!("{:?} {:?} {:?}", world.panel.servers, world.panel.used, world.panel.free)
 }
 
 /// The same without the word of any order.

@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
+use crate::support::look::{reason, until_reason};
 use crate::support::panel::{ADMIN, Ipmi, Panel, TEMPLATE};
 use crate::support::seconds;
 use crate::support::sweep::{KINDS, Kind, assert_active, reach};
 use crate::support::world::{Fault, World, handler, order};
-use dci_operator::api::condition::{ConditionType, find};
-use dci_operator::api::order::OrderStatus;
 use dci_operator::api::task::{Resolution, TaskType};
 use dci_operator::panel::model::{Level, PanelUser};
 use dci_operator::provisioning::call::Call;
@@ -16,15 +15,6 @@ use serde_json::json;
 
 fn names(world: &World) -> Vec<&'static str> {
     world.panel.journal.iter().map(Call::name).collect()
-}
-
-fn reason(status: &OrderStatus) -> &str {
-    find(&status.conditions, ConditionType::Ready).map_or("", |c| c.reason.as_str())
-}
-
-/// Steps until the order says this of itself.
-fn until_reason(world: &mut World, wanted: &str) {
-    world.until(wanted, Duration::from_hours(12), |w| w.orders.get("web").is_some_and(|o| reason(&o.status) == wanted));
 }
 
 #[test]

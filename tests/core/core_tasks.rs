@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::support::look::made;
 use crate::support::panel::{ADMIN, Ipmi, Panel, TEMPLATE};
 use crate::support::seconds;
 use crate::support::sweep::try_all;
@@ -21,10 +22,6 @@ const OTHER: &str = "ISPsystem__Ubuntu-24.04-x86_64";
 
 fn reason(status: &OrderStatus, type_: ConditionType) -> &str {
     find(&status.conditions, type_).map_or("", |c| c.reason.as_str())
-}
-
-fn made(world: &World, name: &str) -> usize {
-    world.panel.journal.iter().filter(|c| c.name() == name).count()
 }
 
 fn asked(world: &World, name: &str) -> usize {

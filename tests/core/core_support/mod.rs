@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test stops where it cannot go on")]
 
 pub mod licenses;
+pub mod look;
 pub mod panel;
 pub mod panel_views;
 pub mod rules;
