@@ -32,22 +32,40 @@ skipped() {
   exit 0
 }
 
-lines() { # NAME
-  if [[ -f $OUT/mutants.out/$1.txt ]]; then wc -l <"$OUT/mutants.out/$1.txt"; else echo 0; fi
+lines() { # RUN NAME
+  if [[ -f $OUT/$1/mutants.out/$2.txt ]]; then wc -l <"$OUT/$1/mutants.out/$2.txt"; else echo 0; fi
 }
 
-# What was found; of all of them enough have to be caught.
-report() { # MUTANTS
-  local caught missed timeout unviable tested
-  caught=$(lines caught) missed=$(lines missed) timeout=$(lines timeout) unviable=$(lines unviable)
+# What was found; of all of them enough have to be caught. What the quick tests miss, the sweeps may catch.
+report() { # MUTANTS LAST-RUN
+  local caught late missed=$OUT/$2/mutants.out/missed.txt timeout unviable tested
   # A mutant that never ends is noticed too.
-  caught=$((caught + timeout))
-  tested=$((caught + missed))
-  printf 'mutants: %d caught (%d by time), %d missed, %d do not compile; %d of %d tried\n' \
-    "$caught" "$timeout" "$missed" "$unviable" "$((tested + unviable))" "$1"
-  if ((missed > 0)); then sed 's/^/  missed: /' "$OUT/mutants.out/missed.txt"; fi
+  timeout=$(($(lines quick timeout) + $(lines sweeps timeout)))
+  late=$(lines sweeps caught)
+  caught=$(($(lines quick caught) + late + timeout)) unviable=$(lines quick unviable)
+  tested=$((caught + $(lines "$2" missed)))
+  printf 'mutants: %d caught (%d by the sweeps only, %d by time), %d missed, %d do not compile; %d of %d tried\n' \
+    "$caught" "$late" "$timeout" "$((tested - caught))" "$unviable" "$((tested + unviable))" "$1"
+  if [[ -s $missed ]]; then sed 's/^/  missed: /' "$missed"; fi
   if ((tested > 0)); then printf 'caught: %d.%d %%\n' $((caught * 100 / tested)) $((caught * 1000 / tested % 10)); fi
   [[ $what == changed ]] || ((caught * 100 >= GOAL * tested))
+}
+
+# Runs tests against mutants, for so many seconds at most (0: to the end).
+try() { # RUN SECONDS ARGUMENT…
+  local out=$OUT/$1 limit=$2 rc=0
+  shift 2
+  mkdir -p "$out"
+  # Interrupted and not killed: it takes its copy of the tree away.
+  timeout --signal=INT --kill-after=30 "$limit" "$CARGO" mutants --output "$out" --no-shuffle --colors never "$@" || rc=$?
+  case $rc in
+    0 | 2 | 3) ;; # all caught; some missed; some ended by time
+    124) printf 'ended after %s s\n' "$limit" ;;
+    *)
+      printf 'error: cargo mutants ended with %d\n' "$rc" >&2
+      exit 1
+      ;;
+  esac
 }
 
 case ${1:-} in
@@ -58,7 +76,7 @@ case ${1:-} in
     ;;
 esac
 mkdir -p "$OUT"
-arguments=(--output "$OUT" --no-shuffle --colors never)
+arguments=()
 
 if [[ $what == changed ]]; then
   head=$(git rev-parse HEAD 2>/dev/null) || skipped "no git history: nothing to compare with"
@@ -84,25 +102,22 @@ if ! "$CARGO" mutants --version >/dev/null 2>&1; then
   rm -rf "$TOOL/build"
 fi
 
-count=$("$CARGO" mutants --list "${arguments[@]}" | wc -l)
+count=$("$CARGO" mutants --list --colors never "${arguments[@]}" | wc -l)
 ((count > 0)) || skipped "no line changed that could be made wrong"
 printf '%d mutants\n' "$count"
-rm -rf "$OUT/mutants.out" "$OUT/mutants.out.old"
-limit=0
-more=(-- --test sweeps)
+rm -rf "$OUT/quick" "$OUT/sweeps"
 if [[ $what == changed ]]; then
-  more=()
-  limit=${DCI_MUTANTS_SECONDS:-120}
+  try quick "${DCI_MUTANTS_SECONDS:-120}" "${arguments[@]}"
+  report "$count" quick
+  exit
 fi
-rc=0
-# Interrupted and not killed: it takes its copy of the tree away.
-timeout --signal=INT --kill-after=30 "$limit" "$CARGO" mutants "${arguments[@]}" "${more[@]}" || rc=$?
-case $rc in
-  0 | 2 | 3) ;; # all caught; some missed; some ended by time
-  124) printf 'ended after %s s\n' "$limit" ;;
-  *)
-    printf 'error: cargo mutants ended with %d\n' "$rc" >&2
-    exit 1
-    ;;
-esac
-report "$count"
+# Two at once: one is being built while the other is tested. The sweeps take minutes, and are for those that nothing else notices.
+try quick 0 --jobs 2 "${arguments[@]}"
+missed=$OUT/quick/mutants.out/missed.txt
+if [[ ! -s $missed ]]; then
+  report "$count" quick
+  exit
+fi
+mapfile -t arguments < <(sed 's/[][\.^$*+?(){}|]/\\&/g; s/^/--re=^/; s/$/$/' "$missed")
+try sweeps 0 "${arguments[@]}" -- --test sweeps
+report "$count" sweeps
