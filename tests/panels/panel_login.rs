@@ -1,21 +1,17 @@
 //! Log-in, session, re-login, and the pause after a refusal: a wrong password must never lock the account.
-#![cfg(feature = "operator")]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
-
-mod panel_support;
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use crate::support::{PASSWORD, Reply, SESSION, Server, doc, logged_in, ok, refused};
 use dci_operator::panel::coremanager::document::Document;
 use dci_operator::panel::coremanager::params::Params;
 use dci_operator::panel::coremanager::{Client, Observer};
 use dci_operator::panel::error::{Outcome, PanelError};
 use dci_operator::panel::settings::Passwords;
 use futures::future::join_all;
-use panel_support::{PASSWORD, Reply, SESSION, Server, doc, logged_in, ok, refused};
 use secrecy::SecretString;
 
 /// So many calls at the same time.

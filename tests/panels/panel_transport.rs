@@ -1,17 +1,13 @@
 //! What a panel's client makes of networks and proxies: every fault has one name, and nothing may pass for a success.
-#![cfg(feature = "operator")]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
-
-mod panel_support;
 
 use std::net::TcpListener;
 use std::time::{Duration, Instant};
 
+use crate::support::{PASSWORD, Reply, SESSION, Server, doc, ok, response, settings};
 use dci_operator::panel::coremanager::Client;
 use dci_operator::panel::coremanager::document::MAX_BODY;
 use dci_operator::panel::coremanager::params::Params;
 use dci_operator::panel::error::{Outcome, PanelError};
-use panel_support::{PASSWORD, Reply, SESSION, Server, doc, ok, response, settings};
 
 /// What became of a change whose answer is this.
 async fn change(reply: impl Fn() -> Reply + Send + Sync + 'static) -> Outcome<()> {

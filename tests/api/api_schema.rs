@@ -1,12 +1,8 @@
 //! The definitions as a whole: bounded specs, free statuses, columns, names, and what old servers get.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-#[path = "api_support/mod.rs"]
-mod support;
-
+use crate::support::{KINDS, Kind, definition, schema, schema_of};
 use dci_operator::api::crds::{self, Target};
 use serde_json::{Value, json};
-use support::{KINDS, Kind, definition, schema, schema_of};
 
 /// Every node below `spec` or `status` of a kind.
 fn each_node(part: &str, visit: &mut dyn FnMut(Kind, &str, &Value)) {

@@ -1,19 +1,15 @@
 //! What the clients send, and what they make of lists and forms that are not as they should be.
-#![cfg(feature = "operator")]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
-
-mod panel_support;
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crate::support::{Reply, Request, Server, doc, ok, refused};
 use dci_operator::panel::dcimanager5::DciManager5;
 use dci_operator::panel::dialect::Dialect;
 use dci_operator::panel::error::{Outcome, PanelError};
 use dci_operator::panel::ipmanager5::IpManager5;
 use dci_operator::panel::model::{AddressSpec, Family, InstallRequest};
 use dci_operator::panel::{AddressPanel, ServerPanel};
-use panel_support::{Reply, Request, Server, doc, ok, refused};
 use secrecy::SecretString;
 
 fn panel(server: &Server) -> DciManager5 {

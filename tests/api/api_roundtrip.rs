@@ -1,11 +1,7 @@
 //! Manifests in, manifests out: examples, defaults, null, what is unknown, and statuses of other versions.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-#[path = "api_support/statuses.rs"]
-mod statuses;
-#[path = "api_support/mod.rs"]
-mod support;
-
+use crate::statuses::{handler_status, manager_status, order_status, task_status};
+use crate::support::{KINDS, Kind, example, examples, patched, refusals, schema, schema_of, twin};
 use dci_operator::api::common::Duration;
 use dci_operator::api::handler::{
     Adoption, AllocateBy, DeletionPolicy, HandlerStatus, IpmiErrorPolicy, Limits, NamespacesFrom, ProductType, Retry, Timeouts,
@@ -19,8 +15,6 @@ use proptest::prelude::*;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use statuses::{handler_status, manager_status, order_status, task_status};
-use support::{KINDS, Kind, example, examples, patched, refusals, schema, schema_of, twin};
 
 fn parse<T: DeserializeOwned>(value: Value) -> T {
     serde_json::from_value(value).unwrap()

@@ -1,18 +1,14 @@
 //! Which certificates a panel's client accepts, and that nothing is sent where it does not.
-#![cfg(all(feature = "operator", feature = "sim"))]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
-
-mod panel_support;
 
 use std::io::Write;
 use std::net::TcpListener;
 use std::sync::Arc;
 
+use crate::support::{response, settings};
 use dci_operator::panel::coremanager::Client;
 use dci_operator::panel::coremanager::params::Params;
 use dci_operator::panel::error::{Outcome, PanelError};
 use dci_operator::panel::settings::{SettingsError, TlsMode};
-use panel_support::{response, settings};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use sha2::{Digest, Sha256};
@@ -62,7 +58,7 @@ fn serve(identity: &Identity) -> String {
             let config = config.clone();
             std::thread::spawn(move || {
                 let mut stream = rustls::StreamOwned::new(rustls::ServerConnection::new(config).unwrap(), socket);
-                if panel_support::read(&mut stream).is_some() {
+                if crate::support::read(&mut stream).is_some() {
                     let _ = stream.write_all(&response("200 OK", "application/json", br#"{"doc":{"ok":{},"auth":{"$":"x"}}}"#));
                     stream.conn.send_close_notify();
                     let _ = stream.flush();
@@ -139,7 +135,7 @@ async fn an_insecure_handler_asks_no_questions() {
 
 #[tokio::test]
 async fn a_panel_without_tls_gets_no_request() {
-    let server = panel_support::Server::raw(|_| panel_support::ok());
+    let server = crate::support::Server::raw(|_| crate::support::ok());
     let url = format!("https://{}/dcimgr", server.address);
     let outcome = ask(&url, TlsMode::Insecure).await;
     assert!(matches!(outcome, Outcome::Refused(PanelError::Unreachable { .. })), "{outcome:?}");

@@ -1,15 +1,11 @@
 //! The client of a licence server against recorded documents, a small HTTP server, and the simulated panel.
-#![cfg(all(feature = "operator", feature = "sim"))]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
-
-#[path = "panel_support/mod.rs"]
-mod support;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::support::{Reply, Server, doc, logged_in, ok, refused};
 use dci_operator::panel::billmanager6::{BillManager6, calls};
 use dci_operator::panel::coremanager::Client;
 use dci_operator::panel::error::{ErrorClass, Outcome, PanelError};
@@ -18,7 +14,6 @@ use dci_operator::panel::settings::ConnectionSettings;
 use dci_operator::sim::{Config, Simulator};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
-use support::{Reply, Server, doc, logged_in, ok, refused};
 
 const YAML: &str = r"
 billmanager6:
@@ -117,7 +112,7 @@ async fn an_order_whose_answer_is_lost_is_found_by_its_remote_id() {
     assert!(matches!(panel.order(&wrong).await, Outcome::Refused(PanelError::Refused { .. })));
 }
 
-fn against(answer: impl Fn(&support::Request) -> Reply + Send + Sync + 'static) -> (Server, BillManager6) {
+fn against(answer: impl Fn(&crate::support::Request) -> Reply + Send + Sync + 'static) -> (Server, BillManager6) {
     let server = Server::panel(answer);
     let panel = BillManager6::new(server.client(), calls::dialect([]).unwrap());
     (server, panel)

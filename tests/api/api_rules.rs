@@ -1,20 +1,14 @@
 //! The rules of the four kinds: each accepts and refuses what it should, with a message, and has a twin in Rust.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
-
-#[path = "api_support/rows/mod.rs"]
-mod rows;
-#[path = "api_support/mod.rs"]
-mod support;
 
 use std::collections::BTreeSet;
 
+use crate::rows::Row;
+use crate::support::bounds::{broken_bounds, full_examples};
+use crate::support::{KINDS, Kind, example, quick_refusals, refusals, schema, schema_of, twin};
 use dci_operator::api::messages as msg;
 use dci_operator::panel::model::{FREE_DOMAIN, NO_OWNER};
 use proptest::prelude::*;
-use rows::Row;
 use serde_json::{Value, json};
-use support::bounds::{broken_bounds, full_examples};
-use support::{KINDS, Kind, example, quick_refusals, refusals, schema, schema_of, twin};
 
 fn sorted<T: Ord>(items: impl IntoIterator<Item = T>) -> Vec<T> {
     let mut items: Vec<T> = items.into_iter().collect();
@@ -24,7 +18,7 @@ fn sorted<T: Ord>(items: impl IntoIterator<Item = T>) -> Vec<T> {
 
 #[test]
 fn each_row_is_accepted_or_refused_by_exactly_its_rules() {
-    for Row { kind, name, old, new, rules, refused } in rows::all() {
+    for Row { kind, name, old, new, rules, refused } in crate::rows::all() {
         let found = refusals(kind, old.as_ref(), &new).unwrap_or_else(|error| panic!("{kind:?}, {name}: {error}"));
         let expected = if refused { rules.iter().map(ToString::to_string).collect() } else { Vec::new() };
         assert_eq!(sorted(found), sorted(expected), "{kind:?}, {name}");
@@ -33,7 +27,7 @@ fn each_row_is_accepted_or_refused_by_exactly_its_rules() {
 
 #[test]
 fn each_row_is_within_the_schemas_bounds() {
-    for Row { kind, name, old, new, .. } in rows::all() {
+    for Row { kind, name, old, new, .. } in crate::rows::all() {
         for object in old.iter().chain([&new]) {
             assert_eq!(schema::violations(schema_of(kind), object), Vec::<String>::new(), "{kind:?}, {name}");
         }
@@ -42,7 +36,7 @@ fn each_row_is_within_the_schemas_bounds() {
 
 #[test]
 fn each_rule_has_a_row_that_it_accepts_and_one_that_it_refuses() {
-    let table = rows::all();
+    let table = crate::rows::all();
     for kind in KINDS {
         let mut known = BTreeSet::new();
         for (path, rule, message) in schema::rules(schema_of(kind)) {
@@ -108,7 +102,7 @@ fn verdicts(kind: Kind, object: &Value) -> Option<(Vec<String>, Vec<String>)> {
 
 #[test]
 fn the_twin_agrees_on_each_row_word_for_word() {
-    for Row { kind, name, old, new, rules, refused } in rows::all() {
+    for Row { kind, name, old, new, rules, refused } in crate::rows::all() {
         let (server, problems) = verdicts(kind, &new).unwrap();
         assert_eq!(sorted(server), sorted(problems.clone()), "{kind:?}, {name}");
         if refused && old.is_none() {

@@ -1,15 +1,11 @@
 //! Nothing is sent into a refused network: neither to an address, nor to a name that stands for one, nor on a later connection.
-#![cfg(feature = "operator")]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
-mod panel_support;
-
+use crate::support::{Server, settings};
 use dci_operator::panel::coremanager::Client;
 use dci_operator::panel::coremanager::params::Params;
 use dci_operator::panel::denied::DeniedNetworks;
 use dci_operator::panel::error::{ErrorClass, Outcome, PanelError};
 use dci_operator::panel::settings::{ConnectionSettings, SettingsError};
-use panel_support::{Server, settings};
 
 fn refusing(url: String, networks: &str) -> ConnectionSettings {
     let mut settings = settings(url);
@@ -48,7 +44,7 @@ fn there_is_no_client_for_an_address_of_a_metadata_service() {
 
 #[tokio::test]
 async fn a_name_that_stands_for_a_refused_address_is_not_connected_to() {
-    let server = Server::panel(|_| panel_support::ok());
+    let server = Server::panel(|_| crate::support::ok());
     let url = format!("http://localhost:{}/dcimgr", server.address.port());
     let ask = async |networks: &str| Client::new(&refusing(url.clone(), networks)).unwrap().change("server.enable", &Params::new()).await;
     let allowed = ask(&DeniedNetworks::default().to_string()).await.unit();

@@ -1,6 +1,4 @@
 //! The client of IPmanager 5 against the simulated panel.
-#![cfg(all(feature = "operator", feature = "sim"))]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

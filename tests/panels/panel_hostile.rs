@@ -2,10 +2,6 @@
 //!
 //! What is merely broken (silence, half answers, HTML, wrong UTF-8, depth) is in `panel_transport.rs` and
 //! `panel_documents.rs`; here everything is counted, and nothing may grow with what the panel sends.
-#![cfg(all(feature = "operator", feature = "sim"))]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
-
-mod panel_support;
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -13,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use crate::support::{PASSWORD, Reply, Request, SESSION, Server, doc, logged_in, ok, refused, response, settings};
 use dci_operator::panel::ServerPanel;
 use dci_operator::panel::coremanager::Client;
 use dci_operator::panel::coremanager::document::MAX_BODY;
@@ -21,7 +18,6 @@ use dci_operator::panel::dcimanager5::DciManager5;
 use dci_operator::panel::dialect::Dialect;
 use dci_operator::panel::error::{Outcome, PanelError};
 use dci_operator::panel::settings::TlsMode;
-use panel_support::{PASSWORD, Reply, Request, SESSION, Server, doc, logged_in, ok, refused, response, settings};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::PrivateKeyDer;
 
@@ -38,7 +34,7 @@ fn panel(answer: impl Fn(&mut TcpStream, &Request) -> std::io::Result<()> + Send
         for mut stream in listener.incoming().flatten() {
             let answer = answer.clone();
             std::thread::spawn(move || {
-                while let Some(request) = panel_support::read(&mut stream) {
+                while let Some(request) = crate::support::read(&mut stream) {
                     if request.func() == "auth" {
                         let Reply::Json(json) = logged_in("30") else { return };
                         let _ = stream.write_all(&response("200 OK", "application/json", json.as_bytes()));
@@ -249,7 +245,7 @@ fn serve(from: i32, until: i32, authority_until: i32, for_servers: bool) -> (Str
     std::thread::spawn(move || {
         for socket in listener.incoming().flatten() {
             let mut stream = rustls::StreamOwned::new(rustls::ServerConnection::new(config.clone()).unwrap(), socket);
-            if panel_support::read(&mut stream).is_some() {
+            if crate::support::read(&mut stream).is_some() {
                 counter.fetch_add(1, Ordering::Relaxed);
                 let _ = stream.write_all(&response("200 OK", "application/json", br#"{"doc":{"ok":{},"auth":{"$":"x"}}}"#));
                 stream.conn.send_close_notify();

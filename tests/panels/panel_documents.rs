@@ -1,5 +1,4 @@
 //! Documents, rows and forms of the panels: tables of shapes, and random ones. Pure: needs no feature.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use dci_operator::panel::coremanager::document::{Answer, Document, MAX_BODY, Malformed, Total, bounded};
 use dci_operator::panel::dcimanager5::parse;

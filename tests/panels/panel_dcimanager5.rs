@@ -1,6 +1,4 @@
 //! The client of DCImanager 5 against the simulated panel: every call, and every call with faults.
-#![cfg(all(feature = "operator", feature = "sim"))]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
