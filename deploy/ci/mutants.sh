@@ -19,7 +19,7 @@ usage() {
   cat <<'TEXT'
 usage: mutants.sh changed   mutants of the lines that changed since the merge base with main, or since the commit before: which
                             of them the quick tests do not notice, for whoever reads it
-       mutants.sh all       all of them, with all tests; a day. Fails where too many are missed. DCI_MUTANTS_SHARD=k/n: a
+       mutants.sh all       all of them, with all tests; most of a day. Fails where too many are missed. DCI_MUTANTS_SHARD=k/n: a
                             part (k from 0)
 
 DCI_MUTANTS_SECONDS  after so many seconds `changed` counts what it has (120)

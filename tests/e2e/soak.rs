@@ -133,6 +133,8 @@ async fn soak() {
         .collect();
     let mut setup = Setup::dci(&json!({"servers": servers})).handler(&json!({
         "timeouts": {"settle": "3s"}, "retry": {"interval": "2s"}, "limits": {"maxConcurrentReleases": 10},
+        // One that fails becomes a task at once: the departments are to have work.
+        "ipmiErrorPolicy": "CreateTask",
     }));
     setup.panels["ipmanager5"][0]["address_groups"][0]["ranges"] = json!(["198.18.0.1-198.18.7.254"]);
     let mut world = World::start(setup).await;
@@ -167,7 +169,8 @@ async fn soak() {
                 count("Deleting"),
                 sizes[sizes.len() - 1]
             );
-            if choices.per_mille(300) {
+            // Afterwards one process has to do: only of that one it shows whether its memory grows.
+            if began.elapsed() < span / 3 && choices.per_mille(500) {
                 world.kill_and_restart().await;
                 kills += 1;
             }
@@ -205,8 +208,9 @@ async fn soak() {
     assert!(left.is_empty(), "locks are left: {:?}", left.iter().map(|l| &l.metadata.name).collect::<Vec<_>>());
     let open: Vec<Value> = world.record.all("ManualTask").into_iter().filter(|t| t["spec"]["resolution"].is_null()).collect();
     assert!(open.is_empty(), "tasks are open: {open:?}");
+    assert!(minutes < 3 || tasks > 0, "no department was asked for anything: these faults show nothing of tasks");
     if let ([first, .., last], true) = (&sizes[sizes.len() / 3..], sizes.len() > 9) {
-        assert!(*last < first * 3 / 2, "memory grows: {sizes:?} KiB");
+        assert!(*last < first * 5 / 4, "memory grows: {sizes:?} KiB");
     }
     world.end().await;
 }

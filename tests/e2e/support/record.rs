@@ -41,7 +41,7 @@ struct Inner {
     ids: BTreeSet<String>,
     violations: Vec<String>,
     secrets: Vec<String>,
-    /// What has changed since it was last taken, by whoever asked for it.
+    /// What has changed since it was last taken, by whoever asked for it: instead of the history, which would grow without end.
     changes: Option<Vec<Change>>,
 }
 
@@ -98,9 +98,11 @@ impl Record {
         (record, Watches(tasks))
     }
 
-    /// What has changed since this was last asked; the first time: from now on.
+    /// What has changed since this was last asked; the first time: from now on. Versions are not kept any more then.
     pub fn take_changes(&self) -> Vec<Change> {
-        self.inner.lock().unwrap().changes.replace(Vec::new()).unwrap_or_default()
+        let mut inner = self.inner.lock().unwrap();
+        inner.history.clear();
+        inner.changes.replace(Vec::new()).unwrap_or_default()
     }
 
     /// No status may hold this.
@@ -162,13 +164,13 @@ impl Record {
         let gone = how == Seen::Gone;
         let found = kstatus::violations(before.as_ref(), &object, &inner.secrets);
         inner.violations.extend(found.into_iter().map(|text| format!("{kind} {name}: {text}\n{}", object["status"])));
-        if let Some(changes) = &mut inner.changes {
-            changes.push(if gone { (Some(object.clone()), None) } else { (before, Some(object.clone())) });
+        match &mut inner.changes {
+            Some(changes) => changes.push(if gone { (Some(object.clone()), None) } else { (before, Some(object.clone())) }),
+            None => inner.history.push(object.clone()),
         }
         if kind == "DedicatedServerOrder" {
             inner.ids.extend(object["metadata"]["uid"].as_str().map(str::to_owned));
         }
-        inner.history.push(object.clone());
         if gone {
             inner.now.remove(&key);
         } else {
