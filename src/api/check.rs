@@ -406,14 +406,7 @@ mod tests {
     fn a_product_is_ordered_once() {
         let order = |products: &[&str]| -> DedicatedServerOrder {
             let licenses: Vec<_> = products.iter().map(|p| serde_json::json!({"product": p})).collect();
-            serde_json::from_value(serde_json::json!({
-                "apiVersion": "dci-operator.dev/v1alpha1", "kind": "DedicatedServerOrder", "metadata": {"name": "web"},
-                "spec": {
-                    "handlerRef": {"name": "msk-1"}, "client": {"username": "acme"}, "configuration": {"serverType": "E3"},
-                    "domain": "a.example", "operatingSystem": {"template": "T"}, "licenses": licenses,
-                },
-            }))
-            .unwrap()
+            crate::api::samples::order(&serde_json::json!({"spec": {"licenses": licenses}}))
         };
         assert!(check_order(&order(&["Lite", "Pro"])).is_empty());
         let problems = check_order(&order(&["Lite", "Pro", "Lite"]));

@@ -15,6 +15,8 @@ pub mod licenses;
 pub mod messages;
 pub mod order;
 pub mod order_status;
+#[cfg(test)]
+pub(crate) mod samples;
 mod syntax;
 #[expect(clippy::duplicated_attributes, reason = "columns share types and priorities")]
 pub mod task;

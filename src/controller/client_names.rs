@@ -96,18 +96,12 @@ fn owner<'a>(claims: &'a [ClientClaim], username: &str) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::samples;
     use crate::panel::model::ServerRow;
     use serde_json::{Value, json};
 
     fn order(namespace: &str, username: &str, status: &Value) -> DedicatedServerOrder {
-        serde_json::from_value(json!({
-            "apiVersion": "dci-operator.dev/v1alpha1", "kind": "DedicatedServerOrder",
-            "metadata": {"name": "web", "namespace": namespace, "uid": "u-1"},
-            "spec": {"handlerRef": {"name": "msk"}, "client": {"username": username}, "configuration": {"serverType": "E3"},
-                     "domain": "a.example", "operatingSystem": {"template": "T"}},
-            "status": status,
-        }))
-        .unwrap()
+        samples::order(&json!({"metadata": {"namespace": namespace}, "spec": {"client": {"username": username}}, "status": status}))
     }
 
     #[test]

@@ -235,18 +235,12 @@ fn version_of(order: &DedicatedServerOrder) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::samples;
     use serde_json::{Value, json};
 
     fn order(status: &Value) -> DedicatedServerOrder {
-        serde_json::from_value(json!({
-            "apiVersion": "dci-operator.dev/v1alpha1", "kind": "DedicatedServerOrder", "metadata": {"name": "web", "namespace": "shop"},
-            "spec": {
-                "handlerSelector": {"matchLabels": {"zone": "msk"}}, "client": {"username": "acme"},
-                "configuration": {"serverType": "E3"}, "domain": "a.example", "operatingSystem": {"template": "T"},
-            },
-            "status": status,
-        }))
-        .unwrap()
+        let spec = json!({"handlerRef": null, "handlerSelector": {"matchLabels": {"zone": "msk"}}});
+        samples::order(&json!({"spec": spec, "status": status}))
     }
 
     #[test]

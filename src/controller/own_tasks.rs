@@ -57,17 +57,10 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::api::samples;
 
     fn order(spec: &Value, status: &Value) -> DedicatedServerOrder {
-        let mut object = json!({
-            "apiVersion": "dci-operator.dev/v1alpha1", "kind": "DedicatedServerOrder",
-            "metadata": {"name": "web", "namespace": "shop", "uid": "u-1"},
-            "spec": {"client": {"username": "acme"}, "configuration": {"serverType": "E3"}, "domain": "a.example",
-                     "operatingSystem": {"template": "T"}},
-            "status": status,
-        });
-        object["spec"].as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
-        serde_json::from_value(object).unwrap()
+        samples::order(&json!({"spec": spec, "status": status}))
     }
 
     fn task(namespace: &str, name: &str, resolution: &Value) -> ManualTask {
@@ -83,7 +76,7 @@ mod tests {
     fn an_order_listens_to_the_namespace_of_its_handler_and_to_no_other() {
         let server = json!({"server": {"id": "17", "handler": "hosting/a", "configuration": "E3"}});
         let named = json!({"handlerRef": {"name": "a", "namespace": "hosting"}});
-        let selects = json!({"handlerSelector": {"namespace": "hosting", "matchLabels": {"zone": "msk"}}});
+        let selects = json!({"handlerRef": null, "handlerSelector": {"namespace": "hosting", "matchLabels": {"zone": "msk"}}});
         let own = json!({"handlerRef": {"name": "a"}});
         // What serves an order counts, whatever its spec has come to say.
         let moved = json!({"handlerRef": {"name": "a", "namespace": "elsewhere"}});

@@ -79,18 +79,11 @@ fn waits(order: &DedicatedServerOrder) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::samples;
     use serde_json::{Value, json};
 
     fn order(status: &Value) -> DedicatedServerOrder {
-        serde_json::from_value(json!({
-            "apiVersion": "dci-operator.dev/v1alpha1", "kind": "DedicatedServerOrder", "metadata": {"name": "web"},
-            "spec": {
-                "handlerRef": {"name": "msk-1"}, "client": {"username": "acme"}, "configuration": {"serverType": "E3"},
-                "domain": "a.example.net", "operatingSystem": {"template": "T"},
-            },
-            "status": status,
-        }))
-        .unwrap()
+        samples::order(&json!({"status": status}))
     }
 
     #[test]

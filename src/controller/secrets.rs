@@ -209,6 +209,7 @@ fn password() -> Result<String, SecretError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::samples;
 
     #[test]
     fn passwords_are_long_plain_and_never_the_same() {
@@ -219,13 +220,7 @@ mod tests {
 
     #[test]
     fn a_secret_is_the_order_s_by_its_owner_or_restored_without_one_by_the_order_s_id() {
-        let order: DedicatedServerOrder = serde_json::from_value(serde_json::json!({
-            "apiVersion": "dci-operator.dev/v1alpha1", "kind": "DedicatedServerOrder",
-            "metadata": {"name": "web", "namespace": "shop", "uid": "u-2", "annotations": {ORDER_ID_ANNOTATION: "u-1"}},
-            "spec": {"handlerRef": {"name": "msk"}, "client": {"username": "acme"}, "configuration": {"serverType": "E3"},
-                     "domain": "a.example", "operatingSystem": {"template": "T"}},
-        }))
-        .unwrap();
+        let order = samples::order(&serde_json::json!({"metadata": {"uid": "u-2", "annotations": {ORDER_ID_ANNOTATION: "u-1"}}}));
         let made = owned(&order, "web-root");
         assert!(is_own(&Secret { metadata: made.clone(), ..Secret::default() }, &order));
         let with = |owner: Option<&str>, id: Option<&str>| {

@@ -249,21 +249,13 @@ impl Cx<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::samples;
     use serde_json::{Value, json};
 
     fn order(change: &Value) -> Order {
-        let mut raw = json!({
-            "apiVersion": "dci-operator.dev/v1alpha1", "kind": "DedicatedServerOrder",
-            "metadata": {"name": "web", "namespace": "shop", "uid": "u-1", "generation": 1},
-            "spec": {
-                "handlerRef": {"name": "msk-1"}, "client": {"username": "acme"}, "configuration": {"serverType": "E3"},
-                "domain": "web.example.net", "operatingSystem": {"template": "Debian"}, "recipes": ["nginx"],
-            },
-        });
-        for (field, value) in change.as_object().unwrap() {
-            raw["spec"][field] = value.clone();
-        }
-        Order::parse(&serde_json::from_value(raw).unwrap(), "c").unwrap()
+        let mut spec = json!({"domain": "web.example.net", "operatingSystem": {"template": "Debian"}, "recipes": ["nginx"]});
+        spec.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        Order::parse(&samples::order(&json!({"spec": spec})), "c").unwrap()
     }
 
     #[test]

@@ -159,8 +159,8 @@ pub(super) fn forgive(status: &mut OrderStatus) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::DedicatedServerOrder;
     use crate::api::handler::HandlerSpec;
+    use crate::api::samples;
     use crate::provisioning::context::Next;
     use crate::provisioning::decide::decide;
     use crate::provisioning::facts::{Facts, HandlerState};
@@ -170,16 +170,7 @@ mod tests {
     use serde_json::{Value, json};
 
     fn order() -> Order {
-        let raw: DedicatedServerOrder = serde_json::from_value(json!({
-            "apiVersion": "dci-operator.dev/v1alpha1", "kind": "DedicatedServerOrder",
-            "metadata": {"name": "web", "namespace": "shop", "uid": "u-web", "generation": 3},
-            "spec": {
-                "handlerRef": {"name": "msk-1"}, "client": {"username": "acme"}, "configuration": {"serverType": "E3"},
-                "domain": "a.example", "operatingSystem": {"template": "T"},
-            },
-        }))
-        .unwrap();
-        Order::parse(&raw, "c").unwrap()
+        Order::parse(&samples::order(&json!({"metadata": {"uid": "u-web", "generation": 3}})), "c").unwrap()
     }
 
     fn handler() -> Handler {

@@ -211,6 +211,7 @@ fn seconds(duration: std::time::Duration) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::samples;
     use serde_json::{Value, json};
 
     const NOW: i64 = 100_000;
@@ -236,15 +237,10 @@ mod tests {
     }
 
     fn order(name: &str, handler: &str, type_: &str, status: &Value) -> DedicatedServerOrder {
-        serde_json::from_value(json!({
-            "apiVersion": "dci-operator.dev/v1alpha1", "kind": "DedicatedServerOrder", "metadata": {"name": name, "namespace": "c"},
-            "spec": {
-                "handlerRef": {"name": handler, "namespace": "h"}, "client": {"username": "acme"}, "configuration": {"serverType": type_},
-                "domain": "a.example.net", "operatingSystem": {"template": "T"},
-            },
-            "status": status,
+        samples::order(&json!({
+            "metadata": {"name": name, "namespace": "c"}, "status": status,
+            "spec": {"handlerRef": {"name": handler, "namespace": "h"}, "configuration": {"serverType": type_}},
         }))
-        .unwrap()
     }
 
     fn lines(metrics: &Metrics, name: &str) -> Vec<String> {

@@ -63,6 +63,7 @@ fn count(metric: &super::series::Series<2, prometheus_client::metrics::counter::
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::samples;
     use serde_json::{Value, json};
 
     fn at(second: i64) -> String {
@@ -70,16 +71,9 @@ mod tests {
     }
 
     fn order(status: &Value) -> DedicatedServerOrder {
-        serde_json::from_value(json!({
-            "apiVersion": "dci-operator.dev/v1alpha1", "kind": "DedicatedServerOrder",
-            "metadata": {"name": "web", "namespace": "c", "creationTimestamp": at(0)},
-            "spec": {
-                "handlerRef": {"name": "a"}, "client": {"username": "acme"}, "configuration": {"serverType": "E3"},
-                "domain": "a.example.net", "operatingSystem": {"template": "T"},
-            },
-            "status": status,
+        samples::order(&json!({
+            "metadata": {"namespace": "c", "creationTimestamp": at(0)}, "spec": {"handlerRef": {"name": "a"}}, "status": status,
         }))
-        .unwrap()
     }
 
     #[test]

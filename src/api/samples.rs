@@ -1,0 +1,38 @@
+//! Objects for unit tests: a plain one of a kind, and what a test wants otherwise.
+
+use serde_json::{Value, json};
+
+use super::DedicatedServerOrder;
+
+/// A plain order, `shop/web`, changed by a JSON merge patch.
+pub(crate) fn order(change: &Value) -> DedicatedServerOrder {
+    let mut order = json!({
+        "apiVersion": "dci-operator.dev/v1alpha1", "kind": "DedicatedServerOrder",
+        "metadata": {"name": "web", "namespace": "shop", "uid": "u-1", "generation": 1},
+        "spec": {
+            "handlerRef": {"name": "msk-1"}, "client": {"username": "acme"}, "configuration": {"serverType": "E3"},
+            "domain": "a.example", "operatingSystem": {"template": "T"},
+        },
+    });
+    merge(&mut order, change);
+    serde_json::from_value(order).unwrap()
+}
+
+/// RFC 7396.
+fn merge(into: &mut Value, patch: &Value) {
+    let Value::Object(patch) = patch else {
+        *into = patch.clone();
+        return;
+    };
+    if !into.is_object() {
+        *into = json!({});
+    }
+    let fields = into.as_object_mut().unwrap();
+    for (name, value) in patch {
+        if value.is_null() {
+            fields.remove(name);
+        } else {
+            merge(fields.entry(name.as_str()).or_insert(Value::Null), value);
+        }
+    }
+}
