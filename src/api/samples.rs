@@ -1,12 +1,13 @@
 //! Objects for unit tests: a plain one of a kind, and what a test wants otherwise.
 
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::DedicatedServerOrder;
+use super::{DedicatedServerOrder, ProcessingHandler};
 
 /// A plain order, `shop/web`, changed by a JSON merge patch.
 pub(crate) fn order(change: &Value) -> DedicatedServerOrder {
-    let mut order = json!({
+    let order = json!({
         "apiVersion": "dci-operator.dev/v1alpha1", "kind": "DedicatedServerOrder",
         "metadata": {"name": "web", "namespace": "shop", "uid": "u-1", "generation": 1},
         "spec": {
@@ -14,8 +15,24 @@ pub(crate) fn order(change: &Value) -> DedicatedServerOrder {
             "domain": "a.example", "operatingSystem": {"template": "T"},
         },
     });
-    merge(&mut order, change);
-    serde_json::from_value(order).unwrap()
+    changed(order, change)
+}
+
+/// A plain handler, `h/msk-1`, changed by a JSON merge patch.
+pub(crate) fn handler(change: &Value) -> ProcessingHandler {
+    let handler = json!({
+        "apiVersion": "dci-operator.dev/v1alpha1", "kind": "ProcessingHandler", "metadata": {"name": "msk-1", "namespace": "h"},
+        "spec": {
+            "module": "DCImanager5", "connection": {"url": "https://dci.example.net/dcimgr", "credentialsSecretRef": {"name": "dci"}},
+            "ipManagement": {"ipManagerRef": {"name": "main"}},
+        },
+    });
+    changed(handler, change)
+}
+
+fn changed<K: DeserializeOwned>(mut object: Value, change: &Value) -> K {
+    merge(&mut object, change);
+    serde_json::from_value(object).unwrap()
 }
 
 /// RFC 7396.

@@ -270,6 +270,7 @@ impl Delivery {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::samples;
     use serde_json::{Value, json};
 
     const NOW: i64 = 1_800_000_000;
@@ -279,14 +280,7 @@ mod tests {
     }
 
     fn handler(departments: &Value) -> ProcessingHandler {
-        serde_json::from_value(json!({
-            "apiVersion": "dci-operator.dev/v1alpha1", "kind": "ProcessingHandler", "metadata": {"name": "msk-1", "namespace": "h"},
-            "spec": {
-                "module": "DCImanager5", "byServerType": true, "ipManagement": {"ipManagerRef": {"name": "main"}},
-                "connection": {"url": "https://dci.example.net", "credentialsSecretRef": {"name": "x"}}, "departments": departments,
-            },
-        }))
-        .unwrap()
+        samples::handler(&json!({"spec": {"byServerType": true, "departments": departments}}))
     }
 
     fn telling(url: &str) -> Telling {

@@ -59,28 +59,20 @@ pub fn set(conditions: &mut Vec<Condition>, trouble: Option<&[String]>, generati
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::samples;
     use serde_json::json;
 
     #[test]
     fn each_webhook_is_looked_at_and_a_condition_of_the_past_goes() {
         let hook = |name: &str| json!({"url": "https://h.example.net/x", "secretRef": {"name": name, "key": "k"}});
-        let mut raw = json!({
-            "apiVersion": "dci-operator.dev/v1alpha1", "kind": "ProcessingHandler", "metadata": {"name": "msk-1", "namespace": "h"},
-            "spec": {
-                "module": "DCImanager5", "ipManagement": {"ipManagerRef": {"name": "main"}},
-                "connection": {"url": "https://dci.example.net", "credentialsSecretRef": {"name": "x"}},
-                "departments": {
-                    "operations": {"name": "Ops", "webhook": hook("a")},
-                    "assembly": {"name": "Build"},
-                    "procurement": {"name": "Buy", "webhook": hook("b")},
-                },
-            },
+        let departments = json!({
+            "operations": {"name": "Ops", "webhook": hook("a")}, "assembly": {"name": "Build"},
+            "procurement": {"name": "Buy", "webhook": hook("b")},
         });
-        let handler: ProcessingHandler = serde_json::from_value(raw.clone()).unwrap();
+        let handler = samples::handler(&json!({"spec": {"departments": departments}}));
         let found: Vec<(&str, &str)> = references(&handler).into_iter().map(|(d, r)| (d, r.name.as_str())).collect();
         assert_eq!(found, [("Ops", "a"), ("Buy", "b")]);
-        raw["spec"].as_object_mut().unwrap().remove("departments");
-        assert!(references(&serde_json::from_value(raw).unwrap()).is_empty());
+        assert!(references(&samples::handler(&json!({}))).is_empty());
 
         let at = |second| Timestamp::from_second(second).unwrap();
         let mut conditions = Vec::new();

@@ -159,7 +159,6 @@ pub(super) fn forgive(status: &mut OrderStatus) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::handler::HandlerSpec;
     use crate::api::samples;
     use crate::provisioning::context::Next;
     use crate::provisioning::decide::decide;
@@ -174,12 +173,8 @@ mod tests {
     }
 
     fn handler() -> Handler {
-        let spec: HandlerSpec = serde_json::from_value(json!({
-            "module": "DCImanager5", "connection": {"url": "https://dci:1500/dcimgr", "credentialsSecretRef": {"name": "dci"}},
-            "ipManagement": {"ipManagerRef": {"name": "main"}},
-            "departments": {"assembly": {"name": "A"}, "procurement": {"name": "P"}},
-        }))
-        .unwrap();
+        let departments = json!({"assembly": {"name": "A"}, "procurement": {"name": "P"}});
+        let spec = samples::handler(&json!({"spec": {"departments": departments}})).spec;
         Handler::new(crate::api::common::ObjectKey { namespace: "shop".into(), name: "msk-1".into() }, &spec, "dci:1500/dcimgr".into())
     }
 

@@ -225,15 +225,13 @@ mod tests {
     }
 
     fn handler(name: &str, ready: (&str, &str)) -> ProcessingHandler {
-        serde_json::from_value(json!({
-            "apiVersion": "dci-operator.dev/v1alpha1", "kind": "ProcessingHandler", "metadata": {"name": name, "namespace": "h"},
-            "spec": {"module": "DCImanager5", "connection": {"url": "https://a/dcimgr", "credentialsSecretRef": {"name": "a"}}},
+        samples::handler(&json!({
+            "metadata": {"name": name},
             "status": {
                 "conditions": [condition("Ready", ready.0, ready.1)], "orphanCount": 2,
                 "inventory": {"total": 10, "free": 4, "byConfiguration": [{"configuration": "E3", "free": 3, "total": 7}]},
             },
         }))
-        .unwrap()
     }
 
     fn order(name: &str, handler: &str, type_: &str, status: &Value) -> DedicatedServerOrder {

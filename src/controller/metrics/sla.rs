@@ -63,13 +63,12 @@ pub fn since(status: &OrderStatus, step: Step) -> Option<Timestamp> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::samples;
     use crate::provisioning::step::{CHANGES, CLOSING, OPENING};
     use serde_json::{Value, json};
 
     fn handler(spec: &Value) -> HandlerSpec {
-        let mut all = json!({"module": "DCImanager5", "connection": {"url": "https://a/dcimgr", "credentialsSecretRef": {"name": "a"}}});
-        all.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
-        serde_json::from_value(all).unwrap()
+        samples::handler(&json!({"spec": spec})).spec
     }
 
     #[test]

@@ -58,6 +58,7 @@ fn departments(handler: &ProcessingHandler) -> impl Iterator<Item = &str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::samples;
     use serde_json::json;
 
     fn task(name: &str, department: &str, second: i64, resolution: Option<&str>) -> ManualTask {
@@ -74,14 +75,8 @@ mod tests {
     }
 
     fn handler() -> ProcessingHandler {
-        serde_json::from_value(json!({
-            "apiVersion": "dci-operator.dev/v1alpha1", "kind": "ProcessingHandler", "metadata": {"name": "a", "namespace": "h"},
-            "spec": {
-                "module": "DCImanager5", "connection": {"url": "https://a/dcimgr", "credentialsSecretRef": {"name": "a"}},
-                "departments": {"operations": {"name": "Operations"}, "assembly": {"name": "Builders"}},
-            },
-        }))
-        .unwrap()
+        let departments = json!({"operations": {"name": "Operations"}, "assembly": {"name": "Builders"}});
+        samples::handler(&json!({"metadata": {"name": "a"}, "spec": {"departments": departments}}))
     }
 
     #[test]
