@@ -92,8 +92,8 @@ fn breaks(what: &str, rules: Rules, properties: &[&str]) {
 }
 
 /// What the protocol as implemented is shown to survive, in every state.
-fn survived() -> [Faults; 2] {
-    [faults(1, 0, 1, 0, 1), faults(1, 0, 1, 1, 0)]
+fn survived() -> [Faults; 3] {
+    [faults(1, 0, 1, 0, 1), faults(1, 0, 1, 1, 0), faults(0, 1, 0, 0, 1)]
 }
 
 #[test]
@@ -129,6 +129,7 @@ fn each_safeguard_is_needed() {
         ("without read-back", Safeguards { read_back: false, ..on }, faults(0, 0, 1, 1, 0), &[READ_BACK]),
         ("without settle", Safeguards { settle: false, ..on }, faults(0, 0, 0, 0, 1), &[NOT_EARLY]),
         ("without resource version", Safeguards { resource_version: false, ..on }, quiet, &[ONE_SERVER]),
+        ("without time for earlier calls", Safeguards { earlier_calls: false, ..on }, faults(0, 1, 0, 0, 1), &[NOT_EARLY]),
     ] {
         let within = |all: &Faults| {
             let pairs = [
@@ -153,7 +154,6 @@ fn holes_that_are_known() {
     let late_copy = Assumptions { no_late_copy: false, ..Assumptions::default() };
     let long_pause = Assumptions { no_long_pause: false, ..Assumptions::default() };
     for (what, rules) in [
-        ("a claim is doubled, its order deleted at once", Rules { faults: faults(0, 1, 0, 0, 1), ..Rules::default() }),
         ("a copy lands after the answer", Rules { faults: faults(0, 1, 0, 0, 1), assume: late_copy, ..Rules::default() }),
         (
             "frozen between intent and request, thawed after settle",
@@ -162,12 +162,6 @@ fn holes_that_are_known() {
     ] {
         breaks(what, rules, &[NO_STRAY, NOT_EARLY]);
     }
-}
-
-#[test]
-fn the_repairs_mend_doubled_requests() {
-    head();
-    holds("repaired", Rules { faults: faults(0, 1, 0, 0, 1), repair: repaired(), ..Rules::default() }, ALL);
 }
 
 #[test]

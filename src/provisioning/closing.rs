@@ -1,6 +1,9 @@
 //! Closing: cancel, power off, addresses, parking, release. Nothing is ever given up silently.
 
 use std::ops::ControlFlow::{Break, Continue};
+use std::time::Duration;
+
+use jiff::Timestamp;
 
 use crate::api::handler::IpmiErrorPolicy;
 use crate::api::task::{Resolution, TaskType};
@@ -15,7 +18,7 @@ use super::inflight::Shows;
 use super::marker::Found;
 use super::opening::{note_power, people, wait_for_power};
 use super::reason::Reason;
-use super::step::{OPENING, State, Step};
+use super::step::{CHANGES, CLOSING, OPENING, State, Step};
 use super::tasks::Ask;
 use super::verdict::{Phase, Verdict};
 
@@ -328,9 +331,33 @@ fn stop_by_hand(cx: &mut Cx<'_>, error: &str) -> Flow {
     }
 }
 
+/// When the last call of the preparation, or of a change of the service, has had its time. A step that was cut short may have made one
+/// until closing began.
+fn earlier_calls_land(cx: &Cx<'_>) -> Option<Timestamp> {
+    let recorded = |steps: &[Step]| {
+        let named = |name: &str| steps.iter().any(|s| s.as_str() == name);
+        cx.status.steps.iter().filter(|r| named(&r.name)).collect::<Vec<_>>()
+    };
+    let closing = recorded(&CLOSING).iter().filter_map(|r| r.started_at.or(r.finished_at)).min();
+    let earlier = recorded(&OPENING).into_iter().chain(recorded(&CHANGES));
+    let last = earlier.filter_map(|r| r.finished_at.or_else(|| r.started_at.and(closing).or(r.started_at))).max()?;
+    // Steps are noted by the second.
+    Some(after(last.0, cx.handler.settle + Duration::from_secs(1)))
+}
+
+/// A network may deliver a request twice, and the copy late: one that writes our marker must not land when the server is free again.
+pub(super) fn earlier_calls_had_their_time(cx: &mut Cx<'_>) -> Flow {
+    let Some(due) = earlier_calls_land(cx).filter(|due| cx.now < *due) else { return Continue(()) };
+    let message = "what was asked for before the closing gets its time to arrive".to_owned();
+    let name = cx.handler.panel.clone();
+    let wait = Wait { kind: WaitKind::Panel, name: &name, reason: Reason::WaitingForPanel, message, until: Some(due), deadline: None };
+    Break(cx.wait(Step::Release, wait))
+}
+
 /// Domain first, then owner and marker in one call: the commit point.
 fn release(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
     let step = Step::Release;
+    earlier_calls_had_their_time(cx)?;
     super::network::domains(cx, step, server, FREE_DOMAIN)?;
     let form = cx.own_form(step, server)?;
     if form.disabled {

@@ -101,6 +101,7 @@ pub(super) fn let_be(cx: &mut Cx<'_>) -> Flow {
         Seen::Missing => return Break(cx.wait_for_list(step)),
     };
     if cx.order.marker.stands_in(&form.notes) {
+        super::closing::earlier_calls_had_their_time(cx)?;
         let call = Call::Unmark { server, written: cx.order.marker.to_string() };
         return Break(cx.call(step, call, Shows::AtOnce));
     }

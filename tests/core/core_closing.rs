@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use crate::support::look::{active, made, picture, stalled, until_reason};
 use crate::support::panel::{Ipmi, Panel};
-use crate::support::seconds;
 use crate::support::sweep::{Kind, reach};
 use crate::support::world::{World, handler, order};
+use crate::support::{later, seconds};
 use dci_operator::api::task::{Resolution, TaskType};
 use dci_operator::panel::model::{Level, PanelUser, UserId};
 use dci_operator::provisioning::call::Call;
@@ -29,6 +29,34 @@ fn an_order_that_never_got_anything_needs_no_panel() {
     world.state = HandlerState::NotReady("down".into());
     world.delete("web");
     world.until_phase("web", "gone");
+}
+
+/// A copy of the claim that a network made may land late: after the release it would mark a server that is free.
+#[test]
+fn a_release_waits_until_what_was_asked_for_before_has_had_its_time() {
+    let released = |world: &World| made(world, "release") == 1;
+    let mut world = World::simple(1, 4);
+    world.until("claimed", Duration::from_hours(1), |w| made(w, "claim") == 1);
+    let claimed = world.now;
+    world.delete("web");
+    world.until("released", Duration::from_hours(1), released);
+    assert!(world.now > later(claimed, world.handler.settle), "{} after {claimed}", world.now);
+    world.until_phase("web", "gone");
+    // A step that is cut short counts as having asked until closing began.
+    let mut world = World::simple(1, 4);
+    world.until("installing", Duration::from_hours(1), |w| w.panel.servers["1"].operation.is_some());
+    world.run_for(world.handler.settle * 3);
+    let deleted = world.now;
+    world.delete("web");
+    world.until("released", Duration::from_hours(1), released);
+    assert!(world.now > later(deleted, world.handler.settle), "{} after {deleted}", world.now);
+    // What has been at rest for long has nothing to wait for.
+    let mut world = active();
+    world.run_for(world.handler.settle);
+    let deleted = world.now;
+    world.delete("web");
+    world.until("released", Duration::from_hours(1), released);
+    assert!(world.now < later(deleted, world.handler.settle), "{} after {deleted}", world.now);
 }
 
 #[test]

@@ -405,10 +405,18 @@ fn close(rules: &Rules, world: &World, order: Order, pass: &mut Pass) -> Next {
             return destroy(rules, world, order, pass, Kind::PowerOff, server);
         }
     }
-    if !quiet(rules, world, order) {
+    if rules.safe.earlier_calls && preparing(world, order) || !quiet(rules, world, order) {
         return Next::Wait;
     }
     destroy(rules, world, order, pass, Kind::Release, server)
+}
+
+/// `earlier_calls_had_their_time`: a call of the preparation, or a copy of one, may still take effect.
+fn preparing(world: &World, order: Order) -> bool {
+    let of_it = |kind| matches!(kind, Kind::Claim | Kind::Install);
+    let about = |pass: &Pass| matches!(pass.at, At::Call(kind, _) | At::Send(kind, _) if of_it(kind));
+    let sent = world.wire.iter().flatten().any(|m| m.order == order && of_it(m.kind));
+    sent || world.passes.iter().any(|replica| about(&replica[at(order)]))
 }
 
 /// Repaired, taking back waits until no earlier request of the order can take effect any more.

@@ -18,11 +18,13 @@ pub struct Safeguards {
     pub settle: bool,
     /// Writes to the API server fail when somebody else wrote since the read.
     pub resource_version: bool,
+    /// A release waits until the calls of the preparation, and copies of them, have had their time.
+    pub earlier_calls: bool,
 }
 
 impl Default for Safeguards {
     fn default() -> Self {
-        Self { intent: true, lock: true, marker: true, read_back: true, settle: true, resource_version: true }
+        Self { intent: true, lock: true, marker: true, read_back: true, settle: true, resource_version: true, earlier_calls: true }
     }
 }
 
