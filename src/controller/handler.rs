@@ -58,8 +58,8 @@ pub async fn reconcile(object: Arc<Guarded<ProcessingHandler>>, context: Arc<Con
     if deleting && !needed {
         context.panels.forget_handler(&key);
     }
-    if !polled::hold(&context.client, handler, needed).await? {
-        return Ok(Action::await_change());
+    if let Some(action) = polled::hold(&context.client, handler, needed).await? {
+        return Ok(action);
     }
     let turn = match Turn::take(&context.panels, KIND, &key, handler, handler.spec.poll_interval.0) {
         Ok(turn) => turn,

@@ -45,8 +45,8 @@ pub async fn reconcile(object: Arc<Guarded<IPManager>>, context: Arc<Context>) -
     if manager.metadata.deletion_timestamp.is_some() && !needed {
         context.panels.forget_pool(&key);
     }
-    if !polled::hold(&context.client, manager, needed).await? {
-        return Ok(Action::await_change());
+    if let Some(action) = polled::hold(&context.client, manager, needed).await? {
+        return Ok(action);
     }
     let turn = match Turn::take(&context.panels, KIND, &key, manager, manager.spec.poll_interval.0) {
         Ok(turn) => turn,

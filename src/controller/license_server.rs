@@ -202,8 +202,8 @@ pub async fn reconcile(handler: &ProcessingHandler, context: &Context) -> Result
         context.panels.licenses.forget(&key);
         context.panels.forget_handler(&key);
     }
-    if !polled::hold(&context.client, handler, needed).await? {
-        return Ok(Action::await_change());
+    if let Some(action) = polled::hold(&context.client, handler, needed).await? {
+        return Ok(action);
     }
     let turn = match Turn::take(&context.panels, KIND, &key, handler, handler.spec.poll_interval.0) {
         Ok(turn) => turn,

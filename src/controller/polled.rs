@@ -15,26 +15,38 @@ use crate::api::{IN_USE_FINALIZER, RECONCILE_ANNOTATION};
 use super::panels::Panels;
 use super::status::{self, StatusError};
 
-/// Keeps the finalizer on an object until nobody needs it and it is being deleted. False: the reconcile ends here, and what was
-/// written brings the next one.
-pub async fn hold<K>(client: &Client, object: &K, needed: bool) -> Result<bool, StatusError>
+/// How soon a write is repeated that met another one.
+pub const CONFLICT: Duration = Duration::from_secs(1);
+
+/// Keeps the finalizer on an object until nobody needs it and it is being deleted. An action: the reconcile ends here.
+pub async fn hold<K>(client: &Client, object: &K, needed: bool) -> Result<Option<Action>, StatusError>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + DeserializeOwned,
 {
     let deleting = object.meta().deletion_timestamp.is_some();
     let operations = match (deleting, needed) {
-        (true, true) => return Ok(true),
+        (true, true) => return Ok(None),
         (true, false) => status::remove_finalizer(object, IN_USE_FINALIZER),
-        (false, _) if status::has_finalizer(object, IN_USE_FINALIZER) => return Ok(true),
+        (false, _) if status::has_finalizer(object, IN_USE_FINALIZER) => return Ok(None),
         (false, _) => status::add_finalizer(object, IN_USE_FINALIZER),
     };
-    if !operations.is_empty() {
-        tolerate(status::patch(client, object, operations).await)?;
+    if operations.is_empty() {
+        return Ok(Some(Action::await_change()));
     }
-    Ok(false)
+    after_write(status::patch(client, object, operations).await).map(Some)
 }
 
-/// A write that came too late is made good by the reconcile that the other's write brings.
+/// What follows a write that the next reconcile builds on: what was written brings it. After a conflict it comes by itself: that
+/// somebody else's write is still to be seen is likely, and not certain.
+pub fn after_write<T>(result: Result<T, StatusError>) -> Result<Action, StatusError> {
+    match result {
+        Ok(_) | Err(StatusError::Gone(_)) => Ok(Action::await_change()),
+        Err(StatusError::Conflict(_)) => Ok(Action::requeue(CONFLICT)),
+        Err(error) => Err(error),
+    }
+}
+
+/// A write that came too late is made good by the next turn, or by the reconcile that the other's write brings.
 pub fn tolerate<T>(result: Result<T, StatusError>) -> Result<(), StatusError> {
     match result {
         Ok(_) | Err(StatusError::Gone(_) | StatusError::Conflict(_)) => Ok(()),
@@ -78,5 +90,35 @@ impl<'t> Turn<'t> {
     #[must_use]
     pub fn next(&self) -> Action {
         Action::requeue(self.interval.saturating_sub(self.began.elapsed()).max(Duration::from_millis(50)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::{Request, Response};
+    use kube::client::Body;
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::samples;
+
+    /// A client of an API server that answers everything with this.
+    fn answering(code: u16) -> Client {
+        let service = tower::service_fn(move |_: Request<Body>| async move {
+            let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "no", "reason": "", "code": code});
+            Ok::<_, std::convert::Infallible>(Response::builder().status(code).body(Body::from(status.to_string().into_bytes())).unwrap())
+        });
+        Client::new(service, "default")
+    }
+
+    #[tokio::test]
+    async fn a_write_that_met_another_one_is_repeated_though_nothing_wakes_it() {
+        let handler = samples::handler(&json!({"metadata": {"uid": "u-1", "resourceVersion": "7"}}));
+        let hold = async |code| hold(&answering(code), &handler, true).await;
+        assert_eq!(hold(409).await.unwrap(), Some(Action::requeue(CONFLICT)));
+        assert_eq!(hold(404).await.unwrap(), Some(Action::await_change()), "it is gone");
+        assert!(hold(500).await.is_err());
+        let held = samples::handler(&json!({"metadata": {"finalizers": [IN_USE_FINALIZER]}}));
+        assert_eq!(super::hold(&answering(500), &held, true).await.unwrap(), None, "nothing has to be written");
     }
 }

@@ -20,6 +20,7 @@ use crate::provisioning::tasks::TaskRequest;
 
 use super::context::Context;
 use super::notify;
+use super::polled::{CONFLICT, after_write};
 use super::status::{self, StatusError};
 use super::stores::Guarded;
 use super::task_status::{labels, made_by_us, mended, status_of};
@@ -72,10 +73,10 @@ pub async fn close_replaced(client: &Client, namespace: &str, order: &Order, req
     Ok(())
 }
 
-/// Closes a task that is not needed any more.
+/// Closes a task that is not needed any more. A conflict is an error: the task is looked at again, before its order goes.
 pub async fn supersede(client: &Client, task: &ManualTask, why: &str) -> Result<(), StatusError> {
     match close(client, task, why).await {
-        Ok(()) | Err(StatusError::Gone(_) | StatusError::Conflict(_)) => Ok(()),
+        Ok(()) | Err(StatusError::Gone(_)) => Ok(()),
         Err(error) => Err(error),
     }
 }
@@ -122,10 +123,7 @@ pub async fn reconcile(object: Arc<Guarded<ManualTask>>, context: Arc<Context>) 
     if let Some(all) = mended(task).filter(|_| ours) {
         // Somebody changed the labels, or the task has escalated: departments select by them.
         let operations = vec![json!({"op": "add", "path": "/metadata/labels", "value": all})];
-        match status::patch(&context.client, task, operations).await {
-            Ok(_) | Err(StatusError::Gone(_) | StatusError::Conflict(_)) => return Ok(Action::await_change()),
-            Err(error) => return Err(error),
-        }
+        return after_write(status::patch(&context.client, task, operations).await);
     }
     let now = Timestamp::now();
     let old = task.status.clone().unwrap_or_default();
@@ -140,7 +138,7 @@ pub async fn reconcile(object: Arc<Guarded<ManualTask>>, context: Arc<Context>) 
                 // The attempt is on record: only now is it made.
                 turn.deliveries.into_iter().for_each(|delivery| delivery.start(&context));
             }
-            Err(StatusError::Gone(_) | StatusError::Conflict(_)) => return Ok(Action::requeue(Duration::from_secs(1))),
+            Err(StatusError::Gone(_) | StatusError::Conflict(_)) => return Ok(Action::requeue(CONFLICT)),
             Err(error) => return Err(error),
         }
     }
