@@ -351,7 +351,7 @@ pub struct Timeouts {
     /// Any other step.
     #[serde(default = "default_step", deserialize_with = "step_or_default")]
     pub step: Duration,
-    /// How long a change whose answer was lost may still take effect.
+    /// How long a request may still take effect: one whose answer was lost, or a copy of it. A release waits that long after the preparation.
     #[serde(default = "default_settle", deserialize_with = "settle_or_default")]
     pub settle: Duration,
 }
