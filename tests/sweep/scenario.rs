@@ -313,13 +313,15 @@ fn hardware(ram: &str, disks: [&str; 2]) -> Value {
     json!({"cpu_0": "Intel Xeon E-2146G", "cpu_count": "1", "chassis_ram": ram, "hdd_0": disks[0], "hdd_1": disks[1]})
 }
 
-/// Servers of which one, 20, has nearly what is ordered.
+/// Servers of which one, 20, has nearly what is ordered; the others are out of order, or somebody's. Where its form cannot be read a
+/// server that would need more parts is as good, and what follows would be another life.
 fn assembled() -> Value {
     json!([
-        {"id": 17, "name": "R1-17", "type": "E3-16G", "ip": "10.0.0.17"},
+        {"id": 17, "name": "R1-17", "type": "E3-16G", "ip": "10.0.0.17", "flags": ["blocked"]},
         {"id": 18, "name": "R1-18", "type": "E3-16G", "ip": "203.0.113.9", "owner": "owner-of-18", "hostname": "theirs.example.net",
          "power": "on", "hardware": hardware("64", ["1920SSD", "1920SSD"])},
-        {"id": 19, "name": "R1-19", "type": "E3-16G", "ip": "10.0.0.19", "hardware": hardware("16", ["480SSD", "null"])},
+        {"id": 19, "name": "R1-19", "type": "E3-16G", "ip": "10.0.0.19", "flags": ["hwproblem"],
+         "hardware": hardware("16", ["480SSD", "null"])},
         {"id": 20, "name": "R1-20", "type": "E5-64G", "ip": "10.0.0.20", "hardware": hardware("64", ["1920SSD", "SSD 480 GB"])},
     ])
 }
