@@ -332,17 +332,17 @@ fn stop_by_hand(cx: &mut Cx<'_>, error: &str) -> Flow {
 }
 
 /// When the last call of the preparation, or of a change of the service, has had its time. A step that was cut short may have made one
-/// until closing began.
+/// until closing began; and so has one that says it ended later, since the clock was put back.
 fn earlier_calls_land(cx: &Cx<'_>) -> Option<Timestamp> {
     let recorded = |steps: &[Step]| {
         let named = |name: &str| steps.iter().any(|s| s.as_str() == name);
         cx.status.steps.iter().filter(|r| named(&r.name)).collect::<Vec<_>>()
     };
-    let closing = recorded(&CLOSING).iter().filter_map(|r| r.started_at.or(r.finished_at)).min();
+    let closing = recorded(&CLOSING).iter().filter_map(|r| r.started_at.or(r.finished_at)).min()?;
     let earlier = recorded(&OPENING).into_iter().chain(recorded(&CHANGES));
-    let last = earlier.filter_map(|r| r.finished_at.or_else(|| r.started_at.and(closing).or(r.started_at))).max()?;
+    let last = earlier.filter_map(|r| r.finished_at.or_else(|| r.started_at.map(|_| closing))).max()?;
     // Steps are noted by the second.
-    Some(after(last.0, cx.handler.settle + Duration::from_secs(1)))
+    Some(after(last.min(closing).0, cx.handler.settle + Duration::from_secs(1)))
 }
 
 /// A network may deliver a request twice, and the copy late: one that writes our marker must not land when the server is free again.

@@ -7,6 +7,7 @@ use crate::support::panel::{Ipmi, Panel};
 use crate::support::sweep::{Kind, reach};
 use crate::support::world::{World, handler, order};
 use crate::support::{later, seconds};
+use dci_operator::api::Time;
 use dci_operator::api::task::{Resolution, TaskType};
 use dci_operator::panel::model::{Level, PanelUser, UserId};
 use dci_operator::provisioning::call::Call;
@@ -57,6 +58,16 @@ fn a_release_waits_until_what_was_asked_for_before_has_had_its_time() {
     world.delete("web");
     world.until("released", Duration::from_hours(1), released);
     assert!(world.now < later(deleted, world.handler.settle), "{} after {deleted}", world.now);
+    // A clock that was put back makes nobody wait for days.
+    let mut world = active();
+    let ahead = Time::seconds(later(world.now, Duration::from_hours(72)));
+    for step in &mut world.orders.get_mut("web").unwrap().status.steps {
+        step.finished_at = step.finished_at.map(|_| ahead);
+    }
+    let deleted = world.now;
+    world.delete("web");
+    world.until("released", Duration::from_hours(1), released);
+    assert!(world.now > later(deleted, world.handler.settle), "{} after {deleted}", world.now);
 }
 
 #[test]
