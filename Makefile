@@ -23,7 +23,7 @@ test: needs ## all tests, with a table of stages at the end; what CI runs
 	@deploy/ci/stages.sh control-plane build lint unit mutants pure e2e audit
 
 check-all: needs ## the same, and what takes longer or needs more tools
-	@DCI_SWEEP=all DCI_STATES=all deploy/ci/stages.sh control-plane build lint unit mutants pure deny crds docs e2e audit current image
+	@DCI_SWEEP=all DCI_STATES=all deploy/ci/stages.sh control-plane build lint unit mutants pure deny crds docs e2e audit worlds current image
 
 test-unit: ## unit and integration tests, without a control plane
 	@deploy/ci/stages.sh unit

@@ -25,6 +25,7 @@ usage: stages.sh STAGE…
   pure            the build without default features (no Kubernetes client, no HTTP, no runtime)
   e2e             tests on a real API server (tests/e2e*.rs)
   audit           every permission of the chart was used in the e2e stage before, and no other was asked for
+  worlds          two thousand random worlds of the simulation, with our own code optimised
   current         definitions, policies, tests/e2e_rules and tests/e2e.rs against a current API server's own code; skipped where Debian's
                   libraries of it are not to be had
   deny            licences, sources, duplicates and advisories of dependencies; fails without cargo deny
@@ -145,6 +146,12 @@ stage_audit() {
   run "$CARGO" test --locked --test audit -- --nocapture --test-threads=1
 }
 
+# Building it takes as long as running it: in `make test` some of them run as they are built anyway.
+stage_worlds() {
+  run env CARGO_PROFILE_DEV_OPT_LEVEL=1 "$CARGO" test --locked --no-run --test simulation &&
+    run env CARGO_PROFILE_DEV_OPT_LEVEL=1 DCI_SIM_SEEDS=2000 "$CARGO" test --locked --test simulation random_worlds -- --nocapture
+}
+
 # Beside what the e2e stage says, with custom resources served by other code: rules, fields to select by, and policies.
 stage_current() {
   local rc=0 dir file tests=(--test e2e --test e2e_rules)
@@ -210,8 +217,8 @@ stage_docs() { RUSTDOCFLAGS='--deny warnings' run "$CARGO" doc --locked --no-dep
 # --- the table --------------------------------------------------------------------------------------------------------
 
 # Minutes that a stage may take on two cores: from nothing, and when everything was built before.
-declare -A COLD=([control-plane]=15 [build]=20 [lint]=8 [unit]=8 [mutants]=8 [pure]=4 [e2e]=12 [audit]=1 [current]=25 [deny]=2 [crds]=1 [docs]=4 [image]=20)
-declare -A WARM=([control-plane]=1 [build]=3 [lint]=2 [unit]=6 [mutants]=3 [pure]=1 [e2e]=8 [audit]=1 [current]=10 [deny]=1 [crds]=1 [docs]=2 [image]=2)
+declare -A COLD=([control-plane]=15 [build]=20 [lint]=8 [unit]=8 [mutants]=8 [pure]=4 [e2e]=12 [audit]=1 [worlds]=12 [current]=25 [deny]=2 [crds]=1 [docs]=4 [image]=20)
+declare -A WARM=([control-plane]=1 [build]=3 [lint]=2 [unit]=6 [mutants]=3 [pure]=1 [e2e]=8 [audit]=1 [worlds]=4 [current]=10 [deny]=1 [crds]=1 [docs]=2 [image]=2)
 # And all of `make test` together. Nothing runs longer than the cold one: what hangs is ended, and has failed.
 ALL_COLD=60 ALL_WARM=15
 
@@ -289,7 +296,7 @@ row() { # NAME SECONDS ALLOWED RESULT
 # Adds up what the test programs themselves said. A stage whose runner died before it could say so counts as one failure.
 summary() {
   local name log passed=0 failed=0 skipped=0 line ran=''
-  for name in unit e2e audit current; do
+  for name in unit e2e audit worlds current; do
     [[ " ${NAMES[*]} " == *" $name "* ]] || continue
     ran=1 log=$LOGS/$name
     [[ -f $log ]] || continue
