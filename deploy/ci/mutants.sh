@@ -111,8 +111,9 @@ if [[ $what == changed ]]; then
   report "$count" quick
   exit
 fi
-# Two at once: one is being built while the other is tested. The sweeps take minutes, and are for those that nothing else notices.
-try quick 0 --jobs 2 "${arguments[@]}"
+# One at a time: copies of the tree that share a target directory would take each other's builds for their own. The sweeps take
+# minutes, and are for those that nothing else notices.
+try quick 0 "${arguments[@]}"
 missed=$OUT/quick/mutants.out/missed.txt
 if [[ ! -s $missed ]]; then
   report "$count" quick
