@@ -7,6 +7,7 @@ use crate::support::panel::{ADMIN, Ipmi, Panel, TEMPLATE};
 use crate::support::seconds;
 use crate::support::sweep::{KINDS, Kind, assert_active, reach};
 use crate::support::world::{Fault, World, handler, order};
+use dci_operator::api::condition::{ConditionType, find};
 use dci_operator::api::task::{Resolution, TaskType};
 use dci_operator::panel::model::{Level, PanelUser};
 use dci_operator::provisioning::call::Call;
@@ -196,8 +197,14 @@ fn orders_that_cannot_go_on_say_why_and_touch_nothing() {
 fn a_template_that_goes_after_the_claim_stalls_and_comes_back() {
     let mut world = World::simple(1, 4);
     world.until("claimed", seconds(300), |w| w.orders["web"].status.server.is_some());
+    let told = |world: &World| find(&world.status("web").conditions, ConditionType::Stalled).unwrap().message.clone();
     world.panel.templates = Some(vec![]);
     until_reason(&mut world, "UnknownTemplate");
+    assert!(told(&world).ends_with("it offers: nothing"), "{}", told(&world));
+    world.panel.templates = Some((0..100).map(|n| format!("T-{n}")).collect());
+    world.force("web");
+    world.until("told what there is", Duration::from_hours(1), |w| told(w).contains("it offers: T-0, T-1, "));
+    assert!(told(&world).ends_with(", …"), "{}", told(&world));
     assert!(world.panel.servers["1"].installs == 0);
     world.panel.templates = None;
     world.until_phase("web", "Active");
