@@ -39,10 +39,6 @@ fn faults(losses: u8, copies: u8, crashes: u8, hands: u8, deletions: u8) -> Faul
     Faults { losses, copies, crashes, hands, deletions }
 }
 
-fn repaired() -> Repairs {
-    Repairs { quiet: true }
-}
-
 fn adversary(rules: &Rules) -> String {
     let Faults { losses, copies, crashes, hands, deletions } = rules.faults;
     let mut parts = Vec::new();
@@ -171,7 +167,7 @@ fn the_repairs_mend_late_copies() {
     let late_copy = Assumptions { no_late_copy: false, ..Assumptions::default() };
     holds(
         "repaired, late copies",
-        Rules { faults: faults(0, 1, 0, 0, 1), assume: late_copy, repair: repaired(), ..Rules::default() },
+        Rules { faults: faults(0, 1, 0, 0, 1), assume: late_copy, repair: Repairs { quiet: true }, ..Rules::default() },
         limit(),
     );
 }

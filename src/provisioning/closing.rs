@@ -18,7 +18,7 @@ use super::inflight::Shows;
 use super::marker::Found;
 use super::opening::{note_power, people, wait_for_power};
 use super::reason::Reason;
-use super::step::{CHANGES, CLOSING, OPENING, State, Step};
+use super::step::{CLOSING, OPENING, State, Step};
 use super::tasks::Ask;
 use super::verdict::{Phase, Verdict};
 
@@ -334,13 +334,10 @@ fn stop_by_hand(cx: &mut Cx<'_>, error: &str) -> Flow {
 /// When the last call of the preparation, or of a change of the service, has had its time. A step that was cut short may have made one
 /// until closing began; and so has one that says it ended later, since the clock was put back.
 fn earlier_calls_land(cx: &Cx<'_>) -> Option<Timestamp> {
-    let recorded = |steps: &[Step]| {
-        let named = |name: &str| steps.iter().any(|s| s.as_str() == name);
-        cx.status.steps.iter().filter(|r| named(&r.name)).collect::<Vec<_>>()
-    };
-    let closing = recorded(&CLOSING).iter().filter_map(|r| r.started_at.or(r.finished_at)).min()?;
-    let earlier = recorded(&OPENING).into_iter().chain(recorded(&CHANGES));
-    let last = earlier.filter_map(|r| r.finished_at.or_else(|| r.started_at.map(|_| closing))).max()?;
+    let known = cx.status.steps.iter().filter_map(|record| Some((Step::parse(&record.name)?, record)));
+    let (closing, earlier): (Vec<_>, Vec<_>) = known.partition(|(step, _)| CLOSING.contains(step));
+    let closing = closing.iter().filter_map(|(_, r)| r.started_at.or(r.finished_at)).min()?;
+    let last = earlier.iter().filter_map(|(_, r)| r.finished_at.or(r.started_at.and(Some(closing)))).max()?;
     // Steps are noted by the second.
     Some(after(last.min(closing).0, cx.handler.settle + Duration::from_secs(1)))
 }

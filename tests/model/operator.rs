@@ -413,15 +413,17 @@ fn close(rules: &Rules, world: &World, order: Order, pass: &mut Pass) -> Next {
 
 /// `earlier_calls_had_their_time`: a call of the preparation, or a copy of one, may still take effect.
 fn preparing(world: &World, order: Order) -> bool {
-    let of_it = |kind| matches!(kind, Kind::Claim | Kind::Install);
-    let about = |pass: &Pass| matches!(pass.at, At::Call(kind, _) | At::Send(kind, _) if of_it(kind));
-    let sent = world.wire.iter().flatten().any(|m| m.order == order && of_it(m.kind));
-    sent || world.passes.iter().any(|replica| about(&replica[at(order)]))
+    under_way(world, order, |kind| matches!(kind, Kind::Claim | Kind::Install))
 }
 
 /// Repaired, taking back waits until no earlier request of the order can take effect any more.
 fn quiet(rules: &Rules, world: &World, order: Order) -> bool {
-    let about = |pass: &Pass| matches!(pass.at, At::Call(..) | At::Send(..));
-    let sent = world.wire.iter().flatten().any(|m| m.order == order) || world.passes.iter().any(|replica| about(&replica[at(order)]));
-    !(rules.repair.quiet && sent)
+    !(rules.repair.quiet && under_way(world, order, |_| true))
+}
+
+/// Whether a request of these kinds is on the wire, or about to be.
+fn under_way(world: &World, order: Order, of_it: impl Fn(Kind) -> bool) -> bool {
+    let about = |pass: &Pass| matches!(pass.at, At::Call(kind, _) | At::Send(kind, _) if of_it(kind));
+    let sent = world.wire.iter().flatten().any(|m| m.order == order && of_it(m.kind));
+    sent || world.passes.iter().any(|replica| about(&replica[at(order)]))
 }
