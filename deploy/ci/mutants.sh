@@ -36,10 +36,9 @@ lines() { # RUN NAME
   if [[ -f $OUT/$1/mutants.out/$2.txt ]]; then wc -l <"$OUT/$1/mutants.out/$2.txt"; else echo 0; fi
 }
 
-# What became of the mutants that the quick tests missed: cargo-mutants tries more than it is asked for (deleted fields).
-of_missed() { # NAME
-  local missed=$OUT/quick/mutants.out/missed.txt
-  if [[ -s $missed && -f $OUT/sweeps/mutants.out/$1.txt ]]; then grep --fixed-strings --line-regexp --file="$missed" "$OUT/sweeps/mutants.out/$1.txt" || true; fi
+# The mutants that the quick tests missed and the sweeps caught: cargo-mutants tries more than it is asked for (deleted fields).
+caught_late() {
+  cat "$OUT"/sweeps/mutants.out/{caught,timeout}.txt 2>/dev/null | grep --fixed-strings --line-regexp --file="$OUT/quick/mutants.out/missed.txt" || true
 }
 
 # What was found; of all of them enough have to be caught. What the quick tests miss, the sweeps may catch.
@@ -47,12 +46,12 @@ report() { # MUTANTS
   local quick late missed timeout unviable caught
   # A mutant that never ends is noticed too.
   timeout=$(lines quick timeout) quick=$(lines quick caught) unviable=$(lines quick unviable)
-  late=$(cat <(of_missed caught) <(of_missed timeout) | wc -l)
+  late=$(caught_late | wc -l)
   missed=$(($(lines quick missed) - late)) caught=$((quick + timeout + late))
   printf 'mutants: %d caught (%d by the sweeps only, %d by time), %d missed, %d do not compile; %d of %d tried\n' \
     "$caught" "$late" "$timeout" "$missed" "$unviable" "$((caught + missed + unviable))" "$1"
   if ((missed > 0)); then
-    cat <(of_missed caught) <(of_missed timeout) | grep --fixed-strings --line-regexp --invert-match --file=- "$OUT/quick/mutants.out/missed.txt" | sed 's/^/  missed: /'
+    caught_late | grep --fixed-strings --line-regexp --invert-match --file=- "$OUT/quick/mutants.out/missed.txt" | sed 's/^/  missed: /'
   fi
   if ((caught + missed > 0)); then printf 'caught: %d.%d %%\n' $((caught * 100 / (caught + missed))) $((caught * 1000 / (caught + missed) % 10)); fi
   [[ $what == changed ]] || ((caught * 100 >= GOAL * (caught + missed)))

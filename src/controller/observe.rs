@@ -1,7 +1,6 @@
 //! A layer for clients of the API server: somebody sees what is asked and how it is answered, and changes nothing of it.
 
 use std::error::Error;
-use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use futures::future::{BoxFuture, FutureExt};
@@ -58,8 +57,8 @@ where
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let observer = self.observer.clone();
         let asked = observer.asks(&request);
-        let answer: Pin<Box<dyn Future<Output = _> + Send>> = Box::pin(self.inner.call(request));
-        answer
+        self.inner
+            .call(request)
             .inspect(move |result: &Result<Response<R>, BoxError>| match result {
                 Ok(response) => observer.answered(asked, Ok(response.status())),
                 Err(error) => observer.answered(asked, Err(error.as_ref())),

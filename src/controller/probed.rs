@@ -17,7 +17,7 @@ use super::problem::{Problem, reason_of};
 use super::status::{self, StatusError};
 
 /// How often the time of the last probe is written when nothing else changes.
-pub(super) const PROBE_NOTED: Duration = Duration::from_mins(10);
+const PROBE_NOTED: Duration = Duration::from_mins(10);
 
 /// The status of a handler that was probed just now.
 pub(super) struct Probed<'a> {
