@@ -5,8 +5,8 @@
 #[path = "core/core_support/mod.rs"]
 mod support;
 
-#[path = "core/core_changes.rs"]
-mod core_changes;
+#[path = "core/core_changes_crash.rs"]
+mod core_changes_crash;
 #[path = "core/core_crash.rs"]
 mod core_crash;
 #[path = "core/core_departments_crash.rs"]

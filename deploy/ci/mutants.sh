@@ -7,22 +7,27 @@ ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 cd "$ROOT"
 CARGO=${CARGO:-cargo}
 : "${CARGO_TARGET_DIR:=${XDG_CACHE_HOME:-$HOME/.cache}/dci-operator/target}"
-# Beside the other builds: another set of features would build them anew each time. Kept, so that only our crate is built.
-export CARGO_TARGET_DIR=$CARGO_TARGET_DIR/mutants
+MUTANTS=$CARGO_TARGET_DIR/mutants
 VERSION=27.1.0
 TOOL=${XDG_CACHE_HOME:-$HOME/.cache}/dci-operator/cargo-mutants-$VERSION
-OUT=${DCI_MUTANTS_OUT:-$CARGO_TARGET_DIR/report}
+OUT=${DCI_MUTANTS_OUT:-$MUTANTS/report}
 # How many of a hundred have to be caught.
 GOAL=95
+JOBS=${DCI_MUTANTS_JOBS:-$(nproc)}
+# A test program ends with its first failure: most mutants are noticed within a second, and a whole program takes ten. libtest has that
+# only behind the flag of the nightly compiler.
+FAIL_FAST=(-Zunstable-options --fail-fast)
+QUICK=(--lib --test decisions -- "${FAIL_FAST[@]}")
 
 usage() {
   cat <<'TEXT'
 usage: mutants.sh changed   mutants of the lines that changed since the merge base with main, or since the commit before: which
                             of them the quick tests do not notice, for whoever reads it
-       mutants.sh all       all of them, with all tests; most of a day. Fails where too many are missed. DCI_MUTANTS_SHARD=k/n: a
-                            part (k from 0)
+       mutants.sh all       all of them, with all tests; hours. Fails where too many are missed. DCI_MUTANTS_SHARD=k/n: a part
+                            (k from 0)
 
 DCI_MUTANTS_SECONDS  after so many seconds `changed` counts what it has (120)
+DCI_MUTANTS_JOBS     how many `all` tries at a time (as many as there are processors)
 DCI_MUTANTS_OUT      directory of the report
 TEXT
 }
@@ -32,13 +37,18 @@ skipped() {
   exit 0
 }
 
+# What one kind of run found, of all workers.
+found() { # RUN NAME
+  cat "$OUT/$1"/*/mutants.out/"$2".txt 2>/dev/null || true
+}
+
 lines() { # RUN NAME
-  if [[ -f $OUT/$1/mutants.out/$2.txt ]]; then wc -l <"$OUT/$1/mutants.out/$2.txt"; else echo 0; fi
+  found "$1" "$2" | wc -l
 }
 
 # The mutants that the quick tests missed and the sweeps caught: cargo-mutants tries more than it is asked for (deleted fields).
 caught_late() {
-  cat "$OUT"/sweeps/mutants.out/{caught,timeout}.txt 2>/dev/null | grep --fixed-strings --line-regexp --file="$OUT/quick/mutants.out/missed.txt" || true
+  { found sweeps caught && found sweeps timeout; } | grep --fixed-strings --line-regexp --file=<(found quick missed) || true
 }
 
 # What was found; of all of them enough have to be caught. What the quick tests miss, the sweeps may catch.
@@ -51,19 +61,22 @@ report() { # MUTANTS
   printf 'mutants: %d caught (%d by the sweeps only, %d by time), %d missed, %d do not compile; %d of %d tried\n' \
     "$caught" "$late" "$timeout" "$missed" "$unviable" "$((caught + missed + unviable))" "$1"
   if ((missed > 0)); then
-    caught_late | grep --fixed-strings --line-regexp --invert-match --file=- "$OUT/quick/mutants.out/missed.txt" | sed 's/^/  missed: /'
+    found quick missed | grep --fixed-strings --line-regexp --invert-match --file=<(caught_late) | sed 's/^/  missed: /'
   fi
   if ((caught + missed > 0)); then printf 'caught: %d.%d %%\n' $((caught * 100 / (caught + missed))) $((caught * 1000 / (caught + missed) % 10)); fi
   [[ $what == changed ]] || ((caught * 100 >= GOAL * (caught + missed)))
 }
 
-# Runs tests against mutants, for so many seconds at most (0: to the end).
-try() { # RUN SECONDS ARGUMENT…
-  local out=$OUT/$1 limit=$2 rc=0
-  shift 2
+# One worker of a run: tests against mutants, for so many seconds at most (0: to the end). It has a target directory of its own: copies
+# of the tree that share one would take each other's builds for their own. Kept, so that only our crate is built the next time, and
+# beside the other builds: another set of features would build them anew each time.
+try() { # RUN WORKER SECONDS ARGUMENT…
+  local out=$OUT/$1/$2 target=$MUTANTS/$2 limit=$3 rc=0
+  shift 3
   mkdir -p "$out"
   # Interrupted and not killed: it takes its copy of the tree away.
-  timeout --signal=INT --kill-after=30 "$limit" "$CARGO" mutants --output "$out" --no-shuffle --colors never "$@" || rc=$?
+  CARGO_TARGET_DIR=$target RUSTC_BOOTSTRAP=1 timeout --signal=INT --kill-after=30 "$limit" \
+    "$CARGO" mutants --output "$out" --no-shuffle --colors never "$@" || rc=$?
   case $rc in
     0 | 2 | 3) ;; # all caught; some missed; some ended by time
     124) printf 'ended after %s s\n' "$limit" ;;
@@ -72,6 +85,17 @@ try() { # RUN SECONDS ARGUMENT…
       exit 1
       ;;
   esac
+}
+
+# All workers of a run to the end. Each has a part, drawn from all files: a fair sample of them.
+try_all() { # RUN PART PARTS ARGUMENT…
+  local run=$1 part=$2 parts=$3 worker pids=()
+  shift 3
+  for ((worker = 0; worker < JOBS; worker++)); do
+    try "$run" "$worker" 0 --shard "$((part + parts * worker))/$((parts * JOBS))" --sharding round-robin "$@" &
+    pids+=($!)
+  done
+  for worker in "${pids[@]}"; do wait "$worker"; done
 }
 
 case ${1:-} in
@@ -95,9 +119,6 @@ if [[ $what == changed ]]; then
   git diff "$base" -- src/provisioning >"$OUT/changed.diff"
   [[ -s $OUT/changed.diff ]] || skipped "src/provisioning is as in ${base:0:12}"
   arguments+=(--in-diff "$OUT/changed.diff")
-elif [[ -n ${DCI_MUTANTS_SHARD:-} ]]; then
-  # From all files alike: a part is a fair sample.
-  arguments+=(--shard "$DCI_MUTANTS_SHARD" --sharding round-robin)
 fi
 
 # Only now: most changes are of other lines, and building it takes minutes.
@@ -108,23 +129,20 @@ if ! "$CARGO" mutants --version >/dev/null 2>&1; then
   rm -rf "$TOOL/build"
 fi
 
-count=$("$CARGO" mutants --list --colors never "${arguments[@]}" | wc -l)
+SHARD=${DCI_MUTANTS_SHARD:-0/1}
+part=()
+[[ $what == changed ]] || part=(--shard "$SHARD" --sharding round-robin)
+count=$("$CARGO" mutants --list --colors never "${arguments[@]}" "${part[@]}" | wc -l)
 ((count > 0)) || skipped "no line changed that could be made wrong"
 printf '%d mutants\n' "$count"
 rm -rf "$OUT/quick" "$OUT/sweeps"
 if [[ $what == changed ]]; then
-  try quick "${DCI_MUTANTS_SECONDS:-120}" "${arguments[@]}"
+  try quick 0 "${DCI_MUTANTS_SECONDS:-120}" "${arguments[@]}" -- "${QUICK[@]}"
   report "$count"
   exit
 fi
-# One at a time: copies of the tree that share a target directory would take each other's builds for their own. The sweeps take
-# minutes, and are for those that nothing else notices.
-try quick 0 "${arguments[@]}"
-missed=$OUT/quick/mutants.out/missed.txt
-if [[ ! -s $missed ]]; then
-  report "$count"
-  exit
-fi
-mapfile -t arguments < <(sed 's/[][\.^$*+?(){}|]/\\&/g; s/^/--re=^/; s/$/$/' "$missed")
-try sweeps 0 "${arguments[@]}" -- --test sweeps
+try_all quick "${SHARD%/*}" "${SHARD#*/}" -- "${QUICK[@]}"
+# The sweeps take minutes, and are for those that nothing else notices.
+mapfile -t missed < <(found quick missed | sed 's/[][\.^$*+?(){}|]/\\&/g; s/^/--re=^/; s/$/$/')
+((${#missed[@]} == 0)) || try_all sweeps 0 1 "${missed[@]}" -- --test sweeps -- "${FAIL_FAST[@]}"
 report "$count"

@@ -1,5 +1,5 @@
 //! Changes of an Active order: suspended and resumed, reinstalled, given a rotated password. Each costs exactly the calls it needs,
-//! waits its turn, and survives every fault at each of them.
+//! and waits its turn. That each survives every fault is in `core_changes_crash`.
 //!
 //! Here are what the modules share, and what holds between changes of different kinds.
 
@@ -9,24 +9,16 @@ mod reinstallation;
 mod rotation;
 #[path = "core_changes/suspension.rs"]
 mod suspension;
-#[path = "core_changes/sweeps.rs"]
-mod sweeps;
 
 use std::time::Duration;
 
+use crate::support::changes::{assert_suspended, reinstall, settled, suspend};
 use crate::support::look::{made, until_reason};
 use crate::support::seconds;
-use crate::support::sweep::{Kind, assert_active, reach};
+use crate::support::sweep::{Kind, assert_active};
 use crate::support::world::World;
-use dci_operator::api::condition::{ConditionType, find, is_true};
+use dci_operator::api::condition::{ConditionType, find};
 use dci_operator::provisioning::facts::HandlerState;
-
-fn active() -> World {
-    let mut world = Kind::Plain.world();
-    reach(&mut world, "Active", Kind::Plain);
-    world.run_for(seconds(90));
-    world
-}
 
 fn reason(world: &World) -> &str {
     find(&world.status("web").conditions, ConditionType::Ready).map_or("", |c| c.reason.as_str())
@@ -37,14 +29,6 @@ fn since(world: &World, at: usize) -> Vec<&'static str> {
     world.asked[at..].iter().map(|(_, call)| call.name()).collect()
 }
 
-fn suspend(world: &mut World, suspended: bool) {
-    world.edit("web", |raw| raw.spec.suspended = suspended);
-}
-
-fn reinstall(world: &mut World, token: &str) {
-    world.edit("web", |raw| raw.spec.reinstall = token.into());
-}
-
 /// The order is at rest with what its spec says now.
 fn until_settled(world: &mut World) {
     let generation = world.orders["web"].raw.metadata.generation;
@@ -53,17 +37,9 @@ fn until_settled(world: &mut World) {
     });
 }
 
-fn assert_suspended(world: &World) {
-    let server = &world.panel.servers["1"];
-    assert!(server.disabled && !server.port && !server.on, "{}", world.describe());
-    assert_eq!((world.phase("web"), reason(world)), ("Suspended", "Suspended"), "{}", world.describe());
-    assert!(is_true(&world.status("web").conditions, ConditionType::Suspended));
-    assert_eq!(server.owner, world.panel.user("acme").map(|u| u.id.clone()), "the client's all the same");
-}
-
 #[test]
 fn what_changes_back_before_it_was_acted_upon_costs_nothing() {
-    let mut world = active();
+    let mut world = settled();
     let (at, writes) = (world.asked.len(), world.panel.journal.len());
     let changes: [fn(&mut World, bool); 4] = [
         suspend,
@@ -94,7 +70,7 @@ fn what_changes_back_before_it_was_acted_upon_costs_nothing() {
 #[test]
 fn a_change_waits_its_turn() {
     // While the system is being installed again everything else waits; while the service is being suspended, too.
-    let mut world = active();
+    let mut world = settled();
     reinstall(&mut world, "again");
     world.until("installing", seconds(600), |w| w.panel.servers["1"].operation.is_some());
     let at = world.asked.len();

@@ -6,7 +6,7 @@ use dci_operator::api::condition::{ConditionType, find, is_true};
 use dci_operator::api::task::{Resolution, TaskType};
 use dci_operator::provisioning::call::Call;
 
-use super::{active, assert_suspended, made, reinstall, since, suspend, until_reason, until_settled};
+use super::{assert_suspended, made, reinstall, settled, since, suspend, until_reason, until_settled};
 use crate::support::seconds;
 use crate::support::sweep::{Kind, assert_active};
 use crate::support::world::{Fault, World};
@@ -19,7 +19,7 @@ fn installed_reason(world: &World) -> &str {
 
 #[test]
 fn a_token_installs_once_with_what_the_spec_says_now() {
-    let mut world = active();
+    let mut world = settled();
     world.edit("web", |raw| {
         raw.spec.operating_system.template = UBUNTU.into();
         raw.spec.recipes = vec!["ISPsystem__nginx.sh".into()];
@@ -65,7 +65,7 @@ fn a_token_that_changes_in_preparation_costs_no_second_installation() {
 
 #[test]
 fn a_protection_refuses_a_reinstallation_until_it_is_lifted_or_the_token_put_back() {
-    let mut world = active();
+    let mut world = settled();
     world.edit("web", |raw| (raw.spec.deletion_protection, raw.spec.reinstall) = (true, "again".into()));
     until_reason(&mut world, "ReinstallProtected");
     assert!(is_true(&world.status("web").conditions, ConditionType::Stalled));
@@ -102,7 +102,7 @@ fn a_protection_refuses_a_reinstallation_until_it_is_lifted_or_the_token_put_bac
 
 #[test]
 fn a_suspended_server_is_installed_when_it_is_resumed() {
-    let mut world = active();
+    let mut world = settled();
     suspend(&mut world, true);
     until_settled(&mut world);
     reinstall(&mut world, "again");
@@ -119,7 +119,7 @@ fn a_suspended_server_is_installed_when_it_is_resumed() {
 
 #[test]
 fn a_reinstallation_that_failed_is_carried_through() {
-    let mut world = active();
+    let mut world = settled();
     world.panel.installs_that_fail = 1;
     reinstall(&mut world, "again");
     world.until("failed", seconds(600), |w| w.panel.servers["1"].failed);
@@ -144,7 +144,7 @@ fn a_reinstallation_that_failed_is_carried_through() {
 fn a_lost_reinstallation_is_followed_where_it_shows_and_never_repeated_where_it_does_not() {
     for (fault, shows) in [(Fault::LostApplied, true), (Fault::CrashAfter, true), (Fault::LostNot, false), (Fault::CrashBefore, false)] {
         for answer in [Resolution::Retry, Resolution::Done] {
-            let mut world = active();
+            let mut world = settled();
             world.always = None;
             world.faults.insert(world.asked.len(), fault);
             reinstall(&mut world, "again");

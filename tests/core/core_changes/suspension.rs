@@ -7,7 +7,7 @@ use dci_operator::api::task::{Resolution, TaskType};
 use dci_operator::panel::model::UserId;
 use serde_json::json;
 
-use super::{active, assert_suspended, made, reason, reinstall, since, suspend, until_reason, until_settled};
+use super::{assert_suspended, made, reason, reinstall, settled, since, suspend, until_reason, until_settled};
 use crate::support::panel::{Ipmi, Operation, Panel, TEMPLATE};
 use crate::support::sweep::{Kind, assert_active, assert_released, reach};
 use crate::support::world::{Fault, World, handler, order};
@@ -16,7 +16,7 @@ use crate::support::{later, seconds};
 #[test]
 fn a_service_is_suspended_and_resumed_call_by_call() {
     for (show, follow) in [(true, true), (true, false), (false, true), (false, false)] {
-        let mut world = active();
+        let mut world = settled();
         (world.panel.ports_show, world.panel.ports_follow) = (show, follow);
         let at = world.asked.len();
         suspend(&mut world, true);
@@ -62,12 +62,12 @@ fn an_order_that_is_created_suspended_is_prepared_handed_over_and_then_suspended
 
 #[test]
 fn a_suspension_that_ends_half_way_is_undone() {
-    let mut total = active();
+    let mut total = settled();
     let at = total.asked.len();
     suspend(&mut total, true);
     until_settled(&mut total);
     for calls in 1..=total.asked.len() - at {
-        let mut world = active();
+        let mut world = settled();
         suspend(&mut world, true);
         world.until("half way", seconds(600), |w| w.asked.len() == at + calls);
         suspend(&mut world, false);
@@ -87,7 +87,7 @@ fn a_suspension_that_ends_half_way_is_undone() {
 
 #[test]
 fn drift_of_a_suspended_service_is_corrected_once_and_never_over_other_work() {
-    let mut world = active();
+    let mut world = settled();
     suspend(&mut world, true);
     until_settled(&mut world);
     world.run_for(seconds(120));
@@ -131,7 +131,7 @@ fn drift_of_a_suspended_service_is_corrected_once_and_never_over_other_work() {
 #[test]
 fn a_lost_answer_is_looked_up_while_a_department_looks_after_drift() {
     for fault in [Fault::LostApplied, Fault::LostNot, Fault::Refused] {
-        let mut world = active();
+        let mut world = settled();
         world.panel.server("1").owner = None;
         until_reason(&mut world, "OwnerChanged");
         assert_eq!(world.open_tasks(), [TaskType::FailedOperation]);
@@ -182,7 +182,7 @@ fn what_a_department_has_cancelled_keeps_nobody_from_being_suspended() {
     let changes: [(&str, Change); 2] =
         [("setDomain", |w| w.edit("web", |raw| raw.spec.domain = "other.example.net".into())), ("install", |w| reinstall(w, "again"))];
     for (call, change) in changes {
-        let mut world = active();
+        let mut world = settled();
         world.always = Some((call, Fault::Refused));
         change(&mut world);
         world.until("a task", Duration::from_hours(12), |w| !w.open_tasks().is_empty());
@@ -212,7 +212,7 @@ fn what_a_department_has_cancelled_keeps_nobody_from_being_suspended() {
 #[test]
 fn a_server_that_cannot_be_switched_on_can_be_suspended() {
     for cancelled in [false, true] {
-        let mut world = active();
+        let mut world = settled();
         world.panel.server("1").ipmi = Ipmi::Refuses;
         world.panel.server("1").on = false;
         world.until("a task", Duration::from_hours(12), |w| !w.open_tasks().is_empty());

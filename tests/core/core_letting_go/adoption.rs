@@ -70,7 +70,7 @@ fn a_running_server_is_taken_over_by_one_note() {
     assert_eq!(without_marks(&picture(&world)), before);
     let status = world.status("web").clone();
     let server = status.server.clone().unwrap();
-    assert_eq!((server.id.as_str(), server.main_address.as_deref()), ("2", Some("198.51.100.7")));
+    assert_eq!((server.id.as_str(), server.name.as_str(), server.main_address.as_deref()), ("2", "R1-2", Some("198.51.100.7")));
     assert_eq!((server.addresses.len(), server.domain.as_deref(), server.power_state.as_deref()), (2, Some("web.example.net"), Some("On")));
     assert!(server.handed_over_at.is_some() && server.template.is_none() && server.parked_address.is_none());
     assert_eq!(status.last_handled_reinstall.as_deref(), Some("token"), "recorded, not acted upon");

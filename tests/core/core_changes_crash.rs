@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use dci_operator::api::task::Resolution;
 
-use super::{active, assert_suspended, reinstall, suspend};
+use crate::support::changes::{assert_suspended, reinstall, settled, suspend};
 use crate::support::sweep::{FAULTS, Kind, assert_active, assert_released, reach, try_all};
 use crate::support::world::{Fault, World, WriteFault};
 use crate::support::{later, seconds};
@@ -13,7 +13,7 @@ use crate::support::{later, seconds};
 const PORTS: [bool; 2] = [true, false];
 
 fn fresh(ports: bool) -> World {
-    let mut world = active();
+    let mut world = settled();
     (world.panel.ports_show, world.panel.ports_follow) = (ports, ports);
     world
 }
@@ -70,7 +70,7 @@ fn a_change_that_never_works_is_tried_slowly_and_told() {
     let faults = [Fault::Refused, Fault::Unreachable, Fault::LostNot, Fault::Ignored];
     try_all(calls.into_iter().flat_map(|call| faults.map(|fault| (call, fault))).map(|(call, fault)| {
         let live: Box<dyn FnOnce()> = Box::new(move || {
-            let mut world = active();
+            let mut world = settled();
             world.panel.ports_follow = false;
             let changes: [fn(&mut World); 5] =
                 [|w| suspend(w, true), |w| suspend(w, false), |w| reinstall(w, "again"), |w| suspend(w, true), |w| w.delete("web")];
