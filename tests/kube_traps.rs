@@ -1,5 +1,6 @@
 //! Traps of the Kubernetes client library, each measured before and each shown here to be avoided.
 
+#![cfg(feature = "operator")]
 #![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test that cannot go on has failed")]
 
 use std::collections::VecDeque;
