@@ -4,6 +4,7 @@
 #![cfg(feature = "operator")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails so says where")]
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -114,18 +115,60 @@ fn comments_of_values_are_found() {
     assert_eq!(found, wanted.map(|(path, comment)| (path.to_owned(), comment)));
 }
 
+/// Values in which any name is right, or any item, by the last part of their path; and why.
+const OPEN: [(&[&str], &str); 3] = [
+    (
+        &["annotations", "podAnnotations", "labels", "podLabels", "matchLabels", "nodeSelector", "requests", "limits"],
+        "the names are the user's",
+    ),
+    (&["nodeAffinity", "podAffinity", "podAntiAffinity", "extraVolumes"], "of many forms, and of more with each version of Kubernetes"),
+    (&["global"], "other charts put in what they like"),
+];
+
+fn resolved<'a>(schema: &'a Value, root: &'a Value) -> &'a Value {
+    schema["$ref"].as_str().map_or(schema, |name| root.pointer(name.trim_start_matches('#')).unwrap())
+}
+
 /// Names of values: those that a schema knows, objects first resolved.
 fn known<'a>(schema: &'a Value, root: &'a Value, path: &str, found: &mut Vec<String>) {
-    let schema = schema["$ref"].as_str().map_or(schema, |name| root.pointer(name.trim_start_matches('#')).unwrap());
-    let Some(properties) = schema["properties"].as_object() else { return };
-    if schema["additionalProperties"] != json!(false) {
-        assert!(path.is_empty(), "values.schema.json: {path} lets unknown values in");
-    }
+    let Some(properties) = resolved(schema, root)["properties"].as_object() else { return };
     for (name, child) in properties {
         let path = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
         found.push(path.clone());
         known(child, root, &path, found);
     }
+}
+
+/// What lets something unknown in, by the last part of its path: objects, at any depth and in lists too, that do not name all
+/// their fields, lists of whatever it may be, values of no type.
+fn open(schema: &Value, root: &Value, name: &str, found: &mut BTreeSet<String>) {
+    let schema = resolved(schema, root);
+    let lets_in = match schema["type"].as_str() {
+        Some("object") => schema["additionalProperties"] != json!(false),
+        Some("array") => !schema["items"].is_object(),
+        Some(_) => false,
+        None => ["type", "enum", "const"].iter().all(|word| schema[word].is_null()),
+    };
+    if lets_in {
+        found.insert(name.to_owned());
+    }
+    for (name, child) in schema["properties"].as_object().into_iter().flatten() {
+        open(child, root, name, found);
+    }
+    for part in ["items", "additionalProperties"] {
+        if schema[part].is_object() {
+            open(&schema[part], root, name, found);
+        }
+    }
+}
+
+#[test]
+fn the_schema_lets_nothing_unknown_in() {
+    let schema: Value = serde_json::from_str(&text("charts/dci-operator/values.schema.json")).unwrap();
+    let mut found = BTreeSet::new();
+    open(&schema, &schema, "", &mut found);
+    let wanted: BTreeSet<String> = OPEN.iter().flat_map(|(names, _)| names.iter().map(|name| (*name).to_owned())).collect();
+    assert_eq!(found, wanted);
 }
 
 #[test]
@@ -136,7 +179,8 @@ fn schema_and_values_know_the_same_names() {
     let mut names = Vec::new();
     known(&schema, &schema, "", &mut names);
     // What other tools put in, and what Kubernetes knows beside what is set by default.
-    let foreign = |name: &str| name == "global" || ["resources.", "affinity."].iter().any(|start| name.starts_with(start));
+    let parts = ["resources.", "affinity.", "podSecurityContext.", "securityContext."];
+    let foreign = |name: &str| name == "global" || parts.iter().any(|start| name.starts_with(start));
     for name in names.iter().filter(|name| !foreign(name)) {
         assert!(values.pointer(&format!("/{}", name.replace('.', "/"))).is_some(), "values.yaml: {name} of the schema is missing");
     }
@@ -411,6 +455,22 @@ fn the_copies_of_the_definitions_are_the_same() {
     }
 }
 
+/// `cargo` reads the whole manifest before it builds one program of it.
+#[test]
+fn the_manifest_names_nothing_that_is_not_in_the_images_context() {
+    let folder = std::env::temp_dir().join(format!("dci-operator-context-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    for kept in text(".dockerignore").lines().filter_map(|line| line.strip_prefix('!')) {
+        std::os::unix::fs::symlink(path(kept), folder.join(kept)).unwrap();
+    }
+    let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".into());
+    let output =
+        std::process::Command::new(cargo).args(["build", "--offline", "--locked", "--bin", "none"]).current_dir(&folder).output().unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("no bin target named `none`"), "{said}");
+}
+
 /// With stand-ins for the tools, of which one fails: what was made has to go, whatever could not be collected.
 #[test]
 fn the_kind_cluster_is_deleted_whatever_fails() {
@@ -426,7 +486,8 @@ fn the_kind_cluster_is_deleted_whatever_fails() {
         std::fs::set_permissions(tools.join(tool), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     }
     let search = format!("{}:{}", tools.display(), std::env::var("PATH").unwrap());
-    for fails in ["kind create cluster", "helm install dci-operator", "helm test dci-operator", "kubectl wait --namespace"] {
+    let pod = "kubectl wait --namespace";
+    for fails in ["kind create cluster", "helm install dci-operator", "helm test dci-operator", "helm uninstall dci-operator", pod] {
         let _ = std::fs::remove_file(&calls);
         let output = std::process::Command::new("bash")
             .arg(path("deploy/kind/e2e.sh"))
@@ -441,6 +502,11 @@ fn the_kind_cluster_is_deleted_whatever_fails() {
         assert!(calls.contains(fails), "{fails}: it did not come to that\n{calls}\n{said}");
         assert!(calls.contains("kind export logs"), "{fails}: no logs\n{calls}");
         assert!(calls.lines().any(|call| call.starts_with("kind delete cluster --name dci-e2e-")), "{fails}: the cluster stays\n{calls}");
+        // The tests start when the chart is gone: its policies and roles would be in their way.
+        let at = |start: &str| calls.lines().position(|call| call.starts_with(start));
+        let (gone, tests) = (at("helm uninstall dci-operator "), at("kubectl apply "));
+        assert_eq!(tests.is_some(), fails == pod, "{fails}: the tests were started, or not\n{calls}");
+        assert!(tests.is_none_or(|tests| gone.is_some_and(|gone| gone < tests)), "{fails}: the chart is still there\n{calls}");
     }
     std::fs::remove_dir_all(&folder).unwrap();
 }

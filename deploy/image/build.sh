@@ -53,8 +53,8 @@ export SOURCE_DATE_EPOCH=$epoch
 RUSTFLAGS="-C target-feature=+crt-static --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}/registry/src=/registry --remap-path-prefix=$ROOT=/src" \
   "$CARGO" build --manifest-path "$ROOT/Cargo.toml" --release --locked --target "$TARGET" --bin dci-operator
 
-# Everything of buildah's own in a directory that goes again. vfs and chroot work without any right of the kernel's that a
-# container lacks.
+# Everything of buildah's own in a directory that goes again. vfs mounts nothing. But where CAP_SYS_ADMIN is missing buildah starts
+# itself anew in a user namespace, even as root, and Docker's seccomp profile refuses one: such a container has to be privileged.
 work=$(mktemp -d)
 container=''
 clean_up() {

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The same e2e tests as everywhere, in a kind cluster: makes it, loads the image, installs the chart with Helm, runs `helm test`
-# and then the tests from inside, collects what was logged, and deletes the cluster. Needs Docker, kind, kubectl, Helm.
+# The same e2e tests as everywhere, in a kind cluster: makes it, loads the image, installs the chart with Helm, runs `helm test`,
+# uninstalls it, runs the tests from inside, collects what was logged, and deletes the cluster. Needs Docker, kind, kubectl, Helm.
 #
 # KUBERNETES_VERSION: the node image's tag, better with digest, from the notes of this kind's release (kind's default). LOGS: where logs go (a temporary directory).
 set -euo pipefail
@@ -8,7 +8,8 @@ set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 ROOT=$(cd "$HERE/../.." && pwd)
 # What builds the tests also runs them, so that the C library is the same.
-RUNNER=${RUNNER:-rust:1.95-bookworm}
+RUST_IMAGE=${RUST_IMAGE:-rust:1.95-bookworm}
+RUNNER=dci-operator-runner:e2e
 IMAGE=dci-operator:e2e
 NAME=dci-e2e-$$
 
@@ -38,7 +39,7 @@ clean_up() {
   fi
   printf 'logs: %s\n' "$logs" >&2
   # What was built in a container belongs to root.
-  docker run --rm --volume "$work:$work" "$RUNNER" rm -rf "$work/target" >/dev/null 2>&1
+  docker run --rm --pull never --volume "$work:$work" "$RUNNER" rm -rf "$work/target" >/dev/null 2>&1
   rm -rf "$work"
   exit "$rc"
 }
@@ -46,7 +47,11 @@ trap clean_up EXIT
 trap 'exit 130' INT TERM HUP
 
 docker build --file "$ROOT/deploy/Dockerfile" --tag "$IMAGE" "$ROOT"
-docker pull --quiet "$RUNNER" >/dev/null
+# Without Lua and Prometheus the tests of Argo CD's scripts and of the dashboards would be skipped.
+docker build --tag "$RUNNER" - <<DOCKERFILE
+FROM $RUST_IMAGE
+RUN apt-get update && apt-get install -y --no-install-recommends lua5.1 prometheus && rm -rf /var/lib/apt/lists/*
+DOCKERFILE
 docker run --rm --volume "$ROOT:$ROOT" --volume "$work/target:$work/target" --env CARGO_TARGET_DIR="$work/target" --workdir "$ROOT" \
   "$RUNNER" cargo test --locked --no-run --test e2e
 test=$(find "$work/target/debug/deps" -maxdepth 1 -name 'e2e-*' -type f -executable | head -n 1)
@@ -66,8 +71,9 @@ kubectl label namespace dci-system pod-security.kubernetes.io/enforce=restricted
 helm install dci-operator "$ROOT/charts/dci-operator" --namespace dci-system --wait --timeout 3m \
   --set image.repository="${IMAGE%:*}" --set image.tag="${IMAGE#*:}"
 helm test dci-operator --namespace dci-system
-# The tests start operators of their own, each for its own namespaces: this one would see all of them too.
-kubectl scale --namespace dci-system deployment/dci-operator --replicas 0
+# The tests start operators of their own, under accounts of their own, and make the chart's objects anew: this operator would see
+# all their namespaces, its policies would refuse what theirs do, and its roles have the same names. The definitions stay (crds.keep).
+helm uninstall dci-operator --namespace dci-system --wait --timeout 3m
 
 fill "$HERE/runner.yaml" | kubectl apply --filename -
 kubectl wait --namespace dci-e2e --for=condition=Ready pod/runner --timeout 3m
