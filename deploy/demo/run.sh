@@ -257,7 +257,7 @@ inside() {
   cat <<'TEXT'
    make demo KEEP=1                      stops after step 5 and leaves everything running, to try kubectl by hand
    deploy/demo/*.yaml                    what was applied; README.md explains the first order line by line
-   docs/reference.md                     every field, condition and reason
+   docs/reference.md                     every field; conditions and reasons are in README.md
    make test                             all tests
 TEXT
 }
