@@ -14,7 +14,7 @@ const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/dci-operator");
 const MONITORING: &str = include_str!("support/monitoring.yaml");
 
 /// Values to render the chart with. Between them they take every way through the templates.
-const VARIANTS: [(&str, &str); 6] = [
+const VARIANTS: [(&str, &str); 7] = [
     ("plain", "replicaCount: 1"),
     ("permissions", "{replicaCount: 0, serviceAccount: {create: false, name: given}, metrics: {service: {enabled: false}}}"),
     (
@@ -46,6 +46,15 @@ const VARIANTS: [(&str, &str); 6] = [
           extraEnv: [{name: A, value: b}], extraEnvFrom: [{secretRef: {name: given}}], extraVolumes: [{name: tmp, emptyDir: {}}],
           extraVolumeMounts: [{name: tmp, mountPath: /tmp}], imagePullSecrets: [{name: given}],
           prometheusRule: {enabled: true, labels: {release: prom}, runbookUrl: 'https://wiki.example.net/dci/'}, dashboards: {enabled: true, annotations: {folder: dci}}}",
+    ),
+    // Names that are taken for numbers where they are not quoted, and objects in another namespace.
+    (
+        "2024",
+        "{watchNamespaces: [SHOP], clusterId: '2024', replicaCount: 1, rbac: {userRoles: false}, serviceAccount: {create: false, name: '123'},
+          priorityClassName: '12e3', imagePullSecrets: [{name: '123'}], caBundle: {secret: {name: '123'}},
+          metrics: {podMonitor: {enabled: true, namespace: SHOP}}, prometheusRule: {enabled: true, namespace: SHOP},
+          dashboards: {enabled: true, namespace: SHOP}, networkPolicy: {enabled: true, dnsPorts: [53, 5353],
+          panels: [{cidr: '2001:db8::/32', ports: [1500]}], metricsFrom: [{ipBlock: {cidr: 10.0.0.0/8, except: [10.1.0.0/16]}}]}}",
     ),
 ];
 
@@ -134,6 +143,31 @@ fn wrong_values_are_refused() {
         ("{logLevel: warning, image: {repository: 'registry.example.net:5000/dci-operator:0.1.0'}}", "logLevel repository"),
         ("{logLevel: 'info,dci_operator', resources: {limits: {memory: lots}}}", "logLevel memory"),
         ("{watchNamespaces: [shop], clusterId: a, rbac: {namespaceSelectors: true}}", "NamespaceLabelsForbidden"),
+        // What the pods promise is kept, and a label by which they are found.
+        (
+            "{podSecurityContext: {runAsNonRoot: 'yes', runAsUser: 0}, securityContext: {readOnlyRootFilesytem: true}}",
+            "runAsNonRoot runAsUser readOnlyRootFilesytem",
+        ),
+        ("securityContext: {allowPrivilegeEscalation: true, capabilities: {drop: [NET_RAW]}}", "allowPrivilegeEscalation drop"),
+        ("podSecurityContext: {runAsNonRoot: null}", "podSecurityContext runAsNonRoot"),
+        (
+            "podLabels: {app.kubernetes.io/name: a, app.kubernetes.io/instance: b}",
+            "podLabels app.kubernetes.io/name app.kubernetes.io/instance",
+        ),
+        ("{tests: {image: {tag: ''}}, resources: {requests: {cpu: -1}, limits: {memry: 64Mi}}}", "tag cpu memry"),
+        ("{networkPolicy: {panels: [{cidr: 999.1.1.1/99, ports: [1500]}], dnsPorts: [domain]}}", "cidr dnsPorts"),
+        ("{deniedNetworks: [1.2.3.4/99], networkPolicy: {apiServer: {cidrs: ['fe80:::/10']}}}", "deniedNetworks cidrs"),
+        ("podDisruptionBudget: {minAvailable: 101%, maxUnavailable: 150%}", "minAvailable maxUnavailable"),
+        ("topologySpreadConstraints: [{maxSkew: 1, topologyKey: a, whenUnsatisfiable: ScheduleAnyway, labelSektor: {}}]", "labelSektor"),
+        ("networkPolicy: {metricsFrom: [{ipBlock: {cidrr: 10.0.0.0/8}}], extraEgress: [{towards: []}]}", "cidrr towards"),
+        ("extraEnv: [{name: A, value: b, valueFrom: {fieldRef: {fieldPath: metadata.name}}}]", "extraEnv"),
+        ("{fullnameOverride: 1abc, nameOverride: '123'}", "fullnameOverride nameOverride"),
+        ("metrics: {podMonitor: {interval: 30s1m, relabelings: [{acton: drop}]}}", "interval acton"),
+        (
+            "metrics: {serviceMonitor: {enabled: true, interval: 1m, scrapeTimeout: 1m1s}}",
+            "scrapeTimeout 1m1s of the monitor is longer than its interval 1m",
+        ),
+        ("metrics: {podMonitor: {enabled: true, interval: 5s}}", "scrapeTimeout 10s of the monitor is longer than its interval 5s"),
     ];
     let copy = Copied::new(&random());
     let (code, text) = run(plane(), &["lint", "--strict", CHART]);
@@ -146,6 +180,63 @@ fn wrong_values_are_refused() {
         let words: Vec<&str> = if words.contains("required") || words.contains(" of ") { one.to_vec() } else { words.split(' ').collect() };
         assert!(words.iter().all(|word| text.contains(word)), "{values}: {text}");
     }
+}
+
+/// Whatever a release and its namespaces are called.
+#[test]
+fn names_that_look_like_something_else_stay_names() {
+    let copy = Copied::new(&random());
+    let values = "{watchNamespaces: ['123', 'null'], clusterId: '1', rbac: {departments: ['7']}, serviceAccount: {create: false, name: '123'},
+                   priorityClassName: '123', caBundle: {configMap: {name: '123'}}, podDisruptionBudget: {enabled: true},
+                   metrics: {serviceMonitor: {enabled: true, namespace: '567'}}, prometheusRule: {enabled: true}, dashboards: {enabled: true},
+                   networkPolicy: {enabled: true, panels: [{cidr: 192.0.2.0/28, ports: [1500]}]}}";
+    let file = copy.write("e2e-values.yaml", values);
+    for release in ["2024", "12e4567", "1e3", "1abc", "my.rel", "true", "null", "off"] {
+        let text = render(CHART, &[release, "--namespace", "1234", "--values", &file]);
+        // To Kubernetes, which reads an older YAML than this test, off is a truth value.
+        assert!(!text.lines().any(|line| line.ends_with(": off")), "{text}");
+        for object in documents(&text) {
+            names(&format!("{release}: {}", object["kind"]), &object);
+            let name = object["metadata"]["name"].as_str().unwrap();
+            let label = name.starts_with(|c: char| c.is_ascii_lowercase()) && !name.contains('.');
+            assert!(object["kind"] != "Service" || label, "{release}: a Service cannot be named {name}");
+        }
+    }
+}
+
+/// What stands under such a key is a name.
+fn names(place: &str, value: &Value) {
+    const KEYS: [&str; 6] = ["name", "namespace", "serviceAccountName", "priorityClassName", "secretName", "policyName"];
+    match value {
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                let name = KEYS.contains(&key.as_str()) || key.starts_with("app.kubernetes.io/");
+                assert!(!name || value.is_string(), "{place}.{key} is {value}");
+                let list = key == "matchNames" || key == "resourceNames";
+                assert!(!list || value.as_array().unwrap().iter().all(Value::is_string), "{place}.{key} is {value}");
+                names(&format!("{place}.{key}"), value);
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| names(place, item)),
+        _ => {}
+    }
+}
+
+/// Two releases of one name may have their objects in one namespace.
+#[test]
+fn objects_in_another_namespace_carry_the_releases() {
+    let values =
+        ["metrics.serviceMonitor", "prometheusRule", "dashboards"].map(|part| format!("{part}.enabled=true,{part}.namespace=watch"));
+    let made = |release: &str, namespace: &str| -> Vec<String> {
+        let text = render(CHART, &[release, "--namespace", namespace, "--set", &values.join(",")]);
+        let there = documents(&text).into_iter().filter(|object| object["metadata"]["namespace"] == "watch");
+        there.map(|object| format!("{} {}", object["kind"], object["metadata"]["name"])).collect()
+    };
+    let (one, other) = (made("dci-operator", "a"), made("dci-operator", "b"));
+    assert_eq!((one.len(), other.len()), (5, 5));
+    assert!(one.iter().all(|name| name.contains("\"a.dci-operator") && !other.contains(name)), "{one:?} {other:?}");
+    // At home they are called as everything else is.
+    assert!(made("dci-operator", "watch").contains(&r#""ServiceMonitor" "dci-operator""#.to_owned()));
 }
 
 fn run(plane: &Plane, args: &[&str]) -> (i32, String) {
@@ -256,6 +347,10 @@ fn the_notes_say_what_comes_next() {
     }
     assert!(plain.contains("kubectl get dci --all-namespaces"), "{plain}");
     assert!(!notes(&["--set", "image.repository=registry.example.net/dci-operator"]).contains("registry"));
+    assert!(!plain.contains("runbookUrl"), "{plain}");
+    let alerts = |url: &str| notes(&["--set", "prometheusRule.enabled=true", "--set", &format!("prometheusRule.runbookUrl={url}")]);
+    assert!(alerts("").contains("set prometheusRule.runbookUrl"));
+    assert!(!alerts("https://wiki.example.net/dci").contains("runbookUrl"));
     let some = notes(&["--set", "watchNamespaces={hosting,shop}", "--set", "clusterId=a", "--set", "replicaCount=0"]);
     assert!(some.contains("kubectl get dci --namespace hosting") && some.contains("bind the Roles dci-view"), "{some}");
     assert!(!some.contains("rollout") && !some.contains("helm test"), "{some}");

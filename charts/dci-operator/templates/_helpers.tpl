@@ -1,22 +1,33 @@
-{{/* Names and labels that several templates share. */}}
+{{/*
+Names and labels that several templates share. A name may look like something else, as 2024 and off do: wherever one is written
+it is quoted, or YAML would read a number or a truth value.
+*/}}
 
 {{- define "dci-operator.name" -}}
 {{- default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
 {{- end }}
 
+{{/*
+A Service is named after it, so it is a label of RFC 1035: no dots, and a letter first. A release may be named otherwise: then
+the dots are replaced, and its name stands last.
+*/}}
 {{- define "dci-operator.fullname" -}}
+{{- $name := include "dci-operator.name" . }}
+{{- $release := .Release.Name | replace "." "-" }}
 {{- if .Values.fullnameOverride }}
 {{- .Values.fullnameOverride | trunc 63 | trimSuffix "-" }}
-{{- else if contains (include "dci-operator.name" .) .Release.Name }}
-{{- .Release.Name | trunc 63 | trimSuffix "-" }}
+{{- else if not (regexMatch "^[a-z]" $release) }}
+{{- printf "%s-%s" $name $release | trunc 63 | trimSuffix "-" }}
+{{- else if contains $name $release }}
+{{- $release | trunc 63 | trimSuffix "-" }}
 {{- else }}
-{{- printf "%s-%s" .Release.Name (include "dci-operator.name" .) | trunc 63 | trimSuffix "-" }}
+{{- printf "%s-%s" $release $name | trunc 63 | trimSuffix "-" }}
 {{- end }}
 {{- end }}
 
 {{- define "dci-operator.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "dci-operator.name" . }}
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ include "dci-operator.name" . | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- define "dci-operator.chart" -}}
@@ -32,8 +43,8 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 
 {{/* Of the pod of `helm test`: not the operator's, or Service and budget would take it for one. */}}
 {{- define "dci-operator.testLabels" -}}
-app.kubernetes.io/name: {{ include "dci-operator.name" . | trunc 58 | trimSuffix "-" }}-test
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/name: {{ printf "%s-test" (include "dci-operator.name" . | trunc 58 | trimSuffix "-") | quote }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{/* The full name with a suffix, at most 63 characters in all: list of the context and the suffix. */}}
@@ -63,6 +74,15 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- printf "%s:%s" .Release.Namespace (include "dci-operator.fullname" .) }}
 {{- end }}
 
+{{/*
+The same for what is no role, whose names have no colons, where the namespace is a value: list of the context, the namespace, and
+the name that it has in the release's own.
+*/}}
+{{- define "dci-operator.nameIn" -}}
+{{- $own := (index . 0).Release.Namespace }}
+{{- eq (index . 1) $own | ternary (index . 2) (printf "%s.%s" $own (index . 2)) }}
+{{- end }}
+
 {{/* The volume with the authorities to trust; nothing when there are none. */}}
 {{- define "dci-operator.caVolume" -}}
 {{- $ca := .Values.caBundle }}
@@ -71,15 +91,15 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 {{- end }}
 {{- if $ca.pem }}
 configMap:
-  name: {{ include "dci-operator.suffixed" (list . "ca") }}
+  name: {{ include "dci-operator.suffixed" (list . "ca") | quote }}
   items: [{key: ca.crt, path: ca.crt}]
 {{- else if $ca.configMap.name }}
 configMap:
-  name: {{ $ca.configMap.name }}
+  name: {{ $ca.configMap.name | quote }}
   items: [{key: {{ $ca.configMap.key | quote }}, path: ca.crt}]
 {{- else if $ca.secret.name }}
 secret:
-  secretName: {{ $ca.secret.name }}
+  secretName: {{ $ca.secret.name | quote }}
   items: [{key: {{ $ca.secret.key | quote }}, path: ca.crt}]
 {{- end }}
 {{- end }}
