@@ -2,15 +2,16 @@
 
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use dci_operator::api::crds;
-use dci_operator::controller::logs;
 use dci_operator::controller::otlp::Export;
 use dci_operator::controller::run::{Options, run};
+use dci_operator::controller::{election, logs};
 use dci_operator::panel::denied::{self, DeniedNetworks};
 
 #[derive(Parser)]
@@ -64,6 +65,9 @@ struct RunArgs {
     /// Take turns with other replicas.
     #[arg(long, env = "DCI_OPERATOR_LEADER_ELECT")]
     leader_elect: bool,
+    /// The Lease, in the operator's own namespace, by which replicas take turns: each installation in a namespace has its own.
+    #[arg(long, env = "DCI_OPERATOR_LEADER_ELECTION_NAME", default_value = election::NAME)]
+    leader_election_name: String,
     /// How logs are written.
     #[arg(long, env = "DCI_OPERATOR_LOG_FORMAT", value_enum, default_value = "text")]
     log_format: LogFormat,
@@ -129,13 +133,14 @@ fn operate(args: RunArgs) -> Result<(), Box<dyn std::error::Error>> {
     }
     let options = Options {
         namespace: args.namespace,
-        watch: args.watch,
+        // A name that is given twice would be watched twice, and all in it done twice.
+        watch: args.watch.into_iter().filter(|name| !name.is_empty()).collect::<BTreeSet<_>>().into_iter().collect(),
         cluster_id: args.cluster_id,
         health: args.health_addr,
         metrics: args.metrics_addr,
         handler_grace: args.handler_grace.0,
         task_retention: args.task_retention.0,
-        leader_elect: args.leader_elect,
+        leader_election: args.leader_elect.then_some(args.leader_election_name),
         denied: args.denied_networks,
     };
     let result = runtime.block_on(run(options));

@@ -26,6 +26,7 @@ use crate::provisioning::order::selector;
 
 use super::clients::{self, Clients};
 use super::context::{Context, FirstLists, Wake};
+use super::election::{self, Candidate};
 use super::events::Events;
 use super::fence::Fence;
 use super::health::{self, Health, ListenError};
@@ -34,7 +35,7 @@ use super::metrics::{self, Metrics};
 use super::notify::Hooks;
 use super::panels::Panels;
 use super::stores::{Guarded, Kind, Scope, watched};
-use super::{election, handler, ipmanager, order, runner, task};
+use super::{handler, ipmanager, order, runner, task};
 
 /// How long reconciles may go on after the process was told to stop.
 const DRAIN: Duration = Duration::from_secs(7);
@@ -56,8 +57,8 @@ pub struct Options {
     pub handler_grace: Duration,
     /// How long a closed task is kept.
     pub task_retention: Duration,
-    /// Whether several replicas take turns.
-    pub leader_elect: bool,
+    /// The Lease by which several replicas take turns; `None`: there is only this one.
+    pub leader_election: Option<String>,
     /// Networks that no panel and no receiver of webhooks is in.
     pub denied: DeniedNetworks,
 }
@@ -157,11 +158,12 @@ pub async fn operate(surroundings: Surroundings, options: Options, until: impl F
     let scope = if options.watch.is_empty() { Scope::Cluster } else { Scope::Namespaces(options.watch.clone()) };
     check_access(&api, &scope, &namespace).await?;
     let cluster = cluster_id(&api, &options).await?;
-    let fence = if options.leader_elect { Fence::closed() } else { Fence::default() };
+    let fence = if options.leader_election.is_some() { Fence::closed() } else { Fence::default() };
     // The election's own Lease is the only thing that a replica writes which does not lead.
     let (unfenced, api) = (api.clone(), fence.around(&api));
     let (stop, stopped) = watch::channel(false);
-    let (lead, leading) = watch::channel(!options.leader_elect);
+    let (lead, leading) = watch::channel(options.leader_election.is_none());
+    let (resign, resigned) = watch::channel(false);
     let mut synced = Vec::new();
     let orders = plan::<DedicatedServerOrder>(&watch_client, &scope, &mut synced);
     let handlers = plan::<ProcessingHandler>(&watch_client, &scope, &mut synced);
@@ -197,16 +199,18 @@ pub async fn operate(surroundings: Surroundings, options: Options, until: impl F
         tokio::spawn(health::serve_health(health_listener, health));
         tokio::spawn(health::serve_metrics(metrics_listener, context.metrics.clone()));
     }
-    let campaign = if options.leader_elect {
-        election::campaign(Api::<Lease>::namespaced(unfenced, &namespace), identity, fence, lead, stopped.clone()).boxed()
-    } else {
-        let mut stopped = stopped.clone();
-        async move {
+    let mut campaign = match options.leader_election {
+        Some(name) => {
+            let candidate = Candidate { leases: Api::namespaced(unfenced, &namespace), name, identity };
+            election::campaign(candidate, fence, lead, resigned).boxed()
+        }
+        None => async move {
             // The sender lives as long as the campaign: dropping it would look like lost leadership.
             let _lead = lead;
-            let _ = stopped.wait_for(|s| *s).await;
+            let mut resigned = resigned;
+            let _ = resigned.wait_for(|resigned| *resigned).await;
         }
-        .boxed()
+        .boxed(),
     };
     let mut controllers = start(&context, orders, handlers, ipmanagers, tasks, &stopped);
     let work = async {
@@ -218,15 +222,25 @@ pub async fn operate(surroundings: Surroundings, options: Options, until: impl F
     };
     let result = tokio::select! {
         () = until => Ok(()),
-        () = campaign => Err(RunError::LeadershipLost),
+        () = &mut campaign => Err(RunError::LeadershipLost),
         () = work => Err(RunError::Ended),
         why = welcome.until_worn_out() => Err(RunError::NotWelcome(why)),
     };
     stop.send_replace(true);
     if result.is_ok() {
         tracing::info!("stopping");
-        if tokio::time::timeout(DRAIN, future::join_all(controllers)).await.is_err() {
+        // It leads until nothing is under way any more: what was done at the panels is still written down.
+        let drained = tokio::time::timeout(DRAIN, future::join_all(controllers));
+        tokio::pin!(drained);
+        let lost = tokio::select! {
+            ended = &mut drained => ended.is_err(),
+            () = &mut campaign => true,
+        };
+        if lost {
             tracing::warn!("reconciles still ran after {DRAIN:?}; what they wrote ahead is taken up at the next start");
+        } else {
+            resign.send_replace(true);
+            campaign.await;
         }
     }
     result

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use k8s_openapi::api::coordination::v1::Lease;
+use kube::Api;
 use serde_json::{Value, json};
 
 use super::support::{Setup, World};
@@ -191,5 +193,25 @@ async fn two_replicas_take_turns_and_change_nothing_twice() {
     world.delete("DedicatedServerOrder", "web-01").await;
     world.until_gone("web-01").await;
     world.assert_released(17);
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_leader_that_is_stopped_lets_the_next_one_take_over_at_once() {
+    let args = vec!["--leader-elect".into(), "--leader-election-name=prod".into()];
+    let mut world = World::start(Setup { args, ..Setup::default() }).await;
+    world.until("it leads", |world| world.said(" leading").then_some(())).await;
+    // An answer is on its way: the leader stays one until that is written down.
+    world.sim.add_fault(json!({"action": "delay-after", "func": "server.edit", "changes": true, "nth": 1, "delay": "2s"})).unwrap();
+    world.order("web-01", &json!({"addresses": {"ipv4": 2}})).await;
+    world.until("the claim is made", |world| (world.asked("server.edit") > 0).then_some(())).await;
+    let (status, _) = world.operator.take().unwrap().terminate().await;
+    assert!(status.success(), "{status}");
+    let leases = Api::<Lease>::namespaced(world.kube.clone(), &world.system);
+    let lease = leases.get("prod").await.unwrap().spec.unwrap();
+    assert_eq!((lease.holder_identity, lease.renew_time), (None, None), "{}", world.log.tail(20));
+    world.operator = Some(world.launch.start().await);
+    world.until_active("web-01").await;
+    assert_eq!(world.made(), ONCE, "{:#?}", world.changes());
     world.end().await;
 }

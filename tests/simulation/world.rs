@@ -269,7 +269,7 @@ impl World {
             metrics: ([127, 0, 0, 1], 0).into(),
             handler_grace: Duration::from_mins(10),
             task_retention: Duration::from_hours(168),
-            leader_elect: self.processes > 1,
+            leader_election: (self.processes > 1).then(|| "dci-operator".to_owned()),
             denied: DeniedNetworks::default(),
         };
         let run = run::operate(surroundings, options, std::future::pending());
