@@ -9,7 +9,6 @@ use crate::provisioning::order::selector;
 use crate::provisioning::tasks::OPEN;
 
 use super::context::{Context, serving_handler};
-use super::order::known;
 use super::task_status::made_by_us;
 
 /// What an order is shown of a task.
@@ -24,7 +23,8 @@ pub(super) fn view(task: &ManualTask) -> TaskView {
 
 /// The tasks of an order, as the cache shows them.
 pub(super) fn tasks_of(context: &Context, order: &DedicatedServerOrder) -> Vec<TaskView> {
-    if !known(order).manual_tasks.iter().any(|t| t.state == OPEN) {
+    let open = order.status.as_ref().is_some_and(|s| s.manual_tasks.iter().any(|t| t.state == OPEN));
+    if !open {
         return Vec::new();
     }
     context.tasks.read(|t| is_of(t, order).then(|| view(t)))

@@ -16,7 +16,7 @@ use crate::api::task::{OrderRef, Resolution, TaskSpec, TaskStatus, TaskType};
 use crate::provisioning::context::cut;
 use crate::provisioning::notices::Notice;
 use crate::provisioning::order::Order;
-use crate::provisioning::tasks::TaskRequest;
+use crate::provisioning::tasks::{OPEN, TaskRequest};
 
 use super::context::Context;
 use super::notify;
@@ -25,6 +25,8 @@ use super::status::{self, StatusError};
 use super::stores::Guarded;
 use super::task_status::{labels, made_by_us, mended, status_of};
 
+/// How long a task that is due to be removed is kept for an order that has yet to read its answer, before it is looked at again.
+const AWAITED: Duration = Duration::from_mins(5);
 /// Stands in the note of a task that the operator closed itself.
 pub const BY_OPERATOR: &str = "closed by the operator: ";
 /// The longest note, in bytes: well within what the schema allows in characters.
@@ -107,6 +109,15 @@ fn own_note(theirs: Option<&str>, why: &str) -> String {
     }
 }
 
+/// Whether the order has yet to read the answer: its handler is gone, or does not work. Removed now, it would be asked again.
+fn awaited(context: &Context, task: &ManualTask) -> bool {
+    let name = task.name_any();
+    context.orders.get(&task.spec.order_ref.key()).is_some_and(|order| {
+        let same = order.metadata.uid.as_deref() == Some(&task.spec.order_ref.uid);
+        same && order.status.is_some_and(|s| s.manual_tasks.iter().any(|t| t.name == name && t.state == OPEN))
+    })
+}
+
 /// Brings one task up to date.
 pub async fn reconcile(object: Arc<Guarded<ManualTask>>, context: Arc<Context>) -> Result<Action, StatusError> {
     let task = match &object.0 {
@@ -144,8 +155,10 @@ pub async fn reconcile(object: Arc<Guarded<ManualTask>>, context: Arc<Context>) 
     }
     context.wake_orders.wake(&task.spec.order_ref.key());
     let deadline = task.spec.deadline.filter(|_| ours && new.closed_at.is_none() && new.escalated_at.is_none()).map(|t| t.0);
-    let removal = new.closed_at.filter(|_| ours).map(|t| crate::provisioning::context::after(t.0, context.task_retention));
-    if removal.is_some_and(|at| at <= now) {
+    let mut removal = new.closed_at.filter(|_| ours).map(|t| crate::provisioning::context::after(t.0, context.task_retention));
+    if removal.is_some_and(|at| at <= now) && awaited(&context, task) {
+        removal = Some(crate::provisioning::context::after(now, AWAITED));
+    } else if removal.is_some_and(|at| at <= now) {
         let api: Api<ManualTask> = Api::namespaced(context.client.clone(), &task.namespace().unwrap_or_default());
         return match api.delete(&task.name_any(), &DeleteParams::default()).await {
             Ok(_) => Ok(Action::await_change()),

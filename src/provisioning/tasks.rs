@@ -166,8 +166,7 @@ impl Cx<'_> {
         if let Some(why) = self.facts.unraisable.clone() {
             return self.cannot_raise(ask, &why);
         }
-        let number = 1 + self.status.manual_tasks.iter().filter(|t| t.type_ == ask.type_.as_str()).count();
-        let number = number.max(self.highest_number(ask.type_) + 1);
+        let number = 1 + self.highest_number(ask.type_);
         let name = format!("{}-{}-{number}", ask.type_.as_str().to_lowercase(), self.order.uid);
         let opened_at = Time::seconds(self.now);
         let desk = self.handler.desks.of(ask.type_);
@@ -183,15 +182,11 @@ impl Cx<'_> {
             escalate_to: desk.escalate_to.clone(),
             message: cut(&ask.summary, SHORT),
         });
-        if self.status.manual_tasks.len() > REMEMBERED
-            && let Some(oldest) = self.status.manual_tasks.iter().position(|t| t.state != OPEN)
-        {
-            self.status.manual_tasks.remove(oldest);
-        }
+        forget_oldest(&mut self.status.manual_tasks);
         self.raise(&name, ask)
     }
 
-    /// Names are never used twice, also when the list has forgotten the oldest tasks.
+    /// Names are never used twice: the list never forgets the last task of a type.
     fn highest_number(&self, type_: TaskType) -> usize {
         let numbers = self.status.manual_tasks.iter().filter(|t| t.type_ == type_.as_str());
         numbers.filter_map(|t| t.name.rsplit('-').next()?.parse().ok()).max().unwrap_or(0)
@@ -242,5 +237,38 @@ impl Cx<'_> {
             return Halt { next: Next::Forget, verdict: Verdict::Progressing(super::verdict::Phase::Deleting, Reason::Deleting, message) };
         }
         self.stall(step, Reason::TaskCancelled, &message, super::context::Recheck::OnChange)
+    }
+}
+
+/// Keeps the list short, and with it the numbers that were given: an old task's answer would be taken for a new one's.
+fn forget_oldest(tasks: &mut Vec<TaskSummary>) {
+    let followed = |at: usize| tasks[at + 1..].iter().any(|later| later.type_ == tasks[at].type_);
+    let oldest = (0..tasks.len()).find(|at| tasks[*at].state != OPEN && followed(*at));
+    if let Some(oldest) = oldest.filter(|_| tasks.len() > REMEMBERED) {
+        tasks.remove(oldest);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_task_of_a_type_is_never_forgotten_whatever_comes_after_it() {
+        let task = |type_: TaskType, number: usize, state: &str| TaskSummary {
+            name: format!("{}-u-{number}", type_.as_str().to_lowercase()),
+            type_: type_.as_str().into(),
+            state: state.into(),
+            ..TaskSummary::default()
+        };
+        let mut tasks = vec![task(TaskType::FailedOperation, 1, "Retry"), task(TaskType::StopServer, 1, OPEN)];
+        for number in 1..=40 {
+            tasks.push(task(TaskType::Assembly, number, "Done"));
+            forget_oldest(&mut tasks);
+        }
+        assert_eq!(tasks.len(), REMEMBERED);
+        let names: Vec<&str> = tasks.iter().map(|t| t.name.as_str()).collect();
+        assert_eq!(&names[..3], ["failedoperation-u-1", "stopserver-u-1", "assembly-u-27"]);
+        assert_eq!(names.last(), Some(&"assembly-u-40"));
     }
 }
