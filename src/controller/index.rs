@@ -2,19 +2,24 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream;
 use jiff::Timestamp;
+use tokio::time::{Instant, timeout_at};
 
 use crate::panel::ServerPanel;
-use crate::panel::error::PanelError;
+use crate::panel::error::{ErrorClass, PanelError};
 use crate::panel::model::{ServerId, ServerRow};
 use crate::provisioning::facts::Inventory;
 use crate::provisioning::marker::{Marker, tokens};
 
 /// Forms that are read at a time; the panel's own limits come on top.
 const AT_A_TIME: usize = 8;
+/// How long they are read; the next list goes on with the rest. A panel of thousands is Ready meanwhile, and orders whose server may be
+/// among the rest wait.
+const READING: Duration = Duration::from_mins(1);
 
 /// Whose servers are looked at.
 pub struct Whose {
@@ -56,10 +61,16 @@ pub async fn take(panel: &Arc<dyn ServerPanel>, before: Option<&Inventory>, whos
         (id, form)
     });
     let mut views = Box::pin(views.buffer_unordered(AT_A_TIME));
-    while let Some((id, form)) = views.next().await {
+    let until = Instant::now() + READING;
+    while let Ok(Some((id, form))) = timeout_at(until, views.next()).await {
         match form {
             Ok(form) => {
                 markers.insert(id, tokens(&form.notes).filter_map(Marker::parse).collect());
+            }
+            // Each of the others would have to be waited for as well.
+            Err(error) if error.class() == ErrorClass::Down => {
+                tracing::debug!(server = %id, %error, "notes not read, nor those of the other servers");
+                break;
             }
             // Not in the index: who might own it waits, and the next list tries again.
             Err(error) => tracing::debug!(server = %id, %error, "notes not read"),

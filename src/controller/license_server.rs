@@ -26,7 +26,7 @@ use super::connection::connection;
 use super::context::Context;
 use super::handler::{KIND, dialect_calls, panel_identity, state_of};
 use super::metrics::PanelObserver;
-use super::panels::lock;
+use super::panels::{lock, still_newer};
 use super::polled::{self, Turn};
 use super::probed::Probed;
 use super::problem::{Problem, problem_of, problem_of_settings};
@@ -70,7 +70,6 @@ impl LicenseRuntime {
         let began = Timestamp::now();
         let mut rows = BTreeMap::new();
         let known = lock(&self.0).remote_ids.clone();
-        let mut read = BTreeMap::new();
         for mut row in panel.licenses().await? {
             if row.remote_id.is_none() {
                 let shown = (row.name.clone(), row.address, row.expires);
@@ -78,21 +77,19 @@ impl LicenseRuntime {
                     Some((_, remote)) => remote.clone(),
                     None => panel.license(&row.id).await?.remote_id,
                 };
-                read.insert(row.id.0.clone(), (shown, remote.clone()));
+                // At once: a list that fails half-way through, or takes too long, goes on from here the next time.
+                lock(&self.0).remote_ids.insert(row.id.0.clone(), (shown, remote.clone()));
                 row.remote_id = Some(remote);
             }
             rows.insert(row.id.0.clone(), row);
         }
-        lock(&self.0).remote_ids = read;
+        lock(&self.0).remote_ids.retain(|id, _| rows.contains_key(id));
         Ok(LicenseList { rows, began })
     }
 
     fn set_list(&self, list: Arc<LicenseList>) -> Option<Arc<LicenseList>> {
         let mut inner = lock(&self.0);
-        inner.changed.retain(|_, at| *at >= list.began);
-        let now = Timestamp::now();
-        // What was noted at a time that is still to come was noted before the clock was put back.
-        inner.changed.values_mut().for_each(|at| *at = (*at).min(now));
+        still_newer(&mut inner.changed, list.began, Timestamp::now());
         inner.list.replace(list)
     }
 
