@@ -118,7 +118,7 @@ impl ServerCertVerifier for PanelVerifier {
         match &self.trust {
             Trust::Authorities(authorities, themselves) => {
                 let described = |e: Error| match e {
-                    Error::InvalidCertificate(reason) => refusal(reason.to_string(), sha256),
+                    Error::InvalidCertificate(reason) => refusal(certificate_text(&reason), sha256),
                     other => other,
                 };
                 if themselves.iter().any(|known| known == end_entity) {
@@ -167,8 +167,16 @@ impl ServerCertVerifier for PanelVerifier {
 pub(crate) fn certificate_text(reason: &CertificateError) -> String {
     match reason {
         CertificateError::Other(other) => other.0.to_string(),
+        // The library's own words tell the time of day: another text each second, and a write of every object that shows it.
+        CertificateError::ExpiredContext { not_after, .. } => format!("it expired at {}", moment(*not_after)),
+        CertificateError::NotValidYetContext { not_before, .. } => format!("it is not valid before {}", moment(*not_before)),
         known => known.to_string(),
     }
+}
+
+fn moment(time: UnixTime) -> String {
+    let seconds = i64::try_from(time.as_secs()).ok().and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
+    seconds.map_or_else(|| "a time beyond reckoning".to_owned(), |at| at.to_string())
 }
 
 /// The causes of an error. An `io::Error` hides the error that it was made of from `source`, so it is opened by hand.
