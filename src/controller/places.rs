@@ -10,6 +10,8 @@ use jiff::Timestamp;
 use crate::api::DedicatedServerOrder;
 use crate::api::common::ObjectKey;
 use crate::api::condition::{self, ConditionType};
+use crate::api::order::OrderStatus;
+use crate::provisioning::capacity;
 use crate::provisioning::facts::Facts;
 use crate::provisioning::reason::Reason;
 use crate::provisioning::selection::PassedOver;
@@ -178,8 +180,8 @@ impl Pass<'_> {
             }
         }
         let max = if deleting { client.max_releases } else { client.max_operations };
-        // An order at rest needs none, nor does one that goes without ever having had a server.
-        let needs = if deleting { bound(&self.order) } else { !handed_over(&self.order) };
+        // An order at rest needs none, nor does one that goes without ever having had a server, nor one for which there is none.
+        let needs = if deleting { bound(&self.order) } else { !handed_over(&self.order) && !self.finds_nothing(client, facts) };
         if needs {
             let begun = if max == 0 { BTreeSet::new() } else { self.others(|o| going(o) == deleting && at_work(o)) };
             let mut place = self.handler.places(|p| p.enter(&ticket, deleting, &begun, max));
@@ -197,6 +199,13 @@ impl Pass<'_> {
             }
         }
         true
+    }
+
+    /// Whether the list alone says that there is no server for the order: it waits without keeping others from a place.
+    fn finds_nothing(&self, client: &ServerClient, facts: &Facts) -> bool {
+        let (Some(inventory), new) = (&facts.inventory, OrderStatus::default()) else { return false };
+        let status = self.order.status.as_ref().unwrap_or(&new);
+        capacity::nothing_for(&self.parsed, status, &client.policy, inventory, &facts.queue).is_some()
     }
 
     /// After a pass: who is at work keeps its place, and who is `waiting` for one goes on waiting. Nobody else keeps others from theirs.

@@ -19,7 +19,7 @@ pub fn of(context: &Context, order: &Order, handler: &ObjectKey) -> Queue {
     let mine = (Some(order.created), Some(&order.uid));
     let mut queue = Queue::default();
     let others = context.orders.read(|other| {
-        if other.metadata.uid.as_ref() == Some(&order.uid) || !stands_at(other, handler) || !waits(other) {
+        if other.metadata.uid.as_ref() == Some(&order.uid) || !waits(other) || !stands_at(other, handler) {
             return None;
         }
         let wanted = Wanted::new(&other.spec.configuration);

@@ -3,12 +3,12 @@
 use std::ops::ControlFlow::{Break, Continue};
 
 use crate::api::common::Time;
-use crate::api::handler::IpmiErrorPolicy;
 use crate::api::order::ServerStatus;
 use crate::panel::error::{ErrorClass, PanelError};
 use crate::panel::model::{InstallForm, Level, ServerForm, ServerId, ServerRow};
 
 use super::call::Call;
+use super::capacity;
 use super::context::{Cx, Flow, Halt, Next, Recheck, SHORT, Wait, WaitKind, after, cut};
 use super::facts::{HandlerState, Inventory, Look, Prepare, Prepared, Row, Seen};
 use super::inflight::{AMBIGUOUS, Shows};
@@ -51,7 +51,8 @@ pub(super) fn allocate(cx: &mut Cx<'_>) -> Flow {
     claim(cx, &inventory, &people)
 }
 
-/// Limits of the handler keep an order back that has not begun: nothing is made for it at the panel, not even its client.
+/// Limits of the handler, and that there is no server for it, keep an order back that has not begun: nothing is made for it at the
+/// panel, not even its client.
 fn limits(cx: &mut Cx<'_>) -> Flow {
     let max = cx.handler.max_orders_per_namespace;
     if cx.status.in_flight.is_some() {
@@ -62,6 +63,11 @@ fn limits(cx: &mut Cx<'_>) -> Flow {
         let message =
             format!("limits.maxOrdersPerNamespace ({max}) of the handler is reached in this namespace; place {place} in the queue");
         return Break(wait_for_capacity(cx, Reason::LimitReached, message));
+    }
+    if let Some(inventory) = &cx.facts.inventory
+        && let Some(message) = capacity::nothing_for(cx.order, &cx.status, cx.handler, inventory, &cx.facts.queue)
+    {
+        return Break(wait_for_capacity(cx, Reason::WaitingForCapacity, message));
     }
     if !cx.facts.slot {
         return Break(no_place(cx));
@@ -310,17 +316,9 @@ fn claim(cx: &mut Cx<'_>, inventory: &Inventory, people: &People) -> Flow {
     }
     super::assembly::refused(cx)?;
     let wanted = cx.order.wanted.clone();
-    let strict = cx.handler.ipmi == IpmiErrorPolicy::CreateTask;
-    let mut free = match &wanted {
-        Wanted::Ready(server_type) => matching::candidates(inventory, server_type, strict),
-        Wanted::Custom(_) => matching::candidates_of_any_type(inventory, strict),
-    };
+    let mut free = capacity::free(&wanted, &cx.status, cx.handler, inventory);
     let locks = cx.facts.locks.clone().unwrap_or_default();
-    free.retain(|row| {
-        !super::give_back::tried(cx, &row.id)
-            && !cx.facts.not_free.contains(&row.id.0)
-            && locks.get(&row.id.0).is_none_or(|holder| *holder == cx.order.order_id)
-    });
+    free.retain(|row| !cx.facts.not_free.contains(&row.id.0) && locks.get(&row.id.0).is_none_or(|holder| *holder == cx.order.order_id));
     let any = !free.is_empty();
     let mine = cx.facts.queue.left_over(free);
     let for_others = any && mine.is_empty();
@@ -340,14 +338,11 @@ fn claim(cx: &mut Cx<'_>, inventory: &Inventory, people: &People) -> Flow {
         }
         return Break(ask_for(cx, server, people));
     }
-    let none = match &wanted {
-        _ if for_others => "the free servers are for orders that came before".into(),
-        Wanted::Custom(parts) => return Break(super::assembly::without_server(cx, parts)),
-        Wanted::Ready(server_type) if matching::type_is_known(inventory, server_type) => format!("no free server of type {server_type}"),
-        Wanted::Ready(server_type) => format!("the panel knows no server of type {server_type}"),
+    let message = match &wanted {
+        Wanted::Custom(parts) if !for_others => return Break(super::assembly::without_server(cx, parts)),
+        Wanted::Custom(_) => capacity::lack("", &cx.status, inventory, &cx.facts.queue, true),
+        Wanted::Ready(server_type) => capacity::lack(server_type, &cx.status, inventory, &cx.facts.queue, for_others),
     };
-    let tried = if cx.status.tried_servers.is_empty() { "" } else { ", but for those in status.triedServers" };
-    let message = format!("{none}{tried}; {}", cx.facts.queue.place());
     Break(wait_for_capacity(cx, Reason::WaitingForCapacity, message))
 }
 

@@ -11,6 +11,7 @@ use crate::api::order::{OrderStatus, Returning, ServerStatus, TriedServer};
 use crate::panel::model::ServerId;
 
 use super::context::{Cx, Flow, Halt, LONG, Recheck, Wait, WaitKind, after, cut};
+use super::order::Handler;
 use super::reason::Reason;
 use super::step::Step;
 
@@ -139,8 +140,14 @@ pub fn tried_ids(status: &OrderStatus) -> Vec<String> {
 
 /// Whether this server is one of those.
 #[must_use]
+pub fn was_tried(status: &OrderStatus, handler: &Handler, server: &ServerId) -> bool {
+    status.tried_servers.iter().any(|t| t.id == server.0 && t.panel == handler.panel && t.stopped_at.is_none())
+}
+
+/// The same of the order that is decided upon.
+#[must_use]
 pub fn tried(cx: &Cx<'_>, server: &ServerId) -> bool {
-    cx.status.tried_servers.iter().any(|t| t.id == server.0 && t.panel == cx.handler.panel && t.stopped_at.is_none())
+    was_tried(&cx.status, cx.handler, server)
 }
 
 /// How often a server was given back for this reason.

@@ -9,6 +9,7 @@ pub mod assembly;
 mod at_hand;
 pub mod attempts;
 pub mod call;
+pub mod capacity;
 pub mod cleaning;
 pub mod closing;
 pub mod context;

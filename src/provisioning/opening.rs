@@ -257,8 +257,10 @@ fn look_for_drift(cx: &mut Cx<'_>) -> Flow {
     let row = row.clone();
     note_power(cx, row.power);
     let marked = cx.facts.inventory.as_ref().and_then(|i| i.markers.get(&server.0)).is_none_or(|found| found.contains(&cx.order.marker));
-    if row.owner.as_deref() != Some(cx.order.username.as_str()) || !marked {
-        // The list may name owners by id, and may be older than the hand-over: the form decides.
+    let id = cx.facts.inventory.as_ref().and_then(|i| i.ids.get(&cx.order.username));
+    let client = [Some(&cx.order.username), id].into_iter().flatten().any(|owner| row.owner.as_ref() == Some(owner));
+    if !client || !marked {
+        // The list may name owners by an id that is not known yet, and may be older than the hand-over: the form decides.
         let people = people(cx, step)?;
         let form = match cx.form(step, &server)? {
             Seen::There(form) => form,

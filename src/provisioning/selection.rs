@@ -7,15 +7,14 @@ use std::ops::ControlFlow::{Break, Continue};
 use jiff::Timestamp;
 
 use crate::api::common::ObjectKey;
-use crate::api::handler::IpmiErrorPolicy;
 use crate::api::order::{HandlerNote, OrderStatus};
 
+use super::capacity;
 use super::context::{Cx, Flow, SHORT, WaitKind, cut};
 use super::facts::{HandlerState, Inventory};
 use super::fitting::compare;
 use super::give_back::{self, Then};
 use super::marker::Marker;
-use super::matching;
 use super::order::{Handler, Order};
 use super::reason::Reason;
 use super::step::Step;
@@ -131,24 +130,18 @@ pub fn passes_over(order: &Order, status: &OrderStatus, candidate: &Candidate<'_
     };
     match &order.wanted {
         Wanted::Ready(server_type) => {
-            let strict = policy.ipmi == IpmiErrorPolicy::CreateTask;
-            let tried = |id: &str| status.tried_servers.iter().any(|t| t.panel == policy.panel && t.id == id);
-            if matching::candidates(inventory, server_type, strict).iter().any(|row| !tried(&row.id.0)) {
+            if !capacity::free(&order.wanted, status, policy, inventory).is_empty() {
                 return None;
             }
-            let known = matching::type_is_known(inventory, server_type);
-            let what = if known { "no free server of type" } else { "the panel knows no server of type" };
-            because(Reason::WaitingForCapacity, format!("{what} {server_type}"))
+            because(Reason::WaitingForCapacity, capacity::no_server(server_type, inventory))
         }
         Wanted::Custom(_) if policy.by_server_type => {
             because(Reason::CustomConfigurationRefused, "the handler serves ready configurations only".into())
         }
         Wanted::Custom(wanted) => {
-            let strict = policy.ipmi == IpmiErrorPolicy::CreateTask;
-            let tried = |id: &str| status.tried_servers.iter().any(|t| t.panel == policy.panel && t.id == id);
             // What was not read yet may fit: the handler's own pass waits for it.
             let may_fit = |id: &str| inventory.hardware.get(id).is_none_or(|hardware| compare(wanted, hardware).fits());
-            if matching::candidates_of_any_type(inventory, strict).iter().any(|row| !tried(&row.id.0) && may_fit(&row.id.0)) {
+            if capacity::free(&order.wanted, status, policy, inventory).iter().any(|row| may_fit(&row.id.0)) {
                 return None;
             }
             because(Reason::WaitingForCapacity, "no free server has the parts".into())

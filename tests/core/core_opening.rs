@@ -176,9 +176,10 @@ fn orders_that_cannot_go_on_say_why_and_touch_nothing() {
         ("SecretConflict", |w| w.missing = Some(Prepare::PanelPassword), &[], |w| w.missing = None),
         (
             "WaitingForCapacity",
-            |w| w.panel.servers.values_mut().for_each(|s| s.kind = "other".into()),
-            &["createUser"],
-            |w| w.panel.server("2").kind = "E3-16G".into(),
+            // Whether there is a place for it or not: without a server it needs none.
+            |w| (w.panel.servers.values_mut().for_each(|s| s.kind = "other".into()), w.slot = false).1,
+            &[],
+            |w| (w.panel.server("2").kind = "E3-16G".into(), w.slot = true).1,
         ),
         ("LimitReached", |w| w.slot = false, &[], |w| w.slot = true),
     ];

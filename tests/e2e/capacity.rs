@@ -25,6 +25,25 @@ async fn an_order_waits_for_a_server_that_appears() {
 }
 
 #[tokio::test]
+async fn orders_for_what_is_sold_out_cost_the_panel_nothing_and_keep_nobody_back() {
+    let limits = json!({"limits": {"maxConcurrentOperations": 1, "requestsPerSecond": 2}, "pollInterval": "5s"});
+    let mut world = World::start(Setup::default().handler(&limits)).await;
+    // At one request for each of them and poll nobody would ever be served.
+    for number in 0..25 {
+        let spec = json!({"configuration": {"serverType": "none"}, "client": {"username": format!("guest{number}")}});
+        world.order(&format!("wait-{number}"), &spec).await;
+    }
+    world.until_order("wait-24", "waits for capacity", |o| o["status"]["waitingOn"]["kind"] == "Capacity").await;
+    world.order("web-01", &json!({})).await;
+    world.until_active("web-01").await;
+    assert_eq!(world.asked("user.edit"), 1, "nobody becomes the panel's client for nothing: {:#?}", world.changes());
+    let waiting = world.record.get("DedicatedServerOrder", "wait-24").unwrap();
+    let message = waiting["status"]["waitingOn"]["message"].as_str().unwrap();
+    assert!(message.starts_with("the panel knows no server of type none; place ") && message.ends_with(" of 20+"), "{message}");
+    world.end().await;
+}
+
+#[tokio::test]
 async fn one_of_two_orders_gets_the_only_server_and_the_other_one_waits_for_it() {
     let mut world = World::start(one_server()).await;
     for name in ["web-01", "web-02"] {
