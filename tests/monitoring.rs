@@ -134,7 +134,10 @@ fn promtool(test: &str) -> Option<PathBuf> {
 
 /// Runs the real rules over what the registry showed; Prometheus itself says whether each alert is as it has to be.
 fn evaluate(promtool: &Path, name: &str, minutes: i64, fleet: impl Fn(i64) -> Fleet, expected: &[Value]) {
-    let series = fleet::series(minutes, fleet);
+    evaluate_series(promtool, name, &fleet::series(minutes, fleet), expected);
+}
+
+fn evaluate_series(promtool: &Path, name: &str, series: &[Value], expected: &[Value]) {
     assert!(series.iter().any(|s| s["series"].as_str().unwrap().contains("dci_operator_leader")), "{name}: nothing was scraped");
     let test = json!({
         "rule_files": [path(RULES)], "evaluation_interval": "1m",
@@ -215,6 +218,45 @@ fn everyday_life_raises_no_alert() {
         fleet
     };
     evaluate(&promtool, "everyday", 120, fleet, &expected);
+}
+
+/// Where one Prometheus reads several, none hides another one's end, however that looks.
+#[test]
+fn each_operator_is_missed_by_itself() {
+    let Some(promtool) = promtool("each_operator_is_missed_by_itself") else { return };
+    let down = &INCIDENTS[0];
+    assert_eq!(down.alert, "DciOperatorDown");
+    let expected = |minute: i64, namespaces: &[&str]| {
+        let alert = |namespace: &&str| {
+            let mut labels = json!({"severity": "critical"});
+            if !namespace.is_empty() {
+                labels["namespace"] = (*namespace).into();
+            }
+            json!({"exp_labels": labels, "exp_annotations": down.annotations(minute)})
+        };
+        json!({"eval_time": format!("{minute}m"), "alertname": down.alert, "exp_alerts": namespaces.iter().map(alert).collect::<Vec<_>>()})
+    };
+    let leader = |namespace: &str, instance: &str, values: &str| {
+        let series = format!("dci_operator_leader{{namespace=\"{namespace}\",instance=\"{instance}\"}}");
+        json!({"series": series, "values": values})
+    };
+    // Of one everything is gone after twenty minutes; one stands by and never works; of one the replicas change places.
+    let gone = leader("gone", "1", "1+0x19 stale");
+    let (first, second) = (leader("works", "3", "1+0x29 stale _x2 0+0x900"), leader("works", "4", "0+0x31 1+0x900"));
+    let several = [gone.clone(), leader("idle", "2", "0+0x900"), first, second];
+    let told = [
+        expected(19, &["idle"]),
+        expected(24, &["idle"]),
+        expected(25, &["gone", "idle"]),
+        expected(31, &["gone", "idle"]),
+        expected(37, &["gone", "idle"]),
+        expected(370, &["gone", "idle"]),
+        expected(400, &["idle"]),
+    ];
+    evaluate_series(&promtool, "several", &several, &told);
+    // Alone it is missed for ever, and not taken back in between.
+    let told = [expected(300, &["gone"]), expected(330, &["gone", ""]), expected(385, &[""]), expected(900, &[""])];
+    evaluate_series(&promtool, "alone", &[gone], &told);
 }
 
 /// The test above would also pass if promtool looked at nothing.

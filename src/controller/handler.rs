@@ -14,6 +14,7 @@ use crate::panel::coremanager::client::Client as PanelClient;
 use crate::panel::dcimanager5::DciManager5;
 use crate::panel::dialect::Dialect;
 use crate::panel::settings::PanelId;
+use crate::provisioning::context::{SHORT, cut};
 use crate::provisioning::facts::{HandlerState, Inventory};
 use crate::provisioning::matching;
 use crate::provisioning::order::Handler;
@@ -211,6 +212,10 @@ pub(super) fn dialect_calls(handler: &ProcessingHandler) -> Result<Vec<Override<
             let message = format!("spec.dialect.{name}: {module} takes func and params; method and path belong to REST panels");
             return Err(Problem::stalled(Reason::InvalidSpec, message));
         };
+        if call.answer.is_some() || call.verify.is_some() {
+            let message = format!("spec.dialect.{name}: answer and verify are not acted upon yet; remove them");
+            return Err(Problem::stalled(Reason::NotSupportedYet, message));
+        }
         calls.push((name.as_str(), func.as_str(), &call.params));
     }
     Ok(calls)
@@ -287,7 +292,7 @@ fn inventory(now: &Inventory) -> InventoryStatus {
         }
     }
     let mut by_configuration: Vec<ConfigurationCount> =
-        by.into_iter().map(|(name, (free, total))| ConfigurationCount { configuration: name.into(), free, total }).collect();
+        by.into_iter().map(|(name, (free, total))| ConfigurationCount { configuration: cut(name, SHORT), free, total }).collect();
     by_configuration.sort_by(|a, b| (b.total, &a.configuration).cmp(&(a.total, &b.configuration)));
     by_configuration.truncate(CONFIGURATIONS);
     InventoryStatus { total: i64::try_from(now.rows.len()).unwrap_or(i64::MAX), free, by_configuration }

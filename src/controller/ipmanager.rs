@@ -14,6 +14,7 @@ use crate::api::{IPManager, RECONCILE_ANNOTATION};
 use crate::panel::AddressPanel;
 use crate::panel::coremanager::client::Client as PanelClient;
 use crate::panel::ipmanager5::IpManager5;
+use crate::provisioning::context::{SHORT, cut};
 use crate::provisioning::reason::Reason;
 
 use super::connection::connection;
@@ -114,7 +115,8 @@ async fn probe(manager: &IPManager, key: &ObjectKey, context: &Context) -> Resul
     for address in panel.addresses().await.map_err(|e| problem_of(&e))? {
         *groups.entry(address.group).or_default() += 1;
     }
-    let mut pools: Vec<Pool> = groups.into_iter().map(|(name, used)| Pool { name, used: Some(used), free: None, total: None }).collect();
+    let mut pools: Vec<Pool> =
+        groups.into_iter().map(|(name, used)| Pool { name: cut(&name, SHORT), used: Some(used), free: None, total: None }).collect();
     pools.truncate(POOLS);
     Ok(pools)
 }

@@ -32,6 +32,7 @@ use super::perform::{Panels, PerformError};
 use super::status::{self, StatusError};
 use super::stores::Guarded;
 use super::task;
+use super::task_status::made_by_us;
 use super::trace;
 
 /// Actions in one pass; more means that a decision goes round in circles.
@@ -237,8 +238,12 @@ pub(super) async fn save(
 /// The finalizer goes, and with it the object.
 pub(super) async fn release_object(order: &DedicatedServerOrder, context: &Context, panel: Option<&str>) -> Result<Action, OrderError> {
     let uid = order.metadata.uid.clone().unwrap_or_default();
-    for open in context.tasks.read(|t| (t.spec.order_ref.uid == uid && t.spec.resolution.is_none()).then(|| t.clone())) {
-        task::supersede(&context.client, &open, "its order is gone").await?;
+    for open in context.tasks.read(|t| (made_by_us(t) && t.spec.order_ref.uid == uid && t.spec.resolution.is_none()).then(|| t.clone())) {
+        match task::supersede(&context.client, &open, "its order is gone").await {
+            // The task stays open; an order is not held back by what will never be allowed.
+            Err(error) if error.refused() => tracing::warn!(order = %order.key(), task = open.name_any(), %error, "not closed"),
+            other => other?,
+        }
     }
     let operations = status::remove_finalizer(order, ORDER_FINALIZER);
     if !operations.is_empty() {
@@ -301,13 +306,16 @@ impl Pass<'_> {
         let server = self.order.status.as_ref().and_then(|s| s.server.as_ref()).map(|s| s.id.clone());
         let snapshot = self.handler.snapshot(server.as_deref());
         let mut facts = Facts::new(snapshot.state.clone(), operation_id()?);
+        facts.inventory = snapshot.inventory;
+        if server.is_none() && !self.parsed.deleting {
+            facts.queue = super::queue::of(self.context, &self.parsed, &self.key);
+        }
         // Before anything that is told once only.
         if let Some(client) = &snapshot.client
             && !self.take_place(client, &mut facts)
         {
             return Ok(Ended::Action(Action::requeue(MOMENT)));
         }
-        facts.inventory = snapshot.inventory;
         facts.changed = snapshot.changed;
         facts.restarted = self.handler.restarted(&self.parsed.uid);
         facts.forced = self.handler.first_look(&self.parsed.uid, snapshot.epoch);
@@ -337,9 +345,6 @@ impl Pass<'_> {
         let policy = &client.policy;
         facts.password_due =
             policy.sets_password && self.parsed.own_password && self.handler.password_due(&self.parsed.uid, policy.retry_interval);
-        if server.is_none() && !self.parsed.deleting {
-            facts.queue = super::queue::of(self.context, &self.parsed, &self.key);
-        }
         facts.another_handler = super::selection::another(self.context, &self.order, &self.parsed).await;
         facts.licenses.server = super::license_server::facts(self.context, &self.order, &self.parsed, &client.policy).await?;
         let ended = Box::pin(self.act(&client, facts)).await;
@@ -469,10 +474,11 @@ impl Pass<'_> {
         self.order = save(&self.order, status, self.context).await?;
         self.close_superseded().await?;
         self.keep_place(!slot && super::places::waits(&self.order));
-        let wait = until.map(|at| at.duration_since(Timestamp::now()));
-        Ok(Ended::Action(wait.map_or_else(Action::await_change, |w| {
-            Action::requeue(w.unsigned_abs().max(Duration::from_millis(50)).min(Duration::from_hours(1)))
-        })))
+        // What is due already comes out as no time at all.
+        let wait = until.map(|at| Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default());
+        Ok(Ended::Action(
+            wait.map_or_else(Action::await_change, |w| Action::requeue(w.max(Duration::from_millis(50)).min(Duration::from_hours(1)))),
+        ))
     }
 
     /// Closes the objects of tasks that the status says nobody needs any more: a department must not work on them.

@@ -113,7 +113,7 @@ pub async fn run<K, F, Fut, E>(
 {
     let kind = K::kind(&()).into_owned();
     let failures = Arc::new(Failures::default());
-    let (counted, blamed) = (failures.clone(), failures);
+    let (counted, blamed, forgotten) = (failures.clone(), failures.clone(), failures);
     let depth = Depth::new(&context.metrics, &kind);
     let (changed, woken, gone) = (depth.clone(), depth.clone(), depth.clone());
     let triggers = triggers.inspect(move |object| changed.triggered(&identity(object)));
@@ -164,7 +164,10 @@ pub async fn run<K, F, Fut, E>(
         )
         .for_each(move |result| {
             if let Err(controller::Error::ObjectNotFound(object)) = result {
-                gone.gone(&name_of(object.namespace.as_deref(), &object.name));
+                let id = name_of(object.namespace.as_deref(), &object.name);
+                gone.gone(&id);
+                // One that is made anew under this name has not failed yet.
+                forgotten.succeeded(&id);
             }
             futures::future::ready(())
         })

@@ -45,6 +45,15 @@ pub enum StatusError {
     Json(#[from] serde_json::Error),
 }
 
+impl StatusError {
+    /// Whether the API server refuses this write for good: a policy, or a definition that the object does not fit.
+    #[must_use]
+    pub fn refused(&self) -> bool {
+        let code = |source: &kube::Error| if let kube::Error::Api(status) = source { status.code } else { 0 };
+        matches!(self, Self::Api { source, .. } if matches!(code(source), 403 | 422))
+    }
+}
+
 /// Sorts an error of a guarded patch.
 #[must_use]
 pub fn patch_error(object: String, error: kube::Error) -> StatusError {

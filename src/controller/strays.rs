@@ -10,6 +10,7 @@ use kube::Resource;
 
 use crate::api::handler_status::{GhostOrder, HandlerStatus, OrphanServer};
 use crate::api::{DedicatedServerOrder, ProcessingHandler};
+use crate::provisioning::context::{SHORT, cut};
 use crate::provisioning::facts::{Inventory, Row};
 use crate::provisioning::marker::Marker;
 use crate::provisioning::notices::Notice;
@@ -80,7 +81,7 @@ fn orphans(now: &Inventory, panel: &str, cluster: &str, live: &[Live], sees: imp
     for (server, markers) in &now.markers {
         for marker in markers.iter().filter(|m| m.cluster == cluster && sees(&m.namespace)) {
             if !by_marker.get(marker).is_some_and(|order| order.answers_for(panel, server)) {
-                found.insert(Stray::Orphan { server: server.clone(), marker: marker.to_string() });
+                found.insert(Stray::Orphan { server: cut(server, SHORT), marker: cut(&marker.to_string(), SHORT) });
             }
         }
     }
