@@ -151,8 +151,8 @@ fn wrong_values_are_refused() {
         ("securityContext: {allowPrivilegeEscalation: true, capabilities: {drop: [NET_RAW]}}", "allowPrivilegeEscalation drop"),
         ("podSecurityContext: {runAsNonRoot: null}", "podSecurityContext runAsNonRoot"),
         (
-            "podLabels: {app.kubernetes.io/name: a, app.kubernetes.io/instance: b}",
-            "podLabels app.kubernetes.io/name app.kubernetes.io/instance",
+            "{podLabels: {app.kubernetes.io/name: a}, dashboards: {labels: {app.kubernetes.io/instance: b}}}",
+            "podLabels name dashboards instance",
         ),
         ("{tests: {image: {tag: ''}}, resources: {requests: {cpu: -1}, limits: {memry: 64Mi}}}", "tag cpu memry"),
         ("{networkPolicy: {panels: [{cidr: 999.1.1.1/99, ports: [1500]}], dnsPorts: [domain]}}", "cidr dnsPorts"),
