@@ -137,8 +137,8 @@ fn every_setting_of_the_handler_form_has_its_field() {
         "Sorting",
     ];
     let text = std::fs::read_to_string(root().join("README.md")).unwrap();
-    let (_, table) = text.split_once("<!-- mission -->").unwrap();
-    let (table, _) = table.split_once("<!-- end of mission -->").unwrap();
+    let (_, table) = text.split_once("<!-- handler form -->").unwrap();
+    let (table, _) = table.split_once("<!-- end of handler form -->").unwrap();
     let rows: Vec<Vec<&str>> = table
         .lines()
         .filter(|l| l.starts_with("| ") && !l.starts_with("| Step"))
@@ -169,24 +169,32 @@ fn the_reference_has_every_field() {
 }
 
 /// When a change of a field counts is written in its description; what a description does not say is as in its parent.
-const WHEN: [(&str, &str); 5] = [
+const WHEN: [(&str, &str); 6] = [
     ("Immutable", "never: immutable"),
     ("Fixed once allocated", "until a server is allocated, then fixed"),
     ("at the next reinstall", "at the next reinstall"),
+    ("at the next renewal", "at the next renewal"),
     ("immutable once set", "at once; immutable once set"),
     ("cted upon at once", "at once"),
 ];
 
-fn children(schema: &Value) -> Vec<(String, &Value)> {
+/// A field below another one, by its path from there.
+struct Child<'s> {
+    path: String,
+    schema: &'s Value,
+    required: bool,
+}
+
+fn children(schema: &Value) -> Vec<Child<'_>> {
     let mut found = Vec::new();
     for (name, child) in schema["properties"].as_object().into_iter().flatten() {
-        found.push((format!(".{name}"), child));
+        let required = schema["required"].as_array().into_iter().flatten().any(|field| field == name);
+        found.push(Child { path: format!(".{name}"), schema: child, required });
     }
-    if schema["items"].is_object() {
-        found.extend(children(&schema["items"]).into_iter().map(|(name, child)| (format!("[]{name}"), child)));
-    }
-    if schema["additionalProperties"].is_object() {
-        found.extend(children(&schema["additionalProperties"]).into_iter().map(|(name, child)| (format!(".<name>{name}"), child)));
+    for (below, prefix) in [("items", "[]"), ("additionalProperties", ".<name>")] {
+        if schema[below].is_object() {
+            found.extend(children(&schema[below]).into_iter().map(|child| Child { path: format!("{prefix}{}", child.path), ..child }));
+        }
     }
     found
 }
@@ -195,7 +203,10 @@ fn type_of(schema: &Value) -> String {
     if let Some(values) = schema["enum"].as_array() {
         return values.iter().filter_map(Value::as_str).map(|v| format!("`{v}`")).collect::<Vec<_>>().join(", ");
     }
-    let bounds = |least: &str, most: &str| match (schema[least].as_i64(), schema[most].as_i64()) {
+    // Bounds of integers stand in the schema as 1.0, those of lengths as 1.
+    #[expect(clippy::cast_possible_truncation, reason = "bounds of schemas are small and whole")]
+    let whole = |bound: &str| schema[bound].as_i64().or_else(|| schema[bound].as_f64().map(|bound| bound as i64));
+    let bounds = |least: &str, most: &str| match (whole(least), whole(most)) {
         (Some(least), Some(most)) => format!(" {least}–{most}"),
         (None, Some(most)) => format!(" up to {most}"),
         (Some(least), None) => format!(" from {least}"),
@@ -222,13 +233,12 @@ fn description(schema: &Value) -> &str {
 }
 
 fn spec_rows(table: &mut String, path: &str, schema: &Value, inherited: &str) {
-    let required: BTreeSet<&str> = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    for (name, child) in children(schema) {
+    for Child { path: name, schema: child, required } in children(schema) {
         let text = description(child);
         let when = WHEN.iter().find(|(phrase, _)| text.contains(phrase)).map_or(inherited, |(_, when)| when);
         assert!(!when.is_empty(), "{path}{name}: its description does not say when a change counts");
         let default = match &child["default"] {
-            _ if required.contains(name.trim_start_matches('.')) => "**required**".to_owned(),
+            _ if required => "**required**".to_owned(),
             Value::Null => "–".into(),
             value => format!("`{}`", serde_json::to_string(value).unwrap().trim_matches('"')),
         };
@@ -240,7 +250,7 @@ fn spec_rows(table: &mut String, path: &str, schema: &Value, inherited: &str) {
 }
 
 fn status_rows(table: &mut String, path: &str, schema: &Value) {
-    for (name, child) in children(schema) {
+    for Child { path: name, schema: child, .. } in children(schema) {
         // The same in all kinds, and explained in the README.
         writeln!(table, "| `{path}{name}` | {} | {} |", cell(&type_of(child)), cell(description(child))).unwrap();
         if name != ".conditions" {

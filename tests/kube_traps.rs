@@ -234,6 +234,7 @@ fn context(client: &Client) -> Context {
         handler_grace: std::time::Duration::from_mins(15),
         task_retention: std::time::Duration::from_hours(168),
         written: Mutex::default(),
+        meant: Mutex::default(),
         fence: dci_operator::controller::fence::Fence::default(),
         denied: dci_operator::panel::denied::DeniedNetworks::default(),
         first_lists: FirstLists::default(),

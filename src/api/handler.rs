@@ -279,19 +279,19 @@ impl Default for Operations {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Limits {
-    /// Orders that may be in preparation at once.
+    /// Orders that may be in preparation at once; 0: no limit.
     #[serde(deserialize_with = "operations_limit_or_default")]
     #[schemars(range(min = 0, max = 10000))]
     pub max_concurrent_operations: i32,
-    /// Orders that may be in release at once.
+    /// Orders that may be in release at once; 0: no limit.
     #[serde(deserialize_with = "releases_limit_or_default")]
     #[schemars(range(min = 0, max = 10000))]
     pub max_concurrent_releases: i32,
-    /// Orders of one namespace.
+    /// Orders of one namespace; 0: no limit.
     #[serde(deserialize_with = "null_as_default")]
     #[schemars(range(min = 0, max = 100_000))]
     pub max_orders_per_namespace: i32,
-    /// Requests to the panel per second.
+    /// Requests to the panel per second; 0: no limit.
     #[serde(deserialize_with = "requests_limit_or_default")]
     #[schemars(range(min = 0, max = 10000))]
     pub requests_per_second: i32,
@@ -374,7 +374,7 @@ default_value!(default_settle, settle_or_default: Duration = Duration::seconds(1
         .message(msg::ALLOWED_NAMESPACES)
 )]
 pub struct AllowedNamespaces {
-    /// Which.
+    /// Which namespaces: the handler's own, all, or those with the selector's labels.
     #[serde(default, deserialize_with = "null_as_default")]
     pub from: NamespacesFrom,
     /// Labels of the namespaces, for `from: Selector`.

@@ -35,13 +35,13 @@ pub struct HandlerStatus {
     /// Servers that carry a marker of this cluster which no order answers to, at most 50. Nothing is done with them.
     #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
     pub orphans: Vec<OrphanServer>,
-    /// How many there are.
+    /// Number of orphans, also beyond the 50 that are listed.
     #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "none")]
     pub orphan_count: i64,
     /// Orders whose server the panel does not list any more, or which is not marked as theirs, at most 50.
     #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
     pub ghosts: Vec<GhostOrder>,
-    /// How many there are.
+    /// Number of ghosts, also beyond the 50 that are listed.
     #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "none")]
     pub ghost_count: i64,
     /// When the panel was last probed with success; written at most every ten minutes.

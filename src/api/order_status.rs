@@ -164,7 +164,7 @@ pub struct ServerStatus {
     /// Recipes that were run with it.
     #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
     pub recipes: Vec<String>,
-    /// The one that runs, or is about to.
+    /// The recipe that runs, or is about to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub running_recipe: Option<String>,
     /// The value of `spec.reinstall` whose installation is asked for or under way; absent otherwise.
@@ -176,7 +176,7 @@ pub struct ServerStatus {
     /// Version of the Secret of the user's whose password the system was given last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password_version: Option<String>,
-    /// Those of them that failed, and were not waited for.
+    /// Recipes that failed, and were not waited for.
     #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
     pub failed_recipes: Vec<String>,
     /// On, Off or Unknown.
@@ -299,9 +299,9 @@ pub struct AttemptsFor {
     pub call: String,
     /// What it was done to, e.g. `server/17`.
     pub target: String,
-    /// When the first of them failed, or its answer was lost.
+    /// When the first attempt failed, or its answer was lost.
     pub since: Time,
-    /// When the last of them did.
+    /// When the last attempt failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last: Option<Time>,
     /// When a department said `Done`, until the panel has been asked whether it agrees.
@@ -331,7 +331,7 @@ pub struct LastError {
 pub struct WaitingOn {
     /// Panel, Department, Capacity, Handler or Retry.
     pub kind: String,
-    /// Which one.
+    /// Name of what is waited for.
     #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "String::is_empty")]
     pub name: String,
     /// Since when.

@@ -17,8 +17,12 @@ const NAMES: usize = 5000;
 const TRIES: usize = 8;
 
 /// Records that a name is this namespace's, or tells that it is another's.
-pub async fn claim(context: &Context, client: &ServerClient, order: &Order) -> Result<Prepared, kube::Error> {
+pub async fn claim(context: &Context, client: &ServerClient, order: &Order) -> Result<Prepared, StatusError> {
     let api: Api<ProcessingHandler> = Api::namespaced(context.client.clone(), &client.policy.key.namespace);
+    let object = format!("ProcessingHandler {}", client.policy.key);
+    // One after the other: many new clients at once would else write the same status against each other.
+    let runtime = context.panels.handler(&client.policy.key);
+    let _turn = runtime.naming.lock().await;
     let taken = || Prepared::Missing(format!("client name {} is taken at this panel; choose another spec.client.username", order.username));
     for _ in 0..TRIES {
         // Handlers of the same panel share its users.
@@ -29,7 +33,7 @@ pub async fn claim(context: &Context, client: &ServerClient, order: &Order) -> R
         if elsewhere.iter().any(|namespace| *namespace != order.key.namespace) {
             return Ok(taken());
         }
-        let handler = api.get(&client.policy.key.name).await?;
+        let handler = api.get(&client.policy.key.name).await.map_err(|e| status::patch_error(object.clone(), e))?;
         let mut new = handler.status.clone().unwrap_or_default();
         match owner(&new.clients, &order.username) {
             Some(namespace) if namespace == order.key.namespace => return Ok(Prepared::Ready),
@@ -47,13 +51,12 @@ pub async fn claim(context: &Context, client: &ServerClient, order: &Order) -> R
         match status::write(&context.client, &handler, &new).await {
             Ok(_) => return Ok(Prepared::Ready),
             Err(StatusError::Conflict(_)) => {}
-            Err(StatusError::Api { source, .. }) => return Err(*source),
-            Err(error @ (StatusError::Gone(_) | StatusError::CrdOutdated { .. } | StatusError::Json(_))) => {
-                return Ok(Prepared::Missing(error.to_string()));
-            }
+            Err(error @ (StatusError::CrdOutdated { .. } | StatusError::Json(_))) => return Ok(Prepared::Missing(error.to_string())),
+            Err(error @ (StatusError::Api { .. } | StatusError::Gone(_))) => return Err(error),
         }
     }
-    Ok(Prepared::Missing("the handler's status is being written by others; trying again".into()))
+    // Nothing that the order's author could mend: the pass fails, and is repeated.
+    Err(StatusError::Conflict(object))
 }
 
 /// Whether orders of another namespace have servers of this client, by what they say or by what the panel shows: a handler that was

@@ -1,6 +1,6 @@
 //! What all reconcilers share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use kube::runtime::reflector::ObjectRef;
@@ -59,6 +59,8 @@ pub struct Context {
     pub hooks: Hooks,
     /// Versions of orders that this process wrote: what the cache shows may be older.
     pub written: Mutex<BTreeMap<String, u64>>,
+    /// Uids of orders that are being deleted for themselves, and not with their definition.
+    pub meant: Mutex<BTreeSet<String>>,
     /// How long a handler, or its credentials, may be gone before the department is asked about an order that is being deleted.
     pub handler_grace: std::time::Duration,
     /// How long a closed task is kept.
@@ -224,6 +226,7 @@ impl Context {
     /// Forgets an order that is gone.
     pub fn forget(&self, uid: &str) {
         lock(&self.written).remove(uid);
+        lock(&self.meant).remove(uid);
     }
 }
 

@@ -7,6 +7,7 @@ pub mod clients;
 mod connection;
 pub mod context;
 mod credentials;
+mod definition;
 pub mod election;
 pub mod event_series;
 pub mod events;

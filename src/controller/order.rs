@@ -12,6 +12,7 @@ use crate::api::common::ObjectKey;
 use crate::api::handler::Module;
 use crate::api::order_status::OrderStatus;
 use crate::api::{DedicatedServerOrder, ORDER_FINALIZER};
+use crate::panel::error::Outcome;
 use crate::provisioning::call::Call;
 use crate::provisioning::context::Next;
 use crate::provisioning::decide::{self, Decision};
@@ -117,7 +118,7 @@ async fn one_pass(cached: DedicatedServerOrder, context: &Context) -> Result<Act
         Ok(parsed) => parsed,
         Err(refusal) => return refuse(&order, &refusal, context).await,
     };
-    if parsed.deleting && crd_is_going(context).await? {
+    if parsed.deleting && !super::definition::deletion_is_meant(context, &uid).await? {
         let message = "the CustomResourceDefinition is being deleted: nothing is released".to_owned();
         return refuse(&order, &Refusal { reason: Reason::DeletionProtected, message }, context).await;
     }
@@ -170,21 +171,6 @@ async fn usable_handler(context: &Context, key: &ObjectKey, parsed: &Order, orde
 
 pub(super) async fn fresh(context: &Context, key: &ObjectKey) -> Result<Option<DedicatedServerOrder>, kube::Error> {
     Api::<DedicatedServerOrder>::namespaced(context.client.clone(), &key.namespace).get_opt(&key.name).await
-}
-
-/// While the definition itself is being deleted every order is: that is no wish to give servers back.
-async fn crd_is_going(context: &Context) -> Result<bool, OrderError> {
-    use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-    let plural = DedicatedServerOrder::plural(&());
-    if !context.wake_orders.everywhere() {
-        // Namespaced mode has no rights on the cluster's objects. Discovery is open to everybody, and a definition that is
-        // being deleted lets nothing be created any more.
-        let served = context.client.list_api_group_resources(&DedicatedServerOrder::api_version(&())).await?;
-        return Ok(!served.resources.iter().any(|r| r.name == plural && r.verbs.iter().any(|v| v == "create")));
-    }
-    let name = format!("{plural}.{}", DedicatedServerOrder::group(&()));
-    let found = Api::<CustomResourceDefinition>::all(context.client.clone()).get_metadata_opt(&name).await?;
-    Ok(found.is_none_or(|crd| crd.metadata.deletion_timestamp.is_some()))
 }
 
 async fn refuse(order: &DedicatedServerOrder, refusal: &Refusal, context: &Context) -> Result<Action, OrderError> {
@@ -447,6 +433,10 @@ impl Pass<'_> {
             if matches!(call, Call::Adopt { .. } | Call::Unmark { .. }) {
                 self.handler.note_mark(&server.0, now);
             }
+        }
+        if call.marks() && matches!(outcome, Outcome::Refused(_)) {
+            // The lock that was taken for it hides a server that may be free.
+            self.handler.note_locks();
         }
         facts.after(call, outcome, now);
         Ok(None)

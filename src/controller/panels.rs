@@ -21,6 +21,8 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// A handler at work.
 pub struct HandlerRuntime {
     inner: Mutex<HandlerInner>,
+    /// Held by whoever records a client's name in the handler's status.
+    pub naming: tokio::sync::Mutex<()>,
 }
 
 struct HandlerInner {
@@ -83,6 +85,7 @@ pub struct Snapshot {
 impl Default for HandlerRuntime {
     fn default() -> Self {
         Self {
+            naming: tokio::sync::Mutex::default(),
             inner: Mutex::new(HandlerInner {
                 epoch: 0,
                 first_ready: None,

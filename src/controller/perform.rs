@@ -19,6 +19,7 @@ use super::context::Context;
 use super::locks::Locked;
 use super::panels::ServerClient;
 use super::secrets::{self, SecretError};
+use super::status::StatusError;
 
 /// Why a pass ended early. The next one begins by looking.
 #[derive(Debug, thiserror::Error)]
@@ -26,6 +27,9 @@ pub enum PerformError {
     /// The API server said no, or nothing.
     #[error("{0}")]
     Api(#[from] kube::Error),
+    /// A status could not be written.
+    #[error("{0}")]
+    Status(#[from] StatusError),
     /// A Secret could not be read or made.
     #[error("{0}")]
     Secret(#[from] SecretError),

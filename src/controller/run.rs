@@ -1,5 +1,6 @@
 //! The operator process: from its flags to running controllers, and to an orderly end.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -19,6 +20,8 @@ use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
+use crate::api::common::ObjectKey;
+use crate::api::condition::{self, ConditionType};
 use crate::api::{DedicatedServerOrder, IPManager, ManualTask, ProcessingHandler};
 use crate::panel::coremanager::transport::Wire;
 use crate::panel::denied::DeniedNetworks;
@@ -188,6 +191,7 @@ pub async fn operate(surroundings: Surroundings, options: Options, until: impl F
         wake_tasks: tasks.wake(),
         hooks: Hooks::default(),
         written: Mutex::default(),
+        meant: Mutex::default(),
         handler_grace: options.handler_grace,
         task_retention: options.task_retention,
         fence: fence.clone(),
@@ -304,7 +308,14 @@ fn start(
     for part in handlers.parts {
         let wakes = UnboundedReceiverStream::new(part.woken);
         let woken = context.clone();
-        let stream = part.stream.inspect(move |handler| wake_orders_of(&woken, handler));
+        let mut seen = BTreeMap::new();
+        let stream = part.stream.inspect(move |handler| {
+            if let Ok(handler) = &handler.0
+                && news(&mut seen, handler)
+            {
+                wake_orders_of(&woken, handler);
+            }
+        });
         all.push(runner::run(context.clone(), stream, part.store, wakes, stopped.clone(), handler::reconcile).boxed());
     }
     for part in ipmanagers.parts {
@@ -325,9 +336,20 @@ fn start(
     all
 }
 
+/// Uid, generation, labels, whether it is being deleted, and whether it is Ready.
+type Shape = (Option<String>, Option<i64>, Option<BTreeMap<String, String>>, bool, bool);
+
+/// Whether a handler differs in what orders wait for. Its status is written at every other poll, for all the other reasons.
+fn news(seen: &mut BTreeMap<ObjectKey, Shape>, handler: &ProcessingHandler) -> bool {
+    let conditions = handler.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
+    let ready = condition::is_true(conditions, ConditionType::Ready);
+    let going = handler.metadata.deletion_timestamp.is_some();
+    let shape = (handler.metadata.uid.clone(), handler.metadata.generation, handler.metadata.labels.clone(), going, ready);
+    seen.insert(handler.key(), shape.clone()) != Some(shape)
+}
+
 /// An order may have been applied before its handler, or wait for a handler that has changed.
-fn wake_orders_of(context: &Context, handler: &Guarded<ProcessingHandler>) {
-    let Ok(handler) = &handler.0 else { return };
+fn wake_orders_of(context: &Context, handler: &ProcessingHandler) {
     let key = handler.key();
     let waiting = context.orders.read(|order| {
         let for_handler = order.status.as_ref().and_then(|s| s.waiting_on.as_ref()).is_some_and(|w| w.kind == "Handler");

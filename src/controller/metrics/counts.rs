@@ -72,8 +72,12 @@ fn handlers<'a>(metrics: &Metrics, objects: &Objects<'a>) -> BTreeMap<String, &'
     for handler in &objects.handlers {
         let key = handler.key().to_string();
         let status = handler.status.as_ref();
-        let (is_ready, is_open) = readiness(status.map_or(&[], |s| &s.conditions));
-        add(&mut ready, [&key], is_ready);
+        let conditions = status.map_or(&[][..], |s| &s.conditions);
+        let (is_ready, is_open) = readiness(conditions);
+        // One that is on its way out on purpose is missed by nobody.
+        if condition::find(conditions, ConditionType::Ready).is_none_or(|c| c.reason != Reason::InUse.as_str()) {
+            add(&mut ready, [&key], is_ready);
+        }
         add(&mut breaker, [&key], is_open);
         if let Some(licenses) = handler.spec.licenses.as_ref().filter(|_| handler.spec.module == Module::BILLmanager6) {
             add(&mut renewal, [&key], seconds(licenses.renew_before.0));
@@ -252,6 +256,9 @@ mod tests {
         let metrics = Metrics::default();
         let (good, down) = (handler("a", ("True", "Reachable")), handler("b", ("False", "Unreachable")));
         let refused = handler("c", ("False", "LoginRefused"));
+        let leaving = handler("d", ("False", "InUse"));
+        publish(&metrics, &Objects { handlers: vec![&good, &down, &refused, &leaving], ..Objects::default() }, Timestamp::now());
+        assert!(!lines(&metrics, "handler_ready").iter().any(|line| line.contains("h/d")), "nobody is called for what is deleted");
         publish(&metrics, &Objects { handlers: vec![&good, &down, &refused], ..Objects::default() }, Timestamp::now());
         let one = |name: &str, a: i64, b: i64, c: i64, label: &str| {
             let of = |key: &str, value| format!("{name}{{{label}=\"h/{key}\"}} {value}");
