@@ -14,6 +14,7 @@ use dci_operator::api::DedicatedServerOrder;
 use dci_operator::controller::context::{Context, FirstLists, Wake};
 use dci_operator::controller::events::Events;
 use dci_operator::controller::locks::Locks;
+use dci_operator::controller::memory::Memory;
 use dci_operator::controller::notify::Hooks;
 use dci_operator::controller::panels::Panels;
 use dci_operator::controller::stores::{Guarded, Kind, watched};
@@ -233,8 +234,7 @@ fn context(client: &Client) -> Context {
         hooks: Hooks::default(),
         handler_grace: std::time::Duration::from_mins(15),
         task_retention: std::time::Duration::from_hours(168),
-        written: Mutex::default(),
-        meant: Mutex::default(),
+        memory: Memory::default(),
         fence: dci_operator::controller::fence::Fence::default(),
         denied: dci_operator::panel::denied::DeniedNetworks::default(),
         first_lists: FirstLists::default(),
@@ -262,7 +262,7 @@ async fn a_new_order_does_not_wait_behind_busy_ones_and_a_panic_stops_nobody() {
         }
     };
     let nobody = futures::stream::pending();
-    tokio::spawn(runner::run(Arc::new(context(&client)), watched.stream, watched.store, nobody, stop, reconcile));
+    tokio::spawn(runner::run(Arc::new(context(&client)), watched.stream, watched.store, nobody, stop, reconcile, |_, _| ()));
     let name = tokio::time::timeout(WAIT, finished.recv()).await.expect("the new order has its turn").unwrap();
     assert_eq!(name, "new");
 }
@@ -281,7 +281,7 @@ async fn nothing_is_reconciled_before_all_caches_have_their_first_list() {
     };
     let (nobody, context) = (futures::stream::pending(), Arc::new(Context { first_lists: first_lists.clone(), ..context(&client) }));
     let (stream, mut orders_listed) = (watched.stream, watched.synced);
-    let running = tokio::spawn(runner::run(context, stream, watched.store, nobody, stopped.clone(), reconcile.clone()));
+    let running = tokio::spawn(runner::run(context, stream, watched.store, nobody, stopped.clone(), reconcile.clone(), |_, _| ()));
     orders_listed.wait_for(|l| *l).await.unwrap();
     assert_eq!(first_lists.awaited().collect::<Vec<_>>(), ["handlers"]);
     assert!(tokio::time::timeout(Duration::from_millis(300), begun.recv()).await.is_err(), "the handlers are not known yet");
@@ -300,7 +300,8 @@ async fn who_waits_for_a_list_that_never_comes_still_ends() {
     let (stop, stopped) = watch::channel(false);
     let reconcile = |_: Arc<Guarded<DedicatedServerOrder>>, _: Arc<Context>| async { Err::<Action, _>("not to be called") };
     let (stream, mut orders_listed) = (watched.stream, watched.synced);
-    let running = tokio::spawn(runner::run(Arc::new(context), stream, watched.store, futures::stream::pending(), stopped, reconcile));
+    let running =
+        tokio::spawn(runner::run(Arc::new(context), stream, watched.store, futures::stream::pending(), stopped, reconcile, |_, _| ()));
     orders_listed.wait_for(|l| *l).await.unwrap();
     stop.send_replace(true);
     tokio::time::timeout(WAIT, running).await.expect("it ends").unwrap();

@@ -160,6 +160,9 @@ fn what_went_wrong_once_does_not_go_wrong_again() {
         "faults adopt 1 15/0",
         "faults failover 1 75/2",
         "faults failover 1 76/6 45/5",
+        // The same where the last answers were lost, and the order vanished from the cache before another pass saw it go.
+        "faults adopt 1 19/4 14/5 20/5",
+        "random 124",
     ];
     assert_all(&children(runs.map(str::to_owned).to_vec()), began);
 }

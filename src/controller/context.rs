@@ -1,7 +1,7 @@
 //! What all reconcilers share.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use kube::runtime::reflector::ObjectRef;
 use kube::{Client, Resource, ResourceExt};
@@ -18,9 +18,10 @@ use crate::provisioning::order::{handler_key, selector};
 use super::events::Events;
 use super::fence::Fence;
 use super::locks::Locks;
+use super::memory::Memory;
 use super::metrics::Metrics;
 use super::notify::Hooks;
-use super::panels::{Panels, lock};
+use super::panels::Panels;
 use super::stores::{self, Guarded, Kind};
 
 /// What all reconcilers share.
@@ -57,10 +58,8 @@ pub struct Context {
     pub wake_tasks: Wake<ManualTask>,
     /// What departments are being told.
     pub hooks: Hooks,
-    /// Versions of orders that this process wrote: what the cache shows may be older.
-    pub written: Mutex<BTreeMap<String, u64>>,
-    /// Uids of orders that are being deleted for themselves, and not with their definition.
-    pub meant: Mutex<BTreeSet<String>>,
+    /// What this process remembers of orders.
+    pub memory: Memory,
     /// How long a handler, or its credentials, may be gone before the department is asked about an order that is being deleted.
     pub handler_grace: std::time::Duration,
     /// How long a closed task is kept.
@@ -208,31 +207,6 @@ impl Context {
         }
         served
     }
-
-    /// Remembers the version of an order that was just written.
-    pub fn wrote(&self, order: &DedicatedServerOrder) {
-        if let (Some(uid), Some(version)) = (&order.metadata.uid, version_of(order)) {
-            lock(&self.written).insert(uid.clone(), version);
-        }
-    }
-
-    /// Whether the cache shows an order as it was before this process wrote it.
-    #[must_use]
-    pub fn behind(&self, order: &DedicatedServerOrder) -> bool {
-        let written = order.metadata.uid.as_ref().and_then(|uid| lock(&self.written).get(uid).copied());
-        matches!((written, version_of(order)), (Some(written), Some(seen)) if seen < written)
-    }
-
-    /// Forgets an order that is gone.
-    pub fn forget(&self, uid: &str) {
-        lock(&self.written).remove(uid);
-        lock(&self.meant).remove(uid);
-    }
-}
-
-/// Versions are numbers by contract only since 1.35; where one is not, the cache is believed.
-fn version_of(order: &DedicatedServerOrder) -> Option<u64> {
-    order.metadata.resource_version.as_ref()?.parse().ok()
 }
 
 #[cfg(test)]

@@ -6,17 +6,16 @@ use kube::{Api, Resource};
 use crate::api::DedicatedServerOrder;
 
 use super::context::Context;
-use super::panels::lock;
 
 /// While the definition itself is being deleted every order is: that is no wish to give servers back. An order that was being deleted
 /// when its definition was not is asked about once: what becomes of the definition later takes nothing from that wish.
 pub(super) async fn deletion_is_meant(context: &Context, uid: &str) -> Result<bool, kube::Error> {
-    if lock(&context.meant).contains(uid) {
+    if context.memory.is_meant(uid) {
         return Ok(true);
     }
     let meant = !crd_is_going(context).await?;
     if meant {
-        lock(&context.meant).insert(uid.to_owned());
+        context.memory.note_meant(uid);
     }
     Ok(meant)
 }

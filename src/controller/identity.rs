@@ -44,6 +44,6 @@ pub(super) async fn ensure(order: DedicatedServerOrder, context: &Context) -> Re
         return Ok(Identity::Is(Box::new(order)));
     }
     let patched = status::patch(&context.client, &order, operations).await?;
-    context.wrote(&patched);
+    context.memory.wrote(&patched);
     Ok(Identity::Is(Box::new(patched)))
 }

@@ -56,28 +56,36 @@ pub async fn take(panel: &Arc<dyn ServerPanel>, before: Option<&Inventory>, whos
             Some(_) | None => wanted.push(id.clone()),
         }
     }
-    let views = stream::iter(wanted).map(|id| async move {
-        let form = panel.server_form(&ServerId(id.clone())).await;
-        (id, form)
-    });
-    let mut views = Box::pin(views.buffer_unordered(AT_A_TIME));
+    let forms = some_of(wanted, |id| async move { panel.server_form(&ServerId(id)).await }).await;
+    markers.extend(forms.into_iter().map(|(id, form)| (id, tokens(&form.notes).filter_map(Marker::parse).collect())));
+    let previous = before.map(|b| b.rows.keys().cloned().collect());
+    Ok(Inventory { rows, began, previous, ids, owners: names, markers, hardware: BTreeMap::new() })
+}
+
+/// Reads as many of these as there is time for. What was not read is not in the index: who might own it waits, and the next list goes on.
+async fn some_of<T, F>(wanted: Vec<String>, read: impl Fn(String) -> F) -> Vec<(String, T)>
+where
+    F: Future<Output = Result<T, PanelError>>,
+{
     let until = Instant::now() + READING;
-    while let Ok(Some((id, form))) = timeout_at(until, views.next()).await {
-        match form {
-            Ok(form) => {
-                markers.insert(id, tokens(&form.notes).filter_map(Marker::parse).collect());
-            }
+    let reads = stream::iter(wanted).map(|id| {
+        let reading = read(id.clone());
+        async move { (id, reading.await) }
+    });
+    let mut reads = Box::pin(reads.buffer_unordered(AT_A_TIME));
+    let mut found = Vec::new();
+    while let Ok(Some((id, outcome))) = timeout_at(until, reads.next()).await {
+        match outcome {
+            Ok(read) => found.push((id, read)),
             // Each of the others would have to be waited for as well.
             Err(error) if error.class() == ErrorClass::Down => {
                 tracing::debug!(server = %id, %error, "notes not read, nor those of the other servers");
                 break;
             }
-            // Not in the index: who might own it waits, and the next list tries again.
             Err(error) => tracing::debug!(server = %id, %error, "notes not read"),
         }
     }
-    let previous = before.map(|b| b.rows.keys().cloned().collect());
-    Ok(Inventory { rows, began, previous, ids, owners: names, markers, hardware: BTreeMap::new() })
+    found
 }
 
 /// The ids of the owners, for panels whose list shows those instead of names. Read only where the list shows an owner
@@ -130,4 +138,38 @@ pub fn changed(before: Option<&Inventory>, now: &Inventory) -> BTreeSet<String> 
     let Some(before) = before else { return now.rows.keys().cloned().collect() };
     let differs = |id: &&String| before.rows.get(*id) != now.rows.get(*id) || before.markers.get(*id) != now.markers.get(*id);
     now.rows.keys().chain(before.rows.keys()).filter(differs).cloned().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    fn ids(number: usize) -> Vec<String> {
+        (0..number).map(|n| n.to_string()).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_notes_of_thousands_are_read_in_portions() {
+        let slow = |id: String| async move {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            if id == "3" { Err(PanelError::Expectation { server: id, detail: "locked".into() }) } else { Ok(id) }
+        };
+        let began = Instant::now();
+        let found = some_of(ids(5000), slow).await;
+        assert_eq!(began.elapsed(), READING, "the handler is ready with what was read");
+        assert!((60 * AT_A_TIME - AT_A_TIME..=60 * AT_A_TIME).contains(&found.len()), "{}", found.len());
+        assert!(found.iter().all(|(id, read)| id == read && id != "3"), "one that fails costs the others nothing");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_panel_that_goes_down_is_asked_no_more() {
+        let asked = AtomicUsize::new(0);
+        let down = |_| {
+            asked.fetch_add(1, Ordering::Relaxed);
+            async { Err::<(), _>(PanelError::NoAnswer { panel: "dci".into(), func: "server.edit".into(), detail: "timed out".into() }) }
+        };
+        assert!(some_of(ids(5000), down).await.is_empty());
+        assert!(asked.load(Ordering::Relaxed) <= 2 * AT_A_TIME);
+    }
 }

@@ -23,6 +23,7 @@ pub mod license_calls;
 pub mod license_server;
 pub mod locks;
 pub mod logs;
+pub mod memory;
 pub mod metrics;
 mod namespaces;
 pub mod notify;

@@ -86,12 +86,15 @@ pub async fn reconcile(object: Arc<Guarded<DedicatedServerOrder>>, context: Arc<
 
 async fn one_pass(cached: DedicatedServerOrder, context: &Context) -> Result<Action, OrderError> {
     let uid = cached.metadata.uid.clone().unwrap_or_default();
+    if let Some(before) = context.memory.begin(&cached.key(), &uid) {
+        forget(context, &cached.key(), &before);
+    }
     let deleting = cached.metadata.deletion_timestamp.is_some();
     if deleting && !status::has_finalizer(&cached, ORDER_FINALIZER) {
         gone(context, &cached, &uid);
         return Ok(Action::await_change());
     }
-    let order = if context.behind(&cached) {
+    let order = if context.memory.behind(&cached) {
         match fresh(context, &cached.key()).await? {
             Some(order) if order.metadata.uid.as_deref() == Some(&uid) => order,
             Some(_) | None => {
@@ -208,7 +211,7 @@ pub(super) async fn save(
         let _ = context.events.publish(order.object_ref(&()), notice);
         return Err(error.into());
     }
-    context.wrote(&stored);
+    context.memory.wrote(&stored);
     let handler = counts::handler_of(&stored, |key| context.handlers.get(key).is_some());
     saved::saved(&context.metrics, &handler, &old, &stored);
     trace::ended(&stored, &old, &new);
@@ -243,18 +246,28 @@ pub(super) async fn release_object(order: &DedicatedServerOrder, context: &Conte
     Ok(Action::await_change())
 }
 
+/// An order is not in the cache any more. A pass that saw it go has forgotten it; where the last answers were lost there was none.
+pub fn vanished(context: &Context, key: &ObjectKey) {
+    if let Some(uid) = context.memory.vanished(key) {
+        forget(context, key, &uid);
+    }
+}
+
 fn gone(context: &Context, order: &DedicatedServerOrder, uid: &str) {
-    context.forget(uid);
-    let next = context.panels.forget_order(uid);
-    // Its namespace may have one more now: the oldest asks, the others with the next poll.
-    let namespace = &order.metadata.namespace;
-    let limited = |o: &DedicatedServerOrder| o.metadata.namespace == *namespace && super::places::waits(o);
-    let ticket = |o: &DedicatedServerOrder| (o.metadata.creation_timestamp.as_ref().map(|t| t.0), o.metadata.uid.clone(), o.key());
-    let oldest = context.orders.read(|o| limited(o).then(|| ticket(o))).into_iter().min().map(|(_, _, key)| key);
-    next.iter().chain(&oldest).for_each(|key| context.wake_orders.wake(key));
+    forget(context, &order.key(), uid);
     if let Some(key) = serving_handler(order) {
         context.wake_handlers.wake(&key);
     }
+}
+
+fn forget(context: &Context, key: &ObjectKey, uid: &str) {
+    context.memory.forget(uid);
+    let next = context.panels.forget_order(uid);
+    // Its namespace may have one more now: the oldest asks, the others with the next poll.
+    let limited = |o: &DedicatedServerOrder| o.metadata.namespace.as_ref() == Some(&key.namespace) && super::places::waits(o);
+    let ticket = |o: &DedicatedServerOrder| (o.metadata.creation_timestamp.as_ref().map(|t| t.0), o.metadata.uid.clone(), o.key());
+    let oldest = context.orders.read(|o| limited(o).then(|| ticket(o))).into_iter().min().map(|(_, _, key)| key);
+    next.iter().chain(&oldest).for_each(|key| context.wake_orders.wake(key));
 }
 
 /// 32 random hexadecimal digits.

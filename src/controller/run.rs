@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt};
@@ -34,6 +34,7 @@ use super::events::Events;
 use super::fence::Fence;
 use super::health::{self, Health, ListenError};
 use super::locks::Locks;
+use super::memory::Memory;
 use super::metrics::{self, Metrics};
 use super::notify::Hooks;
 use super::panels::Panels;
@@ -190,8 +191,7 @@ pub async fn operate(surroundings: Surroundings, options: Options, until: impl F
         wake_handlers: handlers.wake(),
         wake_tasks: tasks.wake(),
         hooks: Hooks::default(),
-        written: Mutex::default(),
-        meant: Mutex::default(),
+        memory: Memory::default(),
         handler_grace: options.handler_grace,
         task_retention: options.task_retention,
         fence: fence.clone(),
@@ -303,7 +303,7 @@ fn start(
     let mut all: Vec<BoxFuture<'static, ()>> = Vec::new();
     for part in orders.parts {
         let wakes = UnboundedReceiverStream::new(part.woken);
-        all.push(runner::run(context.clone(), part.stream, part.store, wakes, stopped.clone(), order::reconcile).boxed());
+        all.push(runner::run(context.clone(), part.stream, part.store, wakes, stopped.clone(), order::reconcile, order::vanished).boxed());
     }
     for part in handlers.parts {
         let wakes = UnboundedReceiverStream::new(part.woken);
@@ -316,11 +316,11 @@ fn start(
                 wake_orders_of(&woken, handler);
             }
         });
-        all.push(runner::run(context.clone(), stream, part.store, wakes, stopped.clone(), handler::reconcile).boxed());
+        all.push(runner::run(context.clone(), stream, part.store, wakes, stopped.clone(), handler::reconcile, |_, _| ()).boxed());
     }
     for part in ipmanagers.parts {
         let wakes = UnboundedReceiverStream::new(part.woken);
-        all.push(runner::run(context.clone(), part.stream, part.store, wakes, stopped.clone(), ipmanager::reconcile).boxed());
+        all.push(runner::run(context.clone(), part.stream, part.store, wakes, stopped.clone(), ipmanager::reconcile, |_, _| ()).boxed());
     }
     for part in tasks.parts {
         let wakes = UnboundedReceiverStream::new(part.woken);
@@ -331,7 +331,7 @@ fn start(
                 woken.wake_orders.wake(&task.spec.order_ref.key());
             }
         });
-        all.push(runner::run(context.clone(), stream, part.store, wakes, stopped.clone(), task::reconcile).boxed());
+        all.push(runner::run(context.clone(), stream, part.store, wakes, stopped.clone(), task::reconcile, |_, _| ()).boxed());
     }
     all
 }

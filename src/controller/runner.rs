@@ -15,6 +15,8 @@ use kube::runtime::watcher;
 use tokio::sync::watch;
 use tracing::Instrument as _;
 
+use crate::api::common::ObjectKey;
+
 use super::context::Context;
 use super::metrics::queue::Depth;
 use super::panels::lock;
@@ -97,7 +99,8 @@ impl Failures {
 }
 
 /// Runs the controller of one kind in one scope part until `stop` turns true. Nothing is reconciled before every cache of the process
-/// has had its first list: a handler that is not known yet would look like one that does not exist.
+/// has had its first list: a handler that is not known yet would look like one that does not exist. `vanished`: an object was to be
+/// reconciled and is not there any more.
 pub async fn run<K, F, Fut, E>(
     context: Arc<Context>,
     triggers: impl Stream<Item = Guarded<K>> + Send + 'static,
@@ -105,6 +108,7 @@ pub async fn run<K, F, Fut, E>(
     wakes: impl Stream<Item = ObjectRef<Guarded<K>>> + Send + 'static,
     mut stop: watch::Receiver<bool>,
     reconcile: F,
+    vanished: impl Fn(&Context, &ObjectKey) + Send + 'static,
 ) where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + Debug + serde::de::DeserializeOwned + Send + Sync + 'static,
     F: Fn(Arc<Guarded<K>>, Arc<Context>) -> Fut + Send + Sync + Clone + 'static,
@@ -112,6 +116,7 @@ pub async fn run<K, F, Fut, E>(
     E: Display + Send + 'static,
 {
     let kind = K::kind(&()).into_owned();
+    let shared = context.clone();
     let failures = Arc::new(Failures::default());
     let (counted, blamed, forgotten) = (failures.clone(), failures.clone(), failures);
     let depth = Depth::new(&context.metrics, &kind);
@@ -168,6 +173,7 @@ pub async fn run<K, F, Fut, E>(
                 gone.gone(&id);
                 // One that is made anew under this name has not failed yet.
                 forgotten.succeeded(&id);
+                vanished(&shared, &ObjectKey { namespace: object.namespace.unwrap_or_default(), name: object.name });
             }
             futures::future::ready(())
         })

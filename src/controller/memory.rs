@@ -1,0 +1,98 @@
+//! What this process remembers of orders that the API server does not tell: the versions that it wrote, whose deletion is meant, and
+//! which orders it has begun with.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+
+use crate::api::DedicatedServerOrder;
+use crate::api::common::ObjectKey;
+
+use super::panels::lock;
+
+/// See the module.
+#[derive(Default)]
+pub struct Memory(Mutex<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    /// Versions that were written, by uid: what the cache shows may be older.
+    written: BTreeMap<String, u64>,
+    /// Uids of orders that are being deleted for themselves, and not with their definition.
+    meant: BTreeSet<String>,
+    /// Uid of the order that a pass was begun for.
+    begun: BTreeMap<ObjectKey, String>,
+}
+
+impl Memory {
+    /// A pass begins. Another order had the name before: its uid, where it was never seen to go.
+    #[must_use]
+    pub fn begin(&self, key: &ObjectKey, uid: &str) -> Option<String> {
+        let mut inner = lock(&self.0);
+        if inner.begun.get(key).is_some_and(|known| known == uid) {
+            return None;
+        }
+        inner.begun.insert(key.clone(), uid.to_owned())
+    }
+
+    /// The uid of an order that is not there any more, where it was never seen to go.
+    #[must_use]
+    pub fn vanished(&self, key: &ObjectKey) -> Option<String> {
+        lock(&self.0).begun.remove(key)
+    }
+
+    /// Remembers the version of an order that was just written.
+    pub fn wrote(&self, order: &DedicatedServerOrder) {
+        if let (Some(uid), Some(version)) = (&order.metadata.uid, version_of(order)) {
+            lock(&self.0).written.insert(uid.clone(), version);
+        }
+    }
+
+    /// Whether the cache shows an order as it was before this process wrote it.
+    #[must_use]
+    pub fn behind(&self, order: &DedicatedServerOrder) -> bool {
+        let written = order.metadata.uid.as_ref().and_then(|uid| lock(&self.0).written.get(uid).copied());
+        matches!((written, version_of(order)), (Some(written), Some(seen)) if seen < written)
+    }
+
+    /// Whether an order is known to be deleted for itself.
+    #[must_use]
+    pub fn is_meant(&self, uid: &str) -> bool {
+        lock(&self.0).meant.contains(uid)
+    }
+
+    /// An order is deleted for itself.
+    pub fn note_meant(&self, uid: &str) {
+        lock(&self.0).meant.insert(uid.to_owned());
+    }
+
+    /// Forgets an order that is gone.
+    pub fn forget(&self, uid: &str) {
+        let mut inner = lock(&self.0);
+        inner.written.remove(uid);
+        inner.meant.remove(uid);
+        inner.begun.retain(|_, known| known != uid);
+    }
+}
+
+/// Versions are numbers by contract only since 1.35; where one is not, the cache is believed.
+fn version_of(order: &DedicatedServerOrder) -> Option<u64> {
+    order.metadata.resource_version.as_ref()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_that_nobody_saw_go_is_remembered_by_its_name() {
+        let (memory, key) = (Memory::default(), ObjectKey { namespace: "shop".into(), name: "web".into() });
+        assert_eq!(memory.begin(&key, "u-1"), None);
+        assert_eq!(memory.begin(&key, "u-1"), None);
+        assert_eq!(memory.begin(&key, "u-2").as_deref(), Some("u-1"), "one was made anew under its name");
+        assert_eq!(memory.vanished(&key).as_deref(), Some("u-2"));
+        assert_eq!(memory.vanished(&key), None);
+        assert_eq!(memory.begin(&key, "u-3"), None);
+        memory.forget("u-3");
+        assert_eq!(memory.vanished(&key), None, "it was seen to go");
+    }
+}
