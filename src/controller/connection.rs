@@ -5,7 +5,7 @@ use std::sync::Arc;
 use secrecy::ExposeSecret;
 
 use crate::api::common::Connection;
-use crate::panel::settings::{ConnectionSettings, TlsMode};
+use crate::panel::settings::{ConnectionSettings, Permission, TlsMode};
 use crate::provisioning::reason::Reason;
 
 use super::context::Context;
@@ -33,6 +33,8 @@ pub async fn connection(context: &Context, namespace: &str, spec: &Connection, r
     settings.passwords = Some(Arc::new(source));
     settings.requests_per_second = requests_per_second;
     settings.denied = context.denied.clone();
+    let fence = context.fence.clone();
+    settings.permission = Permission::new(move || fence.is_open());
     if let Some(tls) = &spec.tls {
         settings.tls = if tls.insecure_skip_verify {
             TlsMode::Insecure

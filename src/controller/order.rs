@@ -39,9 +39,6 @@ use super::trace;
 /// Actions in one pass; more means that a decision goes round in circles.
 const ACTIONS: usize = 400;
 
-/// When an order that is about to be woken for a place asks by itself.
-const MOMENT: Duration = Duration::from_secs(5);
-
 /// Why a reconcile of an order failed.
 #[derive(Debug, thiserror::Error)]
 pub enum OrderError {
@@ -313,7 +310,7 @@ impl Pass<'_> {
         if let Some(client) = &snapshot.client
             && !self.take_place(client, &mut facts)
         {
-            return Ok(Ended::Action(Action::requeue(MOMENT)));
+            return Ok(Ended::Action(Action::requeue(super::places::turn(facts.before_me))));
         }
         facts.changed = snapshot.changed;
         facts.restarted = self.handler.restarted(&self.parsed.uid);

@@ -24,6 +24,17 @@ use super::panels::ServerClient;
 /// An order that has not asked again for so long does not keep others waiting.
 const STALE: Duration = Duration::from_mins(10);
 
+/// How soon an order asks again for a place that is free in a moment, should nobody wake it.
+const MOMENT: Duration = Duration::from_secs(5);
+
+/// When an order asks again that so many come before. Whoever leaves wakes the next one: those far behind need not ask often, and each
+/// time costs a look at all orders.
+#[must_use]
+pub fn turn(before: usize) -> Duration {
+    let rounds = u32::try_from(before / 20).unwrap_or(u32::MAX).saturating_add(1);
+    MOMENT.saturating_mul(rounds).min(Duration::from_mins(1))
+}
+
 /// Who asks for a place.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ticket {
@@ -288,6 +299,13 @@ mod tests {
         assert_eq!(places.enter(&c, false, &none, 1), Place::Momentarily(1), "the place is kept for the older one");
         assert_eq!(places.enter(&a, false, &none, 1), Place::Taken);
         assert!((0..50).all(|n| places.enter(&ticket(n, &n.to_string()), false, &none, 0) == Place::Taken), "0 is no limit");
+    }
+
+    #[test]
+    fn those_far_behind_ask_less_often() {
+        for (before, seconds) in [(0, 5), (19, 5), (20, 10), (100, 30), (5000, 60), (usize::MAX, 60)] {
+            assert_eq!(turn(before), Duration::from_secs(seconds), "{before}");
+        }
     }
 
     #[test]

@@ -73,6 +73,37 @@ pub trait Passwords: fmt::Debug + Send + Sync {
     fn read(&self) -> Pin<Box<dyn Future<Output = Result<SecretString, String>> + Send + '_>>;
 }
 
+/// Whether a request is still to be sent: asked when its turn has come, which may be long after it was decided upon.
+#[derive(Clone)]
+pub struct Permission(Arc<dyn Fn() -> bool + Send + Sync>);
+
+impl Permission {
+    /// One that asks this.
+    #[must_use]
+    pub fn new(ask: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        Self(Arc::new(ask))
+    }
+
+    /// Asks.
+    #[must_use]
+    pub fn is_given(&self) -> bool {
+        (self.0)()
+    }
+}
+
+impl Default for Permission {
+    /// Always given.
+    fn default() -> Self {
+        Self::new(|| true)
+    }
+}
+
+impl fmt::Debug for Permission {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Permission({})", self.is_given())
+    }
+}
+
 /// Everything that is needed to speak with one panel. `Debug` shows no password.
 #[derive(Clone, Debug)]
 pub struct ConnectionSettings {
@@ -94,6 +125,8 @@ pub struct ConnectionSettings {
     pub max_concurrent: usize,
     /// Where no panel is.
     pub denied: DeniedNetworks,
+    /// Whether anything is still to be sent.
+    pub permission: Permission,
 }
 
 impl ConnectionSettings {
@@ -110,6 +143,7 @@ impl ConnectionSettings {
             requests_per_second: 10,
             max_concurrent: 8,
             denied: DeniedNetworks::default(),
+            permission: Permission::default(),
         }
     }
 }

@@ -1,14 +1,18 @@
 //! What the clients send, and what they make of lists and forms that are not as they should be.
 
 use std::net::IpAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use crate::support::{Reply, Request, Server, doc, ok, refused};
+use dci_operator::panel::coremanager::client::Client;
+use dci_operator::panel::coremanager::params::Params;
 use dci_operator::panel::dcimanager5::DciManager5;
 use dci_operator::panel::dialect::Dialect;
 use dci_operator::panel::error::{Outcome, PanelError};
 use dci_operator::panel::ipmanager5::IpManager5;
 use dci_operator::panel::model::{AddressSpec, Family, InstallRequest};
+use dci_operator::panel::settings::Permission;
 use dci_operator::panel::{AddressPanel, ServerPanel};
 use secrecy::SecretString;
 
@@ -215,4 +219,31 @@ async fn an_ipv6_address_is_named_as_the_panel_spells_it() {
     assert_eq!((server.last("ip.edit").get("domain"), server.last("ip.edit").get("note")), ("d", "b"));
     assert_eq!(panel.give_back(address).await, Outcome::Applied(()));
     assert_eq!(server.last("ip.delete").get("elid"), "2001:0DB8:0:0::0001");
+}
+
+#[tokio::test]
+async fn what_waited_for_its_turn_is_not_sent_when_somebody_else_may_lead_by_then() {
+    let leads = Arc::new(AtomicBool::new(true));
+    let at_work = Arc::new(tokio::sync::Notify::new());
+    let (seen, lost) = (at_work.clone(), leads.clone());
+    let server = Server::panel(move |request| {
+        if request.func() == "server.poweron" {
+            seen.notify_one();
+            // Leadership goes while this one is on its way, and the other one waits behind it.
+            lost.store(false, Ordering::SeqCst);
+        }
+        ok()
+    });
+    let mut settings = server.settings();
+    settings.max_concurrent = 1;
+    let asked = leads.clone();
+    settings.permission = Permission::new(move || asked.load(Ordering::SeqCst));
+    let client = Client::new(&settings).unwrap();
+    let (first, second) = tokio::join!(async { client.change("server.poweron", &Params::new()).await.unit() }, async {
+        at_work.notified().await;
+        client.change("server.poweroff", &Params::new()).await.unit()
+    });
+    assert_eq!(first, Outcome::Applied(()), "it was sent before");
+    assert!(matches!(&second, Outcome::Refused(PanelError::Unreachable { detail, .. }) if detail.contains("not sent")), "{second:?}");
+    assert_eq!(server.count("server.poweroff"), 0);
 }

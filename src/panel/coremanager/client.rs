@@ -9,7 +9,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::panel::error::{ErrorDocument, Outcome, PanelError};
-use crate::panel::settings::{ConnectionSettings, PanelId, Passwords, SettingsError};
+use crate::panel::settings::{ConnectionSettings, PanelId, Passwords, Permission, SettingsError};
 
 use super::blot::blot;
 use super::document::{Answer, Document, bounded};
@@ -76,6 +76,7 @@ pub struct Client {
     /// As it was used last.
     password: std::sync::Mutex<SecretString>,
     passwords: Option<Arc<dyn Passwords>>,
+    permission: Permission,
     limiter: Limiter,
     observer: Arc<dyn Observer>,
     gate: Mutex<Gate>,
@@ -110,6 +111,7 @@ impl Client {
             username: settings.username.clone(),
             password: std::sync::Mutex::new(settings.password.clone()),
             passwords: settings.passwords.clone(),
+            permission: settings.permission.clone(),
             limiter: Limiter::new(settings.requests_per_second, settings.max_concurrent),
             observer,
             gate: Mutex::new(Gate::default()),
@@ -289,6 +291,10 @@ impl Client {
         }
         fields.extend(params.expose());
         let _permit = self.limiter.permit().await;
+        if !self.permission.is_given() {
+            let detail = "not sent: this replica does not lead any more".to_owned();
+            return Err(PanelError::Unreachable { panel: self.transport.panel().to_owned(), detail });
+        }
         let began = Instant::now();
         let result = self.transport.post(func, &fields).await.and_then(|body| {
             let password = self.password();
