@@ -75,7 +75,7 @@ fuzz-coverage: ## the same with libFuzzer, led by coverage; needs a C++ compiler
 
 ##@ Work on it
 .PHONY: build crds docs kustomize control-plane needs clean help
-build: ## the two programs, dci-operator and dci-sim
+build: ## the programs: dci-operator, dci-sim, and kubectl-dci, a plugin of kubectl
 	@$(CARGO) build --bins
 
 crds: ## write crds/, and the copies in chart and Kustomize base, anew from the Rust types

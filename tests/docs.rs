@@ -56,6 +56,7 @@ fn the_readme_has_every_reason_and_every_condition() {
     }
     block("README.md", "done", &table);
     block("README.md", "dci-operator run --help", &help(env!("CARGO_BIN_EXE_dci-operator"), &["run", "--help"]));
+    block("README.md", "kubectl dci --help", &help(env!("CARGO_BIN_EXE_kubectl-dci"), &["--help"]));
     block("README.md", "dci-sim --help", &help(env!("CARGO_BIN_EXE_dci-sim"), &["--help"]));
 
     let text = std::fs::read_to_string(root().join("README.md")).unwrap();

@@ -50,6 +50,8 @@ mod handler;
 mod handlers;
 #[path = "e2e/isolation.rs"]
 mod isolation;
+#[path = "e2e/kubectl_dci.rs"]
+mod kubectl_dci;
 #[path = "e2e/letting_go.rs"]
 mod letting_go;
 #[path = "e2e/licenses.rs"]

@@ -212,6 +212,15 @@ pub struct Departments {
     pub procurement: Option<Department>,
 }
 
+impl Departments {
+    /// All that there are, each by its name, with the receiver that is told of its tasks.
+    pub fn all(&self) -> impl Iterator<Item = (&str, Option<&Webhook>)> {
+        let operations = (self.operations.name.as_str(), self.operations.webhook.as_ref());
+        let others = [&self.assembly, &self.procurement].into_iter().flatten().map(|d| (d.name.as_str(), d.webhook.as_ref()));
+        std::iter::once(operations).chain(others)
+    }
+}
+
 /// A department.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]

@@ -3,7 +3,7 @@
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::{DedicatedServerOrder, ProcessingHandler};
+use super::{DedicatedServerOrder, IPManager, ManualTask, ProcessingHandler};
 
 /// A plain order, `shop/web`, changed by a JSON merge patch.
 pub(crate) fn order(change: &Value) -> DedicatedServerOrder {
@@ -28,6 +28,30 @@ pub(crate) fn handler(change: &Value) -> ProcessingHandler {
         },
     });
     changed(handler, change)
+}
+
+/// A plain IPManager, `h/main`, changed by a JSON merge patch.
+pub(crate) fn ip_manager(change: &Value) -> IPManager {
+    let manager = json!({
+        "apiVersion": "dci-operator.dev/v1alpha1", "kind": "IPManager", "metadata": {"name": "main", "namespace": "h"},
+        "spec": {
+            "flavor": "IPmanager5", "connection": {"url": "https://ipm.example.net/ipmgr", "credentialsSecretRef": {"name": "ipm"}},
+        },
+    });
+    changed(manager, change)
+}
+
+/// A plain task of `shop/web`, `h/stopserver-u-1-1`, changed by a JSON merge patch.
+pub(crate) fn task(change: &Value) -> ManualTask {
+    let task = json!({
+        "apiVersion": "dci-operator.dev/v1alpha1", "kind": "ManualTask",
+        "metadata": {"name": "stopserver-u-1-1", "namespace": "h", "resourceVersion": "7"},
+        "spec": {
+            "type": "StopServer", "department": "Operations", "orderRef": {"namespace": "shop", "name": "web", "uid": "u-1"},
+            "summary": "Stop server 17",
+        },
+    });
+    changed(task, change)
 }
 
 fn changed<K: DeserializeOwned>(mut object: Value, change: &Value) -> K {

@@ -96,6 +96,9 @@ pub enum TaskType {
 }
 
 impl TaskType {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Assembly, Self::Procurement, Self::StopServer, Self::FailedOperation];
+
     /// The name in the API.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -105,6 +108,12 @@ impl TaskType {
             Self::StopServer => "StopServer",
             Self::FailedOperation => "FailedOperation",
         }
+    }
+
+    /// The words that a department may close this type with.
+    #[must_use]
+    pub fn answers(self) -> Vec<Resolution> {
+        Resolution::ALL.into_iter().filter(|resolution| self.takes(*resolution)).collect()
     }
 
     /// Whether a department may close this type with that word (the twin of the schema's rules).
@@ -135,6 +144,9 @@ pub enum Resolution {
 }
 
 impl Resolution {
+    /// All of them.
+    pub const ALL: [Self; 5] = [Self::Done, Self::Retry, Self::PartsMissing, Self::Cancelled, Self::Abandon];
+
     /// The name in the API.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -22,7 +22,7 @@ use super::context::Context;
 use super::metrics::PanelObserver;
 use super::panels::PoolRuntime;
 use super::polled::{self, Turn, tolerate};
-use super::problem::{Problem, problem_of, problem_of_settings, reason_of};
+use super::problem::{Problem, problem_of, problem_of_settings, set_progress};
 use super::status::{self, StatusError};
 use super::stores::Guarded;
 
@@ -135,7 +135,7 @@ async fn save(manager: &IPManager, context: &Context, outcome: Result<Vec<Pool>,
         Err(problem) => condition::set(conditions, ConditionType::Ready, false, problem.reason.as_str(), &problem.message, generation, now),
     }
     let deleting = manager.metadata.deletion_timestamp.is_some().then(|| super::users::still_in_use(users, "handler"));
-    reason_of(conditions, outcome.as_ref().err(), deleting, generation, now);
+    set_progress(conditions, outcome.as_ref().err(), deleting, generation, now);
     condition::carry_times(&old.conditions, &mut new.conditions);
     new.last_handled_reconcile_at = manager.annotations().get(RECONCILE_ANNOTATION).cloned();
     if new != old {

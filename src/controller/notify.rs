@@ -111,10 +111,7 @@ pub struct Telling {
 
 /// The webhook of a department. Where two departments have one name, the first that has a webhook.
 fn webhook_of<'h>(handler: &'h ProcessingHandler, department: &str) -> Option<&'h Webhook> {
-    let all = handler.spec.departments.as_ref()?;
-    let operations = (all.operations.name.as_str(), all.operations.webhook.as_ref());
-    let others = [&all.assembly, &all.procurement].into_iter().flatten().map(|d| (d.name.as_str(), d.webhook.as_ref()));
-    std::iter::once(operations).chain(others).filter(|(name, _)| *name == department).find_map(|(_, webhook)| webhook)
+    handler.spec.departments.as_ref()?.all().filter(|(name, _)| *name == department).find_map(|(_, webhook)| webhook)
 }
 
 impl Telling {

@@ -30,6 +30,7 @@ use super::metrics::{counts, saved};
 use super::own_tasks::{self, view};
 use super::panels::{HandlerRuntime, ServerClient};
 use super::perform::{Panels, PerformError};
+use super::places::Asked;
 use super::status::{self, StatusError};
 use super::stores::Guarded;
 use super::task;
@@ -308,9 +309,9 @@ impl Pass<'_> {
         }
         // Before anything that is told once only.
         if let Some(client) = &snapshot.client
-            && !self.take_place(client, &mut facts)
+            && let Asked::Again(at_latest) = self.take_place(client, &mut facts)
         {
-            return Ok(Ended::Action(Action::requeue(super::places::turn(facts.before_me))));
+            return Ok(Ended::Action(Action::requeue(at_latest)));
         }
         facts.changed = snapshot.changed;
         facts.restarted = self.handler.restarted(&self.parsed.uid);

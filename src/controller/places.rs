@@ -30,7 +30,7 @@ const MOMENT: Duration = Duration::from_secs(5);
 /// When an order asks again that so many come before. Whoever leaves wakes the next one: those far behind need not ask often, and each
 /// time costs a look at all orders.
 #[must_use]
-pub fn turn(before: usize) -> Duration {
+fn turn(before: usize) -> Duration {
     let rounds = u32::try_from(before / 20).unwrap_or(u32::MAX).saturating_add(1);
     MOMENT.saturating_mul(rounds).min(Duration::from_mins(1))
 }
@@ -55,6 +55,16 @@ pub enum Place {
     Full(usize),
     /// One is free but for orders that are being looked at, or were woken for it: whoever leaves wakes the next one.
     Momentarily(usize),
+}
+
+/// What an order does that has asked for a place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// It is decided upon, with the place or without.
+    Decide,
+    /// It asks again, after this time at the latest: there is a place in a moment, for which it is woken, and nothing that it says of
+    /// itself is to change meanwhile.
+    Again(Duration),
 }
 
 /// Places of one kind.
@@ -166,9 +176,8 @@ pub fn waits(order: &DedicatedServerOrder) -> bool {
 }
 
 impl Pass<'_> {
-    /// Asks for a place, and tells the decision how many come before the order. False: there is one in a moment, for which the
-    /// order is woken; nothing that it says of itself is to change meanwhile.
-    pub(super) fn take_place(&self, client: &ServerClient, facts: &mut Facts) -> bool {
+    /// Asks for a place, and tells the decision how many come before the order.
+    pub(super) fn take_place(&self, client: &ServerClient, facts: &mut Facts) -> Asked {
         let (uid, deleting) = (&self.parsed.uid, self.parsed.deleting);
         let ticket = Ticket { created: self.parsed.created, uid: uid.clone(), key: self.parsed.key.clone() };
         let max = client.policy.max_orders_per_namespace;
@@ -187,7 +196,7 @@ impl Pass<'_> {
             }
             if facts.older_orders >= max {
                 // Kept back before it needs a place: it must not keep others from one.
-                return true;
+                return Asked::Decide;
             }
         }
         let max = if deleting { client.max_releases } else { client.max_operations };
@@ -205,11 +214,13 @@ impl Pass<'_> {
                 Place::Full(before) => facts.before_me = before,
                 Place::Momentarily(before) => {
                     facts.before_me = before;
-                    return !is_current(&self.order);
+                    if is_current(&self.order) {
+                        return Asked::Again(turn(before));
+                    }
                 }
             }
         }
-        true
+        Asked::Decide
     }
 
     /// Whether the list alone says that there is no server for the order: it waits without keeping others from a place.

@@ -13,7 +13,7 @@ use crate::provisioning::reason::Reason;
 
 use super::context::Context;
 use super::polled::tolerate;
-use super::problem::{Problem, reason_of};
+use super::problem::{Problem, set_progress};
 use super::status::{self, StatusError};
 
 /// How often the time of the last probe is written when nothing else changes.
@@ -65,7 +65,7 @@ impl<'a> Probed<'a> {
         let old = handler.status.clone().unwrap_or_default();
         let trouble = super::webhook_secrets::trouble(context, handler).await;
         super::webhook_secrets::set(&mut new.conditions, trouble.as_deref(), generation, now);
-        reason_of(&mut new.conditions, problem, held, generation, now);
+        set_progress(&mut new.conditions, problem, held, generation, now);
         condition::carry_times(&old.conditions, &mut new.conditions);
         new.orders = Some(count(orders));
         new.last_handled_reconcile_at = handler.annotations().get(RECONCILE_ANNOTATION).cloned();

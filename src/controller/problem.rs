@@ -58,7 +58,7 @@ pub fn problem_of_settings(error: &SettingsError) -> Problem {
 }
 
 /// Sets Reconciling and Stalled to what a problem, or a deletion that is held, means.
-pub fn reason_of(conditions: &mut Vec<Condition>, problem: Option<&Problem>, deleting: Option<String>, generation: i64, now: Timestamp) {
+pub fn set_progress(conditions: &mut Vec<Condition>, problem: Option<&Problem>, deleting: Option<String>, generation: i64, now: Timestamp) {
     // Kept aside: what is still true keeps the time at which it became so.
     let stalled = condition::find(conditions, ConditionType::Stalled).cloned();
     let old = condition::find(conditions, ConditionType::Reconciling).cloned();
@@ -95,11 +95,11 @@ mod tests {
         ] {
             let mut conditions = Vec::new();
             for second in [10, 20] {
-                reason_of(&mut conditions, Some(&problem), None, 1, at(second));
+                set_progress(&mut conditions, Some(&problem), None, 1, at(second));
             }
             assert_eq!(conditions.len(), 1, "{conditions:?}");
             assert_eq!(condition::find(&conditions, type_).unwrap().last_transition_time.0, at(10));
-            reason_of(&mut conditions, None, None, 1, at(30));
+            set_progress(&mut conditions, None, None, 1, at(30));
             assert!(conditions.is_empty(), "{conditions:?}");
         }
     }

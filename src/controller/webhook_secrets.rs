@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use crate::api::ProcessingHandler;
 use crate::api::common::SecretKeyRef;
 use crate::api::condition::{self, Condition, ConditionType};
+use crate::api::handler::Departments;
 use crate::provisioning::reason::Reason;
 
 use super::context::Context;
@@ -16,10 +17,8 @@ use super::webhook::TIMEOUT;
 
 /// The departments with a webhook, and the Secret of each.
 fn references(handler: &ProcessingHandler) -> Vec<(&str, &SecretKeyRef)> {
-    let Some(all) = &handler.spec.departments else { return Vec::new() };
-    let operations = (all.operations.name.as_str(), all.operations.webhook.as_ref());
-    let others = [&all.assembly, &all.procurement].into_iter().flatten().map(|d| (d.name.as_str(), d.webhook.as_ref()));
-    std::iter::once(operations).chain(others).filter_map(|(name, webhook)| Some((name, &webhook?.secret_ref))).collect()
+    let all = handler.spec.departments.iter().flat_map(Departments::all);
+    all.filter_map(|(name, webhook)| Some((name, &webhook?.secret_ref))).collect()
 }
 
 async fn readable(context: &Context, namespace: &str, reference: &SecretKeyRef) -> Result<(), String> {

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 
+use crate::api::handler::Departments;
 use crate::api::{ManualTask, ProcessingHandler};
 use crate::controller::task_status::made_by_us;
 
@@ -50,9 +51,9 @@ pub fn publish<'a>(metrics: &Metrics, handlers: &[&ProcessingHandler], tasks: im
 
 fn departments(handler: &ProcessingHandler) -> impl Iterator<Item = &str> {
     let all = handler.spec.departments.as_ref();
-    let operations = all.map_or("Operations", |d| d.operations.name.as_str());
-    let others = all.into_iter().flat_map(|d| d.assembly.iter().chain(&d.procurement)).map(|d| d.name.as_str());
-    std::iter::once(operations).chain(others)
+    // Who looks after failures where the handler names nobody.
+    let usual = if all.is_none() { Some("Operations") } else { None };
+    usual.into_iter().chain(all.into_iter().flat_map(Departments::all).map(|(name, _)| name))
 }
 
 #[cfg(test)]
