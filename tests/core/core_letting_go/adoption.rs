@@ -71,6 +71,8 @@ fn a_running_server_is_taken_over_by_one_note() {
     let status = world.status("web").clone();
     let server = status.server.clone().unwrap();
     assert_eq!((server.id.as_str(), server.name.as_str(), server.main_address.as_deref()), ("2", "R1-2", Some("198.51.100.7")));
+    assert_eq!((server.panel.as_str(), server.handler.as_str()), (world.handler.panel.as_str(), world.handler.key.to_string().as_str()));
+    assert_eq!((server.configuration.as_str(), server.client.as_str()), ("E3-16G", "acme"));
     assert_eq!((server.addresses.len(), server.domain.as_deref(), server.power_state.as_deref()), (2, Some("web.example.net"), Some("On")));
     assert!(server.handed_over_at.is_some() && server.template.is_none() && server.parked_address.is_none());
     assert_eq!(status.last_handled_reinstall.as_deref(), Some("token"), "recorded, not acted upon");
@@ -330,4 +332,24 @@ fn an_adoption_that_never_works_becomes_a_task_and_ends_with_the_order() {
         world.until_phase("web", "Active");
         assert_eq!(without_marks(&picture(&world)), before);
     }
+}
+
+#[test]
+fn an_adoption_that_was_cut_short_ends_also_where_the_server_is_gone_or_another_marker_came_to_it() {
+    let begun = || {
+        let mut world = adopting(|_| ());
+        world.faults.insert(0, Fault::LostApplied);
+        world.until("asked for", seconds(600), |w| !w.asked.is_empty());
+        assert!(world.status("web").server.is_none() && world.panel.servers["2"].notes.contains("u-web"), "{}", world.describe());
+        world
+    };
+    let mut world = begun();
+    world.panel.servers.remove("2");
+    world.delete("web");
+    world.until_phase("web", "gone");
+    let mut world = begun();
+    world.panel.server("2").notes.push_str(" k8s:c/shop/other/u-9");
+    world.delete("web");
+    world.until_phase("web", "gone");
+    assert_eq!(world.panel.servers["2"].notes, "rack 4 k8s:c/shop/other/u-9", "{}", world.describe());
 }
