@@ -20,7 +20,7 @@ mod sweep;
 use support::kstatus;
 use sweep::plan::{Choice, Settings};
 
-/// Every so many-th point of each scenario, with a fault that the seed chooses; every point where `DCI_SWEEP=all` (`make check-all`).
+/// Two points of each scenario, each with a fault that the seed chooses; every point where `DCI_SWEEP=all` (`make check-all`).
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_sample_of_all_requests_may_go_wrong() {
     let all = std::env::var("DCI_SWEEP").is_ok_and(|sweep| sweep == "all");

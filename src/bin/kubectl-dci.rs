@@ -115,7 +115,8 @@ fn main() -> ExitCode {
     match runtime.and_then(|runtime| runtime.block_on(run(cli))) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("kubectl-dci: {error}");
+            // An untrusted manifest may be spoken of.
+            eprintln!("kubectl-dci: {}", text::clean(&error.to_string()));
             ExitCode::FAILURE
         }
     }

@@ -20,6 +20,11 @@ const TRIES: usize = 8;
 pub async fn claim(context: &Context, client: &ServerClient, order: &Order) -> Result<Prepared, StatusError> {
     let api: Api<ProcessingHandler> = Api::namespaced(context.client.clone(), &client.policy.key.namespace);
     let object = format!("ProcessingHandler {}", client.policy.key);
+    let known = context.handlers.get(&client.policy.key).and_then(|h| h.status);
+    if known.is_some_and(|s| owner(&s.clients, &order.username) == Some(&order.key.namespace)) {
+        // Recorded once, it stays.
+        return Ok(Prepared::Ready);
+    }
     // One after the other: many new clients at once would else write the same status against each other.
     let runtime = context.panels.handler(&client.policy.key);
     let _turn = runtime.naming.lock().await;

@@ -7,20 +7,9 @@ use crate::api::DedicatedServerOrder;
 
 use super::context::Context;
 
-/// While the definition itself is being deleted every order is: that is no wish to give servers back. An order that was being deleted
-/// when its definition was not is asked about once: what becomes of the definition later takes nothing from that wish.
-pub(super) async fn deletion_is_meant(context: &Context, uid: &str) -> Result<bool, kube::Error> {
-    if context.memory.is_meant(uid) {
-        return Ok(true);
-    }
-    let meant = !crd_is_going(context).await?;
-    if meant {
-        context.memory.note_meant(uid);
-    }
-    Ok(meant)
-}
-
-async fn crd_is_going(context: &Context) -> Result<bool, kube::Error> {
+/// Whether the definition is being deleted, and every order with it: that is no wish to give servers back. Asked at each pass: an answer
+/// may be a moment old, and the next one puts it right.
+pub(super) async fn is_going(context: &Context) -> Result<bool, kube::Error> {
     let plural = DedicatedServerOrder::plural(&());
     if !context.wake_orders.everywhere() {
         // Namespaced mode has no rights on the cluster's objects. Discovery is open to everybody, and a definition that is

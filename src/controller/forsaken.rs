@@ -82,7 +82,7 @@ pub async fn close(context: &Context, order: &DedicatedServerOrder, parsed: &Ord
             }
             Next::Wait(until) => {
                 save(&order, now, context).await?;
-                let wait = until.map_or(PAUSE, |at| at.duration_since(Timestamp::now()).unsigned_abs());
+                let wait = until.map_or(PAUSE, |at| Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default());
                 return Ok(Action::requeue(wait.clamp(Duration::from_millis(200), PAUSE)));
             }
             Next::Look(_) | Next::Prepare(_) | Next::Call(_) => return Ok(Action::requeue(PAUSE)),

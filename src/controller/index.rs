@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use tokio::time::{Instant, timeout_at};
 
 use crate::panel::ServerPanel;
-use crate::panel::error::{ErrorClass, PanelError};
+use crate::panel::error::PanelError;
 use crate::panel::model::{ServerId, ServerRow};
 use crate::provisioning::facts::Inventory;
 use crate::provisioning::marker::{Marker, tokens};
@@ -56,6 +56,9 @@ pub async fn take(panel: &Arc<dyn ServerPanel>, before: Option<&Inventory>, whos
             Some(_) | None => wanted.push(id.clone()),
         }
     }
+    // Those that cannot be read, or take their time, are not the first ones each time.
+    let turn = usize::try_from(began.as_second()).unwrap_or_default() % wanted.len().max(1);
+    wanted.rotate_left(turn);
     let forms = some_of(wanted, |id| async move { panel.server_form(&ServerId(id)).await }).await;
     markers.extend(forms.into_iter().map(|(id, form)| (id, tokens(&form.notes).filter_map(Marker::parse).collect())));
     let previous = before.map(|b| b.rows.keys().cloned().collect());
@@ -77,8 +80,8 @@ where
     while let Ok(Some((id, outcome))) = timeout_at(until, reads.next()).await {
         match outcome {
             Ok(read) => found.push((id, read)),
-            // Each of the others would have to be waited for as well.
-            Err(error) if error.class() == ErrorClass::Down => {
+            // There is nobody who would answer for the others.
+            Err(error @ (PanelError::Unreachable { .. } | PanelError::Certificate { .. } | PanelError::AddressDenied { .. })) => {
                 tracing::debug!(server = %id, %error, "notes not read, nor those of the other servers");
                 break;
             }
@@ -153,7 +156,8 @@ mod tests {
     async fn the_notes_of_thousands_are_read_in_portions() {
         let slow = |id: String| async move {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            if id == "3" { Err(PanelError::Expectation { server: id, detail: "locked".into() }) } else { Ok(id) }
+            let broken = || PanelError::NotADocument { panel: "dci".into(), func: "server.edit".into(), detail: "HTTP 500".into() };
+            if id == "3" { Err(broken()) } else { Ok(id) }
         };
         let began = Instant::now();
         let found = some_of(ids(5000), slow).await;
@@ -167,7 +171,7 @@ mod tests {
         let asked = AtomicUsize::new(0);
         let down = |_| {
             asked.fetch_add(1, Ordering::Relaxed);
-            async { Err::<(), _>(PanelError::NoAnswer { panel: "dci".into(), func: "server.edit".into(), detail: "timed out".into() }) }
+            async { Err::<(), _>(PanelError::Unreachable { panel: "dci".into(), detail: "refused".into() }) }
         };
         assert!(some_of(ids(5000), down).await.is_empty());
         assert!(asked.load(Ordering::Relaxed) <= 2 * AT_A_TIME);

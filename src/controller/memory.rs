@@ -1,7 +1,6 @@
-//! What this process remembers of orders that the API server does not tell: the versions that it wrote, whose deletion is meant, and
-//! which orders it has begun with.
+//! What this process remembers of orders that the cache does not tell: the versions that it wrote, and which orders it has begun with.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use crate::api::DedicatedServerOrder;
@@ -17,8 +16,6 @@ pub struct Memory(Mutex<Inner>);
 struct Inner {
     /// Versions that were written, by uid: what the cache shows may be older.
     written: BTreeMap<String, u64>,
-    /// Uids of orders that are being deleted for themselves, and not with their definition.
-    meant: BTreeSet<String>,
     /// Uid of the order that a pass was begun for.
     begun: BTreeMap<ObjectKey, String>,
 }
@@ -54,22 +51,10 @@ impl Memory {
         matches!((written, version_of(order)), (Some(written), Some(seen)) if seen < written)
     }
 
-    /// Whether an order is known to be deleted for itself.
-    #[must_use]
-    pub fn is_meant(&self, uid: &str) -> bool {
-        lock(&self.0).meant.contains(uid)
-    }
-
-    /// An order is deleted for itself.
-    pub fn note_meant(&self, uid: &str) {
-        lock(&self.0).meant.insert(uid.to_owned());
-    }
-
     /// Forgets an order that is gone.
     pub fn forget(&self, uid: &str) {
         let mut inner = lock(&self.0);
         inner.written.remove(uid);
-        inner.meant.remove(uid);
         inner.begun.retain(|_, known| known != uid);
     }
 }

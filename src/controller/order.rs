@@ -31,6 +31,7 @@ use super::own_tasks::{self, view};
 use super::panels::{HandlerRuntime, ServerClient};
 use super::perform::{Panels, PerformError};
 use super::places::Asked;
+use super::queue;
 use super::status::{self, StatusError};
 use super::stores::Guarded;
 use super::task;
@@ -119,7 +120,7 @@ async fn one_pass(cached: DedicatedServerOrder, context: &Context) -> Result<Act
         Ok(parsed) => parsed,
         Err(refusal) => return refuse(&order, &refusal, context).await,
     };
-    if parsed.deleting && !super::definition::deletion_is_meant(context, &uid).await? {
+    if parsed.deleting && super::definition::is_going(context).await? {
         let message = "the CustomResourceDefinition is being deleted: nothing is released".to_owned();
         return refuse(&order, &Refusal { reason: Reason::DeletionProtected, message }, context).await;
     }
@@ -226,11 +227,7 @@ pub(super) async fn save(
 pub(super) async fn release_object(order: &DedicatedServerOrder, context: &Context, panel: Option<&str>) -> Result<Action, OrderError> {
     let uid = order.metadata.uid.clone().unwrap_or_default();
     for open in context.tasks.read(|t| (made_by_us(t) && t.spec.order_ref.uid == uid && t.spec.resolution.is_none()).then(|| t.clone())) {
-        match task::supersede(&context.client, &open, "its order is gone").await {
-            // The task stays open; an order is not held back by what will never be allowed.
-            Err(error) if error.refused() => tracing::warn!(order = %order.key(), task = open.name_any(), %error, "not closed"),
-            other => other?,
-        }
+        task::supersede(&context.client, &open, "its order is gone").await?;
     }
     let operations = status::remove_finalizer(order, ORDER_FINALIZER);
     if !operations.is_empty() {
@@ -305,7 +302,7 @@ impl Pass<'_> {
         let mut facts = Facts::new(snapshot.state.clone(), operation_id()?);
         facts.inventory = snapshot.inventory;
         if server.is_none() && !self.parsed.deleting {
-            facts.queue = super::queue::of(self.context, &self.parsed, &self.key);
+            facts.queue = queue::of(self.context, &self.parsed, &self.key);
         }
         // Before anything that is told once only.
         if let Some(client) = &snapshot.client
@@ -472,7 +469,14 @@ impl Pass<'_> {
             self.passed_over(slot, &over);
             return Ok(Ended::Over(over));
         }
+        let stood = queue::stands_still(&self.order);
         self.order = save(&self.order, status, self.context).await?;
+        if !stood && queue::stands_still(&self.order) {
+            // It takes none of the free servers; whoever waited behind it may.
+            if let Some(key) = queue::next(self.context, &self.parsed, &self.key) {
+                self.context.wake_orders.wake(&key);
+            }
+        }
         self.close_superseded().await?;
         self.keep_place(!slot && super::places::waits(&self.order));
         // What is due already comes out as no time at all.

@@ -200,8 +200,13 @@ impl Pass<'_> {
             }
         }
         let max = if deleting { client.max_releases } else { client.max_operations };
-        // An order at rest needs none, nor does one that goes without ever having had a server, nor one for which there is none.
-        let needs = if deleting { bound(&self.order) } else { !handed_over(&self.order) && !self.finds_nothing(client, facts) };
+        // An order at rest needs none, nor does one that goes without ever having had a server.
+        let needs = if deleting { bound(&self.order) } else { !handed_over(&self.order) };
+        if needs && !deleting && self.finds_nothing(client, facts) {
+            // It has none either, should the decision find a server all the same: it asks for one then.
+            facts.slot = false;
+            return Asked::Decide;
+        }
         if needs {
             let begun = if max == 0 { BTreeSet::new() } else { self.others(|o| going(o) == deleting && at_work(o)) };
             let mut place = self.handler.places(|p| p.enter(&ticket, deleting, &begun, max));
@@ -225,7 +230,8 @@ impl Pass<'_> {
 
     /// Whether the list alone says that there is no server for the order: it waits without keeping others from a place.
     fn finds_nothing(&self, client: &ServerClient, facts: &Facts) -> bool {
-        let (Some(inventory), new) = (&facts.inventory, OrderStatus::default()) else { return false };
+        let Some(inventory) = &facts.inventory else { return false };
+        let new = OrderStatus::default();
         let status = self.order.status.as_ref().unwrap_or(&new);
         capacity::nothing_for(&self.parsed, status, &client.policy, inventory, &facts.queue).is_some()
     }

@@ -19,13 +19,7 @@ pub fn of(context: &Context, order: &Order, handler: &ObjectKey) -> Queue {
     let mine = (Some(order.created), Some(&order.uid));
     let mut queue = Queue::default();
     let others = context.orders.read(|other| {
-        if other.metadata.uid.as_ref() == Some(&order.uid) || !waits(other) || !stands_at(other, handler) {
-            return None;
-        }
-        let wanted = Wanted::new(&other.spec.configuration);
-        if !compete(&order.wanted, &wanted) {
-            return None;
-        }
+        let wanted = rival(order, handler, other)?;
         let theirs = (other.metadata.creation_timestamp.as_ref().map(|t| t.0), other.metadata.uid.as_ref());
         let flight = other.status.as_ref().and_then(|s| s.in_flight.as_ref()).filter(|f| f.step == Step::Allocate.as_str());
         let waiting = Waiting {
@@ -46,6 +40,29 @@ pub fn of(context: &Context, order: &Order, handler: &ObjectKey) -> Queue {
         }
     }
     queue
+}
+
+/// The order that has waited longest for what `order` waited for: it goes on where this one does not.
+pub fn next(context: &Context, order: &Order, handler: &ObjectKey) -> Option<ObjectKey> {
+    let ticket = |other: &DedicatedServerOrder| {
+        rival(order, handler, other)?;
+        Some((other.metadata.creation_timestamp.as_ref().map(|t| t.0), other.metadata.uid.clone(), other.key()))
+    };
+    context.orders.read(ticket).into_iter().min().map(|(_, _, key)| key)
+}
+
+/// Whether an order without a server goes on only when somebody changes something.
+#[must_use]
+pub fn stands_still(order: &DedicatedServerOrder) -> bool {
+    order.status.as_ref().is_some_and(|s| s.server.is_none() && condition::is_true(&s.conditions, ConditionType::Stalled))
+}
+
+/// What another order wants, where it waits at this handler for a server that `order` could take, too.
+fn rival(order: &Order, handler: &ObjectKey, other: &DedicatedServerOrder) -> Option<Wanted> {
+    if other.metadata.uid.as_ref() == Some(&order.uid) || !waits(other) || !stands_at(other, handler) {
+        return None;
+    }
+    Some(Wanted::new(&other.spec.configuration)).filter(|wanted| compete(&order.wanted, wanted))
 }
 
 /// Whether an order waits at this handler: the one that it names, or one of those that it selects, was allowed to use, and was passed

@@ -217,6 +217,7 @@ pub async fn operate(surroundings: Surroundings, options: Options, until: impl F
         .boxed(),
     };
     let mut controllers = start(&context, orders, handlers, ipmanagers, tasks, &stopped);
+    let led = leading.clone();
     let work = async {
         let mut leading = leading;
         if leading.wait_for(|l| *l).await.is_err() {
@@ -233,21 +234,27 @@ pub async fn operate(surroundings: Surroundings, options: Options, until: impl F
     stop.send_replace(true);
     if result.is_ok() {
         tracing::info!("stopping");
-        // It leads until nothing is under way any more: what was done at the panels is still written down.
-        let drained = tokio::time::timeout(DRAIN, future::join_all(controllers));
-        tokio::pin!(drained);
-        let lost = tokio::select! {
-            ended = &mut drained => ended.is_err(),
-            () = &mut campaign => true,
-        };
-        if lost {
-            tracing::warn!("reconciles still ran after {DRAIN:?}; what they wrote ahead is taken up at the next start");
-        } else {
+        // Nothing is under way at a replica that does not lead, and it has no time to begin to.
+        if !*led.borrow() || drain(controllers, &mut campaign).await {
             resign.send_replace(true);
             campaign.await;
         }
     }
     result
+}
+
+/// Lets what is under way end. A leader leads until then, so that what was done at the panels is still written down. `false`: somebody
+/// else may lead by now.
+async fn drain(controllers: Vec<BoxFuture<'_, ()>>, campaign: &mut BoxFuture<'_, ()>) -> bool {
+    tokio::select! {
+        ended = tokio::time::timeout(DRAIN, future::join_all(controllers)) => {
+            if ended.is_err() {
+                tracing::warn!("reconciles still ran after {DRAIN:?}; what they wrote ahead is taken up at the next start");
+            }
+            true
+        }
+        () = campaign => false,
+    }
 }
 
 /// The watches and wake-ups of one kind, before its controllers run.

@@ -79,6 +79,11 @@ pub async fn close_replaced(client: &Client, namespace: &str, order: &Order, req
 pub async fn supersede(client: &Client, task: &ManualTask, why: &str) -> Result<(), StatusError> {
     match close(client, task, why).await {
         Ok(()) | Err(StatusError::Gone(_)) => Ok(()),
+        // It stays open; an order is not held back by what will never be allowed.
+        Err(error) if error.refused() => {
+            tracing::warn!(task = task.name_any(), %error, "a task that nobody needs any more is not closed");
+            Ok(())
+        }
         Err(error) => Err(error),
     }
 }

@@ -12,7 +12,7 @@ use crate::api::order::ServerStatus;
 use crate::panel::error::ErrorClass;
 use crate::panel::model::{AddressRow, Family, PoolAddress, ServerForm, ServerId, ServerRow};
 
-use super::allocation::{not_undone, ordinary_client, prepared, truncated};
+use super::allocation::{index_complete, not_undone, ordinary_client, prepared, truncated};
 use super::call::Call;
 use super::context::{Cx, Flow, Halt, Recheck, SHORT, cut};
 use super::facts::{Look, Prepare, Row, Seen};
@@ -88,6 +88,9 @@ fn owned_by_client(cx: &mut Cx<'_>, server: &ServerId, form: &ServerForm) -> Flo
         let why = format!("it does not belong to panel user {}", cx.order.username);
         return Break(refused(cx, server, &why));
     }
+    let Some(inventory) = cx.facts.inventory.clone() else { return Break(cx.wait_for_list(step)) };
+    // A server of this client that was not looked at may carry the marker of another namespace's order.
+    index_complete(cx, step, &inventory, &people)?;
     prepared(cx, step, Prepare::ClientName, Reason::ClientNameTaken)
 }
 

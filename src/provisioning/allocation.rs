@@ -27,17 +27,17 @@ const SHOWN: usize = 12;
 pub(super) fn allocate(cx: &mut Cx<'_>) -> Flow {
     // One that was restored may have a server already: that is looked for first.
     let restored = super::selection::may_have_been_restored(cx.order);
+    if !restored && cx.status.in_flight.is_none() && cx.order.adopt.is_none() && cx.facts.inventory.is_some() {
+        // What is wrong with an order is said before it waits, and keeps nobody behind it waiting.
+        super::assembly::refused(cx)?;
+        super::licenses::obtainable(cx)?;
+    }
     if !restored {
         limits(cx)?;
     }
     let Some(inventory) = cx.facts.inventory.clone() else { return Break(cx.wait_for_list(Step::CreateClient)) };
     if let Some(server) = cx.order.adopt.clone() {
         return super::adoption::adopt(cx, &server);
-    }
-    if cx.status.in_flight.is_none() && cx.order.order_id == cx.order.uid {
-        // Nothing was ever asked of the panel for this order.
-        super::assembly::refused(cx)?;
-        super::licenses::obtainable(cx)?;
     }
     create_client(cx)?;
     let people = people(cx, Step::Allocate)?;
@@ -90,6 +90,10 @@ pub(super) fn create_client(cx: &mut Cx<'_>) -> Flow {
     let people = people(cx, step)?;
     let username = cx.order.username.clone();
     ordinary_client(cx, step)?;
+    if let Some(inventory) = cx.facts.inventory.clone().filter(|_| people.client.is_some()) {
+        // A server of this client that was not looked at may carry the marker of another namespace's order.
+        index_complete(cx, step, &inventory, &people)?;
+    }
     prepared(cx, step, Prepare::ClientName, Reason::ClientNameTaken)?;
     if people.client.is_none() {
         prepared(cx, step, Prepare::PanelPassword, Reason::SecretConflict)?;
@@ -157,7 +161,9 @@ pub(super) fn prepared(cx: &mut Cx<'_>, step: Step, what: Prepare, reason: Reaso
 }
 
 pub(super) fn wait_for_capacity(cx: &mut Cx<'_>, reason: Reason, message: String) -> Halt {
-    let step = if cx.state(Step::CreateClient).over() { Step::Allocate } else { Step::CreateClient };
+    // Where there is no server that is what is waited for, and since when, whether the client is there or not.
+    let allocates = reason == Reason::WaitingForCapacity || cx.state(Step::CreateClient).over();
+    let step = if allocates { Step::Allocate } else { Step::CreateClient };
     if step == Step::Allocate {
         cx.enter(step, State::Waiting, &message);
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::look::{active, made, picture, stalled, until_reason};
+use crate::support::look::{active, made, picture, reason, stalled, until_reason};
 use crate::support::panel::{Ipmi, Panel};
 use crate::support::sweep::{Kind, reach};
 use crate::support::world::{World, handler, order};
@@ -11,7 +11,7 @@ use dci_operator::api::Time;
 use dci_operator::api::task::{Resolution, TaskType};
 use dci_operator::panel::model::{Level, PanelUser, UserId};
 use dci_operator::provisioning::call::Call;
-use dci_operator::provisioning::facts::HandlerState;
+use dci_operator::provisioning::facts::{HandlerState, Prepare};
 use serde_json::json;
 
 #[test]
@@ -349,6 +349,18 @@ fn nothing_is_taken_or_let_go_before_every_server_was_looked_at() {
         world.until_phase("web", if deleted { "gone" } else { "Active" });
         assert_eq!(world.panel.servers.values().filter(|s| s.owner.is_some()).count(), usize::from(!deleted));
     }
+}
+
+#[test]
+fn whose_a_client_is_is_not_settled_before_every_server_of_his_was_looked_at() {
+    // The marker of another namespace's order may stand on one of them.
+    let mut world = active();
+    world.missing = Some(Prepare::ClientName);
+    restore(&mut world, "u-new", Some("u-web"));
+    world.index_fails = 5;
+    world.run_for(seconds(60));
+    assert_eq!(reason(world.status("web")), "WaitingForPanel", "{}", world.describe());
+    until_reason(&mut world, "ClientNameTaken");
 }
 
 #[test]

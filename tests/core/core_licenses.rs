@@ -318,3 +318,12 @@ fn licences_stop_and_start_with_the_service() {
     world.until("resumed", Duration::from_hours(1), |w| w.phase("web") == "Active" && all(w, false));
     assert_eq!(world.panel.licenses.rows.len(), bought);
 }
+
+#[test]
+fn what_is_not_sold_is_said_before_a_server_is_waited_for() {
+    let mut world = Kind::Licensed.world();
+    world.panel.servers.values_mut().for_each(|s| s.kind = "other".into());
+    order_licenses(&mut world, &["Nothing"]);
+    world.until("stalled", Duration::from_hours(1), |w| stalled(w).0 == "UnknownProduct");
+    assert!(world.asked.is_empty(), "{}", world.describe());
+}

@@ -205,6 +205,10 @@ async fn a_leader_that_is_stopped_lets_the_next_one_take_over_at_once() {
     world.sim.add_fault(json!({"action": "delay-after", "func": "server.edit", "changes": true, "nth": 1, "delay": "2s"})).unwrap();
     world.order("web-01", &json!({"addresses": {"ipv4": 2}})).await;
     world.until("the claim is made", |world| (world.asked("server.edit") > 0).then_some(())).await;
+    // One that stands by has nothing to write down, and does not begin to lead on its way out.
+    let standby = world.launch.start().await;
+    let (status, took) = standby.terminate().await;
+    assert!(status.success() && took < Duration::from_secs(6), "{status}, {took:?}");
     let (status, _) = world.operator.take().unwrap().terminate().await;
     assert!(status.success(), "{status}");
     let leases = Api::<Lease>::namespaced(world.kube.clone(), &world.system);

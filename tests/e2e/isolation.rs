@@ -50,7 +50,8 @@ async fn names_that_run_together_are_two_orders() {
     let holders: std::collections::BTreeSet<_> = locks.iter().filter_map(|l| l.spec.as_ref()?.holder_identity.clone()).collect();
     assert_eq!((locks.len(), holders.len()), (2, 2));
     // The neighbour's client is not theirs, in whatever case it is written.
-    neighbours(&world, "taken", &json!({"client": {"username": "ACME"}})).await;
+    let spec = json!({"client": {"username": "ACME"}, "configuration": {"serverType": "E5-64G"}});
+    neighbours(&world, "taken", &spec).await;
     world.until_reason(ORDER, "taken", "Stalled", "ClientNameTaken").await;
     // One goes; the other one's server, address and Secrets stay as they are.
     let before = world.server(id(&other));

@@ -190,7 +190,7 @@ async fn planted_secrets_leave_the_process_nowhere() {
         ("pages", "dci_operator_panel_requests", 1),
         ("traces", "InstallOS", 4),
         ("webhooks", "Raised", 1),
-        ("leases", "holderIdentity", 1),
+        ("leases", "leaseDurationSeconds", 1),
     ] {
         let found = told[place].matches(text).count();
         assert!(found >= least, "`{text}` is {found} times in {place}, at least {least} are expected");

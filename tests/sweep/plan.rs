@@ -15,7 +15,7 @@ pub enum Choice {
     All,
     /// Every point with one fault.
     Once,
-    /// Every few points with one fault.
+    /// A few points of each scenario with one fault.
     Sample,
     /// Nothing: the points are listed.
     List,

@@ -37,14 +37,16 @@ pub(super) fn handlers(question: &Question, order: &Order, plan: &mut Plan) {
         return;
     }
     let has_server = matches!(plan.situation, Situation::Preparing | Situation::HandedOver);
-    plan.handlers = offers.iter().map(|offer| assess(question, order, offer, has_server)).collect();
+    let prepares = plan.situation != Situation::HandedOver && order.adopt.is_none();
+    plan.handlers = offers.iter().map(|offer| assess(question, order, offer, has_server, prepares)).collect();
     plan.handlers.sort_by(|a, b| (a.priority, &a.key.name).cmp(&(b.priority, &b.key.name)));
     let only = plan.handlers.first().filter(|_| !plan.selects || has_server);
     let first = only.or_else(|| plan.handlers.iter().find(|a| a.weight() <= Weight::Unknown));
     plan.chosen = first.map(|a| a.key.clone());
 }
 
-fn assess(question: &Question, order: &Order, offer: &Offer, has_server: bool) -> Assessment {
+/// `prepares`: a system is going to be installed now, and its recipes run.
+fn assess(question: &Question, order: &Order, offer: &Offer, has_server: bool, prepares: bool) -> Assessment {
     let (handler, policy) = (&offer.handler, offer.policy());
     let mut findings = readiness(offer);
     if !has_server {
@@ -63,12 +65,12 @@ fn assess(question: &Question, order: &Order, offer: &Offer, has_server: bool) -
         findings.extend(client(handler, order));
     }
     findings.push(deletion_policy(order, &policy));
-    if order.recipes.len() > 1 && !policy.run_recipe {
+    if prepares && order.recipes.len() > 1 && !policy.run_recipe {
         let text =
             "spec.recipes names several recipes, and the handler's spec.dialect has no runRecipe: keep one (SeveralRecipes until then)";
         findings.push(finding(Weight::Stops, text));
     }
-    findings.extend(licenses(order, offer));
+    findings.extend(licenses(question, order, offer));
     Assessment { key: handler.key(), priority: handler.spec.priority, findings }
 }
 
@@ -139,18 +141,23 @@ fn namespace_limit(question: &Question, policy: &Handler) -> Option<Finding> {
         return None;
     }
     let (own, key) = (question.order.key(), &policy.key);
-    let counts = |o: &&DedicatedServerOrder| {
-        o.key() != own && serving_handler(o).as_ref() == Some(key) && o.status.as_ref().is_some_and(|s| s.server.is_some())
-    };
+    let created = question.existing.get().and_then(|e| e.metadata.creation_timestamp.as_ref()).map(|t| t.0);
+    let bound = |o: &DedicatedServerOrder| o.status.as_ref().is_some_and(|s| s.server.is_some() || s.in_flight.is_some());
+    // An order that is still to be made comes after all that are there.
+    let older = |o: &DedicatedServerOrder| created.is_none_or(|at| o.metadata.creation_timestamp.as_ref().is_some_and(|t| t.0 < at));
+    let counts = |o: &&DedicatedServerOrder| o.key() != own && serving_handler(o).as_ref() == Some(key) && (bound(o) || older(o));
     Some(match &question.neighbours {
         Known::Is(orders) => match orders.iter().filter(counts).count() {
             there if there >= max => finding(
                 Weight::Waits,
-                format!("{there} orders of this namespace have servers, and limits.maxOrdersPerNamespace is {max} (LimitReached)"),
+                format!(
+                    "{there} orders of this namespace have servers or came before, and limits.maxOrdersPerNamespace is {max} (LimitReached)"
+                ),
             ),
-            there => {
-                finding(Weight::Good, format!("{there} orders of this namespace have servers, and limits.maxOrdersPerNamespace is {max}"))
-            }
+            there => finding(
+                Weight::Good,
+                format!("{there} orders of this namespace have servers or came before, and limits.maxOrdersPerNamespace is {max}"),
+            ),
         },
         Known::Absent => {
             finding(Weight::Good, format!("no other order of this namespace is there, and limits.maxOrdersPerNamespace is {max}"))
@@ -227,8 +234,11 @@ fn deletion_policy(order: &Order, policy: &Handler) -> Finding {
 }
 
 /// Licences have to be for sale before a server is taken.
-fn licenses(order: &Order, offer: &Offer) -> Vec<Finding> {
-    if order.licenses.is_empty() {
+fn licenses(question: &Question, order: &Order, offer: &Offer) -> Vec<Finding> {
+    // What the order has already needs not be for sale any more.
+    let has = question.existing.get().and_then(|e| e.status.as_ref()).map(|s| s.licenses.as_slice()).unwrap_or_default();
+    let wanted: Vec<&str> = order.licenses.iter().map(|l| l.product.as_str()).filter(|p| has.iter().all(|h| h.product != *p)).collect();
+    if wanted.is_empty() {
         return Vec::new();
     }
     let Some(key) = offer.policy().license_server else {
@@ -237,15 +247,16 @@ fn licenses(order: &Order, offer: &Offer) -> Vec<Finding> {
     };
     let server = match &offer.license_server {
         Known::Is(server) => server,
-        Known::Absent => return vec![finding(Weight::Waits, format!("licence server {key} does not exist"))],
+        Known::Absent => return vec![finding(Weight::Unknown, format!("licence server {key} does not exist; the licences wait for it"))],
         Known::Hidden(why) => return vec![finding(Weight::Unknown, format!("licence server {key}: {why}"))],
     };
-    let mut found =
-        vec![ready(&format!("licence server {key}"), server.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default())];
+    let conditions = server.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
+    let readiness = ready(&format!("licence server {key}"), conditions);
+    // The server is prepared meanwhile; the licences wait.
+    let mut found = vec![if readiness.weight == Weight::Waits { Finding { weight: Weight::Unknown, ..readiness } } else { readiness }];
     let sold: Vec<&str> = server.spec.licenses.iter().flat_map(|l| l.products.keys()).map(String::as_str).collect();
-    for license in order.licenses.iter().filter(|l| !sold.contains(&l.product.as_str())) {
-        let text =
-            format!("licence server {key} does not sell {}: it sells {} (UnknownProduct until then)", license.product, sold.join(", "));
+    for product in wanted.into_iter().filter(|product| !sold.contains(product)) {
+        let text = format!("licence server {key} does not sell {product}: it sells {} (UnknownProduct until then)", sold.join(", "));
         found.push(finding(Weight::Stops, text));
     }
     found

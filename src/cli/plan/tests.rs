@@ -160,8 +160,8 @@ fn what_speaks_for_and_against_a_handler() {
         (
             json!({"licenses": [{"product": "Lite"}]}),
             json!({"spec": {"licenseServerRef": {"name": "l"}}}),
-            Weight::Waits,
-            "licence server h/l does not exist",
+            Weight::Unknown,
+            "licence server h/l does not exist; the licences wait for it",
         ),
         (json!({}), json!({"status": {"clients": [{"username": "ACME", "namespace": "rivals"}]}}), Weight::Stops, "ClientNameTaken"),
         (json!({}), json!({"status": {"clients": [{"username": "acme", "namespace": "shop"}]}}), Weight::Good, "belongs to this namespace"),
