@@ -17,6 +17,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Api, Client, Config};
 use serde::de::DeserializeOwned;
 use tokio::net::TcpListener;
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 
@@ -106,23 +107,23 @@ pub enum RunError {
 
 /// Runs until SIGTERM or SIGINT.
 pub async fn run(options: Options) -> Result<(), RunError> {
+    let until = terminated();
     let config = Config::infer().await?;
-    run_with(config, options, terminated()).await
+    run_with(config, options, until).await
 }
 
-/// SIGTERM or SIGINT.
-async fn terminated() {
-    let sigterm = async {
-        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-            Ok(mut signal) => {
-                signal.recv().await;
-            }
-            Err(_) => future::pending().await,
-        }
+/// SIGTERM or SIGINT, heard from now on: also where the API server hangs at the start.
+fn terminated() -> impl Future<Output = ()> {
+    let [term, interrupt] = [SignalKind::terminate(), SignalKind::interrupt()].map(signal);
+    let heard = async |signal: std::io::Result<Signal>| match signal {
+        Ok(mut signal) => drop(signal.recv().await),
+        Err(_) => future::pending().await,
     };
-    tokio::select! {
-        () = sigterm => {}
-        _ = tokio::signal::ctrl_c() => {}
+    async move {
+        tokio::select! {
+            () = heard(term) => {}
+            () = heard(interrupt) => {}
+        }
     }
 }
 
@@ -160,8 +161,11 @@ pub async fn operate(surroundings: Surroundings, options: Options, until: impl F
     let Surroundings { clients: Clients { api, watch: watch_client, pulse, welcome }, namespace, identity, metrics, wire, listeners } =
         surroundings;
     let scope = if options.watch.is_empty() { Scope::Cluster } else { Scope::Namespaces(options.watch.clone()) };
-    check_access(&api, &scope, &namespace).await?;
-    let cluster = cluster_id(&api, &options).await?;
+    tokio::pin!(until);
+    let cluster = tokio::select! {
+        admitted = admitted(&api, &scope, &namespace, &options) => admitted?,
+        () = &mut until => return Ok(()),
+    };
     let fence = if options.leader_election.is_some() { Fence::closed() } else { Fence::default() };
     // The election's own Lease is the only thing that a replica writes which does not lead.
     let (unfenced, api) = (api.clone(), fence.around(&api));
@@ -226,7 +230,7 @@ pub async fn operate(surroundings: Surroundings, options: Options, until: impl F
         future::select_all(controllers.iter_mut()).await;
     };
     let result = tokio::select! {
-        () = until => Ok(()),
+        () = &mut until => Ok(()),
         () = &mut campaign => Err(RunError::LeadershipLost),
         () = work => Err(RunError::Ended),
         why = welcome.until_worn_out() => Err(RunError::NotWelcome(why)),
@@ -368,6 +372,12 @@ fn wake_orders_of(context: &Context, handler: &ProcessingHandler) {
     for order in &waiting {
         context.wake_orders.wake(order);
     }
+}
+
+/// The cluster id, once it is known that the API server lets this process do its work.
+async fn admitted(api: &Client, scope: &Scope, namespace: &str, options: &Options) -> Result<String, RunError> {
+    check_access(api, scope, namespace).await?;
+    cluster_id(api, options).await
 }
 
 /// The uid of kube-system, or what the flag says.
