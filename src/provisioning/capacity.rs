@@ -65,3 +65,121 @@ pub fn no_server(server_type: &str, inventory: &Inventory) -> String {
     let known = matching::type_is_known(inventory, server_type);
     format!("{} {server_type}", if known { "no free server of type" } else { "the panel knows no server of type" })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    use jiff::Timestamp;
+    use serde_json::{Value, json};
+
+    use crate::api::common::ObjectKey;
+    use crate::api::condition::{self, ConditionType};
+    use crate::api::handler::DeletionPolicy;
+    use crate::api::samples;
+    use crate::panel::model::FREE_DOMAIN;
+    use crate::provisioning::decide;
+    use crate::provisioning::facts::{Facts, HandlerState};
+    use crate::provisioning::marker::Marker;
+    use crate::provisioning::queue::Waiting;
+
+    fn handler() -> Handler {
+        let key = ObjectKey { namespace: "h".into(), name: "msk-1".into() };
+        Handler { key, panel: "dci/dcimgr".into(), deletion_policies: vec![DeletionPolicy::Release], ..Handler::placeholder() }
+    }
+
+    /// Servers 1 and 2, free, of type E3, and 3, of type E5, which somebody has.
+    fn inventory() -> Inventory {
+        let row = |id: &str, kind: &str, owner: Option<&str>| ServerRow {
+            types: vec![kind.into()],
+            hostname: FREE_DOMAIN.into(),
+            owner: owner.map(str::to_owned),
+            ..ServerRow::blank(id)
+        };
+        let rows = [row("1", "E3", None), row("2", "E3", None), row("3", "E5", Some("bob"))];
+        Inventory { rows: rows.into_iter().map(|row| (row.id.0.clone(), row)).collect(), ..Inventory::default() }
+    }
+
+    fn marked(namespace: &str, name: &str, order_id: &str) -> Inventory {
+        let marker = Marker { cluster: "c".into(), namespace: namespace.into(), name: name.into(), order_id: order_id.into() };
+        Inventory { markers: [("3".to_owned(), vec![marker])].into(), ..inventory() }
+    }
+
+    fn ahead(number: usize) -> Queue {
+        let waiting = Waiting { server_type: Some("E3".into()), asked_for: None, tried: Vec::new() };
+        Queue { ahead: vec![waiting; number], behind: 2 }
+    }
+
+    #[test]
+    fn the_list_says_that_there_is_nothing_only_where_the_panel_could_say_nothing_else() {
+        let ready = |kind: &str| json!({"spec": {"configuration": {"serverType": kind}}});
+        let tried = |ids: &[&str]| {
+            let all: Vec<Value> = ids
+                .iter()
+                .map(|id| json!({"id": id, "panel": "dci/dcimgr", "handler": "h/msk-1", "reason": "x", "time": "2026-01-01T00:00:00Z"}))
+                .collect();
+            json!({"spec": {}, "status": {"triedServers": all}})
+        };
+        let nobody = Queue::default();
+        for (change, inventory, queue, said) in [
+            (ready("E3"), inventory(), &nobody, None),
+            (ready("E3"), inventory(), &ahead(1), None),
+            (ready("E3"), inventory(), &ahead(2), Some("the free servers are for orders that came before; place 3 of 5")),
+            (ready("E5"), inventory(), &nobody, Some("no free server of type E5; place 1 of 1")),
+            (ready("E9"), inventory(), &nobody, Some("the panel knows no server of type E9; place 1 of 1")),
+            (tried(&["1"]), inventory(), &nobody, None),
+            (
+                tried(&["1", "2"]),
+                inventory(),
+                &nobody,
+                Some("no free server of type E3, but for those in status.triedServers; place 1 of 1"),
+            ),
+            // One may be its own, or stand in its way.
+            (ready("E5"), marked("shop", "web", "u-1"), &nobody, None),
+            (ready("E5"), marked("shop", "web", "u-0"), &nobody, None),
+            (ready("E5"), marked("other", "web", "u-1"), &nobody, None),
+            (ready("E5"), marked("other", "web", "u-0"), &nobody, Some("no free server of type E5; place 1 of 1")),
+            (json!({"spec": {"configuration": {"serverType": "E5"}, "adopt": {"serverId": "3"}}}), inventory(), &nobody, None),
+            (json!({"spec": {"configuration": {"serverType": null, "custom": {"memoryGiB": 999}}}}), inventory(), &nobody, None),
+        ] {
+            let raw = samples::order(&change);
+            let order = Order::parse(&raw, "c").unwrap();
+            let found = nothing_for(&order, &raw.status.unwrap_or_default(), &handler(), &inventory, queue);
+            assert_eq!(found.as_deref(), said, "{change}");
+        }
+    }
+
+    #[test]
+    fn who_is_kept_back_hears_by_what_and_how_many_come_before() {
+        type Change = fn(&mut Handler, &mut Facts);
+        let order = Order::parse(&samples::order(&json!({})), "c").unwrap();
+        let rows: [(Change, &str, &str); 4] = [
+            (
+                |_, facts| (facts.slot, facts.before_me) = (false, 0),
+                "LimitReached",
+                "limits.maxConcurrentOperations of the handler is reached; place 1 in the queue",
+            ),
+            (|_, facts| (facts.slot, facts.before_me) = (false, 3), "LimitReached", "place 4 in the queue"),
+            (
+                |handler, facts| (handler.max_orders_per_namespace, facts.older_orders) = (3, 4),
+                "LimitReached",
+                "limits.maxOrdersPerNamespace (3) of the handler is reached in this namespace; place 2 in the queue",
+            ),
+            // Whether there is a place or not: without a server none is needed.
+            (
+                |_, facts| (facts.slot, facts.queue) = (false, ahead(2)),
+                "WaitingForCapacity",
+                "the free servers are for orders that came before",
+            ),
+        ];
+        for (change, reason, said) in rows {
+            let (mut handler, mut facts) = (handler(), Facts::new(HandlerState::Ready, "1".into()));
+            facts.inventory = Some(Arc::new(inventory()));
+            change(&mut handler, &mut facts);
+            let decided = decide::decide(&order, &handler, &facts, Timestamp::UNIX_EPOCH, &OrderStatus::default());
+            let ready = condition::find(&decided.status.conditions, ConditionType::Ready).unwrap();
+            assert!(ready.reason == reason && ready.message.contains(said), "{reason}: {ready:?}");
+        }
+    }
+}

@@ -78,6 +78,29 @@ async fn a_dead_ipmi_holds_the_server_until_the_department_has_stopped_it() {
 }
 
 #[tokio::test]
+async fn an_answer_is_kept_beyond_its_time_until_the_order_has_read_it() {
+    let setup = Setup { args: vec!["--task-retention=1s".into()], ..Setup::default() };
+    let mut world = active(setup.handler(&json!({"ipmiErrorPolicy": "CreateTask"}))).await;
+    world.sim.change_server(17, json!({"ipmi": "dead"})).unwrap();
+    world.delete("DedicatedServerOrder", "web-01").await;
+    let task = world.until("a StopServer task", |world| open_tasks(world).pop()).await;
+    let name = task["metadata"]["name"].as_str().unwrap().to_owned();
+    // Nothing is read of an answer while the panel is down.
+    let down = world.sim.add_fault(json!({"action": "down", "panel": "dci"})).unwrap();
+    world.until_reason("ProcessingHandler", "msk-1", "Reconciling", "Unreachable").await;
+    world.patch("ManualTask", &name, &json!({"spec": {"resolution": "Done"}})).await;
+    world.until("it is closed", |world| (world.record.get("ManualTask", &name)?["status"]["phase"] == "Closed").then_some(())).await;
+    world.polls(4).await;
+    assert!(world.record.get("ManualTask", &name).is_some(), "the answer is lost");
+    world.sim.remove_faults(Some(down));
+    world.until_gone("web-01").await;
+    world.assert_released(17);
+    let raised = world.record.versions("ManualTask", "").iter().filter(|t| t["metadata"]["name"] != name.as_str()).count();
+    assert_eq!(raised, 0, "nobody was asked twice");
+    world.end().await;
+}
+
+#[tokio::test]
 async fn an_installation_is_cancelled() {
     let mut world = World::start(Setup::default()).await;
     world.order("web-01", &json!({"operatingSystem": {"template": "ISPsystem__Slow-1"}})).await;

@@ -120,10 +120,11 @@ impl Record {
         self.inner.lock().unwrap().now.iter().filter(|((k, _), _)| k == kind).map(|(_, object)| object.clone()).collect()
     }
 
-    /// Every version of an object, the oldest first.
+    /// Every version of an object, or of all of its kind where no name is given, the oldest first.
     pub fn versions(&self, kind: &str, name: &str) -> Vec<Value> {
         let inner = self.inner.lock().unwrap();
-        inner.history.iter().filter(|o| o["kind"] == kind && o["metadata"]["name"] == name).cloned().collect()
+        let named = |o: &&Value| name.is_empty() || o["metadata"]["name"] == name;
+        inner.history.iter().filter(|o| o["kind"] == kind).filter(named).cloned().collect()
     }
 
     /// What was seen after so many versions of anything.
