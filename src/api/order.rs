@@ -292,6 +292,12 @@ pub struct Adopt {
 }
 
 impl DedicatedServerOrder {
+    /// Whether it has a server, or notes that it claims one.
+    #[must_use]
+    pub fn is_bound(&self) -> bool {
+        self.status.as_ref().is_some_and(|s| s.server.is_some() || s.in_flight.is_some())
+    }
+
     /// Namespace and name.
     #[must_use]
     pub fn key(&self) -> ObjectKey {

@@ -162,6 +162,12 @@ pub fn selecting<'o>(orders: &'o [Arc<Guarded<DedicatedServerOrder>>], handler: 
 }
 
 impl Context {
+    /// The order that was created first of those of which something holds.
+    pub fn oldest(&self, holds: impl Fn(&DedicatedServerOrder) -> bool) -> Option<ObjectKey> {
+        let ticket = |o: &DedicatedServerOrder| (o.metadata.creation_timestamp.as_ref().map(|t| t.0), o.metadata.uid.clone(), o.key());
+        self.orders.read(|o| holds(o).then(|| ticket(o))).into_iter().min().map(|(_, _, key)| key)
+    }
+
     /// Whether orders of a namespace may use a handler; an error says what the operator lacks to tell. The labels are read each time,
     /// so that a change of them counts at once.
     pub async fn allowed(&self, handler: &ProcessingHandler, namespace: &str) -> Result<bool, kube::Error> {
@@ -190,7 +196,7 @@ impl Context {
         let mut known: BTreeMap<String, bool> = BTreeMap::new();
         let mut served = Vec::new();
         for &order in named {
-            let bound = order.status.as_ref().is_some_and(|s| s.server.is_some() || s.in_flight.is_some());
+            let bound = order.is_bound();
             let namespace = order.metadata.namespace.clone().unwrap_or_default();
             let allowed = match known.get(&namespace) {
                 _ if bound => true,

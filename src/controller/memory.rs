@@ -52,10 +52,12 @@ impl Memory {
     }
 
     /// Forgets an order that is gone.
-    pub fn forget(&self, uid: &str) {
+    pub fn forget(&self, key: &ObjectKey, uid: &str) {
         let mut inner = lock(&self.0);
         inner.written.remove(uid);
-        inner.begun.retain(|_, known| known != uid);
+        if inner.begun.get(key).is_some_and(|known| known == uid) {
+            inner.begun.remove(key);
+        }
     }
 }
 
@@ -77,7 +79,7 @@ mod tests {
         assert_eq!(memory.vanished(&key).as_deref(), Some("u-2"));
         assert_eq!(memory.vanished(&key), None);
         assert_eq!(memory.begin(&key, "u-3"), None);
-        memory.forget("u-3");
+        memory.forget(&key, "u-3");
         assert_eq!(memory.vanished(&key), None, "it was seen to go");
     }
 }

@@ -163,7 +163,7 @@ fn untouched(order: &DedicatedServerOrder) -> bool {
 async fn usable_handler(context: &Context, key: &ObjectKey, parsed: &Order, order: &DedicatedServerOrder) -> Option<Arc<HandlerRuntime>> {
     // A licence server has no servers.
     let handler = context.handlers.get(key).filter(|h| h.spec.module != Module::BILLmanager6)?;
-    let bound = order.status.as_ref().is_some_and(|s| s.server.is_some() || s.in_flight.is_some());
+    let bound = order.is_bound();
     // Once something was taken there, a handler that no longer allows the namespace still takes it back.
     if !bound && !parsed.deleting && !context.may_use(&handler, &parsed.key.namespace).await {
         return None;
@@ -256,12 +256,11 @@ fn gone(context: &Context, order: &DedicatedServerOrder, uid: &str) {
 }
 
 fn forget(context: &Context, key: &ObjectKey, uid: &str) {
-    context.memory.forget(uid);
+    context.memory.forget(key, uid);
     let next = context.panels.forget_order(uid);
     // Its namespace may have one more now: the oldest asks, the others with the next poll.
     let limited = |o: &DedicatedServerOrder| o.metadata.namespace.as_ref() == Some(&key.namespace) && super::places::waits(o);
-    let ticket = |o: &DedicatedServerOrder| (o.metadata.creation_timestamp.as_ref().map(|t| t.0), o.metadata.uid.clone(), o.key());
-    let oldest = context.orders.read(|o| limited(o).then(|| ticket(o))).into_iter().min().map(|(_, _, key)| key);
+    let oldest = context.oldest(limited);
     next.iter().chain(&oldest).for_each(|key| context.wake_orders.wake(key));
 }
 

@@ -64,12 +64,7 @@ mod tests {
     }
 
     fn task(namespace: &str, name: &str, resolution: &Value) -> ManualTask {
-        serde_json::from_value(json!({
-            "apiVersion": "dci-operator.dev/v1alpha1", "kind": "ManualTask", "metadata": {"name": name, "namespace": namespace},
-            "spec": {"type": "StopServer", "department": "Operations", "summary": "s", "resolution": resolution,
-                     "orderRef": {"namespace": "shop", "name": "web", "uid": "u-1"}},
-        }))
-        .unwrap()
+        samples::task(&json!({"metadata": {"name": name, "namespace": namespace}, "spec": {"resolution": resolution}}))
     }
 
     #[test]

@@ -165,7 +165,7 @@ pub fn at_work(order: &DedicatedServerOrder) -> bool {
     let person = status.waiting_on.as_ref().is_some_and(|w| w.kind == "Department")
         || condition::is_true(&status.conditions, ConditionType::Stalled);
     let busy = if going(order) { begun(Step::PowerOff) } else { !handed_over(order) };
-    bound(order) && busy && (status.in_flight.is_some() || !person)
+    order.is_bound() && busy && (status.in_flight.is_some() || !person)
 }
 
 /// Whether an order waits for a place, or for its namespace to have fewer orders.
@@ -181,13 +181,13 @@ impl Pass<'_> {
         let (uid, deleting) = (&self.parsed.uid, self.parsed.deleting);
         let ticket = Ticket { created: self.parsed.created, uid: uid.clone(), key: self.parsed.key.clone() };
         let max = client.policy.max_orders_per_namespace;
-        if max > 0 && !deleting && !bound(&self.order) {
+        if max > 0 && !deleting && !self.order.is_bound() {
             let mine = (Some(self.parsed.created), Some(uid));
             let counts = |o: &DedicatedServerOrder| {
                 let older = (o.metadata.creation_timestamp.as_ref().map(|t| t.0), o.metadata.uid.as_ref()) < mine;
                 o.metadata.namespace.as_deref() == Some(&self.parsed.key.namespace)
                     && o.metadata.uid.as_ref() != Some(uid)
-                    && (bound(o) || older)
+                    && (o.is_bound() || older)
             };
             let others = self.others(counts);
             facts.older_orders = self.handler.places(|p| p.reserve(&ticket, &others, max));
@@ -201,7 +201,7 @@ impl Pass<'_> {
         }
         let max = if deleting { client.max_releases } else { client.max_operations };
         // An order at rest needs none, nor does one that goes without ever having had a server.
-        let needs = if deleting { bound(&self.order) } else { !handed_over(&self.order) };
+        let needs = if deleting { self.order.is_bound() } else { !handed_over(&self.order) };
         if needs && !deleting && self.finds_nothing(client, facts) {
             // It has none either, should the decision find a server all the same: it asks for one then.
             facts.slot = false;
@@ -280,10 +280,6 @@ fn is_current(order: &DedicatedServerOrder) -> bool {
 
 fn going(order: &DedicatedServerOrder) -> bool {
     order.metadata.deletion_timestamp.is_some()
-}
-
-fn bound(order: &DedicatedServerOrder) -> bool {
-    order.status.as_ref().is_some_and(|s| s.server.is_some() || s.in_flight.is_some())
 }
 
 fn handed_over(order: &DedicatedServerOrder) -> bool {

@@ -44,11 +44,7 @@ pub fn of(context: &Context, order: &Order, handler: &ObjectKey) -> Queue {
 
 /// The order that has waited longest for what `order` waited for: it goes on where this one does not.
 pub fn next(context: &Context, order: &Order, handler: &ObjectKey) -> Option<ObjectKey> {
-    let ticket = |other: &DedicatedServerOrder| {
-        rival(order, handler, other)?;
-        Some((other.metadata.creation_timestamp.as_ref().map(|t| t.0), other.metadata.uid.clone(), other.key()))
-    };
-    context.orders.read(ticket).into_iter().min().map(|(_, _, key)| key)
+    context.oldest(|other| rival(order, handler, other).is_some())
 }
 
 /// Whether an order without a server goes on only when somebody changes something.

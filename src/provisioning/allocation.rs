@@ -344,11 +344,12 @@ fn claim(cx: &mut Cx<'_>, inventory: &Inventory, people: &People) -> Flow {
         }
         return Break(ask_for(cx, server, people));
     }
-    let message = match &wanted {
-        Wanted::Custom(parts) if !for_others => return Break(super::assembly::without_server(cx, parts)),
-        Wanted::Custom(_) => capacity::lack("", &cx.status, inventory, &cx.facts.queue, true),
-        Wanted::Ready(server_type) => capacity::lack(server_type, &cx.status, inventory, &cx.facts.queue, for_others),
+    let none = match &wanted {
+        Wanted::Ready(_) | Wanted::Custom(_) if for_others => capacity::FOR_OTHERS.to_owned(),
+        Wanted::Custom(parts) => return Break(super::assembly::without_server(cx, parts)),
+        Wanted::Ready(server_type) => capacity::no_server(server_type, inventory),
     };
+    let message = capacity::lack(&none, &cx.status, &cx.facts.queue);
     Break(wait_for_capacity(cx, Reason::WaitingForCapacity, message))
 }
 

@@ -13,6 +13,9 @@ use super::queue::Queue;
 use super::selection::may_have_been_restored;
 use super::wanted::Wanted;
 
+/// That there are free servers, and none for this order.
+pub const FOR_OTHERS: &str = "the free servers are for orders that came before";
+
 /// Free servers by the list, of the type or of any type, but for those that the order gave back, lowest id first.
 #[must_use]
 pub fn free<'i>(wanted: &Wanted, status: &OrderStatus, handler: &Handler, inventory: &'i Inventory) -> Vec<&'i ServerRow> {
@@ -39,11 +42,13 @@ pub fn nothing_for(order: &Order, status: &OrderStatus, handler: &Handler, inven
     if !queue.left_over(free).is_empty() {
         return None;
     }
-    Some(lack(server_type, status, inventory, queue, for_others))
+    let none = if for_others { FOR_OTHERS.to_owned() } else { no_server(server_type, inventory) };
+    Some(lack(&none, status, queue))
 }
 
 /// Whether a server carries the marker of this order, of an earlier one of its name, or its id.
-fn is_marked(order: &Order, inventory: &Inventory) -> bool {
+#[must_use]
+pub fn is_marked(order: &Order, inventory: &Inventory) -> bool {
     let mine = &order.marker;
     let concerns = |found: &super::marker::Marker| {
         found.order_id == mine.order_id || (&found.cluster, &found.namespace, &found.name) == (&mine.cluster, &mine.namespace, &mine.name)
@@ -51,10 +56,9 @@ fn is_marked(order: &Order, inventory: &Inventory) -> bool {
     inventory.markers.values().flatten().any(concerns)
 }
 
-/// What is said of an order that waits for a server of a type. `for_others`: there are free ones, and older orders get them.
+/// What is said of an order that waits: that there is none, and its place.
 #[must_use]
-pub fn lack(server_type: &str, status: &OrderStatus, inventory: &Inventory, queue: &Queue, for_others: bool) -> String {
-    let none = if for_others { "the free servers are for orders that came before".to_owned() } else { no_server(server_type, inventory) };
+pub fn lack(none: &str, status: &OrderStatus, queue: &Queue) -> String {
     let tried = if status.tried_servers.is_empty() { "" } else { ", but for those in status.triedServers" };
     format!("{none}{tried}; {}", queue.place())
 }

@@ -14,7 +14,6 @@ use super::context::{Cx, Flow, SHORT, WaitKind, cut};
 use super::facts::{HandlerState, Inventory};
 use super::fitting::compare;
 use super::give_back::{self, Then};
-use super::marker::Marker;
 use super::order::{Handler, Order};
 use super::reason::Reason;
 use super::step::Step;
@@ -89,11 +88,7 @@ pub fn sort(candidates: &mut [Candidate<'_>], status: &OrderStatus) {
 /// Whether a server at this handler carries the marker of this order, of an earlier one of the same name, or this order's id.
 #[must_use]
 pub fn found(order: &Order, candidate: &Candidate<'_>) -> bool {
-    let mine = &order.marker;
-    candidate.inventory.is_some_and(|i| {
-        let same_name = |m: &Marker| m.cluster == mine.cluster && m.namespace == mine.namespace && m.name == mine.name;
-        i.markers.values().flatten().any(|m| same_name(m) || mine.is_elsewhere(m))
-    })
+    candidate.inventory.is_some_and(|inventory| capacity::is_marked(order, inventory))
 }
 
 /// Whether every server of this handler that could be the order's was looked at.

@@ -142,10 +142,9 @@ fn namespace_limit(question: &Question, policy: &Handler) -> Option<Finding> {
     }
     let (own, key) = (question.order.key(), &policy.key);
     let created = question.existing.get().and_then(|e| e.metadata.creation_timestamp.as_ref()).map(|t| t.0);
-    let bound = |o: &DedicatedServerOrder| o.status.as_ref().is_some_and(|s| s.server.is_some() || s.in_flight.is_some());
     // An order that is still to be made comes after all that are there.
     let older = |o: &DedicatedServerOrder| created.is_none_or(|at| o.metadata.creation_timestamp.as_ref().is_some_and(|t| t.0 < at));
-    let counts = |o: &&DedicatedServerOrder| o.key() != own && serving_handler(o).as_ref() == Some(key) && (bound(o) || older(o));
+    let counts = |o: &&DedicatedServerOrder| o.key() != own && serving_handler(o).as_ref() == Some(key) && (o.is_bound() || older(o));
     Some(match &question.neighbours {
         Known::Is(orders) => match orders.iter().filter(counts).count() {
             there if there >= max => finding(

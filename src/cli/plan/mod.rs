@@ -227,16 +227,11 @@ pub enum Wanted {
 /// The handlers that a plan needs: once an order has a server, the one that serves it.
 #[must_use]
 pub fn wanted_handlers(order: &DedicatedServerOrder, existing: Option<&DedicatedServerOrder>) -> Wanted {
-    let serving = existing.filter(|e| is_bound(e)).and_then(serving_handler);
+    let serving = existing.filter(|e| e.is_bound()).and_then(serving_handler);
     if let Some(key) = serving.or_else(|| crate::provisioning::order::handler_key(order)) {
         return Wanted::Named(key);
     }
     crate::provisioning::order::selector(order).map_or(Wanted::Nobody, Wanted::Selected)
-}
-
-/// Whether an order has a server, or notes that it claims one: from then on fields are fixed.
-fn is_bound(order: &DedicatedServerOrder) -> bool {
-    order.status.as_ref().is_some_and(|s| s.server.is_some() || s.in_flight.is_some())
 }
 
 fn situation(existing: &Known<DedicatedServerOrder>) -> Situation {
@@ -247,7 +242,7 @@ fn situation(existing: &Known<DedicatedServerOrder>) -> Situation {
         Known::Is(order) if order.status.as_ref().and_then(|s| s.server.as_ref()).is_some_and(|s| s.handed_over_at.is_some()) => {
             Situation::HandedOver
         }
-        Known::Is(order) if is_bound(order) => Situation::Preparing,
+        Known::Is(order) if order.is_bound() => Situation::Preparing,
         Known::Is(_) => Situation::Waiting,
     }
 }
