@@ -4,7 +4,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{Stream, StreamExt};
+use futures::{Stream, StreamExt, stream};
 use kube::api::Api;
 use kube::core::{DeserializeGuard, NamespaceResourceScope, Resource};
 use kube::runtime::reflector::{self, ObjectRef, Store};
@@ -119,7 +119,7 @@ impl Backoff for Reconnect {
 
 /// A watch at work: the stream that a controller is triggered by, and the cache that it fills.
 pub struct Watched<K: Resource<DynamicType = ()> + 'static, S> {
-    /// Objects that were applied or deleted.
+    /// Objects that were applied or deleted, also those that went while the watch was away.
     pub stream: S,
     /// Cache.
     pub store: Store<Guarded<K>>,
@@ -142,6 +142,8 @@ where
     let (store, writer) = reflector::store();
     let (tell, synced) = watch::channel(false);
     let kind = K::plural(&()).into_owned();
+    let cache = store.clone();
+    let mut before = Vec::new();
     let stream = watcher(api, config)
         .backoff(Reconnect(0))
         .modify(|object| {
@@ -153,27 +155,78 @@ where
             }
         })
         .reflect(writer)
-        .filter_map(move |event| {
-            let object = match event {
+        .flat_map(move |event| {
+            let objects = match event {
+                Ok(watcher::Event::Init) => {
+                    before = cache.state();
+                    Vec::new()
+                }
                 Ok(watcher::Event::InitDone) => {
                     tell.send_replace(true);
-                    None
+                    missing(std::mem::take(&mut before), &cache)
                 }
-                Ok(watcher::Event::Init) => None,
-                Ok(watcher::Event::InitApply(object) | watcher::Event::Apply(object) | watcher::Event::Delete(object)) => Some(object),
+                Ok(watcher::Event::InitApply(object) | watcher::Event::Apply(object) | watcher::Event::Delete(object)) => vec![object],
                 Err(error) => {
                     tracing::warn!(%kind, %error, "watch failed; trying again");
-                    None
+                    Vec::new()
                 }
             };
-            futures::future::ready(object)
+            stream::iter(objects)
         });
     Watched { stream, store, synced }
 }
 
+/// What is not in the cache any more after another list: no event tells that it was deleted while the watch was away.
+fn missing<K>(before: Vec<Arc<Guarded<K>>>, cache: &Store<Guarded<K>>) -> Vec<Guarded<K>>
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
+{
+    before.into_iter().filter(|object| cache.get(&ObjectRef::from_obj(object.as_ref())).is_none()).map(Arc::unwrap_or_clone).collect()
+}
+
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+    use std::convert::Infallible;
+    use std::sync::Mutex;
+
+    use http::{Request, Response};
+    use kube::client::Body;
+    use serde_json::json;
+
     use super::*;
+    use crate::api::ManualTask;
+
+    /// An API server with these answers, one after the other; the last request is not answered.
+    fn server(answers: impl IntoIterator<Item = serde_json::Value>) -> Client {
+        let answers = Arc::new(Mutex::new(VecDeque::from_iter(answers)));
+        let service = tower::service_fn(move |_: Request<Body>| {
+            let answer = answers.lock().unwrap().pop_front();
+            async move {
+                let Some(answer) = answer else { return futures::future::pending().await };
+                Ok::<_, Infallible>(Response::new(Body::from(format!("{answer}\n").into_bytes())))
+            }
+        });
+        Client::new(service, "default")
+    }
+
+    fn list(version: &str, names: &[&str]) -> serde_json::Value {
+        // What cannot be read as a task goes the same way.
+        let items: Vec<_> = names.iter().map(|n| json!({"metadata": {"name": n, "namespace": "shop", "uid": n}, "spec": {}})).collect();
+        json!({"apiVersion": "dci-operator.dev/v1alpha1", "kind": "ManualTaskList", "metadata": {"resourceVersion": version}, "items": items})
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_went_while_the_watch_was_away_is_told() {
+        let expired = json!({"type": "ERROR", "object": {
+            "kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Expired", "message": "too old", "code": 410,
+        }});
+        let client = server([list("1", &["a", "b"]), expired, list("9", &["b", "c"])]);
+        let watched = watched::<ManualTask>(&client, None);
+        let names: Vec<String> = watched.stream.take(5).map(|object| object.name_any()).collect().await;
+        assert_eq!(names, ["a", "b", "b", "c", "a"]);
+        assert_eq!(watched.store.len(), 2);
+    }
 
     #[test]
     fn reconnects_are_quick_and_never_far_apart() {
