@@ -6,6 +6,9 @@
 mod rows;
 #[path = "api_support/statuses.rs"]
 mod statuses;
+#[path = "deploy_support/stored.rs"]
+#[allow(dead_code, reason = "shared with other targets, which use the rest of it")]
+mod stored;
 #[path = "api_support/mod.rs"]
 mod support;
 
@@ -15,3 +18,5 @@ mod api_roundtrip;
 mod api_rules;
 #[path = "api/api_schema.rs"]
 mod api_schema;
+#[path = "api/api_stored.rs"]
+mod api_stored;

@@ -1,11 +1,13 @@
 //! What Argo CD and Flux show of an order, a handler and a task through their lives: the scripts of deploy/argocd run on every
-//! version of every object that the API server told of. With `UPDATE_FIXTURES=1` the objects that `tests/deploy.rs` uses are
-//! written anew.
+//! version of every object that the API server told of. With `UPDATE_FIXTURES=1` objects in states that the present release has no
+//! fixture of are added to it; what is there stays as it is.
 
 use std::collections::BTreeMap;
+use std::io::Write as _;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use super::support::kstatus::is_true;
 use super::support::plane::plane;
@@ -15,6 +17,9 @@ use super::support::{Setup, World, objects};
 #[allow(dead_code, reason = "tests/deploy.rs uses the rest")]
 #[path = "../deploy_support/lua.rs"]
 mod lua;
+#[allow(dead_code, reason = "tests/api.rs and tests/deploy.rs use the rest")]
+#[path = "../deploy_support/stored.rs"]
+mod stored;
 
 #[tokio::test]
 async fn argo_cd_follows_the_life_of_an_order() {
@@ -86,7 +91,7 @@ async fn argo_cd_follows_the_life_of_an_order() {
 #[tokio::test]
 async fn helm_waits_for_orders_and_leaves_them_where_they_are() {
     if !plane().helm(&["version", "--short"]).starts_with("v4") {
-        eprintln!("SKIPPED (needs Helm 4): helm_waits_for_orders_and_leaves_them_where_they_are");
+        let _ = writeln!(std::io::stderr(), "SKIPPED (needs Helm 4): helm_waits_for_orders_and_leaves_them_where_they_are");
         return;
     }
     let mut world = World::start(Setup::default()).await;
@@ -214,13 +219,18 @@ fn fixture(object: &Value, health: &str) -> Option<&'static str> {
     })
 }
 
-/// Writes an object down, with the names that differ from run to run replaced.
+/// Adds an object to the fixtures of this release, with the names that differ from run to run replaced. One that is there stays:
+/// it is what users have stored.
 fn store(name: &str, mut object: Value, world: &World) {
     object["metadata"].as_object_mut().unwrap().remove("resourceVersion");
     object["metadata"].as_object_mut().unwrap().remove("selfLink");
     let text = serde_yaml::to_string(&object).unwrap();
     let text = text.replace(&world.provider, "hosting").replace(&world.shop, "shop").replace(&world.system, "dci-system");
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/objects");
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/objects/v", env!("CARGO_PKG_VERSION"));
     std::fs::create_dir_all(folder).unwrap();
-    std::fs::write(format!("{folder}/{name}.yaml"), text).unwrap();
+    let Ok(mut file) = std::fs::File::create_new(format!("{folder}/{name}.yaml")) else { return };
+    file.write_all(text.as_bytes()).unwrap();
+    let sum = Sha256::digest(&text).iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"));
+    let mut list = std::fs::OpenOptions::new().create(true).append(true).open(format!("{folder}/{}", stored::SUMS)).unwrap();
+    writeln!(list, "{sum}  {name}.yaml").unwrap();
 }
