@@ -1,5 +1,7 @@
 //! Permissions: every one that the chart grants is used, in both modes; `tests/audit.rs` reads the API server's audit log of it.
 
+use std::io::Write as _;
+
 use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
 use kube::Api;
 use kube::api::PostParams;
@@ -144,7 +146,10 @@ async fn secrets_of_an_order_need_its_finalizers_and_are_never_written_again() {
         Err(refused) => assert!(refused.to_string().contains("blockOwnerDeletion"), "{refused}"),
         // Somebody else's cluster may not ask for it.
         Ok(_) if std::env::var_os("DCI_E2E_EXISTING_CLUSTER").is_some() => {
-            eprintln!("SKIPPED (needs OwnerReferencesPermissionEnforcement): permission on finalizers");
+            let _ = writeln!(
+                std::io::stderr(),
+                "SKIPPED (needs OwnerReferencesPermissionEnforcement): secrets_of_an_order_need_its_finalizers_and_are_never_written_again"
+            );
         }
         Ok(made) => panic!("made without a permission on finalizers: {made:?}"),
     }
