@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
-use super::view::{self, marks};
+use super::view::{self, marks, text};
 
 /// Functions that harm whoever uses the server: what is off, wiped, or taken away.
 const HARMFUL: [&str; 6] =
@@ -70,9 +70,18 @@ impl Call {
         self.change && known && !self.field("elid").is_empty()
     }
 
-    /// It shows addresses or licences.
-    fn lists(&self) -> bool {
-        !self.change && ["ip", "soft", "soft.edit"].contains(&self.func.as_str())
+    /// The addresses or licences that it shows, each with the orders that it says.
+    fn listed(&self) -> Vec<(String, Vec<String>)> {
+        if self.change || !["ip", "ip.edit", "soft", "soft.edit"].contains(&self.func.as_str()) || !self.done() {
+            return Vec::new();
+        }
+        let answer: Value = self.answer.as_deref().and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+        if !self.target.is_empty() {
+            return vec![(self.target.clone(), marks(&answer.to_string()))];
+        }
+        let rows = view::list(&answer["doc"]["elem"]).iter();
+        let key = |row: &Value| ["id", "ip"].iter().map(|name| text(&row[name]["$"])).find(|key| !key.is_empty()).map(str::to_owned);
+        rows.filter_map(|row| Some((key(row)?, marks(&row.to_string())))).collect()
     }
 
     /// It changes who owns a server, or what is noted of it.
@@ -101,6 +110,24 @@ impl Call {
 struct Seen {
     at: u64,
     marks: Vec<String>,
+    /// Somebody's: neither nobody's nor unknown.
+    owned: bool,
+}
+
+/// What a process has last read of an address or a licence.
+#[derive(Clone, Debug)]
+struct Listed {
+    at: u64,
+    marks: Vec<String>,
+}
+
+/// Rows that are read and changed one by one: addresses where they are kept, licences.
+fn shelf(func: &str) -> Option<&'static str> {
+    match func.split('.').next() {
+        Some("ip") => Some("ip"),
+        Some("soft") => Some("soft"),
+        Some(_) | None => None,
+    }
 }
 
 /// What was called.
@@ -110,8 +137,8 @@ pub struct Calls {
     seen: BTreeMap<(String, String, String), Seen>,
     /// Rows of addresses as they were last shown.
     rows: BTreeMap<(String, String), String>,
-    /// When addresses or licences were last read, by process and panel.
-    listed: BTreeMap<(String, String), u64>,
+    /// Addresses and licences as they were last read, by process, panel, shelf and id.
+    listed: BTreeMap<(String, String, &'static str, String), Listed>,
     /// Servers that carried the marker of an order when the operator last had word of them, by order id.
     held: BTreeMap<String, BTreeSet<(String, String)>>,
 }
@@ -132,10 +159,7 @@ impl Calls {
             return vec![format!("(6) user {} of panel {} is changed", call.field("elid"), call.panel)];
         }
         if call.takes_back() {
-            let listed = self.listed.get(&(call.who.clone(), call.panel.clone()));
-            let fresh = listed.is_some_and(|then| at <= then + DECISION);
-            let what = format!("(2) {} of {} at panel {}, where nothing was read in the same decision", call.func, call.target, call.panel);
-            return if fresh { Vec::new() } else { vec![what] };
+            return self.of_one_that_acts(call, at, orders).into_iter().collect();
         }
         if !self.harms(call) && !call.owns() {
             return Vec::new();
@@ -155,8 +179,12 @@ impl Calls {
             // Whoever claims a server writes the marker of an order that has noted that it will.
             [] if call.owns() => {
                 let written = marks(call.field("notes"));
-                if !written.iter().all(|id| holders.contains(&id.as_str())) {
+                if written.is_empty() || !written.iter().all(|id| holders.contains(&id.as_str())) {
                     wrong.push(format!("(2) {what} with marker {written:?}; what it is noted for: {holders:?}"));
+                }
+                let adopts = |o: &&Value| o["spec"]["adopt"]["serverId"] == call.server() && has(&o);
+                if seen.owned && !orders.iter().any(adopts) {
+                    wrong.push(format!("(2) {what}, which showed somebody's, and no order adopts it"));
                 }
             }
             [] => wrong.push(format!("(2) {what}, which showed no marker")),
@@ -164,6 +192,26 @@ impl Calls {
             others => wrong.push(format!("(2) {what}, which showed the marker of {others:?}; orders that have it: {holders:?}")),
         }
         wrong
+    }
+
+    /// (2): an address or a licence that is taken away was read in the same decision, and an order that changes or goes has it.
+    fn of_one_that_acts(&self, call: &Call, at: u64, orders: &[&Value]) -> Option<String> {
+        let what = format!("(2) {} of {} at panel {}", call.func, call.target, call.panel);
+        let key = (call.who.clone(), call.panel.clone(), shelf(&call.func)?, call.target.clone());
+        let Some(listed) = self.listed.get(&key).filter(|listed| at <= listed.at + DECISION) else {
+            return Some(format!("{what}, which was not read in the same decision"));
+        };
+        let acts = |o: &Value| !o["status"]["inFlight"].is_null() || view::is_deleting(o);
+        let has = |o: &&&Value| match listed.marks.as_slice() {
+            // Parking addresses, and what a note was cut from: the order itself knows it.
+            [] => o["status"].to_string().contains(&format!("\"{}\"", call.target)),
+            ids => ids.iter().any(|id| id == view::order_id(o)),
+        };
+        let holders: Vec<String> = orders.iter().filter(has).map(|o| view::name(o)).collect();
+        if orders.iter().filter(has).any(|o| acts(o)) {
+            return None;
+        }
+        Some(format!("{what}, which showed the marks {:?}; orders that have it: {holders:?}, and none of them changes or goes", listed.marks))
     }
 
     /// A change is on its way: what was read before does not count any more, but for what goes on within one step.
@@ -196,13 +244,16 @@ impl Calls {
                 self.held.entry(id.clone()).or_default().insert(place.clone());
             }
             let key = (call.who.clone(), call.panel.clone(), call.server().to_owned());
-            self.seen.insert(key, Seen { at, marks: shown });
+            let record: Value = serde_json::from_str(answer).unwrap_or_default();
+            let owned = !["", "no_owner"].contains(&text(&record["doc"]["owner"]["$"]));
+            self.seen.insert(key, Seen { at, marks: shown, owned });
         }
         if let Some(row) = call.row().filter(|_| !call.change && call.done()) {
             self.rows.insert(row, answer.clone());
         }
-        if call.lists() && call.done() {
-            self.listed.insert((call.who.clone(), call.panel.clone()), at);
+        for (id, marks) in call.listed() {
+            let Some(shelf) = shelf(&call.func) else { continue };
+            self.listed.insert((call.who.clone(), call.panel.clone(), shelf, id), Listed { at, marks });
         }
         // A complete list without the server: it is gone.
         if call.func == "server" && call.done() && call.target.is_empty() {

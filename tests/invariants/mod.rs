@@ -39,7 +39,7 @@ pub struct Invariants {
     /// Servers whose records a person changed, and when.
     hands: BTreeMap<String, u64>,
     users: BTreeMap<(String, String), String>,
-    /// Orders whose `StopServer` task a department closed, by uid.
+    /// Orders whose `StopServer` task a department closed as done, by uid.
     stopped: BTreeSet<String>,
 }
 
@@ -132,6 +132,16 @@ impl Invariants {
                 wrong.push(format!("(3) order {name} is gone, and server {} carries its marker again", servers.join(", ")));
             }
         }
+        for (ip, holders) in view::on_servers(panels) {
+            let marked: Vec<String> = holders.iter().flat_map(view::Server::marks).collect();
+            if marked.len() > 1 {
+                wrong.push(format!("(1) address {ip} is on the servers of {} orders", marked.len()));
+            }
+            let noted = view::addresses(panels).into_iter().filter(|(noted, _)| *noted == ip).flat_map(|(_, marks)| marks);
+            wrong.extend(noted.filter(|id| marked.iter().any(|mark| mark != id)).map(|id| {
+                format!("(1) address {ip} is on the server of order id {}, and noted for {id}", marked.join(", "))
+            }));
+        }
         for (ip, marks) in view::addresses(panels) {
             if marks.len() > 1 {
                 wrong.push(format!("(1) address {ip} is noted for {} orders", marks.len()));
@@ -172,7 +182,7 @@ impl Invariants {
         let mut wrong = Vec::new();
         if let Some(after) = after
             && after["status"].is_object()
-            && ["DedicatedServerOrder", "ProcessingHandler", "IPManager"].contains(&kind.as_str())
+            && ["DedicatedServerOrder", "ProcessingHandler", "IPManager", "ManualTask"].contains(&kind.as_str())
         {
             let found = kstatus::violations(before, after, &self.secrets);
             wrong.extend(found.into_iter().map(|what| format!("(8) {kind} {name}: {what}")));
@@ -214,6 +224,13 @@ impl Invariants {
                 wrong.push(format!("(1) server {server} is in the status of {} and of {}", view::name(order), view::name(other)));
             }
         }
+        if let Some(order) = after.filter(|o| !view::is_deleting(o)) {
+            let own = view::possessions(order);
+            for other in self.of_kind("DedicatedServerOrder").filter(|o| o["metadata"]["uid"] != order["metadata"]["uid"]) {
+                let both = view::possessions(other).into_iter().filter(|what| !view::is_deleting(other) && own.contains(what));
+                wrong.extend(both.map(|what| format!("(1) {what} is in the status of {} and of {}", view::name(order), view::name(other))));
+            }
+        }
         wrong
     }
 
@@ -249,7 +266,12 @@ impl Invariants {
         let Some(task) = after else { return Vec::new() };
         let (order, type_) = (&task["spec"]["orderRef"]["uid"], &task["spec"]["type"]);
         if *type_ == "StopServer" && !open(task) && before.is_some_and(open) {
-            self.stopped.insert(text(order).to_owned());
+            // Whoever asks for another try has not stopped it.
+            if task["spec"]["resolution"] == "Done" {
+                self.stopped.insert(text(order).to_owned());
+            } else {
+                self.stopped.remove(text(order));
+            }
         }
         if before.is_some() || !open(task) {
             return Vec::new();

@@ -88,6 +88,34 @@ fn one_server_for_one_order() {
 }
 
 #[test]
+fn an_address_and_a_licence_for_one_order() {
+    let at = |first: &str, second: &str, note: &str| {
+        let row = json!([{"ip": "203.0.113.9"}]);
+        let mut state = panels(MARKER, &json!({ "ips": row }));
+        state["panels"]["dci"]["servers"][0]["notes"] = first.into();
+        state["panels"]["dci"]["servers"][1] = json!({"id": "18", "notes": second, "ips": if second.is_empty() { json!([]) } else { row }});
+        state["panels"]["ipm"] = json!({"addresses": [{"ip": "203.0.113.9", "note": note}]});
+        vec![Event::Panels(state)]
+    };
+    holds(at(MARKER, "", "k8s:u-1"));
+    holds(at("", "", "k8s:u-1"));
+    breaks("(1)", at(MARKER, "k8s:c/shop/db/u-2", ""));
+    breaks("(1)", at(MARKER, "", "k8s:u-2"));
+    let with = |name: &str, server: &str, status: &Value| {
+        let mut order = order(Some(server), &json!({"metadata": {"name": name, "uid": name}}));
+        for (name, value) in status.as_object().into_iter().flatten() {
+            order["status"][name] = value.clone();
+        }
+        Event::Object(None, Some(order))
+    };
+    let has = |server: &str, ip: &str| json!({"server": {"id": server, "addresses": [ip]}});
+    breaks("(1)", vec![with("web", "17", &has("17", "203.0.113.9")), with("db", "18", &has("18", "203.0.113.9"))]);
+    holds(vec![with("web", "17", &has("17", "203.0.113.9")), with("db", "18", &has("18", "203.0.113.8"))]);
+    let bought = json!({"licenses": [{"product": "Lite", "id": "7"}]});
+    breaks("(1)", vec![with("web", "17", &bought), with("db", "18", &bought)]);
+}
+
+#[test]
 fn read_before_it_is_harmed() {
     let off = || Event::Sent(call("func=server.poweroff&elid=17"));
     breaks("(2)", vec![has("17"), off()]);
@@ -120,14 +148,37 @@ fn read_before_it_is_harmed() {
     holds(vec![has("17"), answer(VIEW, MARKER), domain(3), domain(4)]);
     let replaced = Event::Sent(call("func=iplist.edit&plid=17&elid=3&ip=10.0.0.5&domain=other.example.net&sok=ok"));
     breaks("(2)", vec![has("17"), answer(VIEW, MARKER), off(), replaced]);
+    // Addresses and licences where they are kept.
+    let listed = |marks: &str| {
+        let rows = json!({"doc": {"elem": [{"ip": {"$": "203.0.113.7"}, "note": {"$": marks}}, {"id": {"$": "700001"}, "remoteid": {"$": marks}}]}});
+        let of = |func: &str| Event::Answered(Call { answer: Some(rows.to_string()), ..call(func) });
+        vec![of("func=ip"), of("func=soft")]
+    };
+    let at_work = |uid: &str| {
+        let status = json!({"observedGeneration": -1, "inFlight": {"target": "server/17"}, "server": {"id": "17", "parkedAddress": "203.0.113.7"}});
+        Event::Object(None, Some(order(None, &json!({"metadata": {"name": uid, "uid": uid}, "status": status}))))
+    };
     for change in ["func=ip.delete&elid=203.0.113.7", "func=soft.suspend&elid=700001", "func=soft.edit&elid=700001&ip=0.0.0.0&sok=ok"] {
-        breaks("(2)", vec![Event::Sent(call(change))]);
-        holds(vec![answer("func=ip", ""), Event::Sent(call(change))]);
+        let change = || vec![Event::Sent(call(change))];
+        breaks("(2)", [vec![at_work("u-1")], change()].concat());
+        holds([vec![at_work("u-1")], listed("k8s:u-1"), change()].concat());
+        // Another order's, which does nothing, or nobody's.
+        breaks("(2)", [vec![at_work("u-2"), has("17")], listed("k8s:u-1"), change()].concat());
+        breaks("(2)", [vec![has("17")], listed("k8s:u-1"), change()].concat());
     }
+    holds([vec![at_work("u-1")], listed(""), vec![Event::Sent(call("func=ip.delete&elid=203.0.113.7"))]].concat());
+    breaks("(2)", [vec![at_work("u-1")], listed(""), vec![Event::Sent(call("func=ip.delete&elid=203.0.113.8"))]].concat());
     // A claim.
     let intent = order(None, &json!({"status": {"observedGeneration": -1, "inFlight": {"target": "server/17"}}}));
-    holds(vec![Event::Object(None, Some(intent)), answer(VIEW, ""), edit(MARKER, "operator")]);
+    let intent = || Event::Object(None, Some(intent.clone()));
+    holds(vec![intent(), answer(VIEW, ""), edit(MARKER, "operator")]);
     breaks("(2)", vec![answer(VIEW, ""), edit(MARKER, "operator")]);
+    // A stranger's server is neither let go nor claimed; his own one is adopted.
+    breaks("(2)", vec![intent(), answer(VIEW, ""), edit("", "no_owner")]);
+    let owned = || Event::Answered(Call { answer: Some(json!({"doc": {"notes": {}, "owner": {"$": "7"}}}).to_string()), ..call(VIEW) });
+    breaks("(2)", vec![intent(), owned(), edit(MARKER, "operator")]);
+    let adopts = with_spec(&order(Some("17"), &Value::Null), &json!({"adopt": {"serverId": "17"}}));
+    holds(vec![Event::Object(None, Some(adopts)), owned(), edit(MARKER, "7")]);
 }
 
 #[test]
@@ -172,6 +223,8 @@ fn not_before_its_task_is_closed_and_one_task_for_one_reason() {
     breaks("(5)", [orphaned("acme"), vec![edit("", "no_owner")]].concat());
     holds([orphaned(""), vec![edit("", "no_owner")]].concat());
     breaks("(5)", [begin(), vec![open(), edit("", "no_owner")]].concat());
+    let again = || Event::Object(Some(task("stop", Value::Null)), Some(task("stop", "Retry".into())));
+    breaks("(5)", [begin(), vec![open(), again(), edit("", "no_owner")]].concat());
     holds([begin(), vec![open(), closed(), edit("", "no_owner")]].concat());
     holds([begin(), vec![Event::Panels(panels(MARKER, &Value::Null)), edit("", "no_owner")]].concat());
     breaks("(5)", vec![open(), Event::Object(None, Some(task("stop-2", Value::Null)))]);

@@ -80,6 +80,25 @@ pub fn addresses(panels: &Value) -> Vec<(&str, Vec<String>)> {
     rows(panels, "addresses").map(|(_, row)| (text(&row["ip"]), marks(text(&row["note"])))).collect()
 }
 
+/// Every address that stands on servers, with those servers.
+pub fn on_servers(panels: &Value) -> BTreeMap<&str, Vec<Server<'_>>> {
+    let mut found: BTreeMap<&str, Vec<Server<'_>>> = BTreeMap::new();
+    for server in servers(panels) {
+        for row in list(&server.state["ips"]) {
+            found.entry(text(&row["ip"])).or_default().push(server);
+        }
+    }
+    found
+}
+
+/// The addresses and licences that an order has noted as its own.
+pub fn possessions(order: &Value) -> Vec<String> {
+    let status = &order["status"];
+    let addresses = list(&status["server"]["addresses"]).iter().map(text);
+    let licenses = list(&status["licenses"]).iter().map(|row| text(&row["id"])).filter(|id| !id.is_empty());
+    addresses.map(|ip| format!("address {ip}")).chain(licenses.map(|id| format!("licence {id}"))).collect()
+}
+
 /// Every licence: id, remote id, and the orders that it says.
 pub fn licenses(panels: &Value) -> Vec<(&str, &str, Vec<String>)> {
     rows(panels, "licenses").map(|(_, row)| (text(&row["id"]), text(&row["remoteId"]), marks(text(&row["remoteId"])))).collect()

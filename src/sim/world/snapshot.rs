@@ -7,6 +7,7 @@ use super::{
     addresses::{AddressBase, Family},
     bill::Bill,
     dci::Dci,
+    invented::digest,
     server::Server,
 };
 use crate::sim::config::{Flag, IpmiHealth, TemplateKind};
@@ -130,7 +131,10 @@ impl Bill {
 }
 
 fn users(users: &super::users::Users) -> Vec<Value> {
-    let user = |user: &super::users::User| json!({"id": user.id.to_string(), "name": user.name, "level": user.level});
+    // A digest, so that whoever looks sees a password change and nobody sees it.
+    let user = |user: &super::users::User| {
+        json!({"id": user.id.to_string(), "name": user.name, "level": user.level, "passwordSha256": digest(&user.password)})
+    };
     users.iter().map(user).collect()
 }
 

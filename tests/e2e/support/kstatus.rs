@@ -11,18 +11,21 @@ pub fn violations(before: Option<&Value>, now: &Value, secrets: &[String]) -> Ve
     if let Some(text) = secrets.iter().find(|secret| status.to_string().contains(*secret)) {
         wrong.push(format!("the status holds the secret {text}"));
     }
+    let before_it = before.and_then(|b| b["status"]["observedGeneration"].as_i64());
     let Some(observed) = observed.filter(|observed| *observed >= 0) else {
+        if before_it.is_some_and(|old| old >= 0) {
+            wrong.push("observedGeneration is gone".into());
+        }
         if status["conditions"].as_array().is_some_and(|all| !all.is_empty()) {
             wrong.push("conditions without observedGeneration".into());
         }
         return wrong;
     };
-    if observed > generation {
-        wrong.push(format!("observedGeneration {observed} is beyond generation {generation}"));
-    }
-    if before.and_then(|b| b["status"]["observedGeneration"].as_i64()).is_some_and(|old| old > observed) {
+    if before_it.is_some_and(|old| old > observed) {
         wrong.push("observedGeneration went back".into());
     }
+    let written = before.is_none_or(|before| before["status"] != *status);
+    wrong.extend(flux(list(&status["conditions"]), observed, generation, written).into_iter().map(str::to_owned));
     conditions(before, status, observed, &mut wrong);
     bounds(now, &mut wrong);
     wrong
@@ -40,6 +43,47 @@ pub fn condition<'a>(object: &'a Value, type_: &str) -> Option<&'a Value> {
 /// Whether a condition is there and True.
 pub fn is_true(object: &Value, type_: &str) -> bool {
     condition(object, type_).is_some_and(|c| c["status"] == "True")
+}
+
+/// Bad when true, the worst first.
+const NEGATIVE: [&str; 3] = ["Stalled", "Reconciling", "ManualActionRequired"];
+
+/// The numbered checks of Flux (`runtime/conditions/check` of fluxcd/pkg), both those that fail and those that warn. `written`: the status
+/// is as the operator has just written it, which is held to what it must say of the generation; a client's change of the spec leaves the
+/// status of before. FAIL0010, which demands an older `observedGeneration` while Reconciling, is left out: here it says which generation
+/// was looked at (design.md, conditions), and later versions of the checker do not ask for it either.
+fn flux(all: &[Value], observed: i64, generation: i64, written: bool) -> Vec<&'static str> {
+    let find = |type_: &str| all.iter().find(|c| c["type"] == type_);
+    let status = |type_: &str| find(type_).and_then(|c| c["status"].as_str());
+    let ready = status("Ready");
+    let negative = || NEGATIVE.iter().filter_map(|type_| find(type_));
+    let of = |c: &Value| c["observedGeneration"].as_i64().unwrap_or(0);
+    // Ready says what the worst of those says that are neither Reconciling nor Stalled.
+    let worst = negative().next().filter(|c| c["type"] == "ManualActionRequired");
+    let same = |c: &Value| find("Ready").is_some_and(|ready| ready["reason"] == c["reason"] && ready["message"] == c["message"]);
+    let checks = [
+        ("FAIL0001: Ready is True, and a bad condition is too", ready == Some("True") && negative().any(|c| c["status"] == "True")),
+        ("FAIL0002: there is no Ready", ready.is_none()),
+        ("FAIL0003: Reconciling is True, and Ready not False", status("Reconciling") == Some("True") && ready != Some("False")),
+        ("FAIL0004: Stalled is True, and Ready not False", status("Stalled") == Some("True") && ready != Some("False")),
+        ("FAIL0005: Reconciling and Stalled are both there", find("Reconciling").is_some() && find("Stalled").is_some()),
+        ("FAIL0006: observedGeneration is beyond the generation", observed > generation),
+        ("FAIL0007: Ready is True, and the generation was not looked at", written && ready == Some("True") && observed < generation),
+        (
+            "FAIL0008: Ready is True, and a condition speaks of an older generation",
+            written && ready == Some("True") && all.iter().any(|c| of(c) < generation),
+        ),
+        (
+            "FAIL0009: Ready is True, and a condition speaks of another generation than the status",
+            ready == Some("True") && all.iter().any(|c| of(c) != observed),
+        ),
+        ("WARN0001: Ready is True, and a bad condition is there", ready == Some("True") && negative().next().is_some()),
+        ("WARN0002: Ready does not say what the worst condition says", ready != Some("True") && worst.is_some_and(|c| !same(c))),
+        ("WARN0003: Reconciling is False instead of absent", status("Reconciling") == Some("False")),
+        ("WARN0004: Stalled is False instead of absent", status("Stalled") == Some("False")),
+        ("WARN0005: a condition lacks its observedGeneration", all.iter().any(|c| of(c) < 1)),
+    ];
+    checks.into_iter().filter_map(|(what, broken)| broken.then_some(what)).collect()
 }
 
 fn conditions(before: Option<&Value>, status: &Value, observed: i64, wrong: &mut Vec<String>) {
@@ -143,6 +187,39 @@ fn bounds(object: &Value, wrong: &mut Vec<String>) {
             wrong.push("Ready while it is being deleted".into());
         }
     }
+}
+
+#[test]
+fn each_check_of_flux_finds_what_breaks_it() {
+    use serde_json::json;
+    let of = |type_: &str, status: &str, generation: i64, reason: &str| {
+        json!({"type": type_, "status": status, "reason": reason, "message": "m", "observedGeneration": generation})
+    };
+    let c = |type_: &str, status: &str| of(type_, status, 2, "A");
+    let rows: [(&str, Vec<Value>, i64); 14] = [
+        ("FAIL0001", vec![c("Ready", "True"), c("ManualActionRequired", "True")], 2),
+        ("FAIL0002", vec![], 2),
+        ("FAIL0003", vec![c("Ready", "Unknown"), c("Reconciling", "True")], 2),
+        ("FAIL0004", vec![c("Ready", "Unknown"), c("Stalled", "True")], 2),
+        ("FAIL0005", vec![c("Ready", "False"), c("Stalled", "True"), c("Reconciling", "True")], 2),
+        ("FAIL0006", vec![c("Ready", "True")], 3),
+        ("FAIL0007", vec![of("Ready", "True", 1, "A")], 1),
+        ("FAIL0008", vec![c("Ready", "True"), of("Other", "True", 1, "A")], 2),
+        ("FAIL0009", vec![c("Ready", "True"), of("Other", "True", 3, "A")], 2),
+        ("WARN0001", vec![c("Ready", "True"), c("ManualActionRequired", "False")], 2),
+        ("WARN0002", vec![c("Ready", "False"), of("ManualActionRequired", "True", 2, "B")], 2),
+        ("WARN0003", vec![c("Ready", "True"), c("Reconciling", "False")], 2),
+        ("WARN0004", vec![c("Ready", "True"), c("Stalled", "False")], 2),
+        ("WARN0005", vec![of("Ready", "False", 0, "A")], 0),
+    ];
+    for (check, all, observed) in rows {
+        let found = flux(&all, observed, 2, true);
+        assert!(found.iter().any(|what| what.starts_with(check)), "{check}: {found:?}");
+    }
+    for good in [vec![c("Ready", "True")], vec![c("Ready", "False"), c("Reconciling", "True")], vec![c("Ready", "False"), c("Stalled", "True")]] {
+        assert_eq!(flux(&good, 2, 2, true), [] as [&str; 0]);
+    }
+    assert_eq!(flux(&[of("Ready", "True", 1, "A")], 1, 2, false), [] as [&str; 0], "the client has just changed the spec");
 }
 
 #[test]
