@@ -14,21 +14,25 @@ OUT=${DCI_MUTANTS_OUT:-$MUTANTS/report}
 # How many of a hundred have to be caught.
 GOAL=95
 JOBS=${DCI_MUTANTS_JOBS:-$(nproc)}
-# A test program ends with its first failure: most mutants are noticed within a second, and a whole program takes ten. libtest has that
-# only behind the flag of the nightly compiler.
+# Each kind of tests tries what those before it missed. One that notices most goes first, the one that takes a minute last.
+TESTS=(decisions lib sweeps)
+declare -A TARGET=([decisions]='--test decisions' [lib]='--lib' [sweeps]='--test sweeps')
+# A test program ends with its first failure: most mutants are noticed within a second, and a whole program takes longer. libtest has
+# that only behind the flag of the nightly compiler.
 FAIL_FAST=(-Zunstable-options --fail-fast)
-QUICK=(--lib --test decisions -- "${FAIL_FAST[@]}")
 
 usage() {
   cat <<'TEXT'
 usage: mutants.sh changed   mutants of the lines that changed since the merge base with main, or since the commit before: which
                             of them the quick tests do not notice, for whoever reads it
-       mutants.sh all       all of them, with all tests; hours. Fails where too many are missed. DCI_MUTANTS_SHARD=k/n: a part
-                            (k from 0)
+       mutants.sh all       all of them, with all tests; hours. Fails where too many are missed
+       mutants.sh missed    those that the last run missed once more, when there are more tests; lines that moved are not found
 
-DCI_MUTANTS_SECONDS  after so many seconds `changed` counts what it has (120)
-DCI_MUTANTS_JOBS     how many `all` tries at a time (as many as there are processors)
-DCI_MUTANTS_OUT      directory of the report
+DCI_MUTANTS_SHARD=k/n  `all`: a part, drawn from all files (k from 0); its figures are added to those of other parts
+DCI_MUTANTS_TESTS      `all`, `missed`: which tests, in this order ("decisions lib sweeps")
+DCI_MUTANTS_SECONDS    after so many seconds `changed` counts what it has (120)
+DCI_MUTANTS_JOBS       how many are tried at a time (as many as there are processors)
+DCI_MUTANTS_OUT        directory of the report
 TEXT
 }
 
@@ -37,32 +41,32 @@ skipped() {
   exit 0
 }
 
-# What one kind of run found, of all workers.
-found() { # RUN NAME
-  cat "$OUT/$1"/*/mutants.out/"$2".txt 2>/dev/null || true
+# What was found by all workers, in the first run over the mutants or in the later ones over those that were missed.
+found() { # first|late NAME…
+  local run=$1 name
+  shift
+  for name in "$@"; do cat "$OUT/$run"/*/mutants.out/"$name".txt 2>/dev/null || true; done
 }
 
-lines() { # RUN NAME
-  found "$1" "$2" | wc -l
-}
-
-# The mutants that the quick tests missed and the sweeps caught: cargo-mutants tries more than it is asked for (deleted fields).
+# The mutants that the first tests missed and later ones caught: cargo-mutants tries more than it is asked for (deleted fields). A
+# mutant that never ends is noticed too.
 caught_late() {
-  { found sweeps caught && found sweeps timeout; } | grep --fixed-strings --line-regexp --file=<(found quick missed) || true
+  found late caught timeout | grep --fixed-strings --line-regexp --file=<(found first missed) | sort --unique || true
 }
 
-# What was found; of all of them enough have to be caught. What the quick tests miss, the sweeps may catch.
-report() { # MUTANTS
-  local quick late missed timeout unviable caught
-  # A mutant that never ends is noticed too.
-  timeout=$(lines quick timeout) quick=$(lines quick caught) unviable=$(lines quick unviable)
-  late=$(caught_late | wc -l)
-  missed=$(($(lines quick missed) - late)) caught=$((quick + timeout + late))
-  printf 'mutants: %d caught (%d by the sweeps only, %d by time), %d missed, %d do not compile; %d of %d tried\n' \
-    "$caught" "$late" "$timeout" "$missed" "$unviable" "$((caught + missed + unviable))" "$1"
-  if ((missed > 0)); then
-    found quick missed | grep --fixed-strings --line-regexp --invert-match --file=<(caught_late) | sed 's/^/  missed: /'
-  fi
+missed() {
+  found first missed | grep --fixed-strings --line-regexp --invert-match --file=<(caught_late) || true
+}
+
+# What was found; of all of them enough have to be caught.
+report() {
+  local late missed timeout unviable caught
+  timeout=$(found first timeout | wc -l) caught=$(found first caught | wc -l) unviable=$(found first unviable | wc -l)
+  late=$(caught_late | wc -l) missed=$(missed | wc -l)
+  caught=$((caught + timeout + late))
+  printf 'mutants: %d caught (%d by the later tests, %d by time), %d missed, %d do not compile\n' \
+    "$caught" "$late" "$timeout" "$missed" "$unviable"
+  missed | sed 's/^/  missed: /'
   if ((caught + missed > 0)); then printf 'caught: %d.%d %%\n' $((caught * 100 / (caught + missed))) $((caught * 1000 / (caught + missed) % 10)); fi
   [[ $what == changed ]] || ((caught * 100 >= GOAL * (caught + missed)))
 }
@@ -71,8 +75,9 @@ report() { # MUTANTS
 # of the tree that share one would take each other's builds for their own. Kept, so that only our crate is built the next time, and
 # beside the other builds: another set of features would build them anew each time.
 try() { # RUN WORKER SECONDS ARGUMENT…
-  local out=$OUT/$1/$2 target=$MUTANTS/$2 limit=$3 rc=0
+  local out=$OUT/$1-$2 target=$MUTANTS/$2 limit=$3 rc=0
   shift 3
+  rm -rf "$out"
   mkdir -p "$out"
   # Interrupted and not killed: it takes its copy of the tree away.
   CARGO_TARGET_DIR=$target RUSTC_BOOTSTRAP=1 timeout --signal=INT --kill-after=30 "$limit" \
@@ -98,13 +103,29 @@ try_all() { # RUN PART PARTS ARGUMENT…
   for worker in "${pids[@]}"; do wait "$worker"; done
 }
 
+# What is missed so far, with the tests of one kind.
+try_missed() { # TESTS
+  local names
+  mapfile -t names < <(missed | sed 's/[][\.^$*+?(){}|]/\\&/g; s/^/--re=^/; s/$/$/')
+  ((${#names[@]} > 0)) || return 0
+  # shellcheck disable=SC2086 # a flag and its value
+  try_all "late/$(date +%s)-$1" 0 1 "${names[@]}" -- ${TARGET[$1]} -- "${FAIL_FAST[@]}"
+}
+
 case ${1:-} in
-  changed | all) what=$1 ;;
+  changed | all | missed) what=$1 ;;
   *)
     usage >&2
     exit 2
     ;;
 esac
+[[ -z ${DCI_MUTANTS_TESTS:-} ]] || read -ra TESTS <<<"$DCI_MUTANTS_TESTS"
+for tests in "${TESTS[@]}"; do
+  [[ -n ${TARGET[$tests]:-} ]] || {
+    printf 'error: no such tests: %s (there are: %s)\n' "$tests" "${!TARGET[*]}" >&2
+    exit 2
+  }
+done
 mkdir -p "$OUT"
 arguments=()
 
@@ -129,20 +150,23 @@ if ! "$CARGO" mutants --version >/dev/null 2>&1; then
   rm -rf "$TOOL/build"
 fi
 
-SHARD=${DCI_MUTANTS_SHARD:-0/1}
-part=()
-[[ $what == changed ]] || part=(--shard "$SHARD" --sharding round-robin)
-count=$("$CARGO" mutants --list --colors never "${arguments[@]}" "${part[@]}" | wc -l)
-((count > 0)) || skipped "no line changed that could be made wrong"
-printf '%d mutants\n' "$count"
-rm -rf "$OUT/quick" "$OUT/sweeps"
 if [[ $what == changed ]]; then
-  try quick 0 "${DCI_MUTANTS_SECONDS:-120}" "${arguments[@]}" -- "${QUICK[@]}"
-  report "$count"
+  count=$("$CARGO" mutants --list --colors never "${arguments[@]}" | wc -l)
+  ((count > 0)) || skipped "no line changed that could be made wrong"
+  printf '%d mutants of what changed\n' "$count"
+  rm -rf "$OUT/first" "$OUT/late"
+  try first/changed 0 "${DCI_MUTANTS_SECONDS:-120}" "${arguments[@]}" -- --lib --test decisions -- "${FAIL_FAST[@]}"
+  report
   exit
 fi
-try_all quick "${SHARD%/*}" "${SHARD#*/}" -- "${QUICK[@]}"
-# The sweeps take minutes, and are for those that nothing else notices.
-mapfile -t missed < <(found quick missed | sed 's/[][\.^$*+?(){}|]/\\&/g; s/^/--re=^/; s/$/$/')
-((${#missed[@]} == 0)) || try_all sweeps 0 1 "${missed[@]}" -- --test sweeps -- "${FAIL_FAST[@]}"
-report "$count"
+if [[ $what == missed ]]; then
+  for tests in "${TESTS[@]}"; do try_missed "$tests"; done
+  report
+  exit
+fi
+[[ -n ${DCI_MUTANTS_SHARD:-} ]] || rm -rf "$OUT/first" "$OUT/late"
+shard=${DCI_MUTANTS_SHARD:-0/1}
+# shellcheck disable=SC2086 # a flag and its value
+try_all "first/${shard/\//-of-}" "${shard%/*}" "${shard#*/}" -- ${TARGET[${TESTS[0]}]} -- "${FAIL_FAST[@]}"
+for tests in "${TESTS[@]:1}"; do try_missed "$tests"; done
+report
