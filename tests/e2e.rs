@@ -26,6 +26,8 @@ mod capacity;
 mod changes;
 #[path = "e2e/chart.rs"]
 mod chart;
+#[path = "e2e/chart_current.rs"]
+mod chart_current;
 #[path = "e2e/chart_life.rs"]
 mod chart_life;
 #[path = "e2e/closing.rs"]
@@ -66,6 +68,8 @@ mod namespaces;
 mod opening;
 #[path = "e2e/permissions.rs"]
 mod permissions;
+#[path = "e2e/pipelines.rs"]
+mod pipelines;
 #[path = "e2e/process.rs"]
 mod process;
 #[path = "e2e/refused.rs"]

@@ -1,5 +1,5 @@
-//! The chart and what is made of it: wrong values are refused, every object of every variant is accepted by a real API server
-//! as it was sent, and every pod keeps to the restricted standard.
+//! The chart and what is made of it: wrong values are refused, every object that a variant makes for the server of the tests is
+//! accepted by it as it was sent, and every pod keeps to the restricted standard. What an old server is not sent: `chart_current.rs`.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 use super::support::plane::{Plane, plane};
 use super::support::world::random;
 
-const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/dci-operator");
+pub(super) const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/dci-operator");
 const MONITORING: &str = include_str!("support/monitoring.yaml");
 
-/// Values to render the chart with. Between them they take every way through the templates.
-const VARIANTS: [(&str, &str); 7] = [
+/// Values to render the chart with. Between them they set every value that there is.
+pub(super) const VARIANTS: [(&str, &str); 9] = [
     ("plain", "replicaCount: 1"),
     ("permissions", "{replicaCount: 0, serviceAccount: {create: false, name: given}, metrics: {service: {enabled: false}}}"),
     (
@@ -42,7 +42,7 @@ const VARIANTS: [(&str, &str); 7] = [
     (
         "watched",
         "{replicaCount: 1, metrics: {serviceMonitor: {enabled: true, labels: {release: prom}, relabelings: [{action: drop, regex: x,
-          sourceLabels: [pod]}]}, service: {annotations: {a: b}}}, caBundle: {configMap: {name: roots}}, extraArgs: [--log-format=json],
+          sourceLabels: [pod]}]}, service: {annotations: {a: b}}}, caBundle: {configMap: {name: roots, key: bundle.pem}}, extraArgs: [--log-format=json],
           extraEnv: [{name: A, value: b}], extraEnvFrom: [{secretRef: {name: given}}], extraVolumes: [{name: tmp, emptyDir: {}}],
           extraVolumeMounts: [{name: tmp, mountPath: /tmp}], imagePullSecrets: [{name: given}],
           prometheusRule: {enabled: true, labels: {release: prom}, runbookUrl: 'https://wiki.example.net/dci/'}, dashboards: {enabled: true, annotations: {folder: dci}}}",
@@ -51,10 +51,30 @@ const VARIANTS: [(&str, &str); 7] = [
     (
         "2024",
         "{watchNamespaces: [SHOP], clusterId: '2024', replicaCount: 1, rbac: {userRoles: false}, serviceAccount: {create: false, name: '123'},
-          priorityClassName: '12e3', imagePullSecrets: [{name: '123'}], caBundle: {secret: {name: '123'}},
-          metrics: {podMonitor: {enabled: true, namespace: SHOP}}, prometheusRule: {enabled: true, namespace: SHOP},
+          priorityClassName: '12e3', imagePullSecrets: [{name: '123'}], caBundle: {secret: {name: '123', key: '456'}},
+          metrics: {podMonitor: {enabled: true, namespace: SHOP, labels: {a: b}, interval: 1m, scrapeTimeout: 5s, relabelings: [{action: drop, regex: x,
+          sourceLabels: [pod]}]}}, prometheusRule: {enabled: true, namespace: SHOP},
           dashboards: {enabled: true, namespace: SHOP}, networkPolicy: {enabled: true, dnsPorts: [53, 5353],
-          panels: [{cidr: '2001:db8::/32', ports: [1500]}], metricsFrom: [{ipBlock: {cidr: 10.0.0.0/8, except: [10.1.0.0/16]}}]}}",
+          apiServer: {ports: [6443]}, panels: [{cidr: '2001:db8::/32', ports: [1500]}], metricsFrom: [{ipBlock: {cidr: 10.0.0.0/8, except: [10.1.0.0/16]}}]}}",
+    ),
+    // Names resolved anywhere, and a budget of what may be missing.
+    (
+        "reachable",
+        "{replicaCount: 2, podDisruptionBudget: {enabled: true, maxUnavailable: 34%}, networkPolicy: {enabled: true, dns: [],
+          panels: [{cidr: 192.0.2.0/28, ports: [1500]}],
+          extraIngress: [{from: [{podSelector: {matchLabels: {a: b}}}], ports: [{port: health, protocol: TCP}]}]}}",
+    ),
+    // All that is called otherwise, or is not there.
+    (
+        "renamed",
+        "{fullnameOverride: full, nameOverride: other, image: {repository: registry.example.net/dci, tag: '1', pullPolicy: Always},
+          serviceAccount: {annotations: {a: b}}, podDisruptionBudget: {enabled: true, minAvailable: 0}, policies: {enabled: false},
+          podSecurityContext: {runAsNonRoot: true, runAsUser: 1000, runAsGroup: null, fsGroup: 1000, seccompProfile: {type: RuntimeDefault}},
+          securityContext: {readOnlyRootFilesystem: true, allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}},
+          resources: {requests: {memory: 128Mi}}, dashboards: {enabled: true, labels: {grafana_dashboard: null, a: b}},
+          tests: {enabled: true, image: {repository: registry.example.net/busybox, tag: '1', digest: 'sha256:DIGEST', pullPolicy: Never}},
+          metrics: {serviceMonitor: {enabled: true, namespace: SHOP, interval: 1m, scrapeTimeout: 5s,
+          metricRelabelings: [{action: labeldrop, regex: pod}]}}}",
     ),
 ];
 
@@ -70,12 +90,16 @@ fn objects() -> &'static (String, Vec<(&'static str, Value)>) {
         let copy = Copied::new(&id);
         let mut all = Vec::new();
         for (name, values) in VARIANTS {
-            let file = copy.write("e2e-values.yaml", &values.replace("SHOP", &shop).replace("DIGEST", &"0a".repeat(32)));
+            let file = copy.write("e2e-values.yaml", &filled(values, &shop));
             let text = render(&copy.path, &[name, "--namespace", &system, "--values", &file]);
             all.extend(documents(&text).into_iter().map(|object| (name, object)));
         }
         (system, all)
     })
+}
+
+pub(super) fn filled(values: &str, shop: &str) -> String {
+    values.replace("SHOP", shop).replace("DIGEST", &"0a".repeat(32))
 }
 
 fn render(chart: &str, args: &[&str]) -> String {
@@ -85,25 +109,25 @@ fn render(chart: &str, args: &[&str]) -> String {
     plane().helm(&all)
 }
 
-fn documents(text: &str) -> Vec<Value> {
+pub(super) fn documents(text: &str) -> Vec<Value> {
     let all = serde_yaml::Deserializer::from_str(text).map(|document| Value::deserialize(document).unwrap());
     all.filter(|object| !object.is_null()).collect()
 }
 
 /// A copy of the chart, to put files into; it goes with this.
-struct Copied {
-    path: String,
+pub(super) struct Copied {
+    pub path: String,
 }
 
 impl Copied {
-    fn new(id: &str) -> Self {
+    pub fn new(id: &str) -> Self {
         let path = std::env::temp_dir().join(format!("dci-operator-chart-{id}"));
         let status = std::process::Command::new("cp").arg("-r").arg(CHART).arg(&path).status().unwrap();
         assert!(status.success());
         Self { path: path.to_str().unwrap().to_owned() }
     }
 
-    fn write(&self, file: &str, text: &str) -> String {
+    pub fn write(&self, file: &str, text: &str) -> String {
         let path = std::path::Path::new(&self.path).join(file);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, text).unwrap();
@@ -377,7 +401,7 @@ fn alerts_and_dashboards_are_installed_as_they_stand_in_the_files() {
 }
 
 /// Everything that was sent was stored. The server writes quantities in its own way, and adds what is the default.
-fn holds(place: &str, sent: &Value, stored: &Value) {
+pub(super) fn holds(place: &str, sent: &Value, stored: &Value) {
     match (sent, stored) {
         (Value::Object(sent), Value::Object(stored)) => {
             for (name, value) in sent {
@@ -431,7 +455,7 @@ fn pods_keep_to_the_restricted_standard() {
 }
 
 /// The standard's table, as far as a field may be wrong: <https://kubernetes.io/docs/concepts/security/pod-security-standards/>
-fn restricted(variant: &str, spec: &Value) {
+pub(super) fn restricted(variant: &str, spec: &Value) {
     let pod = &spec["securityContext"];
     assert_eq!(pod["runAsNonRoot"], true, "{variant}");
     assert_ne!(pod["runAsUser"], 0, "{variant}");
@@ -454,52 +478,4 @@ fn restricted(variant: &str, spec: &Value) {
             assert!(port["hostPort"].is_null(), "{variant}");
         }
     }
-}
-
-#[test]
-fn kustomize_is_what_the_chart_makes() {
-    const DEPLOY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/kustomize");
-    let script = std::process::Command::new(format!("{DEPLOY}/generate.sh")).arg("--check").env("DCI_HELM", plane().helm_path()).output();
-    let script = script.unwrap();
-    let said = format!("{}{}", String::from_utf8_lossy(&script.stdout), String::from_utf8_lossy(&script.stderr));
-    assert!(script.status.success(), "{said}");
-    let id = random();
-    for namespace in ["kustomize", "hosting", "shop"] {
-        plane().kubectl(&["create", "namespace", &format!("{namespace}-{id}")], None);
-    }
-    let mut all = Vec::new();
-    for overlay in ["cluster-wide", "highly-available", "namespaced"] {
-        let built = documents(&plane().kubectl(&["kustomize", &format!("{DEPLOY}/overlays/{overlay}")], None));
-        let count = |kind: &str| built.iter().filter(|object| object["kind"] == kind).count();
-        assert_eq!((count("CustomResourceDefinition"), count("Deployment"), count("Namespace")), (4, 1, 1), "{overlay}");
-        assert_eq!(count("ClusterRole") > 0, overlay != "namespaced");
-        let replicas = &built.iter().find(|object| object["kind"] == "Deployment").unwrap()["spec"]["replicas"];
-        assert_eq!(*replicas, if overlay == "highly-available" { 3 } else { 1 });
-        for crd in built.iter().filter(|object| object["kind"] == "CustomResourceDefinition") {
-            assert_eq!(crd["metadata"]["annotations"]["kustomize.toolkit.fluxcd.io/prune"], "disabled");
-        }
-        all.extend(built);
-    }
-    // An overlay of one's own, as the README shows it, with another image.
-    let copy = Copied::new(&format!("overlay-{id}"));
-    let readme = std::fs::read_to_string(format!("{DEPLOY}/README.md")).unwrap();
-    copy.write("own/kustomization.yaml", readme.split("```yaml\n").nth(1).unwrap().split("```").next().unwrap());
-    std::os::unix::fs::symlink(env!("CARGO_MANIFEST_DIR"), format!("{}/own/dci-operator", copy.path)).unwrap();
-    let built = documents(&plane().kubectl(&["kustomize", &format!("{}/own", copy.path)], None));
-    let image = &built.iter().find(|object| object["kind"] == "Deployment").unwrap()["spec"]["template"]["spec"]["containers"][0]["image"];
-    assert_eq!(image, "registry.example.net/platform/dci-operator:0.1.0");
-    // Rules in definitions are known from 1.25 on, admission policies from 1.30, the budget's version from 1.21.
-    let new = |object: &Value| match object["apiVersion"].as_str().unwrap() {
-        "policy/v1" => plane().minor < 21,
-        "apiextensions.k8s.io/v1" => plane().minor < 25,
-        "admissionregistration.k8s.io/v1" => plane().minor < 30,
-        _ => false,
-    };
-    all.retain(|object| !new(object) && object["kind"] != "Namespace");
-    let list = json!({"apiVersion": "v1", "kind": "List", "items": all}).to_string();
-    let list = list.replace("\"namespace\":\"dci-system\"", &format!("\"namespace\":\"kustomize-{id}\""));
-    let list = ["hosting", "shop"].iter().fold(list, |list, namespace| {
-        list.replace(&format!("\"namespace\":\"{namespace}\""), &format!("\"namespace\":\"{namespace}-{id}\""))
-    });
-    plane().kubectl(&["apply", "--dry-run=server", "--validate=true", "-f", "-"], Some(&list));
 }
