@@ -5,12 +5,16 @@
 use std::collections::BTreeMap;
 use std::io::Write as _;
 
+use kube::api::{DynamicObject, Patch, PatchParams};
+use kube::{Api, ResourceExt};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::support::kstatus::is_true;
+use super::support::objects::merged;
 use super::support::plane::plane;
+use super::support::record::resource;
 use super::support::world::random;
 use super::support::{Setup, World, objects};
 
@@ -98,10 +102,7 @@ async fn helm_waits_for_orders_and_leaves_them_where_they_are() {
     let chart = std::env::temp_dir().join(format!("dci-operator-orders-{}", random()));
     std::fs::create_dir_all(chart.join("templates")).unwrap();
     std::fs::write(chart.join("Chart.yaml"), "{apiVersion: v2, name: orders, version: 0.1.0}").unwrap();
-    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/argocd/orders/web-01.yaml");
-    let mut order: Value = serde_yaml::from_str(&std::fs::read_to_string(example).unwrap()).unwrap();
-    order["metadata"]["namespace"] = world.shop.clone().into();
-    order["spec"]["handlerRef"]["namespace"] = world.provider.clone().into();
+    let mut order = order_in_git(&world);
     order["spec"]["deletionProtection"] = false.into();
     order["spec"].as_object_mut().unwrap().remove("recipes");
     let helm = async |args: &[&str]| {
@@ -135,6 +136,66 @@ async fn helm_waits_for_orders_and_leaves_them_where_they_are() {
     for name in ["web-01", "wrong"] {
         world.until_gone(name).await;
     }
+    world.end().await;
+}
+
+/// The order of the example for Argo CD, in this world's namespaces.
+fn order_in_git(world: &World) -> Value {
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy/argocd/orders/web-01.yaml");
+    let mut order: Value = serde_yaml::from_str(&std::fs::read_to_string(example).unwrap()).unwrap();
+    order["metadata"]["namespace"] = world.shop.clone().into();
+    order["spec"]["handlerRef"]["namespace"] = world.provider.clone().into();
+    order
+}
+
+/// What is in Git is applied again and again: of an order that the operator has served there is nothing to change, and no field of
+/// its spec has become the operator's. `ignoreDifferences` is not needed.
+#[tokio::test]
+async fn an_order_that_was_served_is_no_difference_from_git() {
+    const PIPELINE: &str = "argocd-controller";
+    let mut world = World::start(Setup::default()).await;
+    let mut order = order_in_git(&world);
+    let orders: Api<DynamicObject> = Api::namespaced_with(world.kube.clone(), &world.shop, &resource("DedicatedServerOrder"));
+    let asked = |dry_run| PatchParams { dry_run, ..PatchParams::apply(PIPELINE) };
+    let first = orders.patch("web-01", &asked(false), &Patch::Apply(&order)).await.unwrap();
+    world.until_active("web-01").await;
+    // Both are of one version of the order: the operator may still have had something to say.
+    let (live, again) = loop {
+        let before = orders.get("web-01").await.unwrap();
+        let again = orders.patch("web-01", &asked(true), &Patch::Apply(&order)).await.unwrap();
+        if orders.get("web-01").await.unwrap().resource_version() == before.resource_version() {
+            break (before, again);
+        }
+        world.polls(1).await;
+    };
+    // That somebody has asked is noted with the time, and is no change.
+    let settled = |object: &DynamicObject| {
+        let mut object = serde_json::to_value(object).unwrap();
+        object["metadata"].as_object_mut().unwrap().remove("resourceVersion");
+        for manager in object["metadata"]["managedFields"].as_array_mut().unwrap() {
+            manager.as_object_mut().unwrap().remove("time");
+        }
+        object
+    };
+    assert_eq!(settled(&again), settled(&live));
+    assert_eq!(live.data["spec"], first.data["spec"]);
+    assert_eq!(live.metadata.generation, first.metadata.generation);
+    // Of what is not the pipeline's: a status, a finalizer and one annotation.
+    let fields = serde_json::to_value(live.metadata.managed_fields.as_ref().unwrap()).unwrap();
+    let mut owned = json!({});
+    for manager in fields.as_array().unwrap().iter().filter(|manager| manager["manager"] != PIPELINE) {
+        owned = merged(owned, &manager["fieldsV1"]);
+    }
+    let names = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(&owned), ["f:metadata", "f:status"], "{owned}");
+    assert_eq!(names(&owned["f:metadata"]), ["f:annotations", "f:finalizers"], "{owned}");
+    let annotations: Vec<String> = names(&owned["f:metadata"]["f:annotations"]).into_iter().filter(|name| name != ".").collect();
+    assert_eq!(annotations, ["f:dci-operator.dev/order-id"]);
+    // Both ways: what is changed in Git is applied, with no conflict.
+    order["spec"]["deletionProtection"] = false.into();
+    orders.patch("web-01", &asked(false), &Patch::Apply(&order)).await.unwrap();
+    world.delete("DedicatedServerOrder", "web-01").await;
+    world.until_gone("web-01").await;
     world.end().await;
 }
 
