@@ -17,7 +17,7 @@ use crate::provisioning::reason::Reason;
 use crate::provisioning::step::{CHANGES, CLOSING, OPENING};
 use crate::provisioning::verdict::Phase;
 
-use super::series::OTHER;
+use super::series::{OTHER, Together};
 use super::{Counted, Metrics, add, sla};
 
 /// The label value of what there is none of.
@@ -47,6 +47,10 @@ pub struct Objects<'a> {
     pub ipmanagers: Vec<&'a IPManager>,
     /// Orders.
     pub orders: Vec<&'a DedicatedServerOrder>,
+    /// Handlers that this version cannot read, by namespace and name. They are there, and serve nobody.
+    pub unreadable_handlers: BTreeSet<String>,
+    /// IPManagers of this kind.
+    pub unreadable_ipmanagers: BTreeSet<String>,
 }
 
 /// Shows what the caches hold now, and drops the series of what is gone.
@@ -54,7 +58,8 @@ pub fn publish(metrics: &Metrics, objects: &Objects<'_>, now: Timestamp) {
     let handlers = handlers(metrics, objects);
     orders(metrics, objects, &handlers, now);
     let pools = objects.ipmanagers.iter().map(|m| name_of(*m));
-    let panels: BTreeSet<String> = handlers.keys().cloned().chain(pools).chain([OTHER.to_owned()]).collect();
+    let unreadable = objects.unreadable_handlers.iter().chain(&objects.unreadable_ipmanagers).cloned();
+    let panels: BTreeSet<String> = handlers.keys().cloned().chain(pools).chain(unreadable).chain([OTHER.to_owned()]).collect();
     metrics.panel_requests.retain(|[panel, ..]| panels.contains(panel));
     metrics.panel_request_duration.retain(|[panel, _]| panels.contains(panel));
     let known = |handler: &String| handler == NONE || panels.contains(handler);
@@ -101,6 +106,12 @@ fn handlers<'a>(metrics: &Metrics, objects: &Objects<'a>) -> BTreeMap<String, &'
             add(&mut free, [&key, OTHER], rest_free);
         }
     }
+    for key in &objects.unreadable_handlers {
+        add(&mut ready, [key], 0);
+    }
+    for key in &objects.unreadable_ipmanagers {
+        add(&mut pools_ready, [key], 0);
+    }
     for manager in &objects.ipmanagers {
         let key = name_of(*manager);
         let (is_ready, is_open) = readiness(manager.status.as_ref().map_or(&[], |s| &s.conditions));
@@ -109,15 +120,15 @@ fn handlers<'a>(metrics: &Metrics, objects: &Objects<'a>) -> BTreeMap<String, &'
         let open = breaker.entry([key]).or_default();
         *open = (*open).max(is_open);
     }
-    metrics.handler_ready.replace(ready);
-    metrics.ipmanager_ready.replace(pools_ready);
-    metrics.breaker_open.replace(breaker);
-    metrics.servers.replace(total);
-    metrics.servers_free.replace(free);
-    metrics.orphans.replace(orphans);
-    metrics.ghosts.replace(ghosts);
-    metrics.license_renewal.replace(renewal);
-    metrics.step_sla.replace(slas);
+    metrics.handler_ready.replace(ready, Together::Least);
+    metrics.ipmanager_ready.replace(pools_ready, Together::Least);
+    metrics.breaker_open.replace(breaker, Together::Greatest);
+    metrics.servers.replace(total, Together::Sum);
+    metrics.servers_free.replace(free, Together::Sum);
+    metrics.orphans.replace(orphans, Together::Sum);
+    metrics.ghosts.replace(ghosts, Together::Sum);
+    metrics.license_renewal.replace(renewal, Together::Greatest);
+    metrics.step_sla.replace(slas, Together::Greatest);
     objects.handlers.iter().map(|h| (h.key().to_string(), *h)).collect()
 }
 
@@ -139,7 +150,8 @@ fn orders(metrics: &Metrics, objects: &Objects<'_>, handlers: &BTreeMap<String, 
     let configurations: BTreeMap<&str, BTreeSet<&str>> = handlers.iter().map(|(key, h)| (key.as_str(), configurations(h))).collect();
     let (mut ages, unseen) = (Vec::new(), OrderStatus::default());
     for order in &objects.orders {
-        let handler = handler_of(order, |key| handlers.contains_key(&key.to_string()));
+        let there = |key: &str| handlers.contains_key(key) || objects.unreadable_handlers.contains(key);
+        let handler = handler_of(order, |key| there(&key.to_string()));
         let status = order.status.as_ref().unwrap_or(&unseen);
         let step = sla::at_hand(status);
         let phase = status.phase.as_deref().unwrap_or(Phase::Pending.as_str());
@@ -170,12 +182,13 @@ fn orders(metrics: &Metrics, objects: &Objects<'_>, handlers: &BTreeMap<String, 
         ages.push((age, [handler, order.key().to_string(), step.as_str().to_owned()]));
     }
     ages.sort_unstable_by_key(|(age, labels)| (Reverse(*age), labels.clone()));
-    metrics.orders.replace(all);
-    metrics.orders_waiting.replace(waiting);
-    metrics.orders_waiting_for_server.replace(for_server);
-    metrics.orders_retrying.replace(retrying);
-    metrics.orders_beyond_sla.replace(late);
-    metrics.order_step_age.replace(ages.into_iter().take(SHOWN).map(|(age, labels)| (labels, age)).collect());
+    metrics.orders.replace(all, Together::Sum);
+    metrics.orders_waiting.replace(waiting, Together::Sum);
+    metrics.orders_waiting_for_server.replace(for_server, Together::Sum);
+    metrics.orders_retrying.replace(retrying, Together::Sum);
+    metrics.orders_beyond_sla.replace(late, Together::Sum);
+    let slowest = ages.into_iter().take(SHOWN).map(|(age, labels)| (labels, age)).collect();
+    metrics.order_step_age.replace(slowest, Together::Greatest);
 }
 
 /// The handler that an order is counted for. Anybody may name one that does not exist, or that is not theirs to use: such orders are
@@ -275,6 +288,30 @@ mod tests {
         publish(&metrics, &Objects { handlers: vec![&good], ..Objects::default() }, Timestamp::now());
         let text = metrics.text().unwrap();
         assert!(!text.contains("h/b") && !text.contains("h/c") && text.contains("handler=\"none\""), "{text}");
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_not_ready_and_keeps_what_is_its_own() {
+        let metrics = Metrics::default();
+        let good = handler("a", ("True", "Reachable"));
+        metrics.panel_requests.of(["h/b", "server", "ok"]).inc();
+        metrics.step_attempts.of(["h/b", "PowerOn"]).inc();
+        let order = order("waits", "b", "E3", &json!({"phase": "Pending"}));
+        let objects = Objects {
+            handlers: vec![&good],
+            orders: vec![&order],
+            unreadable_handlers: ["h/b".to_owned()].into(),
+            unreadable_ipmanagers: ["h/pool".to_owned()].into(),
+            ..Objects::default()
+        };
+        publish(&metrics, &objects, Timestamp::now());
+        assert_eq!(lines(&metrics, "handler_ready"), ["handler_ready{handler=\"h/a\"} 1", "handler_ready{handler=\"h/b\"} 0"]);
+        assert_eq!(lines(&metrics, "ipmanager_ready"), ["ipmanager_ready{ipmanager=\"h/pool\"} 0"]);
+        assert_eq!(lines(&metrics, "orders"), ["orders{handler=\"h/b\",phase=\"Pending\",step=\"none\"} 1"]);
+        // Nothing is known of its panel: the alert that it is not ready has to come.
+        assert_eq!(lines(&metrics, "breaker_open"), ["breaker_open{panel=\"h/a\"} 0"]);
+        assert_eq!(metrics.panel_requests.of(["h/b", "server", "ok"]).get(), 1);
+        assert_eq!(metrics.step_attempts.of(["h/b", "PowerOn"]).get(), 1);
     }
 
     #[test]

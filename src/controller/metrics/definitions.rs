@@ -127,13 +127,16 @@ metrics! {
     reconciles: counter "reconciles" ["kind", "result"];
     /// Time that one reconcile took, panels and API server included.
     reconcile_duration: quick "reconcile_duration" in Seconds ["kind", "result"];
+    /// Objects that this version cannot read: nothing is done for them. It is there, with 0 too, for as long as this replica knows
+    /// all objects.
+    unreadable: gauge "unreadable_objects" ["kind"];
     /// Objects by what they do in the queue: queued (something has changed, nobody has looked yet), running, or retrying (the last
     /// reconcile failed; it is repeated within half a minute).
     queue_depth: gauge "queue_depth" ["kind", "state"];
 
-    /// 1 while condition Ready of a handler is true.
+    /// 1 while condition Ready of a handler is true, 0 otherwise, and where this version cannot read it.
     handler_ready: gauge "handler_ready" ["handler"];
-    /// 1 while condition Ready of an IPManager is true.
+    /// 1 while condition Ready of an IPManager is true, 0 otherwise, and where this version cannot read it.
     ipmanager_ready: gauge "ipmanager_ready" ["ipmanager"];
     /// 1 while the panel of a handler or IPManager does not answer: nothing is asked of it for orders then, but one probe in each
     /// interval.

@@ -24,6 +24,27 @@ const QUICK: [f64; 11] = [0.005, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.
 /// Seconds in which steps and orders are sorted: from one second to a week.
 const SLOW: [f64; 13] = [1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 1800.0, 3600.0, 7200.0, 14400.0, 43200.0, 86400.0, 604_800.0];
 
+/// What one series shows of several gauges: of those beyond the bound, or of names that were cut to the same one.
+#[derive(Clone, Copy, Debug)]
+pub enum Together {
+    /// The sum: of numbers of things.
+    Sum,
+    /// The greatest: of ages and times, and of what is 1 when it is bad.
+    Greatest,
+    /// The least: of what is 0 when it is bad.
+    Least,
+}
+
+impl Together {
+    fn of(self, one: i64, another: i64) -> i64 {
+        match self {
+            Self::Sum => one.saturating_add(another),
+            Self::Greatest => one.max(another),
+            Self::Least => one.min(another),
+        }
+    }
+}
+
 /// What a series may be.
 pub trait Kind: EncodeMetric + TypedMetric + Clone + fmt::Debug + Send + Sync + 'static {
     /// The word in the exposition.
@@ -111,14 +132,21 @@ impl<const N: usize, M: Kind> Series<N, M> {
 }
 
 impl<const N: usize> Series<N, Gauge> {
-    /// Shows these values and no others.
-    pub fn replace(&self, new: BTreeMap<[String; N], i64>) {
-        let gauges = |(values, value): ([String; N], i64)| {
+    /// Shows these values and no others. What is beyond the bound is shown together, in the series in which all values are [`OTHER`].
+    pub fn replace(&self, new: BTreeMap<[String; N], i64>, together: Together) {
+        let mut shown: BTreeMap<[String; N], i64> = BTreeMap::new();
+        for (values, value) in new {
+            let values = values.map(|v| cut(&v));
+            let full = shown.len() >= MOST && !shown.contains_key(&values);
+            let values = if full { std::array::from_fn(|_| OTHER.to_owned()) } else { values };
+            shown.entry(values).and_modify(|there| *there = together.of(*there, value)).or_insert(value);
+        }
+        let gauge = |value| {
             let gauge = Gauge::default();
             gauge.set(value);
-            (values.map(|v| cut(&v)), gauge)
+            gauge
         };
-        *lock(&self.all) = new.into_iter().take(MOST).map(gauges).collect();
+        *lock(&self.all) = shown.into_iter().map(|(values, value)| (values, gauge(value))).collect();
     }
 }
 
@@ -183,8 +211,27 @@ mod tests {
     #[test]
     fn a_gauge_shows_what_there_is_and_nothing_else() {
         let series = Series::<1, Gauge>::new(["a"], Gauge::default);
-        series.replace([(["x".to_owned()], 1), (["y".to_owned()], 2)].into());
-        series.replace([(["y".to_owned()], 3)].into());
+        series.replace([(["x".to_owned()], 1), (["y".to_owned()], 2)].into(), Together::Sum);
+        series.replace([(["y".to_owned()], 3)].into(), Together::Sum);
         assert_eq!((series.len(), series.of(["y"]).get()), (1, 3));
+    }
+
+    #[test]
+    fn gauges_beyond_the_bound_are_shown_together_and_not_left_out() {
+        let series = Series::<2, Gauge>::new(["a", "b"], Gauge::default);
+        // In the order of their names; the last fifty are one too many each.
+        let many: BTreeMap<[String; 2], i64> =
+            (0..MOST + 50).map(|number| ([format!("{number:05}"), "x".to_owned()], i64::try_from(number % 100).unwrap())).collect();
+        for (together, wanted) in [(Together::Sum, (0..50).sum::<i64>()), (Together::Greatest, 49), (Together::Least, 0)] {
+            series.replace(many.clone(), together);
+            assert_eq!((series.len(), series.of([OTHER, OTHER]).get()), (MOST + 1, wanted), "{together:?}");
+            assert_eq!(series.of(["03999", "x"]).get(), 99, "what is within the bound is shown by itself");
+        }
+        series.replace(many.into_iter().take(MOST).collect(), Together::Sum);
+        assert!(series.len() == MOST && !lock(&series.all).keys().any(|[a, _]| a == OTHER), "nothing is beyond it");
+        // Names that differ where nobody sees it.
+        let long = |end: &str| [format!("{}{end}", "y".repeat(LONGEST)), String::new()];
+        series.replace([(long("a"), 3), (long("b"), 4)].into(), Together::Sum);
+        assert_eq!((series.len(), series.of([&long("")[0], ""]).get()), (1, 7));
     }
 }

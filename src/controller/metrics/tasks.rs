@@ -8,7 +8,7 @@ use crate::api::handler::Departments;
 use crate::api::{ManualTask, ProcessingHandler};
 use crate::controller::task_status::made_by_us;
 
-use super::series::OTHER;
+use super::series::{OTHER, Together};
 use super::{Counted, Metrics, add};
 
 /// Departments that are counted by name; there are rarely more than a handful.
@@ -42,10 +42,10 @@ pub fn publish<'a>(metrics: &Metrics, handlers: &[&ProcessingHandler], tasks: im
         let entry = oldest.entry([department.to_owned()]).or_default();
         *entry = (*entry).max(age);
     }
-    metrics.tasks_open.replace(by_type);
-    metrics.tasks_by_age.replace(by_age);
-    metrics.tasks_overdue.replace(overdue);
-    metrics.oldest_task.replace(oldest);
+    metrics.tasks_open.replace(by_type, Together::Sum);
+    metrics.tasks_by_age.replace(by_age, Together::Sum);
+    metrics.tasks_overdue.replace(overdue, Together::Sum);
+    metrics.oldest_task.replace(oldest, Together::Greatest);
     metrics.webhooks.retain(|[department, _]| department == OTHER || names.contains(department.as_str()));
 }
 
