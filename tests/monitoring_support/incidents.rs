@@ -1,6 +1,6 @@
 //! What each alert is for, as it happens to a cluster: it begins at a minute, and is over at another.
 
-use super::fleet::{Fleet, condition, in_step, task};
+use super::fleet::{Fleet, Leader, condition, in_step, task};
 
 /// When each incident begins.
 pub const BEGINS: i64 = 20;
@@ -13,7 +13,7 @@ pub struct Incident {
     pub alert: &'static str,
     /// Minutes from the incident's beginning until the alert has to be there; one minute before that it must not be.
     pub after: i64,
-    /// Its labels, severity included.
+    /// Its labels, severity included; where the operator is comes by itself.
     pub labels: &'static [(&'static str, &'static str)],
     /// Its summary.
     pub summary: &'static str,
@@ -46,7 +46,7 @@ pub const INCIDENTS: [Incident; 10] = [
         description: "For five minutes no replica has said that it works.",
         value: "",
         duration: no_duration,
-        happens: |fleet, _| fleet.leads = false,
+        happens: |fleet, _| fleet.leader = None,
     },
     Incident {
         alert: "DciWatchStale",
@@ -57,7 +57,7 @@ pub const INCIDENTS: [Incident; 10] = [
         description: "The watch of DedicatedServerOrder (all) was last accepted",
         value: "",
         duration: |minute| format!("{}m 0s", minute - BEGINS),
-        happens: |fleet, minute| fleet.watch_age = u64::try_from(minute - BEGINS).unwrap(),
+        happens: |fleet, minute| fleet.watch_age = minute - BEGINS,
     },
     Incident {
         alert: "DciHandlerNotReady",
@@ -150,10 +150,11 @@ pub const INCIDENTS: [Incident; 10] = [
 
 /// What looks like an incident and is none: everyday life, at every minute of two hours.
 pub fn everyday(fleet: &mut Fleet, minute: i64) {
-    // One replica takes over from the other within three minutes, again and again.
-    fleet.leads = minute % 20 >= 3;
+    // A new replica takes over from the one before within three minutes, again and again.
+    fleet.leader = (minute % 20 >= 3).then_some(Leader { pod: minute / 20 + 1, since: minute - minute % 20 + 3 });
+    fleet.standby = Some(minute / 20 + 2);
     // Each watch is opened anew every minute.
-    fleet.watch_age = u64::try_from(minute % 2).unwrap();
+    fleet.watch_age = minute % 2;
     // A panel is restarted, and a log-in is changed in two steps.
     if (30..34).contains(&minute) {
         fleet.status(1)["conditions"][0] = condition("Ready", "False", "Unreachable");
