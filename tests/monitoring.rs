@@ -6,22 +6,21 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use dci_operator::controller::metrics::definitions;
-use serde_json::{Value, json};
+use serde_json::Value;
 
+#[path = "monitoring_support/alerts.rs"]
+mod alerts_fire;
 #[path = "monitoring_support/dashboards.rs"]
 mod dashboards;
 #[path = "monitoring_support/fleet.rs"]
 mod fleet;
+#[path = "monitoring_support/helm_test.rs"]
+mod helm_test;
 #[path = "monitoring_support/incidents.rs"]
 mod incidents;
-
-use fleet::Fleet;
-use incidents::{BEGINS, INCIDENTS, Incident, OVER};
 
 const RULES: &str = "charts/dci-operator/files/rules/dci-operator.yaml";
 const RUNBOOKS: &str = "docs/runbooks";
@@ -103,9 +102,9 @@ fn every_alert_has_its_page_and_every_page_its_alert() {
         assert!(pages.remove(&page), "{RUNBOOKS}/{page} is missing");
         assert_eq!(alert["annotations"]["runbook_url"], format!("{RUNBOOKS}/{page}"), "{name}");
         assert!(["critical", "warning"].contains(&alert["labels"]["severity"].as_str().unwrap()), "{name}");
-        for part in ["summary", "description"] {
-            assert!(alert["annotations"][part].as_str().is_some_and(|text| !text.is_empty()), "{name}: {part}");
-        }
+        assert!(alert["annotations"]["summary"].as_str().is_some_and(|text| !text.is_empty()), "{name}");
+        let (_, first) =
+            alert["annotations"]["description"].as_str().unwrap().split_once("Look first: ").unwrap_or_else(|| panic!("{name}"));
         assert!(!known_metrics(name, alert["expr"].as_str().unwrap()).is_empty(), "{name}");
         let text = text(&format!("{RUNBOOKS}/{page}"));
         let mut from = 0;
@@ -115,160 +114,12 @@ fn every_alert_has_its_page_and_every_page_its_alert() {
             let found = text[from..].find(heading).unwrap_or_else(|| panic!("{page}: no {heading:?} in its place"));
             from += found + heading.len();
         }
-        assert!(text.contains("kubectl "), "{page}: no command");
+        // Where nobody can open a page, the alert itself has its first command; up to what it fills in.
+        let command = text.split_once("```sh\n").unwrap_or_else(|| panic!("{page}: no command")).1.lines().next().unwrap();
+        let fixed: Vec<&str> = first.split("{{").next().unwrap().split(' ').filter(|word| !["-A", ""].contains(word)).collect();
+        assert!(fixed[0] == "kubectl" && fixed.iter().all(|word| command.contains(word)), "{page}: {command:?} is not {first:?}");
     }
     assert!(pages.is_empty(), "pages without an alert: {pages:?}");
-}
-
-// --- alerts -----------------------------------------------------------------------------------------------------------
-
-/// promtool; a test that needs it is counted as skipped where there is none.
-fn promtool(test: &str) -> Option<PathBuf> {
-    let found = std::env::var_os("PATH").into_iter().flat_map(|path| std::env::split_paths(&path).collect::<Vec<_>>());
-    let found = found.map(|dir| dir.join("promtool")).find(|path| path.is_file());
-    if found.is_none() {
-        let _ = writeln!(std::io::stderr(), "SKIPPED (needs promtool): {test}");
-    }
-    found
-}
-
-/// Runs the real rules over what the registry showed; Prometheus itself says whether each alert is as it has to be.
-fn evaluate(promtool: &Path, name: &str, minutes: i64, fleet: impl Fn(i64) -> Fleet, expected: &[Value]) {
-    evaluate_series(promtool, name, &fleet::series(minutes, fleet), expected);
-}
-
-fn evaluate_series(promtool: &Path, name: &str, series: &[Value], expected: &[Value]) {
-    assert!(series.iter().any(|s| s["series"].as_str().unwrap().contains("dci_operator_leader")), "{name}: nothing was scraped");
-    let test = json!({
-        "rule_files": [path(RULES)], "evaluation_interval": "1m",
-        "tests": [{"interval": "1m", "input_series": series, "alert_rule_test": expected}],
-    });
-    let file = std::env::temp_dir().join(format!("dci-operator-alerts-{}-{name}.yaml", std::process::id()));
-    std::fs::write(&file, serde_yaml::to_string(&test).unwrap()).unwrap();
-    let output = Command::new(promtool).args(["test", "rules"]).arg(&file).output().unwrap();
-    let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{name}: {said}\n{}", file.display());
-    std::fs::remove_file(&file).unwrap();
-}
-
-/// What an alert has to be at a minute: there with these labels and annotations, or not there.
-fn expectation(minute: i64, alert: &str, there: Option<&Incident>) -> Value {
-    let alerts: Vec<Value> = there
-        .map(|incident| {
-            let labels: serde_json::Map<String, Value> = incident.labels.iter().map(|(k, v)| ((*k).to_owned(), json!(v))).collect();
-            json!({"exp_labels": labels, "exp_annotations": incident.annotations(minute)})
-        })
-        .into_iter()
-        .collect();
-    json!({"eval_time": format!("{minute}m"), "alertname": alert, "exp_alerts": alerts})
-}
-
-impl Incident {
-    /// As the rule has them, filled in.
-    fn annotations(&self, minute: i64) -> Value {
-        let alert = alerts().into_iter().find(|a| a["alert"] == self.alert).unwrap();
-        let mut annotations = alert["annotations"].clone();
-        for (_, text) in annotations.as_object_mut().unwrap() {
-            let mut filled = text.as_str().unwrap().to_owned();
-            for (name, value) in self.labels {
-                filled = filled.replace(&format!("{{{{ $labels.{name} }}}}"), value);
-            }
-            filled = filled.replace("{{ $value }}", self.value).replace("{{ $value | humanizeDuration }}", &(self.duration)(minute));
-            assert!(!filled.contains("{{"), "{}: {filled}", self.alert);
-            *text = filled.into();
-        }
-        assert_eq!(annotations["summary"], self.summary);
-        let description = annotations["description"].as_str().unwrap();
-        assert!(description.contains(self.description), "{}: {description}", self.alert);
-        annotations
-    }
-}
-
-#[test]
-fn each_alert_fires_in_its_incident_and_in_no_other() {
-    let Some(promtool) = promtool("each_alert_fires_in_its_incident_and_in_no_other") else { return };
-    let names: Vec<String> = alerts().iter().map(|a| a["alert"].as_str().unwrap().to_owned()).collect();
-    assert_eq!(names, INCIDENTS.map(|i| i.alert), "one incident for each alert, in the order of the rules");
-    for incident in &INCIDENTS {
-        let mut expected = Vec::new();
-        let fires = BEGINS + incident.after;
-        for minute in [BEGINS - 1, fires - 1, fires, OVER - 1, OVER + 6, 119] {
-            let there = (fires..OVER).contains(&minute);
-            expected.extend(names.iter().map(|name| expectation(minute, name, (there && name == incident.alert).then_some(incident))));
-        }
-        let fleet = |minute| {
-            let mut fleet = Fleet::default();
-            if (BEGINS..OVER).contains(&minute) {
-                (incident.happens)(&mut fleet, minute);
-            }
-            fleet
-        };
-        evaluate(&promtool, incident.alert, 120, fleet, &expected);
-    }
-}
-
-#[test]
-fn everyday_life_raises_no_alert() {
-    let Some(promtool) = promtool("everyday_life_raises_no_alert") else { return };
-    let expected: Vec<Value> =
-        (0..120).flat_map(|minute| alerts().into_iter().map(move |a| expectation(minute, a["alert"].as_str().unwrap(), None))).collect();
-    let fleet = |minute| {
-        let mut fleet = Fleet::default();
-        incidents::everyday(&mut fleet, minute);
-        fleet
-    };
-    evaluate(&promtool, "everyday", 120, fleet, &expected);
-}
-
-/// Where one Prometheus reads several, none hides another one's end, however that looks.
-#[test]
-fn each_operator_is_missed_by_itself() {
-    let Some(promtool) = promtool("each_operator_is_missed_by_itself") else { return };
-    let down = &INCIDENTS[0];
-    assert_eq!(down.alert, "DciOperatorDown");
-    let expected = |minute: i64, namespaces: &[&str]| {
-        let alert = |namespace: &&str| {
-            let mut labels = json!({"severity": "critical"});
-            if !namespace.is_empty() {
-                labels["namespace"] = (*namespace).into();
-            }
-            json!({"exp_labels": labels, "exp_annotations": down.annotations(minute)})
-        };
-        json!({"eval_time": format!("{minute}m"), "alertname": down.alert, "exp_alerts": namespaces.iter().map(alert).collect::<Vec<_>>()})
-    };
-    let leader = |namespace: &str, instance: &str, values: &str| {
-        let series = format!("dci_operator_leader{{namespace=\"{namespace}\",instance=\"{instance}\"}}");
-        json!({"series": series, "values": values})
-    };
-    // Of one everything is gone after twenty minutes; one stands by and never works; of one the replicas change places.
-    let gone = leader("gone", "1", "1+0x19 stale");
-    let (first, second) = (leader("works", "3", "1+0x29 stale _x2 0+0x900"), leader("works", "4", "0+0x31 1+0x900"));
-    let several = [gone.clone(), leader("idle", "2", "0+0x900"), first, second];
-    let told = [
-        expected(19, &["idle"]),
-        expected(24, &["idle"]),
-        expected(25, &["gone", "idle"]),
-        expected(31, &["gone", "idle"]),
-        expected(37, &["gone", "idle"]),
-        expected(370, &["gone", "idle"]),
-        expected(400, &["idle"]),
-    ];
-    evaluate_series(&promtool, "several", &several, &told);
-    // Alone it is missed for ever, and not taken back in between.
-    let told = [expected(300, &["gone"]), expected(330, &["gone", ""]), expected(385, &[""]), expected(900, &[""])];
-    evaluate_series(&promtool, "alone", &[gone], &told);
-}
-
-/// The test above would also pass if promtool looked at nothing.
-#[test]
-fn an_incident_that_is_not_expected_is_found() {
-    let Some(promtool) = promtool("an_incident_that_is_not_expected_is_found") else { return };
-    let wrong = std::panic::catch_unwind(|| {
-        let down = |_| Fleet { leads: false, ..Fleet::default() };
-        evaluate(&promtool, "unexpected", 30, down, &[expectation(20, "DciOperatorDown", None)]);
-    });
-    let said = *wrong.expect_err("the alert fires").downcast::<String>().unwrap();
-    assert!(said.contains("DciOperatorDown") && said.contains("exp:[]"), "{said}");
 }
 
 // --- dashboards -------------------------------------------------------------------------------------------------------
@@ -289,6 +140,12 @@ fn dashboards_are_whole_and_show_what_is_counted() {
             read.into_iter().map(|name| ["_bucket", "_sum", "_count"].iter().fold(name, |n, end| n.trim_end_matches(end).to_owned())),
         );
         labels_exist(&query);
+        // What is asked of one metric, and what of another one that it is compared with, is asked of the same operators.
+        let metrics = regex::Regex::new(r"dci_operator_[a-z_]+").unwrap();
+        for metric in metrics.find_iter(&query.expression) {
+            let rest = &query.expression[metric.end()..];
+            assert!(rest.starts_with(&format!("{{{}", dashboards::NARROWED)), "{}: {} of all operators", query.place, metric.as_str());
+        }
     }
     // What is counted and shown nowhere is either not worth counting or missing there.
     let hidden: Vec<String> = definitions().into_iter().map(|d| d.name).filter(|name| !shown.contains(name)).collect();
@@ -300,7 +157,9 @@ fn dashboards_are_whole_and_show_what_is_counted() {
 fn labels_exist(query: &dashboards::Query) {
     let read = known_metrics(&query.place, &query.expression);
     let has = |label: &str| {
-        label == "le" || definitions().iter().any(|d| read.iter().any(|name| name.starts_with(&d.name)) && d.labels.contains(&label))
+        label == "le"
+            || dashboards::OPERATORS.contains(&label)
+            || definitions().iter().any(|d| read.iter().any(|name| name.starts_with(&d.name)) && d.labels.contains(&label))
     };
     let groups = regex::Regex::new(r"(?:by|on) \(([^)]*)\)").unwrap();
     let selectors = regex::Regex::new(r#"(\w+)\s*(?:=~|!~|!=|=)""#).unwrap();
