@@ -54,8 +54,6 @@ pub async fn connection(context: &Context, namespace: &str, spec: &Connection, r
 }
 
 fn secret_problem(error: &SecretError) -> Problem {
-    match error {
-        SecretError::Missing(_) | SecretError::Conflict(_) => Problem::stalled(Reason::CredentialsMissing, error.to_string()),
-        SecretError::Api { .. } | SecretError::Random(_) => Problem::passing(Reason::CredentialsMissing, error.to_string()),
-    }
+    let problem = if error.needs_somebody() { Problem::stalled } else { Problem::passing };
+    problem(Reason::CredentialsMissing, error.to_string())
 }

@@ -13,7 +13,7 @@ use crate::provisioning::licenses::remote_id;
 
 use super::license_server::LicenseRuntime;
 use super::perform::{Panels, PerformError};
-use super::secrets::{self, SecretError};
+use super::secrets;
 
 impl Panels<'_> {
     /// The licence server of this pass.
@@ -82,8 +82,8 @@ impl Panels<'_> {
                 facts.licenses.secret = name;
                 Prepared::Ready
             }
-            Err(error @ (SecretError::Missing(_) | SecretError::Conflict(_))) => Prepared::Missing(error.to_string()),
-            Err(error @ (SecretError::Api { .. } | SecretError::Random(_))) => return Err(error.into()),
+            Err(error) if error.needs_somebody() => Prepared::Missing(error.to_string()),
+            Err(error) => return Err(error.into()),
         });
         Ok(())
     }

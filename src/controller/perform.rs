@@ -123,8 +123,8 @@ impl Panels<'_> {
             Prepare::PasswordVersion => {
                 let version = match self.root_password().await {
                     Ok((_, version)) => version,
-                    Err(SecretError::Missing(_) | SecretError::Conflict(_)) => String::new(),
-                    Err(error @ (SecretError::Api { .. } | SecretError::Random(_))) => return Err(error.into()),
+                    Err(error) if error.needs_somebody() => String::new(),
+                    Err(error) => return Err(error.into()),
                 };
                 self.context.panels.handler(&self.client.policy.key).note_password(&self.order.uid);
                 facts.password_version = Some(version);
@@ -152,11 +152,12 @@ impl Panels<'_> {
     /// Makes a change at the server panel, the pool or the licence server.
     #[expect(clippy::too_many_lines, reason = "one arm for each call")]
     pub async fn call(&self, call: &Call, facts: &mut Facts) -> Result<Outcome<Option<IpAddr>>, PerformError> {
-        // A panel that is not ready refuses: nothing was sent.
+        // A panel that is not ready refuses: nothing was sent. Nor was it where Kubernetes does not answer before the call: an intent
+        // that nobody knows more of would be taken for an answer that was lost.
         macro_rules! ready {
-            ($panel:expr) => {
-                match $panel {
-                    Ok(panel) => panel,
+            ($what:expr) => {
+                match $what {
+                    Ok(ready) => ready,
                     Err(error) => return Ok(Outcome::Refused(error)),
                 }
             };
@@ -165,13 +166,13 @@ impl Panels<'_> {
         let none = |outcome: Outcome<()>| outcome.map(|()| None);
         let outcome = match call {
             Call::CreateUser { username } => {
-                let password = self.panel_password().await?;
+                let password = ready!(self.panel_password().await.map_err(|e| not_sent(&e)));
                 none(panel.create_user(username, &password).await.unit())
             }
             Call::Claim { server, owner, marker } => {
                 let notes = NotesEdit::Add(marker.to_string());
                 let edit = ServerEdit { expect: Expect::Free, owner: OwnerEdit::User(owner.clone()), notes };
-                none(self.mark(server, &edit).await?)
+                none(self.mark(server, &edit).await)
             }
             Call::Unclaim { server, written } => {
                 let edit = ServerEdit {
@@ -186,7 +187,7 @@ impl Panels<'_> {
             Call::ConnectionOn { server, connection } => none(panel.switch_connection(server, connection, Power::On).await),
             Call::ConnectionOff { server, connection } => none(panel.switch_connection(server, connection, Power::Off).await),
             Call::SetPassword { server, version: _ } => {
-                let (password, _) = self.root_password().await?;
+                let (password, _) = ready!(self.root_password().await.map_err(|e| not_sent(&e)));
                 none(panel.set_password(server, &password).await)
             }
             Call::PowerOn { server } => none(panel.power(server, Power::On).await),
@@ -202,7 +203,7 @@ impl Panels<'_> {
             Call::RemoveAddress { server, row, address: _ } => none(panel.remove_address(server, row).await),
             Call::SetDomain { server, row, domain } => none(panel.set_domain(server, row, domain).await),
             Call::Install { server, template, recipe, hostname, address } => {
-                let (password, _) = self.root_password().await?;
+                let (password, _) = ready!(self.root_password().await.map_err(|e| not_sent(&e)));
                 let request = InstallRequest {
                     template: template.clone(),
                     recipe: recipe.clone(),
@@ -226,7 +227,7 @@ impl Panels<'_> {
             Call::Adopt { server, owner, marker } => {
                 let notes = NotesEdit::Add(marker.to_string());
                 let edit = ServerEdit { expect: Expect::Owner(owner.clone()), owner: OwnerEdit::Keep, notes };
-                none(self.mark(server, &edit).await?)
+                none(self.mark(server, &edit).await)
             }
             Call::Unmark { server, written } => {
                 let edit = ServerEdit {
@@ -286,14 +287,15 @@ impl Panels<'_> {
     }
 
     /// Writes our marker under the server's lock.
-    async fn mark(&self, server: &ServerId, edit: &ServerEdit) -> Result<Outcome<()>, PerformError> {
-        Ok(match self.lock(server).await? {
-            Locked::Theirs(holder) => {
+    async fn mark(&self, server: &ServerId, edit: &ServerEdit) -> Outcome<()> {
+        match self.lock(server).await {
+            Ok(Locked::Ours) => self.panel().edit_server(server, edit).await,
+            Ok(Locked::Theirs(holder)) => {
                 let detail = format!("locked by order {holder}");
                 Outcome::Refused(PanelError::Expectation { server: server.0.clone(), detail })
             }
-            Locked::Ours => self.panel().edit_server(server, edit).await,
-        })
+            Err(error) => Outcome::Refused(not_sent(&error)),
+        }
     }
 
     async fn lock(&self, server: &ServerId) -> Result<Locked, kube::Error> {
@@ -302,11 +304,16 @@ impl Panels<'_> {
     }
 }
 
+/// Something that a call needs first could not be had from Kubernetes.
+fn not_sent(error: &impl std::fmt::Display) -> PanelError {
+    PanelError::Unreachable { panel: "the API server".into(), detail: format!("nothing was sent to the panel: {error}") }
+}
+
 /// What a Secret's absence means for the decision; an API server that does not answer ends the pass.
 fn prepared(result: Result<SecretString, SecretError>) -> Result<Prepared, SecretError> {
     match result {
         Ok(_) => Ok(Prepared::Ready),
-        Err(error @ (SecretError::Missing(_) | SecretError::Conflict(_))) => Ok(Prepared::Missing(error.to_string())),
-        Err(error @ (SecretError::Api { .. } | SecretError::Random(_))) => Err(error),
+        Err(error) if error.needs_somebody() => Ok(Prepared::Missing(error.to_string())),
+        Err(error) => Err(error),
     }
 }

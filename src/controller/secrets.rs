@@ -21,7 +21,15 @@ pub enum SecretError {
     /// A Secret of that name is somebody else's.
     #[error("Secret {0} exists and is not this order's; rename or remove it")]
     Conflict(String),
-    /// The API server said no, or nothing.
+    /// The API server does not let it be read or made: a quota, a policy, a missing permission. Others than the operator mend that.
+    #[error("Secret {name}: the API server refuses it: {message}")]
+    Refused {
+        /// Namespace and name.
+        name: String,
+        /// The server's words.
+        message: String,
+    },
+    /// The API server said something else, or nothing.
     #[error("Secret {name}: {source}")]
     Api {
         /// Namespace and name.
@@ -32,6 +40,26 @@ pub enum SecretError {
     /// No random bytes.
     #[error("no random bytes from the system: {0}")]
     Random(String),
+}
+
+impl SecretError {
+    fn of(name: &str, source: kube::Error) -> Self {
+        match source {
+            kube::Error::Api(status) if matches!(status.code, 400 | 403 | 422) => {
+                Self::Refused { name: name.to_owned(), message: status.message }
+            }
+            source => Self::Api { name: name.to_owned(), source: Box::new(source) },
+        }
+    }
+
+    /// Whether somebody has to change something before it goes on; otherwise the next attempt may.
+    #[must_use]
+    pub fn needs_somebody(&self) -> bool {
+        match self {
+            Self::Missing(_) | Self::Conflict(_) | Self::Refused { .. } => true,
+            Self::Api { .. } | Self::Random(_) => false,
+        }
+    }
 }
 
 /// A Secret's content and its version.
@@ -73,7 +101,7 @@ pub async fn read(client: &Client, namespace: &str, name: &str) -> Result<Read, 
             Ok(Read { data: secret.data.unwrap_or_default(), name: full, uid, version })
         }
         Ok(None) => Err(SecretError::Missing(format!("Secret {full} does not exist"))),
-        Err(source) => Err(SecretError::Api { name: full, source: Box::new(source) }),
+        Err(source) => Err(SecretError::of(&full, source)),
     }
 }
 
@@ -83,7 +111,7 @@ pub async fn generated(client: &Client, order: &DedicatedServerOrder, suffix: &s
     let name = format!("{}-{suffix}", key.name);
     let api: Api<Secret> = Api::namespaced(client.clone(), &key.namespace);
     let full = format!("{}/{name}", key.namespace);
-    let failed = |source| SecretError::Api { name: full.clone(), source: Box::new(source) };
+    let failed = |source| SecretError::of(&full, source);
     if let Some(secret) = api.get_opt(&name).await.map_err(failed)? {
         return of_order(secret, order, &full);
     }
@@ -158,7 +186,7 @@ pub async fn store(
     for count in first..first.saturating_add(PASSED_BY) {
         let name = numbered(&base, count);
         let full = format!("{}/{name}", key.namespace);
-        let failed = |source| SecretError::Api { name: full.clone(), source: Box::new(source) };
+        let failed = |source| SecretError::of(&full, source);
         let Some(found) = api.get_opt(&name).await.map_err(failed)? else {
             let new = Secret { metadata: owned(order, &name), data: Some(data.clone()), immutable: Some(true), ..Secret::default() };
             return api.create(&PostParams::default(), &new).await.map(|_| Some(name)).map_err(failed);
@@ -210,6 +238,22 @@ fn password() -> Result<String, SecretError> {
 mod tests {
     use super::*;
     use crate::api::samples;
+
+    #[test]
+    fn a_secret_that_is_refused_needs_somebody_and_a_server_that_is_down_does_not() {
+        let of = |code: u16, message: &str| {
+            let status = kube::core::Status { code, message: message.into(), ..kube::core::Status::default() };
+            SecretError::of("shop/web-root", kube::Error::Api(status.boxed()))
+        };
+        let quota = of(403, "secrets \"web-root\" is forbidden: exceeded quota: secrets");
+        assert!(quota.needs_somebody());
+        assert_eq!(
+            quota.to_string(),
+            "Secret shop/web-root: the API server refuses it: secrets \"web-root\" is forbidden: exceeded quota: secrets"
+        );
+        assert!(of(422, "denied request").needs_somebody());
+        assert!(!of(429, "too many requests").needs_somebody() && !of(500, "etcd").needs_somebody());
+    }
 
     #[test]
     fn passwords_are_long_plain_and_never_the_same() {
