@@ -15,7 +15,7 @@ use crate::api::{DedicatedServerOrder, ProcessingHandler};
 use crate::panel::billmanager6::{BillManager6, calls};
 use crate::panel::coremanager::client::Client as PanelClient;
 use crate::panel::dialect::Dialect;
-use crate::panel::error::PanelError;
+use crate::panel::error::{ErrorClass, PanelError};
 use crate::panel::license::{LicensePanel, LicenseRow, LicenseState};
 use crate::provisioning::facts::HandlerState;
 use crate::provisioning::license_server::{LicenseList, LicensePolicy, LicenseServer};
@@ -65,7 +65,8 @@ impl LicenseRuntime {
         lock(&self.0).changed.insert(uid.to_owned(), at);
     }
 
-    /// The complete list, each row with its remote id. Where the list shows none the form does; it is read when the row differs.
+    /// The complete list, each row with its remote id. Where the list shows none the form does; it is read when the row differs. One
+    /// licence whose form cannot be read keeps no order from the others: its row tells no remote id.
     pub async fn list(&self, panel: &dyn LicensePanel) -> Result<LicenseList, PanelError> {
         let began = Timestamp::now();
         let mut rows = BTreeMap::new();
@@ -75,7 +76,16 @@ impl LicenseRuntime {
                 let shown = (row.name.clone(), row.address, row.expires);
                 let remote = match known.get(&row.id.0).filter(|(was, _)| *was == shown) {
                     Some((_, remote)) => remote.clone(),
-                    None => panel.license(&row.id).await?.remote_id,
+                    None => match panel.license(&row.id).await {
+                        Ok(form) => form.remote_id,
+                        Err(error) if error.class() == ErrorClass::Missing => continue,
+                        Err(error) if error.class() == ErrorClass::Refused => {
+                            tracing::warn!(license = %row.id, %error, "whose licence it is cannot be read");
+                            rows.insert(row.id.0.clone(), row);
+                            continue;
+                        }
+                        Err(error) => return Err(error),
+                    },
                 };
                 // At once: a list that fails half-way through, or takes too long, goes on from here the next time.
                 lock(&self.0).remote_ids.insert(row.id.0.clone(), (shown, remote.clone()));

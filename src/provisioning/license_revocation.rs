@@ -9,7 +9,7 @@ use crate::panel::license::{FREE_NAME, LicenseRow, LicenseState};
 use super::call::Call;
 use super::context::{Cx, Flow};
 use super::license_server::LicenseServer;
-use super::licenses::{SUSPENDED, change, entry, fresh, remote_id, remote_of, seen, target, usable};
+use super::licenses::{SUSPENDED, all_read, change, entry, fresh, remote_id, remote_of, seen, target, usable};
 use super::step::{State, Step};
 
 /// Closing: every licence of the order is stopped, or freed, and read back, before anything is done to the server.
@@ -35,8 +35,12 @@ pub fn revoke(cx: &mut Cx<'_>) -> Flow {
     }
     // A restored order may not know what it had: the list does.
     let prefix = remote_id(&cx.order.marker.short(), "");
-    for row in fresh(cx, step)?.iter().filter(|row| remote_of(row).starts_with(&prefix)) {
+    let rows = fresh(cx, step)?;
+    for row in rows.iter().filter(|row| remote_of(row).starts_with(&prefix)) {
         stop(cx, step, &server, row)?;
+    }
+    if lost_status(cx) {
+        all_read(cx, step, &rows)?;
     }
     let count = cx.status.licenses.len();
     let done = match server.policy.on_deletion {
@@ -49,8 +53,12 @@ pub fn revoke(cx: &mut Cx<'_>) -> Flow {
 
 /// Whether there may be licences of the order; one that was restored may not know what it had.
 pub(super) fn may_have_any(cx: &Cx<'_>) -> bool {
-    let lost_status = cx.order.order_id != cx.order.uid && cx.facts.licenses.server.is_some();
-    !cx.status.licenses.is_empty() || lost_status
+    !cx.status.licenses.is_empty() || (lost_status(cx) && cx.facts.licenses.server.is_some())
+}
+
+/// The order was restored from somewhere: what it had may not stand in its status.
+fn lost_status(cx: &Cx<'_>) -> bool {
+    cx.order.order_id != cx.order.uid
 }
 
 /// An order of a licence whose answer is missing gets its time before the list is believed.
@@ -79,6 +87,9 @@ pub(super) fn take_back(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, rec
     let rows = fresh(cx, step)?;
     for row in rows.iter().filter(ours) {
         stop(cx, step, server, row)?;
+    }
+    if record.id.is_none() {
+        all_read(cx, step, &rows)?;
     }
     for call in ["orderLicense", "renewLicense", "suspendLicense", "freeLicense"] {
         seen(cx, &remote, call);

@@ -46,7 +46,7 @@ impl LicensePolicy {
 /// One complete list of a licence server, shared by all orders.
 #[derive(Clone, Debug, Default)]
 pub struct LicenseList {
-    /// Rows by id; every row tells its remote id.
+    /// Rows by id; every row tells its remote id, but for those whose forms cannot be read.
     pub rows: BTreeMap<String, LicenseRow>,
     /// When the list was asked for: nothing that changed later is in it.
     pub began: Timestamp,

@@ -302,6 +302,28 @@ pub(super) fn remote_of(row: &LicenseRow) -> &str {
     row.remote_id.as_deref().unwrap_or_default()
 }
 
+/// `Continue` where every licence tells whose it is: one that does not may be the one that is looked for.
+pub(super) fn all_read(cx: &mut Cx<'_>, step: Step, rows: &[LicenseRow]) -> Flow {
+    let unread: Vec<&str> = rows.iter().filter(|row| row.remote_id.is_none()).map(|row| row.id.0.as_str()).collect();
+    if unread.is_empty() {
+        return Continue(());
+    }
+    let message = format!(
+        "the licence server shows no remote id of {}, and their forms cannot be read: whether one is this order's is not known",
+        some_of(&unread)
+    );
+    Break(cx.stall(step, Reason::PanelError, &message, Recheck::Later))
+}
+
+/// The first few of many.
+fn some_of(ids: &[&str]) -> String {
+    let shown = ids.iter().take(5).copied().collect::<Vec<_>>().join(", ");
+    match ids.len() {
+        0..=5 => format!("licences {shown}"),
+        more => format!("licences {shown} and {} more", more - 5),
+    }
+}
+
 /// Found by its remote id; ordered only when it is certain that there is none.
 fn find_or_order(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, license: &License, address: IpAddr, remote: &str) -> Flow<LicenseId> {
     let rows = fresh(cx, step)?;
@@ -326,6 +348,7 @@ fn find_or_order(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, license: &
     if let Some(row) = rows.iter().find(|row| cut_short(remote_of(row), remote) && !others.iter().any(|o| o == remote_of(row))) {
         return Break(truncated(cx, step, &row.id, remote_of(row), remote));
     }
+    all_read(cx, step, &rows)?;
     let Some(product) = server.policy.products.get(&license.product) else { return Break(cx.wait_for_list(step)) };
     let call = Call::OrderLicense {
         remote_id: remote.to_owned(),

@@ -46,6 +46,8 @@ pub struct Server {
     pub state: HandlerState,
     pub list: Option<std::sync::Arc<LicenseList>>,
     pub changed: BTreeMap<String, Timestamp>,
+    /// Somebody's licence of which neither the list nor its form tells the remote id.
+    pub unread: Option<String>,
 }
 
 pub fn key() -> ObjectKey {
@@ -77,6 +79,7 @@ impl Server {
             state: HandlerState::Ready,
             list: None,
             changed: BTreeMap::new(),
+            unread: None,
         }
     }
 
@@ -93,7 +96,15 @@ impl Server {
             state: if b.suspended { LicenseState::Suspended } else { LicenseState::Active },
             expires: Some(b.expires),
         };
-        self.rows.iter().map(row).collect()
+        let unread = self.unread.iter().map(|id| LicenseRow {
+            id: LicenseId(id.clone()),
+            name: "somebody.example.net".into(),
+            address: None,
+            remote_id: None,
+            state: LicenseState::Active,
+            expires: None,
+        });
+        self.rows.iter().map(row).chain(unread).collect()
     }
 
     pub fn take_list(&mut self, now: Timestamp) {
