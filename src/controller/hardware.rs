@@ -5,14 +5,18 @@
 //! any trace in the list. Nothing is read, and nothing kept, while no such order waits.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream;
+use tokio::time::{Instant, timeout_at};
 
 use crate::api::{DedicatedServerOrder, ProcessingHandler};
 use crate::panel::ServerPanel;
-use crate::panel::model::{ServerId, ServerRow};
+use crate::panel::error::PanelError;
+use crate::panel::model::{ServerForm, ServerId, ServerRow};
 use crate::provisioning::facts::Inventory;
 use crate::provisioning::hardware::Hardware;
 use crate::provisioning::matching;
@@ -23,6 +27,8 @@ const FORMS: usize = 64;
 const AGAIN: usize = 8;
 /// Forms that are read at a time; the panel's own limits come on top.
 const AT_A_TIME: usize = 4;
+/// How long they are read; the next list goes on with the rest.
+const READING: Duration = Duration::from_mins(1);
 
 /// Whether an order waits that composes its own configuration.
 #[must_use]
@@ -56,18 +62,32 @@ pub async fn take(
         (row, form)
     });
     let mut views = Box::pin(views.buffer_unordered(AT_A_TIME));
-    while let Some((row, form)) = views.next().await {
-        let hardware = match form {
-            Ok(form) => Hardware::of_server(&form.parts, &row.description),
-            Err(error) => {
-                // One server whose form cannot be read must not keep an order from all others: nothing is known of it until its turn.
-                tracing::debug!(server = %row.id, %error, "parts not read");
-                Hardware::default()
-            }
-        };
-        known.insert(row.id.0, hardware);
+    let until = Instant::now() + READING;
+    while let Ok(Some((row, form))) = timeout_at(until, views.next()).await {
+        if learn(&mut known, &row, form).is_break() {
+            break;
+        }
     }
     known
+}
+
+/// Notes what a server is made of; `Break` where nobody answers for the others either.
+fn learn(known: &mut BTreeMap<String, Hardware>, row: &ServerRow, form: Result<ServerForm, PanelError>) -> ControlFlow<()> {
+    let id = row.id.0.clone();
+    match form {
+        Ok(form) => drop(known.insert(id, Hardware::of_server(&form.parts, &row.description))),
+        // An order waits for the parts of those that were never read.
+        Err(error) if error.nobody_there() => {
+            tracing::debug!(server = %id, %error, "parts not read, nor those of the other servers");
+            return ControlFlow::Break(());
+        }
+        Err(error) => {
+            // One server whose form cannot be read must not keep an order from all others: of it no more is known than before.
+            tracing::debug!(server = %id, %error, "parts not read");
+            known.entry(id).or_default();
+        }
+    }
+    ControlFlow::Continue(())
 }
 
 /// The servers whose forms are read now: the unknown first, then those that may differ, then some in turn.
@@ -122,6 +142,19 @@ mod tests {
         // 18 and 19 are unknown, 3 and 4 differ, 5 was changed by us.
         assert_eq!(ids(&rows, &before, &["5"], 18, 0), [18, 19, 3, 4, 5, 0, 1, 2, 6, 7, 8, 9, 10]);
         assert_eq!(ids(&rows, &before, &["5"], 18, 14), [18, 19, 3, 4, 5, 17, 0, 1, 2, 6, 7, 8, 9]);
+    }
+
+    #[test]
+    fn parts_that_could_not_be_read_are_no_parts_that_are_not_there() {
+        let read = Hardware { memory_gib: Some(64), ..Hardware::default() };
+        let mut known = BTreeMap::from([("1".to_owned(), read.clone())]);
+        let refused = || PanelError::Incomplete { panel: "dci".into(), func: "server.edit".into(), what: "a form".into() };
+        assert!(learn(&mut known, &row(1), Err(refused())).is_continue());
+        assert!(learn(&mut known, &row(2), Err(refused())).is_continue());
+        assert_eq!(known, BTreeMap::from([("1".to_owned(), read.clone()), ("2".to_owned(), Hardware::default())]));
+        let away = PanelError::Unreachable { panel: "dci".into(), detail: "refused".into() };
+        assert!(learn(&mut known, &row(3), Err(away)).is_break(), "nobody answers for the others");
+        assert!(!known.contains_key("3"), "orders wait for it");
     }
 
     #[test]

@@ -81,7 +81,7 @@ where
         match outcome {
             Ok(read) => found.push((id, read)),
             // There is nobody who would answer for the others.
-            Err(error @ (PanelError::Unreachable { .. } | PanelError::Certificate { .. } | PanelError::AddressDenied { .. })) => {
+            Err(error) if error.nobody_there() => {
                 tracing::debug!(server = %id, %error, "notes not read, nor those of the other servers");
                 break;
             }
@@ -102,12 +102,23 @@ async fn ids_of(
     let looked_at = |name: &String| whose.owners.contains(name) || whose.remembered.contains(name);
     let known: BTreeMap<String, String> =
         before.map(|b| b.ids.iter().filter(|(name, _)| looked_at(name)).map(|(n, i)| (n.clone(), i.clone())).collect()).unwrap_or_default();
-    let strange = rows.values().filter_map(|row| row.owner.as_ref()).any(|o| !looked_at(o) && !known.values().any(|id| id == o));
-    // Users that are only remembered may not exist any more: they are no reason to ask again and again.
-    if !strange || whose.owners.iter().all(|name| known.contains_key(name)) {
+    let owners = |rows: &BTreeMap<String, ServerRow>| rows.values().filter_map(|row| row.owner.clone()).collect();
+    if !unsure(whose, &known, before.map(|b| owners(&b.rows)).as_ref(), &owners(rows)) {
         return Ok(known);
     }
     Ok(panel.users().await?.into_iter().filter(|u| looked_at(&u.name)).map(|u| (u.name, u.id.0)).collect())
+}
+
+/// Whether an owner in the list may be one of ours under an id that is not known.
+fn unsure(whose: &Whose, known: &BTreeMap<String, String>, before: Option<&BTreeSet<String>>, now: &BTreeSet<String>) -> bool {
+    let strange = |owner: &&String| {
+        !whose.owners.contains(*owner) && !whose.remembered.contains(*owner) && !known.values().any(|id| id == *owner)
+    };
+    // Users that are only remembered may not exist any more: they are no reason to ask again and again.
+    let all_known = whose.owners.iter().all(|name| known.contains_key(name));
+    // One whom no list has shown before may be one of ours who was made anew.
+    let new = |owner: &String| before.is_some_and(|before| !before.contains(owner));
+    now.iter().filter(strange).any(|owner| !all_known || new(owner))
 }
 
 /// The panel's words for installations whose flag carries none: one tooltip for each list, in turn, never one for each order.
@@ -150,6 +161,20 @@ mod tests {
 
     fn ids(number: usize) -> Vec<String> {
         (0..number).map(|n| n.to_string()).collect()
+    }
+
+    #[test]
+    fn users_are_asked_for_where_an_owner_may_be_one_of_ours_under_another_id() {
+        let set = |all: &[&str]| all.iter().map(|s| (*s).to_owned()).collect::<BTreeSet<String>>();
+        let whose = Whose { owners: set(&["dci", "acme"]), remembered: set(&["old"]), remarked: BTreeSet::new() };
+        let all = BTreeMap::from([("dci".to_owned(), "2".to_owned()), ("acme".to_owned(), "57".to_owned())]);
+        let some = BTreeMap::from([("dci".to_owned(), "2".to_owned())]);
+        let unsure = |known, before: Option<&[&str]>, now: &[&str]| unsure(&whose, known, before.map(set).as_ref(), &set(now));
+        assert!(!unsure(&some, None, &["dci", "acme", "old"]), "the list shows names");
+        assert!(unsure(&some, None, &["2", "57"]));
+        assert!(!unsure(&all, Some(&["2", "57", "99"]), &["2", "57", "99"]), "a stranger who was there before");
+        assert!(unsure(&all, Some(&["2", "57"]), &["2", "91"]), "acme may have been made anew");
+        assert!(!unsure(&all, None, &["2", "99"]));
     }
 
     #[tokio::test(start_paused = true)]

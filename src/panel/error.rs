@@ -167,6 +167,21 @@ impl PanelError {
         }
     }
 
+    /// Whether nothing answers at the panel's address, so that nothing else is worth asking it now.
+    #[must_use]
+    pub fn nobody_there(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } | Self::Certificate { .. } | Self::AddressDenied { .. } => true,
+            Self::NoAnswer { .. }
+            | Self::NotADocument { .. }
+            | Self::Login { .. }
+            | Self::Refused { .. }
+            | Self::Incomplete { .. }
+            | Self::Expectation { .. }
+            | Self::Dialect { .. } => false,
+        }
+    }
+
     /// Whether asking again later can help without anybody changing anything.
     #[must_use]
     pub fn retryable(&self) -> bool {
