@@ -19,6 +19,9 @@ use super::transport::{Transport, Wire};
 
 /// A refused log-in is not repeated for so long (design.md section 9, Log-in): a wrong password must not lock the account.
 pub const LOGIN_PAUSE: Duration = Duration::from_mins(1);
+/// A log-in that the panel answers with another error, such as too many sessions, is not repeated for so long: every call would bring
+/// another one.
+pub const BUSY_PAUSE: Duration = Duration::from_secs(5);
 
 /// Told of every request to a panel, for metrics.
 pub trait Observer: Send + Sync {
@@ -82,6 +85,22 @@ pub struct Client {
     gate: Mutex<Gate>,
     /// Log-ins that ended, well or not; read without the gate to tell who came before which.
     logins: AtomicU64,
+}
+
+/// How long a log-in is not repeated that ended so.
+fn pause(error: &PanelError) -> Duration {
+    match error {
+        PanelError::Login { .. } => LOGIN_PAUSE,
+        PanelError::Refused { .. } => BUSY_PAUSE,
+        PanelError::Unreachable { .. }
+        | PanelError::Certificate { .. }
+        | PanelError::AddressDenied { .. }
+        | PanelError::NoAnswer { .. }
+        | PanelError::NotADocument { .. }
+        | PanelError::Incomplete { .. }
+        | PanelError::Expectation { .. }
+        | PanelError::Dialect { .. } => Duration::ZERO,
+    }
 }
 
 /// How `fresh_login` ended.
@@ -216,7 +235,7 @@ impl Client {
             return Ok(ticket.clone());
         }
         if let Some((at, error)) = &gate.refused
-            && at.elapsed() < LOGIN_PAUSE
+            && at.elapsed() < pause(error)
         {
             return Err(error.clone());
         }
@@ -237,7 +256,7 @@ impl Client {
                 Ok(ticket)
             }
             Err(error) => {
-                if matches!(error, PanelError::Login { .. }) {
+                if !pause(&error).is_zero() {
                     gate.refused = Some((Instant::now(), error.clone()));
                 }
                 Err(error)
