@@ -131,6 +131,12 @@ impl Places {
         lane.enter(ticket, begun, max, Instant::now())
     }
 
+    /// An order is deleted: it prepares nothing any more, however long it waits to be released. Who may go on because of it.
+    pub fn closes(&mut self, uid: &str) -> Option<ObjectKey> {
+        self.reserved.remove(uid);
+        self.operations.leave(uid)
+    }
+
     /// Forgets everybody but these.
     pub fn keep(&mut self, there: &BTreeSet<String>) {
         self.operations.keep(there);
@@ -180,6 +186,9 @@ impl Pass<'_> {
     pub(super) fn take_place(&self, client: &ServerClient, facts: &mut Facts) -> Asked {
         let (uid, deleting) = (&self.parsed.uid, self.parsed.deleting);
         let ticket = Ticket { created: self.parsed.created, uid: uid.clone(), key: self.parsed.key.clone() };
+        if deleting && let Some(next) = self.handler.places(|places| places.closes(uid)) {
+            self.context.wake_orders.wake(&next);
+        }
         let max = client.policy.max_orders_per_namespace;
         if max > 0 && !deleting && !self.order.is_bound() {
             let mine = (Some(self.parsed.created), Some(uid));
@@ -359,6 +368,19 @@ mod tests {
         places.keep(&BTreeSet::from(["here".to_owned()]));
         assert_eq!(places.enter(&ticket(3, "here"), true, &none, 1), Place::Taken);
         assert_eq!(places.reserve(&ticket(3, "here"), &none, 1), 0);
+    }
+
+    #[test]
+    fn an_order_that_waits_to_be_released_keeps_nobody_from_being_prepared() {
+        let (mut places, none) = (Places::default(), BTreeSet::new());
+        let (gone, next) = (ticket(1, "gone"), ticket(2, "next"));
+        assert_eq!(places.enter(&gone, false, &none, 1), Place::Taken);
+        assert_eq!(places.enter(&ticket(0, "other"), true, &none, 1), Place::Taken);
+        assert_eq!(places.enter(&next, false, &none, 1), Place::Momentarily(0));
+        assert_eq!(places.closes("gone"), Some(next.key.clone()), "whoever waits is woken");
+        assert_eq!(places.enter(&gone, true, &none, 1), Place::Momentarily(0), "it waits itself");
+        assert_eq!(places.enter(&next, false, &none, 1), Place::Taken);
+        assert_eq!(places.closes("gone"), None);
     }
 
     #[test]
