@@ -299,7 +299,11 @@ pub struct PoolRuntime {
 struct Turn {
     at: Instant,
     asked_for: String,
+    success: bool,
 }
+
+/// How long a panel is left alone after a failure, whatever happens.
+const AFTER_FAILURE: Duration = Duration::from_secs(1);
 
 /// All handlers and IPManagers of this process.
 #[derive(Default)]
@@ -332,22 +336,19 @@ impl Panels {
     }
 
     /// How long until an object's panel is asked again: its own status writes must not make it ask sooner. `None`: now, since
-    /// the time has come, something else is asked for, or the last try failed.
+    /// the time has come, or something else is asked for.
     #[must_use]
     pub fn rest(&self, kind: &'static str, key: &ObjectKey, asked_for: &str, interval: Duration) -> Option<Duration> {
         let turns = lock(&self.turns);
         let turn = turns.get(&(kind, key.clone())).filter(|t| t.asked_for == asked_for)?;
+        let interval = if turn.success { interval } else { interval.min(AFTER_FAILURE) };
         interval.checked_sub(turn.at.elapsed()).filter(|rest| !rest.is_zero())
     }
 
-    /// Notes that an object's panel was asked; a failure is not waited after.
+    /// Notes that an object's panel was asked. After a failure whatever wakes the object makes it ask again, but for a moment: an error
+    /// whose words change each time is written each time, and what is written wakes.
     pub fn asked(&self, kind: &'static str, key: &ObjectKey, asked_for: String, at: Instant, success: bool) {
-        let mut turns = lock(&self.turns);
-        if success {
-            turns.insert((kind, key.clone()), Turn { at, asked_for });
-        } else {
-            turns.remove(&(kind, key.clone()));
-        }
+        lock(&self.turns).insert((kind, key.clone()), Turn { at, asked_for, success });
     }
 
     /// An IPManager.
@@ -381,7 +382,10 @@ mod tests {
         assert!(rest("1").is_some_and(|r| r > Duration::from_secs(50)));
         assert_eq!(rest("2"), None, "another generation");
         panels.asked("IPManager", &key, "1".into(), Instant::now(), false);
-        assert_eq!(rest("1"), None, "a failure is not waited after");
+        assert!(rest("1").is_some_and(|r| r <= AFTER_FAILURE), "a failure is waited after for a moment");
+        let before = Instant::now().checked_sub(AFTER_FAILURE).unwrap();
+        panels.asked("IPManager", &key, "1".into(), before, false);
+        assert_eq!(rest("1"), None, "and not for longer");
     }
 
     #[test]

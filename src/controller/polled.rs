@@ -81,7 +81,7 @@ impl<'t> Turn<'t> {
         }
     }
 
-    /// Notes that the panel was asked; a failure is not waited after.
+    /// Notes that the panel was asked; a failure is waited after for a moment only.
     pub fn taken(&self, success: bool) {
         self.panels.asked(self.kind, self.key, self.asked_for.clone(), self.began, success);
     }
