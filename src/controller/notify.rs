@@ -3,7 +3,7 @@
 //! An attempt is on record before it is made, and its outcome after: a restart neither forgets one nor repeats it more often than
 //! its back-off says. Deliveries run beside the reconciles, so that a receiver that hangs holds up neither tasks nor orders.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -54,8 +54,10 @@ pub struct Hooks {
 
 impl Hooks {
     fn place(&self, url: &str) -> Option<OwnedSemaphorePermit> {
-        let places = lock(&self.places).entry(url.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(AT_ONCE))).clone();
-        places.try_acquire_owned().ok()
+        let mut places = lock(&self.places);
+        // Addresses that nobody is told at are not kept.
+        places.retain(|known, free| known == url || free.available_permits() < AT_ONCE);
+        places.entry(url.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(AT_ONCE))).clone().try_acquire_owned().ok()
     }
 
     fn get(&self, key: &Key) -> Option<Progress> {
@@ -64,6 +66,11 @@ impl Hooks {
 
     fn put(&self, key: Key, progress: Progress) {
         lock(&self.deliveries).insert(key, progress);
+    }
+
+    /// Tasks went: what is known of deliveries for others than these, by uid, is of no use any more.
+    pub fn keep(&self, tasks: &BTreeSet<String>) {
+        lock(&self.deliveries).retain(|(uid, ..), progress| *progress == Progress::Running || tasks.contains(uid));
     }
 
     /// These outcomes are on record.

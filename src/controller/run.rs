@@ -322,7 +322,7 @@ fn start(
         let mut seen = BTreeMap::new();
         let stream = part.stream.inspect(move |handler| {
             if let Ok(handler) = &handler.0
-                && news(&mut seen, handler)
+                && news(&mut seen, handler, woken.handlers.get(&handler.key()).is_some())
             {
                 wake_orders_of(&woken, handler);
             }
@@ -342,21 +342,43 @@ fn start(
                 woken.wake_orders.wake(&task.spec.order_ref.key());
             }
         });
-        all.push(runner::run(context.clone(), stream, part.store, wakes, stopped.clone(), task::reconcile, |_, _| ()).boxed());
+        all.push(runner::run(context.clone(), stream, part.store, wakes, stopped.clone(), task::reconcile, task::vanished).boxed());
     }
     all
 }
 
-/// Uid, generation, labels, whether it is being deleted, and whether it is Ready.
-type Shape = (Option<String>, Option<i64>, Option<BTreeMap<String, String>>, bool, bool);
+/// What orders look at in a handler, or wait for.
+#[derive(PartialEq, Eq)]
+struct Shape {
+    uid: Option<String>,
+    generation: Option<i64>,
+    labels: Option<BTreeMap<String, String>>,
+    going: bool,
+    ready: bool,
+}
 
-/// Whether a handler differs in what orders wait for. Its status is written at every other poll, for all the other reasons.
-fn news(seen: &mut BTreeMap<ObjectKey, Shape>, handler: &ProcessingHandler) -> bool {
-    let conditions = handler.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
-    let ready = condition::is_true(conditions, ConditionType::Ready);
-    let going = handler.metadata.deletion_timestamp.is_some();
-    let shape = (handler.metadata.uid.clone(), handler.metadata.generation, handler.metadata.labels.clone(), going, ready);
-    seen.insert(handler.key(), shape.clone()) != Some(shape)
+impl Shape {
+    fn of(handler: &ProcessingHandler) -> Self {
+        let conditions = handler.status.as_ref().map(|s| s.conditions.as_slice()).unwrap_or_default();
+        Self {
+            uid: handler.metadata.uid.clone(),
+            generation: handler.metadata.generation,
+            labels: handler.metadata.labels.clone(),
+            going: handler.metadata.deletion_timestamp.is_some(),
+            ready: condition::is_true(conditions, ConditionType::Ready),
+        }
+    }
+}
+
+/// Whether a handler differs in what orders wait for, or is not there any more. Its status is written at every other poll, for all the
+/// other reasons.
+fn news(seen: &mut BTreeMap<ObjectKey, Shape>, handler: &ProcessingHandler, there: bool) -> bool {
+    let (before, shape) = (seen.remove(&handler.key()), Shape::of(handler));
+    let differs = before.is_none_or(|before| before != shape);
+    if there {
+        seen.insert(handler.key(), shape);
+    }
+    differs || !there
 }
 
 /// An order may have been applied before its handler, or wait for a handler that has changed.

@@ -32,6 +32,11 @@ pub const BY_OPERATOR: &str = "closed by the operator: ";
 /// The longest note, in bytes: well within what the schema allows in characters.
 const NOTE: usize = 4000;
 
+/// A task is not there any more: nobody asks what became of its notifications.
+pub fn vanished(context: &Context, _key: &ObjectKey) {
+    context.hooks.keep(&context.tasks.read(|task| task.metadata.uid.clone()).into_iter().collect());
+}
+
 /// Raises a task; one that exists already is the same one.
 pub async fn raise(client: &Client, handler: &ObjectKey, order: &Order, request: &TaskRequest) -> Result<ManualTask, kube::Error> {
     let api: Api<ManualTask> = Api::namespaced(client.clone(), &handler.namespace);
