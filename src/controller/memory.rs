@@ -1,6 +1,6 @@
 //! What this process remembers of orders that the cache does not tell: the versions that it wrote, and which orders it has begun with.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
 use crate::api::DedicatedServerOrder;
@@ -16,6 +16,8 @@ pub struct Memory(Mutex<Inner>);
 struct Inner {
     /// Versions that were written, by uid: what the cache shows may be older.
     written: BTreeMap<String, u64>,
+    /// Orders that somebody else has written meanwhile, by uid: the cache may not show it for long.
+    outrun: BTreeSet<String>,
     /// Uid of the order that a pass was begun for.
     begun: BTreeMap<ObjectKey, String>,
 }
@@ -44,17 +46,25 @@ impl Memory {
         }
     }
 
-    /// Whether the cache shows an order as it was before this process wrote it.
+    /// Somebody else was quicker to write an order: the next pass does not begin with what the cache shows.
+    pub fn outrun(&self, uid: &str) {
+        lock(&self.0).outrun.insert(uid.to_owned());
+    }
+
+    /// Whether the cache shows an order as it was before this process, or somebody whom it met, wrote it. Of the latter it is said once.
     #[must_use]
     pub fn behind(&self, order: &DedicatedServerOrder) -> bool {
-        let written = order.metadata.uid.as_ref().and_then(|uid| lock(&self.0).written.get(uid).copied());
-        matches!((written, version_of(order)), (Some(written), Some(seen)) if seen < written)
+        let Some(uid) = &order.metadata.uid else { return false };
+        let mut inner = lock(&self.0);
+        let written = inner.written.get(uid).copied();
+        inner.outrun.remove(uid) || matches!((written, version_of(order)), (Some(written), Some(seen)) if seen < written)
     }
 
     /// Forgets an order that is gone.
     pub fn forget(&self, key: &ObjectKey, uid: &str) {
         let mut inner = lock(&self.0);
         inner.written.remove(uid);
+        inner.outrun.remove(uid);
         if inner.begun.get(key).is_some_and(|known| known == uid) {
             inner.begun.remove(key);
         }
@@ -68,7 +78,19 @@ fn version_of(order: &DedicatedServerOrder) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+
+    #[test]
+    fn what_somebody_else_wrote_is_read_once() {
+        let memory = Memory::default();
+        let metadata = json!({"name": "web", "namespace": "shop", "uid": "u-1", "resourceVersion": "7"});
+        let order: DedicatedServerOrder = crate::api::samples::order(&json!({"metadata": metadata}));
+        assert!(!memory.behind(&order));
+        memory.outrun("u-1");
+        assert!(memory.behind(&order) && !memory.behind(&order));
+    }
 
     #[test]
     fn an_order_that_nobody_saw_go_is_remembered_by_its_name() {

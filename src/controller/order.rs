@@ -14,7 +14,7 @@ use crate::api::order_status::OrderStatus;
 use crate::api::{DedicatedServerOrder, ORDER_FINALIZER};
 use crate::panel::error::Outcome;
 use crate::provisioning::call::Call;
-use crate::provisioning::context::Next;
+use crate::provisioning::context::{LONG, Next, cut};
 use crate::provisioning::decide::{self, Decision};
 use crate::provisioning::facts::{Facts, HandlerState};
 use crate::provisioning::forsaken::Forsaken;
@@ -71,8 +71,13 @@ pub async fn reconcile(object: Arc<Guarded<DedicatedServerOrder>>, context: Arc<
         }
     };
     match result {
-        // Somebody else wrote it: the watch brings the new version.
-        Err(OrderError::Status(StatusError::Conflict(_))) => Ok(Action::requeue(Duration::from_millis(200))),
+        // Somebody else wrote it: the watch brings the new version, and where it is dead the next pass reads it.
+        Err(OrderError::Status(StatusError::Conflict(_))) => {
+            if let Ok(order) = &object.0 {
+                context.memory.outrun(order.metadata.uid.as_deref().unwrap_or_default());
+            }
+            Ok(Action::requeue(Duration::from_millis(200)))
+        }
         Err(OrderError::Status(StatusError::Gone(_))) => {
             if let Ok(order) = &object.0 {
                 gone(&context, order, order.metadata.uid.as_deref().unwrap_or_default());
@@ -128,18 +133,17 @@ async fn one_pass(cached: DedicatedServerOrder, context: &Context) -> Result<Act
         return Box::pin(super::selection::pass(order, parsed, &selector, context)).await;
     }
     let key = serving_handler(&order).unwrap_or_default();
-    let Some(handler) = usable_handler(context, &key, &parsed, &order).await else {
-        if parsed.deleting && untouched(&order) {
-            return release_object(&order, context, None).await;
-        }
-        if parsed.deleting {
+    let handler = match usable_handler(context, &key, &parsed, &order).await {
+        Serving::At(handler) => handler,
+        Serving::No(..) if parsed.deleting && untouched(&order) => return release_object(&order, context, None).await,
+        Serving::No(Reason::HandlerNotFound, _) if parsed.deleting => {
             return Box::pin(super::forsaken::close(context, &order, &parsed, &key)).await;
         }
-        let message = format!("handler {key} does not exist, or this namespace may not use it");
-        let status =
-            decide::without_handler(&parsed, &key.to_string(), Reason::HandlerNotFound, &message, Timestamp::now(), &known(&order));
-        save(&order, status, context).await?;
-        return Ok(Action::await_change());
+        Serving::No(reason, message) => {
+            let status = decide::without_handler(&parsed, &key.to_string(), reason, &message, Timestamp::now(), &known(&order));
+            save(&order, status, context).await?;
+            return Ok(Action::await_change());
+        }
     };
     match Box::pin(Pass { context, handler, key, order, parsed, selecting: None, last: true }.run()).await? {
         Ended::Action(action) => Ok(action),
@@ -160,15 +164,38 @@ fn untouched(order: &DedicatedServerOrder) -> bool {
     nothing && marked_id(order) == order.metadata.uid.as_deref()
 }
 
-async fn usable_handler(context: &Context, key: &ObjectKey, parsed: &Order, order: &DedicatedServerOrder) -> Option<Arc<HandlerRuntime>> {
+/// Whether the handler of an order can serve it.
+enum Serving {
+    At(Arc<HandlerRuntime>),
+    /// Why not, for the order's status.
+    No(Reason, String),
+}
+
+async fn usable_handler(context: &Context, key: &ObjectKey, parsed: &Order, order: &DedicatedServerOrder) -> Serving {
+    let missing = || Serving::No(Reason::HandlerNotFound, format!("handler {key} does not exist, or this namespace may not use it"));
+    let handler = match context.handlers.find(key) {
+        Some(Ok(handler)) => handler,
+        // It is there, and so is what was taken at its panel: another version of the operator, or a corrected spec, serves it again.
+        Some(Err(error)) => {
+            let message = format!("this version of the operator cannot read handler {key}: {}", cut(&error, LONG));
+            return Serving::No(Reason::HandlerNotReady, message);
+        }
+        None => return missing(),
+    };
     // A licence server has no servers.
-    let handler = context.handlers.get(key).filter(|h| h.spec.module != Module::BILLmanager6)?;
-    let bound = order.is_bound();
-    // Once something was taken there, a handler that no longer allows the namespace still takes it back.
-    if !bound && !parsed.deleting && !context.may_use(&handler, &parsed.key.namespace).await {
-        return None;
+    if handler.spec.module == Module::BILLmanager6 {
+        return missing();
     }
-    Some(context.panels.handler(key))
+    // Once something was taken there, a handler that no longer allows the namespace still takes it back.
+    if !order.is_bound() && !parsed.deleting {
+        if !context.may_use(&handler, &parsed.key.namespace).await {
+            return missing();
+        }
+        if handler.metadata.deletion_timestamp.is_some() {
+            return Serving::No(Reason::HandlerNotReady, format!("handler {key} is being deleted, and takes no new orders"));
+        }
+    }
+    Serving::At(context.panels.handler(key))
 }
 
 pub(super) async fn fresh(context: &Context, key: &ObjectKey) -> Result<Option<DedicatedServerOrder>, kube::Error> {

@@ -54,13 +54,16 @@ impl StatusError {
     }
 }
 
+/// What the API server says of a JSON patch whose `test` failed.
+const FAILED_TEST: &str = "the server rejected our request due to an error in our request";
+
 /// Sorts an error of a guarded patch.
 #[must_use]
 pub fn patch_error(object: String, error: kube::Error) -> StatusError {
     match &error {
         kube::Error::Api(status) if status.code == 404 => StatusError::Gone(object),
-        // A failed `test` is 422 on some servers and 409 on others; either way somebody was quicker.
-        kube::Error::Api(status) if status.code == 409 || (status.code == 422 && !status.message.contains("is invalid")) => {
+        // Somebody was quicker. A failed `test` is 422 with these words; a policy that denies has that number too, and words of its own.
+        kube::Error::Api(status) if status.code == 409 || (status.code == 422 && status.message.contains(FAILED_TEST)) => {
             StatusError::Conflict(object)
         }
         _ => StatusError::Api { object, source: Box::new(error) },
@@ -178,4 +181,30 @@ pub fn set_annotation<K: Resource>(object: &K, name: &str, value: &str) -> Vec<V
 #[must_use]
 pub fn has_finalizer<K: Resource>(object: &K, finalizer: &str) -> bool {
     object.meta().finalizers.iter().flatten().any(|f| f == finalizer)
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+
+    use super::*;
+
+    #[test]
+    fn a_policy_that_denies_is_nobody_who_was_quicker() {
+        let sorted = |code: u16, message: &str| {
+            let status = Status { code, message: message.into(), ..Status::default() };
+            patch_error("order shop/web".into(), kube::Error::Api(status.boxed()))
+        };
+        assert!(matches!(sorted(404, "not found"), StatusError::Gone(_)));
+        assert!(matches!(sorted(409, "the object has been modified"), StatusError::Conflict(_)));
+        assert!(matches!(sorted(422, FAILED_TEST), StatusError::Conflict(_)));
+        for (code, message) in [
+            (422, "\"web\" is forbidden: ValidatingAdmissionPolicy 'freeze' denied request: nothing changes today"),
+            (422, "DedicatedServerOrder.dci-operator.dev \"web\" is invalid: spec.domain: Too long"),
+            (403, "orders is forbidden"),
+        ] {
+            let error = sorted(code, message);
+            assert!(error.refused(), "{error}");
+        }
+    }
 }

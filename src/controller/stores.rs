@@ -72,8 +72,15 @@ where
     /// A readable object by namespace and name.
     #[must_use]
     pub fn get(&self, key: &ObjectKey) -> Option<K> {
+        self.find(key)?.ok()
+    }
+
+    /// An object by namespace and name; `Err` with the reason for one that is there and cannot be read.
+    #[must_use]
+    pub fn find(&self, key: &ObjectKey) -> Option<Result<K, String>> {
         let reference = ObjectRef::<Guarded<K>>::new(&key.name).within(&key.namespace);
-        self.parts.iter().find_map(|store| store.get(&reference)).and_then(|object| object.0.as_ref().ok().cloned())
+        let object = self.parts.iter().find_map(|store| store.get(&reference))?;
+        Some(object.0.as_ref().cloned().map_err(|invalid| invalid.error.clone()))
     }
 
     /// Every object, as it stands in the cache; [`readable`] borrows the readable ones of them.

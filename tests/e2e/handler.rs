@@ -135,6 +135,35 @@ async fn a_suspended_handler_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_handler_that_is_being_deleted_takes_no_new_orders() {
+    let mut world = World::start(Setup::default()).await;
+    world.order("old", &json!({})).await;
+    world.until_active("old").await;
+    world.delete("ProcessingHandler", "msk-1").await;
+    world
+        .until("it is held by its order", |world| {
+            let handler = world.record.get("ProcessingHandler", "msk-1")?;
+            (handler["metadata"]["deletionTimestamp"].is_string()).then_some(())
+        })
+        .await;
+    let before = world.changes().len();
+    world.order("new", &json!({})).await;
+    world
+        .until_order("new", "is told", |o| {
+            condition(o, "Ready").is_some_and(|c| c["reason"] == "HandlerNotReady" && c["message"].as_str().unwrap().contains("being deleted"))
+        })
+        .await;
+    world.polls(2).await;
+    assert_eq!(world.changes().len(), before);
+    world.delete("DedicatedServerOrder", "old").await;
+    world.until_gone("old").await;
+    world.until_reason("DedicatedServerOrder", "new", "Ready", "HandlerNotFound").await;
+    world.delete("DedicatedServerOrder", "new").await;
+    world.until_gone("new").await;
+    world.end().await;
+}
+
+#[tokio::test]
 async fn a_handler_of_another_namespace_is_as_if_it_were_not_there() {
     let mut world = World::start(Setup::default().handler(&json!({"allowedNamespaces": {"from": "Same"}}))).await;
     world.order("foreign", &json!({})).await;
