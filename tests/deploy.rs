@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+#[path = "deploy_support/ci.rs"]
+mod ci;
 #[path = "deploy_support/lua.rs"]
 mod lua;
 #[path = "deploy_support/stored.rs"]
@@ -426,44 +428,4 @@ fn the_manifest_names_nothing_that_is_not_in_the_images_context() {
     std::fs::remove_dir_all(&folder).unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(said.contains("no bin target named `none`"), "{said}");
-}
-
-/// With stand-ins for the tools, of which one fails: what was made has to go, whatever could not be collected.
-#[test]
-fn the_kind_cluster_is_deleted_whatever_fails() {
-    let folder = std::env::temp_dir().join(format!("dci-operator-kind-{}", std::process::id()));
-    let tools = folder.join("tools");
-    std::fs::create_dir_all(&tools).unwrap();
-    let calls = folder.join("calls");
-    for tool in ["docker", "kind", "kubectl", "helm", "find"] {
-        // The logs are asked of a cluster that is not there; the tests' program is found nowhere, so another one stands for it.
-        let script = "#!/bin/bash\necho \"${0##*/} $*\" >>CALLS\ncase \"${0##*/} $1 $2\" in FAILS) exit 1 ;; \"kubectl logs \"*) exit 1 ;; \
-                      find*) echo /bin/true ;; esac\n[[ ! -p /dev/stdin ]] || cat >/dev/null\n";
-        std::fs::write(tools.join(tool), script.replace("CALLS", calls.to_str().unwrap()).replace("FAILS", "\"$FAILS\"")).unwrap();
-        std::fs::set_permissions(tools.join(tool), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
-    }
-    let search = format!("{}:{}", tools.display(), std::env::var("PATH").unwrap());
-    let pod = "kubectl wait --namespace";
-    for fails in ["kind create cluster", "helm install dci-operator", "helm test dci-operator", "helm uninstall dci-operator", pod] {
-        let _ = std::fs::remove_file(&calls);
-        let output = std::process::Command::new("bash")
-            .arg(path("deploy/kind/e2e.sh"))
-            .env("PATH", &search)
-            .env("FAILS", fails)
-            .env("TMPDIR", &folder)
-            .output()
-            .unwrap();
-        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        let calls = std::fs::read_to_string(&calls).unwrap();
-        assert!(!output.status.success(), "{fails}: {said}");
-        assert!(calls.contains(fails), "{fails}: it did not come to that\n{calls}\n{said}");
-        assert!(calls.contains("kind export logs"), "{fails}: no logs\n{calls}");
-        assert!(calls.lines().any(|call| call.starts_with("kind delete cluster --name dci-e2e-")), "{fails}: the cluster stays\n{calls}");
-        // The tests start when the chart is gone: its policies and roles would be in their way.
-        let at = |start: &str| calls.lines().position(|call| call.starts_with(start));
-        let (gone, tests) = (at("helm uninstall dci-operator "), at("kubectl apply "));
-        assert_eq!(tests.is_some(), fails == pod, "{fails}: the tests were started, or not\n{calls}");
-        assert!(tests.is_none_or(|tests| gone.is_some_and(|gone| gone < tests)), "{fails}: the chart is still there\n{calls}");
-    }
-    std::fs::remove_dir_all(&folder).unwrap();
 }

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# The same e2e tests as everywhere, in a kind cluster: makes it, loads the image, installs the chart with Helm, runs `helm test`,
-# uninstalls it, runs the tests from inside, collects what was logged, and deletes the cluster. Needs Docker, kind, kubectl, Helm.
+# The same e2e tests as everywhere, in a kind cluster: makes it, loads the image, installs the chart with Helm, runs `helm test`, lets
+# what was installed serve the demo's orders, uninstalls it, runs the tests from inside, collects what was logged, and deletes the
+# cluster. Needs Docker, kind, kubectl, Helm.
 #
 # KUBERNETES_VERSION: the node image's tag, better with digest, from the notes of this kind's release (kind's default). LOGS: where logs go (a temporary directory).
 set -euo pipefail
@@ -59,6 +60,25 @@ cp "$(command -v kubectl)" "$(command -v helm)" "$work/tools/"
 
 fill() { sed -e "s|SOURCE|$ROOT|g" -e "s|TARGET|$work/target|g" -e "s|TOOLS|$work/tools|g" -e "s|RUNNER|$RUNNER|g" -e "s|TEST|$test|g" "$1"; }
 
+# The image, its account and its pod at work: orders are served at panels in the cluster, taken back, and nothing of them stays.
+serve_orders() {
+  local pin
+  fill "$HERE/panels.yaml" | kubectl create --filename -
+  kubectl wait --for=condition=Ready --namespace panels pod/panels --timeout 3m
+  pin=$(kubectl logs --namespace panels pod/panels | sed -n 's/^certificate sha256 //p')
+  [[ -n $pin ]] || {
+    printf 'error: the panels do not say which certificate they have\n' >&2
+    return 1
+  }
+  sed -e 's|http://127.0.0.1:1500\(/[a-z]*\).*|https://panels.panels.svc:1500\1|' \
+    -e "s|^    credentialsSecretRef: .*|&\n    tls: {pinnedSHA256: \"$pin\"}|" "$ROOT/deploy/demo/10-provider.yaml" | kubectl create --filename -
+  kubectl create --filename "$ROOT/deploy/demo/20-orders.yaml"
+  kubectl wait --for=condition=Ready --namespace shop --all dso --timeout 5m
+  kubectl delete dso --all --namespace shop --timeout 5m
+  kubectl delete ph,ipm --all --namespace hosting --timeout 3m
+  kubectl delete namespace shop hosting panels --timeout 3m
+}
+
 node=()
 if [[ -n ${KUBERNETES_VERSION:-} ]]; then node=(--image "kindest/node:$KUBERNETES_VERSION"); fi
 # Before it is there: what is half made has to be removed too.
@@ -71,6 +91,7 @@ kubectl label namespace dci-system pod-security.kubernetes.io/enforce=restricted
 helm install dci-operator "$ROOT/charts/dci-operator" --namespace dci-system --wait --timeout 3m \
   --set image.repository="${IMAGE%:*}" --set image.tag="${IMAGE#*:}"
 helm test dci-operator --namespace dci-system
+serve_orders
 # The tests start operators of their own, under accounts of their own, and make the chart's objects anew: this operator would see
 # all their namespaces, its policies would refuse what theirs do, and its roles have the same names. The definitions stay (crds.keep).
 helm uninstall dci-operator --namespace dci-system --wait --timeout 3m

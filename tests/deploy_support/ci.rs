@@ -1,0 +1,88 @@
+//! What CI runs: the workflows hang together, and the script for kind cleans up whatever fails.
+
+use serde_json::{Value, json};
+
+use super::{path, text};
+
+/// With stand-ins for the tools, of which one fails: what was made has to go, whatever could not be collected.
+#[test]
+fn the_kind_cluster_is_deleted_whatever_fails() {
+    let folder = std::env::temp_dir().join(format!("dci-operator-kind-{}", std::process::id()));
+    let tools = folder.join("tools");
+    std::fs::create_dir_all(&tools).unwrap();
+    let calls = folder.join("calls");
+    for tool in ["docker", "kind", "kubectl", "helm", "find"] {
+        // The logs are asked of a cluster that is not there; the tests' program is found nowhere, so another one stands for it.
+        let script = "#!/bin/bash\necho \"${0##*/} $*\" >>CALLS\ncase \"${0##*/} $1 $2\" in FAILS) exit 1 ;; \"kubectl logs \"*) \
+                      [[ $* == *pod/panels ]] || exit 1; echo certificate sha256 0a ;; find*) echo /bin/true ;; esac\n[[ ! -p /dev/stdin ]] || cat >/dev/null\n";
+        std::fs::write(tools.join(tool), script.replace("CALLS", calls.to_str().unwrap()).replace("FAILS", "\"$FAILS\"")).unwrap();
+        std::fs::set_permissions(tools.join(tool), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    let search = format!("{}:{}", tools.display(), std::env::var("PATH").unwrap());
+    let (serves, pod) = ("kubectl wait --for=condition=Ready", "kubectl wait --namespace");
+    let before = ["kind create cluster", "helm install dci-operator", "helm test dci-operator", serves, "helm uninstall dci-operator"];
+    for fails in before.into_iter().chain([pod]) {
+        let _ = std::fs::remove_file(&calls);
+        let output = std::process::Command::new("bash")
+            .arg(path("deploy/kind/e2e.sh"))
+            .env("PATH", &search)
+            .env("FAILS", fails)
+            .env("TMPDIR", &folder)
+            .output()
+            .unwrap();
+        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let calls = std::fs::read_to_string(&calls).unwrap();
+        assert!(!output.status.success(), "{fails}: {said}");
+        assert!(calls.contains(fails), "{fails}: it did not come to that\n{calls}\n{said}");
+        assert!(calls.contains("kind export logs"), "{fails}: no logs\n{calls}");
+        assert!(calls.lines().any(|call| call.starts_with("kind delete cluster --name dci-e2e-")), "{fails}: the cluster stays\n{calls}");
+        // The tests start when the chart is gone: its policies and roles would be in their way.
+        let at = |start: &str| calls.lines().position(|call| call.starts_with(start));
+        let (gone, tests) = (at("helm uninstall dci-operator "), at("kubectl apply "));
+        assert_eq!(tests.is_some(), fails == pod, "{fails}: the tests were started, or not\n{calls}");
+        assert!(tests.is_none_or(|tests| gone.is_some_and(|gone| gone < tests)), "{fails}: the chart is still there\n{calls}");
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
+}
+
+fn workflow(name: &str) -> Value {
+    serde_yaml::from_str(&text(&format!(".github/workflows/{name}.yaml"))).unwrap()
+}
+
+/// An image or a chart that has a name is used; it gets one when nothing is left that could fail.
+#[test]
+fn nothing_is_released_before_its_checks() {
+    let release = workflow("release");
+    let jobs = release["jobs"].as_object().unwrap();
+    for called in ["ci", "kind"] {
+        assert_eq!(jobs[called]["uses"], format!("./.github/workflows/{called}.yaml"));
+        assert!(workflow(called)["on"].as_object().unwrap().contains_key("workflow_call"), "{called} cannot be called");
+    }
+    let writes = jobs.iter().filter(|(_, job)| job["permissions"].to_string().contains("write"));
+    assert_eq!(writes.map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["image"]);
+    let image = &jobs["image"];
+    assert!(["ci", "kind"].iter().all(|job| image["needs"].as_array().unwrap().contains(&json!(job))), "{}", image["needs"]);
+    let steps = image["steps"].as_array().unwrap();
+    let at = |words: &str| steps.iter().position(|step| step.to_string().contains(words)).unwrap_or_else(|| panic!("no step with {words}"));
+    let build = &steps[at("push-by-digest=true")]["with"];
+    assert!(build["tags"].is_null() && build["push"].is_null(), "the image has a name before it was seen to start: {build}");
+    let order =
+        ["push-by-digest=true", "docker run --rm", "helm lint", "attest-sbom", "imagetools create --tag", "helm push", "gh release create"];
+    let order = order.map(at);
+    assert!(order.is_sorted(), "{order:?}");
+}
+
+/// What is tested in clusters is tested against each API server alone too, where more of the tests can run.
+#[test]
+fn both_workflows_know_the_newest_kubernetes() {
+    let kind = workflow("kind")["jobs"]["e2e"]["strategy"]["matrix"]["include"].take();
+    let servers = workflow("ci")["jobs"]["current-server"]["strategy"]["matrix"]["kubernetes"].take();
+    let clusters = kind.as_array().unwrap();
+    assert!(clusters.len() >= 3 && clusters.iter().all(|one| servers.as_array().unwrap().contains(&one["name"])), "{kind} {servers}");
+    for one in clusters {
+        assert!(one["node"].as_str().unwrap().starts_with(&format!("v{}.", one["name"].as_str().unwrap())), "{one}");
+    }
+    // What is installed is always the same.
+    let ci = text(".github/workflows/ci.yaml");
+    assert!(!ci.contains("@latest"), "a tool of the day");
+}
