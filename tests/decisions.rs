@@ -28,6 +28,8 @@ mod core_letting_go;
 mod core_licenses;
 #[path = "core/core_opening.rs"]
 mod core_opening;
+#[path = "core/core_power.rs"]
+mod core_power;
 #[path = "core/core_recipes.rs"]
 mod core_recipes;
 #[path = "core/core_selection.rs"]

@@ -166,6 +166,16 @@ pub(super) fn forgive(status: &mut OrderStatus) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_that_was_given_back_because_it_was_stopped_may_be_taken_again() {
+        let status: OrderStatus = serde_json::from_value(serde_json::json!({"triedServers": [
+            {"handler": "h/msk-1", "id": "17", "reason": "RecipeFailed", "message": "no", "time": "2026-01-01T00:00:00Z"},
+            {"handler": "h/msk-1", "id": "18", "reason": "TaskCancelled", "message": "no", "time": "2026-01-01T00:00:00Z", "stoppedAt": 3},
+        ]}))
+        .unwrap();
+        assert_eq!(tried_ids(&status), ["17"]);
+    }
     use crate::api::samples;
     use crate::provisioning::context::Next;
     use crate::provisioning::decide::decide;

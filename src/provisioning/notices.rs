@@ -162,6 +162,33 @@ mod tests {
     }
 
     #[test]
+    fn a_step_that_is_passed_over_is_no_release_that_was_given_up() {
+        let told = |name: &str, was: &str| {
+            let of = |state: &str| -> OrderStatus {
+                serde_json::from_value(json!({"steps": [{"name": name, "state": state, "message": "given up"}]})).unwrap()
+            };
+            between(&of(was), &of("Skipped")).into_iter().map(|n| n.reason).collect::<Vec<_>>()
+        };
+        assert_eq!(told("Release", "Running"), ["Abandoned"]);
+        assert_eq!(told("Release", "Skipped"), [] as [&str; 0]);
+        assert_eq!(told("RunRecipes", "Pending"), [] as [&str; 0]);
+    }
+
+    #[test]
+    fn the_time_of_a_wait_is_kept_while_it_is_for_the_same() {
+        let waits = |minute: u32, kind: &str, name: &str| -> OrderStatus {
+            let since = format!("2026-01-01T00:{minute:02}:00Z");
+            serde_json::from_value(json!({"waitingOn": {"kind": kind, "name": name, "since": since}})).unwrap()
+        };
+        let saved = waits(0, "Panel", "dci");
+        for (kind, name, same) in [("Panel", "dci", true), ("Panel", "other", false), ("Handler", "dci", false)] {
+            let mut new = waits(5, kind, name);
+            carry_times(&saved, &mut new);
+            assert_eq!(new, waits(if same { 0 } else { 5 }, kind, name));
+        }
+    }
+
+    #[test]
     fn notes_fit_whatever_they_are_written_in() {
         assert!(notice(true, "R", "😀".repeat(2000)).message.len() <= 1024);
     }
