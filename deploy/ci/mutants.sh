@@ -16,7 +16,8 @@ GOAL=95
 JOBS=${DCI_MUTANTS_JOBS:-$(nproc)}
 # Each kind of tests tries what those before it missed. One that notices most goes first, the one that takes a minute last.
 TESTS=(decisions lib sweeps)
-declare -A TARGET=([decisions]='--test decisions' [lib]='--lib' [sweeps]='--test sweeps')
+# For every call of cargo: what stands behind `--` is told to the tests only, and all programs would be built for each mutant.
+declare -A TARGET=([decisions]='-C=--test=decisions' [lib]='-C=--lib' [sweeps]='-C=--test=sweeps')
 # A test program ends with its first failure: most mutants are noticed within a second, and a whole program takes longer. libtest has
 # that only behind the flag of the nightly compiler.
 FAIL_FAST=(-Zunstable-options --fail-fast)
@@ -108,8 +109,7 @@ try_missed() { # TESTS
   local names
   mapfile -t names < <(missed | sed 's/[][\.^$*+?(){}|]/\\&/g; s/^/--re=^/; s/$/$/')
   ((${#names[@]} > 0)) || return 0
-  # shellcheck disable=SC2086 # a flag and its value
-  try_all "late/$(date +%s)-$1" 0 1 "${names[@]}" -- ${TARGET[$1]} -- "${FAIL_FAST[@]}"
+  try_all "late/$(date +%s)-$1" 0 1 "${TARGET[$1]}" "${names[@]}" -- -- "${FAIL_FAST[@]}"
 }
 
 case ${1:-} in
@@ -155,7 +155,7 @@ if [[ $what == changed ]]; then
   ((count > 0)) || skipped "no line changed that could be made wrong"
   printf '%d mutants of what changed\n' "$count"
   rm -rf "$OUT/first" "$OUT/late"
-  try first/changed 0 "${DCI_MUTANTS_SECONDS:-120}" "${arguments[@]}" -- --lib --test decisions -- "${FAIL_FAST[@]}"
+  try first/changed 0 "${DCI_MUTANTS_SECONDS:-120}" "${TARGET[lib]}" "${TARGET[decisions]}" "${arguments[@]}" -- -- "${FAIL_FAST[@]}"
   report
   exit
 fi
@@ -166,7 +166,6 @@ if [[ $what == missed ]]; then
 fi
 [[ -n ${DCI_MUTANTS_SHARD:-} ]] || rm -rf "$OUT/first" "$OUT/late"
 shard=${DCI_MUTANTS_SHARD:-0/1}
-# shellcheck disable=SC2086 # a flag and its value
-try_all "first/${shard/\//-of-}" "${shard%/*}" "${shard#*/}" -- ${TARGET[${TESTS[0]}]} -- "${FAIL_FAST[@]}"
+try_all "first/${shard/\//-of-}" "${shard%/*}" "${shard#*/}" "${TARGET[${TESTS[0]}]}" -- -- "${FAIL_FAST[@]}"
 for tests in "${TESTS[@]:1}"; do try_missed "$tests"; done
 report
