@@ -40,6 +40,8 @@ mod crash;
 mod custom;
 #[path = "e2e/denied.rs"]
 mod denied;
+#[path = "e2e/deployed.rs"]
+mod deployed;
 #[path = "e2e/dialect.rs"]
 mod dialect;
 #[path = "e2e/drift.rs"]

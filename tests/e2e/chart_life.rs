@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::support::plane::{OPERATOR, OwnPlane, Plane};
-use super::support::{Setup, World};
+use super::support::{Setup, World, objects};
 
 const PREVIOUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/charts/dci-operator-0.1.0.tgz");
 const CURRENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/dci-operator");
@@ -117,6 +117,87 @@ async fn a_release_is_installed_upgraded_rolled_back_and_removed_around_a_live_o
     world.operator = Some(world.launch.start().await);
     world.until_gone("web-01").await;
     world.assert_server_released(17);
+    world.end().await;
+}
+
+/// docs/uninstall.md, word by word: an operator that goes before its orders, one order that is given up by hand, the rest in the
+/// order that the page names, until nothing is left but what stands in its table.
+#[tokio::test]
+async fn everything_goes_in_the_order_that_is_documented() {
+    const REMOVE: &str = r#"[{"op": "remove", "path": "/metadata/finalizers"}]"#;
+    let Some(own) = OwnPlane::start("uninstall") else { return };
+    let plane = own.plane;
+    let page = include_str!("../../docs/uninstall.md");
+    let mut world = World::everywhere(plane, own.identity.clone(), Setup::default()).await;
+    let (shop, provider) = (world.shop.clone(), world.provider.clone());
+    // A command of the page, with the names of here.
+    let command = |line: &str, from: &str, to: &str| -> Vec<String> {
+        assert!(page.contains(line), "the page does not say any more: {line}");
+        let here = |word: &str| if word == "shop" { shop.clone() } else { word.replace("hosting", &provider).replace(from, to) };
+        line.split(' ').skip(1).map(here).collect()
+    };
+    let run = async |world: &World, line: &str, from: &str, to: &str, more: &[&str]| {
+        let words = command(line, from, to);
+        let (code, said) = world.kubectl(&[&words.iter().map(String::as_str).collect::<Vec<_>>(), more].concat()).await;
+        assert_eq!(code, 0, "{line}: {said}");
+        said
+    };
+    for name in ["web-01", "web-02"] {
+        world.order(name, &json!({})).await;
+        world.until_active(name).await;
+    }
+    let server_of = |world: &World, name: &str| -> u64 {
+        let order = world.record.get("DedicatedServerOrder", name).unwrap();
+        order["status"]["server"]["id"].as_str().unwrap().parse().unwrap()
+    };
+    let (first, second) = (server_of(&world, "web-01"), server_of(&world, "web-02"));
+
+    // The operator goes before its orders: nothing happens, and what is deleted waits.
+    let before = world.changes();
+    world.operator.take().unwrap().terminate().await;
+    helm(plane, &["uninstall", "dci-operator"]);
+    run(&world, "kubectl delete dso -n shop web-01", "web-01", "web-02", &["--wait=false"]).await;
+    assert_eq!(world.record.get("DedicatedServerOrder", "web-01").unwrap()["status"]["phase"], "Active");
+    // Left for good: the server stays with its client, with the note in it.
+    let by_hand = "kubectl patch dso -n shop web-01 --type json -p";
+    run(&world, by_hand, "web-01", "web-02", &[REMOVE]).await;
+    world.until_gone("web-02").await;
+    assert_eq!(world.server(second)["owner"], "acme");
+    assert!(world.server(second)["notes"].as_str().unwrap().contains("/web-02/"), "{}", world.server(second));
+    assert_eq!(world.changes(), before);
+
+    // Installed again, and everything in its order: orders, handlers and IPManagers, the operator, the definitions.
+    let current = chart(plane, CURRENT, "current");
+    helm(plane, &["install", "dci-operator", current.to_str().unwrap(), "--set", "replicaCount=0", "--take-ownership"]);
+    identity(plane, &own.identity);
+    world.operator = Some(world.launch.start().await);
+    run(&world, "kubectl delete dso --all --all-namespaces", "", "", &["--timeout=80s"]).await;
+    world.until_gone("web-01").await;
+    world.assert_server_released(first);
+    run(&world, "kubectl delete ph,ipm --all --all-namespaces", "", "", &["--timeout=80s"]).await;
+    assert!(page.contains("helm uninstall dci-operator --namespace dci-system"));
+    world.operator.take().unwrap().terminate().await;
+    let said = helm(plane, &["uninstall", "dci-operator"]);
+    assert!(said.contains("kept due to the resource policy"), "{said}");
+
+    // What an operator would hold, and none is there to let go: by hand, as the page has it.
+    let (url, held) = (world.sim.url("dci").unwrap().to_owned(), json!(["dci-operator.dev/in-use"]));
+    for mut object in [objects::handler(&url, &json!({})), objects::ip_manager(&url, &json!({}))] {
+        object["metadata"]["finalizers"] = held.clone();
+        world.create(&provider, object).await;
+    }
+    run(&world, "kubectl patch ph -n hosting msk-1 --type json -p", "", "", &[REMOVE]).await;
+    run(&world, "kubectl patch ipm -n hosting main --type json -p", "", "", &[REMOVE]).await;
+    run(&world, "kubectl delete ph,ipm -n hosting --all", "", "", &["--timeout=80s"]).await;
+    let left = run(&world, "kubectl get dci --all-namespaces", "", "", &[]).await;
+    assert!(left.contains("No resources found"), "{left}");
+    assert!(page.contains("kubectl delete -f crds/"));
+    plane.define(&["delete", "--timeout=80s", "-f", concat!(env!("CARGO_MANIFEST_DIR"), "/crds")], None);
+    let definitions = plane.define(&["get", "crd", "-o", "name"], None);
+    assert!(!definitions.contains("dci-operator.dev"), "{definitions}");
+
+    // What remains: the client's user, and the server that was given up.
+    assert_eq!(world.server(second)["owner"], "acme");
     world.end().await;
 }
 
