@@ -132,6 +132,7 @@ fn dashboards_are_whole_and_show_what_is_counted() {
     for (name, dashboard) in &all {
         dashboards::check(name, dashboard);
     }
+    let metrics = regex::Regex::new(r"dci_operator_[a-z_]+").unwrap();
     let mut shown = BTreeSet::new();
     for query in dashboards::queries().into_iter().chain(dashboards::variables()) {
         let read = known_metrics(&query.place, &query.expression);
@@ -141,7 +142,6 @@ fn dashboards_are_whole_and_show_what_is_counted() {
         );
         labels_exist(&query);
         // What is asked of one metric, and what of another one that it is compared with, is asked of the same operators.
-        let metrics = regex::Regex::new(r"dci_operator_[a-z_]+").unwrap();
         for metric in metrics.find_iter(&query.expression) {
             let rest = &query.expression[metric.end()..];
             assert!(rest.starts_with(&format!("{{{}", dashboards::NARROWED)), "{}: {} of all operators", query.place, metric.as_str());
