@@ -17,7 +17,7 @@ use crate::panel::settings::PanelId;
 use crate::provisioning::context::{SHORT, cut};
 use crate::provisioning::facts::{HandlerState, Inventory};
 use crate::provisioning::matching;
-use crate::provisioning::order::Handler;
+use crate::provisioning::order::{Handler, marked_id};
 use crate::provisioning::reason::Reason;
 
 use super::connection::connection;
@@ -55,7 +55,9 @@ pub async fn reconcile(object: Arc<Guarded<ProcessingHandler>>, context: Arc<Con
     let orders = context.served(handler, &named).await;
     let selecting = context::selecting(&cached, handler);
     let deleting = handler.metadata.deletion_timestamp.is_some();
-    let needed = !orders.is_empty();
+    // One that goes takes no new orders: those that have nothing there do not hold it, and wait for another one.
+    let holding = orders.iter().filter(|order| !deleting || has_something(order)).count();
+    let needed = holding > 0;
     if deleting && !needed {
         context.panels.forget_handler(&key);
     }
@@ -78,13 +80,18 @@ pub async fn reconcile(object: Arc<Guarded<ProcessingHandler>>, context: Arc<Con
     if outcome.as_ref().is_ok_and(|seen| !seen.changed.is_empty()) {
         runtime.note_locks();
     }
-    save(handler, &context, &orders, outcome.as_ref()).await?;
+    save(handler, &context, &orders, holding, outcome.as_ref()).await?;
     if let Ok(seen) = &outcome
         && runtime.locks_due()
     {
         super::sweep::sweep(&context, &runtime, &seen.panel, &seen.now).await;
     }
     Ok(turn.next())
+}
+
+/// An order that has a server, is about to take one, or may have had one before it was restored.
+fn has_something(order: &DedicatedServerOrder) -> bool {
+    order.is_bound() || marked_id(order).is_some_and(|id| order.metadata.uid.as_deref() != Some(id))
 }
 
 /// What a poll's outcome means for those who use the handler.
@@ -251,6 +258,7 @@ async fn save(
     handler: &ProcessingHandler,
     context: &Context,
     orders: &[&DedicatedServerOrder],
+    holding: usize,
     outcome: Result<&Seen, &Problem>,
 ) -> Result<(), StatusError> {
     let problem = outcome.err();
@@ -275,7 +283,7 @@ async fn save(
         super::client_names::recall(status, orders);
         super::strays::report(context, handler, orders, &seen.panel, &seen.now, status);
     }
-    let held = handler.metadata.deletion_timestamp.is_some().then(|| super::users::still_in_use(orders.len(), "order"));
+    let held = handler.metadata.deletion_timestamp.is_some().then(|| super::users::still_in_use(holding, "order"));
     probed.save(context, orders, held).await
 }
 

@@ -176,6 +176,8 @@ async fn usable_handler(context: &Context, key: &ObjectKey, parsed: &Order, orde
     let handler = match context.handlers.find(key) {
         Some(Ok(handler)) => handler,
         // It is there, and so is what was taken at its panel: another version of the operator, or a corrected spec, serves it again.
+        // Whom it allows cannot be read either: nobody is told of it who has nothing there.
+        Some(Err(_)) if !order.is_bound() && key.namespace != parsed.key.namespace => return missing(),
         Some(Err(error)) => {
             let message = format!("this version of the operator cannot read handler {key}: {}", cut(&error, LONG));
             return Serving::No(Reason::HandlerNotReady, message);
@@ -443,6 +445,9 @@ impl Pass<'_> {
         status: &mut OrderStatus,
         facts: &mut Facts,
     ) -> Result<Option<Action>, OrderError> {
+        if call.marks() && !self.order.is_bound() && self.handler_goes() {
+            return Ok(Some(Action::requeue(Duration::ZERO)));
+        }
         if status.in_flight != known(&self.order).in_flight {
             // A guarded write is as good as a quorum read: it fails unless the order is what it was.
             self.order = save(&self.order, status.clone(), self.context).await?;
@@ -474,6 +479,11 @@ impl Pass<'_> {
         }
         facts.after(call, outcome, now);
         Ok(None)
+    }
+
+    /// It was deleted since the pass began, and is held only by those that have something there.
+    fn handler_goes(&self) -> bool {
+        self.context.handlers.get(&self.key).is_none_or(|handler| handler.metadata.deletion_timestamp.is_some())
     }
 
     async fn still_the_same(&mut self) -> Result<bool, OrderError> {
