@@ -67,6 +67,8 @@ pub struct Adversary {
     pub punctual: bool,
     /// How many of a thousand reads fail.
     pub reads: u64,
+    /// How many of a thousand answers to reads take seconds, and are old when they come.
+    pub old_answers: u64,
     /// How late watches may be, in milliseconds.
     pub lag: u64,
     /// The effects so far.
@@ -131,7 +133,8 @@ impl Adversary {
 
     /// From now on nothing is drawn any more; what was planned still happens.
     pub fn calm(&mut self) {
-        (self.rate, self.reads, self.lag, self.api_down_until, self.panels_down_until) = (0, 0, 0, 0, 0);
+        (self.rate, self.reads, self.old_answers, self.lag) = (0, 0, 0, 0);
+        (self.api_down_until, self.panels_down_until) = (0, 0);
         self.panel_down.clear();
     }
 }

@@ -71,8 +71,14 @@ async fn post(world: Arc<World>, who: Arc<Replica>, sent: Sent) -> Result<Vec<u8
         return Err(nobody_knows());
     }
     let fault = if call.change { world.meet(&format!("{} {} {}", sent.path, call.func, call.target)) } else { None };
+    // What the panel showed may not be true any more when the answer comes.
+    let old = world.adversary(|a| if !call.change && a.chance(a.old_answers) { 1000 + a.below(20_000) } else { 0 });
     let answer = match fault {
-        None => world.panel_call(&sent),
+        None => {
+            let answer = world.panel_call(&sent);
+            tokio::time::sleep(Duration::from_millis(old)).await;
+            answer
+        }
         Some(Fault::CrashBefore) => return who.die(&world).await,
         Some(Fault::CrashAfter) => {
             world.panel_call(&sent);

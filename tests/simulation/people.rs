@@ -219,6 +219,7 @@ impl People {
                     }
                     None => "Cancelled",
                 },
+                Some("StopServer") if world.adversary(|a| a.chance(250)) => "Retry",
                 Some("StopServer") => {
                     if let Some(id) = server_of(world, &order) {
                         let _ = world.panels.change_server(id, json!({"panel": panel_of(id), "power": "off", "ipmi": "alive"}));

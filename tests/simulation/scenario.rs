@@ -130,7 +130,9 @@ fn any_act(name: &str, dice: &mut Adversary) -> Act {
 /// Lives that differ in their calls.
 pub const LIVES: [&str; 6] = ["life", "full", "custom", "adopt", "stop", "failover"];
 /// What somebody may do at any effect of a life.
-pub const ACTS: [&str; 11] = ["delete", "domain", "suspend", "reinstall", "owner", "marker", "power", "ipmi", "address", "server", "tasks"];
+pub const ACTS: [&str; 14] = [
+    "delete", "domain", "suspend", "reinstall", "addresses", "licenses", "owner", "marker", "power", "ipmi", "address", "moved", "server", "tasks",
+];
 
 pub fn order(name: &str, spec: &Value) -> Value {
     let mut order = objects::order(name, spec);
@@ -266,6 +268,13 @@ impl Scenario {
                 script.push((1000 + dice.below(200_000), Act::Clock(seconds)));
             }
         }
+        // Drawn apart, so that what else a seed decides stays as it is.
+        let mut more = Adversary::new(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0xad);
+        scenario.adversary.old_answers = pick(&mut more, &[0, 0, 20, 60]);
+        if more.chance(150) {
+            let moved = json!({"ip": format!("198.51.100.{}", 100 + more.below(100))});
+            script.push((1000 + more.below(300_000), Act::Server(Which::Of(pick(&mut more, names).into()), moved)));
+        }
         script.sort_by_key(|(at, _)| *at);
         let calm = 150_000 + dice.below(200_000);
         script.retain(|(at, _)| *at < calm);
@@ -339,11 +348,16 @@ impl Scenario {
             "domain" => edit(json!({"domain": "meanwhile.example.net"})),
             "suspend" => edit(json!({"suspended": true})),
             "reinstall" => edit(json!({"reinstall": "meanwhile"})),
+            "addresses" => edit(json!({"addresses": {"ipv4": 3, "ipv6": 1}})),
+            "licenses" if self.licenses => edit(json!({"licenses": [{"product": "Pro"}]})),
+            // Where nobody sells licences the panel is asked for another recipe.
+            "licenses" => edit(json!({"recipes": ["ISPsystem__nginx.sh"]})),
             "owner" => server(json!({"owner": "owner-of-18"})),
             "marker" => server(json!({"notes": ""})),
             "power" => server(json!({"power": "off"})),
             "ipmi" => server(json!({"ipmi": "dead"})),
             "address" => Act::Address("web".into(), true),
+            "moved" => server(json!({"ip": "198.51.100.77"})),
             "server" => server(json!({"delete": true})),
             "tasks" => Act::LoseTasks,
             _ => panic!("nobody does {act:?}"),
