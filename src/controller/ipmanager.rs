@@ -1,6 +1,7 @@
 //! The IPManager controller: a client, a probe, the groups that are in use.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -10,15 +11,16 @@ use kube::runtime::controller::Action;
 use crate::api::common::ObjectKey;
 use crate::api::condition::{self, ConditionType};
 use crate::api::ipmanager::{Flavor, IPManagerStatus, Pool};
-use crate::api::{IPManager, RECONCILE_ANNOTATION};
+use crate::api::{DedicatedServerOrder, IPManager, RECONCILE_ANNOTATION};
 use crate::panel::AddressPanel;
 use crate::panel::coremanager::client::Client as PanelClient;
 use crate::panel::ipmanager5::IpManager5;
+use crate::panel::settings::PanelId;
 use crate::provisioning::context::{SHORT, cut};
 use crate::provisioning::reason::Reason;
 
 use super::connection::connection;
-use super::context::Context;
+use super::context::{Context, serving_handler};
 use super::metrics::PanelObserver;
 use super::panels::PoolRuntime;
 use super::polled::{self, Turn, tolerate};
@@ -80,8 +82,15 @@ fn uses(handler: &crate::api::ProcessingHandler, key: &ObjectKey) -> bool {
         && handler.spec.ip_management.as_ref().is_some_and(|i| i.ip_manager_ref.name == key.name)
 }
 
-/// The groups, or why they are not known.
-async fn probe(manager: &IPManager, key: &ObjectKey, context: &Context) -> Result<Vec<Pool>, Problem> {
+/// What one probe saw.
+struct Seen {
+    /// Which address manager it is.
+    panel: String,
+    pools: Vec<Pool>,
+}
+
+/// What there is, or why that is not known.
+async fn probe(manager: &IPManager, key: &ObjectKey, context: &Context) -> Result<Seen, Problem> {
     if let Some(problem) = crate::api::check::check_ipmanager(manager).into_iter().next() {
         return Err(Problem::stalled(Reason::InvalidSpec, problem.to_string()));
     }
@@ -111,25 +120,65 @@ async fn probe(manager: &IPManager, key: &ObjectKey, context: &Context) -> Resul
         runtime.proven = true;
         context.panels.set_pool(key, runtime);
     }
+    let identity = identity(manager)?;
+    let used = panel.addresses().await.map_err(|e| problem_of(&e))?;
+    let recorded = manager.status.as_ref().and_then(|s| s.panel.as_deref());
+    if let Some(was) = recorded.filter(|was| *was != identity) {
+        let there: BTreeSet<IpAddr> = used.iter().map(|address| address.address).collect();
+        same_addresses(was, &identity, &there, &had(context, key))?;
+    }
     let mut groups: BTreeMap<String, i64> = BTreeMap::new();
-    for address in panel.addresses().await.map_err(|e| problem_of(&e))? {
+    for address in used {
         *groups.entry(address.group).or_default() += 1;
     }
     let mut pools: Vec<Pool> =
         groups.into_iter().map(|(name, used)| Pool { name: cut(&name, SHORT), used: Some(used), free: None, total: None }).collect();
     pools.truncate(POOLS);
-    Ok(pools)
+    Ok(Seen { panel: identity, pools })
 }
 
-async fn save(manager: &IPManager, context: &Context, outcome: Result<Vec<Pool>, Problem>, users: usize) -> Result<(), StatusError> {
+fn identity(manager: &IPManager) -> Result<String, Problem> {
+    let id = PanelId::of_url(&manager.spec.connection.url).map_err(|e| Problem::stalled(Reason::InvalidSpec, e.to_string()))?;
+    Ok(id.to_string())
+}
+
+/// The addresses that orders got from this address manager. What came with a server that was taken over may be kept elsewhere.
+fn had(context: &Context, key: &ObjectKey) -> BTreeSet<IpAddr> {
+    let handlers: BTreeSet<ObjectKey> = context.handlers.read(|h| uses(h, key).then(|| h.key())).into_iter().collect();
+    let of_order = |order: &DedicatedServerOrder| {
+        let server = order.status.as_ref()?.server.as_ref()?;
+        let here = order.spec.adopt.is_none() && serving_handler(order).is_some_and(|handler| handlers.contains(&handler));
+        here.then(|| server.addresses.iter().filter_map(|text| text.parse().ok()).collect::<Vec<IpAddr>>())
+    };
+    context.orders.read(of_order).into_iter().flatten().collect()
+}
+
+/// Another address is believed to be the same address manager under another name when it knows what was taken there: given back to
+/// another one, addresses would stay taken for ever, and those of others would be given back there.
+fn same_addresses(was: &str, now: &str, there: &BTreeSet<IpAddr>, had: &BTreeSet<IpAddr>) -> Result<(), Problem> {
+    let unknown: Vec<String> = had.difference(there).map(ToString::to_string).collect();
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    let message = format!(
+        "orders have {} addresses from {was}, and {now} does not know {} of them, such as {}; put spec.connection.url back, or move the addresses first",
+        had.len(),
+        unknown.len(),
+        unknown[0]
+    );
+    Err(Problem::stalled(Reason::PanelChanged, message))
+}
+
+async fn save(manager: &IPManager, context: &Context, outcome: Result<Seen, Problem>, users: usize) -> Result<(), StatusError> {
     let now = Timestamp::now();
     let generation = manager.metadata.generation.unwrap_or_default();
     let old = manager.status.clone().unwrap_or_default();
     let mut new = IPManagerStatus { observed_generation: Some(generation), ..old.clone() };
     let conditions = &mut new.conditions;
     match &outcome {
-        Ok(pools) => {
-            new.pools.clone_from(pools);
+        Ok(seen) => {
+            new.panel = Some(seen.panel.clone());
+            new.pools.clone_from(&seen.pools);
             condition::set(conditions, ConditionType::Ready, true, Reason::Reachable.as_str(), "", generation, now);
         }
         Err(problem) => condition::set(conditions, ConditionType::Ready, false, problem.reason.as_str(), &problem.message, generation, now),
@@ -142,4 +191,20 @@ async fn save(manager: &IPManager, context: &Context, outcome: Result<Vec<Pool>,
         tolerate(status::write(&context.client, manager, &new).await)?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_manager_moves_only_with_what_orders_have() {
+        let set = |all: &[&str]| all.iter().map(|a| a.parse().unwrap()).collect::<BTreeSet<IpAddr>>();
+        let had = set(&["203.0.113.9", "203.0.113.10"]);
+        assert!(same_addresses("a/ipmgr", "b/ipmgr", &set(&["203.0.113.9", "203.0.113.10", "10.0.0.1"]), &had).is_ok());
+        assert!(same_addresses("a/ipmgr", "b/ipmgr", &set(&[]), &set(&[])).is_ok(), "nobody has anything there");
+        let problem = same_addresses("a/ipmgr", "b/ipmgr", &set(&["203.0.113.9"]), &had).unwrap_err();
+        assert_eq!((problem.reason, problem.stalled), (Reason::PanelChanged, true));
+        assert!(problem.message.contains("does not know 1 of them, such as 203.0.113.10"), "{}", problem.message);
+    }
 }

@@ -51,7 +51,9 @@ impl Panels<'_> {
     fn pool(&self) -> Result<std::sync::Arc<dyn AddressPanel>, PanelError> {
         let key = self.client.pool.as_ref().map(ToString::to_string).unwrap_or_default();
         let runtime = self.client.pool.as_ref().and_then(|k| self.context.panels.pool(k));
+        // One that is not ready may be another one than the addresses of orders came from.
         runtime
+            .filter(|r| r.ready.is_ok())
             .and_then(|r| r.panel)
             .ok_or_else(|| PanelError::Unreachable { panel: format!("IPManager {key}"), detail: "not ready".into() })
     }

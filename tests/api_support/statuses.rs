@@ -189,10 +189,11 @@ prop_compose! {
 prop_compose! {
     pub fn manager_status()(
         (observed_generation, conditions, last_handled_reconcile_at) in (of(any::<i64>()), conditions(), of(word())),
+        panel in of(word()),
         pools in vec((word(), of(any::<i64>()), of(any::<i64>()), of(any::<i64>())), 0..3),
     ) -> IPManagerStatus {
         let pools = pools.into_iter().map(|(name, used, free, total)| Pool { name, used, free, total }).collect();
-        IPManagerStatus { observed_generation, conditions, pools, last_handled_reconcile_at }
+        IPManagerStatus { observed_generation, conditions, panel, pools, last_handled_reconcile_at }
     }
 }
 

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::support::kstatus::{condition, is_true};
-use super::support::objects::{PANEL_PASSWORD, secret};
+use super::support::objects::{self, PANEL_PASSWORD, secret};
 use super::support::{Setup, World};
 
 /// Waits until the address manager was asked that many times more: time in which the handler was tried, too.
@@ -101,6 +101,36 @@ async fn an_address_manager_that_is_down_is_waited_for() {
     world.sim.remove_faults(Some(down));
     let active = world.until_active("web-01").await;
     assert!(active["status"]["lastError"].is_null());
+    world.end().await;
+}
+
+/// An IPManager whose address names another one: what orders have would stay taken at the old one, and others' would be given back.
+#[tokio::test]
+async fn an_address_manager_that_does_not_know_what_orders_have_is_not_used() {
+    let mut panels = objects::panels();
+    let second = objects::merged(panels["ipmanager5"][0].clone(), &json!({"name": "ipm2", "listen": "127.0.0.4:0", "holds_for": []}));
+    panels["ipmanager5"].as_array_mut().unwrap().push(second);
+    let mut world = World::start(Setup { panels, ..Setup::default() }).await;
+    world.order("web-01", &json!({})).await;
+    world.until_active("web-01").await;
+    let [first, second] = ["ipm", "ipm2"].map(|name| world.sim.url(name).unwrap().to_owned());
+    world.patch("IPManager", "main", &json!({"spec": {"connection": {"url": second}}})).await;
+    let manager = world.until_reason("IPManager", "main", "Ready", "PanelChanged").await;
+    assert!(is_true(&manager, "Stalled"));
+    let message = condition(&manager, "Stalled").unwrap()["message"].as_str().unwrap();
+    assert!(message.contains("does not know 1 of them, such as 203.0.113.10"), "{message}");
+    world.until_reason("ProcessingHandler", "msk-1", "IPManagerReady", "IPManagerNotReady").await;
+    let before = world.changes().len();
+    world.delete("DedicatedServerOrder", "web-01").await;
+    world.until_order("web-01", "waits", |o| o["metadata"]["deletionTimestamp"].is_string() && !is_true(o, "Ready")).await;
+    world.polls(2).await;
+    assert_eq!(world.changes().len(), before, "nothing is given back anywhere");
+    world.patch("IPManager", "main", &json!({"spec": {"connection": {"url": first}}})).await;
+    world.until_gone("web-01").await;
+    world.assert_released(17);
+    // Nobody has anything there any more.
+    world.patch("IPManager", "main", &json!({"spec": {"connection": {"url": second}}})).await;
+    world.until_reason("IPManager", "main", "Ready", "Reachable").await;
     world.end().await;
 }
 
