@@ -111,9 +111,8 @@ async fn ids_of(
 
 /// Whether an owner in the list may be one of ours under an id that is not known.
 fn unsure(whose: &Whose, known: &BTreeMap<String, String>, before: Option<&BTreeSet<String>>, now: &BTreeSet<String>) -> bool {
-    let strange = |owner: &&String| {
-        !whose.owners.contains(*owner) && !whose.remembered.contains(*owner) && !known.values().any(|id| id == *owner)
-    };
+    let strange =
+        |owner: &&String| !whose.owners.contains(*owner) && !whose.remembered.contains(*owner) && !known.values().any(|id| id == *owner);
     // Users that are only remembered may not exist any more: they are no reason to ask again and again.
     let all_known = whose.owners.iter().all(|name| known.contains_key(name));
     // One whom no list has shown before may be one of ours who was made anew.

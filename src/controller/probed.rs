@@ -35,7 +35,12 @@ impl<'a> Probed<'a> {
         let mut probed = Self { handler, problem, now: Timestamp::now(), status };
         let (reason, message) = problem.map_or((Reason::Reachable, ""), |p| (p.reason, &p.message));
         let suspended = format!("suspended: nothing is changed at the {server}");
-        probed.set(ConditionType::Ready, problem.is_none(), reason, if handler.spec.suspend && problem.is_none() { &suspended } else { message });
+        probed.set(
+            ConditionType::Ready,
+            problem.is_none(),
+            reason,
+            if handler.spec.suspend && problem.is_none() { &suspended } else { message },
+        );
         match problem.map(|p| p.reason) {
             Some(refused @ (Reason::LoginRefused | Reason::NotAdministrator | Reason::CredentialsMissing)) => {
                 probed.set(ConditionType::CredentialsValid, false, refused, message);

@@ -74,8 +74,9 @@ fn power_that_comes_late_is_no_failure() {
 fn a_step_that_has_not_come_is_pending() {
     let mut world = World::simple(3, 6);
     world.until("it installs", Duration::from_hours(1), |w| made(w, "install") == 1);
-    let reasons = [ConditionType::ServerAllocated, ConditionType::NetworkConfigured, ConditionType::OSInstalled, ConditionType::RecipesApplied]
-        .map(|type_| find(&world.status("web").conditions, type_).map(|c| (c.status.clone(), c.reason.clone())));
+    let reasons =
+        [ConditionType::ServerAllocated, ConditionType::NetworkConfigured, ConditionType::OSInstalled, ConditionType::RecipesApplied]
+            .map(|type_| find(&world.status("web").conditions, type_).map(|c| (c.status.clone(), c.reason.clone())));
     let told: Vec<(String, String)> = reasons.into_iter().map(|c| c.map(|(s, r)| (format!("{s:?}"), r)).unwrap()).collect();
     assert_eq!(told.iter().map(|(_, reason)| reason.as_str()).collect::<Vec<_>>(), ["Done", "Done", "Pending", "Pending"]);
 }

@@ -180,7 +180,8 @@ async fn a_handler_that_is_being_deleted_takes_no_new_orders() {
     world.order("new", &json!({})).await;
     world
         .until_order("new", "is told", |o| {
-            condition(o, "Ready").is_some_and(|c| c["reason"] == "HandlerNotReady" && c["message"].as_str().unwrap().contains("being deleted"))
+            condition(o, "Ready")
+                .is_some_and(|c| c["reason"] == "HandlerNotReady" && c["message"].as_str().unwrap().contains("being deleted"))
         })
         .await;
     world.polls(2).await;

@@ -211,7 +211,10 @@ impl Calls {
         if orders.iter().filter(has).any(|o| acts(o)) {
             return None;
         }
-        Some(format!("{what}, which showed the marks {:?}; orders that have it: {holders:?}, and none of them changes or goes", listed.marks))
+        Some(format!(
+            "{what}, which showed the marks {:?}; orders that have it: {holders:?}, and none of them changes or goes",
+            listed.marks
+        ))
     }
 
     /// A change is on its way: what was read before does not count any more, but for what goes on within one step.

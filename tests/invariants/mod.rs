@@ -138,9 +138,11 @@ impl Invariants {
                 wrong.push(format!("(1) address {ip} is on the servers of {} orders", marked.len()));
             }
             let noted = view::addresses(panels).into_iter().filter(|(noted, _)| *noted == ip).flat_map(|(_, marks)| marks);
-            wrong.extend(noted.filter(|id| marked.iter().any(|mark| mark != id)).map(|id| {
-                format!("(1) address {ip} is on the server of order id {}, and noted for {id}", marked.join(", "))
-            }));
+            wrong.extend(
+                noted
+                    .filter(|id| marked.iter().any(|mark| mark != id))
+                    .map(|id| format!("(1) address {ip} is on the server of order id {}, and noted for {id}", marked.join(", "))),
+            );
         }
         for (ip, marks) in view::addresses(panels) {
             if marks.len() > 1 {

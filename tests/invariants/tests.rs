@@ -155,7 +155,8 @@ fn read_before_it_is_harmed() {
         vec![of("func=ip"), of("func=soft")]
     };
     let at_work = |uid: &str| {
-        let status = json!({"observedGeneration": -1, "inFlight": {"target": "server/17"}, "server": {"id": "17", "parkedAddress": "203.0.113.7"}});
+        let status =
+            json!({"observedGeneration": -1, "inFlight": {"target": "server/17"}, "server": {"id": "17", "parkedAddress": "203.0.113.7"}});
         Event::Object(None, Some(order(None, &json!({"metadata": {"name": uid, "uid": uid}, "status": status}))))
     };
     for change in ["func=ip.delete&elid=203.0.113.7", "func=soft.suspend&elid=700001", "func=soft.edit&elid=700001&ip=0.0.0.0&sok=ok"] {

@@ -131,7 +131,20 @@ fn any_act(name: &str, dice: &mut Adversary) -> Act {
 pub const LIVES: [&str; 6] = ["life", "full", "custom", "adopt", "stop", "failover"];
 /// What somebody may do at any effect of a life.
 pub const ACTS: [&str; 14] = [
-    "delete", "domain", "suspend", "reinstall", "addresses", "licenses", "owner", "marker", "power", "ipmi", "address", "moved", "server", "tasks",
+    "delete",
+    "domain",
+    "suspend",
+    "reinstall",
+    "addresses",
+    "licenses",
+    "owner",
+    "marker",
+    "power",
+    "ipmi",
+    "address",
+    "moved",
+    "server",
+    "tasks",
 ];
 
 pub fn order(name: &str, spec: &Value) -> Value {

@@ -132,9 +132,7 @@ impl Bill {
 
 fn users(users: &super::users::Users) -> Vec<Value> {
     // A digest, so that whoever looks sees a password change and nobody sees it.
-    let user = |user: &super::users::User| {
-        json!({"id": user.id.to_string(), "name": user.name, "level": user.level, "passwordSha256": digest(&user.password)})
-    };
+    let user = |user: &super::users::User| json!({"id": user.id.to_string(), "name": user.name, "level": user.level, "passwordSha256": digest(&user.password)});
     users.iter().map(user).collect()
 }
 

@@ -194,9 +194,7 @@ fn bounds(object: &Value, wrong: &mut Vec<String>) {
 #[test]
 fn each_check_of_flux_finds_what_breaks_it() {
     use serde_json::json;
-    let of = |type_: &str, status: &str, generation: i64, reason: &str| {
-        json!({"type": type_, "status": status, "reason": reason, "message": "m", "observedGeneration": generation})
-    };
+    let of = |type_: &str, status: &str, generation: i64, reason: &str| json!({"type": type_, "status": status, "reason": reason, "message": "m", "observedGeneration": generation});
     let c = |type_: &str, status: &str| of(type_, status, 2, "A");
     let rows: [(&str, Vec<Value>, i64); 14] = [
         ("FAIL0001", vec![c("Ready", "True"), c("ManualActionRequired", "True")], 2),
@@ -218,7 +216,9 @@ fn each_check_of_flux_finds_what_breaks_it() {
         let found = flux(&all, observed, 2, true);
         assert!(found.iter().any(|what| what.starts_with(check)), "{check}: {found:?}");
     }
-    for good in [vec![c("Ready", "True")], vec![c("Ready", "False"), c("Reconciling", "True")], vec![c("Ready", "False"), c("Stalled", "True")]] {
+    for good in
+        [vec![c("Ready", "True")], vec![c("Ready", "False"), c("Reconciling", "True")], vec![c("Ready", "False"), c("Stalled", "True")]]
+    {
         assert_eq!(flux(&good, 2, 2, true), [] as [&str; 0]);
     }
     assert_eq!(flux(&[of("Ready", "True", 1, "A")], 1, 2, false), [] as [&str; 0], "the client has just changed the spec");
