@@ -37,7 +37,7 @@ fn power_that_does_not_change_has_its_time_before_it_counts_as_failed() {
         let (least, poll) = (world.handler.power, world.handler.poll);
         let after = told_after(&mut world, call, "PowerTimeout");
         // Steps note their times in whole seconds.
-        assert!((least - seconds(1)..=least + 2 * poll + seconds(5)).contains(&after), "{call}: {after:?}");
+        assert!(after + seconds(1) >= least && after <= least + 2 * poll + seconds(5), "{call}: {after:?}");
         let message = &world.status("web").last_error.as_ref().unwrap().message;
         assert!(message.contains(&dci_operator::api::Duration(least).to_string()), "{message}");
         world.panel.server("1").ipmi = Ipmi::Works;
