@@ -17,7 +17,7 @@ use crate::panel::settings::PanelId;
 use crate::provisioning::context::{SHORT, cut};
 use crate::provisioning::facts::{HandlerState, Inventory};
 use crate::provisioning::matching;
-use crate::provisioning::order::{Handler, marked_id};
+use crate::provisioning::order::Handler;
 use crate::provisioning::reason::Reason;
 
 use super::connection::connection;
@@ -25,6 +25,7 @@ use super::context::{self, Context};
 use super::hardware;
 use super::index;
 use super::metrics::PanelObserver;
+use super::order;
 use super::panels::{HandlerRuntime, ServerClient};
 use super::polled::{self, Turn};
 use super::probed::Probed;
@@ -56,7 +57,11 @@ pub async fn reconcile(object: Arc<Guarded<ProcessingHandler>>, context: Arc<Con
     let selecting = context::selecting(&cached, handler);
     let deleting = handler.metadata.deletion_timestamp.is_some();
     // One that goes takes no new orders: those that have nothing there do not hold it, and wait for another one.
-    let holding = orders.iter().filter(|order| !deleting || has_something(order)).count();
+    // What is claimed at this very moment the cache does not show yet.
+    let runtime = context.panels.handler(&key);
+    let claims = |order: &DedicatedServerOrder| order.metadata.uid.as_ref().is_some_and(|uid| runtime.places(|p| p.has(uid)));
+    let holds = |order: &&DedicatedServerOrder| order::has_something(order) || claims(order);
+    let holding = if deleting { orders.iter().chain(&selecting).copied().filter(holds).count() } else { orders.len() };
     let needed = holding > 0;
     if deleting && !needed {
         context.panels.forget_handler(&key);
@@ -68,7 +73,6 @@ pub async fn reconcile(object: Arc<Guarded<ProcessingHandler>>, context: Arc<Con
         Ok(turn) => turn,
         Err(rest) => return Ok(rest),
     };
-    let runtime = context.panels.handler(&key);
     let epoch = runtime.epoch();
     let outcome = poll(handler, &key, &runtime, &orders, &selecting, &context).await;
     turn.taken(outcome.is_ok());
@@ -87,11 +91,6 @@ pub async fn reconcile(object: Arc<Guarded<ProcessingHandler>>, context: Arc<Con
         super::sweep::sweep(&context, &runtime, &seen.panel, &seen.now).await;
     }
     Ok(turn.next())
-}
-
-/// An order that has a server, is about to take one, or may have had one before it was restored.
-fn has_something(order: &DedicatedServerOrder) -> bool {
-    order.is_bound() || marked_id(order).is_some_and(|id| order.metadata.uid.as_deref() != Some(id))
 }
 
 /// What a poll's outcome means for those who use the handler.

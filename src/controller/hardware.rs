@@ -50,13 +50,14 @@ pub async fn take(
 ) -> BTreeMap<String, Hardware> {
     let free: Vec<&ServerRow> = now.rows.values().filter(|row| matching::is_free_of_any_type(row)).collect();
     let mut known: BTreeMap<String, Hardware> = BTreeMap::new();
-    for row in &free {
+    // Those that may have other parts by now are as good as unknown.
+    for row in free.iter().filter(|row| !differs(row, before, changed)) {
         if let Some(hardware) = before.and_then(|b| b.hardware.get(&row.id.0)) {
             known.insert(row.id.0.clone(), hardware.clone());
         }
     }
     let turn = usize::try_from(now.began.as_second()).unwrap_or_default();
-    let wanted: Vec<ServerRow> = due(&free, before, changed, &known, turn).into_iter().cloned().collect();
+    let wanted: Vec<ServerRow> = due(&free, &known, turn).into_iter().cloned().collect();
     let views = stream::iter(wanted).map(|row| async move {
         let form = panel.server_form(&ServerId(row.id.0.clone())).await;
         (row, form)
@@ -90,27 +91,22 @@ fn learn(known: &mut BTreeMap<String, Hardware>, row: &ServerRow, form: Result<S
     ControlFlow::Continue(())
 }
 
-/// The servers whose forms are read now: the unknown first, then those that may differ, then some in turn.
-fn due<'r>(
-    free: &[&'r ServerRow],
-    before: Option<&Inventory>,
-    changed: &BTreeSet<String>,
-    known: &BTreeMap<String, Hardware>,
-    turn: usize,
-) -> Vec<&'r ServerRow> {
-    let (there, missing): (Vec<&ServerRow>, Vec<&ServerRow>) = free.iter().partition(|row| known.contains_key(&row.id.0));
-    let differs = |row: &ServerRow| {
-        let was = before.and_then(|b| b.rows.get(&row.id.0));
-        changed.contains(&row.id.0)
-            || was.is_none_or(|was| {
-                (&was.flags, &was.types, &was.description, &was.install, &was.owner, &was.hostname)
-                    != (&row.flags, &row.types, &row.description, &row.install, &row.owner, &row.hostname)
-            })
-    };
-    let (touched, still): (Vec<&ServerRow>, Vec<&ServerRow>) = there.into_iter().partition(|row| differs(row));
+/// The servers whose forms are read now: the unknown first, then some in turn.
+fn due<'r>(free: &[&'r ServerRow], known: &BTreeMap<String, Hardware>, turn: usize) -> Vec<&'r ServerRow> {
+    let (still, missing): (Vec<&ServerRow>, Vec<&ServerRow>) = free.iter().partition(|row| known.contains_key(&row.id.0));
     let first = if still.is_empty() { 0 } else { turn % still.len() };
     let again = still.iter().cycle().skip(first).take(AGAIN.min(still.len())).copied();
-    missing.into_iter().chain(touched).chain(again).take(FORMS).collect()
+    missing.into_iter().chain(again).take(FORMS).collect()
+}
+
+/// Whether a server may have been changed since the list before.
+fn differs(row: &ServerRow, before: Option<&Inventory>, changed: &BTreeSet<String>) -> bool {
+    let was = before.and_then(|b| b.rows.get(&row.id.0));
+    changed.contains(&row.id.0)
+        || was.is_none_or(|was| {
+            (&was.flags, &was.types, &was.description, &was.install, &was.owner, &was.hostname)
+                != (&row.flags, &row.types, &row.description, &row.install, &row.owner, &row.hostname)
+        })
 }
 
 #[cfg(test)]
@@ -128,20 +124,21 @@ mod tests {
 
     fn ids(rows: &[ServerRow], before: &Inventory, changed: &[&str], known: usize, turn: usize) -> Vec<usize> {
         let changed = changed.iter().map(|id| (*id).to_owned()).collect();
-        let known = (0..known).map(|n| (n.to_string(), Hardware::default())).collect();
-        let due = due(&rows.iter().collect::<Vec<_>>(), Some(before), &changed, &known, turn);
+        let known = rows.iter().take(known).filter(|row| !differs(row, Some(before), &changed));
+        let known = known.map(|row| (row.id.0.clone(), Hardware::default())).collect();
+        let due = due(&rows.iter().collect::<Vec<_>>(), &known, turn);
         due.iter().map(|row| row.id.0.parse().unwrap()).collect()
     }
 
     #[test]
-    fn what_is_unknown_comes_first_then_what_changed_then_some_in_turn() {
+    fn what_is_unknown_or_may_have_changed_comes_first_then_some_in_turn() {
         let mut rows: Vec<ServerRow> = (0..20).map(row).collect();
         let before = inventory(&rows);
         rows[3].flags.hardware_problem = true;
         rows[4].description = "other".into();
         // 18 and 19 are unknown, 3 and 4 differ, 5 was changed by us.
-        assert_eq!(ids(&rows, &before, &["5"], 18, 0), [18, 19, 3, 4, 5, 0, 1, 2, 6, 7, 8, 9, 10]);
-        assert_eq!(ids(&rows, &before, &["5"], 18, 14), [18, 19, 3, 4, 5, 17, 0, 1, 2, 6, 7, 8, 9]);
+        assert_eq!(ids(&rows, &before, &["5"], 18, 0), [3, 4, 5, 18, 19, 0, 1, 2, 6, 7, 8, 9, 10]);
+        assert_eq!(ids(&rows, &before, &["5"], 18, 14), [3, 4, 5, 18, 19, 17, 0, 1, 2, 6, 7, 8, 9]);
     }
 
     #[test]

@@ -78,8 +78,7 @@ impl LicenseRuntime {
                     Some((_, remote)) => remote.clone(),
                     None => match panel.license(&row.id).await {
                         Ok(form) => form.remote_id,
-                        Err(error) if error.class() == ErrorClass::Missing => continue,
-                        Err(error) if error.class() == ErrorClass::Refused => {
+                        Err(error) if matches!(error.class(), ErrorClass::Refused | ErrorClass::Missing) => {
                             tracing::warn!(license = %row.id, %error, "whose licence it is cannot be read");
                             rows.insert(row.id.0.clone(), row);
                             continue;

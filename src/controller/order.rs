@@ -41,6 +41,9 @@ use super::trace;
 /// Actions in one pass; more means that a decision goes round in circles.
 const ACTIONS: usize = 400;
 
+/// How soon an order is looked at again that its handler cannot serve, should nothing wake it.
+const UNSERVED: Duration = Duration::from_secs(30);
+
 /// Why a reconcile of an order failed.
 #[derive(Debug, thiserror::Error)]
 pub enum OrderError {
@@ -142,7 +145,8 @@ async fn one_pass(cached: DedicatedServerOrder, context: &Context) -> Result<Act
         Serving::No(reason, message) => {
             let status = decide::without_handler(&parsed, &key.to_string(), reason, &message, Timestamp::now(), &known(&order));
             save(&order, status, context).await?;
-            return Ok(Action::await_change());
+            // Nothing tells when a handler goes that cannot be read.
+            return Ok(if reason == Reason::HandlerNotFound { Action::await_change() } else { Action::requeue(UNSERVED) });
         }
     };
     match Box::pin(Pass { context, handler, key, order, parsed, selecting: None, last: true }.run()).await? {
@@ -162,6 +166,16 @@ fn untouched(order: &DedicatedServerOrder) -> bool {
     let status = order.status.as_ref();
     let nothing = status.is_none_or(|s| s.server.is_none() && s.in_flight.is_none() && s.licenses.is_empty());
     nothing && marked_id(order) == order.metadata.uid.as_deref()
+}
+
+/// An order that has a server or licences, is about to take a server, or may have had one before it was restored.
+pub(super) fn has_something(order: &DedicatedServerOrder) -> bool {
+    let licensed = order.status.as_ref().is_some_and(|s| !s.licenses.is_empty());
+    order.is_bound() || licensed || marked_id(order).is_some_and(|id| order.metadata.uid.as_deref() != Some(id))
+}
+
+fn goes(handler: &ObjectKey) -> String {
+    format!("handler {handler} is being deleted, and takes no new orders")
 }
 
 /// Whether the handler of an order can serve it.
@@ -193,8 +207,8 @@ async fn usable_handler(context: &Context, key: &ObjectKey, parsed: &Order, orde
         if !context.may_use(&handler, &parsed.key.namespace).await {
             return missing();
         }
-        if handler.metadata.deletion_timestamp.is_some() {
-            return Serving::No(Reason::HandlerNotReady, format!("handler {key} is being deleted, and takes no new orders"));
+        if handler.metadata.deletion_timestamp.is_some() && !has_something(order) {
+            return Serving::No(Reason::HandlerNotReady, goes(key));
         }
     }
     Serving::At(context.panels.handler(key))
@@ -359,7 +373,7 @@ impl Pass<'_> {
                 return Ok(Ended::Forgotten(Box::new(self.order)));
             }
             save(&self.order, decision.status, self.context).await?;
-            return Ok(Ended::Action(Action::requeue(Duration::from_secs(30))));
+            return Ok(Ended::Action(Action::requeue(UNSERVED)));
         };
         facts.forsaken = snapshot.credentials_missing.map(Forsaken::CredentialsMissing);
         facts.grace = self.context.handler_grace;
@@ -445,8 +459,13 @@ impl Pass<'_> {
         status: &mut OrderStatus,
         facts: &mut Facts,
     ) -> Result<Option<Action>, OrderError> {
-        if call.marks() && !self.order.is_bound() && self.handler_goes() {
-            return Ok(Some(Action::requeue(Duration::ZERO)));
+        if matches!(call, Call::Claim { .. } | Call::Adopt { .. }) && !self.parsed.deleting && !self.order.is_bound() && self.handler_goes() {
+            let (name, why) = (self.key.to_string(), goes(&self.key));
+            let known = known(&self.order);
+            let waits = decide::without_handler(&self.parsed, &name, Reason::HandlerNotReady, &why, Timestamp::now(), &known);
+            self.order = save(&self.order, waits, self.context).await?;
+            self.keep_place(false);
+            return Ok(Some(Action::requeue(UNSERVED)));
         }
         if status.in_flight != known(&self.order).in_flight {
             // A guarded write is as good as a quorum read: it fails unless the order is what it was.
@@ -500,6 +519,8 @@ impl Pass<'_> {
         if self.selecting.is_some()
             && !self.last
             && !self.parsed.deleting
+            // What was written ahead in this pass is taken back first.
+            && known(&self.order).in_flight.is_none()
             && let Some(over) = selection::ended_without(&self.key, &status)
         {
             self.passed_over(slot, &over);

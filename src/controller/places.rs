@@ -137,6 +137,12 @@ impl Places {
         self.operations.leave(uid)
     }
 
+    /// Whether an order is being prepared, or is looked at for that.
+    #[must_use]
+    pub fn has(&self, uid: &str) -> bool {
+        self.operations.inside.contains(uid)
+    }
+
     /// Forgets everybody but these.
     pub fn keep(&mut self, there: &BTreeSet<String>) {
         self.operations.keep(there);

@@ -155,6 +155,8 @@ impl PanelError {
             | Self::NoAnswer { .. }
             | Self::NotADocument { .. } => ErrorClass::Down,
             Self::Login { .. } => ErrorClass::Credentials,
+            // A log-in that the panel does not take now says nothing of the call that it was for.
+            Self::Refused { func, error, .. } if func == "auth" && error.kind != "auth" => ErrorClass::Down,
             Self::Refused { error, .. } => match error.kind.as_str() {
                 "auth" => ErrorClass::Credentials,
                 "missed" => ErrorClass::Missing,

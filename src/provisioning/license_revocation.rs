@@ -88,7 +88,8 @@ pub(super) fn take_back(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, rec
     for row in rows.iter().filter(ours) {
         stop(cx, step, server, row)?;
     }
-    if record.id.is_none() {
+    let unread = |row: &LicenseRow| Some(&row.id.0) == record.id.as_ref() && row.remote_id.is_none();
+    if record.id.is_none() || rows.iter().any(unread) {
         all_read(cx, step, &rows)?;
     }
     for call in ["orderLicense", "renewLicense", "suspendLicense", "freeLicense"] {

@@ -135,7 +135,7 @@ fn reads_may_fail_after_a_faulty_call() {
         let (calls, _) = counts(kind);
         (0..calls).flat_map(move |call| FAULTS.into_iter().map(move |fault| (kind, call, fault)))
     });
-    try_all(points.map(|(kind, call, fault)| {
+    try_all(one_in(3, points).map(|(kind, call, fault)| {
         let live: Box<dyn FnOnce()> = Box::new(move || {
             let mut world = kind.world();
             world.faults.insert(call, fault);
@@ -183,7 +183,7 @@ fn a_deletion_that_meets_a_fault_takes_everything_back() {
         reach(&mut world, "Active", kind);
         (0..world.asked.len()).flat_map(move |call| FAULTS.into_iter().flat_map(move |fault| [0, 1].map(|fail| (kind, call, fault, fail))))
     });
-    try_all(points.map(|(kind, call, fault, fail)| {
+    try_all(one_in(2, points).map(|(kind, call, fault, fail)| {
         let live: Box<dyn FnOnce()> = Box::new(move || {
             let mut world = kind.world();
             world.faults.insert(call, fault);

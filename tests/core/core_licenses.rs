@@ -72,6 +72,22 @@ fn nothing_is_bought_while_a_licence_does_not_tell_whose_it_is() {
     assert_released(&world, Kind::Licensed);
 }
 
+/// What is not read any more is not stopped for that.
+#[test]
+fn a_licence_of_ours_that_cannot_be_read_is_not_taken_for_stopped() {
+    let mut world = active();
+    let own = world.panel.licenses.rows.keys().next().cloned();
+    world.panel.licenses.unread.clone_from(&own);
+    world.delete("web");
+    world.until("Stalled", Duration::from_hours(1), |w| stalled(w).0 == "PanelError");
+    world.run_for(Duration::from_hours(1));
+    assert!(!world.panel.licenses.rows[&own.unwrap()].suspended && world.panel.servers["1"].on, "{}", world.describe());
+    world.panel.licenses.unread = None;
+    world.force("web");
+    reach(&mut world, "gone", Kind::Licensed);
+    assert_released(&world, Kind::Licensed);
+}
+
 #[test]
 fn a_remote_id_that_was_cut_is_seen_in_the_list_and_nothing_is_bought_again() {
     let mut world = Kind::Licensed.world();

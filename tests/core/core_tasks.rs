@@ -262,6 +262,22 @@ fn done_that_the_panel_shows_is_not_done_again() {
     }
 }
 
+/// The system may be there and its flag as well; a failed recipe alone leaves the flag for good.
+#[test]
+fn an_installation_is_not_done_while_the_panel_shows_that_it_failed() {
+    let mut world = World::simple(1, 4);
+    world.panel.installs_that_fail = 3;
+    until_task(&mut world);
+    world.panel.server("1").template = Some(TEMPLATE.into());
+    world.resolve(TaskType::FailedOperation, Resolution::Done);
+    world.until("a new task", Duration::from_hours(1), |w| !open(w).is_empty());
+    assert!(open(&world)[0].details.contains("its list shows that an operation on server 1 failed"), "{}", open(&world)[0].details);
+    world.panel.server("1").failed = false;
+    world.resolve(TaskType::FailedOperation, Resolution::Done);
+    world.until_phase("web", "Active");
+    assert_eq!((world.panel.servers["1"].installs, world.tasks.len()), (3, 2));
+}
+
 #[test]
 fn an_installation_that_a_person_started_is_followed() {
     let mut world = stuck_at("install", false);

@@ -10,7 +10,7 @@ use dci_operator::panel::coremanager::client::BUSY_PAUSE;
 use dci_operator::panel::coremanager::document::Document;
 use dci_operator::panel::coremanager::params::Params;
 use dci_operator::panel::coremanager::{Client, Observer};
-use dci_operator::panel::error::{Outcome, PanelError};
+use dci_operator::panel::error::{ErrorClass, Outcome, PanelError};
 use dci_operator::panel::settings::Passwords;
 use futures::future::join_all;
 use secrecy::SecretString;
@@ -212,6 +212,7 @@ async fn another_error_of_the_log_in_is_no_refused_password() {
         for _ in 0..3 {
             let error = client.read("server", &none()).await.unwrap_err();
             assert!(matches!(&error, PanelError::Refused { func, .. } if func == "auth"), "{error:?}");
+            assert_eq!(error.class(), ErrorClass::Down, "it says nothing of the call that it was for");
         }
         assert_eq!(server.count("auth"), tries);
         tokio::time::pause();

@@ -46,7 +46,7 @@ pub struct Server {
     pub state: HandlerState,
     pub list: Option<std::sync::Arc<LicenseList>>,
     pub changed: BTreeMap<String, Timestamp>,
-    /// Somebody's licence of which neither the list nor its form tells the remote id.
+    /// A licence, somebody's or ours, of which neither the list nor its form tells the remote id.
     pub unread: Option<String>,
 }
 
@@ -92,11 +92,11 @@ impl Server {
             id: LicenseId(id.clone()),
             name: b.name.clone(),
             address: Some(b.address),
-            remote_id: Some(b.remote_id.clone()),
+            remote_id: (self.unread.as_ref() != Some(id)).then(|| b.remote_id.clone()),
             state: if b.suspended { LicenseState::Suspended } else { LicenseState::Active },
             expires: Some(b.expires),
         };
-        let unread = self.unread.iter().map(|id| LicenseRow {
+        let unread = self.unread.iter().filter(|id| !self.rows.contains_key(*id)).map(|id| LicenseRow {
             id: LicenseId(id.clone()),
             name: "somebody.example.net".into(),
             address: None,

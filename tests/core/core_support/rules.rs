@@ -181,5 +181,7 @@ pub fn durable(world: &World, name: &str, new: &OrderStatus, size: usize) {
         let open = new.manual_tasks.iter().filter(|t| t.type_ == type_ && t.state == "Open").count();
         assert!(open <= 1, "{open} open {type_} tasks: {text}");
     }
+    let words = ["Pending", "Running", "Waiting", "Done", "Skipped", "Failed"];
+    assert!(new.steps.iter().all(|s| words.contains(&s.state.as_str())), "a step without a state: {text}");
     assert!(size < 32 * 1024, "too large: {text}");
 }
