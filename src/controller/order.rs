@@ -459,7 +459,8 @@ impl Pass<'_> {
         status: &mut OrderStatus,
         facts: &mut Facts,
     ) -> Result<Option<Action>, OrderError> {
-        if matches!(call, Call::Claim { .. } | Call::Adopt { .. }) && !self.parsed.deleting && !self.order.is_bound() && self.handler_goes() {
+        if matches!(call, Call::Claim { .. } | Call::Adopt { .. }) && !self.parsed.deleting && !self.order.is_bound() && self.handler_goes()
+        {
             let (name, why) = (self.key.to_string(), goes(&self.key));
             let known = known(&self.order);
             let waits = decide::without_handler(&self.parsed, &name, Reason::HandlerNotReady, &why, Timestamp::now(), &known);
