@@ -40,6 +40,8 @@ pub fn problem_of(error: &PanelError) -> Problem {
         PanelError::Certificate { .. } => Problem::stalled(Reason::CertificateRefused, message),
         PanelError::AddressDenied { .. } => Problem::stalled(Reason::AddressDenied, message),
         _ if error.class() == ErrorClass::Credentials => Problem::stalled(Reason::LoginRefused, message),
+        // Also a log-in that it does not take now, which counts as no answer to the call that it was for.
+        PanelError::Refused { .. } => Problem::stalled(Reason::PanelError, message),
         _ if error.class() == ErrorClass::Down => Problem::passing(Reason::Unreachable, message),
         _ => Problem::stalled(Reason::PanelError, message),
     }
