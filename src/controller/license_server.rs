@@ -21,6 +21,7 @@ use crate::provisioning::facts::HandlerState;
 use crate::provisioning::license_server::{LicenseList, LicensePolicy, LicenseServer};
 use crate::provisioning::order::{Handler, Order};
 use crate::provisioning::reason::Reason;
+use crate::provisioning::selection::may_have_been_restored;
 
 use super::connection::connection;
 use super::context::Context;
@@ -149,7 +150,7 @@ pub async fn facts(
     policy: &Handler,
 ) -> Result<Option<LicenseServer>, kube::Error> {
     let has = recorded(object);
-    let restored = order.order_id != order.uid;
+    let restored = may_have_been_restored(order);
     if order.licenses.is_empty() && has.is_none() && !restored {
         return Ok(None);
     }

@@ -31,7 +31,7 @@ pub fn nothing_to_release(cx: &Cx<'_>) -> bool {
     cx.status.server.is_none()
         && cx.status.in_flight.is_none()
         && cx.status.licenses.is_empty()
-        && cx.order.order_id == cx.order.uid
+        && !super::selection::may_have_been_restored(cx.order)
         && !cx.facts.inventory.as_ref().is_some_and(marked)
 }
 
@@ -127,7 +127,7 @@ fn place(cx: &mut Cx<'_>) -> Flow {
 fn find_server(cx: &mut Cx<'_>, step: Step) -> Flow {
     if let Some(server) = cx.intent(Step::Allocate).and_then(|f| f.target.strip_prefix("server/")).map(ServerId::from) {
         resolve_claim(cx, Step::Allocate, &server)?;
-        if cx.status.server.is_some() || cx.order.order_id == cx.order.uid {
+        if cx.status.server.is_some() || !super::selection::may_have_been_restored(cx.order) {
             return Continue(());
         }
     }

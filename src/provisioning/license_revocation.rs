@@ -10,6 +10,7 @@ use super::call::Call;
 use super::context::{Cx, Flow};
 use super::license_server::LicenseServer;
 use super::licenses::{SUSPENDED, all_read, change, entry, fresh, remote_id, remote_of, seen, target, usable};
+use super::selection::may_have_been_restored;
 use super::step::{State, Step};
 
 /// Closing: every licence of the order is stopped, or freed, and read back, before anything is done to the server.
@@ -39,7 +40,7 @@ pub fn revoke(cx: &mut Cx<'_>) -> Flow {
     for row in rows.iter().filter(|row| remote_of(row).starts_with(&prefix)) {
         stop(cx, step, &server, row)?;
     }
-    if lost_status(cx) {
+    if may_have_been_restored(cx.order) {
         all_read(cx, step, &rows)?;
     }
     let count = cx.status.licenses.len();
@@ -53,12 +54,7 @@ pub fn revoke(cx: &mut Cx<'_>) -> Flow {
 
 /// Whether there may be licences of the order; one that was restored may not know what it had.
 pub(super) fn may_have_any(cx: &Cx<'_>) -> bool {
-    !cx.status.licenses.is_empty() || (lost_status(cx) && cx.facts.licenses.server.is_some())
-}
-
-/// The order was restored from somewhere: what it had may not stand in its status.
-fn lost_status(cx: &Cx<'_>) -> bool {
-    cx.order.order_id != cx.order.uid
+    !cx.status.licenses.is_empty() || (may_have_been_restored(cx.order) && cx.facts.licenses.server.is_some())
 }
 
 /// An order of a licence whose answer is missing gets its time before the list is believed.
