@@ -5,21 +5,17 @@
 //! any trace in the list. Nothing is read, and nothing kept, while no such order waits.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::ops::ControlFlow;
 use std::sync::Arc;
-use std::time::Duration;
-
-use futures::StreamExt;
-use futures::stream;
-use tokio::time::{Instant, timeout_at};
 
 use crate::api::{DedicatedServerOrder, ProcessingHandler};
 use crate::panel::ServerPanel;
 use crate::panel::error::PanelError;
-use crate::panel::model::{ServerForm, ServerId, ServerRow};
+use crate::panel::model::{ServerForm, ServerRow};
 use crate::provisioning::facts::Inventory;
 use crate::provisioning::hardware::Hardware;
 use crate::provisioning::matching;
+
+use super::portion::forms;
 
 /// Forms that are read for one list.
 const FORMS: usize = 64;
@@ -27,8 +23,6 @@ const FORMS: usize = 64;
 const AGAIN: usize = 8;
 /// Forms that are read at a time; the panel's own limits come on top.
 const AT_A_TIME: usize = 4;
-/// How long they are read; the next list goes on with the rest.
-const READING: Duration = Duration::from_mins(1);
 
 /// Whether an order waits that composes its own configuration.
 #[must_use]
@@ -57,38 +51,25 @@ pub async fn take(
         }
     }
     let turn = usize::try_from(now.began.as_second()).unwrap_or_default();
-    let wanted: Vec<ServerRow> = due(&free, &known, turn).into_iter().cloned().collect();
-    let views = stream::iter(wanted).map(|row| async move {
-        let form = panel.server_form(&ServerId(row.id.0.clone())).await;
-        (row, form)
-    });
-    let mut views = Box::pin(views.buffer_unordered(AT_A_TIME));
-    let until = Instant::now() + READING;
-    while let Ok(Some((row, form))) = timeout_at(until, views.next()).await {
-        if learn(&mut known, &row, form).is_break() {
-            break;
-        }
+    let wanted = due(&free, &known, turn).into_iter().map(|row| row.id.0.clone()).collect();
+    for (id, form) in forms(panel, wanted, AT_A_TIME).await {
+        learn(&mut known, &now.rows[&id], form);
     }
     known
 }
 
-/// Notes what a server is made of; `Break` where nobody answers for the others either.
-fn learn(known: &mut BTreeMap<String, Hardware>, row: &ServerRow, form: Result<ServerForm, PanelError>) -> ControlFlow<()> {
+/// Notes what a server is made of. An order waits for the parts of those that were never read.
+fn learn(known: &mut BTreeMap<String, Hardware>, row: &ServerRow, form: Result<ServerForm, PanelError>) {
     let id = row.id.0.clone();
     match form {
-        Ok(form) => drop(known.insert(id, Hardware::of_server(&form.parts, &row.description))),
-        // An order waits for the parts of those that were never read.
-        Err(error) if error.nobody_there() => {
-            tracing::debug!(server = %id, %error, "parts not read, nor those of the other servers");
-            return ControlFlow::Break(());
+        Ok(form) => {
+            known.insert(id, Hardware::of_server(&form.parts, &row.description));
         }
-        Err(error) => {
-            // One server whose form cannot be read must not keep an order from all others: of it no more is known than before.
-            tracing::debug!(server = %id, %error, "parts not read");
+        // One server whose form cannot be read must not keep an order from all others: of it no more is known than before.
+        Err(_) => {
             known.entry(id).or_default();
         }
     }
-    ControlFlow::Continue(())
 }
 
 /// The servers whose forms are read now: the unknown first, then some in turn.
@@ -146,12 +127,9 @@ mod tests {
         let read = Hardware { memory_gib: Some(64), ..Hardware::default() };
         let mut known = BTreeMap::from([("1".to_owned(), read.clone())]);
         let refused = || PanelError::Incomplete { panel: "dci".into(), func: "server.edit".into(), what: "a form".into() };
-        assert!(learn(&mut known, &row(1), Err(refused())).is_continue());
-        assert!(learn(&mut known, &row(2), Err(refused())).is_continue());
+        learn(&mut known, &row(1), Err(refused()));
+        learn(&mut known, &row(2), Err(refused()));
         assert_eq!(known, BTreeMap::from([("1".to_owned(), read.clone()), ("2".to_owned(), Hardware::default())]));
-        let away = PanelError::Unreachable { panel: "dci".into(), detail: "refused".into() };
-        assert!(learn(&mut known, &row(3), Err(away)).is_break(), "nobody answers for the others");
-        assert!(!known.contains_key("3"), "orders wait for it");
     }
 
     #[test]

@@ -2,12 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
 
-use futures::StreamExt;
-use futures::stream;
 use jiff::Timestamp;
-use tokio::time::{Instant, timeout_at};
 
 use crate::panel::ServerPanel;
 use crate::panel::error::PanelError;
@@ -15,11 +11,10 @@ use crate::panel::model::{ServerId, ServerRow};
 use crate::provisioning::facts::Inventory;
 use crate::provisioning::marker::{Marker, tokens};
 
+use super::portion::forms;
+
 /// Forms that are read at a time; the panel's own limits come on top.
 const AT_A_TIME: usize = 8;
-/// How long they are read; the next list goes on with the rest. A panel of thousands is Ready meanwhile, and orders whose server may be
-/// among the rest wait.
-const READING: Duration = Duration::from_mins(1);
 
 /// Whose servers are looked at.
 pub struct Whose {
@@ -59,36 +54,14 @@ pub async fn take(panel: &Arc<dyn ServerPanel>, before: Option<&Inventory>, whos
     // Those that cannot be read, or take their time, are not the first ones each time.
     let turn = usize::try_from(began.as_second()).unwrap_or_default() % wanted.len().max(1);
     wanted.rotate_left(turn);
-    let forms = some_of(wanted, |id| async move { panel.server_form(&ServerId(id)).await }).await;
-    markers.extend(forms.into_iter().map(|(id, form)| (id, tokens(&form.notes).filter_map(Marker::parse).collect())));
-    let previous = before.map(|b| b.rows.keys().cloned().collect());
-    Ok(Inventory { rows, began, previous, ids, owners: names, markers, hardware: BTreeMap::new() })
-}
-
-/// Reads as many of these as there is time for. What was not read is not in the index: who might own it waits, and the next list goes on.
-async fn some_of<T, F>(wanted: Vec<String>, read: impl Fn(String) -> F) -> Vec<(String, T)>
-where
-    F: Future<Output = Result<T, PanelError>>,
-{
-    let until = Instant::now() + READING;
-    let reads = stream::iter(wanted).map(|id| {
-        let reading = read(id.clone());
-        async move { (id, reading.await) }
-    });
-    let mut reads = Box::pin(reads.buffer_unordered(AT_A_TIME));
-    let mut found = Vec::new();
-    while let Ok(Some((id, outcome))) = timeout_at(until, reads.next()).await {
-        match outcome {
-            Ok(read) => found.push((id, read)),
-            // There is nobody who would answer for the others.
-            Err(error) if error.nobody_there() => {
-                tracing::debug!(server = %id, %error, "notes not read, nor those of the other servers");
-                break;
-            }
-            Err(error) => tracing::debug!(server = %id, %error, "notes not read"),
+    // What was not read is not in the index: who might own it waits, and the next list goes on.
+    for (id, form) in forms(panel, wanted, AT_A_TIME).await {
+        if let Ok(form) = form {
+            markers.insert(id, tokens(&form.notes).filter_map(Marker::parse).collect());
         }
     }
-    found
+    let previous = before.map(|b| b.rows.keys().cloned().collect());
+    Ok(Inventory { rows, began, previous, ids, owners: names, markers, hardware: BTreeMap::new() })
 }
 
 /// The ids of the owners, for panels whose list shows those instead of names. Read only where the list shows an owner
@@ -156,11 +129,6 @@ pub fn changed(before: Option<&Inventory>, now: &Inventory) -> BTreeSet<String> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    fn ids(number: usize) -> Vec<String> {
-        (0..number).map(|n| n.to_string()).collect()
-    }
 
     #[test]
     fn users_are_asked_for_where_an_owner_may_be_one_of_ours_under_another_id() {
@@ -174,30 +142,5 @@ mod tests {
         assert!(!unsure(&all, Some(&["2", "57", "99"]), &["2", "57", "99"]), "a stranger who was there before");
         assert!(unsure(&all, Some(&["2", "57"]), &["2", "91"]), "acme may have been made anew");
         assert!(!unsure(&all, None, &["2", "99"]));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn the_notes_of_thousands_are_read_in_portions() {
-        let slow = |id: String| async move {
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            let broken = || PanelError::NotADocument { panel: "dci".into(), func: "server.edit".into(), detail: "HTTP 500".into() };
-            if id == "3" { Err(broken()) } else { Ok(id) }
-        };
-        let began = Instant::now();
-        let found = some_of(ids(5000), slow).await;
-        assert_eq!(began.elapsed(), READING, "the handler is ready with what was read");
-        assert!((60 * AT_A_TIME - AT_A_TIME..=60 * AT_A_TIME).contains(&found.len()), "{}", found.len());
-        assert!(found.iter().all(|(id, read)| id == read && id != "3"), "one that fails costs the others nothing");
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_panel_that_goes_down_is_asked_no_more() {
-        let asked = AtomicUsize::new(0);
-        let down = |_| {
-            asked.fetch_add(1, Ordering::Relaxed);
-            async { Err::<(), _>(PanelError::Unreachable { panel: "dci".into(), detail: "refused".into() }) }
-        };
-        assert!(some_of(ids(5000), down).await.is_empty());
-        assert!(asked.load(Ordering::Relaxed) <= 2 * AT_A_TIME);
     }
 }
