@@ -25,11 +25,11 @@ use super::context::{self, Context};
 use super::hardware;
 use super::index;
 use super::metrics::PanelObserver;
-use super::order;
 use super::panels::{HandlerRuntime, ServerClient};
 use super::polled::{self, Turn};
 use super::probed::Probed;
 use super::problem::{Problem, problem_of, problem_of_settings};
+use super::serving::has_something;
 use super::status::{self, StatusError};
 use super::stores::Guarded;
 
@@ -60,7 +60,7 @@ pub async fn reconcile(object: Arc<Guarded<ProcessingHandler>>, context: Arc<Con
     // What is claimed at this very moment the cache does not show yet.
     let runtime = context.panels.handler(&key);
     let claims = |order: &DedicatedServerOrder| order.metadata.uid.as_ref().is_some_and(|uid| runtime.places(|p| p.has(uid)));
-    let holds = |order: &&DedicatedServerOrder| order::has_something(order) || claims(order);
+    let holds = |order: &&DedicatedServerOrder| has_something(order) || claims(order);
     let holding = if deleting { orders.iter().chain(&selecting).copied().filter(holds).count() } else { orders.len() };
     let needed = holding > 0;
     if deleting && !needed {

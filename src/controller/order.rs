@@ -9,17 +9,16 @@ use kube::{Api, Resource, ResourceExt};
 use tracing::Instrument as _;
 
 use crate::api::common::ObjectKey;
-use crate::api::handler::Module;
 use crate::api::order_status::OrderStatus;
 use crate::api::{DedicatedServerOrder, ORDER_FINALIZER};
 use crate::panel::error::Outcome;
 use crate::provisioning::call::Call;
-use crate::provisioning::context::{LONG, Next, cut};
+use crate::provisioning::context::Next;
 use crate::provisioning::decide::{self, Decision};
 use crate::provisioning::facts::{Facts, HandlerState};
 use crate::provisioning::forsaken::Forsaken;
 use crate::provisioning::notices::{self, Notice};
-use crate::provisioning::order::{Order, Refusal, marked_id};
+use crate::provisioning::order::{Order, Refusal};
 use crate::provisioning::reason::Reason;
 use crate::provisioning::selection::{self, PassedOver};
 use crate::provisioning::tasks::SUPERSEDED;
@@ -32,6 +31,7 @@ use super::panels::{HandlerRuntime, ServerClient};
 use super::perform::{Panels, PerformError};
 use super::places::Asked;
 use super::queue;
+use super::serving::{self, Serving, has_something};
 use super::status::{self, StatusError};
 use super::stores::Guarded;
 use super::task;
@@ -136,9 +136,9 @@ async fn one_pass(cached: DedicatedServerOrder, context: &Context) -> Result<Act
         return Box::pin(super::selection::pass(order, parsed, &selector, context)).await;
     }
     let key = serving_handler(&order).unwrap_or_default();
-    let handler = match usable_handler(context, &key, &parsed, &order).await {
+    let handler = match serving::by(context, &key, &parsed, &order).await {
         Serving::At(handler) => handler,
-        Serving::No(..) if parsed.deleting && untouched(&order) => return release_object(&order, context, None).await,
+        Serving::No(..) if parsed.deleting && !has_something(&order) => return release_object(&order, context, None).await,
         Serving::No(Reason::HandlerNotFound, _) if parsed.deleting => {
             return Box::pin(super::forsaken::close(context, &order, &parsed, &key)).await;
         }
@@ -161,66 +161,13 @@ pub(super) fn known(order: &DedicatedServerOrder) -> OrderStatus {
     order.status.clone().unwrap_or_default()
 }
 
-/// Nothing was ever asked of a panel for this order.
-fn untouched(order: &DedicatedServerOrder) -> bool {
-    let status = order.status.as_ref();
-    let nothing = status.is_none_or(|s| s.server.is_none() && s.in_flight.is_none() && s.licenses.is_empty());
-    nothing && marked_id(order) == order.metadata.uid.as_deref()
-}
-
-/// An order that has a server or licences, is about to take a server, or may have had one before it was restored.
-pub(super) fn has_something(order: &DedicatedServerOrder) -> bool {
-    let licensed = order.status.as_ref().is_some_and(|s| !s.licenses.is_empty());
-    order.is_bound() || licensed || marked_id(order).is_some_and(|id| order.metadata.uid.as_deref() != Some(id))
-}
-
-fn goes(handler: &ObjectKey) -> String {
-    format!("handler {handler} is being deleted, and takes no new orders")
-}
-
-/// Whether the handler of an order can serve it.
-enum Serving {
-    At(Arc<HandlerRuntime>),
-    /// Why not, for the order's status.
-    No(Reason, String),
-}
-
-async fn usable_handler(context: &Context, key: &ObjectKey, parsed: &Order, order: &DedicatedServerOrder) -> Serving {
-    let missing = || Serving::No(Reason::HandlerNotFound, format!("handler {key} does not exist, or this namespace may not use it"));
-    let handler = match context.handlers.find(key) {
-        Some(Ok(handler)) => handler,
-        // It is there, and so is what was taken at its panel: another version of the operator, or a corrected spec, serves it again.
-        // Whom it allows cannot be read either: nobody is told of it who has nothing there.
-        Some(Err(_)) if !order.is_bound() && key.namespace != parsed.key.namespace => return missing(),
-        Some(Err(error)) => {
-            let message = format!("this version of the operator cannot read handler {key}: {}", cut(&error, LONG));
-            return Serving::No(Reason::HandlerNotReady, message);
-        }
-        None => return missing(),
-    };
-    // A licence server has no servers.
-    if handler.spec.module == Module::BILLmanager6 {
-        return missing();
-    }
-    // Once something was taken there, a handler that no longer allows the namespace still takes it back.
-    if !order.is_bound() && !parsed.deleting {
-        if !context.may_use(&handler, &parsed.key.namespace).await {
-            return missing();
-        }
-        if handler.metadata.deletion_timestamp.is_some() && !has_something(order) {
-            return Serving::No(Reason::HandlerNotReady, goes(key));
-        }
-    }
-    Serving::At(context.panels.handler(key))
-}
-
 pub(super) async fn fresh(context: &Context, key: &ObjectKey) -> Result<Option<DedicatedServerOrder>, kube::Error> {
     Api::<DedicatedServerOrder>::namespaced(context.client.clone(), &key.namespace).get_opt(&key.name).await
 }
 
 async fn refuse(order: &DedicatedServerOrder, refusal: &Refusal, context: &Context) -> Result<Action, OrderError> {
     let deleting = order.metadata.deletion_timestamp.is_some();
-    if deleting && untouched(order) {
+    if deleting && !has_something(order) {
         return release_object(order, context, None).await;
     }
     let status = decide::refuse(
@@ -461,7 +408,7 @@ impl Pass<'_> {
     ) -> Result<Option<Action>, OrderError> {
         if matches!(call, Call::Claim { .. } | Call::Adopt { .. }) && !self.parsed.deleting && !self.order.is_bound() && self.handler_goes()
         {
-            let (name, why) = (self.key.to_string(), goes(&self.key));
+            let (name, why) = (self.key.to_string(), serving::goes(&self.key));
             let known = known(&self.order);
             let waits = decide::without_handler(&self.parsed, &name, Reason::HandlerNotReady, &why, Timestamp::now(), &known);
             self.order = save(&self.order, waits, self.context).await?;

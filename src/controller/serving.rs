@@ -1,0 +1,65 @@
+//! Whether the handler that an order names can serve it, and what an order has at its handler.
+
+use std::sync::Arc;
+
+use crate::api::DedicatedServerOrder;
+use crate::api::common::ObjectKey;
+use crate::api::handler::Module;
+use crate::provisioning::context::{LONG, cut};
+use crate::provisioning::order::{Order, marked_id};
+use crate::provisioning::reason::Reason;
+
+use super::context::Context;
+use super::panels::HandlerRuntime;
+
+/// An order that has a server or licences, is about to take a server, or may have had one before it was restored. Of
+/// any other nothing was ever asked of a panel.
+#[must_use]
+pub fn has_something(order: &DedicatedServerOrder) -> bool {
+    let licensed = order.status.as_ref().is_some_and(|s| !s.licenses.is_empty());
+    order.is_bound() || licensed || marked_id(order).is_some_and(|id| order.metadata.uid.as_deref() != Some(id))
+}
+
+/// What is said of a handler that is being deleted.
+#[must_use]
+pub fn goes(handler: &ObjectKey) -> String {
+    format!("handler {handler} is being deleted, and takes no new orders")
+}
+
+/// Whether the handler of an order can serve it.
+pub enum Serving {
+    /// It can; its runtime.
+    At(Arc<HandlerRuntime>),
+    /// Why not, for the order's status.
+    No(Reason, String),
+}
+
+/// Looks whether it can.
+pub async fn by(context: &Context, key: &ObjectKey, parsed: &Order, order: &DedicatedServerOrder) -> Serving {
+    let missing = || Serving::No(Reason::HandlerNotFound, format!("handler {key} does not exist, or this namespace may not use it"));
+    let handler = match context.handlers.find(key) {
+        Some(Ok(handler)) => handler,
+        // It is there, and so is what was taken at its panel: another version of the operator, or a corrected spec, serves it again.
+        // Whom it allows cannot be read either: nobody is told of it who has nothing there.
+        Some(Err(_)) if !order.is_bound() && key.namespace != parsed.key.namespace => return missing(),
+        Some(Err(error)) => {
+            let message = format!("this version of the operator cannot read handler {key}: {}", cut(&error, LONG));
+            return Serving::No(Reason::HandlerNotReady, message);
+        }
+        None => return missing(),
+    };
+    // A licence server has no servers.
+    if handler.spec.module == Module::BILLmanager6 {
+        return missing();
+    }
+    // Once something was taken there, a handler that no longer allows the namespace still takes it back.
+    if !order.is_bound() && !parsed.deleting {
+        if !context.may_use(&handler, &parsed.key.namespace).await {
+            return missing();
+        }
+        if handler.metadata.deletion_timestamp.is_some() && !has_something(order) {
+            return Serving::No(Reason::HandlerNotReady, goes(key));
+        }
+    }
+    Serving::At(context.panels.handler(key))
+}
