@@ -112,10 +112,8 @@ start_panels() {
 }
 
 install_operator() {
-  # Servers before 1.25 do not know the rules in the definitions.
-  local for=current
-  if (($(minor) < 25)); then for=1.20; fi
-  "$BIN/dci-operator" crds --for "$for" >"$LOGS/crds.yaml"
+  # Older servers do not know all that the definitions have.
+  "$BIN/dci-operator" crds --for "1.$(minor)" >"$LOGS/crds.yaml"
   kubectl apply --filename "$LOGS/crds.yaml"
   kubectl wait --for=condition=Established --timeout=30s --filename "$LOGS/crds.yaml" >/dev/null
   "$ROOT/deploy/local/operator-identity.sh" "$KUBECONFIG" "$LOGS/operator.kubeconfig"

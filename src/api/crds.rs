@@ -9,10 +9,60 @@ use super::{DedicatedServerOrder, IPManager, ManualTask, ProcessingHandler};
 /// For which API server the definitions are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// 1.25 and later: rules included.
+    /// 1.31 and later: with rules and selectable fields.
     Current,
-    /// 1.20, as the local test server is: without rules and selectable fields, which it refuses.
+    /// 1.25 to 1.30: with rules. Selectable fields are refused before 1.30, which drops them.
+    V1_25,
+    /// Before 1.25, as the local test server is: without rules too.
     V1_20,
+}
+
+impl Target {
+    /// The target of a server's minor version.
+    #[must_use]
+    pub const fn of_minor(minor: u32) -> Self {
+        match minor {
+            0..25 => Self::V1_20,
+            25..31 => Self::V1_25,
+            31.. => Self::Current,
+        }
+    }
+
+    const fn has_rules(self) -> bool {
+        match self {
+            Self::Current | Self::V1_25 => true,
+            Self::V1_20 => false,
+        }
+    }
+
+    const fn selects_fields(self) -> bool {
+        match self {
+            Self::Current => true,
+            Self::V1_25 | Self::V1_20 => false,
+        }
+    }
+}
+
+/// Neither `current` nor a version of Kubernetes.
+#[derive(Debug, thiserror::Error)]
+#[error("`current`, or a server's version such as 1.29")]
+pub struct UnknownVersion;
+
+impl std::str::FromStr for Target {
+    type Err = UnknownVersion;
+
+    /// `current`, or the version of a server as it or a person writes it: `1.29`, `v1.29.3`, `1.29+`.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "current" {
+            return Ok(Self::Current);
+        }
+        let rest = text.strip_prefix('v').unwrap_or(text).strip_prefix("1.").ok_or(UnknownVersion)?;
+        let (digits, tail) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit()).unwrap_or(rest.len()));
+        if !tail.is_empty() && !tail.starts_with(['.', '+', '-']) {
+            return Err(UnknownVersion);
+        }
+        digits.parse().map(Self::of_minor).map_err(|_| UnknownVersion)
+    }
 }
 
 /// Why the definitions could not be written.
@@ -58,7 +108,7 @@ fn finish(crd: CustomResourceDefinition, target: Target) -> Result<Value, CrdErr
         without_defaults(status);
         // The default stands on `status` itself: a fresh object must never look as if it had been acted upon.
         status["default"] = json!({"observedGeneration": -1});
-        if target == Target::V1_20
+        if !target.selects_fields()
             && let Some(version) = version.as_object_mut()
         {
             version.remove("selectableFields");
@@ -95,7 +145,7 @@ fn schema(value: &mut Value, target: Target) {
             if map.get("nullable") == Some(&Value::Bool(true)) {
                 map.remove("nullable");
             }
-            if target == Target::V1_20 {
+            if !target.has_rules() {
                 map.remove("x-kubernetes-validations");
             }
             for child in map.values_mut() {

@@ -27,9 +27,9 @@ enum Command {
     Run(Box<RunArgs>),
     /// Print the CustomResourceDefinitions as YAML.
     Crds {
-        /// The API server they are for; 1.20 leaves out rules and selectable fields.
-        #[arg(long = "for", value_enum, default_value = "current")]
-        target: ApiServer,
+        /// The API server they are for, `current` or its version: before 1.31 they have no selectable fields, before 1.25 no rules.
+        #[arg(long = "for", value_name = "VERSION", default_value = "current")]
+        target: crds::Target,
         /// Write one file per kind into this directory instead.
         #[arg(long)]
         dir: Option<PathBuf>,
@@ -94,14 +94,6 @@ fn cluster_id(text: &str) -> Result<String, String> {
     if valid { Ok(text.to_owned()) } else { Err("1 to 64 letters, digits, dots, dashes or underscores".into()) }
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-enum ApiServer {
-    #[value(name = "current")]
-    Current,
-    #[value(name = "1.20")]
-    V1_20,
-}
-
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Run(args) => operate(*args),
@@ -152,11 +144,7 @@ fn operate(args: RunArgs) -> Result<(), Box<dyn std::error::Error>> {
     Ok(result?)
 }
 
-fn write_crds(target: ApiServer, dir: Option<PathBuf>) -> Result<(), Box<dyn std::error::Error>> {
-    let target = match target {
-        ApiServer::Current => crds::Target::Current,
-        ApiServer::V1_20 => crds::Target::V1_20,
-    };
+fn write_crds(target: crds::Target, dir: Option<PathBuf>) -> Result<(), Box<dyn std::error::Error>> {
     let Some(dir) = dir else {
         print!("{}", crds::yaml(target)?);
         return Ok(());

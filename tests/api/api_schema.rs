@@ -133,7 +133,7 @@ fn statuses_are_free_of_bounds() {
 
 #[test]
 fn definitions_have_nothing_that_servers_refuse_or_warn_about() {
-    for target in [Target::Current, Target::V1_20] {
+    for target in [Target::Current, Target::V1_25, Target::V1_20] {
         for kind in KINDS {
             each_member(&definition(kind, target), "", &mut |path, key, value| {
                 assert_ne!(key, "nullable", "{kind:?}{path}: null would be kept and `has()` would take it for a value");
@@ -143,9 +143,12 @@ fn definitions_have_nothing_that_servers_refuse_or_warn_about() {
                     let known = ["int32", "int64", "date-time"].iter().any(|format| value == format);
                     assert!(known, "{kind:?}{path}: format {value}");
                 }
-                if target == Target::V1_20 {
-                    assert!(!["x-kubernetes-validations", "selectableFields"].contains(&key), "{kind:?}{path}.{key}");
-                }
+                let refused: &[&str] = match target {
+                    Target::Current => &[],
+                    Target::V1_25 => &["selectableFields"],
+                    Target::V1_20 => &["selectableFields", "x-kubernetes-validations"],
+                };
+                assert!(!refused.contains(&key), "{kind:?}{path}.{key}");
             });
         }
     }
@@ -157,7 +160,6 @@ fn old_servers_get_the_same_but_for_rules_and_selectable_fields() {
         match value {
             Value::Object(map) => {
                 map.remove("x-kubernetes-validations");
-                map.remove("selectableFields");
                 map.values_mut().for_each(strip);
             }
             Value::Array(items) => items.iter_mut().for_each(strip),
@@ -167,8 +169,26 @@ fn old_servers_get_the_same_but_for_rules_and_selectable_fields() {
     for kind in KINDS {
         let mut current = definition(kind, Target::Current);
         assert!(current["spec"]["versions"][0]["selectableFields"].is_array() == (kind != Kind::Manager), "{kind:?}");
+        current["spec"]["versions"][0].as_object_mut().unwrap().remove("selectableFields");
+        assert_eq!(current, definition(kind, Target::V1_25), "{kind:?}");
         strip(&mut current);
         assert_eq!(current, definition(kind, Target::V1_20), "{kind:?}");
+    }
+}
+
+#[test]
+fn definitions_are_asked_for_by_the_servers_version() {
+    for (versions, target) in [
+        (["current", "1.31", "v1.31.0-rc.1", "1.40"], Target::Current),
+        (["1.25", "1.29", "1.30", "v1.30.6+k3s1"], Target::V1_25),
+        (["1.20", "1.20.2", "1.24", "1.24+"], Target::V1_20),
+    ] {
+        for version in versions {
+            assert_eq!(version.parse::<Target>().ok(), Some(target), "{version}");
+        }
+    }
+    for nonsense in ["", "1", "1.", "2.0", "1.x", "1.25x", "latest"] {
+        assert!(nonsense.parse::<Target>().is_err(), "{nonsense}");
     }
 }
 

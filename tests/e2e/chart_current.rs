@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use dci_operator::api::crds::{self, Target};
 use k8s_openapi::api::admissionregistration::v1 as admission;
 use k8s_openapi::api::apps::v1 as apps;
 use k8s_openapi::api::core::v1 as core;
@@ -19,7 +20,7 @@ use super::support::world::random;
 pub(super) const CURRENT: &str = "1.33.0";
 
 /// All objects that the variants make for a current server, definitions included, with the variant's name.
-fn for_current() -> Vec<(&'static str, Value)> {
+pub(super) fn for_current() -> Vec<(&'static str, Value)> {
     let copy = Copied::new(&random());
     let mut all = Vec::new();
     for (name, values) in VARIANTS {
@@ -66,10 +67,6 @@ fn every_object_for_a_current_server_is_what_its_types_know() {
     let bounds: Vec<_> = budgets.iter().map(|spec| (&spec["minAvailable"], &spec["maxUnavailable"])).collect();
     let null = &Value::Null;
     assert_eq!(bounds, [(&json!("50%"), null), (null, &json!("34%")), (&json!(0), null)]);
-    let policy = of("reachable", "NetworkPolicy")[0];
-    assert_eq!(policy["spec"]["ingress"][1]["ports"][0]["port"], "health");
-    let names = policy["spec"]["egress"].as_array().unwrap().iter().find(|rule| rule["ports"][0]["port"] == 53).unwrap();
-    assert!(names["to"].is_null(), "{names}");
 }
 
 /// An object as Kubernetes' own types have it; nothing for kinds of others.
@@ -100,22 +97,37 @@ fn typed(version: &str, kind: &str, object: &Value) -> Option<Value> {
     })
 }
 
-/// What no variant sets is rendered by nobody.
+/// Helm writes 1.0 as 1, which is the same to a server.
+fn plain(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => fields.iter().map(|(name, value)| (name.clone(), plain(value))).collect(),
+        Value::Array(items) => items.iter().map(plain).collect(),
+        Value::Number(number) => json!(number.as_f64()),
+        Value::Null | Value::Bool(_) | Value::String(_) => value.clone(),
+    }
+}
+
+/// A server gets what it takes and keeps: one that drops a field would differ for ever from what Git says, and with field validation
+/// an unknown one is an error.
 #[test]
-fn every_value_is_set_by_a_variant() {
-    fn leaves(value: &Value, path: &str, found: &mut BTreeSet<String>) {
-        match value.as_object().filter(|fields| !fields.is_empty()) {
-            Some(fields) => fields.iter().for_each(|(name, value)| leaves(value, &format!("{path}/{name}"), found)),
-            None => drop(found.insert(path.to_owned())),
+fn definitions_are_rendered_as_each_server_knows_them() {
+    let render = |version: &str| plane().helm(&["template", "a", CHART, "--kube-version", version, "--show-only", "templates/crds.yaml"]);
+    for minor in [25, 29, 30, 31, 33] {
+        let target = Target::of_minor(minor);
+        assert_eq!(target == Target::Current, minor >= 31);
+        // A distribution's version, such as GKE's, counts as the release that it is.
+        for version in [format!("1.{minor}.0"), format!("v1.{minor}.3-gke.100")] {
+            let rendered = documents(&render(&version));
+            assert_eq!(rendered.len(), 4, "{version}");
+            for crd in &rendered {
+                let known = crds::all(target).unwrap().into_iter().find(|known| known["metadata"]["name"] == crd["metadata"]["name"]);
+                assert!(plain(&crd["spec"]) == plain(&known.unwrap()["spec"]), "{version}: {} differs", crd["metadata"]["name"]);
+                assert!(crd["spec"].to_string().contains("x-kubernetes-validations"), "{version}");
+            }
+            let selects = rendered.iter().filter(|crd| crd["spec"]["versions"][0]["selectableFields"].is_array()).count();
+            assert_eq!(selects, if minor >= 31 { 3 } else { 0 }, "{version}");
         }
     }
-    // Definitions are sent apart; and what is made with `rbac.create: false` is what the tests of permissions miss.
-    const ELSEWHERE: [&str; 3] = ["/crds/enabled", "/crds/keep", "/rbac/create"];
-    let variants = VARIANTS.map(|(_, values)| serde_yaml::from_str::<Value>(&filled(values, "shop")).unwrap());
-    let defaults = std::fs::read_to_string(format!("{CHART}/values.yaml")).unwrap();
-    let mut all = BTreeSet::new();
-    leaves(&serde_yaml::from_str(&defaults).unwrap(), "", &mut all);
-    let set = |path: &str| ELSEWHERE.contains(&path) || variants.iter().any(|values| values.pointer(path).is_some());
-    let missing: Vec<&String> = all.iter().filter(|path| !set(path)).collect();
-    assert!(all.len() > 60 && missing.is_empty(), "no variant sets {missing:?}");
+    let old = plane().helm_line().args(["template", "a", CHART, "--kube-version", "1.24.0"]).output().unwrap();
+    assert!(!old.status.success() && String::from_utf8_lossy(&old.stderr).contains("dci-operator crds --for 1.20"), "{old:?}");
 }

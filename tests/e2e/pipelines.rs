@@ -170,10 +170,10 @@ fn kustomize_is_what_the_chart_makes() {
     let built = documents(&plane().kubectl(&["kustomize", &format!("{}/own", copy.path)], None));
     let image = &built.iter().find(|object| object["kind"] == "Deployment").unwrap()["spec"]["template"]["spec"]["containers"][0]["image"];
     assert_eq!(image, "registry.example.net/platform/dci-operator:0.1.0");
-    // Rules in definitions are known from 1.25 on, admission policies from 1.30, the budget's version from 1.21.
+    // Definitions as the bases have them are known from 1.31 on, admission policies from 1.30, the budget's version from 1.21.
     let new = |object: &Value| match object["apiVersion"].as_str().unwrap() {
         "policy/v1" => plane().minor < 21,
-        "apiextensions.k8s.io/v1" => plane().minor < 25,
+        "apiextensions.k8s.io/v1" => plane().minor < 31,
         "admissionregistration.k8s.io/v1" => plane().minor < 30,
         _ => false,
     };

@@ -63,16 +63,26 @@ impl Plane {
         let version: Value = serde_json::from_str(&plane.kubectl(&["get", "--raw", "/version"], None)).unwrap();
         let digits: String = version["minor"].as_str().unwrap().chars().take_while(char::is_ascii_digit).collect();
         plane.minor = digits.parse().unwrap();
-        let target = if plane.knows_rules() { "current" } else { "1.20" };
-        let crds = output(Command::new(OPERATOR).args(["crds", "--for", target]), None);
+        let target = if plane.current.is_some() { "current".to_owned() } else { format!("1.{}", plane.minor) };
+        let crds = output(Command::new(OPERATOR).args(["crds", "--for", &target]), None);
         plane.define(&["apply", "--server-side", "--force-conflicts", "-f", "-"], Some(&crds));
         for kind in ["dedicatedserverorders", "processinghandlers", "ipmanagers", "manualtasks"] {
-            let crd = format!("crd/{kind}.dci-operator.dev");
-            plane.define(&["wait", "--for=condition=Established", "--timeout=60s", &crd], None);
+            // Not with `kubectl wait`, which fails where a new definition has no conditions yet.
+            let established = || {
+                let crd: Value =
+                    serde_json::from_str(&plane.define(&["get", &format!("crd/{kind}.dci-operator.dev"), "-o", "json"], None)).unwrap();
+                let mut conditions = crd["status"]["conditions"].as_array().into_iter().flatten();
+                conditions.any(|condition| condition["type"] == "Established" && condition["status"] == "True")
+            };
+            let began = std::time::Instant::now();
+            while !established() {
+                assert!(began.elapsed().as_secs() < 60, "{kind} is not served");
+                std::thread::sleep(std::time::Duration::from_millis(100));
+            }
         }
         if plane.current.is_some() {
             // The operator asks after them where it asks after all else, before it releases anything.
-            let crds = output(Command::new(OPERATOR).args(["crds", "--for", "1.20"]), None);
+            let crds = output(Command::new(OPERATOR).args(["crds", "--for", &format!("1.{}", plane.minor)]), None);
             plane.kubectl(&["apply", "--server-side", "--force-conflicts", "-f", "-"], Some(&crds));
             let service = "apiservice/v1alpha1.dci-operator.dev";
             // A change makes the older server look at once; it asks again ever more rarely.
@@ -150,21 +160,31 @@ impl Plane {
         output(Command::new(&self.helm).args(fixed).args(args), None)
     }
 
-    /// Whether custom resources are served as a supported server serves them, with rules, fields to select by, and policies; the
-    /// test is counted as skipped when not.
+    /// Whether custom resources are served as a supported server serves them, with rules and policies; the test is counted as
+    /// skipped when not. Fields to select by are more: `selects_fields`.
     pub fn serves_current(&self, test: &str) -> bool {
         self.current.is_some() || self.is_current(test)
     }
 
     /// Whether the whole server is a supported one; the test is counted as skipped when not.
     pub fn is_current(&self, test: &str) -> bool {
+        self.reaches(30, test)
+    }
+
+    /// Whether the fields that definitions name can be selected by: 1.30 has that switched off. The test, or the part of it, is
+    /// counted as skipped when not.
+    pub fn selects_fields(&self, test: &str) -> bool {
+        self.current.is_some() || self.reaches(31, test)
+    }
+
+    fn reaches(&self, minor: u32, test: &str) -> bool {
         static SKIPPED: AtomicUsize = AtomicUsize::new(0);
-        if self.minor >= 30 {
+        if self.minor >= minor {
             return true;
         }
         let count = SKIPPED.fetch_add(1, Ordering::Relaxed) + 1;
         // Past the capture of the test harness: what was not tested has to be seen.
-        let _ = writeln!(std::io::stderr(), "SKIPPED (needs >= 1.30): {test} ({count} skipped so far, server is 1.{})", self.minor);
+        let _ = writeln!(std::io::stderr(), "SKIPPED (needs >= 1.{minor}): {test} ({count} skipped so far, server is 1.{})", self.minor);
         false
     }
 }
