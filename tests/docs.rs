@@ -17,6 +17,9 @@ use dci_operator::provisioning::step::{CLOSING, OPENING};
 use serde::Deserialize;
 use serde_json::Value;
 
+#[path = "docs_support/named.rs"]
+mod named;
+
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
@@ -364,7 +367,6 @@ fn links_lead_somewhere() {
     }
 }
 
-/// The anchor of a heading, as forges make it.
 /// Commands that are copied from the documentation work where they are pasted.
 #[test]
 fn commands_say_where_and_work_on_the_oldest_server() {
@@ -388,47 +390,10 @@ fn commands_say_where_and_work_on_the_oldest_server() {
     assert!(helm >= 6, "only {helm} commands");
 }
 
+/// The anchor of a heading, as forges make it.
 fn slug(heading: &str) -> String {
     let text = heading.trim_start_matches('#').trim().to_lowercase();
     text.chars().filter_map(|c| if c == ' ' { Some('-') } else { (c.is_alphanumeric() || c == '-' || c == '_').then_some(c) }).collect()
-}
-
-/// All files of a folder with this ending, however deep.
-fn sources(folder: &Path, text: &mut String) {
-    for entry in std::fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            sources(&path, text);
-        } else if path.extension().is_some_and(|end| end == "rs") {
-            text.push_str(&std::fs::read_to_string(&path).unwrap());
-        }
-    }
-}
-
-/// What stands between backticks and looks like the name of a test: words with at least this many underscores between them.
-fn named_tests(text: &str, underscores: usize) -> BTreeSet<&str> {
-    let words = text.split('`').skip(1).step_by(2);
-    let like_a_test = |word: &&str| word.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
-    words.filter(like_a_test).filter(|word| word.matches('_').count() >= underscores).collect()
-}
-
-/// Single tests by their names, all of a file by the file's.
-#[test]
-fn tests_that_the_documentation_names_exist() {
-    let mut all = String::new();
-    sources(&root().join("tests"), &mut all);
-    sources(&root().join("src"), &mut all);
-    for (file, least) in [("docs/security.md", 45), ("docs/reliability.md", 15)] {
-        let text = std::fs::read_to_string(root().join(file)).unwrap();
-        let named = named_tests(&text, 2);
-        assert!(named.len() >= least, "{file} names {} tests only", named.len());
-        let exists = |name: &str| {
-            all.contains(&format!("fn {name}("))
-                || ["tests", "tests/core"].iter().any(|dir| root().join(dir).join(format!("{name}.rs")).exists())
-        };
-        let missing: Vec<&&str> = named.iter().filter(|name| !exists(name)).collect();
-        assert!(missing.is_empty(), "{file}: there is no {missing:?}");
-    }
 }
 
 /// A file of `tests/core` is a module of one of two programs, or its tests do not run.
