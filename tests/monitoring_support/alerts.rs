@@ -264,7 +264,7 @@ fn a_handler_that_cannot_be_read_is_not_ready() {
         fleet.handlers[0]["spec"]["module"] = json!({"of": "a later version"});
         fleet
     };
-    let expected = vec![firing("9m", &[]), firing("10m", &[("DciHandlerNotReady", HOME)])];
+    let expected = vec![firing("9m", &[]), firing("10m", &[("DciHandlerNotReady", HOME), ("DciUnreadableObjects", HOME)])];
     evaluate(&promtool, "unreadable", MINUTES, &at_home(course), &Expected::Firing(expected));
 }
 

@@ -106,6 +106,13 @@ pub fn order(name: &str, status: &Value) -> Value {
     })
 }
 
+/// An order with a field of another type.
+pub fn unreadable(name: &str) -> Value {
+    let mut order = order(name, &json!({}));
+    order["spec"]["client"] = "acme".into();
+    order
+}
+
 /// An order in a step since a minute.
 pub fn in_step(name: &str, step: &str, since: i64, waits_for: Option<&str>) -> Value {
     order(

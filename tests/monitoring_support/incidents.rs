@@ -1,6 +1,6 @@
 //! What each alert is for, as it happens to a cluster: it begins at a minute, and is over at another.
 
-use super::fleet::{Fleet, Leader, condition, in_step, task};
+use super::fleet::{Fleet, Leader, condition, in_step, task, unreadable};
 
 /// When each incident begins.
 pub const BEGINS: i64 = 20;
@@ -37,7 +37,7 @@ fn humanize(minutes: i64) -> String {
 }
 
 /// One for each alert.
-pub const INCIDENTS: [Incident; 10] = [
+pub const INCIDENTS: [Incident; 11] = [
     Incident {
         alert: "DciOperatorDown",
         after: 5,
@@ -146,6 +146,16 @@ pub const INCIDENTS: [Incident; 10] = [
         duration: no_duration,
         happens: |fleet, _| fleet.status(0)["orphanCount"] = 3.into(),
     },
+    Incident {
+        alert: "DciUnreadableObjects",
+        after: 10,
+        labels: &[("severity", "warning"), ("kind", "DedicatedServerOrder")],
+        summary: "dci-operator cannot read some objects of kind DedicatedServerOrder",
+        description: "2 object(s) say something that this version of the operator does not understand.",
+        value: "2",
+        duration: no_duration,
+        happens: |fleet, _| fleet.orders.extend(["one", "two"].map(unreadable)),
+    },
 ];
 
 /// What looks like an incident and is none: everyday life, at every minute of two hours.
@@ -174,6 +184,10 @@ pub fn everyday(fleet: &mut Fleet, minute: i64) {
         fleet.tasks.push(task("StopServer", minute - minute % 40, None));
     }
     fleet.status(0)["orphanCount"] = i64::from(minute % 20 < 10).into();
+    // An order that was written for a later version, and corrected.
+    if (70..79).contains(&minute) {
+        fleet.orders.push(unreadable("corrected"));
+    }
     // A licence at its renewal.
     fleet.licenses.insert("ispmanager", minute + 71 * 60);
 }
