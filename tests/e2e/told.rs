@@ -9,7 +9,7 @@ use kube::Api;
 use kube::api::ListParams;
 use serde_json::{Value, json};
 
-use super::support::collector::Collector;
+use super::support::collector::{Collector, TOKEN};
 use super::support::hooks::Receiver;
 use super::support::objects::{self, PANEL_PASSWORD, POOL_PASSWORD, secret};
 use super::support::{Setup, World};
@@ -19,6 +19,7 @@ const ROOT: &str = "root+pass&\"6Vw3<é";
 const WRONG: &str = "wrong/pass%4Nd8";
 const LICENSE: &str = "license pass=2Bf7";
 const HOOK: &str = "hook-secret-9Jp1";
+const COLLECTOR: &str = "collector-token-5Qk8";
 
 /// As a form or a URL has it.
 fn percent(secret: &str) -> String {
@@ -61,14 +62,15 @@ async fn world(collector: &Collector, hooks: &Receiver) -> World {
     let webhook = json!({"url": hooks.url, "secretRef": {"name": "hooks", "key": "hmac"}});
     let setup = Setup {
         panels,
-        args: vec!["--log=trace".into(), "--log-format=json".into(), format!("--otlp-endpoint={}", collector.url), "--leader-elect".into()],
+        args: vec!["--log=trace".into(), "--log-format=json".into(), "--leader-elect".into()],
+        run: false,
         ..Setup::default()
     }
     .handler(&json!({
         "licenseServerRef": {"name": "isp"}, "retry": {"maxAttempts": 2},
         "departments": {"operations": {"name": "Operations", "webhook": webhook}},
     }));
-    let world = World::start(setup).await;
+    let mut world = World::start(setup).await;
     world.create(&world.provider, secret("hooks", &json!({"hmac": HOOK}))).await;
     world.create(&world.provider, secret("isp", &json!({"username": "reseller", "password": LICENSE}))).await;
     world.create(&world.shop, secret("web-01-own", &json!({"password": ROOT}))).await;
@@ -81,6 +83,10 @@ async fn world(collector: &Collector, hooks: &Receiver) -> World {
         },
     });
     world.create(&world.provider, handler).await;
+    // As a platform tells all its programs where traces go, and what the collector knows them by.
+    let told = [("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url.clone()), ("OTEL_EXPORTER_OTLP_HEADERS", format!("{TOKEN}={COLLECTOR}"))];
+    world.launch.env.extend(told.map(|(name, value)| (name.to_owned(), value)));
+    world.operator = Some(world.launch.start().await);
     world
 }
 
@@ -174,12 +180,14 @@ async fn planted_secrets_leave_the_process_nowhere() {
     assert!(status.success());
 
     let licence = world.sim.state()["panels"]["bill"]["licenses"][0]["key"].as_str().unwrap().to_owned();
-    let mut planted: Vec<String> = [PANEL_PASSWORD, POOL_PASSWORD, ROOT, WRONG, LICENSE, HOOK].map(str::to_owned).into();
+    let mut planted: Vec<String> = [PANEL_PASSWORD, POOL_PASSWORD, ROOT, WRONG, LICENSE, HOOK, COLLECTOR].map(str::to_owned).into();
     assert!(generated.contains(&licence) && generated.len() >= 5, "{} in Secrets", generated.len());
     assert!(sessions.len() >= 3, "sessions at three panels");
     planted.extend(generated);
     planted.extend(sessions);
     planted.extend([licence, signature]);
+    let tokens = collector.tokens();
+    assert!(!tokens.is_empty() && tokens.iter().all(|token| token == COLLECTOR), "the collector gets its header: {tokens:?}");
     let told = told(&world, &collector, &hooks, pages).await;
     // What is searched is there, and as talkative as it gets.
     for (place, text, least) in [

@@ -12,9 +12,13 @@ use prost::Message as _;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
+/// The header by which a collector knows who sends.
+pub const TOKEN: &str = "x-collector-token";
+
 #[derive(Default)]
 struct Inner {
     raw: Vec<u8>,
+    tokens: Vec<String>,
     spans: Vec<Span>,
     wrong: Vec<String>,
 }
@@ -52,7 +56,12 @@ impl Collector {
         inner.spans.clone()
     }
 
-    /// All bytes that came, headers included.
+    /// The header `TOKEN` of each export that had one.
+    pub fn tokens(&self) -> Vec<String> {
+        self.inner.lock().unwrap().tokens.clone()
+    }
+
+    /// All bytes that came, headers included, but for the one that is told to nobody else.
     pub fn raw(&self) -> Vec<u8> {
         self.inner.lock().unwrap().raw.clone()
     }
@@ -60,6 +69,8 @@ impl Collector {
 
 fn received(inner: &Mutex<Inner>, uri: &Uri, headers: &HeaderMap, body: &Bytes) -> StatusCode {
     let mut inner = inner.lock().unwrap();
+    let mut headers = headers.clone();
+    inner.tokens.extend(headers.remove(TOKEN).map(|token| token.to_str().unwrap().to_owned()));
     inner.raw.extend_from_slice(format!("{uri} {headers:?}\n").as_bytes());
     inner.raw.extend_from_slice(body);
     let kind = headers.get("content-type").and_then(|v| v.to_str().ok());
