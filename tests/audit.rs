@@ -7,9 +7,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::Command;
 
 use serde::Deserialize;
+
+#[path = "audit_support/granted.rs"]
+mod granted;
+
+use granted::{Permission, permissions, rendered};
 
 const HOW: &str = "run `make test-e2e`: it runs this after the e2e tests";
 
@@ -26,32 +30,6 @@ const REFUSED: [(&str, &str, &str); 1] = [(
     "get /namespaces",
     "without rbac.namespaceSelectors a handler that selects namespaces is refused because the server says so; e2e cluster",
 )];
-
-/// A permission as the chart grants it, one verb on one resource.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Permission {
-    group: String,
-    /// With the subresource.
-    resource: String,
-    verb: String,
-    /// Empty: whatever its name.
-    names: BTreeSet<String>,
-    /// Kind of the role.
-    role: String,
-}
-
-impl Permission {
-    fn text(&self) -> String {
-        let names: Vec<&str> = self.names.iter().map(String::as_str).collect();
-        let names = if names.is_empty() { String::new() } else { format!(" [{}]", names.join(", ")) };
-        format!("{} {}/{}{names}", self.verb, self.group, self.resource)
-    }
-
-    fn covers(&self, request: &Request) -> bool {
-        let named = self.names.is_empty() || request.name.as_ref().is_some_and(|name| self.names.contains(name));
-        self.group == request.group && self.resource == request.resource && self.verb == request.verb && named
-    }
-}
 
 /// What was asked for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -130,35 +108,6 @@ impl Uses {
     }
 }
 
-/// The operator's permissions in what Helm renders; roles for people are not its business.
-fn permissions(rendered: &str) -> Vec<Permission> {
-    let documents: Vec<serde_json::Value> = serde_yaml::Deserializer::from_str(rendered)
-        .map(|document| serde_json::Value::deserialize(document).unwrap())
-        .filter(|object| !object.is_null())
-        .collect();
-    let of_kind = |kinds: [&'static str; 2]| documents.iter().filter(move |d| kinds.iter().any(|kind| d["kind"] == *kind));
-    let bound: BTreeSet<String> = of_kind(["RoleBinding", "ClusterRoleBinding"]).map(|b| b["roleRef"]["name"].to_string()).collect();
-    let words = |value: &serde_json::Value| -> Vec<String> {
-        value.as_array().into_iter().flatten().map(|word| word.as_str().unwrap().to_owned()).collect()
-    };
-    let mut found = BTreeSet::new();
-    for role in of_kind(["Role", "ClusterRole"]).filter(|role| bound.contains(&role["metadata"]["name"].to_string())) {
-        for rule in role["rules"].as_array().unwrap() {
-            for group in words(&rule["apiGroups"]) {
-                for resource in words(&rule["resources"]) {
-                    for verb in words(&rule["verbs"]) {
-                        assert!(group != "*" && resource != "*" && verb != "*", "a permission for everything: {rule}");
-                        let names = words(&rule["resourceNames"]).into_iter().collect();
-                        let role = role["kind"].as_str().unwrap().to_owned();
-                        found.insert(Permission { group: group.clone(), resource: resource.clone(), verb, names, role });
-                    }
-                }
-            }
-        }
-    }
-    found.into_iter().collect()
-}
-
 /// What is wrong with what was granted and what was used; the table of both is printed.
 fn verdict(mode: &str, granted: &[Permission], uses: &Uses) -> Vec<String> {
     let (counts, uncovered) = uses.by_permission(granted);
@@ -167,7 +116,7 @@ fn verdict(mode: &str, granted: &[Permission], uses: &Uses) -> Vec<String> {
     for (permission, count) in counts {
         let text = permission.text();
         let unseen = UNSEEN.iter().find(|(unseen, _)| *unseen == text);
-        println!("{count:>9}  {:<11}  {text}{}", permission.role, unseen.map_or("", |_| " (no request shows it)"));
+        println!("{count:>9}  {:<11}  {text}{}", permission.role(), unseen.map_or("", |_| " (no request shows it)"));
         match (count, unseen) {
             (0, None) => wrong.push(format!("{mode}: granted and never used: {text}")),
             (0, Some(_)) | (_, None) => {}
@@ -195,20 +144,6 @@ fn refusals(mode: &str, uses: &Uses) -> Vec<String> {
     expected.retain(|known| !met.contains(known));
     wrong.extend(expected.iter().map(|known| format!("{mode}: is not refused any more, take it off the list: {known}")));
     wrong
-}
-
-/// The operator's permissions as the chart renders them with these values.
-fn rendered(values: &[&str]) -> Vec<Permission> {
-    let helm = std::env::var("DCI_HELM").unwrap_or_else(|_| "helm".into());
-    let chart = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/dci-operator");
-    let mut command = Command::new(helm);
-    command.args(["template", "dci", chart, "--namespace", "system"]);
-    for value in values {
-        command.args(["--set", value]);
-    }
-    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}; {HOW}"));
-    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
-    permissions(&String::from_utf8(output.stdout).unwrap())
 }
 
 /// Uses by mode, from the logs and accounts that the tests have left.
@@ -255,7 +190,11 @@ rules:
   - {apiGroups: [dci-operator.dev], resources: [dedicatedserverorders/finalizers], verbs: [update]}
 ---
 kind: ClusterRoleBinding
-roleRef: {name: dci}
+roleRef: {kind: ClusterRole, name: dci}
+subjects: [{kind: ServiceAccount, name: dci, namespace: s}]
+---
+kind: ServiceAccount
+metadata: {name: dci, namespace: s}
 ---
 kind: ClusterRole
 metadata: {name: for-people}

@@ -28,8 +28,12 @@ mod changes;
 mod chart;
 #[path = "e2e/chart_current.rs"]
 mod chart_current;
+#[path = "e2e/chart_fits.rs"]
+mod chart_fits;
 #[path = "e2e/chart_life.rs"]
 mod chart_life;
+#[path = "e2e/chart_values.rs"]
+mod chart_values;
 #[path = "e2e/closing.rs"]
 mod closing;
 #[path = "e2e/cluster.rs"]

@@ -1,5 +1,6 @@
 //! The chart and what is made of it: wrong values are refused, every object that a variant makes for the server of the tests is
-//! accepted by it as it was sent, and every pod keeps to the restricted standard. What an old server is not sent: `chart_current.rs`.
+//! accepted by it as it was sent, and every pod keeps to the restricted standard. What an old server is not sent: `chart_current.rs`; what
+//! the values do: `chart_values.rs`; how the objects fit together: `chart_fits.rs`.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -29,7 +30,7 @@ pub(super) const VARIANTS: [(&str, &str); 9] = [
         "{replicaCount: 3, podDisruptionBudget: {enabled: true, minAvailable: 50%}, priorityClassName: given, logFormat: json,
           logLevel: 'info,dci_operator=debug', tracing: {otlpEndpoint: 'http://collector.observability:4318'},
           rbac: {namespaceSelectors: true, departments: [Assembly]}, tolerations: [{operator: Exists}], nodeSelector: {a: b},
-          affinity: {nodeAffinity: {}}, podLabels: {a: b}, podAnnotations: {a: b}}",
+          affinity: {nodeAffinity: {}}, podLabels: {a: b}, podAnnotations: {a: b}, tests: {image: {tag: '1'}}}",
     ),
     (
         "guarded",
@@ -68,11 +69,11 @@ pub(super) const VARIANTS: [(&str, &str); 9] = [
     (
         "renamed",
         "{fullnameOverride: full, nameOverride: other, image: {repository: registry.example.net/dci, tag: '1', pullPolicy: Always},
-          serviceAccount: {annotations: {a: b}}, podDisruptionBudget: {enabled: true, minAvailable: 0}, policies: {enabled: false},
+          serviceAccount: {annotations: {a: b}}, rbac: {create: false}, podDisruptionBudget: {enabled: true, minAvailable: 0}, policies: {enabled: false},
           podSecurityContext: {runAsNonRoot: true, runAsUser: 1000, runAsGroup: null, fsGroup: 1000, seccompProfile: {type: RuntimeDefault}},
           securityContext: {readOnlyRootFilesystem: true, allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}},
           resources: {requests: {memory: 128Mi}}, dashboards: {enabled: true, labels: {grafana_dashboard: null, a: b}},
-          tests: {enabled: true, image: {repository: registry.example.net/busybox, tag: '1', digest: 'sha256:DIGEST', pullPolicy: Never}},
+          tests: {enabled: true, image: {repository: registry.example.net/busybox, digest: 'sha256:DIGEST', pullPolicy: Never}},
           metrics: {serviceMonitor: {enabled: true, namespace: SHOP, interval: 1m, scrapeTimeout: 5s,
           metricRelabelings: [{action: labeldrop, regex: pod}]}}}",
     ),
@@ -391,7 +392,7 @@ fn alerts_and_dashboards_are_installed_as_they_stand_in_the_files() {
     let installed = of_kind("PrometheusRule");
     assert_eq!(installed.len(), 1);
     assert_eq!(installed[0]["spec"]["groups"], rules["groups"]);
-    assert!(rules["groups"][0]["rules"].as_array().unwrap().len() >= 10);
+    assert!(rules["groups"][0]["rules"].as_array().unwrap().len() >= 11);
     let maps = of_kind("ConfigMap");
     for name in ["fleet", "handler", "order"] {
         let map = maps.iter().find(|m| m["data"][format!("{name}.json")].is_string()).unwrap_or_else(|| panic!("no {name}"));
