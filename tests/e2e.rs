@@ -60,6 +60,8 @@ mod handlers;
 mod isolation;
 #[path = "e2e/kubectl_dci.rs"]
 mod kubectl_dci;
+#[path = "e2e/kustomize.rs"]
+mod kustomize;
 #[path = "e2e/letting_go.rs"]
 mod letting_go;
 #[path = "e2e/licenses.rs"]

@@ -15,8 +15,9 @@ const CURRENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/charts/dci-operator"
 const CRD: &str = "crd/dedicatedserverorders.dci-operator.dev";
 const SYSTEM: &str = "dci-system";
 
-/// The chart as this server can have it: an old one gets the definitions that it understands, with the chart's own template.
-fn chart(plane: &Plane, source: &str, name: &str) -> PathBuf {
+/// The chart as this server can have it: an old one gets the definitions that it understands, as this program writes them, with the
+/// chart's own template.
+fn chart(plane: &Plane, source: &str, name: &str, program: &Path) -> PathBuf {
     let folder = plane.dir.join(name);
     std::fs::create_dir_all(&folder).unwrap();
     let shell = |command: &mut std::process::Command| assert!(command.status().unwrap().success(), "{command:?}");
@@ -27,7 +28,7 @@ fn chart(plane: &Plane, source: &str, name: &str) -> PathBuf {
     }
     let chart = folder.join("dci-operator");
     if plane.minor < 25 {
-        shell(std::process::Command::new(OPERATOR).args(["crds", "--for", "1.20", "--dir"]).arg(chart.join("files/crds")));
+        shell(std::process::Command::new(program).args(["crds", "--for", "1.20", "--dir"]).arg(chart.join("files/crds")));
         let template = chart.join("templates/crds.yaml");
         let text = std::fs::read_to_string(&template).unwrap();
         assert!(text.contains("<1.25.0-0"), "the guard of old servers is not where it was");
@@ -54,42 +55,79 @@ fn version(plane: &Plane) -> String {
     plane.kubectl(&["get", CRD, "-o", "jsonpath={.metadata.labels.helm\\.sh/chart}"], None)
 }
 
-/// The operator is replaced, as a rollout replaces its pod.
-async fn rolled_out(world: &mut World) {
+/// The operator is replaced by this program, as a rollout replaces its pod.
+async fn rolled_out(world: &mut World, program: &Path) {
     let (status, _) = world.operator.take().unwrap().terminate().await;
     assert!(status.success(), "{status}");
+    program.clone_into(&mut world.launch.program);
     world.operator = Some(world.launch.start().await);
     world.polls(2).await;
+}
+
+/// The program of the release before: `DCI_PREVIOUS_OPERATOR`, where somebody has built it. Otherwise today's stands for it, which shows
+/// charts and definitions of two versions, and one version of the program.
+fn previous_program() -> PathBuf {
+    std::env::var_os("DCI_PREVIOUS_OPERATOR").map_or_else(
+        || {
+            let what =
+                "a_release_is_installed_upgraded_rolled_back_and_removed_around_a_live_order, with the program of the release before";
+            let _ = writeln!(std::io::stderr(), "SKIPPED (needs DCI_PREVIOUS_OPERATOR): {what}");
+            OPERATOR.into()
+        },
+        PathBuf::from,
+    )
+}
+
+/// What the release's Deployment and its `ConfigMap` say of the user's values, and of one that the previous chart did not have.
+fn values_in_force(plane: &Plane) -> [String; 3] {
+    let get = |what: &str, path: &str| plane.kubectl(&["get", what, "-n", SYSTEM, "-o", &format!("jsonpath={{{path}}}")], None);
+    let env = |name: &str| get("deployment/dci-operator", &format!(".spec.template.spec.containers[0].env[?(@.name==\"{name}\")].value"));
+    let level = match version(plane).as_str() {
+        "dci-operator-0.1.0" => env("DCI_OPERATOR_LOG"),
+        _ => get("configmap/dci-operator-logging", ".data.filter"),
+    };
+    [level.trim().to_owned(), get("deployment/dci-operator", ".spec.template.metadata.labels.team"), env("DCI_OPERATOR_DENIED_NETWORKS")]
 }
 
 #[tokio::test]
 async fn a_release_is_installed_upgraded_rolled_back_and_removed_around_a_live_order() {
     let Some(own) = OwnPlane::start("chart") else { return };
     let plane = own.plane;
-    let (previous, current) = (chart(plane, PREVIOUS, "previous"), chart(plane, CURRENT, "current"));
+    let (older, today) = (previous_program(), PathBuf::from(OPERATOR));
+    let (previous, current) = (chart(plane, PREVIOUS, "previous", &older), chart(plane, CURRENT, "current", &today));
     let (previous, current) = (previous.to_str().unwrap(), current.to_str().unwrap());
     // The harness's own release makes place. The definitions were applied before, as some people do.
     helm(plane, &["uninstall", "dci-operator"]);
-    helm(plane, &["install", "dci-operator", previous, "--set", "replicaCount=0", "--take-ownership"]);
+    let values = ["--set", "replicaCount=0", "--set", "logLevel=debug", "--set", "podLabels.team=hosting"];
+    helm(plane, &[&["install", "dci-operator", previous, "--take-ownership"], &values[..]].concat());
     assert_eq!(version(plane), "dci-operator-0.1.0");
+    assert_eq!(values_in_force(plane), ["debug", "hosting", ""]);
     identity(plane, &own.identity);
-    let mut world = World::everywhere(plane, own.identity.clone(), Setup::default()).await;
+    let mut world = World::everywhere(plane, own.identity.clone(), Setup { run: false, ..Setup::default() }).await;
+    world.launch.program.clone_from(&older);
+    world.operator = Some(world.launch.start().await);
     world.order("web-01", &json!({})).await;
     world.until_active("web-01").await;
     roles_for_people(&world).await;
 
-    // Upgraded and rolled back, definitions included, while the order stays as it is.
+    // Upgraded and rolled back, definitions included, while the order stays as it is. What the user has set stays, and what is new has
+    // its default.
+    assert!(include_str!("../../docs/upgrades.md").contains("`helm upgrade --reset-then-reuse-values`"));
+    let upgrade = ["upgrade", "dci-operator", current, "--reset-then-reuse-values"];
     let before = world.changes();
-    helm(plane, &["upgrade", "dci-operator", current, "--set", "replicaCount=0"]);
+    helm(plane, &upgrade);
     assert_eq!(version(plane), "dci-operator-0.2.0");
-    rolled_out(&mut world).await;
+    assert_eq!(values_in_force(plane), ["debug", "hosting", dci_operator::panel::denied::DEFAULT]);
+    assert_eq!(plane.kubectl(&["get", "deployment/dci-operator", "-n", SYSTEM, "-o", "jsonpath={.spec.replicas}"], None), "0");
+    rolled_out(&mut world, &today).await;
     helm(plane, &["rollback", "dci-operator", "1"]);
     assert_eq!(version(plane), "dci-operator-0.1.0");
-    rolled_out(&mut world).await;
+    assert_eq!(values_in_force(plane), ["debug", "hosting", ""]);
+    rolled_out(&mut world, &older).await;
     assert_eq!(world.changes(), before, "nothing was done to a server");
     world.until_active("web-01").await;
-    helm(plane, &["upgrade", "dci-operator", current, "--set", "replicaCount=0"]);
-    rolled_out(&mut world).await;
+    helm(plane, &upgrade);
+    rolled_out(&mut world, &today).await;
     world.patch("DedicatedServerOrder", "web-01", &json!({"spec": {"domain": "www.example.net"}})).await;
     world.until_order("web-01", "has its new domain", |o| o["status"]["server"]["domain"] == "www.example.net").await;
     world.until_active("web-01").await;
@@ -128,7 +166,8 @@ async fn everything_goes_in_the_order_that_is_documented() {
     let Some(own) = OwnPlane::start("uninstall") else { return };
     let plane = own.plane;
     let page = include_str!("../../docs/uninstall.md");
-    let mut world = World::everywhere(plane, own.identity.clone(), Setup::default()).await;
+    let setup = Setup { args: vec!["--leader-elect".to_owned()], ..Setup::default() };
+    let mut world = World::everywhere(plane, own.identity.clone(), setup).await;
     let (shop, provider) = (world.shop.clone(), world.provider.clone());
     // A command of the page, with the names of here.
     let command = |line: &str, from: &str, to: &str| -> Vec<String> {
@@ -167,7 +206,7 @@ async fn everything_goes_in_the_order_that_is_documented() {
     assert_eq!(world.changes(), before);
 
     // Installed again, and everything in its order: orders, handlers and IPManagers, the operator, the definitions.
-    let current = chart(plane, CURRENT, "current");
+    let current = chart(plane, CURRENT, "current", Path::new(OPERATOR));
     helm(plane, &["install", "dci-operator", current.to_str().unwrap(), "--set", "replicaCount=0", "--take-ownership"]);
     identity(plane, &own.identity);
     world.operator = Some(world.launch.start().await);
@@ -196,9 +235,44 @@ async fn everything_goes_in_the_order_that_is_documented() {
     let definitions = plane.define(&["get", "crd", "-o", "name"], None);
     assert!(!definitions.contains("dci-operator.dev"), "{definitions}");
 
-    // What remains: the client's user, and the server that was given up.
+    // What remains: the client's user, the server that was given up, and the rows of the table.
     assert_eq!(world.server(second)["owner"], "acme");
+    what_remains(&world, page, second).await;
     world.end().await;
+}
+
+/// Secrets and Leases are those that the page's table has, and no others.
+async fn what_remains(world: &World, page: &str, given_up: u64) {
+    for row in [
+        "| order's namespace | Secrets `<order>-root`, `<order>-panel`,",
+        "| handler's namespace | the Secrets with log-ins",
+        "| `dci-system` | the Lease `dci-operator` of the leader election",
+        "| `dci-system` | Leases of servers that are still allocated",
+        "| cluster | the namespaces,",
+    ] {
+        assert!(page.contains(row), "the table of what remains has no row {row}");
+    }
+    let names = |kind: &str, namespace: &str| -> Vec<String> {
+        let filter = r#"{range .items[?(@.type!="kubernetes.io/service-account-token")]}{.metadata.name}{"\n"}{end}"#;
+        let listed = world.plane.kubectl(&["get", kind, "-n", namespace, "-o", &format!("jsonpath={filter}")], None);
+        listed.lines().map(str::to_owned).collect()
+    };
+    assert_eq!(names("secrets", &world.provider), ["dci-admin", "ipm-user"]);
+    // Of the orders' own the garbage collector takes care, in its own time.
+    if !std::env::var("DCI_KUBE_CONTROLLER_MANAGER").is_ok_and(|path| path.is_empty()) {
+        let began = std::time::Instant::now();
+        while !names("secrets", &world.shop).is_empty() {
+            assert!(began.elapsed().as_secs() < 60, "{:?}", names("secrets", &world.shop));
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        }
+    }
+    let leases: Value = serde_json::from_str(&world.plane.kubectl(&["get", "leases", "-n", SYSTEM, "-o", "json"], None)).unwrap();
+    let of = |lease: &Value, annotation: &str| lease["metadata"]["annotations"][format!("dci-operator.dev/{annotation}")].clone();
+    let held: Vec<_> = leases["items"].as_array().unwrap().iter().map(|lease| (of(lease, "server"), of(lease, "order"))).collect();
+    let (leader, lock) = ((Value::Null, Value::Null), (json!(given_up.to_string()), json!(format!("{}/web-02", world.shop))));
+    assert!(held.len() == 2 && held.contains(&leader) && held.contains(&lock), "{leases:#}");
+    assert_eq!(leases["items"].as_array().unwrap().iter().filter(|lease| lease["metadata"]["name"] == "dci-operator").count(), 1);
+    assert!(world.plane.try_kubectl(&["get", "namespace", SYSTEM]));
 }
 
 /// Rolled back so far that an intent cannot be stored: then no server may be touched, since nobody would know of it

@@ -53,7 +53,7 @@ impl Container {
         let env: Vec<(String, String)> = env.map(|one| (one["name"].as_str().unwrap().to_owned(), here(&one["value"]))).collect();
         // Nothing is left that this machine may have by chance.
         assert!(args.iter().chain(env.iter().map(|(_, value)| value)).all(|text| !text.contains("/etc/")), "{args:?} {env:?}");
-        let launch = Launch { kubeconfig: kubeconfig.to_owned(), args: args[1..].to_vec(), log: world.log.clone(), env };
+        let launch = Launch { kubeconfig: kubeconfig.to_owned(), args: args[1..].to_vec(), env, ..world.launch.clone() };
         Self { launch, spec, folder }
     }
 

@@ -38,7 +38,7 @@ pub async fn another(world: &World, account: &str) -> Launch {
         }
     }
     let kubeconfig: PathBuf = world.identity_of(account).await;
-    Launch { kubeconfig, args: world.launch.args.clone(), log: Log::default(), env: Vec::new() }
+    Launch { kubeconfig, log: Log::default(), env: Vec::new(), ..world.launch.clone() }
 }
 
 /// Runs kubectl, which has to succeed.

@@ -44,6 +44,8 @@ pub struct Operator {
 /// How an operator is started.
 #[derive(Clone)]
 pub struct Launch {
+    /// The program: the one under test, or another build.
+    pub program: PathBuf,
     /// Its identity.
     pub kubeconfig: PathBuf,
     /// Arguments after `run`.
@@ -59,16 +61,17 @@ impl Launch {
     pub fn new(kubeconfig: &Path, args: &[&str], log: &Log) -> Self {
         let ports = ["--health-addr=127.0.0.1:0", "--metrics-addr=127.0.0.1:0"];
         let args = args.iter().chain(&ports).map(ToString::to_string).collect();
-        Self { kubeconfig: kubeconfig.to_owned(), args, log: log.clone(), env: Vec::new() }
+        Self { program: OPERATOR.into(), kubeconfig: kubeconfig.to_owned(), args, log: log.clone(), env: Vec::new() }
     }
 
     /// With these arguments and nothing else.
     pub fn exactly(kubeconfig: &Path, args: &[&str], log: &Log) -> Self {
-        Self { kubeconfig: kubeconfig.to_owned(), args: args.iter().map(ToString::to_string).collect(), log: log.clone(), env: Vec::new() }
+        let args = args.iter().map(ToString::to_string).collect();
+        Self { program: OPERATOR.into(), kubeconfig: kubeconfig.to_owned(), args, log: log.clone(), env: Vec::new() }
     }
 
     fn spawn(&self) -> (Child, watch::Receiver<Option<(SocketAddr, SocketAddr)>>) {
-        let mut command = Command::new(OPERATOR);
+        let mut command = Command::new(&self.program);
         command.arg("run").args(&self.args).env("KUBECONFIG", &self.kubeconfig).env("NO_COLOR", "1");
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
         let mut child = command.stdin(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
