@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# The same e2e tests as everywhere, in a kind cluster: makes it, loads the image, installs the chart with Helm, runs `helm test`, lets
-# what was installed serve the demo's orders, uninstalls it, runs the tests from inside, collects what was logged, and deletes the
-# cluster. Needs Docker, kind, kubectl, Helm.
+# The same e2e tests as everywhere, in a kind cluster: makes it, loads the image, installs the chart with Helm, network policy included,
+# runs `helm test`, lets what was installed serve the demo's orders, uninstalls it, runs the tests from inside, collects what was logged,
+# and deletes the cluster. Needs Docker, kind, kubectl, Helm.
 #
 # KUBERNETES_VERSION: the node image's tag, better with digest, from the notes of this kind's release (kind's default). LOGS: where logs go (a temporary directory).
 set -euo pipefail
@@ -12,6 +12,8 @@ ROOT=$(cd "$HERE/../.." && pwd)
 RUST_IMAGE=${RUST_IMAGE:-rust:1.95-bookworm}
 RUNNER=dci-operator-runner:e2e
 IMAGE=dci-operator:e2e
+# The pods' network, in which the panels are; cluster.yaml has it too.
+PODS=10.244.0.0/16
 NAME=dci-e2e-$$
 
 for tool in docker kind kubectl helm; do
@@ -54,11 +56,12 @@ FROM $RUST_IMAGE
 RUN apt-get update && apt-get install -y --no-install-recommends lua5.1 prometheus && rm -rf /var/lib/apt/lists/*
 DOCKERFILE
 docker run --rm --volume "$ROOT:$ROOT" --volume "$work/target:$work/target" --env CARGO_TARGET_DIR="$work/target" --workdir "$ROOT" \
-  "$RUNNER" cargo test --locked --no-run --test e2e
-test=$(find "$work/target/debug/deps" -maxdepth 1 -name 'e2e-*' -type f -executable | head -n 1)
+  "$RUNNER" cargo test --locked --no-run --test e2e --test e2e_rules
+program() { find "$work/target/debug/deps" -maxdepth 1 -name "$1-*" -type f -executable | head -n 1; }
+tests="$(program e2e), $(program e2e_rules)"
 cp "$(command -v kubectl)" "$(command -v helm)" "$work/tools/"
 
-fill() { sed -e "s|SOURCE|$ROOT|g" -e "s|TARGET|$work/target|g" -e "s|TOOLS|$work/tools|g" -e "s|RUNNER|$RUNNER|g" -e "s|TEST|$test|g" "$1"; }
+fill() { sed -e "s|SOURCE|$ROOT|g" -e "s|TARGET|$work/target|g" -e "s|TOOLS|$work/tools|g" -e "s|RUNNER|$RUNNER|g" -e "s|PODS|$PODS|g" -e "s|TESTS|$tests|g" "$1"; }
 
 # The image, its account and its pod at work: orders are served at panels in the cluster, taken back, and nothing of them stays.
 serve_orders() {
@@ -88,8 +91,13 @@ kind load docker-image --name "$NAME" "$IMAGE" "$RUNNER"
 
 kubectl create namespace dci-system
 kubectl label namespace dci-system pod-security.kubernetes.io/enforce=restricted
+# The API server is a process of the node; which of its addresses counts, its own or the Service's, is the network's matter.
+node_ip=$(kubectl get nodes --output jsonpath='{.items[0].status.addresses[?(@.type=="InternalIP")].address}')
+service_ip=$(kubectl get service kubernetes --namespace default --output jsonpath='{.spec.clusterIP}')
 helm install dci-operator "$ROOT/charts/dci-operator" --namespace dci-system --wait --timeout 3m \
-  --set image.repository="${IMAGE%:*}" --set image.tag="${IMAGE#*:}"
+  --set image.repository="${IMAGE%:*}" --set image.tag="${IMAGE#*:}" \
+  --set networkPolicy.enabled=true --set "networkPolicy.apiServer.cidrs={$node_ip/32,$service_ip/32}" \
+  --set "networkPolicy.panels[0].cidr=$PODS" --set 'networkPolicy.panels[0].ports={1500}'
 helm test dci-operator --namespace dci-system
 serve_orders
 # The tests start operators of their own, under accounts of their own, and make the chart's objects anew: this operator would see

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs in the pod of runner.yaml: makes a kubeconfig of the pod's account, and runs the tests with it.
+# Runs in the pod of runner.yaml: makes a kubeconfig of the pod's account, and runs the programs of tests with it, one after another.
 set -euo pipefail
 
 account=/var/run/secrets/kubernetes.io/serviceaccount
@@ -20,4 +20,6 @@ contexts:
   - name: inside
     context: {cluster: inside, user: inside}
 CONFIG
-exec "$1" --test-threads=6
+rc=0
+for program in "$@"; do "$program" --test-threads=6 || rc=1; done
+exit "$rc"

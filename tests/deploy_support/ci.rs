@@ -36,6 +36,11 @@ fn the_kind_cluster_is_deleted_whatever_fails() {
         assert!(calls.contains(fails), "{fails}: it did not come to that\n{calls}\n{said}");
         assert!(calls.contains("kind export logs"), "{fails}: no logs\n{calls}");
         assert!(calls.lines().any(|call| call.starts_with("kind delete cluster --name dci-e2e-")), "{fails}: the cluster stays\n{calls}");
+        assert!(calls.contains("--no-run --test e2e --test e2e_rules"), "{fails}: tests of rules are not built\n{calls}");
+        // What the operator needs is let through, or it serves no order.
+        let install = calls.lines().find(|call| call.starts_with("helm install"));
+        let guarded = ["networkPolicy.enabled=true", "networkPolicy.panels[0].cidr=10.244.0.0/16", "networkPolicy.panels[0].ports={1500}"];
+        assert!(install.is_none_or(|call| guarded.iter().all(|value| call.contains(value))), "{fails}: {install:?}");
         // The tests start when the chart is gone: its policies and roles would be in their way.
         let at = |start: &str| calls.lines().position(|call| call.starts_with(start));
         let (gone, tests) = (at("helm uninstall dci-operator "), at("kubectl apply "));
@@ -43,6 +48,56 @@ fn the_kind_cluster_is_deleted_whatever_fails() {
         assert!(tests.is_none_or(|tests| gone.is_some_and(|gone| gone < tests)), "{fails}: the chart is still there\n{calls}");
     }
     std::fs::remove_dir_all(&folder).unwrap();
+}
+
+/// What is built into the image, or run in the cluster, is tried there before it is merged.
+#[test]
+fn the_kind_workflow_looks_at_what_it_builds() {
+    let workflow = workflow("kind");
+    let paths = workflow["on"]["pull_request"]["paths"].as_array().unwrap();
+    for needed in ["src/**", "tests/**", "Cargo.toml", "Cargo.lock", "charts/**", "deploy/Dockerfile", "deploy/kind/**"] {
+        assert!(paths.contains(&json!(needed)), "a change of {needed} is tried in no cluster: {paths:?}");
+    }
+}
+
+/// 1.30 is supported, and has fields to select by switched off: a test that needs them asks whether they are there.
+#[test]
+fn tests_that_select_by_fields_ask_whether_they_can() {
+    let mut found = 0;
+    for folder in ["tests/e2e", "tests/e2e_rules", "tests/e2e_states"] {
+        for entry in std::fs::read_dir(path(folder)).unwrap().map(|entry| entry.unwrap().path()).filter(|file| file.is_file()) {
+            let text = std::fs::read_to_string(&entry).unwrap();
+            // Up to the next test.
+            for test in text.split("test]\n").skip(1) {
+                let selects = ["--field-selector=status.", "--field-selector={", ".fields(selector)", "[\"selectableFields\"] ="];
+                if selects.iter().any(|words| test.contains(words)) {
+                    assert!(test.contains("selects_fields("), "{}: {}", entry.display(), test.lines().next().unwrap());
+                    found += 1;
+                }
+            }
+        }
+    }
+    assert_eq!(found, 3, "the words to look for are others now");
+}
+
+/// What a test in its own control plane is about is not tested in kind: said so where kind is explained.
+#[test]
+fn what_is_skipped_in_kind_is_named() {
+    let readme = text("deploy/kind/README.md");
+    let mut found = 0;
+    for folder in ["tests/e2e", "tests/e2e_rules"] {
+        for file in std::fs::read_dir(path(folder)).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()) {
+            let file = format!("{folder}/{file}");
+            let own = path(&file).is_file() && text(&file).contains("OwnPlane::start");
+            assert_eq!(readme.contains(&format!("`{file}`")), own, "deploy/kind/README.md: {file}");
+            found += usize::from(own);
+        }
+    }
+    assert!(found >= 8, "{found}");
+    // What of it is put into the tests' pod comes to it as its arguments.
+    assert!(
+        text("deploy/kind/runner.yaml").contains("inside.sh, TESTS]") && text("deploy/kind/inside.sh").contains("for program in \"$@\"")
+    );
 }
 
 fn workflow(name: &str) -> Value {
