@@ -96,10 +96,11 @@ async fn a_release_is_installed_upgraded_rolled_back_and_removed_around_a_live_o
     let (older, today) = (previous_program(), PathBuf::from(OPERATOR));
     let (previous, current) = (chart(plane, PREVIOUS, "previous", &older), chart(plane, CURRENT, "current", &today));
     let (previous, current) = (previous.to_str().unwrap(), current.to_str().unwrap());
-    // The harness's own release makes place. The definitions were applied before, as some people do.
+    // The harness's own release makes place. The definitions were applied before, as some people do, by today's program: they differ.
     helm(plane, &["uninstall", "dci-operator"]);
+    assert!(include_str!("../../charts/dci-operator/README.md").contains("`--take-ownership --force-conflicts`"));
     let values = ["--set", "replicaCount=0", "--set", "logLevel=debug", "--set", "podLabels.team=hosting"];
-    helm(plane, &[&["install", "dci-operator", previous, "--take-ownership"], &values[..]].concat());
+    helm(plane, &[&["install", "dci-operator", previous, "--take-ownership", "--force-conflicts"], &values[..]].concat());
     assert_eq!(version(plane), "dci-operator-0.1.0");
     assert_eq!(values_in_force(plane), ["debug", "hosting", ""]);
     identity(plane, &own.identity);
