@@ -104,6 +104,41 @@ async fn a_list_that_moves_between_two_pages_is_read_again() {
     assert!(ids.is_err());
 }
 
+/// Nine rows in pages of three. Between the second page and the third, number 5 goes and number 10 comes: 7 slips onto a page that was
+/// read before, the total stays, and so does the first page.
+#[tokio::test]
+async fn a_row_that_slips_onto_an_earlier_page_unseen_is_not_lost() {
+    let server = Server::panel({
+        let moved = AtomicBool::new(false);
+        move |r| match (r.get("p_num"), moved.load(Ordering::SeqCst)) {
+            ("2", false) => {
+                moved.store(true, Ordering::SeqCst);
+                page(9, &[4, 5, 6])
+            }
+            ("2", true) => page(9, &[4, 6, 7]),
+            ("3", _) => page(9, &[8, 9, 10]),
+            _ => page(9, &[1, 2, 3]),
+        }
+    });
+    let rows = panel(&server).servers().await.unwrap();
+    let ids: Vec<String> = rows.into_iter().map(|r| r.id.0).collect();
+    assert_eq!(ids, ["1", "2", "3", "4", "6", "7", "8", "9", "10"]);
+    // Twice three pages and each but the last once more, of which the first look ended with the second.
+    assert_eq!(server.count("server"), 3 + 2 + 3 + 2);
+}
+
+#[tokio::test]
+async fn only_a_list_of_several_pages_is_read_twice() {
+    for (pages, requests) in [(1, 1), (2, 3), (3, 5), (5, 9)] {
+        let server = Server::panel(move |r| {
+            let number: usize = r.get("p_num").parse().unwrap_or(1);
+            page(pages * 2, &[number * 2, number * 2 + 1])
+        });
+        assert_eq!(panel(&server).servers().await.unwrap().len(), pages * 2);
+        assert_eq!(server.count("server"), requests, "{pages} pages");
+    }
+}
+
 #[tokio::test]
 async fn an_installation_sends_no_dangerous_value_of_the_form() {
     let server = Server::panel(|r| match r.get("sok") {

@@ -22,6 +22,11 @@ pub struct List {
 
 impl Client {
     /// Asks for a whole list, in pages where the panel insists (ispsystem-api.md 1.3, paging). `key` names each row.
+    ///
+    /// A list that fits one page costs one request, one of `n` pages `2n - 1`: while a list is read in pages, a row that goes pulls
+    /// another one across a border of two pages, unseen, and one that comes hides this from the total. Each page but the last
+    /// is therefore asked for once more. What all of them showed before and after the last one was read, they showed at that
+    /// moment, too: together they are the list as it was then.
     pub async fn list(&self, func: &str, params: impl Fn() -> Params, key: &'static str) -> Result<List, PanelError> {
         for _ in 0..ATTEMPTS {
             let first = self.read(func, &params()).await?;
@@ -50,20 +55,26 @@ impl Client {
                         return Err(self.incomplete(func, format!("rows: {before} of {} were shown, and no page has more", pages.total)));
                     }
                     Verdict::More => {}
-                    Verdict::Complete => {
-                        // A row that went from an early page pulls another one across the border of two pages, unseen.
-                        let mut check = Pages::default();
-                        let again = self.read(func, &page(1)).await?;
-                        check.take(self, func, &again, key)?;
-                        if check.total == pages.total && check.seen == pages.first {
-                            return Ok(List { documents, func: func.to_owned(), key });
-                        }
-                        break;
+                    Verdict::Complete if self.unmoved(func, page, key, &pages).await? => {
+                        return Ok(List { documents, func: func.to_owned(), key });
                     }
+                    Verdict::Complete => break,
                 }
             }
         }
         Err(self.incomplete(func, "all rows: the list changed each time it was read in pages"))
+    }
+
+    /// Whether all pages but the last, which was read this moment, show the same rows once more.
+    async fn unmoved(&self, func: &str, page: impl Fn(usize) -> Params, key: &str, pages: &Pages) -> Result<bool, PanelError> {
+        let earlier = pages.keys.iter().take(pages.keys.len().saturating_sub(1));
+        for (number, keys) in (1..).zip(earlier) {
+            let again = self.read(func, &page(number)).await?;
+            if again.total() != Total::Rows(pages.total) || keys_of(self, func, &again, key)? != *keys {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 }
 
@@ -103,33 +114,39 @@ enum Verdict {
     Changed,
 }
 
-/// The keys seen so far.
+/// The keys that a document names its rows by.
+fn keys_of(client: &Client, func: &str, document: &Document, key: &str) -> Result<BTreeSet<String>, PanelError> {
+    let rows = document.rows().ok_or_else(|| client.incomplete(func, "a list: elem holds something else than rows"))?;
+    let key_of = |row: &Fields<'_>| {
+        let grouping = || (row.opt("type").as_deref() == Some("group")).then(|| format!("group {:?}", row.form()));
+        row.opt(key).or_else(grouping).ok_or_else(|| client.incomplete(func, format!("{key} in one of its rows")))
+    };
+    rows.iter().map(key_of).collect()
+}
+
+/// The pages read so far.
 #[derive(Default)]
 struct Pages {
     seen: BTreeSet<String>,
-    first: BTreeSet<String>,
+    /// What each page showed.
+    keys: Vec<BTreeSet<String>>,
     total: usize,
 }
 
 impl Pages {
     fn take(&mut self, client: &Client, func: &str, document: &Document, key: &str) -> Result<Verdict, PanelError> {
-        let rows = document.rows().ok_or_else(|| client.incomplete(func, "a list: elem holds something else than rows"))?;
-        for row in rows {
-            let grouping = || (row.opt("type").as_deref() == Some("group")).then(|| format!("group {:?}", row.form()));
-            let id = row.opt(key).or_else(grouping).ok_or_else(|| client.incomplete(func, format!("{key} in one of its rows")))?;
-            self.seen.insert(id);
-        }
+        let keys = keys_of(client, func, document, key)?;
+        self.seen.extend(keys.iter().cloned());
         let total = match document.total() {
-            Total::Unsaid if self.first.is_empty() && self.total == 0 => self.seen.len(),
+            Total::Unsaid if self.keys.is_empty() => self.seen.len(),
             Total::Rows(total) => total,
             Total::Unsaid | Total::Unreadable => return Err(client.incomplete(func, "the number of rows (p_elems)")),
         };
-        if self.total != 0 && self.total != total {
-            return Ok(Verdict::Changed);
-        }
+        let changed = !self.keys.is_empty() && self.total != total;
+        self.keys.push(keys);
         self.total = total;
-        if self.first.is_empty() {
-            self.first.clone_from(&self.seen);
+        if changed {
+            return Ok(Verdict::Changed);
         }
         Ok(if self.seen.len() >= total { Verdict::Complete } else { Verdict::More })
     }
