@@ -144,6 +144,20 @@ fn the_rules_see_a_claim_that_lands_when_its_order_is_gone() {
     assert!(!told.ok && told.value("violation").contains("carries its marker again"), "{}", told.output);
 }
 
+/// An order that stalled until its handler is changed looks at the change until a look of its came to an end, whatever is refused meanwhile.
+#[test]
+fn a_cured_handler_is_noticed_whichever_write_fails_then() {
+    let began = Instant::now();
+    let busy = adversary::SINGLE.iter().position(|fault| *fault == adversary::Fault::Refused).unwrap();
+    // Later ones come when the order goes on already.
+    let runs: Vec<String> = (0..effects("cured").min(16)).map(|effect| format!("faults cured 1 {effect}/{busy}")).collect();
+    let told = children(runs);
+    assert_all(&told, began);
+    for (run, told) in &told {
+        assert_eq!(told.value("ended"), "web=Active", "{run}: {}", told.output);
+    }
+}
+
 /// What has gone wrong before: see docs/reliability.md.
 #[test]
 fn what_went_wrong_once_does_not_go_wrong_again() {

@@ -9,6 +9,7 @@ use kube::{Api, Resource, ResourceExt};
 use tracing::Instrument as _;
 
 use crate::api::common::ObjectKey;
+use crate::api::condition::{self, ConditionType};
 use crate::api::order_status::OrderStatus;
 use crate::api::{DedicatedServerOrder, ORDER_FINALIZER};
 use crate::panel::error::Outcome;
@@ -302,6 +303,7 @@ impl Pass<'_> {
         facts.changed = snapshot.changed;
         facts.restarted = self.handler.restarted(&self.parsed.uid);
         facts.forced = self.handler.first_look(&self.parsed.uid, snapshot.epoch);
+        facts.recheck = self.handler.rests(&self.parsed.uid).and_then(|rest| Timestamp::now().checked_add(rest).ok());
         facts.tasks = own_tasks::tasks_of(self.context, &self.order);
         let Some(client) = snapshot.client else {
             let why = match snapshot.state {
@@ -320,6 +322,7 @@ impl Pass<'_> {
                 return Ok(Ended::Forgotten(Box::new(self.order)));
             }
             save(&self.order, decision.status, self.context).await?;
+            self.handler.note_judged(&self.parsed.uid, None);
             return Ok(Ended::Action(Action::requeue(UNSERVED)));
         };
         facts.forsaken = snapshot.credentials_missing.map(Forsaken::CredentialsMissing);
@@ -464,6 +467,9 @@ impl Pass<'_> {
     }
 
     async fn end(&mut self, status: OrderStatus, until: Option<Timestamp>, slot: bool) -> Result<Ended, OrderError> {
+        // What is due already comes out as no time at all.
+        let wait = until.map(|at| Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default());
+        let stalled = wait.filter(|_| condition::is_true(&status.conditions, ConditionType::Stalled));
         if self.selecting.is_some()
             && !self.last
             && !self.parsed.deleting
@@ -472,6 +478,7 @@ impl Pass<'_> {
             && let Some(over) = selection::ended_without(&self.key, &status)
         {
             self.passed_over(slot, &over);
+            self.handler.note_judged(&self.parsed.uid, stalled);
             return Ok(Ended::Over(over));
         }
         let stood = queue::stands_still(&self.order);
@@ -484,8 +491,8 @@ impl Pass<'_> {
         }
         self.close_superseded().await?;
         self.keep_place(!slot && super::places::waits(&self.order));
-        // What is due already comes out as no time at all.
-        let wait = until.map(|at| Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default());
+        // Not before all is saved: a pass that fails has not used up the look that a change of the handler is worth.
+        self.handler.note_judged(&self.parsed.uid, stalled);
         Ok(Ended::Action(
             wait.map_or_else(Action::await_change, |w| Action::requeue(w.max(Duration::from_millis(50)).min(Duration::from_hours(1)))),
         ))

@@ -36,7 +36,7 @@ struct HandlerInner {
     inventory: Option<Arc<Inventory>>,
     changed: BTreeMap<String, Timestamp>,
     places: Places,
-    judged: BTreeMap<String, u64>,
+    judged: BTreeMap<String, Judged>,
     credentials_missing: Option<String>,
     remarked: BTreeMap<String, Timestamp>,
     strays: BTreeSet<super::strays::Stray>,
@@ -45,6 +45,17 @@ struct HandlerInner {
     locks_due: bool,
     /// When the users' Secrets with root passwords were read, by order.
     passwords: BTreeMap<String, Instant>,
+}
+
+/// What this process has made of an order.
+#[derive(Default)]
+struct Judged {
+    /// The epoch that a pass began in.
+    looked: u64,
+    /// The epoch that the last pass began in which came to its end: what it decided is saved.
+    judged: Option<u64>,
+    /// When it was found stalled, and for how long it is left alone.
+    stalled: Option<(Instant, Duration)>,
 }
 
 /// What is needed to speak with a handler's panel.
@@ -218,14 +229,34 @@ impl HandlerRuntime {
     /// Whether this process has not judged an order since it first saw the handler ready: all that is new then is the process.
     pub fn restarted(&self, uid: &str) -> bool {
         let inner = lock(&self.inner);
-        let judged = inner.judged.get(uid).copied();
+        let judged = inner.judged.get(uid).and_then(|order| order.judged);
         inner.first_ready.is_none_or(|ready| judged.is_none_or(|epoch| epoch < ready))
     }
 
-    /// Whether an order has not been judged since something about the handler changed.
+    /// A pass over an order begins: whether the order has not been judged since something about the handler changed. A pass that
+    /// fails has judged nothing: what it would have decided is decided by the next one.
     pub fn first_look(&self, uid: &str, epoch: u64) -> bool {
         let mut inner = lock(&self.inner);
-        inner.judged.insert(uid.to_owned(), epoch) != Some(epoch)
+        let order = inner.judged.entry(uid.to_owned()).or_default();
+        order.looked = epoch;
+        order.judged != Some(epoch)
+    }
+
+    /// A pass over an order has come to its end, and what was decided is saved. `stalled`: for how long an order is left alone that stalled.
+    pub fn note_judged(&self, uid: &str, stalled: Option<Duration>) {
+        let mut inner = lock(&self.inner);
+        if let Some(order) = inner.judged.get_mut(uid) {
+            order.judged = Some(order.looked);
+            order.stalled = stalled.map(|rest| (Instant::now(), rest));
+        }
+    }
+
+    /// For how long an order is still left alone that stalled. What is stored does not tell: an order that is found as it was is
+    /// not written for that.
+    #[must_use]
+    pub fn rests(&self, uid: &str) -> Option<Duration> {
+        let (at, rest) = lock(&self.inner).judged.get(uid)?.stalled?;
+        rest.checked_sub(at.elapsed()).filter(|rest| !rest.is_zero())
     }
 
     /// Looks at the places, and changes them.
@@ -402,7 +433,29 @@ mod tests {
     fn an_order_is_judged_anew_once_for_each_epoch() {
         let handler = HandlerRuntime::default();
         assert!(handler.first_look("a", 1));
+        assert!(handler.first_look("a", 1), "the pass before failed");
+        handler.note_judged("a", None);
         assert!(!handler.first_look("a", 1));
         assert!(handler.first_look("a", 2));
+        handler.note_judged("a", None);
+        assert!(!handler.first_look("a", 2));
+        assert!(handler.first_look("b", 2), "another order");
+        // What is learned while a pass is under way concerns the next one.
+        assert!(handler.first_look("a", 3));
+        handler.note_judged("a", None);
+        assert!(handler.first_look("a", 4));
+    }
+
+    #[test]
+    fn an_order_that_stalled_is_left_alone_for_its_time() {
+        let handler = HandlerRuntime::default();
+        assert_eq!(handler.rests("a"), None);
+        let _ = handler.first_look("a", 1);
+        handler.note_judged("a", Some(Duration::from_mins(5)));
+        assert!(handler.rests("a").is_some_and(|rest| rest > Duration::from_mins(4)));
+        handler.note_judged("a", Some(Duration::ZERO));
+        assert_eq!(handler.rests("a"), None, "it is over");
+        handler.note_judged("a", None);
+        assert_eq!(handler.rests("a"), None, "it goes on");
     }
 }

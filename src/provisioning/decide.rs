@@ -76,7 +76,8 @@ fn held(order: &Order, facts: &Facts, now: Timestamp, status: &OrderStatus) -> O
     let stalled = condition::is_true(&status.conditions, ConditionType::Stalled);
     let pausing = [WaitKind::Retry, WaitKind::Capacity, WaitKind::Handler].map(WaitKind::as_str);
     let retrying = status.waiting_on.as_ref().is_some_and(|w| pausing.contains(&w.kind.as_str()));
-    let until = status.next_retry_time.map(|t| t.0);
+    // One that is found as it was keeps the time that is on record; when it is looked at again the process remembers.
+    let until = status.next_retry_time.map(|t| t.0).map(|at| facts.recheck.filter(|_| stalled).map_or(at, |next| at.max(next)));
     match until {
         Some(at) if (stalled || retrying) && now < at => Some(Next::Wait(Some(at))),
         None if stalled => Some(Next::Wait(None)),

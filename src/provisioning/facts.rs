@@ -220,6 +220,8 @@ pub struct Facts {
     pub forced: bool,
     /// With `forced`: nothing has changed but the process, so that a back-off goes on.
     pub restarted: bool,
+    /// Until when this process leaves the order alone, where it found it stalled: `nextRetryTime` stays what it was when that was new.
+    pub recheck: Option<Timestamp>,
 }
 
 impl Facts {
@@ -264,6 +266,7 @@ impl Facts {
             not_free: BTreeSet::new(),
             forced: false,
             restarted: false,
+            recheck: None,
         }
     }
 

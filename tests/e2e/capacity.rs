@@ -44,6 +44,27 @@ async fn orders_for_what_is_sold_out_cost_the_panel_nothing_and_keep_nobody_back
 }
 
 #[tokio::test]
+async fn orders_that_stalled_cost_the_panel_a_look_in_each_retry_interval_and_none_for_each_poll() {
+    let quick = json!({"pollInterval": "1s", "retry": {"interval": "10s"}, "limits": {"requestsPerSecond": 0}});
+    let mut world = World::start(Setup::default().handler(&quick)).await;
+    for number in 0..25 {
+        world.order(&format!("odd-{number}"), &json!({"operatingSystem": {"template": "none"}})).await;
+    }
+    for number in 0..25 {
+        world.until_reason("DedicatedServerOrder", &format!("odd-{number}"), "Stalled", "UnknownTemplate").await;
+    }
+    // The first interval was always kept; afterwards what is stored lies in the past.
+    world.polls(20).await;
+    let looks = |world: &World| world.requests("dci", "server.operations");
+    let (before, versions) = (looks(&world), world.record.versions("DedicatedServerOrder", "odd-7").len());
+    world.polls(10).await;
+    let made = looks(&world) - before;
+    assert!((1..=75).contains(&made), "{made} looks of 25 orders in ten polls");
+    assert_eq!(world.record.versions("DedicatedServerOrder", "odd-7").len(), versions, "nothing is written for it");
+    world.end().await;
+}
+
+#[tokio::test]
 async fn one_of_two_orders_gets_the_only_server_and_the_other_one_waits_for_it() {
     let mut world = World::start(one_server()).await;
     for name in ["web-01", "web-02"] {
