@@ -285,6 +285,9 @@ pub struct LicenseStatus {
     /// When it ends.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<Time>,
+    /// When it was last seen to be renewed; it is not renewed again within half of its period.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewed_at: Option<Time>,
 }
 
 /// What failed attempts are counted for.

@@ -1,13 +1,11 @@
-//! Licences: found before they are ordered, bound to the server's main address, keys into a Secret, renewed in time.
+//! Licences: found before they are ordered, bound to the server's main address, keys into a Secret. For their renewal see
+//! `license_renewal`, for their end `license_revocation`.
 //!
 //! A licence of an order carries the remote id `k8s:<order id>/<product>`. Ordering and renewing cost money: an answer that is
 //! missing, or a success that does not show, is waited for and looked for, and never answered by asking again at once.
 
 use std::net::IpAddr;
 use std::ops::ControlFlow::{Break, Continue};
-use std::time::Duration;
-
-use jiff::Timestamp;
 
 use crate::api::common::Time;
 use crate::api::order::{License, LicenseStatus};
@@ -18,6 +16,7 @@ use super::call::Call;
 use super::context::{Cx, Flow, Halt, Recheck, Wait, WaitKind, after};
 use super::facts::{HandlerState, Look, Prepare};
 use super::inflight::{AMBIGUOUS, Shows};
+use super::license_renewal::{fresh_enough, is_due, note_list, renewal, row};
 use super::license_revocation::take_back;
 use super::license_server::LicenseServer;
 use super::reason::Reason;
@@ -29,8 +28,6 @@ pub const ORDERED: &str = "Ordered";
 pub const ISSUED: &str = "Issued";
 /// `licenses[].state`: stopped together with the service.
 pub const SUSPENDED: &str = "Suspended";
-/// The shortest month, in days: half a period is reckoned with it.
-const MONTH: u64 = 28;
 
 /// The remote id of an order's licence.
 #[must_use]
@@ -116,8 +113,7 @@ fn due(cx: &Cx<'_>) -> Option<&'static str> {
         if super::decide::asked(cx.order, &cx.status) && !have.is_empty() {
             return Some("looked at again, as asked");
         }
-        let ends = |record: &LicenseStatus| period(cx, record).is_some_and(|months| is_due(cx.now, server, record, months));
-        have.iter().any(ends).then_some("a licence ends soon")
+        have.iter().any(|record| is_due(cx, server, record)).then_some("a licence ends soon")
     })
 }
 
@@ -140,50 +136,13 @@ fn wanted_state(cx: &Cx<'_>) -> &'static str {
     if cx.order.suspended && handed_over { SUSPENDED } else { ISSUED }
 }
 
-/// The server, while its shared list says something about this order's licences.
-fn fresh_enough<'a>(cx: &Cx<'a>) -> Option<&'a LicenseServer> {
-    let server = cx.facts.licenses.server.as_ref().filter(|s| s.state == HandlerState::Ready)?;
-    let list = server.list.as_ref()?;
-    server.changed.is_none_or(|at| list.began > at).then_some(server)
-}
-
-fn row<'a>(server: &'a LicenseServer, record: &LicenseStatus) -> Option<&'a LicenseRow> {
-    let row = server.list.as_ref()?.rows.get(record.id.as_deref()?)?;
-    (row.state != LicenseState::Deleted).then_some(row)
-}
-
-/// Keeps the ends that the shared list shows. It costs no request.
-fn note_list(cx: &mut Cx<'_>) {
-    let Some(server) = fresh_enough(cx) else { return };
-    // While an answer about a licence is missing, only its form decides whether the end has moved.
-    if cx.status.in_flight.as_ref().is_some_and(|f| f.target.starts_with(TARGET)) {
-        return;
-    }
-    for record in &mut cx.status.licenses {
-        if let Some(expires) = row(server, record).and_then(|row| row.expires) {
-            record.expires_at = Some(Time::seconds(expires));
-        }
-    }
-}
-
 /// How the targets of licence calls begin in `inFlight.target`.
-const TARGET: &str = "license/";
+pub(super) const TARGET: &str = "license/";
 
 /// The target of a licence call.
 #[must_use]
 pub fn target(remote_id: &str) -> String {
     format!("{TARGET}{remote_id}")
-}
-
-fn period(cx: &Cx<'_>, record: &LicenseStatus) -> Option<i32> {
-    cx.order.licenses.iter().find(|l| l.product == record.product).map(|l| l.period)
-}
-
-/// A licence ends within `renewBefore`, but never before half of its period is over: what was just renewed is not due again.
-fn is_due(now: Timestamp, server: &LicenseServer, record: &LicenseStatus, months: i32) -> bool {
-    let Some(expires) = record.expires_at.filter(|_| record.state.as_deref() == Some(ISSUED)) else { return false };
-    let half = Duration::from_hours(12 * MONTH).saturating_mul(u32::try_from(months).unwrap_or(1).max(1));
-    after(now, server.policy.renew_before.min(half)) >= expires.0
 }
 
 /// The licence server, ready for changes; whoever has licences waits for it.
@@ -262,7 +221,7 @@ fn one(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, license: &License, a
     Continue(form.key.is_some())
 }
 
-fn record<'a>(cx: &'a Cx<'_>, product: &str) -> Option<&'a LicenseStatus> {
+pub(super) fn record<'a>(cx: &'a Cx<'_>, product: &str) -> Option<&'a LicenseStatus> {
     cx.status.licenses.iter().find(|l| l.product == product)
 }
 
@@ -276,9 +235,14 @@ pub(super) fn entry<'a>(cx: &'a mut Cx<'_>, product: &str, handler: String) -> &
     &mut cx.status.licenses[last]
 }
 
+/// Whether the effect of a call on a licence is waited for.
+pub(super) fn awaits(cx: &Cx<'_>, remote: &str, call: &str) -> bool {
+    cx.status.in_flight.as_ref().is_some_and(|f| f.target == target(remote) && f.call == call)
+}
+
 /// The effect of a call on a licence was seen: its intent has served.
 pub(super) fn seen(cx: &mut Cx<'_>, remote: &str, call: &str) {
-    if cx.status.in_flight.as_ref().is_some_and(|f| f.target == target(remote) && f.call == call) {
+    if awaits(cx, remote, call) {
         cx.status.in_flight = None;
     }
 }
@@ -462,29 +426,6 @@ fn suspension(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, product: &str
     seen(cx, remote, if stopped { "suspendLicense" } else { "resumeLicense" });
     entry(cx, product, server.key.to_string()).state = Some(if stopped { SUSPENDED } else { ORDERED }.into());
     Continue(())
-}
-
-/// Renewed once for each period: it is due by the date that is recorded, and done as soon as the form shows another one.
-fn renewal(
-    cx: &mut Cx<'_>,
-    step: Step,
-    server: &LicenseServer,
-    license: &License,
-    id: &LicenseId,
-    remote: &str,
-    form: &LicenseForm,
-) -> Flow {
-    let now = cx.now;
-    let shown = form.expires.map(Time::seconds);
-    let entry = entry(cx, &license.product, server.key.to_string());
-    if entry.expires_at != shown {
-        entry.expires_at = shown;
-        seen(cx, remote, "renewLicense");
-    }
-    let due = record(cx, &license.product).is_some_and(|r| is_due(now, server, r, license.period));
-    let Some(expires) = form.expires.filter(|_| due) else { return Continue(()) };
-    let call = Call::RenewLicense { license: id.clone(), remote_id: remote.to_owned(), period: license.period, expires };
-    Break(change(cx, step, server, call))
 }
 
 fn wait_for_keys(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, keyless: &[String]) -> Halt {

@@ -24,6 +24,7 @@ pub mod give_back;
 pub mod hardware;
 pub mod inflight;
 pub mod installation;
+pub mod license_renewal;
 pub mod license_revocation;
 pub mod license_server;
 pub mod licenses;

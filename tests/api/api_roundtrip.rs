@@ -249,7 +249,7 @@ fn order_status_example() -> Value {
         "manualTasks": [{
             "name": "mt-1", "type": "Assembly", "department": "Assembly", "state": "Done", "openedAt": at, "closedAt": at, "message": "x"
         }],
-        "licenses": [{"product": "ISPmanager6Lite", "id": "5", "expiresAt": at}],
+        "licenses": [{"product": "ISPmanager6Lite", "id": "5", "expiresAt": at, "renewedAt": at}],
         "attempts": 2,
         "lastError": {"step": "InstallOS", "code": "Timeout", "message": "x", "retryable": true, "time": at},
         "nextRetryTime": at,

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use crate::support::licenses::Bought;
 use crate::support::sweep::{Kind, assert_active, assert_released, reach, try_all};
 use crate::support::world::{Fault, World};
 use crate::support::{later, seconds};
+use dci_operator::api::Time;
 use dci_operator::api::condition::{self, ConditionType};
 use dci_operator::panel::license::FREE_NAME;
 use dci_operator::provisioning::call::Call;
@@ -210,6 +212,76 @@ fn renew_before_longer_than_the_period_does_not_renew_without_end() {
     world.panel.licenses.rows.values_mut().for_each(|b| b.expires = later(world.now, seconds(10 * DAY)));
     world.run_for(Duration::from_hours(2));
     assert_eq!(made(&world, |c| matches!(c, Call::RenewLicense { .. })), 1, "{}", world.describe());
+}
+
+/// One licence, of a month at a time; how often it was renewed.
+fn monthly() -> World {
+    let mut world = Kind::Licensed.world();
+    order_licenses(&mut world, &["Lite"]);
+    reach(&mut world, "Active", Kind::Licensed);
+    world.run_for(seconds(60));
+    world
+}
+
+fn only(world: &mut World) -> &mut Bought {
+    world.panel.licenses.rows.values_mut().next().unwrap()
+}
+
+fn renewals(world: &World) -> usize {
+    world.panel.licenses.rows.values().map(|b| b.renewals).sum()
+}
+
+/// Days go by; the last hour of them is looked at.
+fn days(world: &mut World, days: u64) {
+    world.now = later(world.now, seconds(days * DAY));
+    world.run_for(Duration::from_hours(1));
+}
+
+/// Where the clock is far ahead, or a licence ended long ago, the end that a renewal brings is in the past as well.
+#[test]
+fn a_clock_far_ahead_renews_once_in_half_a_period() {
+    let mut world = monthly();
+    days(&mut world, 400);
+    assert_eq!((renewals(&world), world.phase("web")), (1, "Active"), "{}", world.describe());
+    days(&mut world, 13);
+    assert_eq!((renewals(&world), world.phase("web")), (1, "Active"), "{}", world.describe());
+    days(&mut world, 1);
+    assert_eq!((renewals(&world), world.phase("web")), (2, "Active"), "{}", world.describe());
+}
+
+/// The clock was ahead, and is right again: what it noted does not keep the next renewal back until that time has come.
+#[test]
+fn a_renewal_noted_in_the_future_keeps_the_next_one_back_for_half_a_period_at_most() {
+    let mut world = monthly();
+    let ahead = later(world.now, seconds(400 * DAY));
+    let stored = world.orders.get_mut("web").unwrap();
+    stored.status.licenses[0].renewed_at = Some(Time::seconds(ahead));
+    stored.version += 1;
+    days(&mut world, 1);
+    assert!(world.status("web").licenses[0].renewed_at.is_some_and(|at| at.0 < world.now), "{}", world.describe());
+    days(&mut world, 25);
+    assert_eq!(renewals(&world), 0);
+    days(&mut world, 2);
+    assert_eq!((renewals(&world), world.phase("web")), (1, "Active"), "{}", world.describe());
+}
+
+/// Somebody renewed it by hand, and it has ended all the same: nobody renews it a moment later once more.
+#[test]
+fn what_somebody_renewed_is_left_alone_for_half_a_period() {
+    let mut world = monthly();
+    let record = |w: &World| w.status("web").licenses[0].renewed_at.map(|at| at.0);
+    assert_eq!(record(&world), None);
+    let ended = world.now - jiff::SignedDuration::from_hours(100 * 24);
+    only(&mut world).expires = ended;
+    world.until("renewed", Duration::from_hours(1), |w| record(w).is_some());
+    let first = record(&world);
+    days(&mut world, 13);
+    only(&mut world).expires = later(ended, seconds(60 * DAY));
+    world.until("seen", Duration::from_hours(1), |w| record(w) > first);
+    days(&mut world, 13);
+    assert_eq!(renewals(&world), 1, "{}", world.describe());
+    days(&mut world, 1);
+    assert_eq!(renewals(&world), 2, "{}", world.describe());
 }
 
 #[test]

@@ -1,0 +1,110 @@
+//! Renewal of licences: in time, once for each period, and whatever the clock says never twice in a row.
+//!
+//! A renewal is paid for, and goes from the old end on. Where the clock is far ahead, or a licence ended long ago, one that was
+//! just renewed looks as if it ended soon again: what was renewed is left alone for half of its period, and `licenses[].renewedAt`
+//! says since when. It is written together with the end that the renewal's intent was waiting for.
+
+use std::ops::ControlFlow::{Break, Continue};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::api::common::Time;
+use crate::api::order::{License, LicenseStatus};
+use crate::panel::license::{LicenseForm, LicenseId, LicenseRow, LicenseState};
+
+use super::call::Call;
+use super::context::{Cx, Flow, after};
+use super::facts::HandlerState;
+use super::license_server::LicenseServer;
+use super::licenses::{ISSUED, TARGET, awaits, change, entry, record, seen};
+use super::step::Step;
+
+/// The shortest month, in days: half a period is reckoned with it.
+const MONTH: u64 = 28;
+
+/// Half of so many months.
+fn half_of(months: i32) -> Duration {
+    Duration::from_hours(12 * MONTH).saturating_mul(u32::try_from(months).unwrap_or(1).max(1))
+}
+
+fn period(licenses: &[License], record: &LicenseStatus) -> Option<i32> {
+    licenses.iter().find(|l| l.product == record.product).map(|l| l.period)
+}
+
+/// The server, while its shared list says something about this order's licences.
+pub(super) fn fresh_enough<'a>(cx: &Cx<'a>) -> Option<&'a LicenseServer> {
+    let server = cx.facts.licenses.server.as_ref().filter(|s| s.state == HandlerState::Ready)?;
+    let list = server.list.as_ref()?;
+    server.changed.is_none_or(|at| list.began > at).then_some(server)
+}
+
+pub(super) fn row<'a>(server: &'a LicenseServer, record: &LicenseStatus) -> Option<&'a LicenseRow> {
+    let row = server.list.as_ref()?.rows.get(record.id.as_deref()?)?;
+    (row.state != LicenseState::Deleted).then_some(row)
+}
+
+/// Keeps the ends that the shared list shows. It costs no request.
+pub(super) fn note_list(cx: &mut Cx<'_>) {
+    let (now, order) = (cx.now, cx.order);
+    for record in &mut cx.status.licenses {
+        // Noted while the clock was ahead: half a period is counted from now at the latest.
+        record.renewed_at = record.renewed_at.map(|at| at.min(Time::seconds(now)));
+    }
+    let Some(server) = fresh_enough(cx) else { return };
+    // While an answer about a licence is missing, only its form decides whether the end has moved.
+    if cx.status.in_flight.as_ref().is_some_and(|f| f.target.starts_with(TARGET)) {
+        return;
+    }
+    for record in &mut cx.status.licenses {
+        if let Some(expires) = row(server, record).and_then(|row| row.expires) {
+            let half = period(&order.licenses, record).map(half_of);
+            note_end(record, Some(Time::seconds(expires)), half, now);
+        }
+    }
+}
+
+/// Keeps the end that the licence server shows. One that has moved on by half a period (`half`) or more was renewed, by us or by somebody.
+fn note_end(record: &mut LicenseStatus, shown: Option<Time>, half: Option<Duration>, now: Timestamp) {
+    if let (Some(was), Some(is), Some(half)) = (record.expires_at, shown, half)
+        && is.0 >= after(was.0, half)
+    {
+        record.renewed_at = Some(Time::seconds(now));
+    }
+    record.expires_at = shown;
+}
+
+/// A licence ends within `renewBefore`, but never before half of its period is over, and it was not renewed within as long.
+pub(super) fn is_due(cx: &Cx<'_>, server: &LicenseServer, record: &LicenseStatus) -> bool {
+    let Some(half) = period(&cx.order.licenses, record).map(half_of) else { return false };
+    let Some(expires) = record.expires_at.filter(|_| record.state.as_deref() == Some(ISSUED)) else { return false };
+    let rests = record.renewed_at.is_some_and(|at| cx.now < after(at.0, half));
+    !rests && after(cx.now, server.policy.renew_before.min(half)) >= expires.0
+}
+
+/// Renewed once for each period: it is due by the date that is recorded, and done as soon as the form shows another one.
+pub(super) fn renewal(
+    cx: &mut Cx<'_>,
+    step: Step,
+    server: &LicenseServer,
+    license: &License,
+    id: &LicenseId,
+    remote: &str,
+    form: &LicenseForm,
+) -> Flow {
+    let now = cx.now;
+    let shown = form.expires.map(Time::seconds);
+    let ours = awaits(cx, remote, "renewLicense");
+    let entry = entry(cx, &license.product, server.key.to_string());
+    if entry.expires_at != shown {
+        note_end(entry, shown, Some(half_of(license.period)), now);
+        if ours {
+            entry.renewed_at = Some(Time::seconds(now));
+        }
+        seen(cx, remote, "renewLicense");
+    }
+    let due = record(cx, &license.product).is_some_and(|record| is_due(cx, server, record));
+    let Some(expires) = form.expires.filter(|_| due) else { return Continue(()) };
+    let call = Call::RenewLicense { license: id.clone(), remote_id: remote.to_owned(), period: license.period, expires };
+    Break(change(cx, step, server, call))
+}
