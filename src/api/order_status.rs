@@ -173,7 +173,7 @@ pub struct ServerStatus {
     /// True: the answer to that installation was lost and it does not show; a department says whether it is repeated.
     #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "std::ops::Not::not")]
     pub reinstall_unconfirmed: bool,
-    /// Version of the Secret of the user's whose password the system was given last.
+    /// Version of the password from the user's Secret that the system was given last: a digest with a key from Secret `<order>-password-key`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password_version: Option<String>,
     /// Recipes that failed, and were not waited for.

@@ -45,7 +45,7 @@ pub struct Locks {
     api: Api<Lease>,
 }
 
-fn hex(bytes: &[u8], length: usize) -> String {
+pub(super) fn hex(bytes: &[u8], length: usize) -> String {
     bytes.iter().flat_map(|b| [b >> 4, b & 15]).take(length).filter_map(|d| char::from_digit(u32::from(d), 16)).collect()
 }
 

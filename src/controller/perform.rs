@@ -18,6 +18,7 @@ use crate::provisioning::order::Order;
 use super::context::Context;
 use super::locks::Locked;
 use super::panels::ServerClient;
+use super::password_version;
 use super::secrets::{self, SecretError};
 use super::status::StatusError;
 
@@ -117,14 +118,15 @@ impl Panels<'_> {
                 facts.panel_password = Some(prepared(self.panel_password().await)?);
             }
             Prepare::RootPassword => {
-                facts.root_password = Some(prepared(self.root_password().await.map(|(password, version)| {
-                    facts.password_version = Some(version);
-                    password
-                }))?);
+                let password = self.root_password().await;
+                if let Ok(password) = &password {
+                    facts.password_version = Some(self.password_version(password).await?);
+                }
+                facts.root_password = Some(prepared(password)?);
             }
             Prepare::PasswordVersion => {
                 let version = match self.root_password().await {
-                    Ok((_, version)) => version,
+                    Ok(password) => self.password_version(&password).await?,
                     Err(error) if error.needs_somebody() => String::new(),
                     Err(error) => return Err(error.into()),
                 };
@@ -140,14 +142,18 @@ impl Panels<'_> {
         secrets::generated(&self.context.client, self.object, "panel", &self.order.username).await
     }
 
-    /// The root password, and the version of the user's Secret that it is from; empty for one that the operator made.
-    async fn root_password(&self) -> Result<(SecretString, String), SecretError> {
+    async fn root_password(&self) -> Result<SecretString, SecretError> {
         match &self.object.spec.operating_system.password_secret_ref {
-            Some(reference) => {
-                let read = secrets::read(&self.context.client, &self.order.key.namespace, &reference.name).await?;
-                Ok((read.text(&reference.key)?, read.identity()))
-            }
-            None => Ok((secrets::generated(&self.context.client, self.object, "root", "root").await?, String::new())),
+            Some(reference) => secrets::read(&self.context.client, &self.order.key.namespace, &reference.name).await?.text(&reference.key),
+            None => secrets::generated(&self.context.client, self.object, "root", "root").await,
+        }
+    }
+
+    /// The version of a root password from the user's Secret; empty for one that the operator made, which does not change.
+    async fn password_version(&self, password: &SecretString) -> Result<String, SecretError> {
+        match &self.object.spec.operating_system.password_secret_ref {
+            Some(_) => password_version::of(&self.context.client, self.object, password).await,
+            None => Ok(String::new()),
         }
     }
 
@@ -189,7 +195,7 @@ impl Panels<'_> {
             Call::ConnectionOn { server, connection } => none(panel.switch_connection(server, connection, Power::On).await),
             Call::ConnectionOff { server, connection } => none(panel.switch_connection(server, connection, Power::Off).await),
             Call::SetPassword { server, version: _ } => {
-                let (password, _) = ready!(self.root_password().await.map_err(|e| not_sent(&e)));
+                let password = ready!(self.root_password().await.map_err(|e| not_sent(&e)));
                 none(panel.set_password(server, &password).await)
             }
             Call::PowerOn { server } => none(panel.power(server, Power::On).await),
@@ -205,7 +211,7 @@ impl Panels<'_> {
             Call::RemoveAddress { server, row, address: _ } => none(panel.remove_address(server, row).await),
             Call::SetDomain { server, row, domain } => none(panel.set_domain(server, row, domain).await),
             Call::Install { server, template, recipe, hostname, address } => {
-                let (password, _) = ready!(self.root_password().await.map_err(|e| not_sent(&e)));
+                let password = ready!(self.root_password().await.map_err(|e| not_sent(&e)));
                 let request = InstallRequest {
                     template: template.clone(),
                     recipe: recipe.clone(),

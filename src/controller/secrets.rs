@@ -1,4 +1,4 @@
-//! Secrets: read when needed, never listed or watched; created for generated passwords and for licence keys, and never written again.
+//! Secrets: read when needed, never listed or watched; created for generated passwords and keys, and for licence keys, and never written again.
 
 use std::collections::BTreeMap;
 
@@ -66,18 +66,11 @@ impl SecretError {
 pub struct Read {
     data: BTreeMap<String, ByteString>,
     name: String,
-    uid: String,
     /// Resource version.
     pub version: String,
 }
 
 impl Read {
-    /// Which Secret in which version: says nothing of what is in it, and differs also from one of the same name made anew.
-    #[must_use]
-    pub fn identity(&self) -> String {
-        format!("{}/{}", self.uid, self.version)
-    }
-
     /// A key as text.
     pub fn text(&self, key: &str) -> Result<SecretString, SecretError> {
         let bytes = self.data.get(key).ok_or_else(|| SecretError::Missing(format!("Secret {} has no key `{key}`", self.name)))?;
@@ -96,16 +89,15 @@ pub async fn read(client: &Client, namespace: &str, name: &str) -> Result<Read, 
     let full = format!("{namespace}/{name}");
     match Api::<Secret>::namespaced(client.clone(), namespace).get_opt(name).await {
         Ok(Some(secret)) => {
-            let ObjectMeta { uid, resource_version, .. } = secret.metadata;
-            let (uid, version) = (uid.unwrap_or_default(), resource_version.unwrap_or_default());
-            Ok(Read { data: secret.data.unwrap_or_default(), name: full, uid, version })
+            let version = secret.metadata.resource_version.unwrap_or_default();
+            Ok(Read { data: secret.data.unwrap_or_default(), name: full, version })
         }
         Ok(None) => Err(SecretError::Missing(format!("Secret {full} does not exist"))),
         Err(source) => Err(SecretError::of(&full, source)),
     }
 }
 
-/// A generated password in a Secret of the order's own: read when it is there, created when not.
+/// A generated password, or a key, in a Secret of the order's own: read when it is there, created when not.
 pub async fn generated(client: &Client, order: &DedicatedServerOrder, suffix: &str, username: &str) -> Result<SecretString, SecretError> {
     let key = order.key();
     let name = format!("{}-{suffix}", key.name);
@@ -217,7 +209,7 @@ fn of_order(secret: Secret, order: &DedicatedServerOrder, full: &str) -> Result<
         return Err(SecretError::Conflict(full.to_owned()));
     }
     let data = secret.data.unwrap_or_default();
-    Read { data, name: full.to_owned(), uid: String::new(), version: String::new() }.text("password")
+    Read { data, name: full.to_owned(), version: String::new() }.text("password")
 }
 
 /// 24 characters of 62, drawn evenly: about 142 bits. No signs that a panel's form or a kernel's command line could stumble over.

@@ -174,7 +174,7 @@ pub struct Facts {
     pub panel_password: Option<Prepared>,
     /// The root password.
     pub root_password: Option<Prepared>,
-    /// Version of the user's Secret with the root password, where one is named and was read; empty when it is not there.
+    /// Version of the root password in the user's Secret, where one is named and was read; empty when it is not there.
     pub password_version: Option<String>,
     /// It is time to look whether that Secret has changed.
     pub password_due: bool,

@@ -1,9 +1,10 @@
 //! Rotation of the root password from the user's Secret, where the handler's dialect says how a panel sets one.
 //!
-//! Secrets are not watched. The version of the one that `passwordSecretRef` names is read at most once in each `retry.interval` of
-//! the handler, of Active orders only, and only where `spec.dialect.setPassword` is set; what differs from the version that the
-//! system was given last is set. A version that is not known is recorded, never acted upon. Setting a password twice harms
-//! nobody: a lost answer is settled and repeated like any other.
+//! Secrets are not watched. The one that `passwordSecretRef` names is read at most once in each `retry.interval` of the handler, of
+//! Active orders only, and only where `spec.dialect.setPassword` is set; a password that differs from the one that the system was given
+//! last is set. The status knows it by a version, a keyed digest. A version that is not known, or that was made with another
+//! key or in another way, is recorded, never acted upon. Setting a password twice harms nobody: a lost answer is settled and
+//! repeated like any other.
 
 use std::ops::ControlFlow::{Break, Continue};
 
@@ -14,6 +15,21 @@ use super::inflight::Shows;
 use super::step::{State, Step};
 
 const STEP: Step = Step::SetPassword;
+/// How a version begins. What releases before this one recorded, uid and resource version of the Secret, does not.
+const FORM: &str = "hmac-sha256:";
+
+/// The version of a password: its digest, and which key it was made with.
+#[must_use]
+pub fn version(key: &str, digest: &str) -> String {
+    format!("{FORM}{key}:{digest}")
+}
+
+/// Whether two versions tell, by being the same or not, whether two passwords are.
+#[must_use]
+pub fn comparable(one: &str, other: &str) -> bool {
+    let key = |version: &str| Some(version.strip_prefix(FORM)?.split_once(':')?.0.to_owned());
+    key(one).is_some_and(|key_of_one| key(other) == Some(key_of_one))
+}
 
 /// Whether this order's Secret is looked at now and then.
 pub(super) fn is_watched(cx: &Cx<'_>) -> bool {
@@ -49,7 +65,9 @@ pub(super) fn follow(cx: &mut Cx<'_>) -> Flow {
     let Some(version) = cx.facts.password_version.clone() else { return Break(cx.prepare(STEP, Prepare::PasswordVersion)) };
     let known = cx.status.server.as_ref().and_then(|s| s.password_version.clone());
     let done = cx.facts.applied(|c| matches!(c, Call::SetPassword { version: set, .. } if *set == version));
-    if version.is_empty() || done || known.is_none() || known.as_ref() == Some(&version) {
+    // One that was being set goes on, whatever the version was compared with when that began.
+    let told = known.as_ref().is_some_and(|known| begun || comparable(known, &version));
+    if version.is_empty() || done || !told || known.as_ref() == Some(&version) {
         // A Secret that is gone changes nothing; a system whose version is not known keeps what it has.
         if let Some(status) = cx.status.server.as_mut().filter(|_| !version.is_empty()) {
             status.password_version = Some(version);

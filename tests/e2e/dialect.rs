@@ -148,16 +148,27 @@ async fn a_rotated_password_is_set_once_and_told_to_nobody() {
     world.order("web-01", &json!({"operatingSystem": {"passwordSecretRef": {"name": "root", "key": "password"}}})).await;
     world.until_active("web-01").await;
     assert_eq!(invented(&world, 17)["passwordSha256"], digest(passwords[0]));
-    // Nothing is set while nothing was rotated.
-    world.polls(4).await;
-    assert_eq!(of(&world, &WORK), [installed(17, "null")]);
+    // Nothing is set while nothing was rotated, whatever else is written to the Secret.
+    let patches = [json!({"metadata": {"labels": {"team": "web"}}}), json!({"stringData": {"other": "key"}})];
+    for patch in patches {
+        let (code, text) = world.kubectl(&["patch", "secret", "root", "-n", &shop, "--type=merge", "-p", &patch.to_string()]).await;
+        assert_eq!(code, 0, "{text}");
+        world.polls(4).await;
+        assert_eq!(of(&world, &WORK), [installed(17, "null")], "{patch}");
+    }
+    let version = |order: &serde_json::Value| order["status"]["server"]["passwordVersion"].as_str().unwrap_or_default().to_owned();
+    let first = version(&world.record.get("DedicatedServerOrder", "web-01").unwrap());
+    let key =
+        world.kubectl(&["get", "secret", "web-01-password-key", "-n", &shop, "-o", "jsonpath={.metadata.ownerReferences[0].name}"]).await;
+    assert!(first.starts_with("hmac-sha256:") && key == (0, "web-01".to_owned()), "{first} {key:?}");
     // The first answer is lost before the panel saw the call: a password may be set twice.
     world.sim.add_fault(json!({"action": "drop-before", "func": "server.setpasswd", "nth": 1})).unwrap();
     let patch = json!({"stringData": {"password": passwords[1]}}).to_string();
     let (code, text) = world.kubectl(&["patch", "secret", "root", "-n", &shop, "--type=merge", "-p", &patch]).await;
     assert_eq!(code, 0, "{text}");
     world.until("the new password", |world| (invented(world, 17)["passwordSha256"] == digest(passwords[1])).then_some(())).await;
-    world.until_order("web-01", "nothing under way", |o| o["status"]["inFlight"].is_null() && is_true(o, "Ready")).await;
+    let order = world.until_order("web-01", "nothing under way", |o| o["status"]["inFlight"].is_null() && is_true(o, "Ready")).await;
+    assert_ne!(version(&order), first);
     let calls = of(&world, &WORK);
     world.polls(4).await;
     assert_eq!(of(&world, &WORK), calls, "set again");

@@ -205,7 +205,7 @@ impl World {
             tasks: Vec::new(),
             locks: BTreeMap::new(),
             missing: None,
-            password: "s/1".into(),
+            password: dci_operator::provisioning::rotation::version("k", "1"),
             passwords_read: 0,
             password_at: None,
             faults: BTreeMap::new(),
