@@ -352,7 +352,8 @@ fn dialect_call(found: &mut Findings, call: &DialectCall) {
 fn connection(found: &mut Findings, connection: &Connection) {
     found.text("spec.connection.url", &connection.url, 8..=512, (syntax::panel_url, msg::URL));
     found.text("spec.connection.credentialsSecretRef.name", &connection.credentials_secret_ref.name, 1..=253, NAME);
-    found.at_least_a_second("spec.connection.timeout", connection.timeout, msg::TIMEOUT);
+    let allowed = Duration::seconds(1)..=Duration::seconds(300);
+    found.rule("spec.connection.timeout", allowed.contains(&connection.timeout), msg::TIMEOUT);
     let Some(Tls { ca_bundle, ca_bundle_secret_ref, pinned_sha256, insecure_skip_verify }) = &connection.tls else { return };
     let ways = [ca_bundle.is_some(), ca_bundle_secret_ref.is_some(), pinned_sha256.is_some(), *insecure_skip_verify];
     found.rule("spec.connection.tls", ways.iter().filter(|way| **way).count() <= 1, msg::TLS);

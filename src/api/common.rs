@@ -228,9 +228,9 @@ pub struct Connection {
     /// How the certificate is checked; system roots when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
-    /// The longest one request may take; at least 1s.
+    /// The longest one request may take; at least 1s and at most 5m.
     #[serde(default = "default_timeout", deserialize_with = "timeout_or_default")]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('1s')").message(msg::TIMEOUT))]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1s') && duration(self) <= duration('5m')").message(msg::TIMEOUT))]
     pub timeout: Duration,
 }
 

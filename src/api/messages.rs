@@ -8,7 +8,7 @@ pub const URL: &str =
 /// `connection.tls`.
 pub const TLS: &str = "connection.tls takes one of caBundle, caBundleSecretRef, pinnedSHA256 and insecureSkipVerify; remove the others";
 /// `connection.timeout`.
-pub const TIMEOUT: &str = "connection.timeout must be at least 1s";
+pub const TIMEOUT: &str = "connection.timeout must be between 1s and 5m";
 /// `pollInterval`.
 pub const POLL_INTERVAL: &str = "pollInterval must be at least 1s";
 /// `retry.interval`.

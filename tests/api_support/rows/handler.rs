@@ -196,7 +196,9 @@ fn connection(kind: Kind) -> Vec<Row> {
         tls("pin and no check", json!({"pinnedSHA256": pin, "insecureSkipVerify": true})).refused(&[msg::TLS]),
         with("a time-out of a second", json!({"timeout": "1000ms"})).accepted(&[msg::TIMEOUT]),
         with("a time-out of nothing", json!({"timeout": "0s"})).refused(&[msg::TIMEOUT]),
-        with("the longest time-out", json!({"timeout": "999999999s9999999m99999h999999999s"})).accepted(&[msg::TIMEOUT]),
+        with("the longest time-out", json!({"timeout": "4m60s"})).accepted(&[msg::TIMEOUT]),
+        with("a time-out beyond the longest", json!({"timeout": "5m1ms"})).refused(&[msg::TIMEOUT]),
+        with("the longest text of a time-out", json!({"timeout": "999999999s9999999m99999h999999999s"})).refused(&[msg::TIMEOUT]),
     ]);
     rows
 }
