@@ -50,7 +50,6 @@ impl Client {
                 let verdict = pages.take(self, func, &document, key)?;
                 documents.push(document);
                 match verdict {
-                    Verdict::Changed => break,
                     Verdict::More if pages.seen.len() == before => {
                         return Err(self.incomplete(func, format!("rows: {before} of {} were shown, and no page has more", pages.total)));
                     }
@@ -58,7 +57,7 @@ impl Client {
                     Verdict::Complete if self.unmoved(func, page, key, &pages).await? => {
                         return Ok(List { documents, func: func.to_owned(), key });
                     }
-                    Verdict::Complete => break,
+                    Verdict::Complete | Verdict::Changed => break,
                 }
             }
         }
