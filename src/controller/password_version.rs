@@ -26,7 +26,10 @@ const KEY_DIGITS: usize = 16;
 pub async fn of(client: &kube::Client, order: &DedicatedServerOrder, password: &SecretString) -> Result<String, SecretError> {
     match secrets::generated(client, order, SUFFIX, "status.server.passwordVersion").await {
         Ok(key) => Ok(keyed(&key, password)),
-        Err(error) if error.needs_somebody() => Ok(String::new()),
+        Err(error) if error.needs_somebody() => {
+            tracing::warn!(order = %order.key(), %error, "no key: whether the root password is rotated is not known");
+            Ok(String::new())
+        }
         Err(error) => Err(error),
     }
 }
