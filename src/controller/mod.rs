@@ -32,6 +32,7 @@ pub mod order;
 pub mod otlp;
 mod own_tasks;
 pub mod panels;
+pub mod pass_end;
 pub mod password_version;
 pub mod perform;
 pub mod places;

@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use kube::runtime::controller::Action;
-use kube::{Api, Resource, ResourceExt};
+use kube::{Api, Resource};
 use tracing::Instrument as _;
 
 use crate::api::common::ObjectKey;
-use crate::api::condition::{self, ConditionType};
 use crate::api::order_status::OrderStatus;
 use crate::api::{DedicatedServerOrder, ORDER_FINALIZER};
 use crate::panel::error::Outcome;
@@ -22,7 +21,6 @@ use crate::provisioning::notices::{self, Notice};
 use crate::provisioning::order::{Order, Refusal};
 use crate::provisioning::reason::Reason;
 use crate::provisioning::selection::{self, PassedOver};
-use crate::provisioning::tasks::SUPERSEDED;
 
 use super::context::{Context, serving_handler};
 use super::identity::{self, Identity};
@@ -304,6 +302,10 @@ impl Pass<'_> {
         facts.restarted = self.handler.restarted(&self.parsed.uid);
         facts.forced = self.handler.first_look(&self.parsed.uid, snapshot.epoch);
         facts.recheck = self.handler.rests(&self.parsed.uid).and_then(|rest| Timestamp::now().checked_add(rest).ok());
+        if let Some(over) = self.still_over(&facts) {
+            self.passed_over(facts.slot, &over);
+            return Ok(Ended::Over(over));
+        }
         facts.tasks = own_tasks::tasks_of(self.context, &self.order);
         let Some(client) = snapshot.client else {
             let why = match snapshot.state {
@@ -464,56 +466,5 @@ impl Pass<'_> {
             && now.metadata.deletion_timestamp.is_some() == self.parsed.deleting
             && intent(&now) == intent(&self.order);
         Ok(same)
-    }
-
-    async fn end(&mut self, status: OrderStatus, until: Option<Timestamp>, slot: bool) -> Result<Ended, OrderError> {
-        // What is due already comes out as no time at all.
-        let wait = until.map(|at| Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default());
-        let stalled = wait.filter(|_| condition::is_true(&status.conditions, ConditionType::Stalled));
-        if self.selecting.is_some()
-            && !self.last
-            && !self.parsed.deleting
-            // What was written ahead in this pass is taken back first.
-            && known(&self.order).in_flight.is_none()
-            && let Some(over) = selection::ended_without(&self.key, &status)
-        {
-            self.passed_over(slot, &over);
-            self.handler.note_judged(&self.parsed.uid, stalled);
-            return Ok(Ended::Over(over));
-        }
-        let stood = queue::stands_still(&self.order);
-        self.order = save(&self.order, status, self.context).await?;
-        if !stood && queue::stands_still(&self.order) {
-            // It takes none of the free servers; whoever waited behind it may.
-            if let Some(key) = queue::next(self.context, &self.parsed, &self.key) {
-                self.context.wake_orders.wake(&key);
-            }
-        }
-        self.close_superseded().await?;
-        self.keep_place(!slot && super::places::waits(&self.order));
-        // Not before all is saved: a pass that fails has not used up the look that a change of the handler is worth.
-        self.handler.note_judged(&self.parsed.uid, stalled);
-        Ok(Ended::Action(
-            wait.map_or_else(Action::await_change, |w| Action::requeue(w.max(Duration::from_millis(50)).min(Duration::from_hours(1)))),
-        ))
-    }
-
-    /// Closes the objects of tasks that the status says nobody needs any more: a department must not work on them.
-    async fn close_superseded(&self) -> Result<(), OrderError> {
-        let tasks = &known(&self.order).manual_tasks;
-        for name in tasks.iter().filter(|t| t.state == SUPERSEDED).map(|t| &t.name) {
-            let uid = &self.parsed.uid;
-            let open = |t: &crate::api::ManualTask| {
-                (t.name_any() == *name && t.spec.order_ref.uid == *uid && t.spec.resolution.is_none()).then(|| t.clone())
-            };
-            for task in self.context.tasks.read(open) {
-                task::supersede(&self.context.client, &task, "nobody needs it any more").await?;
-            }
-        }
-        // Raised before the order named a handler in another namespace, or made by somebody there: nobody listens to them.
-        for task in self.context.tasks.read(|t| own_tasks::elsewhere(t, &self.order).then(|| t.clone())) {
-            task::supersede(&self.context.client, &task, "departments of another namespace are asked").await?;
-        }
-        Ok(())
     }
 }

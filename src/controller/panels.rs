@@ -10,6 +10,7 @@ use crate::api::common::ObjectKey;
 use crate::panel::{AddressPanel, ServerPanel};
 use crate::provisioning::facts::{HandlerState, Inventory};
 use crate::provisioning::order::Handler;
+use crate::provisioning::selection::PassedOver;
 
 use super::places::Places;
 
@@ -36,7 +37,7 @@ struct HandlerInner {
     inventory: Option<Arc<Inventory>>,
     changed: BTreeMap<String, Timestamp>,
     places: Places,
-    judged: BTreeMap<String, Judged>,
+    judged: BTreeMap<String, Passes>,
     credentials_missing: Option<String>,
     remarked: BTreeMap<String, Timestamp>,
     strays: BTreeSet<super::strays::Stray>,
@@ -47,15 +48,17 @@ struct HandlerInner {
     passwords: BTreeMap<String, Instant>,
 }
 
-/// What this process has made of an order.
+/// What the passes of this process over an order have come to.
 #[derive(Default)]
-struct Judged {
+struct Passes {
     /// The epoch that a pass began in.
     looked: u64,
     /// The epoch that the last pass began in which came to its end: what it decided is saved.
     judged: Option<u64>,
     /// When it was found stalled, and for how long it is left alone.
     stalled: Option<(Instant, Duration)>,
+    /// Why the handler was passed over then, in the pass that ended last, for which generation of the order.
+    over: Option<(i64, PassedOver)>,
 }
 
 /// What is needed to speak with a handler's panel.
@@ -248,7 +251,22 @@ impl HandlerRuntime {
         if let Some(order) = inner.judged.get_mut(uid) {
             order.judged = Some(order.looked);
             order.stalled = stalled.map(|rest| (Instant::now(), rest));
+            order.over = None;
         }
+    }
+
+    /// Notes, after [`Self::note_judged`], that the order goes on to the next handler.
+    pub fn note_over(&self, uid: &str, generation: i64, over: PassedOver) {
+        if let Some(order) = lock(&self.inner).judged.get_mut(uid) {
+            order.over = Some((generation, over));
+        }
+    }
+
+    /// Why the order was sent on when it was last looked at here, in this generation.
+    #[must_use]
+    pub fn over(&self, uid: &str, generation: i64) -> Option<PassedOver> {
+        let inner = lock(&self.inner);
+        inner.judged.get(uid)?.over.as_ref().filter(|(of, _)| *of == generation).map(|(_, over)| over.clone())
     }
 
     /// For how long an order is still left alone that stalled. What is stored does not tell: an order that is found as it was is

@@ -54,7 +54,8 @@ pub fn decide(order: &Order, handler: &Handler, facts: &Facts, now: Timestamp, s
 }
 
 /// Whether somebody wants an attempt now.
-pub(super) fn asked(order: &Order, status: &OrderStatus) -> bool {
+#[must_use]
+pub fn asked(order: &Order, status: &OrderStatus) -> bool {
     order.reconcile_requested.is_some() && order.reconcile_requested != status.last_handled_reconcile_at
 }
 

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::support::objects::DEBIAN;
 use super::support::{Setup, World};
 
 fn one_server() -> Setup {
@@ -47,20 +48,30 @@ async fn orders_for_what_is_sold_out_cost_the_panel_nothing_and_keep_nobody_back
 async fn orders_that_stalled_cost_the_panel_a_look_in_each_retry_interval_and_none_for_each_poll() {
     let quick = json!({"pollInterval": "1s", "retry": {"interval": "10s"}, "limits": {"requestsPerSecond": 0}});
     let mut world = World::start(Setup::default().handler(&quick)).await;
+    world.patch("ProcessingHandler", "msk-1", &json!({"metadata": {"labels": {"zone": "msk"}}})).await;
+    let selector = json!({"namespace": world.provider, "matchLabels": {"zone": "msk"}});
     for number in 0..25 {
-        world.order(&format!("odd-{number}"), &json!({"operatingSystem": {"template": "none"}})).await;
+        let mut spec = json!({"operatingSystem": {"template": "none"}});
+        if number % 2 == 0 {
+            (spec["handlerRef"], spec["handlerSelector"]) = (json!(null), selector.clone());
+        }
+        world.order(&format!("odd-{number}"), &spec).await;
     }
     for number in 0..25 {
-        world.until_reason("DedicatedServerOrder", &format!("odd-{number}"), "Stalled", "UnknownTemplate").await;
+        world.until_reason("DedicatedServerOrder", &format!("odd-{number}"), "Ready", "UnknownTemplate").await;
     }
     // The first interval was always kept; afterwards what is stored lies in the past.
     world.polls(20).await;
     let looks = |world: &World| world.requests("dci", "server.operations");
-    let (before, versions) = (looks(&world), world.record.versions("DedicatedServerOrder", "odd-7").len());
+    let written = |world: &World| ["odd-7", "odd-8"].map(|name| world.record.versions("DedicatedServerOrder", name).len());
+    let before = (looks(&world), written(&world));
     world.polls(10).await;
-    let made = looks(&world) - before;
+    let made = looks(&world) - before.0;
     assert!((1..=75).contains(&made), "{made} looks of 25 orders in ten polls");
-    assert_eq!(world.record.versions("DedicatedServerOrder", "odd-7").len(), versions, "nothing is written for it");
+    assert_eq!(written(&world), before.1, "nothing is written for it");
+    // A change is looked at at once.
+    world.patch("DedicatedServerOrder", "odd-8", &json!({"spec": {"operatingSystem": {"template": DEBIAN}}})).await;
+    world.until_active("odd-8").await;
     world.end().await;
 }
 

@@ -1,0 +1,84 @@
+//! How a pass over an order ends: what was decided is saved, who waited behind the order is woken, and when it is looked at again.
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+use kube::runtime::controller::Action;
+
+use crate::api::condition::{self, ConditionType};
+use crate::api::order_status::OrderStatus;
+use crate::provisioning::decide;
+use crate::provisioning::facts::Facts;
+use crate::provisioning::selection::{self, PassedOver};
+use crate::provisioning::tasks::SUPERSEDED;
+
+use super::order::{Ended, OrderError, Pass, known, save};
+use super::own_tasks;
+use super::queue;
+use super::task;
+
+impl Pass<'_> {
+    pub(super) async fn end(&mut self, status: OrderStatus, until: Option<Timestamp>, slot: bool) -> Result<Ended, OrderError> {
+        // What is due already comes out as no time at all.
+        let wait = until.map(|at| Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default());
+        let stalled = wait.filter(|_| condition::is_true(&status.conditions, ConditionType::Stalled));
+        if self.selecting.is_some()
+            && !self.last
+            && !self.parsed.deleting
+            // What was written ahead in this pass is taken back first.
+            && known(&self.order).in_flight.is_none()
+            && let Some(over) = selection::ended_without(&self.key, &status)
+        {
+            self.passed_over(slot, &over);
+            self.handler.note_judged(&self.parsed.uid, stalled);
+            self.handler.note_over(&self.parsed.uid, self.parsed.generation, over.clone());
+            return Ok(Ended::Over(over));
+        }
+        let stood = queue::stands_still(&self.order);
+        self.order = save(&self.order, status, self.context).await?;
+        if !stood && queue::stands_still(&self.order) {
+            // It takes none of the free servers; whoever waited behind it may.
+            if let Some(key) = queue::next(self.context, &self.parsed, &self.key) {
+                self.context.wake_orders.wake(&key);
+            }
+        }
+        self.close_superseded().await?;
+        self.keep_place(!slot && super::places::waits(&self.order));
+        // Not before all is saved: a pass that fails has not used up the look that a change of the handler is worth.
+        self.handler.note_judged(&self.parsed.uid, stalled);
+        Ok(Ended::Action(
+            wait.map_or_else(Action::await_change, |w| Action::requeue(w.max(Duration::from_millis(50)).min(Duration::from_hours(1)))),
+        ))
+    }
+
+    /// Closes the objects of tasks that the status says nobody needs any more: a department must not work on them.
+    async fn close_superseded(&self) -> Result<(), OrderError> {
+        let tasks = &known(&self.order).manual_tasks;
+        for name in tasks.iter().filter(|t| t.state == SUPERSEDED).map(|t| &t.name) {
+            let uid = &self.parsed.uid;
+            let open = |t: &crate::api::ManualTask| {
+                (t.name_any() == *name && t.spec.order_ref.uid == *uid && t.spec.resolution.is_none()).then(|| t.clone())
+            };
+            for task in self.context.tasks.read(open) {
+                task::supersede(&self.context.client, &task, "nobody needs it any more").await?;
+            }
+        }
+        // Raised before the order named a handler in another namespace, or made by somebody there: nobody listens to them.
+        for task in self.context.tasks.read(|t| own_tasks::elsewhere(t, &self.order).then(|| t.clone())) {
+            task::supersede(&self.context.client, &task, "departments of another namespace are asked").await?;
+        }
+        Ok(())
+    }
+
+    /// The handler could not serve the order when that was asked, a moment ago, and nothing has changed since: it is not asked again with
+    /// each poll. What is stored does not tell, since it speaks of all handlers that were tried.
+    pub(super) fn still_over(&self, facts: &Facts) -> Option<PassedOver> {
+        let known = known(&self.order);
+        let asks = facts.forced || self.parsed.deleting || decide::asked(&self.parsed, &known);
+        if self.selecting.is_none() || self.last || asks || known.in_flight.is_some() {
+            return None;
+        }
+        facts.recheck.and_then(|_| self.handler.over(&self.parsed.uid, self.parsed.generation))
+    }
+}
