@@ -150,6 +150,10 @@ async fn poll(
             let message = format!("panel user {} is not an administrator; give it that level", probe.login);
             return Err(Problem::stalled(Reason::NotAdministrator, message));
         }
+        if let Some(pool) = pool.as_ref().filter(|_| client.policy.operator_allocates()) {
+            pool_ready(context, Some(pool))?;
+            super::ipmanager::serves(context, pool, key).await?;
+        }
         runtime.set_client(client.clone());
     }
     let mut owners: BTreeSet<String> = orders.iter().chain(selecting).map(|o| o.spec.client.username.clone()).collect();

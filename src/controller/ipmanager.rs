@@ -15,6 +15,7 @@ use crate::api::{DedicatedServerOrder, IPManager, RECONCILE_ANNOTATION};
 use crate::panel::AddressPanel;
 use crate::panel::coremanager::client::Client as PanelClient;
 use crate::panel::ipmanager5::IpManager5;
+use crate::panel::model::PoolAddress;
 use crate::panel::settings::PanelId;
 use crate::provisioning::context::{SHORT, cut};
 use crate::provisioning::reason::Reason;
@@ -111,21 +112,23 @@ async fn probe(manager: &IPManager, key: &ObjectKey, context: &Context) -> Resul
             (Arc::new(IpManager5::new(Arc::new(client))) as Arc<dyn AddressPanel>, false)
         }
     };
+    let mut runtime = PoolRuntime { panel: Some(panel.clone()), proven, ready: Err("not probed yet".into()), made_from: made.made_from };
     if !proven {
         // Kept whatever the probe says: the client remembers a refused log-in, so that the account is not locked.
-        let mut runtime =
-            PoolRuntime { panel: Some(panel.clone()), proven: false, ready: Err("not probed yet".into()), made_from: made.made_from };
         context.panels.set_pool(key, runtime.clone());
         panel.probe().await.map_err(|e| problem_of(&e))?;
-        runtime.proven = true;
-        context.panels.set_pool(key, runtime);
     }
     let identity = identity(manager)?;
     let used = panel.addresses().await.map_err(|e| problem_of(&e))?;
     let recorded = manager.status.as_ref().and_then(|s| s.panel.as_deref());
-    if let Some(was) = recorded.filter(|was| *was != identity) {
-        let there: BTreeSet<IpAddr> = used.iter().map(|address| address.address).collect();
-        same_addresses(was, &identity, &there, &had(context, key))?;
+    if !proven || recorded.is_some_and(|was| was != identity) {
+        // Another user of the same address manager may see other addresses.
+        let handlers = context.handlers.read(|h| uses(h, key).then(|| h.key())).into_iter().collect();
+        same_addresses(recorded.unwrap_or(&identity), &identity, &used, &had(context, &handlers))?;
+    }
+    if !proven {
+        runtime.proven = true;
+        context.panels.set_pool(key, runtime);
     }
     let mut groups: BTreeMap<String, i64> = BTreeMap::new();
     for address in used {
@@ -142,9 +145,17 @@ fn identity(manager: &IPManager) -> Result<String, Problem> {
     Ok(id.to_string())
 }
 
-/// The addresses that orders got from this address manager. What came with a server that was taken over may be kept elsewhere.
-fn had(context: &Context, key: &ObjectKey) -> BTreeSet<IpAddr> {
-    let handlers: BTreeSet<ObjectKey> = context.handlers.read(|h| uses(h, key).then(|| h.key())).into_iter().collect();
+/// Whether the address manager that a handler names is the one that the handler's orders have their addresses from.
+pub(super) async fn serves(context: &Context, key: &ObjectKey, handler: &ObjectKey) -> Result<(), Problem> {
+    let had = had(context, &BTreeSet::from([handler.clone()]));
+    let Some(panel) = context.panels.pool(key).and_then(|pool| pool.panel).filter(|_| !had.is_empty()) else { return Ok(()) };
+    let used = panel.addresses().await.map_err(|e| problem_of(&e))?;
+    same_addresses(&format!("handler {handler}"), &format!("IPManager {key}"), &used, &had)
+}
+
+/// The addresses that orders of these handlers got from their address manager. What came with a server that was taken over may be kept
+/// elsewhere.
+fn had(context: &Context, handlers: &BTreeSet<ObjectKey>) -> BTreeSet<IpAddr> {
     let of_order = |order: &DedicatedServerOrder| {
         let server = order.status.as_ref()?.server.as_ref()?;
         let here = order.spec.adopt.is_none() && serving_handler(order).is_some_and(|handler| handlers.contains(&handler));
@@ -156,13 +167,14 @@ fn had(context: &Context, key: &ObjectKey) -> BTreeSet<IpAddr> {
 /// Another address is believed to be the same address manager under another name when it knows most of what was taken there: given back
 /// to another one, addresses would stay taken for ever, and those of others would be given back there. Not all: some are being given back,
 /// or were by hand.
-fn same_addresses(was: &str, now: &str, there: &BTreeSet<IpAddr>, had: &BTreeSet<IpAddr>) -> Result<(), Problem> {
-    let unknown: Vec<String> = had.difference(there).map(ToString::to_string).collect();
+fn same_addresses(was: &str, now: &str, used: &[PoolAddress], had: &BTreeSet<IpAddr>) -> Result<(), Problem> {
+    let there: BTreeSet<IpAddr> = used.iter().map(|address| address.address).collect();
+    let unknown: Vec<String> = had.difference(&there).map(ToString::to_string).collect();
     if unknown.len() * 2 <= had.len() {
         return Ok(());
     }
     let message = format!(
-        "orders have {} addresses from {was}, and {now} does not know {} of them, such as {}; put spec.connection.url back, or move the addresses first",
+        "orders have {} addresses from {was}, and {now} does not know {} of them, such as {}; put back the reference, the URL or the user that was there before, or move the addresses first",
         had.len(),
         unknown.len(),
         unknown[0]
@@ -200,12 +212,14 @@ mod tests {
 
     #[test]
     fn an_address_manager_moves_only_with_what_orders_have() {
-        let set = |all: &[&str]| all.iter().map(|a| a.parse().unwrap()).collect::<BTreeSet<IpAddr>>();
-        let had = set(&["203.0.113.9", "203.0.113.10"]);
-        assert!(same_addresses("a/ipmgr", "b/ipmgr", &set(&["203.0.113.9", "203.0.113.10", "10.0.0.1"]), &had).is_ok());
-        assert!(same_addresses("a/ipmgr", "b/ipmgr", &set(&[]), &set(&[])).is_ok(), "nobody has anything there");
-        assert!(same_addresses("a/ipmgr", "b/ipmgr", &set(&["203.0.113.9"]), &had).is_ok(), "one was just given back");
-        let problem = same_addresses("a/ipmgr", "b/ipmgr", &set(&["203.0.113.8"]), &had).unwrap_err();
+        let record =
+            |a: &&str| PoolAddress { address: a.parse().unwrap(), group: String::new(), domain: String::new(), note: String::new() };
+        let used = |all: &[&str]| all.iter().map(record).collect::<Vec<_>>();
+        let had = BTreeSet::from(["203.0.113.9".parse().unwrap(), "203.0.113.10".parse().unwrap()]);
+        assert!(same_addresses("a/ipmgr", "b/ipmgr", &used(&["203.0.113.9", "203.0.113.10", "10.0.0.1"]), &had).is_ok());
+        assert!(same_addresses("a/ipmgr", "b/ipmgr", &[], &BTreeSet::new()).is_ok(), "nobody has anything there");
+        assert!(same_addresses("a/ipmgr", "b/ipmgr", &used(&["203.0.113.9"]), &had).is_ok(), "one was just given back");
+        let problem = same_addresses("a/ipmgr", "b/ipmgr", &used(&["203.0.113.8"]), &had).unwrap_err();
         assert_eq!((problem.reason, problem.stalled), (Reason::PanelChanged, true));
         assert!(problem.message.contains("does not know 2 of them, such as 203.0.113.9"), "{}", problem.message);
     }

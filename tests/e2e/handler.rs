@@ -104,6 +104,35 @@ async fn an_address_manager_that_is_down_is_waited_for() {
     world.end().await;
 }
 
+/// A handler that names another IPManager: the addresses of its orders are not there.
+#[tokio::test]
+async fn a_handler_does_not_change_to_an_address_manager_that_does_not_know_what_its_orders_have() {
+    let mut panels = objects::panels();
+    let second = objects::merged(panels["ipmanager5"][0].clone(), &json!({"name": "ipm2", "listen": "127.0.0.4:0", "holds_for": []}));
+    panels["ipmanager5"].as_array_mut().unwrap().push(second);
+    let mut world = World::start(Setup { panels, ..Setup::default() }).await;
+    world.order("web-01", &json!({})).await;
+    world.until_active("web-01").await;
+    let mut other = objects::ip_manager(world.sim.url("ipm2").unwrap(), &json!({}));
+    other["metadata"]["name"] = json!("other");
+    world.create(&world.provider, other).await;
+    world.until_reason("IPManager", "other", "Ready", "Reachable").await;
+    let named = |name: &str| json!({"spec": {"ipManagement": {"ipManagerRef": {"name": name}}}});
+    world.patch("ProcessingHandler", "msk-1", &named("other")).await;
+    let handler = world.until_reason("ProcessingHandler", "msk-1", "Ready", "PanelChanged").await;
+    let message = condition(&handler, "Stalled").unwrap()["message"].as_str().unwrap();
+    assert!(message.contains("IPManager") && message.contains("does not know 1 of them, such as 203.0.113.10"), "{message}");
+    let before = world.changes().len();
+    world.delete("DedicatedServerOrder", "web-01").await;
+    world.until_order("web-01", "waits", |o| o["metadata"]["deletionTimestamp"].is_string() && !is_true(o, "Ready")).await;
+    world.polls(2).await;
+    assert_eq!(world.changes().len(), before, "nothing is given back anywhere");
+    world.patch("ProcessingHandler", "msk-1", &named("main")).await;
+    world.until_gone("web-01").await;
+    world.assert_released(17);
+    world.end().await;
+}
+
 /// An IPManager whose address names another one: what orders have would stay taken at the old one, and others' would be given back.
 #[tokio::test]
 async fn an_address_manager_that_does_not_know_what_orders_have_is_not_used() {
