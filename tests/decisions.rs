@@ -32,6 +32,8 @@ mod core_opening;
 mod core_power;
 #[path = "core/core_recipes.rs"]
 mod core_recipes;
+#[path = "core/core_recovery.rs"]
+mod core_recovery;
 #[path = "core/core_selection.rs"]
 mod core_selection;
 #[path = "core/core_tasks.rs"]

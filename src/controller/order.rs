@@ -359,6 +359,9 @@ impl Pass<'_> {
                 Next::Look(look) => {
                     let span = trace::look(&self.order, &status, &look, &self.key);
                     self.panels(client).look(&look, &mut facts).instrument(span.clone()).await?;
+                    if let Some(server) = facts.noted_otherwise(&look) {
+                        self.handler.note_mark(&server.0, now);
+                    }
                     trace::looked(&span, &facts);
                 }
                 Next::Prepare(what) => {

@@ -21,7 +21,8 @@ use super::hardware::Hardware;
 use super::inflight::Shows;
 use super::marker::{Found, tokens};
 use super::network::{addresses, main_first};
-use super::opening::{is_user, note_power, people};
+use super::opening::note_power;
+use super::people::people;
 use super::reason::Reason;
 use super::step::{OPENING, State, Step};
 use super::wanted::Wanted;
@@ -84,7 +85,7 @@ fn owned_by_client(cx: &mut Cx<'_>, server: &ServerId, form: &ServerForm) -> Flo
     let Some(owner) = &form.owner else {
         return Break(refused(cx, server, "nobody owns it; create the order without spec.adopt to be given a free server"));
     };
-    if !people.client.as_ref().is_some_and(|client| is_user(owner, client)) {
+    if !people.is_client(owner) {
         let why = format!("it does not belong to panel user {}", cx.order.username);
         return Break(refused(cx, server, &why));
     }
@@ -157,7 +158,7 @@ fn undo(cx: &mut Cx<'_>, server: &ServerId, written: String) -> Halt {
 fn bind(cx: &mut Cx<'_>, server: &ServerId, form: &ServerForm) -> Flow {
     let step = Step::Allocate;
     let people = people(cx, step)?;
-    if !people.client.as_ref().is_some_and(|client| form.owner.as_deref().is_some_and(|o| is_user(o, client))) {
+    if !people.client_has(form) {
         let message = format!(
             "server {server} carries this order's marker, but does not belong to the client {}; it is not touched",
             cx.order.username

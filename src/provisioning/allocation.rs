@@ -14,7 +14,7 @@ use super::facts::{HandlerState, Inventory, Look, Prepare, Prepared, Row, Seen};
 use super::inflight::{AMBIGUOUS, Shows};
 use super::marker::Found;
 use super::matching;
-use super::opening::{People, is_user, people};
+use super::people::{People, people};
 use super::queue::about;
 use super::reason::Reason;
 use super::step::{State, Step};
@@ -46,9 +46,26 @@ pub(super) fn allocate(cx: &mut Cx<'_>) -> Flow {
         return Continue(());
     }
     if restored {
+        no_address_elsewhere(cx)?;
         limits(cx)?;
     }
     claim(cx, &inventory, &people)
+}
+
+/// An address that carries the note of a restored order tells of a server that nobody sees: its owner is one whose servers are not looked
+/// at, or another handler serves it. No second one is taken.
+fn no_address_elsewhere(cx: &mut Cx<'_>) -> Flow {
+    if !cx.handler.operator_allocates() || cx.status.in_flight.is_some() {
+        return Continue(());
+    }
+    let noted = super::pool::pool(cx, Step::Allocate)?.into_iter().find(|a| cx.order.marker.is_in_note(&a.note));
+    let Some(address) = noted.map(|a| a.address) else { return Continue(()) };
+    let message = format!(
+        "address {address} carries the note of this order, and no server with its marker is found; no other one is taken: put `{}` into the notes of the order's server, give the server back to its owner or the handler its labels back, or take `{}` out of the address's note if there is none",
+        cx.order.marker,
+        cx.order.marker.short()
+    );
+    Break(cx.stall(Step::Allocate, Reason::PreviousServerFound, &message, Recheck::Later))
 }
 
 /// Limits of the handler, and that there is no server for it, keep an order back that has not begun: nothing is made for it at the
@@ -196,6 +213,12 @@ fn find_own(cx: &mut Cx<'_>, inventory: &Inventory, people: &People) -> Flow {
     }
     elsewhere(cx, step, inventory)?;
     if let Some(server) = previous.first() {
+        if let Seen::There(form) = cx.form(step, &ServerId(server.clone()))?
+            && !matches!(cx.order.marker.find_in(&form.notes), Found::Previous(_))
+        {
+            // The index is older than the form.
+            return Break(cx.wait_for_list(step));
+        }
         let message = format!(
             "server {server} carries the marker of an earlier order of this name; no second one is taken: release it by hand, or restore the annotation {}",
             crate::api::ORDER_ID_ANNOTATION
@@ -225,10 +248,7 @@ pub(super) fn elsewhere(cx: &mut Cx<'_>, step: Step, inventory: &Inventory) -> F
 
 /// Allocating, or letting an order go, before every server that could be ours has been looked at could lose or double one.
 pub(super) fn index_complete(cx: &mut Cx<'_>, step: Step, inventory: &Inventory, people: &People) -> Flow {
-    let ours = |row: &ServerRow| {
-        let owned = |owner: &str| is_user(owner, &people.me) || people.client.as_ref().is_some_and(|c| is_user(owner, c));
-        row.owner.as_deref().is_some_and(owned)
-    };
+    let ours = |row: &ServerRow| row.owner.as_deref().is_some_and(|owner| people.is_me(owner) || people.is_client(owner));
     if inventory.rows.values().any(|row| ours(row) && !inventory.markers.contains_key(&row.id.0)) {
         return Break(cx.wait_for_list(step));
     }
@@ -263,8 +283,8 @@ fn beside_another(cx: &mut Cx<'_>, step: Step, server: &ServerId, other: &str) -
 fn bind(cx: &mut Cx<'_>, server: &ServerId, form: &ServerForm, people: &People) -> Flow {
     let step = Step::Allocate;
     let owner = form.owner.clone().unwrap_or_default();
-    let handed_over = people.client.as_ref().is_some_and(|c| is_user(&owner, c));
-    if !handed_over && !is_user(&owner, &people.me) {
+    let handed_over = people.is_client(&owner);
+    if !handed_over && !people.is_me(&owner) {
         let message = format!(
             "server {server} carries this order's marker, but belongs to panel user `{owner}`; it is not touched, and no other one is taken"
         );
@@ -287,21 +307,7 @@ fn bind(cx: &mut Cx<'_>, server: &ServerId, form: &ServerForm, people: &People) 
     cx.finish(step, State::Done, &format!("server {server}"));
     super::assembly::reserved(cx);
     if handed_over {
-        super::reinstallation::note_found(cx);
-        if cx.order.suspended {
-            cx.finish(Step::PowerOn, State::Done, "not needed: the service is suspended");
-        }
-        // Found again after a restore: the client's data is on its disks, so nothing is prepared a second time.
-        for done in [Step::CreateClient, Step::Assemble, Step::InstallOS, Step::RunRecipes, Step::HandOver] {
-            cx.finish(done, State::Done, "found again");
-        }
-        let now = Time::seconds(cx.now);
-        // Which recipes ran is not known any more; none is run a second time.
-        let ran = cx.order.recipes.clone();
-        if let Some(server) = cx.status.server.as_mut() {
-            server.handed_over_at = Some(now);
-            server.recipes = ran;
-        }
+        super::recovery::found_again(cx);
     }
     Continue(())
 }
@@ -393,6 +399,15 @@ fn claim_in_flight(cx: &mut Cx<'_>, server: &ServerId, people: &People) -> Flow 
         return Continue(());
     }
     // The claim may still land: another server is only chosen when it has had its time.
+    cx.settled(step)?;
+    let sold = cx.facts.inventory.as_ref().is_some_and(|list| {
+        matching::form_is_free(&form) && capacity::free(&cx.order.wanted, &cx.status, cx.handler, list).iter().any(|row| row.id == *server)
+    });
+    if !sold {
+        // It may have been taken out of service, or become another configuration, while nobody looked.
+        cx.status.in_flight = None;
+        return Continue(());
+    }
     let call = Call::Claim { server: server.clone(), owner: people.me.id.clone(), marker: cx.order.marker.clone() };
     Break(cx.call(step, call, Shows::AtOnce))
 }

@@ -16,7 +16,8 @@ use super::context::{Cx, Flow, Halt, Next, Wait, WaitKind, after};
 use super::facts::{Inventory, Look, Row, Seen};
 use super::inflight::Shows;
 use super::marker::Found;
-use super::opening::{note_power, people, wait_for_power};
+use super::opening::{note_power, wait_for_power};
+use super::people::people;
 use super::reason::Reason;
 use super::step::{CLOSING, OPENING, State, Step};
 use super::tasks::Ask;
@@ -320,7 +321,7 @@ fn stop_by_hand(cx: &mut Cx<'_>, error: &str) -> Flow {
     };
     match cx.ask(&ask)? {
         Resolution::Done => {
-            cx.finish(step, State::Done, "stopped by hand");
+            cx.finish(step, State::Done, BY_HAND);
             Continue(())
         }
         Resolution::Retry => {
@@ -351,10 +352,30 @@ pub(super) fn earlier_calls_had_their_time(cx: &mut Cx<'_>) -> Flow {
     Break(cx.wait(Step::Release, wait))
 }
 
+/// Its client has the server until it is released, and may have switched it on again: what runs on it would be his. Not asked for where
+/// the power is not known to the panel.
+fn still_off(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
+    let step = Step::PowerOff;
+    let said = &cx.step(step).message;
+    if said.starts_with(IPMI_IGNORED) || said == BY_HAND || cx.intent(Step::Release).is_some() {
+        return Continue(());
+    }
+    let row = cx.need_row(Step::Release, server)?;
+    if row.power.on && !row.power.off {
+        cx.enter(step, State::Pending, "the server was switched on again");
+        return power_off(cx, server);
+    }
+    Continue(())
+}
+
+/// What the step of the power says where a person switched the server off.
+const BY_HAND: &str = "stopped by hand";
+
 /// Domain first, then owner and marker in one call: the commit point.
 fn release(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
     let step = Step::Release;
     earlier_calls_had_their_time(cx)?;
+    still_off(cx, server)?;
     super::network::domains(cx, step, server, FREE_DOMAIN)?;
     let form = cx.own_form(step, server)?;
     if form.disabled {

@@ -13,7 +13,7 @@ use super::call::Call;
 use super::context::{Cx, Flow, Halt, LONG, cut};
 use super::facts::{Look, Seen};
 use super::marker::Found;
-use super::opening::{is_user, people};
+use super::people::people;
 use super::reason::Reason;
 use super::step::{State, Step};
 
@@ -65,12 +65,13 @@ fn ask_panel(cx: &mut Cx<'_>, step: Step, since: Time) -> Flow<Answer> {
         Step::InstallOS => installed(cx, step, since)?,
         Step::HandOver => {
             let Some(server) = cx.server_id() else { return Continue(Answer::AskTheStep) };
-            let client = people(cx, step)?.client;
+            let people = people(cx, step)?;
             let form = cx.own_form(step, &server)?;
             let owner = form.owner.unwrap_or_else(|| "nobody".into());
-            match client {
-                Some(client) if is_user(&owner, &client) => Answer::Agrees,
-                Some(_) | None => Answer::Differs(format!("the owner of server {server} is {owner}, not {}", cx.order.username)),
+            if people.is_client(&owner) {
+                Answer::Agrees
+            } else {
+                Answer::Differs(format!("the owner of server {server} is {owner}, not {}", cx.order.username))
             }
         }
         Step::RunRecipes => recipe_run(cx, step, since)?,

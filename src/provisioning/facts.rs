@@ -14,7 +14,7 @@ use crate::panel::model::{AddressRow, Connection, InstallForm, PanelUser, PoolAd
 use super::call::Call;
 use super::hardware::Hardware;
 use super::license_server::LicenseFacts;
-use super::marker::Marker;
+use super::marker::{Marker, tokens};
 use super::queue::Queue;
 
 /// Something to read at a panel.
@@ -225,6 +225,16 @@ pub struct Facts {
 }
 
 impl Facts {
+    /// The server whose form was just read, where the index of markers shows something else of it: somebody changed its notes since they
+    /// were read, and nothing that the list shows tells of it.
+    #[must_use]
+    pub fn noted_otherwise<'l>(&self, look: &'l Look) -> Option<&'l ServerId> {
+        let Look::Form(server) = look else { return None };
+        let Some(Seen::There(form)) = self.forms.get(&server.0) else { return None };
+        let indexed = self.inventory.as_ref()?.markers.get(&server.0)?;
+        (!tokens(&form.notes).filter_map(Marker::parse).eq(indexed.iter().cloned())).then_some(server)
+    }
+
     /// Nothing read yet.
     #[must_use]
     pub fn new(handler: HandlerState, operation_id: String) -> Self {

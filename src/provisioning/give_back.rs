@@ -75,6 +75,9 @@ pub(super) fn go_on(cx: &mut Cx<'_>) -> Flow {
     if !under_way(cx) {
         return Continue(());
     }
+    if let Some(server) = cx.server_id().filter(|_| !cx.state(Step::Release).over()) {
+        super::recovery::is_the_clients(cx, Step::PowerOff, &server)?;
+    }
     super::closing::take_back(cx)?;
     Break(returned(cx))
 }

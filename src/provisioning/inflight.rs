@@ -15,7 +15,6 @@ use super::call::Call;
 use super::context::{Cx, Flow, Halt, LONG, Next, Wait, WaitKind, after, cut};
 use super::facts::{HandlerState, Look, Row, Seen};
 use super::marker::Found;
-use super::opening::is_user;
 use super::reason::Reason;
 use super::step::{State, Step};
 
@@ -169,12 +168,15 @@ impl Cx<'_> {
     /// A server that a person gave to another client may still carry our marker.
     pub(super) fn somebody_elses(&mut self, step: Step, server: &ServerId, owner: Option<&str>) -> Option<Halt> {
         let owner = owner?;
-        let people = match super::opening::people(self, step) {
+        let people = match super::people::people(self, step) {
             ControlFlow::Continue(people) => people,
             ControlFlow::Break(halt) => return Some(halt),
         };
-        if is_user(owner, &people.me) || people.client.is_some_and(|client| is_user(owner, &client)) {
+        if people.is_me(owner) {
             return None;
+        }
+        if people.is_client(owner) {
+            return super::recovery::was_older(self, step);
         }
         let message = format!("server {server} belongs to panel user {owner}, neither the client nor the operator; it is not touched");
         Some(super::drift::not_touched(self, step, Reason::OwnerChanged, &message))

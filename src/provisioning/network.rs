@@ -109,8 +109,10 @@ fn from_pool(cx: &mut Cx<'_>, server: &ServerId) -> Flow<Vec<IpAddr>> {
         record_main(cx, new);
     }
     let main = main_row(cx, step, server, &rows)?;
-    let keep_main = cx.handler.disable_ip_change || super::adoption::adopted(cx);
-    if !keep_main
+    let theirs = cx.handler.disable_ip_change || super::adoption::adopted(cx);
+    // The system of a client who has the server is configured with its main address: it stays, whatever the handler says of pools by now.
+    let keep_main = theirs || cx.status.server.as_ref().is_some_and(|s| s.handed_over_at.is_some());
+    if !theirs
         && let Some(own) =
             used.iter().find(|a| a.address == main.address && a.group == group && super::marker::tokens(&a.note).next().is_none())
     {
@@ -118,7 +120,7 @@ fn from_pool(cx: &mut Cx<'_>, server: &ServerId) -> Flow<Vec<IpAddr>> {
         let note = if own.note.is_empty() { note } else { format!("{} {note}", own.note) };
         return Break(cx.call(step, Call::SetNote { address: own.address, note }, Shows::AtOnce));
     }
-    let mine = ours(cx, &used, &group);
+    let mine = ours_in_public(cx, &used);
     if !keep_main && !mine.contains(&main.address) && not_replaced(cx).is_some() {
         return Break(replace_main(cx, step, server, &main, &mine, &rows, group));
     }
@@ -136,6 +138,7 @@ fn from_pool(cx: &mut Cx<'_>, server: &ServerId) -> Flow<Vec<IpAddr>> {
         }
     }
     if !keep_main && !mine.contains(&main.address) {
+        mark_parking(cx, step, &main, &used)?;
         return Break(replace_main(cx, step, server, &main, &mine, &rows, group));
     }
     for address in &mine {
@@ -156,10 +159,19 @@ fn from_pool(cx: &mut Cx<'_>, server: &ServerId) -> Flow<Vec<IpAddr>> {
     Continue(main_first(main.address, mine))
 }
 
-/// Addresses of a group that carry our note, lowest first.
-fn ours(cx: &Cx<'_>, used: &[PoolAddress], group: &str) -> Vec<IpAddr> {
-    let mut mine: Vec<IpAddr> =
-        used.iter().filter(|a| a.group == group && cx.order.marker.is_in_note(&a.note)).map(|a| a.address).collect();
+/// Parking addresses that carry our note, lowest first.
+fn ours_in_parking(cx: &Cx<'_>, used: &[PoolAddress], parking: &str) -> Vec<IpAddr> {
+    ours(cx, used.iter().filter(|a| a.group == parking))
+}
+
+/// Public addresses that carry our note, lowest first: also those of a group that the handler took them from before.
+fn ours_in_public(cx: &Cx<'_>, used: &[PoolAddress]) -> Vec<IpAddr> {
+    let parking = cx.handler.parking_group.as_ref().filter(|group| **group != cx.handler.public_group);
+    ours(cx, used.iter().filter(|a| parking != Some(&a.group)))
+}
+
+fn ours<'a>(cx: &Cx<'_>, used: impl Iterator<Item = &'a PoolAddress>) -> Vec<IpAddr> {
+    let mut mine: Vec<IpAddr> = used.filter(|a| cx.order.marker.is_in_note(&a.note)).map(|a| a.address).collect();
     mine.sort_unstable();
     mine.dedup();
     mine
@@ -286,8 +298,9 @@ fn replace_main(
 fn give_back_parking(cx: &mut Cx<'_>, step: Step, rows: &[AddressRow], used: &[PoolAddress]) -> Flow {
     let parked = cx.status.server.as_ref().and_then(|s| parsed(s.parked_address.as_ref()));
     let Some(parked) = parked.filter(|p| !rows.iter().any(|r| r.address == *p)) else { return Continue(()) };
-    let parking = used.iter().any(|a| a.address == parked && Some(&a.group) == cx.handler.parking_group.as_ref());
-    if !parking || in_use_elsewhere(cx, parked, used) {
+    let noted = used.iter().any(|a| a.address == parked && is_parking(cx, a) && cx.order.marker.is_in_note(&a.note));
+    if !noted {
+        // Given back before a crash, and perhaps another server's by now.
         return Continue(());
     }
     let call = Call::GiveBack { address: parked };
@@ -301,11 +314,22 @@ fn give_back_parking(cx: &mut Cx<'_>, step: Step, rows: &[AddressRow], used: &[P
     Continue(())
 }
 
-/// Given back before a crash, and taken by somebody else since.
-fn in_use_elsewhere(cx: &Cx<'_>, address: IpAddr, used: &[PoolAddress]) -> bool {
-    let listed = cx.facts.inventory.as_ref().is_some_and(|i| i.rows.values().any(|r| r.main_address == Some(address) && !cx.is_own(&r.id)));
-    let marked = |note: &str| super::marker::tokens(note).next().is_some() && !cx.order.marker.is_in_note(note);
-    listed || used.iter().any(|a| a.address == address && marked(&a.note))
+fn is_parking(cx: &Cx<'_>, address: &PoolAddress) -> bool {
+    cx.handler.parking_group.as_ref() == Some(&address.group)
+}
+
+/// The parking address carries our note before another one takes its place: one without it may have been given back already, by a call
+/// whose answer was lost, and may be on a server of another panel that takes addresses from the same address manager.
+fn mark_parking(cx: &mut Cx<'_>, step: Step, main: &AddressRow, used: &[PoolAddress]) -> Flow {
+    let free_to_mark = |a: &&PoolAddress| a.address == main.address && is_parking(cx, a) && super::marker::tokens(&a.note).next().is_none();
+    let Some(parked) = used.iter().find(free_to_mark) else { return Continue(()) };
+    let note = format!("{} {}", parked.note, cx.order.marker.short()).trim().to_owned();
+    Break(cx.call(step, Call::SetNote { address: parked.address, note }, Shows::AtOnce))
+}
+
+/// Whether the panel's list shows an address on a server that is not the order's.
+fn listed_elsewhere(cx: &Cx<'_>, address: IpAddr) -> bool {
+    cx.facts.inventory.as_ref().is_some_and(|i| i.rows.values().any(|r| r.main_address == Some(address) && !cx.is_own(&r.id)))
 }
 
 /// The panel takes addresses by itself. Returns the order's addresses, the main one first.
@@ -395,8 +419,7 @@ pub(super) fn remove_addresses(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
     }
     if cx.handler.operator_allocates() {
         let used = pool(cx, step)?;
-        let group = cx.handler.public_group.clone();
-        if let Some(address) = ours(cx, &used, &group).into_iter().find(|a| *a != main.address) {
+        if let Some(address) = ours_in_public(cx, &used).into_iter().find(|a| *a != main.address) {
             return Break(cx.call(step, Call::GiveBack { address }, Shows::AtOnce));
         }
         // The preparation may have been cut short before the old parking address went back.
@@ -451,7 +474,7 @@ fn park_from_pool(cx: &mut Cx<'_>, server: &ServerId, group: &str) -> Flow {
     }
     let main = main_row(cx, step, server, &rows)?;
     let parked = used.iter().any(|a| a.address == main.address && a.group == group);
-    let mine = ours(cx, &used, group);
+    let mine = ours_in_parking(cx, &used, group);
     if !parked {
         if mine.is_empty() && not_replaced(cx).is_none() {
             return Break(take(cx, step, Family::of(main.address), group));
@@ -473,11 +496,15 @@ fn drop_notes(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
         if !cx.order.marker.is_in_note(&used.note) {
             continue;
         }
-        if rows.iter().any(|r| r.address == used.address) {
+        let give_back = Call::GiveBack { address: used.address };
+        // A parking address that its pool does not take back is told of, and holds no server.
+        let refused = is_parking(cx, &used)
+            && cx.facts.refusal(|c| *c == give_back).is_some_and(|e| !matches!(e.class(), ErrorClass::Down | ErrorClass::Credentials));
+        if refused || rows.iter().any(|r| r.address == used.address) {
             let note = cx.order.marker.without_short(&used.note);
             return Break(cx.call(step, Call::SetNote { address: used.address, note }, Shows::AtOnce));
         }
-        return Break(cx.call(step, Call::GiveBack { address: used.address }, Shows::AtOnce));
+        return Break(cx.call(step, give_back, Shows::AtOnce));
     }
     Continue(())
 }
@@ -490,8 +517,14 @@ pub(super) fn give_back_all(cx: &mut Cx<'_>, step: Step) -> Flow {
     // An address may still be on its way.
     cx.settled(step)?;
     let used = pool(cx, step)?;
-    match used.iter().find(|a| cx.order.marker.is_in_note(&a.note)) {
-        Some(address) => Break(cx.call(step, Call::GiveBack { address: address.address }, Shows::AtOnce)),
-        None => Continue(()),
+    let Some(address) = used.iter().find(|a| cx.order.marker.is_in_note(&a.note)).map(|a| a.address) else { return Continue(()) };
+    if listed_elsewhere(cx, address) {
+        let message = format!(
+            "address {address} carries this order's note and is the main address of a server that does not carry its marker: put the marker `{}` into that server's notes, or take `{}` out of the address's note",
+            cx.order.marker,
+            cx.order.marker.short()
+        );
+        return Break(super::drift::not_touched(cx, step, Reason::NotOurServer, &message));
     }
+    Break(cx.call(step, Call::GiveBack { address }, Shows::AtOnce))
 }

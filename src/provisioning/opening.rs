@@ -3,13 +3,14 @@
 use std::ops::ControlFlow::{Break, Continue};
 
 use crate::api::common::Time;
-use crate::panel::model::{PanelUser, PowerFlags, ServerForm, ServerId, ServerRow};
+use crate::panel::model::{PowerFlags, ServerId, ServerRow};
 
 use super::call::Call;
 use super::context::{Cx, Flow, Halt, Next, Recheck, Wait, WaitKind, after};
-use super::facts::{Look, Row, Seen};
+use super::facts::{Row, Seen};
 use super::inflight::Shows;
 use super::marker::Found;
+use super::people::people;
 use super::reason::Reason;
 use super::step::{OPENING, State, Step};
 
@@ -169,47 +170,20 @@ pub(super) fn note_power(cx: &mut Cx<'_>, power: PowerFlags) {
     }
 }
 
-/// The panel's users: ours and the client's.
-pub(super) struct People {
-    /// The operator's own.
-    pub me: PanelUser,
-    /// The client's, where it exists.
-    pub client: Option<PanelUser>,
-}
-
-/// Reads the users and finds the two that matter.
-pub(super) fn people(cx: &mut Cx<'_>, step: Step) -> Flow<People> {
-    let Some(users) = &cx.facts.users else { return Break(cx.look(step, Look::Users)) };
-    let me = users.iter().find(|u| u.name == cx.facts.login).cloned();
-    let client = users.iter().find(|u| u.name == cx.order.username).cloned();
-    match me {
-        Some(me) => Continue(People { me, client }),
-        None => {
-            let message = format!("the panel's list of users does not show `{}`, the operator's own user", cx.facts.login);
-            Break(cx.wait_for_handler(step, Reason::HandlerNotReady, message))
-        }
-    }
-}
-
-/// Whether an owner (id or name, as the panel shows it) is this user.
-pub(super) fn is_user(owner: &str, user: &PanelUser) -> bool {
-    owner == user.id.0 || owner == user.name
-}
-
 fn hand_over(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
     let step = Step::HandOver;
     if cx.state(step).over() {
         return Continue(());
     }
     let people = people(cx, step)?;
-    let Some(client) = people.client else {
+    let Some(client) = people.client.clone() else {
         // Somebody deleted the client's user since the first step: it is made again.
         cx.enter(Step::CreateClient, State::Pending, "the panel's user is gone");
         return super::allocation::create_client(cx);
     };
     let form = cx.own_form(step, server)?;
-    if !owner_is(&form, &client) {
-        if let Some(owner) = form.owner.as_deref().filter(|o| !is_user(o, &people.me)) {
+    if !people.client_has(&form) {
+        if let Some(owner) = form.owner.as_deref().filter(|o| !people.is_me(o)) {
             let message = format!("server {server} belongs to panel user {owner}, neither the client nor the operator; it is not touched");
             return Break(cx.stall(step, Reason::OwnerChanged, &message, Recheck::Later));
         }
@@ -222,10 +196,6 @@ fn hand_over(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
         server.handed_over_at.get_or_insert(now);
     }
     Continue(())
-}
-
-fn owner_is(form: &ServerForm, user: &PanelUser) -> bool {
-    form.owner.as_deref().is_some_and(|o| is_user(o, user))
 }
 
 /// All steps are over: drift is looked for in the shared list, which costs no request of the order's own.
@@ -270,7 +240,7 @@ fn look_for_drift(cx: &mut Cx<'_>) -> Flow {
             let message = format!("server {server} does not carry this order's marker alone; put `{}` into its notes", cx.order.marker);
             return Break(super::drift::drifted(cx, Reason::NotOurServer, &message));
         }
-        if !people.client.as_ref().is_some_and(|client| owner_is(&form, client)) {
+        if !people.client_has(&form) {
             let owner = form.owner.unwrap_or_else(|| "nobody".into());
             let message =
                 format!("server {server} belongs to panel user {owner}, not to the client {}; it is not touched", cx.order.username);

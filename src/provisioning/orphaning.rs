@@ -16,7 +16,7 @@ use super::call::Call;
 use super::context::{Cx, Flow, Recheck};
 use super::facts::{Look, Row, Seen};
 use super::inflight::Shows;
-use super::opening::{is_user, people};
+use super::people::people;
 use super::reason::Reason;
 use super::step::{State, Step};
 
@@ -63,8 +63,7 @@ pub(super) fn note_hand_over(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
     }
     let people = people(cx, Step::HandOver)?;
     let Seen::There(form) = cx.form(Step::HandOver, server)? else { return Continue(()) };
-    let has_it = people.client.is_some_and(|client| form.owner.is_some_and(|owner| is_user(&owner, &client)));
-    if !has_it {
+    if !people.client_has(&form) {
         return cx.settled(Step::HandOver);
     }
     let now = Time::seconds(cx.now);

@@ -43,11 +43,13 @@ pub(super) fn no_address(cx: &mut Cx<'_>, step: Step, group: &str, error: &Panel
 /// The records of our addresses carry the order's domain (`ip.edit`, ispsystem-api.md 4.1): a name server of IPmanager answers with it.
 /// A panel that shows no names is left alone; a refusal is reported and blocks nothing.
 pub(super) fn names(cx: &mut Cx<'_>, step: Step) -> Flow {
-    let group = cx.handler.public_group.clone();
+    let parking = cx.handler.parking_group.clone().filter(|group| *group != cx.handler.public_group);
     let domain = cx.order.domain.clone();
     let other = |a: &PoolAddress| !a.domain.is_empty() && !a.domain.trim_end_matches('.').eq_ignore_ascii_case(&domain);
-    let ours: Vec<PoolAddress> =
-        pool(cx, step)?.into_iter().filter(|a| a.group == group && cx.order.marker.is_in_note(&a.note) && other(a)).collect();
+    let ours: Vec<PoolAddress> = pool(cx, step)?
+        .into_iter()
+        .filter(|a| parking.as_ref() != Some(&a.group) && cx.order.marker.is_in_note(&a.note) && other(a))
+        .collect();
     for PoolAddress { address, domain: old, .. } in ours {
         let call = Call::SetPoolDomain { address, domain: domain.clone() };
         let refusal = cx.facts.refusal(|c| *c == call).filter(|e| !matches!(e.class(), ErrorClass::Down | ErrorClass::Credentials));

@@ -71,7 +71,7 @@ reasons! {
     SecretConflict: "A Secret with a name that the operator needs exists and is not this order's.", "Rename or remove that Secret.";
     UnknownTemplate: "The panel does not offer this template for the server.", "Choose one of the templates in the message, or install it at the panel.";
     UnknownRecipe: "The panel does not offer this recipe for the server.", "Choose one of the recipes in the message, or install it at the panel.";
-    PreviousServerFound: "A server carries the marker of an earlier order of the same name.", "Release that server by hand, or restore the order with its annotation `dci-operator.dev/order-id`.";
+    PreviousServerFound: "A server carries the marker of an earlier order of the same name, or an address carries the note of this one although no server with its marker is found.", "Release that server by hand, or restore the order with its annotation `dci-operator.dev/order-id`; of an address, do what the message says.";
     OrderIdElsewhere: "A server carries this order's id under another cluster id, namespace or name: the order was restored somewhere else, or copied.", "Start the operator with that `--cluster-id` where this cluster takes the other's place, or restore the order under its old namespace and name; to order another server, remove its annotation `dci-operator.dev/order-id`.";
     SeveralServersFound: "More than one server carries this order's marker.", "Release all but one by hand and take the marker out of their notes.";
     MarkerTruncated: "The panel did not store the marker as it was written; the change was undone.", "Make the notes field of the panel longer, then change or annotate the order.";
@@ -100,7 +100,7 @@ reasons! {
     LoginRefused: "The panel refuses the credentials.", "Correct the Secret of `spec.connection.credentialsSecretRef`; it is picked up by itself.";
     NotAdministrator: "The panel user is not an administrator, which the integration needs.", "Give the user the level of an administrator.";
     PanelError: "The panel answers, but not as this product does.", "Check `spec.module` and `spec.connection.url`; see the message.";
-    PanelChanged: "The address of the panel was changed while orders use the handler, or that of an IPManager to one that does not know the orders' addresses.", "Put `spec.connection.url` back, or create another handler.";
+    PanelChanged: "The address of the panel was changed while orders use the handler, or its IPManager, or the address or the user of that, to one that does not know the orders' addresses.", "Put back what was there before, or create another handler.";
     IPManagerNotFound: "The IPManager does not exist in the handler's namespace.", "Create it, or correct `spec.ipManagement.ipManagerRef`.";
     IPManagerNotReady: "The IPManager is not ready.", "See its conditions.";
     InUse: "The object is being deleted, but orders or handlers still need it.", "Delete them first; the message says how many.";

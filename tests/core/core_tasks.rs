@@ -240,7 +240,7 @@ fn done_that_the_panel_shows_is_not_done_again() {
             w.panel.server("1").rows.retain(|r| r.address == main);
         }),
         ("addAddress", false, |w| {
-            let note = |u: &&dci_operator::panel::model::PoolAddress| u.note.contains("u-web");
+            let note = |u: &&dci_operator::panel::model::PoolAddress| u.group == "public" && u.note.contains("u-web");
             let main = w.panel.servers["1"].main;
             let spare = w.panel.used.iter().filter(note).find(|u| u.address != main).unwrap().address;
             let row = w.panel.servers["1"].rows[0].clone();

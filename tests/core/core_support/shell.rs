@@ -270,6 +270,9 @@ impl World {
                     pass.forms.insert(server.0.clone(), form.notes.clone());
                 }
                 facts.forms.insert(server.0.clone(), seen);
+                if facts.noted_otherwise(look).is_some() {
+                    self.index.remove(&server.0);
+                }
             }
             Look::Addresses(server) => match self.panel.servers.get(&server.0).filter(|s| !s.gone) {
                 Some(s) => facts.addresses = Some(s.rows.clone()),

@@ -1,0 +1,255 @@
+//! A world that went on while the status, the handler or the notes did not: older statuses, other pools, servers out of sight. What the
+//! client has stays as it is, and nobody gets a second server.
+
+use std::time::Duration;
+
+use crate::support::look::{active, made, picture, reason, until_reason};
+use crate::support::panel::{ADMIN, Panel};
+use crate::support::seconds;
+use crate::support::world::{Fault, World, handler, order};
+use dci_operator::api::order::{OrderStatus, Returning};
+use dci_operator::api::task::Resolution;
+use dci_operator::panel::model::{Level, PanelUser, PoolAddress, UserId};
+use dci_operator::provisioning::call::Call;
+use dci_operator::provisioning::context::after;
+use serde_json::json;
+
+fn with_recipe() -> World {
+    let mut world = World::new(Panel::new(3, 6), handler(|_| ()));
+    world.add(order("web", "u-web", |raw| raw["spec"]["recipes"] = json!(["ISPsystem__nginx.sh"])));
+    world
+}
+
+/// Every status that an order had on its way to the client, with a server in it.
+fn statuses(world: &mut World) -> Vec<OrderStatus> {
+    let mut all: Vec<OrderStatus> = Vec::new();
+    while world.phase("web") != "Active" {
+        world.step();
+        let status = world.status("web").clone();
+        if status.server.is_some() && all.last() != Some(&status) {
+            all.push(status);
+        }
+    }
+    all
+}
+
+/// etcd is put back to a time before: the status is an old one, everything else is as it is.
+fn put_back(world: &mut World, status: OrderStatus) {
+    let stored = world.orders.get_mut("web").unwrap();
+    stored.status = status;
+    stored.version += 1;
+    world.restart();
+}
+
+#[test]
+fn an_older_status_neither_installs_over_a_clients_data_nor_gives_his_server_back() {
+    let all = statuses(&mut with_recipe());
+    assert!(all.len() >= 8, "{} statuses", all.len());
+    for (at, status) in all.into_iter().enumerate() {
+        for returning in [false, true] {
+            let mut world = with_recipe();
+            world.until_phase("web", "Active");
+            world.run_for(Duration::from_hours(1));
+            let (before, client) = (picture(&world), world.panel.user("acme").unwrap().id.clone());
+            let mut status = status.clone();
+            if returning {
+                let since = status.server.as_ref().and_then(|_| status.steps[0].started_at).unwrap();
+                status.server.as_mut().unwrap().returning =
+                    Some(Returning { reason: "RecipeFailed".into(), message: "it failed".into(), then: "TryAnother".into(), since });
+            }
+            if status.server.as_ref().is_some_and(|s| s.handed_over_at.is_some()) && returning {
+                continue;
+            }
+            put_back(&mut world, status);
+            world.until_phase("web", "Active");
+            world.run_for(Duration::from_hours(12));
+            let server = &world.panel.servers["1"];
+            assert_eq!((server.installs, server.owner.as_ref()), (1, Some(&client)), "{at} {returning}\n{}", world.describe());
+            assert_eq!(picture(&world), before, "{at} {returning}\n{}", world.describe());
+        }
+    }
+}
+
+/// The handler is changed while an order is Active; then its domain is.
+#[test]
+fn the_main_address_of_a_client_stays_whatever_becomes_of_the_pool() {
+    let group = |field: &'static str| move |w: &mut World| w.handler = handler(|h| h["ipManagement"][field] = json!("public2"));
+    let another_manager = |w: &mut World| {
+        for used in &mut w.panel.used {
+            used.note.clear();
+            used.group = "elsewhere".into();
+        }
+    };
+    let changes: [(&str, Box<dyn Fn(&mut World)>); 4] = [
+        ("another group", Box::new(group("publicIPType"))),
+        ("another address manager", Box::new(another_manager)),
+        ("the record is gone", Box::new(|w: &mut World| w.panel.used.retain(|u| u.group != "public"))),
+        (
+            "the group was renamed",
+            Box::new(|w: &mut World| w.panel.used.iter_mut().for_each(|u| u.group = u.group.replace("public", "old"))),
+        ),
+    ];
+    for (what, change) in changes {
+        for restored in [false, true] {
+            let mut world = active();
+            world.panel.free.insert("public2".into(), vec!["198.51.100.1".parse().unwrap(), "198.51.100.2".parse().unwrap()]);
+            let (main, replaced) = (world.panel.servers["1"].main, made(&world, "replaceMainAddress"));
+            change(&mut world);
+            if restored {
+                put_back(&mut world, OrderStatus { observed_generation: Some(-1), ..OrderStatus::default() });
+            }
+            world.edit("web", |raw| raw.spec.domain = "new.example.net".into());
+            world.run_for(Duration::from_hours(1));
+            assert_eq!(world.phase("web"), "Active", "{what}\n{}", world.describe());
+            assert_eq!(
+                (world.panel.servers["1"].main, made(&world, "replaceMainAddress")),
+                (main, replaced),
+                "{what}\n{}",
+                world.describe()
+            );
+            assert_eq!(world.panel.servers["1"].rows.iter().map(|r| r.domain.as_str()).collect::<Vec<_>>(), ["new.example.net"], "{what}");
+        }
+    }
+}
+
+#[test]
+fn addresses_of_a_group_that_is_not_used_any_more_are_given_back_like_the_others() {
+    let mut world = World::new(Panel::new(3, 6), handler(|_| ()));
+    world.add(order("web", "u-web", |raw| raw["spec"]["addresses"] = json!({"ipv4": 2})));
+    world.until_phase("web", "Active");
+    world.handler = handler(|h| h["ipManagement"]["publicIPType"] = json!("public2"));
+    world.panel.free.insert("public2".into(), vec!["198.51.100.1".parse().unwrap()]);
+    world.edit("web", |raw| raw.spec.domain = "new.example.net".into());
+    world.run_for(Duration::from_hours(1));
+    assert_eq!((world.phase("web"), world.panel.free["public2"].len()), ("Active", 1), "it has two\n{}", world.describe());
+    world.delete("web");
+    world.until_phase("web", "gone");
+    world.assert_clean();
+}
+
+fn restored(world: &mut World) {
+    world.orders.remove("web");
+    world.restart();
+    world.add(order("web", "u-new", |raw| raw["metadata"]["annotations"] = json!({"dci-operator.dev/order-id": "u-web"})));
+}
+
+#[test]
+fn a_restored_order_whose_server_is_out_of_sight_takes_no_second_one_and_frees_no_address_in_use() {
+    for deleted in [false, true] {
+        let mut world = active();
+        let client = world.panel.server("1").owner.replace(UserId("7".into()));
+        let before = picture(&world);
+        restored(&mut world);
+        if deleted {
+            world.delete("web");
+        }
+        until_reason(&mut world, if deleted { "NotOurServer" } else { "PreviousServerFound" });
+        world.run_for(Duration::from_hours(6));
+        assert_eq!(picture(&world), before, "deleted {deleted}\n{}", world.describe());
+        // Its owner is put back.
+        world.panel.server("1").owner = client;
+        world.until_phase("web", if deleted { "gone" } else { "Active" });
+        if deleted {
+            world.assert_clean();
+        }
+    }
+}
+
+#[test]
+fn a_client_whose_name_is_another_users_id_does_not_have_that_users_servers() {
+    let admin = |world: &World| world.panel.users.iter().find(|u| u.name == ADMIN).unwrap().id.0.clone();
+    let mut world = World::new(Panel::new(3, 6), handler(|_| ()));
+    let name = admin(&world);
+    world.add(order("web", "u-web", |raw| raw["spec"]["client"]["username"] = json!(name)));
+    world.until_phase("web", "Active");
+    let client = world.panel.user(&name).unwrap().id.clone();
+    assert_ne!(client.0, name);
+    let server = &world.panel.servers["1"];
+    assert_eq!((server.installs, server.owner.as_ref()), (1, Some(&client)), "{}", world.describe());
+    // Nor are the servers of somebody whose id it is taken over.
+    let mut world = World::new(Panel::new(3, 6), handler(|h| h["adoption"] = json!("Allowed")));
+    world.panel.users.push(PanelUser { id: "70".into(), name: "bob".into(), level: Level::User });
+    world.panel.users.push(PanelUser { id: "71".into(), name: "70".into(), level: Level::User });
+    world.panel.server("2").owner = Some(UserId("70".into()));
+    world.add(order("web", "u-web", |raw| {
+        raw["spec"]["client"]["username"] = json!("70");
+        raw["spec"]["adopt"] = json!({"serverId": "2"});
+    }));
+    until_reason(&mut world, "AdoptionRefused");
+    assert!(world.panel.servers["2"].notes.is_empty(), "{}", world.describe());
+}
+
+#[test]
+fn a_claim_whose_answer_was_lost_is_not_repeated_on_a_server_that_is_not_sold_any_more() {
+    for fault in [Fault::CrashBefore, Fault::LostNot] {
+        for kind in [true, false] {
+            let mut world = World::simple(3, 4);
+            // After the client's user.
+            world.faults.insert(1, fault);
+            world.until("claimed", Duration::from_hours(1), |w| matches!(w.asked.last(), Some((_, Call::Claim { .. }))));
+            let Some((_, Call::Claim { server, .. })) = world.asked.last().cloned() else { unreachable!() };
+            if kind {
+                world.panel.server(&server.0).kind = "E5-64G".into();
+            } else {
+                world.panel.server(&server.0).rows[0].domain = "reserved.example.net".into();
+            }
+            world.until_phase("web", "Active");
+            assert!(world.panel.servers[&server.0].owner.is_none(), "{fault:?}\n{}", world.describe());
+            assert_eq!(world.panel.servers.values().filter(|s| s.owner.is_some()).count(), 1);
+        }
+    }
+}
+
+/// Two panels take addresses from one address manager. What is on a server of the other one this panel's list does not show.
+#[test]
+fn a_parking_address_that_another_panel_has_got_is_not_given_back_again() {
+    let mut world = World::simple(3, 4);
+    let given = "10.0.0.1".parse().unwrap();
+    world.faults.insert(6, Fault::CrashAfter);
+    world.until("given back", Duration::from_hours(1), |w| w.asked.len() == 7);
+    assert!(matches!(world.asked.last(), Some((_, Call::GiveBack { address })) if *address == given), "{}", world.describe());
+    world.panel.free.get_mut("parking").unwrap().retain(|a| *a != given);
+    let elsewhere = PoolAddress { address: given, group: "parking".into(), domain: "free.ds".into(), note: String::new() };
+    world.panel.used.push(elsewhere);
+    world.until_phase("web", "Active");
+    assert!(world.panel.used.iter().any(|u| u.address == given), "{}", world.describe());
+}
+
+#[test]
+fn a_server_that_its_client_switched_on_again_is_not_released_running() {
+    let mut world = active();
+    let parking = world.panel.free.insert("parking".into(), Vec::new()).unwrap();
+    world.delete("web");
+    world.until("a wait", Duration::from_hours(1), |w| w.status("web").waiting_on.as_ref().is_some_and(|wait| wait.kind == "Capacity"));
+    world.panel.server("1").on = true;
+    world.panel.free.insert("parking".into(), parking);
+    world.until_phase("web", "gone");
+    world.assert_clean();
+    assert_eq!(made(&world, "powerOff"), 2);
+}
+
+/// An order was told to take one of two markers out of a server's notes: owner and host name stay, and the list tells nothing of it.
+#[test]
+fn a_marker_that_is_taken_out_by_hand_is_noticed() {
+    let mut world = active();
+    let other = "k8s:cluster-1/shop/other/u-other";
+    world.panel.server("1").notes = format!("{} {other}", world.panel.servers["1"].notes);
+    restored(&mut world);
+    until_reason(&mut world, "NotOurServer");
+    world.panel.server("1").notes = other.into();
+    world.panel.used.retain(|u| u.note != "k8s:u-web");
+    let end = after(world.now, Duration::from_hours(1));
+    world.until("another server", Duration::from_hours(2), |w| w.now > end || w.phase("web") == "Active");
+    assert_eq!(world.status("web").server.as_ref().map(|s| s.id.as_str()), Some("2"), "{}", world.describe());
+    // Nor does the marker of an earlier order of this name hold back for ever.
+    let mut world = active();
+    world.orders.remove("web");
+    world.restart();
+    world.add(order("web", "u-new", |_| ()));
+    until_reason(&mut world, "PreviousServerFound");
+    world.panel.server("1").notes.clear();
+    world.until_phase("web", "Active");
+    assert_eq!(reason(world.status("web")), "Active");
+    world.run_for(seconds(60));
+    assert!(world.tasks.iter().all(|t| t.resolution != Some(Resolution::Done)));
+}
