@@ -146,7 +146,8 @@ run_apiserver() { # DIR PORT
   flags+=(--audit-policy-file="$HERE/audit-policy.yaml" --audit-log-path="$1/audit.log")
   # Rotation would take the beginning away from those who count lines.
   flags+=(--audit-log-maxsize=10240 --profiling=false)
-  start_server "$1" kube-apiserver "$APISERVER" "${flags[@]}"
+  # With more memory left to it, its garbage collector takes a tenth of the time less; tests wait for this server most of all.
+  start_server "$1" kube-apiserver env GOGC="${GOGC:-400}" "$APISERVER" "${flags[@]}"
 }
 
 run_controller_manager() { # DIR
