@@ -231,6 +231,8 @@ async fn everything_goes_in_the_order_that_is_documented() {
     run(&world, "kubectl delete ph,ipm -n hosting --all", "", "", &["--timeout=80s"]).await;
     let left = run(&world, "kubectl get dci --all-namespaces", "", "", &[]).await;
     assert!(left.contains("No resources found"), "{left}");
+    assert!(page.contains("Wait until the orders' Secrets are gone"));
+    secrets_of_orders_are_gone(&world).await;
     assert!(page.contains("kubectl delete -f crds/"));
     plane.define(&["delete", "--timeout=80s", "-f", concat!(env!("CARGO_MANIFEST_DIR"), "/crds")], None);
     let definitions = plane.define(&["get", "crd", "-o", "name"], None);
@@ -238,12 +240,32 @@ async fn everything_goes_in_the_order_that_is_documented() {
 
     // What remains: the client's user, the server that was given up, and the rows of the table.
     assert_eq!(world.server(second)["owner"], "acme");
-    what_remains(&world, page, second).await;
+    what_remains(&world, page, second);
     world.end().await;
 }
 
+/// Whether somebody collects what is left, and aggregates roles.
+fn has_controllers() -> bool {
+    !std::env::var("DCI_KUBE_CONTROLLER_MANAGER").is_ok_and(|path| path.is_empty())
+}
+
+/// Secrets of people and of orders in a namespace.
+fn secrets(world: &World, namespace: &str) -> Vec<String> {
+    let filter = r#"jsonpath={range .items[?(@.type!="kubernetes.io/service-account-token")]}{.metadata.name}{"\n"}{end}"#;
+    world.plane.kubectl(&["get", "secrets", "-n", namespace, "-o", filter], None).lines().map(str::to_owned).collect()
+}
+
+/// The orders' own Secrets go with them: the garbage collector takes its time for that, and has to know the orders' kind.
+async fn secrets_of_orders_are_gone(world: &World) {
+    let began = std::time::Instant::now();
+    while has_controllers() && !secrets(world, &world.shop).is_empty() {
+        assert!(began.elapsed().as_secs() < 90, "{:?}", secrets(world, &world.shop));
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    }
+}
+
 /// Secrets and Leases are those that the page's table has, and no others.
-async fn what_remains(world: &World, page: &str, given_up: u64) {
+fn what_remains(world: &World, page: &str, given_up: u64) {
     for row in [
         "| order's namespace | Secrets `<order>-root`, `<order>-panel`,",
         "| handler's namespace | the Secrets with log-ins",
@@ -253,20 +275,9 @@ async fn what_remains(world: &World, page: &str, given_up: u64) {
     ] {
         assert!(page.contains(row), "the table of what remains has no row {row}");
     }
-    let names = |kind: &str, namespace: &str| -> Vec<String> {
-        let filter = r#"{range .items[?(@.type!="kubernetes.io/service-account-token")]}{.metadata.name}{"\n"}{end}"#;
-        let listed = world.plane.kubectl(&["get", kind, "-n", namespace, "-o", &format!("jsonpath={filter}")], None);
-        listed.lines().map(str::to_owned).collect()
-    };
-    assert_eq!(names("secrets", &world.provider), ["dci-admin", "ipm-user"]);
-    // Of the orders' own the garbage collector takes care, in its own time.
-    if !std::env::var("DCI_KUBE_CONTROLLER_MANAGER").is_ok_and(|path| path.is_empty()) {
-        let began = std::time::Instant::now();
-        while !names("secrets", &world.shop).is_empty() {
-            assert!(began.elapsed().as_secs() < 60, "{:?}", names("secrets", &world.shop));
-            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-        }
-    }
+    let names = |namespace: &str| secrets(world, namespace);
+    assert_eq!(names(&world.provider), ["dci-admin", "ipm-user"]);
+    assert!(!has_controllers() || names(&world.shop).is_empty(), "{:?}", names(&world.shop));
     let leases: Value = serde_json::from_str(&world.plane.kubectl(&["get", "leases", "-n", SYSTEM, "-o", "json"], None)).unwrap();
     let of = |lease: &Value, annotation: &str| lease["metadata"]["annotations"][format!("dci-operator.dev/{annotation}")].clone();
     let held: Vec<_> = leases["items"].as_array().unwrap().iter().map(|lease| (of(lease, "server"), of(lease, "order"))).collect();
@@ -322,7 +333,7 @@ async fn definitions_that_are_too_old_keep_the_operator_from_touching_a_server()
 
 /// Editors of a namespace order servers there, and see neither handlers nor tasks, nor does an admin.
 async fn roles_for_people(world: &World) {
-    if std::env::var("DCI_KUBE_CONTROLLER_MANAGER").is_ok_and(|path| path.is_empty()) {
+    if !has_controllers() {
         let _ = writeln!(std::io::stderr(), "SKIPPED (needs a controller manager): roles_for_people");
         return;
     }
