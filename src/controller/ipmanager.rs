@@ -18,6 +18,7 @@ use crate::panel::ipmanager5::IpManager5;
 use crate::panel::model::PoolAddress;
 use crate::panel::settings::PanelId;
 use crate::provisioning::context::{SHORT, cut};
+use crate::provisioning::network;
 use crate::provisioning::reason::Reason;
 
 use super::connection::connection;
@@ -159,6 +160,8 @@ fn had(context: &Context, handlers: &BTreeSet<ObjectKey>) -> BTreeSet<IpAddr> {
     let of_order = |order: &DedicatedServerOrder| {
         let server = order.status.as_ref()?.server.as_ref()?;
         let here = order.spec.adopt.is_none() && serving_handler(order).is_some_and(|handler| handlers.contains(&handler));
+        // What is being given back may be gone there already.
+        let here = here && !order.status.as_ref().is_some_and(network::is_changing);
         here.then(|| server.addresses.iter().filter_map(|text| text.parse().ok()).collect::<Vec<IpAddr>>())
     };
     context.orders.read(of_order).into_iter().flatten().collect()

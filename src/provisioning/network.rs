@@ -6,6 +6,7 @@
 use std::net::IpAddr;
 use std::ops::ControlFlow::{Break, Continue};
 
+use crate::api::order::{OrderStatus, StepStatus};
 use crate::panel::error::ErrorClass;
 use crate::panel::model::{AddressRow, FREE_DOMAIN, Family, PoolAddress, ServerId};
 
@@ -34,6 +35,15 @@ pub(super) fn change_address(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
     let said = cx.step(step).message.clone();
     cx.finish(step, State::Done, &said);
     Continue(())
+}
+
+/// Whether addresses of the order are, or were, being taken back or changed: what its status says of them may not be so any more.
+#[must_use]
+pub fn is_changing(status: &OrderStatus) -> bool {
+    let steps = [Step::ChangeAddress, Step::RemoveAddresses, Step::ParkAddress, Step::Release].map(Step::as_str);
+    let closing = |record: &StepStatus| record.name != Step::ChangeAddress.as_str() && steps.contains(&record.name.as_str());
+    status.in_flight.as_ref().is_some_and(|f| steps.contains(&f.step.as_str()))
+        || status.steps.iter().any(|record| closing(record) && record.state != State::Pending.as_str())
 }
 
 /// Writes what was read back into the status, the main address first.

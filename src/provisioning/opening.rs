@@ -85,6 +85,13 @@ fn network_as_asked(cx: &Cx<'_>) -> bool {
     server.domain.as_deref() == Some(cx.order.domain.as_str()) && (server.addresses.len() - v6, v6) == (cx.order.ipv4, cx.order.ipv6)
 }
 
+/// Before the hand-over the main address is one that was read back: the system is installed with it, and a panel refuses another.
+fn moved_in_preparation(cx: &Cx<'_>) -> bool {
+    let Some(server) = cx.status.server.as_ref().filter(|s| s.handed_over_at.is_none()) else { return false };
+    let Row::There(row) = cx.row(&ServerId(server.id.clone())) else { return false };
+    row.main_address.is_some_and(|main| !server.addresses.contains(&main.to_string()))
+}
+
 /// Domain and addresses are acted upon at once, also on an Active order, but not in the middle of an installation: its intent
 /// and its progress belong to one another.
 fn follow_spec(cx: &mut Cx<'_>) {
@@ -94,6 +101,8 @@ fn follow_spec(cx: &mut Cx<'_>) {
     super::recipes::follow_spec(cx);
     if cx.state(Step::ChangeAddress).over() && !network_as_asked(cx) {
         cx.enter(Step::ChangeAddress, State::Pending, "spec.domain or spec.addresses changed");
+    } else if cx.state(Step::ChangeAddress).over() && moved_in_preparation(cx) {
+        cx.enter(Step::ChangeAddress, State::Pending, "somebody changed the server's main address");
     }
 }
 

@@ -253,3 +253,22 @@ fn a_marker_that_is_taken_out_by_hand_is_noticed() {
     world.run_for(seconds(60));
     assert!(world.tasks.iter().all(|t| t.resolution != Some(Resolution::Done)));
 }
+
+/// Somebody gives the server another main address after it got its own, and before the system is installed with that.
+#[test]
+fn a_main_address_that_is_changed_before_the_installation_is_put_right() {
+    let mut world = World::simple(3, 6);
+    world.always = Some(("install", Fault::Refused));
+    world.until("an address", Duration::from_hours(1), |w| made(w, "giveBackAddress") == 1 && w.status("web").last_error.is_some());
+    let main = world.panel.servers["1"].main;
+    let moved = "192.0.2.1".parse().unwrap();
+    let server = world.panel.server("1");
+    (server.main, server.rows[0].address) = (moved, moved);
+    world.until("seen", Duration::from_hours(1), |w| w.panel.servers["1"].main == main);
+    world.always = None;
+    for task in &mut world.tasks {
+        task.resolution = Some(Resolution::Retry);
+    }
+    world.until_phase("web", "Active");
+    assert_eq!(world.panel.servers["1"].main, main, "{}", world.describe());
+}

@@ -18,6 +18,7 @@ async fn a_ready_order_becomes_active_change_by_change() {
         "dci server.poweron 17".to_owned(),
         "ipm ip.edit  ip= iptype=public domain=web-01.example.net note=k8s:ID".to_owned(),
         "ipm ip.edit  ip= iptype=public domain=web-01.example.net note=k8s:ID".to_owned(),
+        "ipm ip.edit 10.0.0.17 ip=10.0.0.17 iptype=parking domain=free.ds note=k8s:ID".to_owned(),
         "dci iplist.edit 17/500001 ip=203.0.113.10 iptype=public domain=web-01.example.net".to_owned(),
         "dci iplist.edit 17/ ip=203.0.113.11 iptype=public domain=web-01.example.net".to_owned(),
         "ipm ip.delete 10.0.0.17".to_owned(),
