@@ -99,17 +99,17 @@ fn the_protocol_as_implemented_holds() {
     assert!(states >= 1_000_000, "{states} states: the model has become smaller than what it is to show");
 }
 
-/// What is at rest is well ([`model::properties::ENDS_WELL`] in every state); here, that it comes to rest at all.
+/// It comes to rest, and every property holds on the way: also against adversaries of whom not all states can be seen.
 #[test]
 fn once_faults_stop_everything_comes_to_rest() {
     const SEED: u64 = 5;
     const WALKS: usize = 3_000;
     const BOUND: usize = 300;
-    for faults in survived().into_iter().chain([faults(2, 0, 2, 2, 2)]) {
+    for faults in survived().into_iter().chain([faults(2, 0, 2, 2, 2), faults(1, 1, 1, 1, 1)]) {
         let rules = Rules { faults, ..Rules::default() };
         let longest = longest_to_rest(rules, SEED, WALKS, BOUND);
-        println!("{}: {WALKS} walks (seed {SEED}), at rest after {longest:?} steps at most", adversary(&rules));
-        assert!(longest.is_some(), "{}: not at rest after {BOUND} steps", adversary(&rules));
+        let longest = longest.unwrap_or_else(|broken| panic!("{}: {broken}", adversary(&rules)));
+        println!("{}: {WALKS} walks (seed {SEED}), at rest after {longest} steps at most", adversary(&rules));
     }
 }
 

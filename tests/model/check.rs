@@ -153,9 +153,15 @@ fn doubles(world: &World, action: Action) -> bool {
 }
 
 /// Walks at random for a while, then lets only happen what happens by itself, in turn; gives the most steps that it took to
-/// come to rest. `None`: it did not within the bound.
-pub fn longest_to_rest(rules: Rules, seed: u64, walks: usize, bound: usize) -> Option<usize> {
+/// come to rest. Every property is looked at after each step, the one of what is at rest too: these walks meet adversaries of whom
+/// not all states can be seen. What breaks is told with the steps that led there.
+pub fn longest_to_rest(rules: Rules, seed: u64, walks: usize, bound: usize) -> Result<usize, String> {
     let protocol = Protocol(rules);
+    let properties = properties::all();
+    let judged = |world: &World, way: &[Action]| {
+        let broken = properties.iter().find(|property| !(property.condition)(&protocol, world));
+        broken.map_or(Ok(()), |property| Err(format!("{}\n  {}", property.name, told(way))))
+    };
     let mut random = seed;
     let mut pick = |among: usize| {
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -163,12 +169,16 @@ pub fn longest_to_rest(rules: Rules, seed: u64, walks: usize, bound: usize) -> O
     };
     let mut longest = 0;
     for _ in 0..walks {
-        let mut world = protocol.init_states().into_iter().next()?;
+        let Some(mut world) = protocol.init_states().into_iter().next() else { return Err("nothing to begin with".into()) };
+        let mut way = Vec::new();
         for _ in 0..pick(60) {
             let mut actions = Vec::new();
             protocol.actions(&world, &mut actions);
-            if let Some(next) = actions.get(pick(actions.len())).and_then(|action| protocol.next_state(&world, *action)) {
+            let action = actions.get(pick(actions.len())).copied();
+            if let Some((action, next)) = action.and_then(|action| Some((action, protocol.next_state(&world, action)?))) {
                 world = next;
+                way.push(action);
+                judged(&world, &way)?;
             }
         }
         let mut taken = 0;
@@ -176,17 +186,25 @@ pub fn longest_to_rest(rules: Rules, seed: u64, walks: usize, bound: usize) -> O
             let mut actions = Vec::new();
             protocol.fair(&world, &mut actions);
             actions.retain(|action| !doubles(&world, *action));
-            let mut next: Vec<World> = actions.into_iter().filter_map(|action| protocol.next_state(&world, action)).collect();
+            let mut next: Vec<(Action, World)> =
+                actions.into_iter().filter_map(|action| Some((action, protocol.next_state(&world, action)?))).collect();
             if next.is_empty() {
                 break;
             }
             if taken == bound {
-                return None;
+                return Err(format!("not at rest after {bound} steps\n  {}", told(&way)));
             }
-            world = next.swap_remove(taken % next.len());
+            let (action, after) = next.swap_remove(taken % next.len());
+            world = after;
+            way.push(action);
+            judged(&world, &way)?;
             taken += 1;
         }
         longest = longest.max(taken);
     }
-    Some(longest)
+    Ok(longest)
+}
+
+fn told(way: &[Action]) -> String {
+    way.iter().map(|action| format!("{action:?}")).collect::<Vec<_>>().join("\n  ")
 }

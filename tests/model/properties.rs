@@ -59,7 +59,10 @@ fn ends_well(world: &World) -> bool {
     TWO.into_iter().all(|order| {
         let object = &world.orders[at(order)];
         let status = &object.status;
-        let touched = world.servers.iter().any(|r| r.by_hand);
+        // A person had his hands on a server that the order names, carries or has locked.
+        let named = |s| status.server == Some(s) || status.intent.is_some_and(|intent| intent.server == s);
+        let has = |s| named(s) || world.servers[at(s)].holder == Some(order) || world.locks[at(s)] == Some(order);
+        let touched = TWO.into_iter().any(|s| world.servers[at(s)].by_hand && has(s));
         match object.life {
             Life::Gone => carried(world, order) == 0 && world.locks.iter().all(|holder| *holder != Some(order) || touched),
             Life::Deleting => touched,
