@@ -392,7 +392,10 @@ impl Cx<'_> {
     /// A panel's error that ends an attempt. What concerns the whole panel is the handler's failure, not the order's.
     pub fn fail_with(&mut self, step: Step, error: &PanelError) -> Halt {
         match error.class() {
-            ErrorClass::Down | ErrorClass::Credentials => self.wait_for_handler(step, Reason::HandlerNotReady, error.to_string()),
+            ErrorClass::Down | ErrorClass::Credentials => match super::drift::still(self) {
+                ControlFlow::Break(halt) => halt,
+                ControlFlow::Continue(()) => self.wait_for_handler(step, Reason::HandlerNotReady, error.to_string()),
+            },
             ErrorClass::Dialect => self.stall(step, Reason::DialectMissing, &error.to_string(), Recheck::OnChange),
             ErrorClass::Missing | ErrorClass::Exists | ErrorClass::Refused | ErrorClass::Expectation => {
                 let code = error.code();

@@ -133,6 +133,7 @@ fn run(cx: &mut Cx<'_>) -> Flow {
         if super::opening::at_rest(cx) {
             // A panel that is down is the handler's failure: an Active order stays what it is, and its licences do not end.
             super::licenses::issue(cx)?;
+            super::drift::still(cx)?;
             cx.status.waiting_on = None;
             return ControlFlow::Break(Halt { next: Next::Wait(None), verdict: super::suspension::resting(cx) });
         }

@@ -8,7 +8,7 @@ use std::ops::ControlFlow::{Break, Continue};
 use crate::api::order::LastError;
 use crate::api::task::{Resolution, TaskType};
 
-use super::context::{Cx, Halt, Next, Recheck};
+use super::context::{Cx, Flow, Halt, Next, Recheck};
 use super::forsaken::left_behind;
 use super::reason::Reason;
 use super::step::{OPENING, Step};
@@ -48,6 +48,17 @@ pub(super) fn drifted(cx: &mut Cx<'_>, reason: Reason, message: &str) -> Halt {
     // What the department did when it answered is looked at again later.
     let asked = if settled { None } else { cx.ask(&ask).break_value() };
     told(cx, step, reason, message, asked)
+}
+
+/// An order at rest whose server drifted stays stalled for as long as the panel cannot be asked whether it still does.
+pub(super) fn still(cx: &mut Cx<'_>) -> Flow {
+    let told = cx.status.last_error.as_ref().filter(|e| is_drift(&e.code)).map(|e| (e.code.clone(), e.message.clone()));
+    let Some((code, message)) = told.filter(|_| super::opening::at_rest(cx)) else { return Continue(()) };
+    let Some(reason) = Reason::ALL.iter().copied().find(|r| r.as_str() == code) else { return Continue(()) };
+    let waiting_on = cx.status.waiting_on.take();
+    let halt = cx.stall(Step::HandOver, reason, &message, Recheck::Later);
+    cx.status.waiting_on = waiting_on;
+    Break(halt)
 }
 
 /// Found on the way to a call on the order's server. An order that lives stalls; where it is being deleted a department is asked to

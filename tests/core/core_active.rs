@@ -95,6 +95,21 @@ fn drift_that_needs_a_person_stalls_and_raises_one_task() {
 }
 
 #[test]
+fn a_read_that_fails_makes_a_server_that_drifted_neither_ready_nor_prepared() {
+    let mut world = active();
+    world.panel.server("1").owner = None;
+    until_reason(&mut world, "OwnerChanged");
+    // The next look at the panel fails; then its handler is not ready.
+    world.read_faults.insert(world.reads);
+    let reads = world.reads;
+    world.until("looked again", Duration::from_hours(1), |w| w.reads > reads);
+    assert!(stalled(&world), "a read that failed\n{}", world.describe());
+    world.state = HandlerState::NotReady("down".into());
+    world.run_for(seconds(1200));
+    assert!(stalled(&world), "a panel that is down\n{}", world.describe());
+}
+
+#[test]
 fn a_panel_that_is_down_leaves_an_active_order_as_it_is() {
     let mut world = active();
     let (writes, reads) = (world.writes, world.reads);
