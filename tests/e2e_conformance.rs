@@ -14,6 +14,8 @@ mod objects;
 #[path = "e2e/support/plane.rs"]
 #[allow(dead_code, reason = "shared with the other tests on a real API server")]
 mod plane;
+#[path = "tables/mod.rs"]
+mod tables;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -421,7 +423,7 @@ async fn the_simulated_api_server_answers_as_the_real_one() {
             Err(difference) => differences.push(difference),
         }
     }
-    println!("{} sequences of {REQUESTS} requests, by answer: {answers:?}", sequences * 4);
+    tables::tell(&format!("{} sequences of {REQUESTS} requests, by answer: {answers:?}", sequences * 4));
     assert!(differences.is_empty(), "{} sequences differ, the first:\n{}", differences.len(), differences.join("\n\n"));
     assert!(sequences < 10 || ["done", "404", "409", "422"].iter().all(|code| answers.contains_key(*code)), "{answers:?}");
 }

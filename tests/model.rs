@@ -16,6 +16,9 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 #![allow(clippy::trivially_copy_pass_by_ref, reason = "parts of a state are read in place, however small they are")]
 
+#[path = "tables/mod.rs"]
+mod tables;
+
 mod model {
     pub mod check;
     pub mod human;
@@ -31,6 +34,7 @@ use model::check::{Checked, check, longest_to_rest};
 use model::properties::{NO_STRAY, NOT_EARLY, ONE_ORDER, ONE_SERVER, READ_BACK};
 use model::rules::{Assumptions, Repairs, Rules, Safeguards};
 use model::world::Faults;
+use tables::tell;
 
 /// No limit.
 const ALL: usize = 0;
@@ -53,8 +57,7 @@ fn adversary(rules: &Rules) -> String {
 }
 
 fn head() {
-    println!("| What | Adversary | Property that breaks | Steps | States | Seconds |");
-    println!("|---|---|---|---:|---:|---:|");
+    tell("| What | Adversary | Property that breaks | Steps | States | Seconds |\n|---|---|---|---:|---:|---:|");
 }
 
 fn row(what: &str, rules: &Rules, found: &Checked) {
@@ -63,7 +66,7 @@ fn row(what: &str, rules: &Rules, found: &Checked) {
         None if found.complete => ("none: all states seen", format!("≤ {}", found.depth)),
         None => ("none so far", format!("≤ {}", found.depth)),
     };
-    println!("| {what} | {} | {broken} | {steps} | {} | {:.0} |", adversary(rules), found.states, found.took.as_secs_f64());
+    tell(&format!("| {what} | {} | {broken} | {steps} | {} | {:.0} |", adversary(rules), found.states, found.took.as_secs_f64()));
 }
 
 fn holds(what: &str, rules: Rules, limit: usize) -> usize {
@@ -109,7 +112,7 @@ fn once_faults_stop_everything_comes_to_rest() {
         let rules = Rules { faults, ..Rules::default() };
         let longest = longest_to_rest(rules, SEED, WALKS, BOUND);
         let longest = longest.unwrap_or_else(|broken| panic!("{}: {broken}", adversary(&rules)));
-        println!("{}: {WALKS} walks (seed {SEED}), at rest after {longest} steps at most", adversary(&rules));
+        tell(&format!("{}: {WALKS} walks (seed {SEED}), at rest after {longest} steps at most", adversary(&rules)));
     }
 }
 

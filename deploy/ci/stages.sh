@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs stages one after another, shows everything they print, and ends with a table of the minutes they took and with
-# the sum of all test runs. Exit code 1 when a stage failed, or when test stages ran and no test did.
+# Runs stages one after another, shows everything they print, and ends with what tests tell of what they looked at, with a
+# table of the minutes that the stages took and with the sum of all test runs. Exit code 1 when a stage failed, or when test stages ran and no test did.
 #
 # Stages are called by their names, tables by references; shellcheck cannot see either.
 # shellcheck disable=SC2034,SC2317
@@ -230,6 +230,8 @@ LOGS=$(mktemp -d)
 trap 'rm -rf "$LOGS"' EXIT
 # Audit logs of the e2e stage, for the audit stage; kept where a directory is given.
 export DCI_AUDIT_DIR=${DCI_AUDIT_DIR:-$LOGS/audit.d}
+# What tests tell when they pass, too, for the end.
+export DCI_TABLES=${DCI_TABLES:-$LOGS/tables.d}
 # The stage itself gets Ctrl-C from the terminal; the table is still worth printing.
 INTERRUPTED=''
 trap 'INTERRUPTED=1' INT TERM HUP
@@ -293,6 +295,14 @@ row() { # NAME SECONDS ALLOWED RESULT
   printf '%-16s %8s %8s   %s\n' "$1" "$(minutes "$2")" "$3" "$result"
 }
 
+# What tests told, each by itself: they run side by side.
+tables() {
+  [[ -s $DCI_TABLES ]] || return 0
+  printf '\n=== what the tests tell\n'
+  LC_ALL=C sort -s -t $'\t' -k 1,1 "$DCI_TABLES" |
+    awk -F '\t' '$1 != last { printf "\n%s\n", $1; last = $1 } { sub(/^[^\t]*\t/, ""); print "  " $0 }'
+}
+
 # Adds up what the test programs themselves said. A stage whose runner died before it could say so counts as one failure.
 summary() {
   local name log passed=0 failed=0 skipped=0 line ran=''
@@ -353,6 +363,7 @@ main() {
     done
     if [[ -n $missing ]]; then not_run "$name"; else run_stage "$name"; fi
   done
+  tables
   table "$state"
   printf '\n'
   if ((${#FAILED[@]})); then
