@@ -16,6 +16,8 @@ mod proxy;
 mod support;
 #[path = "sweep/mod.rs"]
 mod sweep;
+#[path = "tables/mod.rs"]
+mod tables;
 
 use support::kstatus;
 use sweep::plan::{Choice, Settings};

@@ -30,6 +30,8 @@ pub struct Call {
     /// It asks for a change.
     pub change: bool,
     pub fields: BTreeMap<String, String>,
+    /// When it left, in milliseconds.
+    pub began: u64,
     /// What the operator was told; `None` as long as there is no answer.
     pub answer: Option<String>,
 }
@@ -47,7 +49,7 @@ impl Call {
             (plid, elid) if plid.is_empty() => elid,
             (plid, elid) => format!("{plid}/{elid}"),
         };
-        Self { who: who.to_owned(), panel: panel.to_owned(), func, target, change, fields, answer: None }
+        Self { who: who.to_owned(), panel: panel.to_owned(), func, target, change, fields, began: 0, answer: None }
     }
 
     /// The server that it is about.
@@ -99,6 +101,11 @@ impl Call {
         !self.change && self.func == "server.edit"
     }
 
+    /// It asks for the servers of a panel, or for a page of them.
+    fn lists(&self) -> bool {
+        !self.change && self.func == "server" && self.target.is_empty()
+    }
+
     /// An answer that is no error.
     fn done(&self) -> bool {
         self.answer.as_deref().is_some_and(|answer| answer.contains("\"doc\"") && !answer.contains("\"error\""))
@@ -140,8 +147,20 @@ pub struct Calls {
     /// Addresses and licences as they were last read, by process, panel, shelf and id.
     listed: BTreeMap<(String, String, &'static str, String), Listed>,
     /// Servers that carried the marker of an order when the operator last had word of them, by order id.
-    held: BTreeMap<String, BTreeSet<(String, String)>>,
+    held: BTreeMap<String, BTreeSet<Place>>,
+    /// When a change of a server was last on its way.
+    changed: BTreeMap<Place, u64>,
+    /// Lists of which only some pages were shown, by process and panel: when the first was asked for, and the servers so far.
+    pages: BTreeMap<Place, (u64, BTreeSet<String>)>,
+    /// How many complete lists in a row have shown others and not this server, by process: each of them asked for after the last change.
+    missed: BTreeMap<(String, Place), usize>,
 }
+
+/// Panel and server, or process and panel.
+type Place = (String, String);
+
+/// How many lists without a server say that it is gone.
+const AGREE: usize = 2;
 
 impl Calls {
     /// It harms whoever uses the server. A row that gets another address loses the one that it has: so the main one is replaced.
@@ -154,12 +173,13 @@ impl Calls {
     }
 
     /// (2): before each destructive call the marker was read back in the same decision. (6): users are made, never changed.
-    pub fn check(&self, call: &Call, at: u64, orders: &[&Value]) -> Vec<String> {
+    /// `within`: how old what was read may be, in milliseconds.
+    pub fn check(&self, call: &Call, at: u64, within: u64, orders: &[&Value]) -> Vec<String> {
         if call.change && call.func == "user.edit" && !call.field("elid").is_empty() {
             return vec![format!("(6) user {} of panel {} is changed", call.field("elid"), call.panel)];
         }
         if call.takes_back() {
-            return self.of_one_that_acts(call, at, orders).into_iter().collect();
+            return self.of_one_that_acts(call, at, within, orders).into_iter().collect();
         }
         if !self.harms(call) && !call.owns() {
             return Vec::new();
@@ -170,7 +190,7 @@ impl Calls {
             return vec![format!("(2) {what}, which was not read since it was changed")];
         };
         let mut wrong = Vec::new();
-        if at > seen.at + DECISION {
+        if at > seen.at + within {
             wrong.push(format!("(2) {what}, which was read {} ms ago", at - seen.at));
         }
         let has = |o: &&&Value| view::server_of(o) == Some(call.server());
@@ -188,24 +208,25 @@ impl Calls {
                 }
             }
             [] => wrong.push(format!("(2) {what}, which showed no marker")),
-            [one] if holders.contains(&one.as_str()) => {}
+            // What a panel has cut is undone: it is the order's still.
+            [one] if holders.iter().any(|id| id.starts_with(one.as_str())) => {}
             others => wrong.push(format!("(2) {what}, which showed the marker of {others:?}; orders that have it: {holders:?}")),
         }
         wrong
     }
 
     /// (2): an address or a licence that is taken away was read in the same decision, and an order that changes or goes has it.
-    fn of_one_that_acts(&self, call: &Call, at: u64, orders: &[&Value]) -> Option<String> {
+    fn of_one_that_acts(&self, call: &Call, at: u64, within: u64, orders: &[&Value]) -> Option<String> {
         let what = format!("(2) {} of {} at panel {}", call.func, call.target, call.panel);
         let key = (call.who.clone(), call.panel.clone(), shelf(&call.func)?, call.target.clone());
-        let Some(listed) = self.listed.get(&key).filter(|listed| at <= listed.at + DECISION) else {
+        let Some(listed) = self.listed.get(&key).filter(|listed| at <= listed.at + within) else {
             return Some(format!("{what}, which was not read in the same decision"));
         };
         let acts = |o: &Value| !o["status"]["inFlight"].is_null() || view::is_deleting(o);
         let has = |o: &&&Value| match listed.marks.as_slice() {
             // Parking addresses, and what a note was cut from: the order itself knows it.
             [] => o["status"].to_string().contains(&format!("\"{}\"", call.target)),
-            ids => ids.iter().any(|id| id == view::order_id(o)),
+            ids => ids.iter().any(|id| view::order_id(o).starts_with(id.as_str())),
         };
         let holders: Vec<String> = orders.iter().filter(has).map(|o| view::name(o)).collect();
         if orders.iter().filter(has).any(|o| acts(o)) {
@@ -218,9 +239,12 @@ impl Calls {
     }
 
     /// A change is on its way: what was read before does not count any more, but for what goes on within one step.
-    pub fn sent(&mut self, call: &Call) {
+    pub fn sent(&mut self, call: &Call, at: u64) {
         if !call.change {
             return;
+        }
+        if !call.server().is_empty() {
+            self.changed.insert((call.panel.clone(), call.server().to_owned()), at);
         }
         let key = (call.who.clone(), call.panel.clone(), call.server().to_owned());
         if self.harms(call) || call.owns() {
@@ -234,9 +258,8 @@ impl Calls {
     /// The operator was told something.
     pub fn answered(&mut self, call: &Call, at: u64) {
         let Some(answer) = &call.answer else { return };
-        let place = (call.panel.clone(), call.server().to_owned());
-        let missing = answer.contains("\"missed\"");
-        if call.shows() && (call.done() || missing) {
+        let place: Place = (call.panel.clone(), call.server().to_owned());
+        if call.shows() && call.done() {
             let shown = marks(answer);
             for (id, places) in &mut self.held {
                 if !shown.contains(id) {
@@ -258,12 +281,41 @@ impl Calls {
             let Some(shelf) = shelf(&call.func) else { continue };
             self.listed.insert((call.who.clone(), call.panel.clone(), shelf, id), Listed { at, marks });
         }
-        // A complete list without the server: it is gone.
-        if call.func == "server" && call.done() && call.target.is_empty() {
-            let listed = |id: &str| answer.contains(&format!("\"{id}\""));
-            for places in self.held.values_mut() {
-                places.retain(|(panel, server)| *panel != call.panel || listed(server));
-            }
+        if call.lists() && call.done() {
+            self.servers_listed(call, &serde_json::from_str(answer).unwrap_or_default());
+        }
+    }
+
+    /// A list, or a page of one. Two complete ones that show others, asked for after the last change, say that a server is gone.
+    fn servers_listed(&mut self, call: &Call, answer: &Value) {
+        let rows = match &answer["doc"]["elem"] {
+            Value::Array(rows) => rows.clone(),
+            Value::Null => Vec::new(),
+            one => vec![one.clone()],
+        };
+        let ids = rows.iter().map(|row| text(&row["id"]["$"]).to_owned());
+        let total = text(&answer["doc"]["p_elems"]["$"]).parse().unwrap_or(rows.len());
+        let page = (call.who.clone(), call.panel.clone());
+        let first = call.field("p_num").is_empty() || call.field("p_num") == "1";
+        let (began, mut listed) = self.pages.remove(&page).filter(|_| !first).unwrap_or((call.began, BTreeSet::new()));
+        listed.extend(ids);
+        if listed.len() < total {
+            self.pages.insert(page, (began, listed));
+            return;
+        }
+        for places in self.held.values_mut() {
+            places.retain(|place| {
+                if place.0 != call.panel {
+                    return true;
+                }
+                let key = (call.who.clone(), place.clone());
+                if listed.contains(&place.1) {
+                    self.missed.remove(&key);
+                } else if !listed.is_empty() && self.changed.get(place).is_none_or(|changed| began >= *changed) {
+                    *self.missed.entry(key.clone()).or_default() += 1;
+                }
+                self.missed.get(&key).is_none_or(|lists| *lists < AGREE)
+            });
         }
     }
 

@@ -23,10 +23,11 @@ use view::{list, text};
 const AFTERMATH: u64 = 20_000;
 
 /// What is remembered from one moment to the next.
-#[derive(Default)]
 pub struct Invariants {
     /// No status may hold these.
     pub secrets: Vec<String>,
+    /// How old what was read may be when it is acted upon, in milliseconds.
+    pub decision: u64,
     /// The tester does not see reads: what needs them is not checked.
     pub blind: bool,
     /// Order ids of orders that a person gave up: what is left of them is known to somebody.
@@ -53,6 +54,23 @@ pub enum Event {
     Object(Option<Value>, Option<Value>),
     /// A person changed the records of a server.
     Hand(String),
+}
+
+impl Default for Invariants {
+    fn default() -> Self {
+        Self {
+            secrets: Vec::new(),
+            decision: calls::DECISION,
+            blind: false,
+            abandoned: BTreeSet::new(),
+            calls: calls::Calls::default(),
+            gone: BTreeMap::new(),
+            objects: BTreeMap::new(),
+            hands: BTreeMap::new(),
+            users: BTreeMap::new(),
+            stopped: BTreeSet::new(),
+        }
+    }
 }
 
 impl Invariants {
@@ -98,11 +116,11 @@ impl Invariants {
     /// A call leaves the operator. `panels`: what they are now; null where that is not known.
     pub fn sent(&mut self, call: &Call, at: u64, panels: &Value) -> Vec<String> {
         let orders: Vec<&Value> = self.of_kind("DedicatedServerOrder").collect();
-        let mut wrong = if self.blind { Vec::new() } else { self.calls.check(call, at, &orders) };
+        let mut wrong = if self.blind { Vec::new() } else { self.calls.check(call, at, self.decision, &orders) };
         if call.releases() {
             wrong.extend(self.not_before_its_task(call, at, panels));
         }
-        self.calls.sent(call);
+        self.calls.sent(call, at);
         wrong
     }
 
@@ -136,6 +154,11 @@ impl Invariants {
             let marked: Vec<String> = holders.iter().flat_map(view::Server::marks).collect();
             if marked.len() > 1 {
                 wrong.push(format!("(1) address {ip} is on the servers of {} orders", marked.len()));
+            }
+            let by_hand = holders.iter().any(|server| self.hands.contains_key(server.id()));
+            if holders.len() > 1 && view::is_public(ip) && !by_hand {
+                let names: Vec<String> = holders.iter().map(|s| format!("{}/{}", s.panel, s.id())).collect();
+                wrong.push(format!("(1) address {ip} is on the servers {}", names.join(", ")));
             }
             let noted = view::addresses(panels).into_iter().filter(|(noted, _)| *noted == ip).flat_map(|(_, marks)| marks);
             wrong.extend(

@@ -1,5 +1,6 @@
 //! (7): once nothing goes wrong any more, every order is where it may stay, and then nothing is written.
 
+use dci_operator::provisioning::reason::Reason;
 use serde_json::Value;
 
 use super::kstatus;
@@ -27,12 +28,12 @@ pub fn unsettled(order: &Value, room: &Room<'_>) -> Option<String> {
     let condition = |type_: &str| kstatus::condition(order, type_);
     let reason = |type_: &str| condition(type_).map(|c| view::text(&c["reason"])).unwrap_or_default();
     let settled = match (phase, kstatus::is_true(order, "Stalled")) {
-        (_, true) => condition("Stalled").is_some_and(|c| !view::text(&c["message"]).is_empty()),
+        (_, true) => condition("Stalled").is_some_and(has_a_cure),
         ("Active" | "Suspended", false) => !deleting && kstatus::is_true(order, "Ready"),
         (_, false) if deleting => false,
         (_, false) => match reason("Reconciling") {
             "WaitingForCapacity" => !room.has(order),
-            "LimitReached" => room.is_full_for(order),
+            "LimitReached" => room.is_full_for(order) || room.is_blocked(order),
             _ => false,
         },
     };
@@ -49,6 +50,12 @@ pub fn unsettled(order: &Value, room: &Room<'_>) -> Option<String> {
     ))
 }
 
+/// A reason that is documented, with something to do, and a message.
+fn has_a_cure(stalled: &Value) -> bool {
+    let reason = Reason::ALL.iter().find(|reason| stalled["reason"] == reason.as_str());
+    reason.is_some_and(|reason| !reason.cure().starts_with("Nothing")) && !view::text(&stalled["message"]).is_empty()
+}
+
 impl Room<'_> {
     /// A server that an order asks for is free, at a handler that it may use.
     fn has(&self, order: &Value) -> bool {
@@ -57,6 +64,12 @@ impl Room<'_> {
         let only = self.handlers.iter().find(named).and_then(self.panel_of);
         let fits = |s: &view::Server<'_>| s.is_free() && (wanted.is_empty() || s.state["type"] == wanted);
         view::servers(self.panels).iter().any(|s| fits(s) && only.is_none_or(|panel| panel == s.panel))
+    }
+
+    /// Somebody has to put an order right that is in the middle of a change: its place is not another one's.
+    fn is_blocked(&self, order: &Value) -> bool {
+        let stands = |o: &&Value| kstatus::is_true(o, "Stalled") && !o["status"]["inFlight"].is_null();
+        self.orders.iter().filter(stands).any(|o| o["metadata"]["uid"] != order["metadata"]["uid"])
     }
 
     /// The namespace has as many orders as it may: those that have a server, and those that were there before.

@@ -88,6 +88,47 @@ fn one_server_for_one_order() {
 }
 
 #[test]
+fn a_public_address_is_on_one_server() {
+    let both = |ip: &str| {
+        let rows = json!([{"ip": ip}]);
+        let mut state = panels("", &json!({ "ips": rows }));
+        state["panels"]["dci"]["servers"][1]["ips"] = rows;
+        Event::Panels(state)
+    };
+    breaks("(1)", vec![both("203.0.113.9")]);
+    holds(vec![both("10.0.0.9")]);
+    holds(vec![Event::Hand("18".into()), both("203.0.113.9")]);
+}
+
+#[test]
+fn a_server_is_gone_when_two_lists_that_show_others_agree() {
+    let list = |began: u64, ids: &[&str]| {
+        let rows: Vec<Value> = ids.iter().map(|id| json!({"id": {"$": id}})).collect();
+        Event::Answered(Call { began, answer: Some(json!({"doc": {"elem": rows}}).to_string()), ..call("func=server") })
+    };
+    let page = |began: u64, number: &str, id: &str| {
+        let answer = json!({"doc": {"p_elems": {"$": "2"}, "elem": [{"id": {"$": id}}]}}).to_string();
+        Event::Answered(Call { began, answer: Some(answer), ..call(&format!("func=server&p_num={number}")) })
+    };
+    let after = |lists: Vec<Event>| {
+        let gone = Event::Object(Some(order(Some("17"), &deleting())), None);
+        [vec![has("17"), answer(VIEW, MARKER)], lists, vec![gone]].concat()
+    };
+    breaks("(4)", after(vec![list(2000, &["18"])]));
+    breaks("(4)", after(vec![list(2000, &[]), list(3000, &[])]));
+    breaks("(4)", after(vec![list(2000, &["18"]), list(3000, &["17", "18"]), list(4000, &["18"])]));
+    breaks("(4)", after(vec![page(2000, "1", "18"), page(2000, "1", "18")]));
+    // Asked for before the last change.
+    let reboot = Event::Sent(call("func=server.poweron&elid=17"));
+    breaks("(4)", after(vec![reboot.clone(), list(1000, &["18"]), list(1500, &["18"])]));
+    holds(after(vec![reboot, list(4000, &["18"]), list(5000, &["18"])]));
+    holds(after(vec![list(2000, &["18"]), page(3000, "1", "18"), page(3000, "2", "19")]));
+    // That its form cannot be had says nothing.
+    let missed = Event::Answered(Call { answer: Some(r#"{"doc": {"error": {"$type": "missed"}}}"#.into()), ..call(VIEW) });
+    breaks("(4)", after(vec![missed]));
+}
+
+#[test]
 fn an_address_and_a_licence_for_one_order() {
     let at = |first: &str, second: &str, note: &str| {
         let row = json!([{"ip": "203.0.113.9"}]);

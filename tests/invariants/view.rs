@@ -63,6 +63,11 @@ impl<'a> Server<'a> {
     }
 }
 
+/// Addresses for parking are private ones.
+pub fn is_public(ip: &str) -> bool {
+    !ip.starts_with("10.")
+}
+
 /// The servers of all panels.
 pub fn servers(panels: &Value) -> Vec<Server<'_>> {
     let all = panels["panels"].as_object().into_iter().flatten();

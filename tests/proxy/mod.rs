@@ -65,6 +65,8 @@ pub struct Letter {
     pub who: u32,
     /// Whether it asks for a change.
     pub change: bool,
+    /// When it came.
+    pub at: Instant,
     /// What was sent.
     pub body: Bytes,
 }
@@ -86,6 +88,8 @@ struct Shared {
     rules: Mutex<Vec<Rule>>,
     down: Mutex<Vec<String>>,
     victim: Mutex<Option<u32>>,
+    /// Faults that could not be had.
+    failed: Mutex<Vec<String>>,
     observer: Mutex<Option<Arc<dyn Observer>>>,
     gate: Gate,
     tasks: Mutex<Vec<JoinHandle<()>>>,
@@ -131,6 +135,7 @@ impl Proxy {
             rules: Mutex::default(),
             down: Mutex::default(),
             victim: Mutex::default(),
+            failed: Mutex::default(),
             observer: Mutex::default(),
             gate: Gate::default(),
             tasks: Mutex::default(),
@@ -295,10 +300,21 @@ impl Proxy {
         self.0.changed.send_modify(|count| *count += 1);
     }
 
-    /// SIGKILL for the victim, if it is still there.
+    /// SIGKILL for the victim. That there is none, or none any more, is on record: such a run shows nothing.
     fn kill(&self) {
-        let Some(pid) = *self.0.victim.lock().unwrap() else { return };
-        let _ = std::process::Command::new("kill").args(["-KILL", &pid.to_string()]).status();
+        let victim = *self.0.victim.lock().unwrap();
+        let killed = victim.map(|pid| std::process::Command::new("kill").args(["-KILL", &pid.to_string()]).status());
+        let what = match killed {
+            Some(Ok(status)) if status.success() => return,
+            Some(result) => format!("process {victim:?} was not killed: {result:?}"),
+            None => "nobody was there to be killed".to_owned(),
+        };
+        self.0.failed.lock().unwrap().push(what);
+    }
+
+    /// Faults that could not be had.
+    pub fn failed(&self) -> Vec<String> {
+        self.0.failed.lock().unwrap().clone()
     }
 }
 
@@ -362,7 +378,7 @@ async fn take(proxy: Proxy, side: Arc<Side>, request: Request<Incoming>) -> Resu
     let asked = if side.name == KUBE { proxy.0.counter.kube(&head, &body) } else { proxy.0.counter.panel(&side.name, &head, &body) };
     let watch = asked.watch.then(|| Events::of_path(&asked.path));
     let who = proxy.0.victim.lock().unwrap().unwrap_or_default();
-    let letter = Letter { side: side.name.clone(), who, change: asked.change, body };
+    let letter = Letter { side: side.name.clone(), who, change: asked.change, at: asked.at, body };
     let (index, fault) = proxy.arrived(asked);
     if let Some(observer) = proxy.observer() {
         observer.sent(&letter);

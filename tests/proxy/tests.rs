@@ -119,6 +119,17 @@ async fn a_late_request_lands_when_nobody_waits_any_more() {
 }
 
 #[tokio::test]
+async fn a_kill_that_finds_nobody_is_on_record() {
+    let behind = Behind::start().await;
+    assert_eq!(behind.with(Fault::Kill).await, None);
+    let mut child = std::process::Command::new("true").spawn().unwrap();
+    behind.proxy.victim(child.id());
+    child.wait().unwrap();
+    assert_eq!(behind.with(Fault::KillBefore).await, None);
+    assert_eq!(behind.proxy.failed().len(), 2, "{:?}", behind.proxy.failed());
+}
+
+#[tokio::test]
 async fn the_victim_dies_before_it_has_an_answer() {
     let behind = Behind::start().await;
     let mut child = tokio::process::Command::new("sleep").arg("600").kill_on_drop(true).spawn().unwrap();

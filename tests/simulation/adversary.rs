@@ -1,6 +1,6 @@
 //! What goes wrong: at which effect, and how. All of it is drawn from the seed or planned by number.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::determinism::next;
 use super::people::Act;
@@ -30,6 +30,34 @@ pub enum Fault {
     AnswerLate(u64),
     /// It arrives twice, the second time so many milliseconds later; 0: at once, and the second answer is what comes back.
     Twice(u64),
+}
+
+impl Fault {
+    /// Its name, without times.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::CrashBefore => "crash-before",
+            Self::CrashAfter => "crash-after",
+            Self::Unreachable => "unreachable",
+            Self::Lost => "lost",
+            Self::AnswerLost => "answer-lost",
+            Self::Late(_) => "late",
+            Self::CrashLate(_) => "crash-late",
+            Self::Refused => "refused",
+            Self::Slow(_) => "slow",
+            Self::AnswerLate(_) => "answer-late",
+            Self::Twice(_) => "twice",
+        }
+    }
+}
+
+/// A list of servers that is not what the panel has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Amiss {
+    /// None at all.
+    Nothing,
+    /// Every second one, from the first or the second on.
+    Half(usize),
 }
 
 /// Every way in which one effect alone can go wrong.
@@ -78,6 +106,8 @@ pub struct Adversary {
     pub panels_down_until: u64,
     /// One panel alone is down.
     pub panel_down: BTreeMap<String, u64>,
+    /// The next lists of servers show something else.
+    pub amiss: VecDeque<Amiss>,
     /// What somebody does when this effect is about to happen, by number.
     pub acts: BTreeMap<usize, Act>,
 }
@@ -136,5 +166,6 @@ impl Adversary {
         (self.rate, self.reads, self.old_answers, self.lag) = (0, 0, 0, 0);
         (self.api_down_until, self.panels_down_until) = (0, 0);
         self.panel_down.clear();
+        self.amiss.clear();
     }
 }

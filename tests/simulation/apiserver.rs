@@ -85,8 +85,8 @@ impl Refusal {
 
 pub type Answer = Result<Arc<Value>, Refusal>;
 
-/// How many changes a watch may be behind before it is told that they are gone.
-const KEPT: usize = 4000;
+/// How many changes a watch may be behind before it is told that they are gone, usually.
+pub const KEPT: usize = 4000;
 
 /// Everything that is stored.
 pub struct ApiServer {
@@ -94,6 +94,8 @@ pub struct ApiServer {
     pub log: VecDeque<Change>,
     pub version: u64,
     uids: u64,
+    /// How many changes a watch may be behind.
+    pub kept: usize,
     /// Versions up to this one have been forgotten.
     pub compacted: u64,
     definitions: Vec<Value>,
@@ -134,7 +136,8 @@ impl ApiServer {
     /// A server that knows these definitions.
     pub fn with(definitions: Vec<Value>) -> Self {
         let known: Vec<Value> = definitions.iter().map(|d| json!({"metadata": {"name": d["metadata"]["name"]}})).collect();
-        let mut server = Self { objects: BTreeMap::new(), log: VecDeque::new(), version: 100, uids: 0, compacted: 0, definitions };
+        let mut server =
+            Self { objects: BTreeMap::new(), log: VecDeque::new(), version: 100, uids: 0, kept: KEPT, compacted: 0, definitions };
         for definition in known {
             server.create((DEFINITIONS, String::new(), String::new()), definition, 0).unwrap();
         }
@@ -157,7 +160,7 @@ impl ApiServer {
             _ => drop(self.objects.insert(key.clone(), object.clone())),
         }
         self.log.push_back(Change { version: self.version, at, key: key.clone(), type_, object: object.clone(), before });
-        if self.log.len() > KEPT
+        if self.log.len() > self.kept
             && let Some(old) = self.log.pop_front()
         {
             self.compacted = old.version;
@@ -198,7 +201,7 @@ impl ApiServer {
         if !key.1.is_empty() {
             metadata["namespace"] = key.1.clone().into();
         }
-        metadata["uid"] = format!("00000000-0000-4000-8000-{:012x}", self.uids).into();
+        metadata["uid"] = format!("{:08x}-0000-4000-8000-000000000000", self.uids).into();
         metadata["creationTimestamp"] = timestamp(now).into();
         if kind.custom {
             metadata["generation"] = 1.into();

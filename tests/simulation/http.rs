@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tower::{BoxError, Service};
 
 use super::adversary::Fault;
-use super::apiserver::{Answer, EVENTS, KINDS, Key, Kind, LEASES, Refusal};
+use super::apiserver::{Answer, EVENTS, HANDLERS, IPMANAGERS, KINDS, Key, Kind, LEASES, Refusal};
 use super::replica::Replica;
 use super::world::{Late, World};
 
@@ -37,8 +37,17 @@ impl Asked {
 
     /// Something that counts is written; events and the leader's lease do not.
     fn is_effect(&self) -> bool {
-        let leader = self.key.0 == LEASES && self.key.2 == "dci-operator";
-        self.method != "GET" && self.key.0 != EVENTS && !leader
+        self.method != "GET" && self.key.0 != EVENTS && !self.is_the_leaders()
+    }
+
+    /// The Lease of the process that leads.
+    pub fn is_the_leaders(&self) -> bool {
+        self.key.0 == LEASES && (self.key.2 == "dci-operator" || self.body["metadata"]["name"] == "dci-operator")
+    }
+
+    /// The status of something that is probed.
+    pub fn probes(&self) -> bool {
+        self.status && [HANDLERS, IPMANAGERS].contains(&self.key.0)
     }
 
     fn describe(&self) -> String {
@@ -269,6 +278,7 @@ impl Watch {
             match found {
                 Err(()) => {
                     self.over = true;
+                    self.world.met("expired");
                     let status = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "too old resource version",
                         "reason": "Expired", "code": 410});
                     return Some(json!({"type": "ERROR", "object": status}).to_string());

@@ -4,6 +4,7 @@ pub mod adversary;
 pub mod apiserver;
 pub mod defaults;
 pub mod determinism;
+pub mod ending;
 pub mod http;
 pub mod panels;
 pub mod patch;
@@ -12,6 +13,7 @@ pub mod replica;
 pub mod rules;
 pub mod scenario;
 pub mod seeds;
+pub mod swarm;
 pub mod world;
 
-pub(crate) use super::{invariants, kstatus, objects, schema};
+pub(crate) use super::{invariants, kstatus, objects, schema, tables};

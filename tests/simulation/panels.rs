@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use dci_operator::panel::coremanager::transport::{Wire, WireError};
 use futures::future::BoxFuture;
+use serde_json::{Value, json};
 
-use super::adversary::Fault;
+use super::adversary::{Amiss, Fault};
 use super::invariants::Call;
 use super::replica::Replica;
 use super::world::{Late, World};
@@ -50,9 +51,31 @@ pub fn panel_of(path: &str) -> &str {
     }
 }
 
+/// A list of servers may not be what the panel has.
+fn amiss(world: &World, call: &Call, answer: Vec<u8>) -> Vec<u8> {
+    if call.change || call.func != "server" || !call.target.is_empty() {
+        return answer;
+    }
+    let Some(how) = world.adversary(|a| a.amiss.pop_front()) else { return answer };
+    let mut document: Value = serde_json::from_slice(&answer).unwrap_or_default();
+    let Some(rows) = document["doc"]["elem"].as_array_mut() else { return answer };
+    let kept: Vec<Value> = match how {
+        Amiss::Nothing => Vec::new(),
+        Amiss::Half(first) => rows.drain(..).skip(first).step_by(2).collect(),
+    };
+    world.tell(&format!("   the list shows {} servers", kept.len()));
+    world.met("list-amiss");
+    if !document["doc"]["p_elems"].is_null() {
+        document["doc"]["p_elems"] = json!({"$": kept.len().to_string()});
+    }
+    document["doc"]["elem"] = kept.into();
+    document.to_string().into_bytes()
+}
+
 async fn post(world: Arc<World>, who: Arc<Replica>, sent: Sent) -> Result<Vec<u8>, WireError> {
     who.alive().await;
     let mut call = sent.call.clone();
+    call.began = super::determinism::now();
     world.sent(&call);
     let (way, down, lost) = world.adversary(|a| {
         let alone = a.panel_down.get(&call.panel).copied().unwrap_or(0);
@@ -75,7 +98,7 @@ async fn post(world: Arc<World>, who: Arc<Replica>, sent: Sent) -> Result<Vec<u8
     let old = world.adversary(|a| if !call.change && a.chance(a.old_answers) { 1000 + a.below(20_000) } else { 0 });
     let answer = match fault {
         None => {
-            let answer = world.panel_call(&sent);
+            let answer = amiss(&world, &call, world.panel_call(&sent));
             tokio::time::sleep(Duration::from_millis(old)).await;
             answer
         }

@@ -1,10 +1,12 @@
 //! Everybody else: clients who order, change and delete; people at the panel and in the departments; who ends the faults.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
 use dci_operator::api::RECONCILE_ANNOTATION;
 use serde_json::{Value, json};
 
+use super::adversary::Amiss;
 use super::apiserver::{HANDLERS, LEASES, ORDERS, SECRETS, TASKS};
 use super::determinism::now;
 use super::invariants::view;
@@ -42,8 +44,37 @@ pub enum Act {
     /// An order's main address is taken out of the address manager, or noted for nobody.
     Address(String, bool),
     ApiDown(u64),
+    /// The next so many lists of servers show something else.
+    Amiss(Amiss, usize),
+    /// There is one process from now on.
+    Alone,
     /// Nothing goes wrong from now on.
     Calm,
+}
+
+impl Act {
+    /// What sort of thing it is.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Order(_) => "order",
+            Self::Delete(_) | Self::DeleteAll => "delete",
+            Self::Await(_) => "await",
+            Self::AskAgain => "ask-again",
+            Self::Heal => "heal",
+            Self::Edit(..) => "edit",
+            Self::Handler(..) => "handler",
+            Self::Server(..) => "server",
+            Self::LoseTasks => "tasks",
+            Self::Freeze(..) => "freeze",
+            Self::Clock(_) => "clock",
+            Self::PanelsDown(_) | Self::PanelDown(..) => "panel-down",
+            Self::Address(..) => "address",
+            Self::ApiDown(_) => "api-down",
+            Self::Amiss(..) => "amiss",
+            Self::Alone => "alone",
+            Self::Calm => "calm",
+        }
+    }
 }
 
 /// Which server.
@@ -92,7 +123,7 @@ impl People {
             }
             self.script.remove(0);
             world.tell(&format!("   somebody: {}", described(&act)));
-            self.perform(world, act);
+            self.changes(world, act);
         }
         collect_garbage(world);
         self.departments(world);
@@ -101,7 +132,22 @@ impl People {
     /// Somebody does something that was not planned for a time.
     pub fn at_once(&mut self, world: &World, act: Act) {
         world.tell(&format!("   somebody: {}", described(&act)));
+        if !self.changes(world, act) {
+            world.idle.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// Whether what is done changes anything; what does is counted.
+    fn changes(&mut self, world: &World, act: Act) -> bool {
+        let name = act.name();
+        let all = || (world.server(|s| s.version), matches!(name, "server" | "address").then(|| world.panels.state()));
+        let before = all();
         self.perform(world, act);
+        let changed = !["edit", "delete", "order", "server", "tasks", "address", "handler"].contains(&name) || all() != before;
+        if changed {
+            world.met(&format!("act-{name}"));
+        }
+        changed
     }
 
     fn perform(&mut self, world: &World, act: Act) {
@@ -180,6 +226,9 @@ impl People {
                 let order = world.server(|s| s.get(&key(&name)).ok()).unwrap_or_default();
                 let ip = &order["status"]["server"]["mainAddress"];
                 let change = if gone { json!({"ip": ip, "delete": true}) } else { json!({"ip": ip, "note": ""}) };
+                if let Some(ip) = ip.as_str() {
+                    world.touch(ip);
+                }
                 self.deleted.extend(entered(&world.panels.state(), ip).filter(|_| gone));
                 if ip.is_string()
                     && let Err(error) = world.panels.change_address(change)
@@ -187,6 +236,8 @@ impl People {
                     world.tell(&format!("   (not so: {error})"));
                 }
             }
+            Act::Amiss(how, lists) => world.adversary(|a| a.amiss = std::iter::repeat_n(how, lists).collect()),
+            Act::Alone => world.end_others(),
             Act::PanelsDown(ms) => world.adversary(|a| a.panels_down_until = now() + ms),
             Act::ApiDown(ms) => world.adversary(|a| a.api_down_until = now() + ms),
             Act::Calm => {

@@ -1,10 +1,30 @@
-//! One process of the operator: alive, frozen or dead.
+//! The processes of the operator: how many there are, and each alive, frozen or dead.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::determinism::now;
 use super::world::World;
+
+/// How long nothing may be written at rest, usually.
+const REST: u64 = 120_000;
+
+/// Who the operators are, and how long they are watched.
+#[derive(Clone, Copy, Debug)]
+pub struct Staff {
+    pub processes: usize,
+    pub elect: bool,
+    /// How long nothing may be written at rest, in milliseconds.
+    pub rest: u64,
+    /// How many changes the API server keeps for watches that are behind.
+    pub kept: usize,
+}
+
+impl Default for Staff {
+    fn default() -> Self {
+        Self { processes: 1, elect: true, rest: REST, kept: super::apiserver::KEPT }
+    }
+}
 
 /// One process; another one takes its place when it is dead.
 #[derive(Default)]

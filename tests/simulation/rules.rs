@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::apiserver::{Change, HANDLERS, ORDERS};
+use super::apiserver::{Change, HANDLERS, IPMANAGERS, Kind, ORDERS, TASKS};
 use super::determinism::now;
 use super::invariants::{Call, Invariants, rest, view};
 use super::kstatus;
@@ -14,9 +14,17 @@ pub struct Rules {
     pub invariants: Invariants,
     /// The version of the API server that was seen last.
     seen: u64,
-    /// Writes of the operator that count at rest, and changes asked of panels.
+    /// Requests of the operator's that write, but for those that may go on at rest, and changes asked of panels.
     pub writes: u64,
     pub calls: usize,
+}
+
+/// What a look found.
+pub struct Seen {
+    pub wrong: Vec<String>,
+    pub changes: usize,
+    /// Those that say more than when a panel was last asked.
+    pub counting: usize,
 }
 
 impl Default for Rules {
@@ -27,25 +35,27 @@ impl Default for Rules {
 
 impl Rules {
     /// Looks at what was written at the API server since the last look.
-    pub fn written(&mut self, world: &World) -> Vec<String> {
+    pub fn written(&mut self, world: &World) -> Seen {
         let changes: Vec<Change> = world.server(|s| s.since(self.seen).cloned().collect());
-        let mut wrong = Vec::new();
-        for change in changes {
+        let (mut wrong, mut counting) = (Vec::new(), 0);
+        for change in &changes {
             self.seen = change.version;
             let (kind, namespace, name) = &change.key;
-            world.tell(&format!("   {} {} {namespace}/{name} {}", change.type_, kind.kind, summary(&change)));
+            world.tell(&format!("   {} {} {namespace}/{name} {}", change.type_, kind.kind, summary(change)));
             let gone = change.type_ == "DELETED";
             let (before, after) = (change.before.as_deref(), (!gone).then_some(&*change.object));
-            if rest::counts(before, after) {
-                self.writes += 1;
-            }
+            counting += usize::from(![HANDLERS, IPMANAGERS].contains(kind) || rest::counts(before, after));
+            came_up(world, kind, before, after);
             // What the panels are decides only what an order leaves behind.
             let holds = |o: Option<&Value>| o.is_some_and(|o| !view::list(&o["metadata"]["finalizers"]).is_empty());
             let leaves = *kind == ORDERS && holds(before) && !holds(after);
             let panels = if leaves { world.panels.state() } else { Value::Null };
+            if leaves && let Some(order) = before.filter(|o| view::is_abandoned(o)) {
+                abandoned(world, order);
+            }
             wrong.extend(self.invariants.changed(before, after, &panels));
         }
-        wrong
+        Seen { wrong, changes: changes.len(), counting }
     }
 
     /// Looks at the panels after a call.
@@ -61,6 +71,34 @@ impl Rules {
     pub fn sent(&mut self, world: &World, call: &Call) -> Vec<String> {
         let panels = if call.releases() { world.panels.state() } else { Value::Null };
         self.invariants.sent(call, now(), &panels)
+    }
+}
+
+/// Counts phases, reasons and tasks that are new.
+fn came_up(world: &World, kind: &Kind, before: Option<&Value>, after: Option<&Value>) {
+    let Some(after) = after else { return };
+    if *kind == TASKS && before.is_none() {
+        world.met(&format!("task-{}", view::text(&after["spec"]["type"])));
+    }
+    if *kind == ORDERS {
+        let phase = |o: &Value| view::text(&o["status"]["phase"]).to_owned();
+        if before.is_none_or(|b| phase(b) != phase(after)) {
+            world.met(&format!("phase-{}", phase(after)));
+        }
+        let reason = |o: &Value| kstatus::condition(o, "Stalled").map(|c| view::text(&c["reason"]).to_owned());
+        if let Some(stalled) = reason(after).filter(|_| before.is_none_or(|b| reason(b) != reason(after))) {
+            world.met(&format!("stalled-{stalled}"));
+        }
+    }
+}
+
+/// What an order had that was given up is known to somebody.
+fn abandoned(world: &World, order: &Value) {
+    world.met("abandoned");
+    let server = &order["status"]["server"];
+    let addresses = view::list(&server["addresses"]).iter().map(view::text);
+    for what in view::server_of(order).into_iter().chain(addresses).chain(server["mainAddress"].as_str()) {
+        world.touch(what);
     }
 }
 

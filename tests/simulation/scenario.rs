@@ -8,7 +8,12 @@ use super::adversary::{Adversary, Fault};
 use super::apiserver::{HANDLERS, IPMANAGERS, NAMESPACES, SECRETS};
 use super::objects::{self, PANEL_PASSWORD, POOL_PASSWORD, merged};
 use super::people::{Act, People, Which};
+use super::replica::Staff;
 use super::world::{PROVIDER, SHOP, SYSTEM, World};
+use super::{ending, swarm};
+
+/// How old what was read may be when it is acted upon where nothing goes wrong, in milliseconds.
+const DECISION: u64 = 2000;
 
 /// Everything that decides a run.
 #[allow(clippy::struct_excessive_bools, reason = "each is a part of the world that is there or not")]
@@ -25,8 +30,12 @@ pub struct Scenario {
     pub two_panels: bool,
     /// More servers, from 30 on.
     pub servers: u64,
-    /// Replicas of the operator.
-    pub processes: usize,
+    /// Replicas of the operator, and how long they are watched.
+    pub staff: Staff,
+    /// Where panels differ from the usual ones.
+    pub swarm: Vec<(&'static str, &'static str, &'static str, Value)>,
+    /// Nobody meddles: it ends without a trace, whatever goes wrong.
+    pub undisturbed: bool,
     /// A licence server, and orders with licences.
     pub licenses: bool,
     /// Servers of known parts, departments that build and buy, and orders with configurations of their own.
@@ -88,7 +97,7 @@ fn handler(name: &str, panel: &str, patch: &Value) -> Value {
 }
 
 /// One of so many.
-fn index(dice: &mut Adversary, most: usize) -> usize {
+pub fn index(dice: &mut Adversary, most: usize) -> usize {
     usize::try_from(dice.below(most as u64)).unwrap_or(0)
 }
 
@@ -129,6 +138,8 @@ fn any_act(name: &str, dice: &mut Adversary) -> Act {
 
 /// Lives that differ in their calls.
 pub const LIVES: [&str; 6] = ["life", "full", "custom", "adopt", "stop", "failover"];
+/// One more, in which two processes act at once: they get in each other's way hundreds of times.
+pub const TWINS: &str = "twins";
 /// What somebody may do at any effect of a life.
 pub const ACTS: [&str; 14] = [
     "delete",
@@ -163,7 +174,9 @@ impl Scenario {
             department_takes: 30_000,
             two_panels: false,
             servers: 0,
-            processes: 1,
+            staff: Staff::default(),
+            swarm: Vec::new(),
+            undisturbed: false,
             licenses: false,
             custom: false,
             adoption: false,
@@ -172,7 +185,7 @@ impl Scenario {
 
     /// A life by its name: each with other calls in it.
     pub fn named(name: &str, seed: u64) -> Option<Self> {
-        let mut scenario = Self::new(seed);
+        let mut scenario = Self { undisturbed: true, ..Self::new(seed) };
         let edit = |spec: Value| Act::Edit("web".into(), json!({"spec": spec}));
         let (mut first, mut then) = (json!({}), Vec::new());
         match name {
@@ -200,6 +213,11 @@ impl Scenario {
             "stop" => {
                 scenario.handler = json!({"ipmiErrorPolicy": "CreateTask"});
                 then = vec![Act::Server(Which::Of("web".into()), json!({"ipmi": "dead"}))];
+            }
+            // Two of them at once: a leader is for speed, not for safety.
+            "twins" => {
+                scenario.staff = Staff { processes: 2, elect: false, ..scenario.staff };
+                then = vec![edit(json!({"addresses": {"ipv4": 2}}))];
             }
             "failover" => {
                 scenario.two_panels = true;
@@ -242,8 +260,8 @@ impl Scenario {
         scenario
     }
 
-    /// Anything, with anything going wrong meanwhile.
-    pub fn random(seed: u64) -> Self {
+    /// Anything, with anything going wrong meanwhile, at panels of the usual kind, with a leader where there are two.
+    pub fn plain(seed: u64) -> Self {
         let mut dice = Adversary::new(seed.wrapping_mul(0x2545_f491_4f6c_dd1d) ^ 0x51);
         let mut scenario = Self::new(seed);
         scenario.adversary.rate = pick(&mut dice, &[0, 10, 30, 80]);
@@ -277,7 +295,7 @@ impl Scenario {
             }
         }
         if dice.chance(250) {
-            scenario.processes = 2;
+            scenario.staff.processes = 2;
             for _ in 0..=dice.below(3) {
                 script.push((1000 + dice.below(200_000), Act::Freeze(index(&mut dice, 2), dice.below(60_000))));
             }
@@ -384,6 +402,7 @@ impl Scenario {
             _ => panic!("nobody does {act:?}"),
         };
         self.adversary.acts = [(effect, act)].into();
+        self.undisturbed = false;
         // What is broken by hand is put right by hand, and the order asked again.
         let last = self.script.len().saturating_sub(1);
         self.script.splice(last..last, [(1001, Act::Heal), (1001, Act::AskAgain), (1001, Act::Await(1_800_000))]);
@@ -426,6 +445,7 @@ impl Scenario {
             panels["dcimanager5"] = json!([panels["dcimanager5"][0].clone(), second]);
             panels["ipmanager5"][0]["holds_for"] = json!([{"panel": "dci", "user": "dci"}, {"panel": "dci2", "user": "dci"}]);
         }
+        swarm::apply(&mut panels, &self.swarm);
         panels
     }
 
@@ -448,7 +468,14 @@ impl Scenario {
     /// Runs it to its end.
     pub fn run(self) -> Arc<World> {
         let (panels, policy) = (self.all_panels(), self.policy());
-        let world = Arc::new(World::new(&panels, self.adversary, self.processes));
+        let quiet = self.adversary.planned.is_empty() && self.adversary.named.is_empty();
+        let world = Arc::new(World::new(&panels, self.adversary, self.staff));
+        for (kind, part, field, value) in &self.swarm {
+            world.tell(&format!("{kind}: {part}.{field} is {value}"));
+        }
+        if self.undisturbed && quiet {
+            world.decide_within(DECISION);
+        }
         for (kind, namespace, object) in [
             (NAMESPACES, "", json!({"metadata": {"name": SYSTEM}})),
             (NAMESPACES, "", json!({"metadata": {"name": PROVIDER}})),
@@ -469,6 +496,7 @@ impl Scenario {
             created.unwrap_or_else(|refusal| panic!("{refusal:?}"));
         }
         world.run(&mut People::new(self.script, self.department_takes));
+        ending::judge(&world, self.undisturbed);
         world
     }
 }

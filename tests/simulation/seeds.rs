@@ -78,7 +78,9 @@ pub fn child(what: &str, trace: bool) -> Told {
     super::determinism::same_addresses(&mut command);
     let output = command.output().unwrap();
     let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    Told { ok: output.status.success() && text.contains("violations: 0"), output: text }
+    // A panic of a reconcile is contained by the operator, and tried again: here it has failed.
+    let ok = output.status.success() && text.contains("violations: 0") && !text.contains("panicked at");
+    Told { ok, output: text }
 }
 
 /// Runs many, as many at once as there are processors.
@@ -103,6 +105,15 @@ pub fn children(all: Vec<String>) -> Vec<(String, Told)> {
     told.into_inner().unwrap()
 }
 
+/// What came up in many runs, and how often.
+pub fn met(told: &[(String, Told)]) -> BTreeMap<String, u64> {
+    let mut all = BTreeMap::new();
+    for (what, times) in told.iter().flat_map(|(_, t)| t.value("met").split(' ')).filter_map(|word| word.split_once('=')) {
+        *all.entry(what.to_owned()).or_default() += times.parse().unwrap_or(0);
+    }
+    all
+}
+
 /// What many runs came to, in two lines.
 fn summary(told: &[(String, Told)]) -> String {
     let sum = |name: &str| {
@@ -124,7 +135,7 @@ fn summary(told: &[(String, Told)]) -> String {
 pub fn assert_all(told: &[(String, Told)], began: Instant) {
     let failed: Vec<&(String, Told)> = told.iter().filter(|(_, t)| !t.ok).collect();
     let took: Duration = began.elapsed();
-    println!("{} runs in {:.1} s, {} failed: {}", told.len(), took.as_secs_f64(), failed.len(), summary(told));
+    super::tables::tell(&format!("{} runs in {:.1} s, {} failed: {}", told.len(), took.as_secs_f64(), failed.len(), summary(told)));
     for (what, result) in failed.iter().take(20) {
         println!("{}\n  replay: DCI_SIM_RUN='{what}' cargo test --test simulation replay -- --ignored --nocapture", why(result));
     }

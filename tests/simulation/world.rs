@@ -1,7 +1,9 @@
 //! The two worlds, API server and panels, which outlive every process; and the process that is started, killed and started again.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
@@ -16,13 +18,13 @@ use serde_json::Value;
 use tokio::sync::Notify;
 
 use super::adversary::{Adversary, Fault};
-use super::apiserver::{Answer, ApiServer};
+use super::apiserver::{Answer, ApiServer, HANDLERS, IPMANAGERS, ORDERS, TASKS};
 use super::determinism::now;
 use super::http::{Asked, Door};
-use super::invariants::Call;
+use super::invariants::{Call, view};
 use super::panels::{PanelWire, Sent};
 use super::people::{Act, People};
-use super::replica::Replica;
+use super::replica::{Replica, Staff};
 use super::rules::Rules;
 
 /// The operator's own namespace, the provider's with the handlers, and the clients' with the orders.
@@ -32,8 +34,6 @@ pub const SHOP: &str = "shop";
 
 /// How long things may take once nothing goes wrong any more, in milliseconds.
 const PATIENCE: u64 = 5_400_000;
-/// How long nothing may be written at rest.
-const REST: u64 = 120_000;
 
 /// A request that arrives when nobody waits for it any more.
 pub enum Late {
@@ -59,9 +59,24 @@ pub struct World {
     prompted: Notify,
     /// The processes that run.
     replicas: Mutex<Vec<Arc<Replica>>>,
-    /// How many there are to be.
+    /// How many there are to be, and whether they elect a leader.
     pub processes: usize,
+    elect: bool,
+    /// The first process goes on alone.
+    alone: AtomicBool,
     pub crashes: Mutex<usize>,
+    /// What the processes counted, by process that was started.
+    metrics: Mutex<Vec<Arc<Metrics>>>,
+    /// The panels before anything happened.
+    pub at_first: Value,
+    /// Servers and addresses that a person had his hands on, or gave up.
+    touched: Mutex<BTreeSet<String>>,
+    /// What came up, and how often.
+    met: Mutex<BTreeMap<String, u64>>,
+    /// How long nothing may be written at rest, in milliseconds.
+    rest: u64,
+    /// What somebody was to do at an effect would have changed nothing: there is nothing to be learned from this world.
+    pub idle: AtomicBool,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -102,11 +117,15 @@ async fn ended(world: &World, processes: &mut [Process]) {
 }
 
 impl World {
-    pub fn new(panels: &Value, adversary: Adversary, processes: usize) -> Self {
+    pub fn new(panels: &Value, adversary: Adversary, staff: Staff) -> Self {
         let config = serde_yaml::to_string(panels).unwrap();
+        let panels = Offline::new(&Config::from_yaml(&config).unwrap()).unwrap();
+        let mut server = ApiServer::with(super::seeds::definitions());
+        server.kept = staff.kept;
         Self {
-            server: Mutex::new(ApiServer::with(super::seeds::definitions())),
-            panels: Offline::new(&Config::from_yaml(&config).unwrap()).unwrap(),
+            server: Mutex::new(server),
+            at_first: panels.state(),
+            panels,
             adversary: Mutex::new(adversary),
             rules: Mutex::default(),
             late: Mutex::default(),
@@ -117,8 +136,15 @@ impl World {
             prompt: Mutex::default(),
             prompted: Notify::new(),
             replicas: Mutex::default(),
-            processes,
+            processes: staff.processes,
+            elect: staff.elect,
+            rest: staff.rest,
+            alone: AtomicBool::new(false),
             crashes: Mutex::default(),
+            metrics: Mutex::default(),
+            touched: Mutex::default(),
+            met: Mutex::default(),
+            idle: AtomicBool::new(false),
         }
     }
 
@@ -154,6 +180,9 @@ impl World {
             let number = a.effects.len();
             (number, a.acts.remove(&number), a.meet(effect))
         });
+        if let Some(fault) = fault {
+            self.met(fault.name());
+        }
         if let Some(act) = act {
             lock(&self.prompt).push(act);
             self.prompted.notify_one();
@@ -173,16 +202,21 @@ impl World {
         if let Err(refusal) = &answer
             && asked.method != "GET"
         {
+            self.met(refusal.reason);
             self.tell(&format!("   refused: {} {}", refusal.code, refusal.message));
         }
-        self.look();
+        let counted = self.look();
+        // What a panel was last asked may be noted for ever, and who leads.
+        if asked.method != "GET" && !asked.is_the_leaders() && !(asked.probes() && counted == Some(0)) {
+            lock(&self.rules).writes += 1;
+        }
         answer
     }
 
     /// What people do with the API server.
     pub fn change<T>(&self, change: impl FnOnce(&mut ApiServer) -> T) -> T {
         let result = change(&mut lock(&self.server));
-        self.look();
+        let _ = self.look();
         result
     }
 
@@ -212,10 +246,12 @@ impl World {
     }
 
     /// Lets the invariants see what was written since they last looked, and wakes the watches.
-    pub fn look(&self) {
-        let found = lock(&self.rules).written(self);
-        self.broken(found);
+    /// How many of them say more than when a panel was last asked; `None`: nothing was written.
+    pub fn look(&self) -> Option<usize> {
+        let seen = lock(&self.rules).written(self);
+        self.broken(seen.wrong);
         self.changed.notify_waiters();
+        (seen.changes > 0).then_some(seen.counting)
     }
 
     /// Requests that were on their way arrive.
@@ -252,12 +288,14 @@ impl World {
         let many = replicas.len().max(number + 1);
         replicas.resize_with(many, Arc::default);
         replicas[number] = who.clone();
+        let metrics = Arc::new(Metrics::default());
+        lock(&self.metrics).push(metrics.clone());
         let client = || kube::Client::new(Door { world: self.clone(), who: who.clone() }, SYSTEM);
         let surroundings = Surroundings {
             clients: Clients { api: client(), watch: client(), pulse: Pulse::default(), welcome: Welcome::default() },
             namespace: SYSTEM.into(),
             identity: who.name.clone(),
-            metrics: Arc::new(Metrics::default()),
+            metrics,
             wire: Some(Arc::new(PanelWire { world: self.clone(), who: who.clone() })),
             listeners: None,
         };
@@ -269,7 +307,7 @@ impl World {
             metrics: ([127, 0, 0, 1], 0).into(),
             handler_grace: Duration::from_mins(10),
             task_retention: Duration::from_hours(168),
-            leader_election: (self.processes > 1).then(|| "dci-operator".to_owned()),
+            leader_election: (self.processes > 1 && self.elect).then(|| "dci-operator".to_owned()),
             denied: DeniedNetworks::default(),
         };
         let run = run::operate(surroundings, options, std::future::pending());
@@ -351,6 +389,10 @@ impl World {
                 if process.run.is_some() && process.who.is_dead() {
                     process.run = None;
                 }
+                if number > 0 && self.alone.load(Ordering::SeqCst) {
+                    process.run = None;
+                    continue;
+                }
                 if process.run.is_none() && process.restart == 0 {
                     process.restart = now() + self.down();
                 }
@@ -358,14 +400,14 @@ impl World {
                     *process = self.start(number);
                 }
             }
-            if !self.violations().is_empty() {
+            if !self.violations().is_empty() || self.idle.load(Ordering::SeqCst) {
                 return End::Over;
             }
             let Some(calm) = people.calm_since().filter(|_| now() >= looked + 5000) else { continue };
             looked = now();
-            match people.at_rest(self, REST) {
+            match people.at_rest(self, self.rest) {
                 Some(true) => return End::Over,
-                Some(false) | None if now() > calm + PATIENCE => {
+                Some(false) | None if now() > calm + PATIENCE + self.rest => {
                     let unsettled = People::unsettled(self);
                     let what = if unsettled.is_empty() { "the world does not come to rest".into() } else { unsettled.join("; ") };
                     self.violation(format!("(7) not settled {PATIENCE} ms after the last fault: {what}"));
@@ -394,7 +436,58 @@ impl World {
 
     /// Somebody changes a server's records by hand.
     pub fn by_hand(&self, server: u64) {
-        lock(&self.rules).invariants.by_hand(&server.to_string(), now());
+        let panels = self.panels.state();
+        let id = server.to_string();
+        for server in view::servers(&panels).iter().filter(|s| s.id() == id) {
+            self.touch(&id);
+            for row in view::list(&server.state["ips"]) {
+                self.touch(view::text(&row["ip"]));
+            }
+        }
+        lock(&self.rules).invariants.by_hand(&id, now());
+    }
+
+    /// A person had his hands on a server or an address, or gave it up: what becomes of it is not the operator's alone.
+    pub fn touch(&self, what: &str) {
+        lock(&self.touched).insert(what.to_owned());
+    }
+
+    pub fn is_touched(&self, what: &str) -> bool {
+        lock(&self.touched).contains(what)
+    }
+
+    /// Something came up.
+    pub fn met(&self, what: &str) {
+        *lock(&self.met).entry(what.to_owned()).or_default() += 1;
+    }
+
+    /// What came up, in one line.
+    pub fn all_met(&self) -> String {
+        lock(&self.met).iter().map(|(what, times)| format!("{what}={times}")).collect::<Vec<_>>().join(" ")
+    }
+
+    /// From now on there is one process.
+    pub fn end_others(&self) {
+        self.alone.store(true, Ordering::SeqCst);
+    }
+
+    /// Only what was read as short a time ago may be acted upon, in milliseconds.
+    pub fn decide_within(&self, span: u64) {
+        lock(&self.rules).invariants.decision = span;
+    }
+
+    /// Reconciles that a panic or the time ended: they are contained, and repeated, and nobody would hear of them.
+    pub fn cut_short(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        for metrics in lock(&self.metrics).iter() {
+            for kind in [ORDERS, HANDLERS, IPMANAGERS, TASKS] {
+                for how in ["panic", "timeout"] {
+                    let times = metrics.reconciles.of([kind.kind, how]).get();
+                    found.extend((times > 0).then(|| format!("{times} reconciles of {} ended by {how}", kind.kind)));
+                }
+            }
+        }
+        found
     }
 
     /// What was written, and asked of panels, so far.

@@ -141,6 +141,16 @@ impl Settings {
         self.choice != Choice::Sample && self.point.is_none()
     }
 
+    /// Nothing is run: points are listed.
+    pub fn lists(&self) -> bool {
+        self.choice == Choice::List
+    }
+
+    /// One point with one fault is asked for.
+    pub fn names_in_full(&self) -> bool {
+        !self.faults.is_empty() && self.point.as_ref().is_some_and(|text| text.parse::<Point>().is_ok())
+    }
+
     /// Whether a scenario is run.
     pub fn wants(&self, scenario: &str) -> bool {
         self.scenarios.is_empty() || self.scenarios.iter().any(|name| name == scenario)

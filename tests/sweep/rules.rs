@@ -45,12 +45,17 @@ impl Rules {
     }
 
     fn now(&self) -> u64 {
-        u64::try_from(self.began.elapsed().as_millis()).unwrap()
+        self.since(Instant::now())
     }
 
-    fn call(letter: &Letter) -> Option<Call> {
+    fn since(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.began).as_millis()).unwrap()
+    }
+
+    fn call(&self, letter: &Letter) -> Option<Call> {
         let body = String::from_utf8_lossy(&letter.body);
-        (letter.side != KUBE).then(|| Call::read(&letter.who.to_string(), &letter.side, &body))
+        let read = || Call { began: self.since(letter.at), ..Call::read(&letter.who.to_string(), &letter.side, &body) };
+        (letter.side != KUBE).then(read)
     }
 
     /// An object as it is since somebody wrote it. An older version than the one that is known says nothing.
@@ -94,7 +99,7 @@ impl Rules {
 
 impl Observer for Rules {
     fn sent(&self, letter: &Letter) {
-        let Some(call) = Self::call(letter) else { return };
+        let Some(call) = self.call(letter) else { return };
         let panels = if call.releases() { self.window.state() } else { Value::Null };
         let now = self.now();
         let mut inner = self.inner.lock().unwrap();
@@ -121,7 +126,7 @@ impl Observer for Rules {
     }
 
     fn answered(&self, letter: &Letter, answer: &[u8]) {
-        let Some(mut call) = Self::call(letter) else { return };
+        let Some(mut call) = self.call(letter) else { return };
         call.answer = Some(String::from_utf8_lossy(answer).into_owned());
         let now = self.now();
         self.inner.lock().unwrap().invariants.answered(&call, now);

@@ -19,7 +19,7 @@ pub enum Scenario {
     Open,
     /// A configuration of the client's own, which a department assembles.
     Custom,
-    /// The handler with priority has no server, the next one has.
+    /// The server of the handler with priority cannot be installed: it is given back, and the next handler's is taken.
     Failover,
     /// With two licences.
     Licence,
@@ -74,7 +74,9 @@ impl Life {
                 "byServerType": false, "ipmiErrorPolicy": "CreateTask",
                 "departments": {"assembly": {"name": "Assembly"}, "procurement": {"name": "Procurement"}},
             })),
-            Self::Elsewhere => Setup { panels: two_panels(), ..Setup::default() }.handler(&json!({"priority": 10})),
+            Self::Elsewhere => {
+                Setup { panels: two_panels(), ..Setup::default() }.handler(&json!({"priority": 10, "retry": {"maxAttempts": 1}}))
+            }
             Self::Licensed => {
                 let mut panels = objects::panels();
                 panels["billmanager6"] = json!([{
@@ -117,6 +119,14 @@ impl Life {
         all
     }
 
+    /// The panel and the server whose installation fails.
+    pub fn fails(self) -> Option<(&'static str, &'static str)> {
+        match self {
+            Self::Elsewhere => Some(("dci", "17")),
+            Self::Plain | Self::Assembled | Self::Licensed => None,
+        }
+    }
+
     /// What the order is like at first.
     fn order(self, world: &World) -> Value {
         match self {
@@ -151,6 +161,21 @@ impl Scenario {
         }
     }
 
+    /// The order goes.
+    pub fn deletes(self) -> bool {
+        match self {
+            Self::Delete | Self::DeleteIgnore | Self::DeleteTask | Self::DeleteLicence => true,
+            Self::Open
+            | Self::Custom
+            | Self::Failover
+            | Self::Licence
+            | Self::Suspend
+            | Self::Addresses
+            | Self::Domain
+            | Self::Reinstall => false,
+        }
+    }
+
     /// The life that it is part of.
     pub fn life(self) -> Life {
         Life::ALL.into_iter().find(|life| life.scenarios().contains(&self)).unwrap()
@@ -167,6 +192,11 @@ impl Scenario {
                     assemble(run).await;
                 }
                 settled(&mut run.world, "Active").await;
+                if self == Self::Failover {
+                    // Nobody's, and locked, until somebody has repaired it.
+                    run.rules.by_hand("17");
+                    run.world.sim.change_server(17, json!({"panel": "dci", "flags": {"operation_failed": false}})).unwrap();
+                }
             }
             Self::Suspend => {
                 edit(&run.world, json!({"suspended": true})).await;
@@ -326,15 +356,16 @@ fn assembled() -> Value {
     ])
 }
 
-/// `dci` has no server of the type that is ordered, `dci2` has one; each has an address manager of its own.
+/// `dci` has a server whose installation fails, and no other of its type; `dci2` has one. Each has an address manager of its own.
 fn two_panels() -> Value {
     let mut panels = objects::panels();
     let first = panels["dcimanager5"][0].clone();
     let theirs = json!({"id": 18, "type": "E3-16G", "ip": "203.0.113.9", "owner": "owner-of-18", "hostname": "theirs.example.net"});
     let other = json!({"id": 20, "name": "R1-20", "type": "E5-64G", "ip": "10.0.0.20"});
+    let fails = json!({"id": 17, "name": "R1-17", "type": "E3-16G", "ip": "10.0.0.17"});
     let server = json!({"id": 27, "name": "R-27", "type": "E3-16G", "ip": "10.0.0.27"});
     panels["dcimanager5"] = json!([
-        merged(first.clone(), &json!({"servers": [theirs, other]})),
+        merged(first.clone(), &json!({"servers": [fails, theirs, other]})),
         merged(first, &json!({"name": "dci2", "listen": "127.0.0.2:0", "servers": [server]})),
     ]);
     let pool = panels["ipmanager5"][0].clone();

@@ -56,6 +56,10 @@ impl Table {
         self.0.iter().map(|(_, row)| row.met + row.not_met + row.broken).sum()
     }
 
+    pub fn not_met(&self) -> usize {
+        self.0.iter().map(|(_, row)| row.not_met).sum()
+    }
+
     pub fn broken(&self) -> usize {
         self.0.iter().map(|(_, row)| row.broken).sum()
     }

@@ -91,14 +91,23 @@ impl Launch {
 
     /// Starts it and waits until it listens.
     pub async fn start(&self) -> Operator {
+        match self.start_known(|_| {}).await {
+            Some(operator) => operator,
+            None => panic!("the operator has ended before it listened:\n{}", self.log.tail(40)),
+        }
+    }
+
+    /// The same; its process id is told at once. `None`: it has ended before it listened.
+    pub async fn start_known(&self, tell: impl FnOnce(u32)) -> Option<Operator> {
         let (child, mut ports) = self.spawn();
-        let waited = tokio::time::timeout(PATIENCE, ports.wait_for(Option::is_some)).await;
-        match waited {
+        tell(child.id().unwrap());
+        match tokio::time::timeout(PATIENCE, ports.wait_for(Option::is_some)).await {
             Ok(Ok(addrs)) => {
                 let (health, metrics) = addrs.unwrap();
-                Operator { child, health, metrics }
+                Some(Operator { child, health, metrics })
             }
-            _ => panic!("the operator does not say where it listens:\n{}", self.log.tail(40)),
+            Ok(Err(_)) => None,
+            Err(_) => panic!("the operator does not say where it listens:\n{}", self.log.tail(40)),
         }
     }
 

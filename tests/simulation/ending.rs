@@ -1,0 +1,80 @@
+//! What a world has to look like in the end: whatever nobody had his hands on is as it was, but for what an order has.
+
+use std::sync::atomic::Ordering;
+
+use serde_json::Value;
+
+use super::apiserver::ORDERS;
+use super::invariants::view;
+use super::people::ended;
+use super::world::World;
+
+/// Nobody's, with the domain of free servers, without a marker, and one address, which is for parking.
+fn is_given_back(server: &Value) -> bool {
+    let rows = view::list(&server["ips"]);
+    view::text(&server["owner"]).is_empty()
+        && server["hostname"] == "free.ds"
+        && view::marks(view::text(&server["notes"])).is_empty()
+        && rows.len() == 1
+        && !view::is_public(view::text(&rows[0]["ip"]))
+}
+
+/// What is left of orders that are gone: servers that were free at first and are nobody's now, but not as free ones are, and addresses
+/// that are taken for nothing. What a person changed, or a department gave up, is left out.
+fn left_over(world: &World) -> Vec<String> {
+    let now = world.panels.state();
+    let orders: Vec<Value> = world.server(|s| s.all(ORDERS).cloned().collect());
+    let had = |id: &str| orders.iter().any(|order| view::server_of(order) == Some(id));
+    let free: Vec<(String, String)> = view::servers(&world.at_first)
+        .into_iter()
+        .filter(|s| is_given_back(s.state))
+        .map(|s| (s.panel.to_owned(), s.id().to_owned()))
+        .collect();
+    let servers = view::servers(&now);
+    let mut left: Vec<String> = servers
+        .iter()
+        .filter(|s| free.iter().any(|(panel, id)| panel == s.panel && id == s.id()) && !had(s.id()) && !world.is_touched(s.id()))
+        .filter(|s| !is_given_back(s.state))
+        .map(|s| format!("server {}/{} is not given back: {}", s.panel, s.id(), s.state))
+        .collect();
+    let stands = view::on_servers(&now);
+    for (ip, marks) in view::addresses(&now) {
+        let given_up = world.abandoned();
+        let known = marks.iter().any(|id| given_up.contains(id) || orders.iter().any(|o| view::order_id(o) == id));
+        let named = orders.iter().any(|o| o["status"].to_string().contains(&format!("\"{ip}\"")));
+        if !stands.contains_key(ip) && !known && !named && !world.is_touched(ip) {
+            left.push(format!("address {ip} is taken for nothing"));
+        }
+    }
+    left
+}
+
+/// Says what is wrong with the end of a world. Where a rule was broken before it did not come to its end.
+pub fn judge(world: &World, alone: bool) {
+    for what in world.cut_short() {
+        world.violation(what);
+    }
+    if !world.violations().is_empty() || world.idle.load(Ordering::SeqCst) {
+        return;
+    }
+    let mut wrong = left_over(world);
+    if alone {
+        wrong.extend(undisturbed(world));
+    }
+    for what in wrong {
+        world.violation(format!("(7) {what}"));
+    }
+}
+
+/// Nothing is left of any order, and nobody had to give one up: so a life ends in which nobody meddles, whatever goes wrong.
+fn undisturbed(world: &World) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let left = ended(world);
+    if !left.is_empty() {
+        wrong.push(format!("the life did not come to its end: {left}"));
+    }
+    if !world.abandoned().is_empty() {
+        wrong.push("the server was given up, although nobody had done anything to it".to_owned());
+    }
+    wrong
+}
