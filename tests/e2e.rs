@@ -11,6 +11,8 @@ mod invariants;
 #[path = "e2e/support/mod.rs"]
 #[allow(dead_code, reason = "shared with other targets, which use the rest of it")]
 mod support;
+#[path = "tables/mod.rs"]
+mod tables;
 
 use support::kstatus;
 

@@ -202,6 +202,20 @@ mod tests {
         assert!(matches!(&error, ReconcileError::Panicked(text) if text == "poison"), "{error}");
     }
 
+    /// What panics may have formatted all that it has at hand.
+    #[tokio::test]
+    async fn a_panic_beside_a_password_does_not_show_it() {
+        use crate::panel::settings::ConnectionSettings;
+        let settings = ConnectionSettings::new("https://dci.example.net/dcimgr", "operator", "pl4nted".to_owned().into());
+        let work = async move {
+            let nothing: Result<Action, String> = Err(format!("{settings:?}"));
+            Ok::<_, String>(std::hint::black_box(nothing).unwrap())
+        };
+        let error = format!("{0} {0:?}", contained(Duration::from_secs(5), work).await.unwrap_err());
+        assert!(error.contains("reconcile panicked") && error.contains("dci.example.net"), "{error}");
+        assert!(!error.contains("pl4nted"), "{error}");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_hang_ends() {
         let work = async {

@@ -268,7 +268,8 @@ async fn run(count: usize) {
         }
         run.batch(batch, &format!("good-{first}")).await;
     }
-    eprintln!("manifests: {:?}, {} cured by a good spec ({} made anew), {:?}", run.fates, run.cured, run.made_anew, began.elapsed());
+    let took = began.elapsed();
+    super::tables::tell(&format!("{:?}, {} cured by a good spec ({} made anew), {took:?}", run.fates, run.cured, run.made_anew));
     let of = |fate: Fate| run.fates.iter().filter(|((_, f), _)| *f == fate).map(|(_, n)| n).sum::<usize>();
     assert!(of(Fate::RefusedByServer) > 0 && of(Fate::RefusedByOperator) > 0 && of(Fate::Works) > 0, "{:?}", run.fates);
     for id in (17..=20).chain(100..100 + 2 * BATCH as u64).filter(|id| *id != 18) {

@@ -90,6 +90,32 @@ async fn world(collector: &Collector, hooks: &Receiver) -> World {
     world
 }
 
+/// What `kubectl dci` shows, whatever it is asked for.
+async fn plugin(world: &World) -> String {
+    let (shop, provider) = (world.shop.as_str(), world.provider.as_str());
+    let order = objects::order("web-03", &json!({"handlerRef": {"name": "msk-1", "namespace": provider}}));
+    let file = std::env::temp_dir().join(format!("dci-operator-told-{shop}.json"));
+    std::fs::write(&file, order.to_string()).unwrap();
+    let path = file.to_string_lossy().into_owned();
+    let mut all = String::new();
+    for args in [
+        ["status", "web-01", "-n", shop].as_slice(),
+        &["status", "web-02", "-n", shop],
+        &["tasks", "-n", provider, "--all"],
+        &["tasks", "-A"],
+        &["inventory", "msk-1", "-n", provider],
+        &["inventory", "isp", "-n", provider],
+        &["plan", "-n", shop, "-f", &path],
+    ] {
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_kubectl-dci"));
+        let output = command.args(args).env("KUBECONFIG", &world.plane.kubeconfig).kill_on_drop(true).output().await.unwrap();
+        all += &String::from_utf8_lossy(&output.stdout);
+        all += &String::from_utf8_lossy(&output.stderr);
+    }
+    std::fs::remove_file(&file).unwrap();
+    all
+}
+
 /// What Secrets hold, except what is no secret.
 async fn stored(world: &World) -> Vec<String> {
     let secrets: Api<Secret> = Api::namespaced(world.kube.clone(), &world.shop);
@@ -103,7 +129,7 @@ async fn stored(world: &World) -> Vec<String> {
 }
 
 /// All that has left the process, by where it went.
-async fn told(world: &World, collector: &Collector, hooks: &Receiver, pages: String) -> BTreeMap<&'static str, String> {
+async fn told(world: &World, collector: &Collector, hooks: &Receiver, pages: String, plugin: String) -> BTreeMap<&'static str, String> {
     let list = ListParams::default();
     let mut events = String::new();
     for namespace in [&world.provider, &world.shop, &world.system] {
@@ -117,6 +143,7 @@ async fn told(world: &World, collector: &Collector, hooks: &Receiver, pages: Str
         ("events", events),
         ("objects", world.record.everything()),
         ("pages", pages),
+        ("plugin", plugin),
         ("traces", String::from_utf8_lossy(&collector.raw()).into_owned()),
         ("webhooks", serde_json::to_string(&hooked).unwrap()),
         ("leases", serde_json::to_string(&leases.items).unwrap()),
@@ -149,11 +176,13 @@ async fn planted_secrets_leave_the_process_nowhere() {
         world.until_active(order).await;
     }
     let mut sessions = world.sim.session_ids();
+    let mut plugin = plugin(&world).await;
 
     // Log-ins that are refused, by a panel that repeats the password in its answer; and by one that is not there.
     let refuse = world.sim.add_fault(echo("auth", WRONG, 0)).unwrap();
     world.write_secret("dci-admin", &json!({"password": WRONG})).await;
     world.until_reason("ProcessingHandler", "msk-1", "Stalled", "PanelError").await;
+    plugin += &self::plugin(&world).await;
     world.sim.remove_faults(Some(refuse));
     world.write_secret("dci-admin", &json!({"password": PANEL_PASSWORD})).await;
     world.until_reason("ProcessingHandler", "msk-1", "Ready", "Reachable").await;
@@ -188,7 +217,7 @@ async fn planted_secrets_leave_the_process_nowhere() {
     planted.extend([licence, signature]);
     let tokens = collector.tokens();
     assert!(!tokens.is_empty() && tokens.iter().all(|token| token == COLLECTOR), "the collector gets its header: {tokens:?}");
-    let told = told(&world, &collector, &hooks, pages).await;
+    let told = told(&world, &collector, &hooks, pages, plugin).await;
     // What is searched is there, and as talkative as it gets.
     for (place, text, least) in [
         ("log", "\"level\":\"TRACE\"", 500),
@@ -196,6 +225,8 @@ async fn planted_secrets_leave_the_process_nowhere() {
         ("events", "InstallOSDone", 2),
         ("objects", "bad value ***", 1),
         ("pages", "dci_operator_panel_requests", 1),
+        ("plugin", "web-01", 4),
+        ("plugin", "msk-1", 4),
         ("traces", "InstallOS", 4),
         ("webhooks", "Raised", 1),
         ("leases", "leaseDurationSeconds", 1),
