@@ -58,6 +58,8 @@ mod gitops;
 mod handler;
 #[path = "e2e/handlers.rs"]
 mod handlers;
+#[path = "e2e/hostile.rs"]
+mod hostile;
 #[path = "e2e/isolation.rs"]
 mod isolation;
 #[path = "e2e/kubectl_dci.rs"]

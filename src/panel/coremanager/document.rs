@@ -7,11 +7,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use serde_json::{Map, Value};
-
 use crate::panel::error::{ErrorDocument, MAX_TEXT};
 
 use super::blot::{BLOT, blot};
+use super::node::{Members, Node};
 
 /// The largest answer that is read, in bytes.
 pub const MAX_BODY: usize = 16 * 1024 * 1024;
@@ -58,13 +57,13 @@ pub enum Answer {
 /// A document without an error: the members of `doc`.
 #[derive(Clone, PartialEq)]
 pub struct Document {
-    members: Map<String, Value>,
+    members: Members,
 }
 
 impl fmt::Debug for Document {
     /// Names only: an answer may carry a session or a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.members.keys()).finish()
+        f.debug_set().entries(self.members.names()).finish()
     }
 }
 
@@ -80,14 +79,13 @@ impl Document {
             Some(b'<') => return Err(Malformed::Markup(body.len())),
             Some(_) => {}
         }
-        let value: Value =
-            serde_json::from_slice(body).map_err(|e| Malformed::NotJson { length: body.len(), line: e.line(), column: e.column() })?;
-        let Value::Object(mut top) = value else { return Err(Malformed::NoDocument) };
+        let value = Node::parse(body).map_err(|e| Malformed::NotJson { length: body.len(), line: e.line(), column: e.column() })?;
+        let Node::Object(top) = value else { return Err(Malformed::NoDocument) };
         // Some answers carry the error beside `doc` or without it (ispsystem-api.md 1.4, confirmed).
         if let Some(error) = error_member(&top) {
             return error_document(error, secrets).map(Answer::Error);
         }
-        let Some(Value::Object(members)) = top.remove("doc") else { return Err(Malformed::NoDocument) };
+        let Some(Node::Object(members)) = top.into_member("doc") else { return Err(Malformed::NoDocument) };
         if let Some(error) = error_member(&members) {
             return error_document(error, secrets).map(Answer::Error);
         }
@@ -139,12 +137,12 @@ impl Document {
         (!text.is_empty()).then(|| text.to_owned())
     }
 
-    fn option_values(&self, name: &str) -> Option<Vec<&Value>> {
+    fn option_values(&self, name: &str) -> Option<Vec<&Node>> {
         let lists = self.fields().children("slist")?;
         let list = lists.into_iter().find(|l| l.opt("$name").as_deref() == Some(name))?;
         Some(match list.members.get("val") {
-            None | Some(Value::Null) => Vec::new(),
-            Some(Value::Array(values)) => values.iter().collect(),
+            None | Some(Node::Null) => Vec::new(),
+            Some(Node::Array(values)) => values.iter().collect(),
             Some(one) => vec![one],
         })
     }
@@ -154,11 +152,11 @@ impl Document {
     /// commas or semicolons between them.
     #[must_use]
     pub fn option_tags(&self, name: &str) -> BTreeMap<String, BTreeSet<String>> {
-        let texts = |value: &Value| match value {
-            Value::Array(all) => all.iter().filter_map(|v| scalar(v).or_else(|| machine_text(v))).collect(),
+        let texts = |value: &Node| match value {
+            Node::Array(all) => all.iter().filter_map(|v| scalar(v).or_else(|| machine_text(v))).collect(),
             one => scalar(one).or_else(|| machine_text(one)).into_iter().collect::<Vec<_>>(),
         };
-        let tags = |value: &Value| -> BTreeSet<String> {
+        let tags = |value: &Node| -> BTreeSet<String> {
             let told = ["$tags", "$tag", "tags", "tag"].into_iter().filter_map(|member| value.get(member)).flat_map(texts);
             told.flat_map(|text| text.split([' ', ',', ';']).map(str::to_owned).collect::<Vec<_>>()).filter(|t| !t.is_empty()).collect()
         };
@@ -168,7 +166,7 @@ impl Document {
 }
 
 /// What a value of a select stands for.
-fn option_key(value: &Value) -> Option<String> {
+fn option_key(value: &Node) -> Option<String> {
     value.get("$key").and_then(scalar).or_else(|| machine_text(value))
 }
 
@@ -186,7 +184,7 @@ pub enum Total {
 /// Members of a document, a row or a form.
 #[derive(Clone, Copy)]
 pub struct Fields<'a> {
-    members: &'a Map<String, Value>,
+    members: &'a Members,
 }
 
 impl<'a> Fields<'a> {
@@ -194,13 +192,13 @@ impl<'a> Fields<'a> {
     /// only a JSON `false`, which XML cannot have made, is none.
     #[must_use]
     pub fn flag(&self, name: &str) -> bool {
-        self.members.get(name).is_some_and(|v| *v != Value::Bool(false))
+        self.members.get(name).is_some_and(|v| *v != Node::Bool(false))
     }
 
     /// Whether there is a member of that name.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
-        self.members.contains_key(name)
+        self.members.get(name).is_some()
     }
 
     /// The value meant for programs (`$orig`, else `$`); empty when missing, null or empty.
@@ -250,10 +248,10 @@ impl<'a> Fields<'a> {
     #[must_use]
     pub fn children(&self, name: &str) -> Option<Vec<Fields<'a>>> {
         match self.members.get(name) {
-            None | Some(Value::Null) => Some(Vec::new()),
-            Some(Value::Object(one)) => Some(vec![Fields { members: one }]),
-            Some(Value::Array(many)) => many.iter().map(|v| v.as_object().map(|members| Fields { members })).collect(),
-            Some(Value::Bool(_) | Value::Number(_) | Value::String(_)) => None,
+            None | Some(Node::Null) => Some(Vec::new()),
+            Some(Node::Object(one)) => Some(vec![Fields { members: one }]),
+            Some(Node::Array(many)) => many.iter().map(|v| v.as_object().map(|members| Fields { members })).collect(),
+            Some(Node::Bool(_) | Node::Number(_) | Node::String(_)) => None,
         }
     }
 
@@ -261,7 +259,7 @@ impl<'a> Fields<'a> {
     /// Lists, metadata, buttons and what steers the call itself are left out (ispsystem-api.md 1.3, inferred).
     #[must_use]
     pub fn form(&self) -> Vec<(String, String)> {
-        self.members.iter().filter(|(name, _)| is_field(name)).filter_map(|(n, v)| Some((n.clone(), field_value(v)?))).collect()
+        self.members.iter().filter(|(name, _)| is_field(name)).filter_map(|(n, v)| Some((n.to_owned(), field_value(v)?))).collect()
     }
 }
 
@@ -307,15 +305,15 @@ fn is_field(name: &str) -> bool {
 }
 
 /// The value of a form field; `None` for what is no plain value. A missing value is sent as empty, as the form would.
-fn field_value(value: &Value) -> Option<String> {
+fn field_value(value: &Node) -> Option<String> {
     match value {
-        Value::Null => Some(String::new()),
-        Value::Object(members) if members.keys().all(|k| k.starts_with('$')) => Some(machine_text(value).unwrap_or_default()),
-        Value::Object(_) => None,
+        Node::Null => Some(String::new()),
+        Node::Object(members) if members.names().all(|k| k.starts_with('$')) => Some(machine_text(value).unwrap_or_default()),
+        Node::Object(_) => None,
         // Several values of one field are one parameter, joined as several ids are (ispsystem-api.md 1.3; here inferred).
-        Value::Array(values) if values.is_empty() => None,
-        Value::Array(values) => values.iter().map(field_value).collect::<Option<Vec<_>>>().map(|v| v.join(", ")),
-        Value::Bool(_) | Value::Number(_) | Value::String(_) => scalar(value),
+        Node::Array(values) if values.is_empty() => None,
+        Node::Array(values) => values.iter().map(field_value).collect::<Option<Vec<_>>>().map(|v| v.join(", ")),
+        Node::Bool(_) | Node::Number(_) | Node::String(_) => scalar(value),
     }
 }
 
@@ -326,36 +324,36 @@ pub fn is_nothing(value: &str) -> bool {
 }
 
 /// A plain value as text: the panels send strings, but numbers and truth values are understood.
-fn scalar(value: &Value) -> Option<String> {
+fn scalar(value: &Node) -> Option<String> {
     match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
-        Value::Bool(truth) => Some(truth.to_string()),
-        Value::Null | Value::Array(_) | Value::Object(_) => None,
+        Node::String(text) => Some(text.to_string()),
+        Node::Number(number) => Some(number.to_string()),
+        Node::Bool(truth) => Some(truth.to_string()),
+        Node::Null | Node::Array(_) | Node::Object(_) => None,
     }
 }
 
 /// The text of a node: the machine's value before the display value (ispsystem-api.md 1.3, confirmed).
-fn machine_text(value: &Value) -> Option<String> {
+fn machine_text(value: &Node) -> Option<String> {
     match value {
-        Value::Object(members) => members.get("$orig").and_then(scalar).or_else(|| members.get("$").and_then(scalar)),
-        Value::Array(values) => values.first().filter(|v| !v.is_array()).and_then(machine_text),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => scalar(value),
+        Node::Object(members) => members.get("$orig").and_then(scalar).or_else(|| members.get("$").and_then(scalar)),
+        Node::Array(values) => values.first().filter(|v| !matches!(v, Node::Array(_))).and_then(machine_text),
+        Node::Null | Node::Bool(_) | Node::Number(_) | Node::String(_) => scalar(value),
     }
 }
 
 /// The error member, if there is one.
-fn error_member(members: &Map<String, Value>) -> Option<&Value> {
-    members.get("error").filter(|v| !v.is_null())
+fn error_member(members: &Members) -> Option<&Node> {
+    members.get("error").filter(|v| **v != Node::Null)
 }
 
-fn error_document(value: &Value, secrets: &[&str]) -> Result<ErrorDocument, Malformed> {
+fn error_document(value: &Node, secrets: &[&str]) -> Result<ErrorDocument, Malformed> {
     let value = match value {
-        Value::Array(many) => many.first().ok_or(Malformed::MuteError)?,
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => value,
+        Node::Array(many) => many.first().ok_or(Malformed::MuteError)?,
+        Node::Null | Node::Bool(_) | Node::Number(_) | Node::String(_) | Node::Object(_) => value,
     };
     let mut error = match value {
-        Value::Object(members) => {
+        Node::Object(members) => {
             let fields = Fields { members };
             // Attributes are the rule; children of the same names are what a power plugin answers (ispsystem-api.md 2.7).
             let pick = |names: &[&str]| names.iter().find_map(|n| fields.opt(n)).unwrap_or_default();
@@ -366,7 +364,7 @@ fn error_document(value: &Value, secrets: &[&str]) -> Result<ErrorDocument, Malf
                 message: pick(&["msg", "text", "$"]),
             }
         }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+        Node::Null | Node::Bool(_) | Node::Number(_) | Node::String(_) | Node::Array(_) => {
             ErrorDocument { message: scalar(value).unwrap_or_default().trim().to_owned(), ..ErrorDocument::default() }
         }
     };

@@ -2,6 +2,7 @@
 
 mod blot;
 pub mod document;
+mod node;
 pub mod params;
 
 #[cfg(feature = "operator")]
