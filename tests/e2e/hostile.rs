@@ -49,8 +49,9 @@ async fn harm(mut stream: TcpStream, turn: Arc<AtomicUsize>, rows: Arc<Vec<u8>>)
             tokio::time::sleep(Duration::from_millis(100)).await;
         },
         1 => {
+            let piece = vec![b' '; 1 << 16];
             for _ in 0..GIB / (1 << 16) {
-                stream.write_all(&[b' '; 1 << 16]).await?;
+                stream.write_all(&piece).await?;
             }
             Ok(())
         }

@@ -107,7 +107,7 @@ impl Launch {
                 Some(Operator { child, health, metrics })
             }
             Ok(Err(_)) => None,
-            Err(_) => panic!("the operator does not say where it listens:\n{}", self.log.tail(40)),
+            Err(waited) => panic!("the operator does not say where it listens: {waited}\n{}", self.log.tail(40)),
         }
     }
 
