@@ -73,21 +73,16 @@ fn an_older_status_neither_installs_over_a_clients_data_nor_gives_his_server_bac
 /// The handler is changed while an order is Active; then its domain is.
 #[test]
 fn the_main_address_of_a_client_stays_whatever_becomes_of_the_pool() {
-    let group = |field: &'static str| move |w: &mut World| w.handler = handler(|h| h["ipManagement"][field] = json!("public2"));
-    let another_manager = |w: &mut World| {
-        for used in &mut w.panel.used {
-            used.note.clear();
-            used.group = "elsewhere".into();
-        }
-    };
-    let changes: [(&str, Box<dyn Fn(&mut World)>); 4] = [
-        ("another group", Box::new(group("publicIPType"))),
-        ("another address manager", Box::new(another_manager)),
-        ("the record is gone", Box::new(|w: &mut World| w.panel.used.retain(|u| u.group != "public"))),
-        (
-            "the group was renamed",
-            Box::new(|w: &mut World| w.panel.used.iter_mut().for_each(|u| u.group = u.group.replace("public", "old"))),
-        ),
+    let changes: [(&str, fn(&mut World)); 4] = [
+        ("another group", |w| w.handler = handler(|h| h["ipManagement"]["publicIPType"] = json!("public2"))),
+        ("another address manager", |w| {
+            for used in &mut w.panel.used {
+                used.note.clear();
+                used.group = "elsewhere".into();
+            }
+        }),
+        ("the record is gone", |w| w.panel.used.retain(|u| u.group != "public")),
+        ("the group was renamed", |w| w.panel.used.iter_mut().for_each(|u| u.group = u.group.replace("public", "old"))),
     ];
     for (what, change) in changes {
         for restored in [false, true] {

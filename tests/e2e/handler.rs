@@ -124,7 +124,9 @@ async fn a_handler_does_not_change_to_an_address_manager_that_does_not_know_what
     assert!(message.contains("IPManager") && message.contains("does not know 1 of them, such as 203.0.113.10"), "{message}");
     let before = world.changes().len();
     world.delete("DedicatedServerOrder", "web-01").await;
-    world.until_order("web-01", "waits", |o| o["metadata"]["deletionTimestamp"].is_string() && o["status"]["waitingOn"]["kind"] == "Handler").await;
+    world
+        .until_order("web-01", "waits", |o| o["metadata"]["deletionTimestamp"].is_string() && o["status"]["waitingOn"]["kind"] == "Handler")
+        .await;
     let asked = world.requests("ipm2", "ip");
     world.until("it is asked twice more", |world| (world.requests("ipm2", "ip") > asked + 1).then_some(())).await;
     assert_eq!(world.changes().len(), before, "nothing is given back anywhere");
