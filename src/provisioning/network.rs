@@ -298,6 +298,12 @@ fn replace_main(
             None => cx.fail(step, "NoAddress", "no address of the main address's family is ours"),
         };
     };
+    if step == Step::ChangeAddress
+        && let Some(status) = cx.status.server.as_mut()
+    {
+        // The list that the claim was found by may not have shown the server.
+        status.parked_address.get_or_insert_with(|| main.address.to_string());
+    }
     let domain = if step == Step::ParkAddress { FREE_DOMAIN.to_owned() } else { cx.order.domain.clone() };
     let call =
         Call::ReplaceMain { server: server.clone(), row: main.row.clone(), current: main.address, address: Some(address), group, domain };
