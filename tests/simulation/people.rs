@@ -227,7 +227,7 @@ impl People {
                 let ip = &order["status"]["server"]["mainAddress"];
                 let change = if gone { json!({"ip": ip, "delete": true}) } else { json!({"ip": ip, "note": ""}) };
                 if let Some(ip) = ip.as_str() {
-                    world.touch(ip);
+                    world.address_by_hand(ip);
                 }
                 self.deleted.extend(entered(&world.panels.state(), ip).filter(|_| gone));
                 if ip.is_string()

@@ -452,6 +452,12 @@ impl World {
         lock(&self.touched).insert(what.to_owned());
     }
 
+    /// A person changes an address where it is kept: who gets it next is not the operator's doing.
+    pub fn address_by_hand(&self, ip: &str) {
+        self.touch(ip);
+        lock(&self.rules).invariants.by_hand(ip, now());
+    }
+
     pub fn is_touched(&self, what: &str) -> bool {
         lock(&self.touched).contains(what)
     }
