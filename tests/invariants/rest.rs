@@ -32,7 +32,7 @@ pub fn unsettled(order: &Value, room: &Room<'_>) -> Option<String> {
         ("Active" | "Suspended", false) => !deleting && kstatus::is_true(order, "Ready"),
         (_, false) if deleting => false,
         (_, false) => match reason("Reconciling") {
-            "WaitingForCapacity" => !room.has(order),
+            "WaitingForCapacity" => !room.has(order) || room.is_blocked(order),
             "LimitReached" => room.is_full_for(order) || room.is_blocked(order),
             _ => false,
         },
