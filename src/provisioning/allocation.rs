@@ -12,7 +12,7 @@ use super::capacity;
 use super::context::{Cx, Flow, Halt, Next, Recheck, SHORT, Wait, WaitKind, after, cut};
 use super::facts::{HandlerState, Inventory, Look, Prepare, Prepared, Row, Seen};
 use super::inflight::{AMBIGUOUS, Shows};
-use super::marker::Found;
+use super::marker::{Found, Marker};
 use super::matching;
 use super::people::{People, people};
 use super::queue::about;
@@ -192,16 +192,15 @@ pub(super) fn wait_for_capacity(cx: &mut Cx<'_>, reason: Reason, message: String
 fn find_own(cx: &mut Cx<'_>, inventory: &Inventory, people: &People) -> Flow {
     let step = Step::Allocate;
     index_complete(cx, step, inventory, people)?;
-    let mut mine = Vec::new();
-    let mut previous = Vec::new();
+    let (order, mut mine, mut previous) = (cx.order, Vec::new(), Vec::new());
+    let before = |marker: &Marker| {
+        marker.cluster == order.marker.cluster && marker.namespace == order.key.namespace && marker.name == order.key.name
+    };
     for (server, markers) in &inventory.markers {
         for marker in markers {
-            if *marker == cx.order.marker {
+            if *marker == order.marker {
                 mine.push(server.clone());
-            } else if marker.cluster == cx.order.marker.cluster
-                && marker.namespace == cx.order.key.namespace
-                && marker.name == cx.order.key.name
-            {
+            } else if before(marker) {
                 previous.push(server.clone());
             }
         }
@@ -213,11 +212,15 @@ fn find_own(cx: &mut Cx<'_>, inventory: &Inventory, people: &People) -> Flow {
     }
     elsewhere(cx, step, inventory)?;
     if let Some(server) = previous.first() {
-        if let Seen::There(form) = cx.form(step, &ServerId(server.clone()))?
-            && !matches!(cx.order.marker.find_in(&form.notes), Found::Previous(_))
-        {
+        let claimed = cx.intent(step).is_some_and(|f| f.target == format!("server/{server}"));
+        match cx.form(step, &ServerId(server.clone()))? {
+            // Our own marker, cut short: the claim is undone below.
+            Seen::There(form) if claimed && matches!(cx.order.marker.find_in(&form.notes), Found::Truncated(_)) => return Continue(()),
             // The index is older than the form.
-            return Break(cx.wait_for_list(step));
+            Seen::There(form) if !super::marker::tokens(&form.notes).any(|word| Marker::parse(word).is_some_and(|m| before(&m))) => {
+                return Break(cx.wait_for_list(step));
+            }
+            Seen::There(_) | Seen::Missing => {}
         }
         let message = format!(
             "server {server} carries the marker of an earlier order of this name; no second one is taken: release it by hand, or restore the annotation {}",

@@ -35,6 +35,7 @@ pub mod notices;
 pub mod opening;
 pub mod order;
 pub mod orphaning;
+mod parking;
 pub mod parts;
 mod people;
 pub mod pool;

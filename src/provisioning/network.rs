@@ -11,9 +11,10 @@ use crate::panel::error::ErrorClass;
 use crate::panel::model::{AddressRow, FREE_DOMAIN, Family, PoolAddress, ServerId};
 
 use super::call::Call;
-use super::context::{Cx, Flow, Halt, Recheck, SHORT, cut};
+use super::context::{Cx, Flow, Halt, Recheck};
 use super::facts::{Look, Row};
 use super::inflight::Shows;
+use super::parking::{give_back_parking, mark_parking};
 use super::pool::{no_address, pool, wrong_group};
 use super::reason::Reason;
 use super::step::{State, Step};
@@ -73,12 +74,12 @@ pub(super) fn addresses(cx: &Cx<'_>, step: Step, server: &ServerId) -> Flow<Vec<
     }
 }
 
-fn parsed(text: Option<&String>) -> Option<IpAddr> {
+pub(super) fn parsed(text: Option<&String>) -> Option<IpAddr> {
     text.and_then(|t| t.parse().ok())
 }
 
 /// The row of the main address: the recorded one, or after a change by hand the one that the panel's list names.
-fn main_row(cx: &mut Cx<'_>, step: Step, server: &ServerId, rows: &[AddressRow]) -> Flow<AddressRow> {
+pub(super) fn main_row(cx: &mut Cx<'_>, step: Step, server: &ServerId, rows: &[AddressRow]) -> Flow<AddressRow> {
     let recorded = cx.status.server.as_ref().and_then(|s| parsed(s.main_address.as_ref()));
     if let Some(row) = rows.iter().find(|r| Some(r.address) == recorded) {
         return Continue(row.clone());
@@ -100,7 +101,7 @@ fn main_row(cx: &mut Cx<'_>, step: Step, server: &ServerId, rows: &[AddressRow])
     }
 }
 
-fn record_main(cx: &mut Cx<'_>, address: IpAddr) {
+pub(super) fn record_main(cx: &mut Cx<'_>, address: IpAddr) {
     if let Some(server) = cx.status.server.as_mut() {
         server.main_address = Some(address.to_string());
     }
@@ -169,18 +170,13 @@ fn from_pool(cx: &mut Cx<'_>, server: &ServerId) -> Flow<Vec<IpAddr>> {
     Continue(main_first(main.address, mine))
 }
 
-/// Parking addresses that carry our note, lowest first.
-fn ours_in_parking(cx: &Cx<'_>, used: &[PoolAddress], parking: &str) -> Vec<IpAddr> {
-    ours(cx, used.iter().filter(|a| a.group == parking))
-}
-
 /// Public addresses that carry our note, lowest first: also those of a group that the handler took them from before.
 fn ours_in_public(cx: &Cx<'_>, used: &[PoolAddress]) -> Vec<IpAddr> {
     let parking = cx.handler.parking_group.as_ref().filter(|group| **group != cx.handler.public_group);
     ours(cx, used.iter().filter(|a| parking != Some(&a.group)))
 }
 
-fn ours<'a>(cx: &Cx<'_>, used: impl Iterator<Item = &'a PoolAddress>) -> Vec<IpAddr> {
+pub(super) fn ours<'a>(cx: &Cx<'_>, used: impl Iterator<Item = &'a PoolAddress>) -> Vec<IpAddr> {
     let mut mine: Vec<IpAddr> = used.filter(|a| cx.order.marker.is_in_note(&a.note)).map(|a| a.address).collect();
     mine.sort_unstable();
     mine.dedup();
@@ -188,7 +184,7 @@ fn ours<'a>(cx: &Cx<'_>, used: impl Iterator<Item = &'a PoolAddress>) -> Vec<IpA
 }
 
 /// The new main address, when this pass asked for a replacement and the rows show it in the old one's place.
-fn replaced(cx: &Cx<'_>, rows: &[AddressRow]) -> Option<IpAddr> {
+pub(super) fn replaced(cx: &Cx<'_>, rows: &[AddressRow]) -> Option<IpAddr> {
     cx.facts.applied.iter().rev().find_map(|call| match call {
         Call::ReplaceMain { current, address: Some(new), .. } => {
             let shows = |a: &IpAddr| rows.iter().any(|r| r.address == *a);
@@ -199,7 +195,7 @@ fn replaced(cx: &Cx<'_>, rows: &[AddressRow]) -> Option<IpAddr> {
 }
 
 /// Takes one more address. An answer whose note did not stick is undone: an address without our note would be lost for ever.
-fn take(cx: &mut Cx<'_>, step: Step, family: Family, group: &str) -> Halt {
+pub(super) fn take(cx: &mut Cx<'_>, step: Step, family: Family, group: &str) -> Halt {
     let domain = if step == Step::ParkAddress { FREE_DOMAIN.to_owned() } else { cx.order.domain.clone() };
     let call = Call::TakeAddress { family, group: group.to_owned(), domain, note: cx.order.marker.short() };
     if let Some(error) = cx.facts.refusal(|c| *c == call).cloned() {
@@ -246,7 +242,7 @@ fn give_up_one(cx: &mut Cx<'_>, step: Step, server: &ServerId, rows: &[AddressRo
 }
 
 /// Why the main address was not replaced, though this pass asked for it. Ask only where the rows still show the old one.
-fn not_replaced(cx: &Cx<'_>) -> Option<String> {
+pub(super) fn not_replaced(cx: &Cx<'_>) -> Option<String> {
     let is_replace = |c: &Call| matches!(c, Call::ReplaceMain { .. });
     match cx.facts.refusal(is_replace) {
         Some(error) if !matches!(error.class(), ErrorClass::Down | ErrorClass::Credentials) => Some(error.to_string()),
@@ -269,7 +265,7 @@ fn main_stays(cx: &mut Cx<'_>, step: Step, message: &str) -> Halt {
 }
 
 /// Replaces the main address, and takes it back when the panel does not do it.
-fn replace_main(
+pub(super) fn replace_main(
     cx: &mut Cx<'_>,
     step: Step,
     server: &ServerId,
@@ -310,44 +306,6 @@ fn replace_main(
     cx.call(step, call, Shows::AtOnce)
 }
 
-/// The parking address that the server had goes back to its pool; a refusal is reported and blocks nothing.
-fn give_back_parking(cx: &mut Cx<'_>, step: Step, rows: &[AddressRow], used: &[PoolAddress]) -> Flow {
-    let parked = cx.status.server.as_ref().and_then(|s| parsed(s.parked_address.as_ref()));
-    let Some(parked) = parked.filter(|p| !rows.iter().any(|r| r.address == *p)) else { return Continue(()) };
-    let noted = used.iter().any(|a| a.address == parked && is_parking(cx, a) && cx.order.marker.is_in_note(&a.note));
-    if !noted {
-        // Given back before a crash, and perhaps another server's by now.
-        return Continue(());
-    }
-    let call = Call::GiveBack { address: parked };
-    let refusal = cx.facts.refusal(|c| *c == call).filter(|e| !matches!(e.class(), ErrorClass::Down | ErrorClass::Credentials));
-    let why = match refusal {
-        Some(error) => error.to_string(),
-        None if cx.facts.applied.contains(&call) => "IPmanager said that it was, but still shows it".to_owned(),
-        None => return Break(cx.call(step, call, Shows::AtOnce)),
-    };
-    cx.step(step).message = cut(&format!("the parking address {parked} could not be given back: {why}"), SHORT);
-    Continue(())
-}
-
-fn is_parking(cx: &Cx<'_>, address: &PoolAddress) -> bool {
-    cx.handler.parking_group.as_ref() == Some(&address.group)
-}
-
-/// The parking address carries our note before another one takes its place: one without it may have been given back already, by a call
-/// whose answer was lost, and may be on a server of another panel that takes addresses from the same address manager.
-fn mark_parking(cx: &mut Cx<'_>, step: Step, main: &AddressRow, used: &[PoolAddress]) -> Flow {
-    let free_to_mark = |a: &&PoolAddress| a.address == main.address && is_parking(cx, a) && super::marker::tokens(&a.note).next().is_none();
-    let Some(parked) = used.iter().find(free_to_mark) else { return Continue(()) };
-    let note = format!("{} {}", parked.note, cx.order.marker.short()).trim().to_owned();
-    Break(cx.call(step, Call::SetNote { address: parked.address, note }, Shows::AtOnce))
-}
-
-/// Whether the panel's list shows an address on a server that is not the order's.
-fn listed_elsewhere(cx: &Cx<'_>, address: IpAddr) -> bool {
-    cx.facts.inventory.as_ref().is_some_and(|i| i.rows.values().any(|r| r.main_address == Some(address) && !cx.is_own(&r.id)))
-}
-
 /// The panel takes addresses by itself. Returns the order's addresses, the main one first.
 fn by_panel(cx: &mut Cx<'_>, server: &ServerId) -> Flow<Vec<IpAddr>> {
     let step = Step::ChangeAddress;
@@ -378,7 +336,7 @@ fn by_panel(cx: &mut Cx<'_>, server: &ServerId) -> Flow<Vec<IpAddr>> {
 }
 
 /// The panel replaces the main address by one of a group of its own choice. Returns the new main address.
-fn main_by_panel(cx: &mut Cx<'_>, step: Step, server: &ServerId, group: &str) -> Flow<IpAddr> {
+pub(super) fn main_by_panel(cx: &mut Cx<'_>, step: Step, server: &ServerId, group: &str) -> Flow<IpAddr> {
     let rows = addresses(cx, step, server)?;
     let old = cx.status.server.as_ref().and_then(|s| parsed(s.parked_address.as_ref()));
     let old = if cx.handler.disable_ip_change { None } else { old };
@@ -450,81 +408,6 @@ pub(super) fn remove_addresses(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
     Continue(())
 }
 
-/// Closing: the parking address comes back, and nothing in the pool carries our note any more.
-pub(super) fn park_address(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
-    let step = Step::ParkAddress;
-    if cx.state(step).over() {
-        return Continue(());
-    }
-    let parking = cx.handler.parking_group.clone().filter(|_| !cx.handler.disable_ip_change);
-    match (parking, cx.handler.operator_allocates()) {
-        (Some(group), true) => park_from_pool(cx, server, &group)?,
-        (Some(group), false) => {
-            // Before the first replacement the recorded main address is what has to go.
-            if cx.state(step) == State::Pending
-                && let Some(status) = cx.status.server.as_mut()
-            {
-                status.parked_address.clone_from(&status.main_address);
-            }
-            main_by_panel(cx, step, server, &group)?;
-        }
-        (None, true) => {}
-        (None, false) => {
-            cx.finish(step, State::Skipped, "the main address stays");
-            return Continue(());
-        }
-    }
-    if cx.handler.operator_allocates() {
-        drop_notes(cx, server)?;
-    }
-    cx.finish(step, State::Done, "");
-    Continue(())
-}
-
-fn park_from_pool(cx: &mut Cx<'_>, server: &ServerId, group: &str) -> Flow {
-    let step = Step::ParkAddress;
-    let rows = addresses(cx, step, server)?;
-    let used = pool(cx, step)?;
-    if let Some(new) = replaced(cx, &rows) {
-        record_main(cx, new);
-    }
-    let main = main_row(cx, step, server, &rows)?;
-    let parked = used.iter().any(|a| a.address == main.address && a.group == group);
-    let mine = ours_in_parking(cx, &used, group);
-    if !parked {
-        if mine.is_empty() && not_replaced(cx).is_none() {
-            return Break(take(cx, step, Family::of(main.address), group));
-        }
-        return Break(replace_main(cx, step, server, &main, &mine, &rows, group.to_owned()));
-    }
-    // A parking address too many, taken by a call whose answer was lost.
-    if let Some(address) = mine.into_iter().find(|a| *a != main.address) {
-        return Break(cx.call(step, Call::GiveBack { address }, Shows::AtOnce));
-    }
-    Continue(())
-}
-
-/// Public addresses of ours go back; what stays on the server as its main address loses our note.
-fn drop_notes(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
-    let step = Step::ParkAddress;
-    let rows = addresses(cx, step, server)?;
-    for used in pool(cx, step)? {
-        if !cx.order.marker.is_in_note(&used.note) {
-            continue;
-        }
-        let give_back = Call::GiveBack { address: used.address };
-        // A parking address that its pool does not take back is told of, and holds no server.
-        let refused = is_parking(cx, &used)
-            && cx.facts.refusal(|c| *c == give_back).is_some_and(|e| !matches!(e.class(), ErrorClass::Down | ErrorClass::Credentials));
-        if refused || rows.iter().any(|r| r.address == used.address) {
-            let note = cx.order.marker.without_short(&used.note);
-            return Break(cx.call(step, Call::SetNote { address: used.address, note }, Shows::AtOnce));
-        }
-        return Break(cx.call(step, give_back, Shows::AtOnce));
-    }
-    Continue(())
-}
-
 /// Closing, with the server gone: what the pool keeps for this order goes back all the same.
 pub(super) fn give_back_all(cx: &mut Cx<'_>, step: Step) -> Flow {
     if !cx.handler.operator_allocates() {
@@ -543,4 +426,9 @@ pub(super) fn give_back_all(cx: &mut Cx<'_>, step: Step) -> Flow {
         return Break(super::drift::not_touched(cx, step, Reason::NotOurServer, &message));
     }
     Break(cx.call(step, Call::GiveBack { address }, Shows::AtOnce))
+}
+
+/// Whether the panel's list shows an address on a server that is not the order's.
+fn listed_elsewhere(cx: &Cx<'_>, address: IpAddr) -> bool {
+    cx.facts.inventory.as_ref().is_some_and(|i| i.rows.values().any(|r| r.main_address == Some(address) && !cx.is_own(&r.id)))
 }

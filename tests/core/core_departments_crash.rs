@@ -129,7 +129,8 @@ fn live(world: &mut World, kind: Kind) {
     let server = &world.panel.servers[&status.server.as_ref().expect("a server").id];
     assert_eq!((server.owner.clone(), server.template.as_deref()), (world.panel.user("acme").map(|u| u.id.clone()), Some(TEMPLATE)));
     let owned = world.panel.servers.values().filter(|s| s.owner.is_some() || !s.notes.is_empty()).count();
-    assert_eq!((owned, world.panel.used.iter().filter(|u| u.note == "k8s:u-web").count()), (1, 1), "{}", world.describe());
+    let public = world.panel.used.iter().filter(|u| u.note == "k8s:u-web" && u.group == "public").count();
+    assert_eq!((owned, public), (1, 1), "{}", world.describe());
     world.assert_quiet();
     world.delete("web");
     reach(world, "gone", &answers, |w| w.phase("web") == "gone");

@@ -133,7 +133,7 @@ fn assert_active(world: &World, kind: Kind, end: End) {
     assert_eq!(server.owner, there.panel.user("acme").map(|u| u.id.clone()), "{}", tell());
     assert_eq!((server.template.as_deref(), server.on, server.rows.len()), (Some(TEMPLATE), true, 2), "{}", tell());
     let pool = &world.sites.pools[&there.pool.name];
-    let noted: BTreeSet<_> = pool.used.iter().filter(|u| u.note == "k8s:u-web").map(|u| u.address).collect();
+    let noted: BTreeSet<_> = pool.used.iter().filter(|u| u.note == "k8s:u-web" && u.group != "parking").map(|u| u.address).collect();
     assert_eq!(noted, server.rows.iter().map(|r| r.address).collect(), "addresses\n{}", tell());
     for (name, pool) in world.sites.pools.iter().filter(|(name, _)| **name != there.pool.name) {
         assert!(pool.used.iter().all(|u| u.note.is_empty()), "addresses of {name}\n{}", tell());

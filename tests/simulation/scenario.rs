@@ -230,6 +230,7 @@ impl Scenario {
             }
             // Not one of the lives: it ends with an Active order, where its handler was found to be cured.
             "cured" => {
+                scenario.undisturbed = false;
                 scenario.handler = json!({"allowedDeletionPolicies": ["Release"]});
                 first = json!({"deletionPolicy": "Orphan"});
                 then = vec![Act::Handler("msk-1".into(), json!({"allowedDeletionPolicies": ["Release", "Orphan"]}))];

@@ -454,7 +454,7 @@ impl World {
     /// A parking address that the pool does not take back stays in use: that is told, and blocks nothing.
     fn refuse(&mut self, call: &Call) {
         let Call::GiveBack { address } = call else { return };
-        let parking = |u: &&PoolAddress| u.address == *address && u.group == "parking" && u.note.is_empty();
+        let parking = |u: &&PoolAddress| u.address == *address && u.group == "parking";
         self.panel.refused_parking += self.panel.used.iter().filter(parking).count();
     }
 

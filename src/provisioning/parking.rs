@@ -1,0 +1,127 @@
+//! Parking: the private address of a server that is free, on its way to the client and back.
+
+use std::net::IpAddr;
+use std::ops::ControlFlow::{Break, Continue};
+
+use crate::panel::error::ErrorClass;
+use crate::panel::model::{AddressRow, Family, PoolAddress, ServerId};
+
+use super::call::Call;
+use super::context::{Cx, Flow, SHORT, cut};
+use super::inflight::Shows;
+use super::network::{addresses, main_by_panel, main_row, not_replaced, ours, parsed, record_main, replace_main, replaced, take};
+use super::pool::pool;
+use super::step::{State, Step};
+
+/// The parking address that the server had goes back to its pool; a refusal is reported and blocks nothing.
+pub(super) fn give_back_parking(cx: &mut Cx<'_>, step: Step, rows: &[AddressRow], used: &[PoolAddress]) -> Flow {
+    let parked = cx.status.server.as_ref().and_then(|s| parsed(s.parked_address.as_ref()));
+    let Some(parked) = parked.filter(|p| !rows.iter().any(|r| r.address == *p)) else { return Continue(()) };
+    let noted = used.iter().any(|a| a.address == parked && is_parking(cx, a) && cx.order.marker.is_in_note(&a.note));
+    if !noted {
+        // Given back before a crash, and perhaps another server's by now.
+        return Continue(());
+    }
+    let call = Call::GiveBack { address: parked };
+    let refusal = cx.facts.refusal(|c| *c == call).filter(|e| !matches!(e.class(), ErrorClass::Down | ErrorClass::Credentials));
+    let why = match refusal {
+        Some(error) => error.to_string(),
+        None if cx.facts.applied.contains(&call) => "IPmanager said that it was, but still shows it".to_owned(),
+        None => return Break(cx.call(step, call, Shows::AtOnce)),
+    };
+    cx.step(step).message = cut(&format!("the parking address {parked} could not be given back: {why}"), SHORT);
+    Continue(())
+}
+
+fn is_parking(cx: &Cx<'_>, address: &PoolAddress) -> bool {
+    cx.handler.parking_group.as_ref() == Some(&address.group)
+}
+
+/// The parking address carries our note before another one takes its place: one without it may have been given back already, by a call
+/// whose answer was lost, and may be on a server of another panel that takes addresses from the same address manager.
+pub(super) fn mark_parking(cx: &mut Cx<'_>, step: Step, main: &AddressRow, used: &[PoolAddress]) -> Flow {
+    let free_to_mark = |a: &&PoolAddress| a.address == main.address && is_parking(cx, a) && super::marker::tokens(&a.note).next().is_none();
+    let Some(parked) = used.iter().find(free_to_mark) else { return Continue(()) };
+    let note = format!("{} {}", parked.note, cx.order.marker.short()).trim().to_owned();
+    Break(cx.call(step, Call::SetNote { address: parked.address, note }, Shows::AtOnce))
+}
+
+/// Closing: the parking address comes back, and nothing in the pool carries our note any more.
+pub(super) fn park_address(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
+    let step = Step::ParkAddress;
+    if cx.state(step).over() {
+        return Continue(());
+    }
+    let parking = cx.handler.parking_group.clone().filter(|_| !cx.handler.disable_ip_change);
+    match (parking, cx.handler.operator_allocates()) {
+        (Some(group), true) => park_from_pool(cx, server, &group)?,
+        (Some(group), false) => {
+            // Before the first replacement the recorded main address is what has to go.
+            if cx.state(step) == State::Pending
+                && let Some(status) = cx.status.server.as_mut()
+            {
+                status.parked_address.clone_from(&status.main_address);
+            }
+            main_by_panel(cx, step, server, &group)?;
+        }
+        (None, true) => {}
+        (None, false) => {
+            cx.finish(step, State::Skipped, "the main address stays");
+            return Continue(());
+        }
+    }
+    if cx.handler.operator_allocates() {
+        drop_notes(cx, server)?;
+    }
+    cx.finish(step, State::Done, "");
+    Continue(())
+}
+
+fn park_from_pool(cx: &mut Cx<'_>, server: &ServerId, group: &str) -> Flow {
+    let step = Step::ParkAddress;
+    let rows = addresses(cx, step, server)?;
+    let used = pool(cx, step)?;
+    if let Some(new) = replaced(cx, &rows) {
+        record_main(cx, new);
+    }
+    let main = main_row(cx, step, server, &rows)?;
+    let parked = used.iter().any(|a| a.address == main.address && a.group == group);
+    let mine = ours_in_parking(cx, &used, group);
+    if !parked {
+        if mine.is_empty() && not_replaced(cx).is_none() {
+            return Break(take(cx, step, Family::of(main.address), group));
+        }
+        return Break(replace_main(cx, step, server, &main, &mine, &rows, group.to_owned()));
+    }
+    // A parking address too many, taken by a call whose answer was lost.
+    if let Some(address) = mine.into_iter().find(|a| *a != main.address) {
+        return Break(cx.call(step, Call::GiveBack { address }, Shows::AtOnce));
+    }
+    Continue(())
+}
+
+/// Public addresses of ours go back; what stays on the server as its main address loses our note.
+fn drop_notes(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
+    let step = Step::ParkAddress;
+    let rows = addresses(cx, step, server)?;
+    for used in pool(cx, step)? {
+        if !cx.order.marker.is_in_note(&used.note) {
+            continue;
+        }
+        let give_back = Call::GiveBack { address: used.address };
+        // A parking address that its pool does not take back is told of, and holds no server.
+        let refused = is_parking(cx, &used)
+            && cx.facts.refusal(|c| *c == give_back).is_some_and(|e| !matches!(e.class(), ErrorClass::Down | ErrorClass::Credentials));
+        if refused || rows.iter().any(|r| r.address == used.address) {
+            let note = cx.order.marker.without_short(&used.note);
+            return Break(cx.call(step, Call::SetNote { address: used.address, note }, Shows::AtOnce));
+        }
+        return Break(cx.call(step, give_back, Shows::AtOnce));
+    }
+    Continue(())
+}
+
+/// Parking addresses that carry our note, lowest first.
+fn ours_in_parking(cx: &Cx<'_>, used: &[PoolAddress], parking: &str) -> Vec<IpAddr> {
+    ours(cx, used.iter().filter(|a| a.group == parking))
+}
