@@ -209,6 +209,13 @@ fn what_went_wrong_once_does_not_go_wrong_again() {
         "plain 124",
         // A parking address stayed taken: the list that the claim was found by showed nothing.
         "random 331375824",
+        // A main address that somebody changed before the installation was asked for again and again.
+        "plain 35",
+        // An IPManager was refused for not knowing an address that had just been given back.
+        "faults life 1 44/6",
+        // A claim whose marker the panel cut short was not undone after a crash: its place was nobody else's, for ever.
+        "random 20",
+        "random 713391616",
     ];
     assert_all(&children(runs.map(str::to_owned).to_vec()), began);
 }

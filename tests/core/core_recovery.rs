@@ -70,10 +70,13 @@ fn an_older_status_neither_installs_over_a_clients_data_nor_gives_his_server_bac
     }
 }
 
+/// What somebody does to a world.
+type Change = fn(&mut World);
+
 /// The handler is changed while an order is Active; then its domain is.
 #[test]
 fn the_main_address_of_a_client_stays_whatever_becomes_of_the_pool() {
-    let changes: [(&str, fn(&mut World)); 4] = [
+    let changes: [(&str, Change); 4] = [
         ("another group", |w| w.handler = handler(|h| h["ipManagement"]["publicIPType"] = json!("public2"))),
         ("another address manager", |w| {
             for used in &mut w.panel.used {
@@ -266,4 +269,14 @@ fn a_main_address_that_is_changed_before_the_installation_is_put_right() {
     }
     world.until_phase("web", "Active");
     assert_eq!(world.panel.servers["1"].main, main, "{}", world.describe());
+}
+
+/// The panel cuts our marker short, and the process dies before it has seen that: what is left of it looks like an earlier order's.
+#[test]
+fn a_claim_that_was_cut_short_is_undone_after_a_crash() {
+    let mut world = World::simple(3, 6);
+    world.panel.notes_max = "k8s:cluster-1/shop/web/u-web".len() - 2;
+    world.faults.insert(1, Fault::CrashAfter);
+    until_reason(&mut world, "MarkerTruncated");
+    assert!(world.panel.servers.values().all(|s| s.owner.is_none() && s.notes.is_empty()), "{}", world.describe());
 }
