@@ -144,17 +144,17 @@ async fn poll(
             (client, false)
         }
     };
+    let first = runtime.snapshot(None).client.is_none();
     if !proven {
         let probe = client.panel.probe().await.map_err(|e| problem_of(&e))?;
         if !probe.administrator {
             let message = format!("panel user {} is not an administrator; give it that level", probe.login);
             return Err(Problem::stalled(Reason::NotAdministrator, message));
         }
-        if let Some(pool) = pool.as_ref().filter(|_| client.policy.operator_allocates()) {
-            pool_ready(context, Some(pool))?;
-            super::ipmanager::serves(context, pool, key).await?;
+        // Where orders are served already, those go on with what they have until all of it is looked at.
+        if first {
+            runtime.set_client(client.clone());
         }
-        runtime.set_client(client.clone());
     }
     let mut owners: BTreeSet<String> = orders.iter().chain(selecting).map(|o| o.spec.client.username.clone()).collect();
     owners.insert(client.login.clone());
@@ -172,6 +172,13 @@ async fn poll(
     let changed = index::changed(before.as_deref(), &now);
     runtime.set_inventory(now.clone());
     pool_ready(context, pool.as_ref())?;
+    if let Some(pool) = pool.as_ref().filter(|_| client.policy.operator_allocates() && !runtime.knows_pool(&client.made_from)) {
+        super::ipmanager::serves(context, pool, key).await?;
+        runtime.note_pool(&client.made_from);
+    }
+    if !proven && !first {
+        runtime.set_client(client);
+    }
     Ok(Seen { panel: panel_id, now, changed })
 }
 

@@ -10,8 +10,9 @@ use kube::runtime::controller::Action;
 
 use crate::api::common::ObjectKey;
 use crate::api::condition::{self, ConditionType};
+use crate::api::handler::AllocateBy;
 use crate::api::ipmanager::{Flavor, IPManagerStatus, Pool};
-use crate::api::{DedicatedServerOrder, IPManager, RECONCILE_ANNOTATION};
+use crate::api::{DedicatedServerOrder, IPManager, ProcessingHandler, RECONCILE_ANNOTATION};
 use crate::panel::AddressPanel;
 use crate::panel::coremanager::client::Client as PanelClient;
 use crate::panel::ipmanager5::IpManager5;
@@ -124,8 +125,7 @@ async fn probe(manager: &IPManager, key: &ObjectKey, context: &Context) -> Resul
     let recorded = manager.status.as_ref().and_then(|s| s.panel.as_deref());
     if !proven || recorded.is_some_and(|was| was != identity) {
         // Another user of the same address manager may see other addresses.
-        let handlers = context.handlers.read(|h| uses(h, key).then(|| h.key())).into_iter().collect();
-        same_addresses(recorded.unwrap_or(&identity), &identity, &used, &had(context, &handlers))?;
+        same_addresses(recorded.unwrap_or(&identity), &identity, &used, &had(context, |handler| uses(handler, key)))?;
     }
     if !proven {
         runtime.proven = true;
@@ -148,21 +148,30 @@ fn identity(manager: &IPManager) -> Result<String, Problem> {
 
 /// Whether the address manager that a handler names is the one that the handler's orders have their addresses from.
 pub(super) async fn serves(context: &Context, key: &ObjectKey, handler: &ObjectKey) -> Result<(), Problem> {
-    let had = had(context, &BTreeSet::from([handler.clone()]));
+    let had = had(context, |h| h.key() == *handler);
     let Some(panel) = context.panels.pool(key).and_then(|pool| pool.panel).filter(|_| !had.is_empty()) else { return Ok(()) };
     let used = panel.addresses().await.map_err(|e| problem_of(&e))?;
     same_addresses(&format!("handler {handler}"), &format!("IPManager {key}"), &used, &had)
 }
 
 /// The addresses that orders of these handlers got from their address manager. What came with a server that was taken over may be kept
-/// elsewhere.
-fn had(context: &Context, handlers: &BTreeSet<ObjectKey>) -> BTreeSet<IpAddr> {
+/// elsewhere, and so may a main address that is never changed, and what the panel takes by itself.
+fn had(context: &Context, which: impl Fn(&ProcessingHandler) -> bool) -> BTreeSet<IpAddr> {
+    let theirs = |handler: &ProcessingHandler| {
+        let management = handler.spec.ip_management.as_ref().filter(|m| m.allocate_by == AllocateBy::Operator && which(handler))?;
+        Some((handler.key(), management.disable_ip_change))
+    };
+    let handlers: BTreeMap<ObjectKey, bool> = context.handlers.read(theirs).into_iter().collect();
     let of_order = |order: &DedicatedServerOrder| {
-        let server = order.status.as_ref()?.server.as_ref()?;
-        let here = order.spec.adopt.is_none() && serving_handler(order).is_some_and(|handler| handlers.contains(&handler));
+        let status = order.status.as_ref()?;
+        let server = status.server.as_ref()?;
+        let keeps_main = *handlers.get(&serving_handler(order)?)?;
         // What is being given back may be gone there already.
-        let here = here && !order.status.as_ref().is_some_and(network::is_changing);
-        here.then(|| server.addresses.iter().filter_map(|text| text.parse().ok()).collect::<Vec<IpAddr>>())
+        if order.spec.adopt.is_some() || network::is_changing(status) {
+            return None;
+        }
+        let kept = |address: &&String| !keeps_main || server.main_address.as_ref() != Some(*address);
+        Some(server.addresses.iter().filter(kept).filter_map(|text| text.parse().ok()).collect::<Vec<IpAddr>>())
     };
     context.orders.read(of_order).into_iter().flatten().collect()
 }

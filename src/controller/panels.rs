@@ -39,6 +39,8 @@ struct HandlerInner {
     places: Places,
     judged: BTreeMap<String, Passes>,
     credentials_missing: Option<String>,
+    /// What the client was made from whose address manager was found to know the orders' addresses.
+    pool_known: Option<String>,
     remarked: BTreeMap<String, Timestamp>,
     strays: BTreeSet<super::strays::Stray>,
     stale_locks: BTreeSet<String>,
@@ -111,6 +113,7 @@ impl Default for HandlerRuntime {
                 places: Places::default(),
                 judged: BTreeMap::new(),
                 credentials_missing: None,
+                pool_known: None,
                 remarked: BTreeMap::new(),
                 strays: BTreeSet::new(),
                 stale_locks: BTreeSet::new(),
@@ -140,6 +143,17 @@ impl HandlerRuntime {
     /// Sets whether, and why, the last probe found no credentials.
     pub fn set_credentials_missing(&self, why: Option<String>) {
         lock(&self.inner).credentials_missing = why;
+    }
+
+    /// Whether the address manager of a client made from this was found to know the orders' addresses.
+    #[must_use]
+    pub fn knows_pool(&self, made_from: &str) -> bool {
+        lock(&self.inner).pool_known.as_deref() == Some(made_from)
+    }
+
+    /// It was.
+    pub fn note_pool(&self, made_from: &str) {
+        lock(&self.inner).pool_known = Some(made_from.to_owned());
     }
 
     /// Notes that a server's marker was changed while owner and host name were not: the index is read anew.

@@ -46,7 +46,6 @@ pub(super) fn allocate(cx: &mut Cx<'_>) -> Flow {
         return Continue(());
     }
     if restored {
-        no_address_elsewhere(cx)?;
         limits(cx)?;
     }
     claim(cx, &inventory, &people)
@@ -350,6 +349,9 @@ fn claim(cx: &mut Cx<'_>, inventory: &Inventory, people: &People) -> Flow {
         if cx.order.own_password {
             // Without it nothing can be installed: no server is taken for an order that lacks it.
             prepared(cx, step, Prepare::RootPassword, Reason::CredentialsMissing)?;
+        }
+        if super::selection::may_have_been_restored(cx.order) {
+            no_address_elsewhere(cx)?;
         }
         return Break(ask_for(cx, server, people));
     }

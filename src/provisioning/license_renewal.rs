@@ -78,7 +78,9 @@ fn note_end(record: &mut LicenseStatus, shown: Option<Time>, half: Option<Durati
 pub(super) fn is_due(cx: &Cx<'_>, server: &LicenseServer, record: &LicenseStatus) -> bool {
     let Some(half) = period(&cx.order.licenses, record).map(half_of) else { return false };
     let Some(expires) = record.expires_at.filter(|_| record.state.as_deref() == Some(ISSUED)) else { return false };
-    let rests = record.renewed_at.is_some_and(|at| cx.now < after(at.0, half));
+    // Half of what was bought then, where that shows: the period of the spec may be another one by now.
+    let bought = |at: Timestamp| Duration::try_from(expires.0.duration_since(at)).ok().filter(|span| !span.is_zero()).map(|span| span / 2);
+    let rests = record.renewed_at.is_some_and(|at| cx.now < after(at.0, bought(at.0).map_or(half, |span| span.min(half))));
     !rests && after(cx.now, server.policy.renew_before.min(half)) >= expires.0
 }
 

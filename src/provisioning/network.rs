@@ -14,7 +14,7 @@ use super::call::Call;
 use super::context::{Cx, Flow, Halt, Recheck};
 use super::facts::{Look, Row};
 use super::inflight::Shows;
-use super::parking::{give_back_parking, mark_parking};
+use super::parking::give_back_parking;
 use super::pool::{no_address, pool, wrong_group};
 use super::reason::Reason;
 use super::step::{State, Step};
@@ -119,10 +119,16 @@ fn from_pool(cx: &mut Cx<'_>, server: &ServerId) -> Flow<Vec<IpAddr>> {
     if let Some(new) = replaced(cx, &rows) {
         record_main(cx, new);
     }
+    if !keeps_main(cx) {
+        // Before the hand-over the panel says which one it is: somebody may have added another one as the main address.
+        let listed = if let Row::There(row) = cx.row(server) { row.main_address } else { None };
+        if let Some(listed) = listed.filter(|a| rows.iter().any(|r| r.address == *a)) {
+            record_main(cx, listed);
+        }
+    }
     let main = main_row(cx, step, server, &rows)?;
     let theirs = cx.handler.disable_ip_change || super::adoption::adopted(cx);
-    // The system of a client who has the server is configured with its main address: it stays, whatever the handler says of pools by now.
-    let keep_main = theirs || cx.status.server.as_ref().is_some_and(|s| s.handed_over_at.is_some());
+    let keep_main = keeps_main(cx);
     if !theirs
         && let Some(own) =
             used.iter().find(|a| a.address == main.address && a.group == group && super::marker::tokens(&a.note).next().is_none())
@@ -137,9 +143,10 @@ fn from_pool(cx: &mut Cx<'_>, server: &ServerId) -> Flow<Vec<IpAddr>> {
     }
     for family in [Family::Ipv4, Family::Ipv6] {
         let wanted = match family {
-            Family::Ipv4 => cx.order.ipv4 - usize::from(keep_main),
+            Family::Ipv4 => cx.order.ipv4,
             Family::Ipv6 => cx.order.ipv6,
         };
+        let wanted = wanted.saturating_sub(usize::from(keep_main && Family::of(main.address) == family));
         let have: Vec<IpAddr> = mine.iter().copied().filter(|a| Family::of(*a) == family && !(keep_main && *a == main.address)).collect();
         if have.len() < wanted {
             return Break(take(cx, step, family, &group));
@@ -149,7 +156,6 @@ fn from_pool(cx: &mut Cx<'_>, server: &ServerId) -> Flow<Vec<IpAddr>> {
         }
     }
     if !keep_main && !mine.contains(&main.address) {
-        mark_parking(cx, step, &main, &used)?;
         return Break(replace_main(cx, step, server, &main, &mine, &rows, group));
     }
     for address in &mine {
@@ -168,6 +174,13 @@ fn from_pool(cx: &mut Cx<'_>, server: &ServerId) -> Flow<Vec<IpAddr>> {
     }
     give_back_parking(cx, step, &rows, &used)?;
     Continue(main_first(main.address, mine))
+}
+
+/// Whether the server's main address is not the operator's to replace. The system of a client who has the server is configured with it:
+/// it stays, whatever the handler says of pools by now.
+pub(super) fn keeps_main(cx: &Cx<'_>) -> bool {
+    let handed_over = cx.status.server.as_ref().is_some_and(|s| s.handed_over_at.is_some());
+    cx.handler.disable_ip_change || super::adoption::adopted(cx) || handed_over
 }
 
 /// Public addresses that carry our note, lowest first: also those of a group that the handler took them from before.
@@ -429,6 +442,6 @@ pub(super) fn give_back_all(cx: &mut Cx<'_>, step: Step) -> Flow {
 }
 
 /// Whether the panel's list shows an address on a server that is not the order's.
-fn listed_elsewhere(cx: &Cx<'_>, address: IpAddr) -> bool {
+pub(super) fn listed_elsewhere(cx: &Cx<'_>, address: IpAddr) -> bool {
     cx.facts.inventory.as_ref().is_some_and(|i| i.rows.values().any(|r| r.main_address == Some(address) && !cx.is_own(&r.id)))
 }

@@ -87,7 +87,10 @@ fn network_as_asked(cx: &Cx<'_>) -> bool {
 
 /// Before the hand-over the main address is one that was read back: the system is installed with it, and a panel refuses another.
 fn moved_in_preparation(cx: &Cx<'_>) -> bool {
-    let Some(server) = cx.status.server.as_ref().filter(|s| s.handed_over_at.is_none()) else { return false };
+    if !cx.handler.operator_allocates() || super::network::keeps_main(cx) {
+        return false;
+    }
+    let Some(server) = &cx.status.server else { return false };
     let Row::There(row) = cx.row(&ServerId(server.id.clone())) else { return false };
     row.main_address.is_some_and(|main| !server.addresses.contains(&main.to_string()))
 }

@@ -9,7 +9,9 @@ use crate::panel::model::{AddressRow, Family, PoolAddress, ServerId};
 use super::call::Call;
 use super::context::{Cx, Flow, SHORT, cut};
 use super::inflight::Shows;
-use super::network::{addresses, main_by_panel, main_row, not_replaced, ours, parsed, record_main, replace_main, replaced, take};
+use super::network::{
+    addresses, listed_elsewhere, main_by_panel, main_row, not_replaced, ours, parsed, record_main, replace_main, replaced, take,
+};
 use super::pool::pool;
 use super::step::{State, Step};
 
@@ -17,9 +19,7 @@ use super::step::{State, Step};
 pub(super) fn give_back_parking(cx: &mut Cx<'_>, step: Step, rows: &[AddressRow], used: &[PoolAddress]) -> Flow {
     let parked = cx.status.server.as_ref().and_then(|s| parsed(s.parked_address.as_ref()));
     let Some(parked) = parked.filter(|p| !rows.iter().any(|r| r.address == *p)) else { return Continue(()) };
-    let noted = used.iter().any(|a| a.address == parked && is_parking(cx, a) && cx.order.marker.is_in_note(&a.note));
-    if !noted {
-        // Given back before a crash, and perhaps another server's by now.
+    if !used.iter().any(|a| a.address == parked && is_parking(cx, a)) || in_use_elsewhere(cx, parked, used) {
         return Continue(());
     }
     let call = Call::GiveBack { address: parked };
@@ -37,13 +37,11 @@ fn is_parking(cx: &Cx<'_>, address: &PoolAddress) -> bool {
     cx.handler.parking_group.as_ref() == Some(&address.group)
 }
 
-/// The parking address carries our note before another one takes its place: one without it may have been given back already, by a call
-/// whose answer was lost, and may be on a server of another panel that takes addresses from the same address manager.
-pub(super) fn mark_parking(cx: &mut Cx<'_>, step: Step, main: &AddressRow, used: &[PoolAddress]) -> Flow {
-    let free_to_mark = |a: &&PoolAddress| a.address == main.address && is_parking(cx, a) && super::marker::tokens(&a.note).next().is_none();
-    let Some(parked) = used.iter().find(free_to_mark) else { return Continue(()) };
-    let note = format!("{} {}", parked.note, cx.order.marker.short()).trim().to_owned();
-    Break(cx.call(step, Call::SetNote { address: parked.address, note }, Shows::AtOnce))
+/// Given back before a crash, and taken by somebody else since. What another panel has got from the same address manager meanwhile, this
+/// one's list does not show.
+fn in_use_elsewhere(cx: &Cx<'_>, address: IpAddr, used: &[PoolAddress]) -> bool {
+    let marked = |note: &str| super::marker::tokens(note).next().is_some() && !cx.order.marker.is_in_note(note);
+    listed_elsewhere(cx, address) || used.iter().any(|a| a.address == address && marked(&a.note))
 }
 
 /// Closing: the parking address comes back, and nothing in the pool carries our note any more.
@@ -108,15 +106,11 @@ fn drop_notes(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
         if !cx.order.marker.is_in_note(&used.note) {
             continue;
         }
-        let give_back = Call::GiveBack { address: used.address };
-        // A parking address that its pool does not take back is told of, and holds no server.
-        let refused = is_parking(cx, &used)
-            && cx.facts.refusal(|c| *c == give_back).is_some_and(|e| !matches!(e.class(), ErrorClass::Down | ErrorClass::Credentials));
-        if refused || rows.iter().any(|r| r.address == used.address) {
+        if rows.iter().any(|r| r.address == used.address) {
             let note = cx.order.marker.without_short(&used.note);
             return Break(cx.call(step, Call::SetNote { address: used.address, note }, Shows::AtOnce));
         }
-        return Break(cx.call(step, give_back, Shows::AtOnce));
+        return Break(cx.call(step, Call::GiveBack { address: used.address }, Shows::AtOnce));
     }
     Continue(())
 }

@@ -180,8 +180,8 @@ fn the_parking_address_of_another_server_is_never_given_back() {
     // The operator dies after it gave the old parking address back; by the time it is up another server has that address.
     let mut world = World::simple(3, 4);
     let given = "10.0.0.1".parse().unwrap();
-    world.faults.insert(6, Fault::CrashAfter);
-    world.until("given back", Duration::from_hours(1), |w| w.asked.len() == 7);
+    world.faults.insert(5, Fault::CrashAfter);
+    world.until("given back", Duration::from_hours(1), |w| w.asked.len() == 6);
     assert!(!world.panel.used.iter().any(|u| u.address == given));
     world.panel.free.get_mut("parking").unwrap().retain(|a| *a != given);
     let server = world.panel.server("3");

@@ -249,6 +249,18 @@ fn a_clock_far_ahead_renews_once_in_half_a_period() {
     assert_eq!((renewals(&world), world.phase("web")), (2, "Active"), "{}", world.describe());
 }
 
+/// Somebody wants longer periods from now on: what was bought for a month ends with it.
+#[test]
+fn a_longer_period_does_not_let_what_was_bought_before_end() {
+    let mut world = monthly();
+    (0..27).for_each(|_| days(&mut world, 1));
+    assert_eq!(renewals(&world), 1, "{}", world.describe());
+    world.edit("web", |raw| raw.spec.licenses[0].period = 12);
+    (0..40).for_each(|_| days(&mut world, 1));
+    assert_eq!(renewals(&world), 2, "{}", world.describe());
+    assert!(matches!(world.asked.last(), Some((_, Call::RenewLicense { period: 12, .. }))), "{}", world.describe());
+}
+
 /// The clock was ahead, and is right again: what it noted does not keep the next renewal back until that time has come.
 #[test]
 fn a_renewal_noted_in_the_future_keeps_the_next_one_back_for_half_a_period_at_most() {

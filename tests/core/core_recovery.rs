@@ -9,7 +9,7 @@ use crate::support::seconds;
 use crate::support::world::{Fault, World, handler, order};
 use dci_operator::api::order::{OrderStatus, Returning};
 use dci_operator::api::task::Resolution;
-use dci_operator::panel::model::{Level, PanelUser, PoolAddress, UserId};
+use dci_operator::panel::model::{AddressRow, Level, PanelUser, PoolAddress, UserId};
 use dci_operator::provisioning::call::Call;
 use dci_operator::provisioning::context::after;
 use serde_json::json;
@@ -198,21 +198,6 @@ fn a_claim_whose_answer_was_lost_is_not_repeated_on_a_server_that_is_not_sold_an
     }
 }
 
-/// Two panels take addresses from one address manager. What is on a server of the other one this panel's list does not show.
-#[test]
-fn a_parking_address_that_another_panel_has_got_is_not_given_back_again() {
-    let mut world = World::simple(3, 4);
-    let given = "10.0.0.1".parse().unwrap();
-    world.faults.insert(6, Fault::CrashAfter);
-    world.until("given back", Duration::from_hours(1), |w| w.asked.len() == 7);
-    assert!(matches!(world.asked.last(), Some((_, Call::GiveBack { address })) if *address == given), "{}", world.describe());
-    world.panel.free.get_mut("parking").unwrap().retain(|a| *a != given);
-    let elsewhere = PoolAddress { address: given, group: "parking".into(), domain: "free.ds".into(), note: String::new() };
-    world.panel.used.push(elsewhere);
-    world.until_phase("web", "Active");
-    assert!(world.panel.used.iter().any(|u| u.address == given), "{}", world.describe());
-}
-
 #[test]
 fn a_server_that_its_client_switched_on_again_is_not_released_running() {
     let mut world = active();
@@ -279,4 +264,47 @@ fn a_claim_that_was_cut_short_is_undone_after_a_crash() {
     world.faults.insert(1, Fault::CrashAfter);
     until_reason(&mut world, "MarkerTruncated");
     assert!(world.panel.servers.values().all(|s| s.owner.is_none() && s.notes.is_empty()), "{}", world.describe());
+}
+
+/// The main address of a server is of whichever family its parking address was.
+#[test]
+fn a_main_address_of_the_other_family_counts_in_its_own() {
+    let mut world = World::new(Panel::new(2, 6), handler(|_| ()));
+    world.add(order("web", "u-web", |raw| raw["spec"]["addresses"] = json!({"ipv4": 1, "ipv6": 1})));
+    let parked = "fd00::1".parse().unwrap();
+    for id in ["1", "2"] {
+        let server = world.panel.server(id);
+        (server.main, server.rows[0].address) = (parked, parked);
+    }
+    world.panel.used.retain(|u| u.address.to_string() != "10.0.0.1");
+    world.panel.used.push(PoolAddress { address: parked, group: "parking".into(), domain: "free.ds".into(), note: String::new() });
+    world.until_phase("web", "Active");
+    let before: Vec<_> = world.panel.servers["1"].rows.iter().map(|r| r.address).collect();
+    assert!(world.panel.servers["1"].main.is_ipv6() && before.len() == 2, "{}", world.describe());
+    world.edit("web", |raw| raw.spec.domain = "new.example.net".into());
+    world.run_for(Duration::from_hours(1));
+    let after: Vec<_> = world.panel.servers["1"].rows.iter().map(|r| r.address).collect();
+    assert_eq!((world.phase("web"), after), ("Active", before), "{}", world.describe());
+    world.assert_quiet();
+}
+
+/// Before the installation somebody gives the server another main address, and leaves it the one that it had.
+#[test]
+fn a_main_address_that_is_added_before_the_installation_is_replaced() {
+    let mut world = World::simple(3, 6);
+    world.always = Some(("install", Fault::Refused));
+    world.until("an address", Duration::from_hours(1), |w| made(w, "giveBackAddress") == 1 && w.status("web").last_error.is_some());
+    let main = world.panel.servers["1"].main;
+    let added = "192.0.2.1".parse().unwrap();
+    let server = world.panel.server("1");
+    let row = AddressRow { row: "900".into(), address: added, ..server.rows[0].clone() };
+    server.rows.push(row);
+    server.main = added;
+    world.until("put right", Duration::from_hours(2), |w| w.panel.servers["1"].main == main && w.panel.servers["1"].rows.len() == 1);
+    world.always = None;
+    for task in &mut world.tasks {
+        task.resolution = Some(Resolution::Retry);
+    }
+    world.until_phase("web", "Active");
+    world.assert_quiet();
 }
