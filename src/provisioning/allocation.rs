@@ -51,22 +51,6 @@ pub(super) fn allocate(cx: &mut Cx<'_>) -> Flow {
     claim(cx, &inventory, &people)
 }
 
-/// An address that carries the note of a restored order tells of a server that nobody sees: its owner is one whose servers are not looked
-/// at, or another handler serves it. No second one is taken.
-fn no_address_elsewhere(cx: &mut Cx<'_>) -> Flow {
-    if !cx.handler.operator_allocates() || cx.status.in_flight.is_some() {
-        return Continue(());
-    }
-    let noted = super::pool::pool(cx, Step::Allocate)?.into_iter().find(|a| cx.order.marker.is_in_note(&a.note));
-    let Some(address) = noted.map(|a| a.address) else { return Continue(()) };
-    let message = format!(
-        "address {address} carries the note of this order, and no server with its marker is found; no other one is taken: put `{}` into the notes of the order's server, give the server back to its owner or the handler its labels back, or take `{}` out of the address's note if there is none",
-        cx.order.marker,
-        cx.order.marker.short()
-    );
-    Break(cx.stall(Step::Allocate, Reason::PreviousServerFound, &message, Recheck::Later))
-}
-
 /// Limits of the handler, and that there is no server for it, keep an order back that has not begun: nothing is made for it at the
 /// panel, not even its client.
 fn limits(cx: &mut Cx<'_>) -> Flow {
@@ -191,15 +175,12 @@ pub(super) fn wait_for_capacity(cx: &mut Cx<'_>, reason: Reason, message: String
 fn find_own(cx: &mut Cx<'_>, inventory: &Inventory, people: &People) -> Flow {
     let step = Step::Allocate;
     index_complete(cx, step, inventory, people)?;
-    let (order, mut mine, mut previous) = (cx.order, Vec::new(), Vec::new());
-    let before = |marker: &Marker| {
-        marker.cluster == order.marker.cluster && marker.namespace == order.key.namespace && marker.name == order.key.name
-    };
+    let (own, mut mine, mut previous) = (&cx.order.marker, Vec::new(), Vec::new());
     for (server, markers) in &inventory.markers {
         for marker in markers {
-            if *marker == order.marker {
+            if marker == own {
                 mine.push(server.clone());
-            } else if before(marker) {
+            } else if own.has_name_of(marker) {
                 previous.push(server.clone());
             }
         }
@@ -211,12 +192,14 @@ fn find_own(cx: &mut Cx<'_>, inventory: &Inventory, people: &People) -> Flow {
     }
     elsewhere(cx, step, inventory)?;
     if let Some(server) = previous.first() {
-        let claimed = cx.intent(step).is_some_and(|f| f.target == format!("server/{server}"));
+        let claimed = claim_target(cx).is_some_and(|target| target.0 == *server);
         match cx.form(step, &ServerId(server.clone()))? {
             // Our own marker, cut short: the claim is undone below.
             Seen::There(form) if claimed && matches!(cx.order.marker.find_in(&form.notes), Found::Truncated(_)) => return Continue(()),
             // The index is older than the form.
-            Seen::There(form) if !super::marker::tokens(&form.notes).any(|word| Marker::parse(word).is_some_and(|m| before(&m))) => {
+            Seen::There(form)
+                if !super::marker::tokens(&form.notes).any(|word| Marker::parse(word).is_some_and(|m| own.has_name_of(&m))) =>
+            {
                 return Break(cx.wait_for_list(step));
             }
             Seen::There(_) | Seen::Missing => {}
@@ -316,7 +299,7 @@ fn bind(cx: &mut Cx<'_>, server: &ServerId, form: &ServerForm, people: &People) 
 
 fn claim(cx: &mut Cx<'_>, inventory: &Inventory, people: &People) -> Flow {
     let step = Step::Allocate;
-    if let Some(target) = cx.intent(step).and_then(|f| f.target.strip_prefix("server/")).map(ServerId::from) {
+    if let Some(target) = claim_target(cx) {
         claim_in_flight(cx, &target, people)?;
         if cx.status.server.is_some() {
             return Continue(());
@@ -351,7 +334,7 @@ fn claim(cx: &mut Cx<'_>, inventory: &Inventory, people: &People) -> Flow {
             prepared(cx, step, Prepare::RootPassword, Reason::CredentialsMissing)?;
         }
         if super::selection::may_have_been_restored(cx.order) {
-            no_address_elsewhere(cx)?;
+            super::recovery::no_address_elsewhere(cx)?;
         }
         return Break(ask_for(cx, server, people));
     }
@@ -371,6 +354,11 @@ fn ask_for(cx: &mut Cx<'_>, server: ServerId, people: &People) -> Halt {
         return cx.fail_with(Step::Allocate, &error);
     }
     cx.call(Step::Allocate, call, Shows::AtOnce)
+}
+
+/// The server that a claim was asked for, whose outcome is not known.
+pub(super) fn claim_target(cx: &Cx<'_>) -> Option<ServerId> {
+    cx.intent(Step::Allocate)?.target.strip_prefix("server/").map(ServerId::from)
 }
 
 /// A claim was asked for: what does its target show?

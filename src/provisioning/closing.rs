@@ -10,7 +10,7 @@ use crate::api::task::{Resolution, TaskType};
 use crate::panel::error::ErrorClass;
 use crate::panel::model::{FREE_DOMAIN, ServerId, ServerRow};
 
-use super::allocation::{index_complete, resolve_claim};
+use super::allocation::{claim_target, index_complete, resolve_claim};
 use super::call::Call;
 use super::context::{Cx, Flow, Halt, Next, Wait, WaitKind, after};
 use super::facts::{Inventory, Look, Row, Seen};
@@ -126,7 +126,7 @@ fn place(cx: &mut Cx<'_>) -> Flow {
 
 /// An order without a server in its status: a claim whose answer was lost, or a restore without status.
 fn find_server(cx: &mut Cx<'_>, step: Step) -> Flow {
-    if let Some(server) = cx.intent(Step::Allocate).and_then(|f| f.target.strip_prefix("server/")).map(ServerId::from) {
+    if let Some(server) = claim_target(cx) {
         resolve_claim(cx, Step::Allocate, &server)?;
         if cx.status.server.is_some() || !super::selection::may_have_been_restored(cx.order) {
             return Continue(());

@@ -49,6 +49,12 @@ impl Marker {
         self.order_id == other.order_id && self != other
     }
 
+    /// Whether another marker is of an order of this name, in this namespace and cluster: of this one, or of an earlier one.
+    #[must_use]
+    pub fn has_name_of(&self, other: &Self) -> bool {
+        self.cluster == other.cluster && self.namespace == other.namespace && self.name == other.name
+    }
+
     /// What addresses and licences carry: `k8s:<order id>`.
     #[must_use]
     pub fn short(&self) -> String {
@@ -101,9 +107,7 @@ impl Marker {
             return Found::Truncated(other.to_owned());
         }
         match Self::parse(other) {
-            Some(m) if m.cluster == self.cluster && m.namespace == self.namespace && m.name == self.name => {
-                Found::Previous(other.to_owned())
-            }
+            Some(m) if self.has_name_of(&m) => Found::Previous(other.to_owned()),
             Some(_) | None => Found::Foreign(other.to_owned()),
         }
     }

@@ -15,7 +15,7 @@ use super::context::{Cx, Flow, Halt, Recheck};
 use super::facts::{Look, Row};
 use super::inflight::Shows;
 use super::parking::give_back_parking;
-use super::pool::{no_address, pool, wrong_group};
+use super::pool::{is_public, no_address, not_done, pool, wrong_group};
 use super::reason::Reason;
 use super::step::{State, Step};
 
@@ -127,9 +127,8 @@ fn from_pool(cx: &mut Cx<'_>, server: &ServerId) -> Flow<Vec<IpAddr>> {
         }
     }
     let main = main_row(cx, step, server, &rows)?;
-    let theirs = cx.handler.disable_ip_change || super::adoption::adopted(cx);
     let keep_main = keeps_main(cx);
-    if !theirs
+    if !main_is_left_alone(cx)
         && let Some(own) =
             used.iter().find(|a| a.address == main.address && a.group == group && super::marker::tokens(&a.note).next().is_none())
     {
@@ -179,14 +178,17 @@ fn from_pool(cx: &mut Cx<'_>, server: &ServerId) -> Flow<Vec<IpAddr>> {
 /// Whether the server's main address is not the operator's to replace. The system of a client who has the server is configured with it:
 /// it stays, whatever the handler says of pools by now.
 pub(super) fn keeps_main(cx: &Cx<'_>) -> bool {
-    let handed_over = cx.status.server.as_ref().is_some_and(|s| s.handed_over_at.is_some());
-    cx.handler.disable_ip_change || super::adoption::adopted(cx) || handed_over
+    main_is_left_alone(cx) || cx.status.server.as_ref().is_some_and(|s| s.handed_over_at.is_some())
+}
+
+/// Whether the main address never was the operator's to give.
+fn main_is_left_alone(cx: &Cx<'_>) -> bool {
+    cx.handler.disable_ip_change || super::adoption::adopted(cx)
 }
 
 /// Public addresses that carry our note, lowest first: also those of a group that the handler took them from before.
 fn ours_in_public(cx: &Cx<'_>, used: &[PoolAddress]) -> Vec<IpAddr> {
-    let parking = cx.handler.parking_group.as_ref().filter(|group| **group != cx.handler.public_group);
-    ours(cx, used.iter().filter(|a| parking != Some(&a.group)))
+    ours(cx, used.iter().filter(|a| is_public(cx, a)))
 }
 
 pub(super) fn ours<'a>(cx: &Cx<'_>, used: impl Iterator<Item = &'a PoolAddress>) -> Vec<IpAddr> {
@@ -256,14 +258,8 @@ fn give_up_one(cx: &mut Cx<'_>, step: Step, server: &ServerId, rows: &[AddressRo
 
 /// Why the main address was not replaced, though this pass asked for it. Ask only where the rows still show the old one.
 pub(super) fn not_replaced(cx: &Cx<'_>) -> Option<String> {
-    let is_replace = |c: &Call| matches!(c, Call::ReplaceMain { .. });
-    match cx.facts.refusal(is_replace) {
-        Some(error) if !matches!(error.class(), ErrorClass::Down | ErrorClass::Credentials) => Some(error.to_string()),
-        Some(_) | None if cx.facts.applied(is_replace) => {
-            Some("it said that it was done, but the server's addresses do not show it".to_owned())
-        }
-        Some(_) | None => None,
-    }
+    let said = "it said that it was done, but the server's addresses do not show it";
+    not_done(cx, |c| matches!(c, Call::ReplaceMain { .. }), said)
 }
 
 /// The main address was not replaced: tried again, since a panel may have been busy, and where that does not help the handler's

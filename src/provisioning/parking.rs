@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 use std::ops::ControlFlow::{Break, Continue};
 
-use crate::panel::error::ErrorClass;
 use crate::panel::model::{AddressRow, Family, PoolAddress, ServerId};
 
 use super::call::Call;
@@ -12,7 +11,7 @@ use super::inflight::Shows;
 use super::network::{
     addresses, listed_elsewhere, main_by_panel, main_row, not_replaced, ours, parsed, record_main, replace_main, replaced, take,
 };
-use super::pool::pool;
+use super::pool::{is_parking, not_done, pool};
 use super::step::{State, Step};
 
 /// The parking address that the server had goes back to its pool; a refusal is reported and blocks nothing.
@@ -23,18 +22,11 @@ pub(super) fn give_back_parking(cx: &mut Cx<'_>, step: Step, rows: &[AddressRow]
         return Continue(());
     }
     let call = Call::GiveBack { address: parked };
-    let refusal = cx.facts.refusal(|c| *c == call).filter(|e| !matches!(e.class(), ErrorClass::Down | ErrorClass::Credentials));
-    let why = match refusal {
-        Some(error) => error.to_string(),
-        None if cx.facts.applied.contains(&call) => "IPmanager said that it was, but still shows it".to_owned(),
-        None => return Break(cx.call(step, call, Shows::AtOnce)),
+    let Some(why) = not_done(cx, |c| *c == call, "IPmanager said that it was, but still shows it") else {
+        return Break(cx.call(step, call, Shows::AtOnce));
     };
     cx.step(step).message = cut(&format!("the parking address {parked} could not be given back: {why}"), SHORT);
     Continue(())
-}
-
-fn is_parking(cx: &Cx<'_>, address: &PoolAddress) -> bool {
-    cx.handler.parking_group.as_ref() == Some(&address.group)
 }
 
 /// Given back before a crash, and taken by somebody else since. What another panel has got from the same address manager meanwhile, this

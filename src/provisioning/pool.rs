@@ -20,6 +20,23 @@ pub(super) fn pool(cx: &Cx<'_>, step: Step) -> Flow<Vec<PoolAddress>> {
     }
 }
 
+/// Whether an address of the order's is one that a client has: also of a group that the handler took them from before.
+pub(super) fn is_public(cx: &Cx<'_>, address: &PoolAddress) -> bool {
+    address.group == cx.handler.public_group || !is_parking(cx, address)
+}
+
+/// Whether an address is one of those that free servers have.
+pub(super) fn is_parking(cx: &Cx<'_>, address: &PoolAddress) -> bool {
+    cx.handler.parking_group.as_ref() == Some(&address.group)
+}
+
+/// Why a change that this pass asked for did not come about: the refusal, or `said` where it was said to be done. Ask only where it does
+/// not show. `None`: it was not asked for, or nobody was there to answer.
+pub(super) fn not_done(cx: &Cx<'_>, which: impl Fn(&Call) -> bool, said: &str) -> Option<String> {
+    let refusal = cx.facts.refusal(&which).filter(|e| !matches!(e.class(), ErrorClass::Down | ErrorClass::Credentials));
+    refusal.map(ToString::to_string).or_else(|| cx.facts.applied(which).then(|| said.to_owned()))
+}
+
 /// The panel does not take what it was asked for: waiting brings no address, a person has to look.
 pub(super) fn wrong_group(cx: &mut Cx<'_>, step: Step, group: &str, error: &PanelError) -> Halt {
     let field = if step == Step::ParkAddress { "parkingIPType" } else { "publicIPType" };
@@ -43,20 +60,14 @@ pub(super) fn no_address(cx: &mut Cx<'_>, step: Step, group: &str, error: &Panel
 /// The records of our addresses carry the order's domain (`ip.edit`, ispsystem-api.md 4.1): a name server of IPmanager answers with it.
 /// A panel that shows no names is left alone; a refusal is reported and blocks nothing.
 pub(super) fn names(cx: &mut Cx<'_>, step: Step) -> Flow {
-    let parking = cx.handler.parking_group.clone().filter(|group| *group != cx.handler.public_group);
     let domain = cx.order.domain.clone();
     let other = |a: &PoolAddress| !a.domain.is_empty() && !a.domain.trim_end_matches('.').eq_ignore_ascii_case(&domain);
-    let ours: Vec<PoolAddress> = pool(cx, step)?
-        .into_iter()
-        .filter(|a| parking.as_ref() != Some(&a.group) && cx.order.marker.is_in_note(&a.note) && other(a))
-        .collect();
+    let ours: Vec<PoolAddress> =
+        pool(cx, step)?.into_iter().filter(|a| is_public(cx, a) && cx.order.marker.is_in_note(&a.note) && other(a)).collect();
     for PoolAddress { address, domain: old, .. } in ours {
         let call = Call::SetPoolDomain { address, domain: domain.clone() };
-        let refusal = cx.facts.refusal(|c| *c == call).filter(|e| !matches!(e.class(), ErrorClass::Down | ErrorClass::Credentials));
-        let why = match refusal {
-            Some(error) => error.to_string(),
-            None if cx.facts.applied.contains(&call) => "it said that it was done, but does not show it".to_owned(),
-            None => return Break(cx.call(step, call, Shows::AtOnce)),
+        let Some(why) = not_done(cx, |c| *c == call, "it said that it was done, but does not show it") else {
+            return Break(cx.call(step, call, Shows::AtOnce));
         };
         cx.step(step).message = cut(&format!("IPmanager keeps the name {old} for {address}: {why}"), SHORT);
     }

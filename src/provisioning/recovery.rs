@@ -8,10 +8,12 @@ use std::ops::ControlFlow::{Break, Continue};
 use crate::api::common::Time;
 use crate::panel::model::ServerId;
 
-use super::context::{Cx, Flow, Halt};
+use super::context::{Cx, Flow, Halt, Recheck};
 use super::facts::Seen;
 use super::marker::Found;
 use super::people::people;
+use super::pool::pool;
+use super::reason::Reason;
 use super::step::{State, Step};
 
 /// Records that the client has the server already.
@@ -63,4 +65,20 @@ fn start_over(cx: &mut Cx<'_>) {
     cx.forget_attempts();
     cx.supersede_tasks();
     found_again(cx);
+}
+
+/// An address that carries the note of a restored order tells of a server that nobody sees: its owner is one whose servers are not looked
+/// at, or another handler serves it. No second one is taken.
+pub(super) fn no_address_elsewhere(cx: &mut Cx<'_>) -> Flow {
+    if !cx.handler.operator_allocates() || cx.status.in_flight.is_some() {
+        return Continue(());
+    }
+    let noted = pool(cx, Step::Allocate)?.into_iter().find(|a| cx.order.marker.is_in_note(&a.note));
+    let Some(address) = noted.map(|a| a.address) else { return Continue(()) };
+    let message = format!(
+        "address {address} carries the note of this order, and no server with its marker is found; no other one is taken: put `{}` into the notes of the order's server, give the server back to its owner or the handler its labels back, or take `{}` out of the address's note if there is none",
+        cx.order.marker,
+        cx.order.marker.short()
+    );
+    Break(cx.stall(Step::Allocate, Reason::PreviousServerFound, &message, Recheck::Later))
 }
