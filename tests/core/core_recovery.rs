@@ -1,6 +1,7 @@
 //! A world that went on while the status, the handler or the notes did not: older statuses, other pools, servers out of sight. What the
 //! client has stays as it is, and nobody gets a second server.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::support::look::{active, made, picture, reason, until_reason};
@@ -237,22 +238,33 @@ fn a_marker_that_is_taken_out_by_hand_is_noticed() {
     assert!(world.tasks.iter().all(|t| t.resolution != Some(Resolution::Done)));
 }
 
-/// Somebody gives the server another main address after it got its own, and before the system is installed with that.
-#[test]
-fn a_main_address_that_is_changed_before_the_installation_is_put_right() {
+/// A server that has got its main address, and whose installation the panel refuses.
+fn before_the_installation() -> (World, IpAddr) {
     let mut world = World::simple(3, 6);
     world.always = Some(("install", Fault::Refused));
     world.until("an address", Duration::from_hours(1), |w| made(w, "giveBackAddress") == 1 && w.status("web").last_error.is_some());
     let main = world.panel.servers["1"].main;
-    let moved = "192.0.2.1".parse().unwrap();
-    let server = world.panel.server("1");
-    (server.main, server.rows[0].address) = (moved, moved);
-    world.until("seen", Duration::from_hours(1), |w| w.panel.servers["1"].main == main);
+    (world, main)
+}
+
+/// The panel takes it, and whoever was asked says so.
+fn installs_again(world: &mut World) {
     world.always = None;
     for task in &mut world.tasks {
         task.resolution = Some(Resolution::Retry);
     }
     world.until_phase("web", "Active");
+}
+
+/// Somebody gives the server another main address after it got its own, and before the system is installed with that.
+#[test]
+fn a_main_address_that_is_changed_before_the_installation_is_put_right() {
+    let (mut world, main) = before_the_installation();
+    let moved = "192.0.2.1".parse().unwrap();
+    let server = world.panel.server("1");
+    (server.main, server.rows[0].address) = (moved, moved);
+    world.until("seen", Duration::from_hours(1), |w| w.panel.servers["1"].main == main);
+    installs_again(&mut world);
     assert_eq!(world.panel.servers["1"].main, main, "{}", world.describe());
 }
 
@@ -291,20 +303,13 @@ fn a_main_address_of_the_other_family_counts_in_its_own() {
 /// Before the installation somebody gives the server another main address, and leaves it the one that it had.
 #[test]
 fn a_main_address_that_is_added_before_the_installation_is_replaced() {
-    let mut world = World::simple(3, 6);
-    world.always = Some(("install", Fault::Refused));
-    world.until("an address", Duration::from_hours(1), |w| made(w, "giveBackAddress") == 1 && w.status("web").last_error.is_some());
-    let main = world.panel.servers["1"].main;
+    let (mut world, main) = before_the_installation();
     let added = "192.0.2.1".parse().unwrap();
     let server = world.panel.server("1");
     let row = AddressRow { row: "900".into(), address: added, ..server.rows[0].clone() };
     server.rows.push(row);
     server.main = added;
     world.until("put right", Duration::from_hours(2), |w| w.panel.servers["1"].main == main && w.panel.servers["1"].rows.len() == 1);
-    world.always = None;
-    for task in &mut world.tasks {
-        task.resolution = Some(Resolution::Retry);
-    }
-    world.until_phase("web", "Active");
+    installs_again(&mut world);
     world.assert_quiet();
 }

@@ -104,15 +104,21 @@ async fn an_address_manager_that_is_down_is_waited_for() {
     world.end().await;
 }
 
-/// A handler that names another IPManager: the addresses of its orders are not there.
-#[tokio::test]
-async fn a_handler_does_not_change_to_an_address_manager_that_does_not_know_what_its_orders_have() {
+/// An order is Active, and there is a second address manager, `ipm2`, which gave it nothing.
+async fn active_beside_another_address_manager() -> World {
     let mut panels = objects::panels();
     let second = objects::merged(panels["ipmanager5"][0].clone(), &json!({"name": "ipm2", "listen": "127.0.0.4:0", "holds_for": []}));
     panels["ipmanager5"].as_array_mut().unwrap().push(second);
     let mut world = World::start(Setup { panels, ..Setup::default() }).await;
     world.order("web-01", &json!({})).await;
     world.until_active("web-01").await;
+    world
+}
+
+/// A handler that names another IPManager: the addresses of its orders are not there.
+#[tokio::test]
+async fn a_handler_does_not_change_to_an_address_manager_that_does_not_know_what_its_orders_have() {
+    let mut world = active_beside_another_address_manager().await;
     let mut other = objects::ip_manager(world.sim.url("ipm2").unwrap(), &json!({}));
     other["metadata"]["name"] = json!("other");
     world.create(&world.provider, other).await;
@@ -139,12 +145,7 @@ async fn a_handler_does_not_change_to_an_address_manager_that_does_not_know_what
 /// An IPManager whose address names another one: what orders have would stay taken at the old one, and others' would be given back.
 #[tokio::test]
 async fn an_address_manager_that_does_not_know_what_orders_have_is_not_used() {
-    let mut panels = objects::panels();
-    let second = objects::merged(panels["ipmanager5"][0].clone(), &json!({"name": "ipm2", "listen": "127.0.0.4:0", "holds_for": []}));
-    panels["ipmanager5"].as_array_mut().unwrap().push(second);
-    let mut world = World::start(Setup { panels, ..Setup::default() }).await;
-    world.order("web-01", &json!({})).await;
-    world.until_active("web-01").await;
+    let mut world = active_beside_another_address_manager().await;
     let [first, second] = ["ipm", "ipm2"].map(|name| world.sim.url(name).unwrap().to_owned());
     world.patch("IPManager", "main", &json!({"spec": {"connection": {"url": second}}})).await;
     let manager = world.until_reason("IPManager", "main", "Ready", "PanelChanged").await;
