@@ -227,11 +227,12 @@ fn the_config_map_for_argo_cd_is_made_of_the_scripts() {
 }
 
 /// What Argo CD has to show of each stored object, by the name of its file.
-const HEALTH: [(&str, &str, &str); 28] = [
+const HEALTH: [(&str, &str, &str); 29] = [
     ("handler-departments", "Healthy", "Reachable"),
     ("handler-dialect", "Healthy", "Reachable"),
     ("handler-license-server", "Healthy", "Reachable"),
     ("handler-not-ready", "Progressing", ""),
+    ("handler-addresses-by-operator", "Healthy", "Reachable"),
     ("handler-ready", "Healthy", "Reachable"),
     ("handler-suspended", "Suspended", "Nothing is changed"),
     ("handler-unseen", "Progressing", "has not seen"),

@@ -173,12 +173,13 @@ fn the_reference_has_every_field() {
 }
 
 /// When a change of a field counts is written in its description; what a description does not say is as in its parent.
-const WHEN: [(&str, &str); 6] = [
+const WHEN: [(&str, &str); 7] = [
     ("Immutable", "never: immutable"),
     ("Fixed once allocated", "until a server is allocated, then fixed"),
     ("at the next reinstall", "at the next reinstall"),
     ("at the next renewal", "at the next renewal"),
     ("immutable once set", "at once; immutable once set"),
+    ("stays while orders have servers", "while no order has a server"),
     ("cted upon at once", "at once"),
 ];
 

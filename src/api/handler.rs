@@ -180,7 +180,7 @@ pub struct IpManagement {
     #[serde(default, rename = "parkingIPType", skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 64), regex(pattern = NOT_BLANK_PATTERN))]
     pub parking_ip_type: Option<String>,
-    /// Who takes addresses from the pool: the operator in IPmanager, or the panel by itself.
+    /// Who takes addresses from the pool: the operator in IPmanager, or the panel by itself. It stays while orders have servers.
     #[serde(default, deserialize_with = "null_as_default")]
     pub allocate_by: AllocateBy,
 }
@@ -195,6 +195,17 @@ pub enum AllocateBy {
     Operator,
     /// DCImanager takes it by itself; the operator never writes to IPmanager.
     Panel,
+}
+
+impl AllocateBy {
+    /// The name in the API.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Operator => "Operator",
+            Self::Panel => "Panel",
+        }
+    }
 }
 
 /// Who is asked when hands are needed.

@@ -20,6 +20,9 @@ pub struct HandlerStatus {
     /// Identity of the panel (host, port, path).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub panel: Option<String>,
+    /// Who takes the orders' addresses from the pool, as `spec.ipManagement.allocateBy` said when it was last acted upon.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub allocate_by: Option<String>,
     /// What the panel has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inventory: Option<InventoryStatus>,

@@ -194,7 +194,24 @@ fn supported(handler: &ProcessingHandler, orders: &[&DedicatedServerOrder]) -> R
             return Err(Problem::stalled(Reason::NotSupportedYet, message));
         }
     }
+    taken_as_before(handler, orders)?;
     panel_identity(handler, orders.len())
+}
+
+/// Who takes addresses stays while orders have servers: given back in another way than they were taken, they would stay taken for ever.
+fn taken_as_before(handler: &ProcessingHandler, orders: &[&DedicatedServerOrder]) -> Result<(), Problem> {
+    let recorded = handler.status.as_ref().and_then(|s| s.allocate_by.as_deref());
+    let now = handler.spec.ip_management.as_ref().map(|m| m.allocate_by.as_str());
+    let holding = orders.iter().filter(|o| o.status.as_ref().is_some_and(|s| s.server.is_some())).count();
+    match (recorded, now) {
+        (Some(was), Some(now)) if was != now && holding > 0 => {
+            let message = format!(
+                "the addresses of {holding} orders were taken with spec.ipManagement.allocateBy {was}, and it says {now}; put it back, or create another handler"
+            );
+            Err(Problem::stalled(Reason::PanelChanged, message))
+        }
+        (Some(_) | None, _) => Ok(()),
+    }
 }
 
 /// The identity of the panel, which stays while orders use it.
@@ -289,6 +306,9 @@ async fn save(
     if let Ok(seen) = outcome {
         let status = &mut probed.status;
         status.panel = Some(seen.panel.clone());
+        if let Some(management) = &handler.spec.ip_management {
+            status.allocate_by = Some(management.allocate_by.as_str().to_owned());
+        }
         status.inventory = Some(inventory(&seen.now));
         super::client_names::recall(status, orders);
         super::strays::report(context, handler, orders, &seen.panel, &seen.now, status);

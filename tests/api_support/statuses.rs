@@ -174,7 +174,7 @@ prop_compose! {
         clients in vec((word(), word()), 0..3),
         (last_probe_time, last_handled_reconcile_at) in (of(time()), of(word())),
         (orphans, ghosts) in (vec((word(), word()), 0..3), vec((word(), word()), 0..3)),
-        (orphan_count, ghost_count) in (any::<i64>(), any::<i64>()),
+        (orphan_count, ghost_count, allocate_by) in (any::<i64>(), any::<i64>(), of(word())),
     ) -> HandlerStatus {
         let orphans = orphans.into_iter().map(|(server, marker)| OrphanServer { server, marker }).collect();
         let ghosts = ghosts.into_iter().map(|(order, server)| GhostOrder { order, server }).collect();
@@ -182,7 +182,7 @@ prop_compose! {
         let clients = clients.into_iter().map(|(username, namespace)| ClientClaim { username, namespace }).collect();
         let licenses = licenses.map(|(total, of_orders, soonest_expiry)| LicenseCounts { total, of_orders, soonest_expiry });
         HandlerStatus {
-            observed_generation, conditions, panel, inventory, licenses, orders, clients, orphans, orphan_count, ghosts, ghost_count, last_probe_time, last_handled_reconcile_at,
+            observed_generation, conditions, panel, allocate_by, inventory, licenses, orders, clients, orphans, orphan_count, ghosts, ghost_count, last_probe_time, last_handled_reconcile_at,
         }
     }
 }

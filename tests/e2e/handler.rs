@@ -142,6 +142,32 @@ async fn a_handler_does_not_change_to_an_address_manager_that_does_not_know_what
     world.end().await;
 }
 
+/// Who takes addresses: those that were taken in one way cannot be given back in the other.
+#[tokio::test]
+async fn who_takes_addresses_stays_while_orders_have_servers() {
+    let mut world = World::start(Setup::default()).await;
+    world.order("web-01", &json!({})).await;
+    world.until_active("web-01").await;
+    let by = |who: &str| json!({"spec": {"ipManagement": {"allocateBy": who}}});
+    world.patch("ProcessingHandler", "msk-1", &by("Panel")).await;
+    let handler = world.until_reason("ProcessingHandler", "msk-1", "Ready", "PanelChanged").await;
+    let message = condition(&handler, "Stalled").unwrap()["message"].as_str().unwrap();
+    assert!(message.contains("the addresses of 1 orders were taken with spec.ipManagement.allocateBy Operator"), "{message}");
+    world.patch("ProcessingHandler", "msk-1", &by("Operator")).await;
+    world.until_reason("ProcessingHandler", "msk-1", "Ready", "Reachable").await;
+    world.delete("DedicatedServerOrder", "web-01").await;
+    world.until_gone("web-01").await;
+    world.assert_released(17);
+    world.patch("ProcessingHandler", "msk-1", &by("Panel")).await;
+    world
+        .until("nobody has anything: it is taken over", |world| {
+            let handler = world.record.get("ProcessingHandler", "msk-1")?;
+            (handler["status"]["allocateBy"] == "Panel" && is_true(&handler, "Ready")).then_some(())
+        })
+        .await;
+    world.end().await;
+}
+
 /// An IPManager whose address names another one: what orders have would stay taken at the old one, and others' would be given back.
 #[tokio::test]
 async fn an_address_manager_that_does_not_know_what_orders_have_is_not_used() {
