@@ -70,6 +70,8 @@ mod kustomize;
 mod letting_go;
 #[path = "e2e/licenses.rs"]
 mod licenses;
+#[path = "e2e/live_changes.rs"]
+mod live_changes;
 #[path = "e2e/manifests.rs"]
 mod manifests;
 #[path = "e2e/monitoring.rs"]

@@ -32,13 +32,13 @@ const ON_ITS_WAY: [Reason; 9] = [
     Reason::Retrying,
 ];
 
-fn number(variable: &str, default: u64) -> u64 {
+pub(super) fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).ok().map_or(default, |text| text.parse().unwrap())
 }
 
 /// What became of a manifest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Fate {
+pub(super) enum Fate {
     RefusedByServer,
     RefusedByOperator,
     Waits,
@@ -50,13 +50,13 @@ fn namespace<'a>(world: &'a World, kind: &str) -> &'a str {
     if kind == ORDER { &world.shop } else { &world.provider }
 }
 
-fn path(world: &World, kind: &str) -> String {
+pub(super) fn path(world: &World, kind: &str) -> String {
     let plural = KINDS.iter().find(|(name, _)| *name == kind).unwrap().1;
     format!("/apis/dci-operator.dev/v1alpha1/namespaces/{}/{plural}", namespace(world, kind))
 }
 
 /// One request as it is, whatever is wrong with the object.
-async fn send(world: &World, method: Method, path: &str, body: &Value) -> Result<Value, kube::core::Status> {
+pub(super) async fn send(world: &World, method: Method, path: &str, body: &Value) -> Result<Value, kube::core::Status> {
     let kind = if method == Method::PATCH { "application/merge-patch+json" } else { "application/json" };
     let request = Request::builder().method(method).uri(path).header("content-type", kind).body(body.to_string().into_bytes()).unwrap();
     match world.kube.request::<Value>(request).await {
@@ -67,7 +67,7 @@ async fn send(world: &World, method: Method, path: &str, body: &Value) -> Result
 }
 
 /// A refusal of the server's says what is wrong with which field.
-fn assert_clear(status: &kube::core::Status, what: &Manifest) {
+pub(super) fn assert_clear(status: &kube::core::Status, what: &Manifest) {
     let expected = matches!(status.code, 400 | 413 | 422);
     // Of metadata of another type it names the Go field, `ObjectMeta.Labels`.
     let message = status.message.to_lowercase();
@@ -76,7 +76,7 @@ fn assert_clear(status: &kube::core::Status, what: &Manifest) {
 }
 
 /// What an object shows of its fate; `None` while it is being looked at.
-fn fate(kind: &str, object: &Value) -> Option<(Fate, String)> {
+pub(super) fn fate(kind: &str, object: &Value) -> Option<(Fate, String)> {
     let status = &object["status"];
     if status["observedGeneration"] != object["metadata"]["generation"] {
         return None;
@@ -102,7 +102,7 @@ fn fate(kind: &str, object: &Value) -> Option<(Fate, String)> {
 }
 
 /// What the operator says has a known reason, a message, and where the object itself is wrong the field.
-fn assert_told(what: &Manifest, fate: Fate, text: &str) {
+pub(super) fn assert_told(what: &Manifest, fate: Fate, text: &str) {
     if fate == Fate::Works {
         return;
     }
@@ -239,7 +239,7 @@ impl Run {
     }
 }
 
-fn world_setup() -> Setup {
+pub(super) fn world_setup() -> Setup {
     let mut panels = objects::panels();
     let servers = (100..100 + 2 * BATCH)
         .map(|id| json!({"id": id, "name": format!("R2-{id}"), "type": "E3-16G", "ip": format!("10.0.1.{}", id - 90)}));

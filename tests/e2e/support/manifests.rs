@@ -356,8 +356,47 @@ impl Schemas {
         Self(all.collect())
     }
 
+    /// Every property of the specs that an order depends upon; what has properties of its own is each of these.
+    pub fn properties(&self) -> Vec<Property> {
+        fn below(kind: &'static str, path: &str, schema: &Value, all: &mut Vec<Property>) {
+            match schema["properties"].as_object().filter(|properties| !properties.is_empty()) {
+                Some(properties) => properties.iter().for_each(|(name, schema)| below(kind, &format!("{path}.{name}"), schema, all)),
+                None => all.push(Property { kind, path: path.to_owned(), schema: schema.clone() }),
+            }
+        }
+        let mut all = Vec::new();
+        for kind in &KINDS[..3] {
+            below(kind, "spec", self.of(kind), &mut all);
+        }
+        all
+    }
+
     fn of(&self, kind: &str) -> &Value {
         &self.0.iter().find(|(name, _)| name == kind).unwrap().1
+    }
+}
+
+/// A property of a spec that has none below it.
+#[derive(Clone, Debug)]
+pub struct Property {
+    pub kind: &'static str,
+    /// With dots, from `spec` on.
+    pub path: String,
+    schema: Value,
+}
+
+impl Property {
+    /// A patch that gives it another value than it has in this spec.
+    pub fn drawn(&self, draw: &mut Draw, spec: &Value) -> Value {
+        let names: Vec<&str> = self.path.split('.').collect();
+        let now = names[1..].iter().fold(spec, |value, name| &value[*name]);
+        let value = loop {
+            let value = values(draw, &self.schema, true);
+            if value != *now {
+                break value;
+            }
+        };
+        names.iter().rev().fold(value, |inner, name| json!({ *name: inner }))
     }
 }
 

@@ -1,0 +1,177 @@
+//! Each property of an order that has its server, of its handler and of its IPManager is changed, one by one (Acto, SOSP '23): the server
+//! refuses it and says why, or the operator says what it makes of it; the client's server stays as it is; and what is put back works again.
+//! `DCI_MANIFESTS=n` changes so many properties of all, `DCI_MANIFESTS_SEED` decides which, and to what.
+
+use std::collections::BTreeMap;
+
+use futures::StreamExt;
+use http::Method;
+use serde_json::{Value, json};
+
+use super::manifests::{Fate, assert_clear, assert_told, fate, number, path, send, world_setup};
+use super::support::manifests::{Draw, Manifest, Property, Schemas};
+use super::support::{World, objects};
+
+const ORDER: &str = "DedicatedServerOrder";
+/// How many are there at the same time.
+const BATCH: usize = 12;
+/// How often another value is drawn where the API server refuses one.
+const TRIES: usize = 6;
+
+/// An order with a server, a handler and an IPManager of its own, and what is changed of them.
+struct Trio {
+    name: String,
+    property: Property,
+    /// Of its server.
+    id: u64,
+    /// What was sent last.
+    what: Manifest,
+}
+
+/// What a server is like for its client.
+fn seen(world: &World, id: u64) -> Value {
+    let server = world.server(id);
+    json!({"owner": server["owner"], "notes": server["notes"], "power": server["power"], "installed": server["installed"]["times"]})
+}
+
+/// What may become of a server by this change, other than nothing.
+fn expected(property: &Property, now: &Value, before: &Value) -> bool {
+    let mut before = before.clone();
+    match property.path.as_str() {
+        // Off, and on again once it is put back.
+        "spec.suspended" => before["power"] = now["power"].clone(),
+        // A token is an installation, and putting the old one back is another.
+        "spec.reinstall" => before["installed"] = now["installed"].clone(),
+        _ => {}
+    }
+    now == &before
+}
+
+impl Trio {
+    /// Makes all three; the order is to get a server.
+    async fn new(world: &World, number: usize, property: Property) -> Self {
+        let name = format!("p{number}");
+        let named = |mut object: Value| {
+            object["metadata"]["name"] = json!(name);
+            object
+        };
+        world.create(&world.provider, named(objects::ip_manager(world.sim.url("ipm").unwrap(), &json!({})))).await;
+        let management = json!({"ipManagerRef": {"name": name}, "parkingIPType": "parking"});
+        let spec = json!({"ipManagement": management, "limits": {"maxConcurrentOperations": 0, "maxConcurrentReleases": 0}});
+        world.create(&world.provider, named(objects::handler(world.sim.url("dci").unwrap(), &spec))).await;
+        world.order(&name, &json!({"handlerRef": {"name": name}, "client": {"username": name}})).await;
+        let what = Manifest { kind: property.kind, name: name.clone(), object: Value::Null, good: Value::Null, why: property.path.clone() };
+        Self { name, property, id: 0, what }
+    }
+
+    fn path(&self, world: &World) -> String {
+        format!("{}/{}", path(world, self.what.kind), self.name)
+    }
+
+    /// Notes the server, and the spec that works.
+    async fn settled(&mut self, world: &mut World) {
+        let order = world.until_active(&self.name).await;
+        self.id = order["status"]["server"]["id"].as_str().unwrap().parse().unwrap();
+        self.what.good = send(world, Method::GET, &self.path(world), &Value::Null).await.unwrap()["spec"].clone();
+    }
+
+    /// Changes the property to something that the API server takes, if there is such a thing. Whether there was.
+    async fn change(&mut self, world: &World, draw: &mut Draw) -> bool {
+        for _ in 0..TRIES {
+            let patch = self.property.drawn(draw, &self.what.good);
+            self.what.why = format!("{} of a live order is {patch}", self.property.path);
+            match send(world, Method::PATCH, &self.path(world), &patch).await {
+                Ok(_) => return true,
+                Err(status) => assert_clear(&status, &self.what),
+            }
+        }
+        false
+    }
+
+    /// Waits until the operator has said what it makes of the object as it is.
+    async fn fate(&self, world: &mut World) -> Fate {
+        let label = format!("the fate of {} {}: {}", self.what.kind, self.name, self.what.why);
+        let (fate, text) = world.until(&label, |world| fate(self.what.kind, &world.record.get(self.what.kind, &self.name)?)).await;
+        assert_told(&self.what, fate, &text);
+        fate
+    }
+
+    /// Puts the good spec back, and waits until everything works.
+    async fn cured(&self, world: &mut World) {
+        loop {
+            let mut object = send(world, Method::GET, &self.path(world), &Value::Null).await.unwrap();
+            object["spec"] = self.what.good.clone();
+            match send(world, Method::PUT, &self.path(world), &object).await {
+                Ok(_) => break,
+                Err(status) => assert_eq!(status.code, 409, "{}: it cannot be put back: {}", self.what.why, status.message),
+            }
+        }
+        for kind in ["IPManager", "ProcessingHandler", ORDER] {
+            let label = format!("{kind} {} works again: {}", self.name, self.what.why);
+            world
+                .until(&label, |world| {
+                    let (fate, _) = fate(kind, &world.record.get(kind, &self.name)?)?;
+                    (fate == Fate::Works).then_some(())
+                })
+                .await;
+        }
+    }
+}
+
+async fn batch(world: &mut World, draw: &mut Draw, properties: Vec<(usize, Property)>, fates: &mut BTreeMap<Fate, usize>) {
+    let made = futures::stream::iter(properties).map(|(number, property)| Trio::new(world, number, property));
+    let mut trios: Vec<Trio> = made.buffered(4).collect().await;
+    let mut changed = Vec::new();
+    for mut trio in trios.drain(..) {
+        trio.settled(world).await;
+        let before = seen(world, trio.id);
+        let taken = trio.change(world, draw).await;
+        if !taken {
+            *fates.entry(Fate::RefusedByServer).or_default() += 1;
+        }
+        changed.push((trio, before, taken));
+    }
+    for (trio, before, taken) in &changed {
+        if *taken {
+            *fates.entry(trio.fate(world).await).or_default() += 1;
+        }
+        let now = seen(world, trio.id);
+        assert!(expected(&trio.property, &now, before), "{}: the server was {before}, and is {now}", trio.what.why);
+    }
+    for (trio, before, _) in &changed {
+        trio.cured(world).await;
+        let now = seen(world, trio.id);
+        assert!(expected(&trio.property, &now, before), "{}, and put back: the server was {before}, and is {now}", trio.what.why);
+        world.delete(ORDER, &trio.name).await;
+    }
+    for (trio, ..) in &changed {
+        world.until_gone(&trio.name).await;
+        world.delete("ProcessingHandler", &trio.name).await;
+    }
+    for (trio, ..) in &changed {
+        world.assert_released(trio.id);
+        let label = format!("handler {} is gone", trio.name);
+        world.until(&label, |world| world.record.get("ProcessingHandler", &trio.name).is_none().then_some(())).await;
+        world.delete("IPManager", &trio.name).await;
+    }
+}
+
+#[tokio::test]
+async fn every_property_of_a_live_order_and_its_handler_may_change() {
+    let (seed, count) = (number("DCI_MANIFESTS_SEED", 1), usize::try_from(number("DCI_MANIFESTS", BATCH as u64)).unwrap());
+    let mut world = World::start(world_setup()).await;
+    world.until_reason("ProcessingHandler", "msk-1", "Ready", "Reachable").await;
+    let mut draw = Draw::new(seed);
+    let mut all: Vec<(usize, Property)> = Schemas::new().properties().into_iter().enumerate().collect();
+    let there_are = all.len();
+    while all.len() > count {
+        all.remove(draw.below(all.len()));
+    }
+    let (looked_at, mut fates) = (all.len(), BTreeMap::new());
+    while !all.is_empty() {
+        let rest = all.split_off(all.len().min(BATCH));
+        batch(&mut world, &mut draw, std::mem::replace(&mut all, rest), &mut fates).await;
+    }
+    super::tables::tell(&format!("{looked_at} of {there_are} properties, seed {seed}: {fates:?}"));
+    world.end().await;
+}
