@@ -37,6 +37,13 @@ fn started(pid: &str) -> Option<String> {
     (fields[0] != "Z").then(|| fields[19].to_owned())
 }
 
+/// The last that the API server said: its directory goes with the test.
+fn end_of_log(dir: &Path) -> String {
+    let text = std::fs::read_to_string(dir.join("logs/kube-apiserver.log")).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(30)..].join("\n")
+}
+
 /// Kills the API server: connections break, and nobody listens any more.
 pub fn stop(own: &OwnPlane) -> Stopped {
     let dir = own.plane.dir.clone();
@@ -59,8 +66,7 @@ impl Stopped {
         self
     }
 
-    /// Starts it at the same address, and waits until it is ready.
-    pub async fn start(self, plane: &Plane) {
+    fn spawn(&self) -> String {
         let log = std::fs::File::options().append(true).open(self.dir.join("logs/kube-apiserver.log")).unwrap();
         let mut command = Command::new(&self.line[0]);
         command.args(&self.line[1..]).stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
@@ -69,10 +75,20 @@ impl Stopped {
         // Whoever takes the control plane down finds it there.
         std::fs::write(pid_file(&self.dir), format!("{pid} {}\n", started(&pid).unwrap())).unwrap();
         std::thread::spawn(move || child.wait());
+        pid
+    }
+
+    /// Starts it at the same address, and waits until it is ready. One that ends meanwhile is started again, as a kubelet does it: on a
+    /// busy machine it may give up waiting for etcd.
+    pub async fn start(self, plane: &Plane) {
         let began = Instant::now();
+        let mut pid = self.spawn();
         while !plane.try_kubectl(&["--request-timeout=5s", "get", "--raw", "/readyz"]) {
-            assert!(started(&pid).is_some(), "the API server ended: see {}", self.dir.join("logs").display());
-            assert!(began.elapsed() < PATIENCE, "the API server does not come up");
+            assert!(began.elapsed() < PATIENCE, "the API server does not come up:\n{}", end_of_log(&self.dir));
+            if started(&pid).is_none() {
+                println!("the API server ended:\n{}", end_of_log(&self.dir));
+                pid = self.spawn();
+            }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
