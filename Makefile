@@ -45,8 +45,8 @@ soak: needs control-plane ## random faults over orders that come and go (DCI_SOA
 	@deploy/local/control-plane.sh run -- $(CARGO) test --test e2e soak:: -- --ignored --nocapture
 
 # What is not run is told at the end, as what was.
-sweep: needs control-plane ## every request goes wrong in every way (DCI_SWEEP_RUNS=all|once|sample|list, _SCENARIO, _POINT, _FAULT, _SEED, _SHARD=1/4, _MINUTES)
-	@deploy/local/control-plane.sh run -- $(CARGO) test --test e2e_sweep every_request -- --ignored --nocapture
+sweep: needs control-plane ## every request goes wrong in every way (DCI_SWEEP_RUNS=all|once|list, _SCENARIO, _POINT, _FAULT, _SEED, _SHARD=1/4, _MINUTES, _TOGETHER=24)
+	@deploy/local/control-plane.sh run -- $(CARGO) test --test e2e_sweep in_every_way -- --ignored --nocapture
 
 model: ## the whole model of the allocation protocol, with its tables (DCI_MODEL_STATES=n: states made by each check at most)
 	@$(CARGO) test --test model -- --include-ignored --nocapture --test-threads=1
@@ -61,8 +61,8 @@ conformance: needs control-plane ## the simulated API server against the real on
 states: needs control-plane ## stale and unobserved states, and restores, those that take minutes too
 	@deploy/local/control-plane.sh run -- $(CARGO) test --test e2e_states -- --include-ignored --test-threads=6
 
-manifests: needs control-plane ## thousands of manifests drawn from the schemas, good and bad (DCI_MANIFESTS=3000, DCI_MANIFESTS_SEED=1)
-	@DCI_MANIFESTS="$${DCI_MANIFESTS:-3000}" deploy/local/control-plane.sh run -- $(CARGO) test --test e2e manifests:: -- --nocapture
+manifests: needs control-plane ## thousands of manifests drawn from the schemas, good and bad, and each property of live orders changed (DCI_MANIFESTS=3000, DCI_MANIFESTS_SEED=1)
+	@DCI_MANIFESTS="$${DCI_MANIFESTS:-3000}" deploy/local/control-plane.sh run -- $(CARGO) test --test e2e -- --nocapture manifests:: live_changes::
 
 mutants: ## the decisions, made wrong line by line: caught of all (hours; DCI_MUTANTS_SHARD=k/n: a part of them)
 	@deploy/ci/mutants.sh all

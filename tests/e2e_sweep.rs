@@ -1,10 +1,13 @@
 //! Every request of every scenario goes wrong in every way, on a real API server: a proxy between the operator and both the API
 //! server and the panels sees to it. See docs/reliability.md.
 //!
-//! `make test` runs a sample, `make sweep` all of it. One run: `DCI_SWEEP_SCENARIO`, `DCI_SWEEP_POINT`, `DCI_SWEEP_FAULT`.
+//! `make test` lets each go wrong in one way, many of them in one life; `make sweep` each in every way, and one after the other. One run:
+//! `DCI_SWEEP_SCENARIO`, `DCI_SWEEP_POINT`, `DCI_SWEEP_FAULT`.
 #![cfg(all(feature = "sim", feature = "operator"))]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails so says where")]
 
+#[path = "commit/mod.rs"]
+mod commit;
 #[path = "invariants/mod.rs"]
 #[allow(dead_code, reason = "shared with other tests, which feed it otherwise")]
 mod invariants;
@@ -20,18 +23,23 @@ mod sweep;
 mod tables;
 
 use support::kstatus;
-use sweep::plan::{Choice, Settings};
+use sweep::plan::{Choice, MANY, Settings};
 
-/// Two points of each scenario, each with a fault that the seed chooses; every point where `DCI_SWEEP=all` (`make check-all`).
+/// Every request in one way, which the commit chooses, and many in one life; each by itself where `DCI_SWEEP=all` (`make check-all`).
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_sample_of_all_requests_may_go_wrong() {
-    let all = std::env::var("DCI_SWEEP").is_ok_and(|sweep| sweep == "all");
-    sweep::run(&Settings::read(if all { Choice::Once } else { Choice::Sample })).await;
+async fn every_request_may_go_wrong() {
+    let alone = std::env::var("DCI_SWEEP").is_ok_and(|sweep| sweep == "all");
+    let mut settings = Settings::read(Choice::Once, if alone { 1 } else { MANY });
+    if let (false, None, Some(commit)) = (alone, std::env::var_os("DCI_SWEEP_SEED"), commit::seed()) {
+        settings.seed = commit % 1_000_000;
+        tables::tell(&format!("DCI_SWEEP_SEED={}, for this commit", settings.seed));
+    }
+    sweep::run(&settings).await;
 }
 
 /// Every request in every way: `make sweep`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 #[ignore = "make sweep"]
 async fn every_request_may_go_wrong_in_every_way() {
-    sweep::run(&Settings::read(Choice::All)).await;
+    sweep::run(&Settings::read(Choice::All, 1)).await;
 }

@@ -4,6 +4,8 @@
 #![cfg(all(feature = "operator", feature = "sim"))]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, reason = "a test that cannot go on has failed")]
 
+#[path = "commit/mod.rs"]
+mod commit;
 #[path = "invariants/mod.rs"]
 #[allow(dead_code, reason = "shared with other tests, which feed it otherwise")]
 mod invariants;
@@ -63,10 +65,8 @@ fn firsts() -> Vec<u64> {
     if std::env::var_os("DCI_SIM_FIRST").is_some() {
         return vec![many("DCI_SIM_FIRST", 1)];
     }
-    let asked = std::process::Command::new("git").args(["-C", env!("CARGO_MANIFEST_DIR"), "rev-parse", "HEAD"]).output();
-    let commit = asked.ok().filter(|o| o.status.success()).map(|o| String::from_utf8_lossy(&o.stdout).trim().to_owned());
-    let Some(commit) = commit else { return vec![1] };
-    let first = 10_000 + digest(&[commit]) % 1_000_000_000;
+    let Some(commit) = commit::seed() else { return vec![1] };
+    let first = 10_000 + commit % 1_000_000_000;
     tell(&format!("half of it from DCI_SIM_FIRST={first} on, for this commit"));
     vec![1, first]
 }

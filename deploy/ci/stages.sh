@@ -120,21 +120,38 @@ stage_mutants() { run deploy/ci/mutants.sh changed; }
 
 stage_pure() { run "$CARGO" check --locked --no-default-features; }
 
+# A part of the tests on a real API server, on a control plane of its own.
+e2e() { # ARGUMENT…
+  run "$PLANE" run -- "$CARGO" test --locked --no-fail-fast "$@"
+}
+
+# All of them wait more than they compute: more of them side by side than there are cores. Stale states and the sweep wait most; they run
+# beside the others, and tell what they did after them.
 stage_e2e() {
-  local -a tests
+  local -a tests short pids=()
+  local beside said rc=0 pid
   if [[ ! -f tests/e2e.rs && ! -f tests/e2e/main.rs ]]; then
     printf 'error: tests/e2e.rs is missing: nothing would be tested on a real API server\n'
     return 1
   fi
   read -ra tests < <(targets e2e | as_arguments)
-  # Built before the control plane starts, so that it does not idle meanwhile.
+  # Built before the control planes start, so that they do not idle meanwhile.
   run "$CARGO" test --locked --no-run "${tests[@]}" || return 1
-  # The tests wait far more than they compute: more of them side by side than there are cores.
-  run "$PLANE" run -- "$CARGO" test --locked --no-fail-fast "${tests[@]}" -- --test-threads=6 || return 1
+  said=$(mktemp -d)
+  for beside in e2e_states e2e_sweep; do
+    e2e --test "$beside" -- --test-threads=6 >"$said/$beside" 2>&1 &
+    pids+=($!)
+  done
+  read -ra short < <(targets e2e | grep -vxE 'e2e_(states|sweep)' | as_arguments)
+  e2e "${short[@]}" -- --test-threads=6 || rc=1
+  for pid in "${pids[@]}"; do wait "$pid" || rc=1; done
+  cat "$said"/*
+  rm -rf "$said"
   # Those that wait for minutes.
-  if [[ ${DCI_STATES:-} == all ]]; then
-    run "$PLANE" run -- "$CARGO" test --locked --test e2e_states -- --ignored --test-threads=6
+  if ((rc == 0)) && [[ ${DCI_STATES:-} == all ]]; then
+    e2e --test e2e_states -- --ignored --test-threads=6 || rc=1
   fi
+  return "$rc"
 }
 
 stage_audit() {

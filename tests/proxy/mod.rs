@@ -88,6 +88,8 @@ struct Shared {
     rules: Mutex<Vec<Rule>>,
     down: Mutex<Vec<String>>,
     victim: Mutex<Option<u32>>,
+    /// The last one that was killed here.
+    killed: Mutex<Option<u32>>,
     /// Faults that could not be had.
     failed: Mutex<Vec<String>>,
     observer: Mutex<Option<Arc<dyn Observer>>>,
@@ -135,6 +137,7 @@ impl Proxy {
             rules: Mutex::default(),
             down: Mutex::default(),
             victim: Mutex::default(),
+            killed: Mutex::default(),
             failed: Mutex::default(),
             observer: Mutex::default(),
             gate: Gate::default(),
@@ -303,9 +306,17 @@ impl Proxy {
     /// SIGKILL for the victim. That there is none, or none any more, is on record: such a run shows nothing.
     fn kill(&self) {
         let victim = *self.0.victim.lock().unwrap();
+        let mut last = self.0.killed.lock().unwrap();
+        // Two of its requests were on their way.
+        if victim.is_some() && victim == *last {
+            return;
+        }
         let killed = victim.map(|pid| std::process::Command::new("kill").args(["-KILL", &pid.to_string()]).status());
         let what = match killed {
-            Some(Ok(status)) if status.success() => return,
+            Some(Ok(status)) if status.success() => {
+                *last = victim;
+                return;
+            }
             Some(result) => format!("process {victim:?} was not killed: {result:?}"),
             None => "nobody was there to be killed".to_owned(),
         };

@@ -7,7 +7,7 @@ mod rules;
 mod scenario;
 mod table;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ use tokio::sync::Semaphore;
 
 use plan::{Job, Settings};
 use rig::{Ended, Reference};
-use scenario::{Life, Scenario};
+use scenario::Life;
 use table::Table;
 
 /// The longest that one life may take: beyond the patience of each of its waits.
@@ -39,9 +39,10 @@ pub async fn run(settings: &Settings) {
         }
     }
     settings.shuffle(&mut jobs);
-    let mut waiting: VecDeque<(Life, Vec<Job>)> = plan::lives(jobs).into();
+    let together = if settings.life.is_some() { usize::MAX } else { settings.together };
+    let mut waiting: VecDeque<(Life, Vec<Job>)> = plan::lives(jobs, together).into();
     println!("{} lives, {} at a time, seed {}", waiting.len(), settings.parallel, settings.seed);
-    let mut running = tokio::task::JoinSet::new();
+    let (mut running, mut not_met) = (tokio::task::JoinSet::new(), BTreeSet::new());
     let mut told = Instant::now();
     loop {
         while running.len() < settings.parallel
@@ -56,21 +57,22 @@ pub async fn run(settings: &Settings) {
             let references = references.clone();
             running.spawn(async move {
                 let of_life = &references.iter().find(|(other, _)| *other == life).unwrap().1;
-                (life, one(life, jobs, of_life).await)
+                one(life, jobs, of_life).await
             });
         }
         let Some(done) = running.join_next().await else { break };
-        let (life, told_of) = done.unwrap();
-        // What comes after a rule that was broken is run in another life.
-        let again: Vec<Job> = told_of.iter().filter(|(_, ended)| ended.is_none()).map(|(job, _)| job.clone()).collect();
-        if !again.is_empty() {
-            waiting.push_back((life, again));
-        }
+        let told_of = done.unwrap();
+        let mut again = Vec::new();
         for (job, ended) in told_of {
-            if let Some(ended) = ended {
-                note(&mut table, &job, &ended);
+            match ended {
+                // Once more: others that went wrong may have kept it from coming up.
+                Some(Ended::NotMet) if together > 1 && settings.life.is_none() && not_met.insert(job.what()) => again.push(job),
+                Some(ended) => note(&mut table, &job, &ended),
+                // What comes after a rule that was broken is run in another life.
+                None => again.push(job),
             }
         }
+        waiting.extend(plan::lives(again, together));
         if told.elapsed() > Duration::from_mins(1) {
             told = Instant::now();
             println!(
@@ -92,9 +94,10 @@ pub async fn run(settings: &Settings) {
 }
 
 fn note(table: &mut Table, job: &Job, ended: &Ended) {
-    let what = format!("{} at {} in {}", job.fault, job.point, job.scenario.name());
+    let what = job.what();
     match ended {
-        Ended::Met(recovery) => println!("kept: {what}, {:.1} s", recovery.as_secs_f64()),
+        Ended::Met(Some(recovery)) => println!("kept: {what}, {:.1} s", recovery.as_secs_f64()),
+        Ended::Met(None) => println!("kept: {what}, and others after it"),
         Ended::NotMet => println!("not met: {what}"),
         Ended::Broken(text) => println!("BROKEN: {what}: {text}\n  alone: {}", job.command()),
     }
@@ -127,10 +130,10 @@ fn computed() -> String {
 
 /// One life. `None`: it did not come to that, since a rule was broken before.
 async fn one(life: Life, jobs: Vec<Job>, references: &[Reference]) -> Vec<(Job, Option<Ended>)> {
-    let told: Arc<Mutex<Vec<(Scenario, Ended)>>> = Arc::default();
+    let told: Arc<Mutex<Vec<(String, Ended)>>> = Arc::default();
     let task = {
         let (jobs, references, told) = (jobs.clone(), references.to_vec(), told.clone());
-        let tell = move |job: &Job, ended: Ended| told.lock().unwrap().push((job.scenario, ended));
+        let tell = move |job: &Job, ended: Ended| told.lock().unwrap().push((job.what(), ended));
         tokio::spawn(async move { rig::life(life, &jobs, &references, tell).await })
     };
     let abort = task.abort_handle();
@@ -147,16 +150,15 @@ async fn one(life: Life, jobs: Vec<Job>, references: &[Reference]) -> Vec<(Job, 
         }
     };
     let mut ended: BTreeMap<usize, Ended> = BTreeMap::new();
-    for (scenario, how) in told.lock().unwrap().drain(..) {
-        ended.extend(jobs.iter().position(|job| job.scenario == scenario).map(|index| (index, how)));
+    for (what, how) in told.lock().unwrap().drain(..) {
+        ended.extend(jobs.iter().position(|job| job.what() == what).map(|index| (index, how)));
     }
     if let Some(what) = broken {
         let order = |job: &Job| life.scenarios().iter().position(|s| *s == job.scenario);
         let next = (0..jobs.len()).filter(|index| !ended.contains_key(index)).min_by_key(|index| order(&jobs[*index]));
-        // All came to rest, and the end is wrong: any of them may be the cause.
+        // Any of those before it may be the cause as well; where all came to rest, and the end is wrong, any at all.
         let last = (0..jobs.len()).max_by_key(|index| order(&jobs[*index]));
-        let all = jobs.iter().map(|job| format!("{} at {} in {}", job.fault, job.point, job.scenario.name())).collect::<Vec<_>>();
-        let text = if jobs.len() > 1 { format!("{what}\n  in a life with: {}", all.join("; ")) } else { what };
+        let text = if jobs.len() > 1 { format!("{what}\n  all of this life: {}", plan::command(&jobs)) } else { what };
         if let Some(index) = next.or(last) {
             ended.insert(index, Ended::Broken(text));
         }

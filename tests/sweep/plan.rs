@@ -15,14 +15,12 @@ pub enum Choice {
     All,
     /// Every point with one fault.
     Once,
-    /// A few points of each scenario with one fault.
-    Sample,
     /// Nothing: the points are listed.
     List,
 }
 
-/// How many points of each scenario are in a sample.
-const SAMPLE: usize = 2;
+/// How many requests of a scenario go wrong in one life where every point is to be seen within minutes.
+pub const MANY: usize = 24;
 
 /// How long panels are waited for; see `rig`.
 pub const PANEL_TIMEOUT: Duration = Duration::from_secs(3);
@@ -34,10 +32,14 @@ pub struct Settings {
     point: Option<String>,
     faults: Vec<Fault>,
     shard: (usize, usize),
-    /// Decides which faults are chosen, and in which order they are run.
+    /// Decides which faults are chosen, in which order they are run, and with which others.
     pub seed: u64,
-    /// How many runs there are at a time.
+    /// How many lives there are at a time.
     pub parallel: usize,
+    /// How many requests of a scenario go wrong in one life.
+    pub together: usize,
+    /// One life, with exactly these.
+    pub life: Option<Vec<Job>>,
     /// No run begins after this.
     pub minutes: Option<Duration>,
 }
@@ -57,6 +59,11 @@ impl Job {
         self.fault == Fault::Duplicate && self.point.what.starts_with("soft.order.param!")
     }
 
+    /// What it is, as `FromStr` reads it.
+    pub fn what(&self) -> String {
+        format!("{} at {} in {}", self.fault, self.point, self.scenario.name())
+    }
+
     /// What runs it alone.
     pub fn command(&self) -> String {
         let (scenario, point, fault) = (self.scenario.name(), &self.point, &self.fault);
@@ -64,11 +71,33 @@ impl Job {
     }
 }
 
+impl FromStr for Job {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parts = || {
+            let (fault, rest) = text.split_once(" at ")?;
+            let (point, scenario) = rest.rsplit_once(" in ")?;
+            Some((fault, point, Scenario::ALL.into_iter().find(|other| other.name() == scenario)?))
+        };
+        let (fault, point, scenario) = parts().ok_or_else(|| format!("`{text}` is no `FAULT at POINT in SCENARIO`"))?;
+        Ok(Self { scenario, point: point.parse()?, fault: fault.parse()? })
+    }
+}
+
+/// What runs one life with all these.
+pub fn command(jobs: &[Job]) -> String {
+    match jobs {
+        [job] => job.command(),
+        jobs => format!("DCI_SWEEP_LIFE='{}' make sweep", jobs.iter().map(Job::what).collect::<Vec<_>>().join("; ")),
+    }
+}
+
 /// Every way in which a request goes wrong.
-fn faults(side: &str) -> Vec<Fault> {
+fn faults(point: &Point) -> Vec<Fault> {
     // Longer than the operator waits for an answer.
-    let late = if side == KUBE { Duration::from_millis(15_700) } else { PANEL_TIMEOUT + Duration::from_millis(700) };
-    vec![
+    let late = if point.side == KUBE { Duration::from_millis(15_700) } else { PANEL_TIMEOUT + Duration::from_millis(700) };
+    let mut all = vec![
         Fault::Drop,
         Fault::DropAnswer,
         Fault::Kill,
@@ -80,7 +109,12 @@ fn faults(side: &str) -> Vec<Fault> {
         Fault::Status(503, false),
         Fault::Garbage,
         Fault::Truncate,
-    ]
+    ];
+    // A lock that is somebody else's: another server is taken, as it should be, and the end is another one.
+    if point.side == KUBE && point.what.starts_with("create leases") {
+        all.retain(|fault| *fault != Fault::Status(409, false));
+    }
+    all
 }
 
 /// Throws dice (splitmix64).
@@ -102,19 +136,22 @@ fn read<T: FromStr>(name: &str) -> Option<T> {
     Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} cannot be read")))
 }
 
+fn named<T: FromStr<Err = String>>(text: &str) -> T {
+    text.parse().unwrap_or_else(|error| panic!("{error}"))
+}
+
 fn list(name: &str) -> Vec<String> {
     read::<String>(name).map_or_else(Vec::new, |text| text.split(',').map(str::to_owned).collect())
 }
 
 impl Settings {
-    /// What the environment asks for.
-    pub fn read(usual: Choice) -> Self {
+    /// What the environment asks for; where it does not say, so many requests of a scenario go wrong together.
+    pub fn read(usual: Choice, together: usize) -> Self {
         let choice = match std::env::var("DCI_SWEEP_RUNS").as_deref() {
             Ok("all") => Choice::All,
             Ok("once") => Choice::Once,
-            Ok("sample") => Choice::Sample,
             Ok("list") => Choice::List,
-            Ok(other) if !other.is_empty() => panic!("DCI_SWEEP_RUNS={other}: there are all, once, sample and list"),
+            Ok(other) if !other.is_empty() => panic!("DCI_SWEEP_RUNS={other}: there are all, once and list"),
             Ok(_) | Err(_) => usual,
         };
         let shard = read::<String>("DCI_SWEEP_SHARD").map_or((0, 1), |text| {
@@ -128,17 +165,19 @@ impl Settings {
             choice,
             scenarios: list("DCI_SWEEP_SCENARIO"),
             point: read("DCI_SWEEP_POINT"),
-            faults: list("DCI_SWEEP_FAULT").iter().map(|text| text.parse().unwrap_or_else(|error| panic!("{error}"))).collect(),
+            faults: list("DCI_SWEEP_FAULT").iter().map(|text| named(text)).collect(),
             shard,
             seed: read("DCI_SWEEP_SEED").unwrap_or(1),
-            parallel: read("DCI_SWEEP_PARALLEL").unwrap_or(8),
+            parallel: read("DCI_SWEEP_PARALLEL").unwrap_or(24),
+            together: read("DCI_SWEEP_TOGETHER").unwrap_or(together).max(1),
+            life: read::<String>("DCI_SWEEP_LIFE").map(|text| text.split("; ").map(named).collect()),
             minutes: read("DCI_SWEEP_MINUTES").map(Duration::from_mins),
         }
     }
 
     /// Whether the lives without faults are run twice.
     pub fn twice(&self) -> bool {
-        self.choice != Choice::Sample && self.point.is_none()
+        self.together == 1 && self.point.is_none() && self.life.is_none()
     }
 
     /// Nothing is run: points are listed.
@@ -146,13 +185,16 @@ impl Settings {
         self.choice == Choice::List
     }
 
-    /// One point with one fault is asked for.
+    /// What goes wrong is asked for by its full name.
     pub fn names_in_full(&self) -> bool {
-        !self.faults.is_empty() && self.point.as_ref().is_some_and(|text| text.parse::<Point>().is_ok())
+        self.life.is_some() || !self.faults.is_empty() && self.point.as_ref().is_some_and(|text| text.parse::<Point>().is_ok())
     }
 
     /// Whether a scenario is run.
     pub fn wants(&self, scenario: &str) -> bool {
+        if let Some(jobs) = &self.life {
+            return jobs.iter().any(|job| job.scenario.name() == scenario);
+        }
         self.scenarios.is_empty() || self.scenarios.iter().any(|name| name == scenario)
     }
 
@@ -169,17 +211,16 @@ impl Settings {
             }
             return Vec::new();
         }
+        if let Some(jobs) = &self.life {
+            return jobs.iter().filter(|job| job.scenario == scenario).cloned().collect();
+        }
         if let (Some(Ok(point)), [_, ..]) = (self.point.as_ref().map(|text| text.parse::<Point>()), self.faults.as_slice()) {
             // Named in full: run, whether or not it came up in the run without faults.
             return self.faults.iter().map(|fault| Job { scenario, point: point.clone(), fault: fault.clone() }).collect();
         }
         let named: Vec<&Point> = points.iter().filter(|p| self.names(&p.to_string())).collect();
-        let step = if self.choice == Choice::Sample { named.len().div_ceil(SAMPLE).max(1) } else { 1 };
-        let first = number(self.seed, scenario.name()) % step;
-        let chosen = named.into_iter().skip(first).step_by(step);
-        let all = chosen.flat_map(|point| {
-            let mut faults: Vec<Fault> =
-                faults(&point.side).into_iter().filter(|f| self.faults.is_empty() || self.faults.contains(f)).collect();
+        let all = named.into_iter().flat_map(|point| {
+            let mut faults: Vec<Fault> = faults(point).into_iter().filter(|f| self.faults.is_empty() || self.faults.contains(f)).collect();
             if self.choice != Choice::All && !faults.is_empty() {
                 let one = number(self.seed, &format!("{} {point}", scenario.name())) % faults.len();
                 faults = vec![faults.swap_remove(one)];
@@ -200,16 +241,41 @@ impl Settings {
     }
 }
 
-/// Lives that hold all these, at most one for each scenario of a life.
-pub fn lives(jobs: Vec<Job>) -> Vec<(Life, Vec<Job>)> {
+/// Lives that hold all these, so many for each scenario of a life, and each request at most once in it.
+pub fn lives(jobs: Vec<Job>, together: usize) -> Vec<(Life, Vec<Job>)> {
     let mut lives: Vec<(Life, Vec<Job>)> = Vec::new();
     for job in jobs {
         let life = job.scenario.life();
-        let fits = |(other, jobs): &&mut (Life, Vec<Job>)| *other == life && jobs.iter().all(|other| other.scenario != job.scenario);
-        match lives.iter_mut().find(fits) {
+        let beside = |jobs: &[Job]| {
+            let mut others = jobs.iter().filter(|other| other.scenario == job.scenario);
+            others.clone().all(|other| other.point != job.point) && others.nth(together - 1).is_none()
+        };
+        match lives.iter_mut().find(|(other, jobs)| *other == life && beside(jobs)) {
             Some((_, jobs)) => jobs.push(job),
             None => lives.push((life, vec![job])),
         }
     }
     lives
+}
+
+#[test]
+fn a_life_holds_so_many_of_each_scenario_and_no_request_twice() {
+    let job = |text: &str| text.parse::<Job>().unwrap();
+    let all = [
+        "drop at kube get secrets provider/dci #1 in open",
+        "kill at dci server.edit! 17 #1 in open",
+        "kill at dci server.edit! 17 #1 in delete",
+        "503 at dci server.edit! 17 #1 in open",
+        "409 at kube get secrets provider/dci #1 in open",
+        "late-3700ms at dci server #2 in open",
+    ];
+    for text in all {
+        assert_eq!(job(text).what(), text);
+    }
+    let sizes = |together| lives(all.map(job).to_vec(), together).iter().map(|(_, jobs)| jobs.len()).collect::<Vec<_>>();
+    assert_eq!(sizes(1), [2, 1, 1, 1, 1]);
+    assert_eq!(sizes(2), [3, 2, 1]);
+    assert_eq!(sizes(3), [4, 2]);
+    assert!("drop in open".parse::<Job>().is_err());
+    assert!(command(&all.map(job)[..2]).starts_with("DCI_SWEEP_LIFE='drop at kube get secrets provider/dci #1 in open; kill at"));
 }

@@ -39,8 +39,8 @@ pub struct Reference {
 
 /// What became of a run with a fault.
 pub enum Ended {
-    /// The fault was met; how long it took from there to the end of the scenario.
-    Met(Duration),
+    /// The fault was met; how long it took from there to the end of the scenario, where nothing else went wrong after it.
+    Met(Option<Duration>),
     /// The request did not come up.
     NotMet,
     /// A rule was broken.
@@ -205,14 +205,14 @@ pub async fn reference(life: Life) -> Vec<Reference> {
     all
 }
 
-/// A life in which one request of some scenarios goes wrong. What became of each is told as soon as it is known.
+/// A life in which some requests go wrong. What became of each is told as soon as it is known.
 pub async fn life(life: Life, jobs: &[Job], references: &[Reference], tell: impl Fn(&Job, Ended)) {
     let mut run = Run::prepare(life).await;
     let twice = jobs.iter().any(Job::buys_twice);
     for (scenario, reference) in life.scenarios().iter().zip(references) {
-        let job = jobs.iter().find(|job| job.scenario == *scenario);
+        let of_scenario: Vec<&Job> = jobs.iter().filter(|job| job.scenario == *scenario).collect();
         let from = run.proxy.count_anew();
-        if let Some(job) = job {
+        for job in &of_scenario {
             run.proxy.add(Rule::at(job.point.clone(), job.fault.clone()));
         }
         scenario.act(&mut run).await;
@@ -220,13 +220,18 @@ pub async fn life(life: Life, jobs: &[Job], references: &[Reference], tell: impl
         run.quiet().await;
         // Not met until now: it is not wanted in the next one.
         run.proxy.clear();
-        let met = run.proxy.asked()[from..].iter().find(|asked| asked.fault.is_some()).map(|asked| asked.at);
+        let met: Vec<Asked> = run.proxy.asked().drain(from..).filter(|asked| asked.fault.is_some()).collect();
         let mut wrong = differences(&reference.end, &end_state(&run.world));
         wrong.retain(|what| !(twice && what.starts_with(".panels.bill.licenses")));
         assert!(wrong.is_empty(), "the end is another one: {}", wrong.join("; "));
         run.obeyed(twice);
-        if let Some(job) = job {
-            tell(job, met.map_or(Ended::NotMet, |at| Ended::Met(done.saturating_duration_since(at))));
+        let last = met.iter().map(|asked| asked.at).max();
+        for job in of_scenario {
+            let ended = match met.iter().find(|asked| asked.point == job.point) {
+                Some(asked) => Ended::Met((Some(asked.at) == last).then(|| done.saturating_duration_since(asked.at))),
+                None => Ended::NotMet,
+            };
+            tell(job, ended);
         }
     }
     run.given_back().await;

@@ -38,8 +38,10 @@ impl Table {
         match ended {
             Ended::Met(recovery) => {
                 row.met += 1;
-                if *recovery > row.longest {
-                    row.longest = *recovery;
+                if let Some(recovery) = *recovery
+                    && recovery > row.longest
+                {
+                    row.longest = recovery;
                     fault.clone_into(&mut row.longest_of);
                 }
             }
