@@ -372,3 +372,11 @@ pub struct InFlight {
     #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "is_zero")]
     pub looks: i32,
 }
+
+impl InFlight {
+    /// The server that the call is done to, by its id at the panel; none where it is something else's.
+    #[must_use]
+    pub fn server(&self) -> Option<&str> {
+        self.target.strip_prefix("server/")
+    }
+}

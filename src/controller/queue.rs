@@ -3,6 +3,7 @@
 use crate::api::DedicatedServerOrder;
 use crate::api::common::ObjectKey;
 use crate::api::condition::{self, ConditionType};
+use crate::api::order::InFlight;
 use crate::provisioning::context::WaitKind;
 use crate::provisioning::give_back::tried_ids;
 use crate::provisioning::order::{Order, selector};
@@ -27,7 +28,7 @@ pub fn of(context: &Context, order: &Order, handler: &ObjectKey) -> Queue {
                 Wanted::Ready(server_type) => Some(server_type),
                 Wanted::Custom(_) => None,
             },
-            asked_for: flight.and_then(|f| f.target.strip_prefix("server/")).map(str::to_owned),
+            asked_for: flight.and_then(InFlight::server).map(str::to_owned),
             tried: other.status.as_ref().map(tried_ids).unwrap_or_default(),
         };
         Some((theirs < mine, waiting))

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use kube::Resource;
 
 use crate::api::handler_status::{GhostOrder, HandlerStatus, OrphanServer};
+use crate::api::order::InFlight;
 use crate::api::{DedicatedServerOrder, ProcessingHandler};
 use crate::provisioning::context::{SHORT, cut};
 use crate::provisioning::facts::{Inventory, Row};
@@ -62,7 +63,7 @@ impl Live {
         Some(Self {
             marker: Marker { cluster: cluster.to_owned(), namespace: key.namespace, name: key.name, order_id: id },
             server: status.and_then(|s| s.server.as_ref()).map(|s| (s.panel.clone(), s.id.clone())),
-            asked: flight.and_then(|f| f.target.strip_prefix("server/")).map(str::to_owned),
+            asked: flight.and_then(InFlight::server).map(str::to_owned),
             leaving: flight.is_some_and(|f| f.step == Step::Release.as_str()),
         })
     }

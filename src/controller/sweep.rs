@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use kube::Api;
 
 use crate::api::DedicatedServerOrder;
+use crate::api::order::InFlight;
 use crate::provisioning::facts::Inventory;
 use crate::provisioning::matching;
 use crate::provisioning::order::marked_id;
@@ -68,7 +69,7 @@ fn names(order: &DedicatedServerOrder) -> Vec<(String, String)> {
     let Some(id) = marked_id(order) else { return Vec::new() };
     let status = order.status.as_ref();
     let bound = status.and_then(|s| s.server.as_ref()).map(|s| s.id.clone());
-    let asked = status.and_then(|s| s.in_flight.as_ref()).and_then(|f| f.target.strip_prefix("server/")).map(str::to_owned);
+    let asked = status.and_then(|s| s.in_flight.as_ref()).and_then(InFlight::server).map(str::to_owned);
     bound.into_iter().chain(asked).map(|server| (id.to_owned(), server)).collect()
 }
 
