@@ -20,7 +20,7 @@ pub struct HandlerStatus {
     /// Identity of the panel (host, port, path).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub panel: Option<String>,
-    /// Who takes the orders' addresses from the pool, as `spec.ipManagement.allocateBy` said when it was last acted upon.
+    /// Who takes the orders' addresses from the pool (`spec.ipManagement.allocateBy`), written down before it is acted upon.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub allocate_by: Option<String>,
     /// What the panel has.

@@ -20,6 +20,7 @@ use crate::provisioning::matching;
 use crate::provisioning::order::Handler;
 use crate::provisioning::reason::Reason;
 
+use super::allocate_by::AllocatedBy;
 use super::connection::connection;
 use super::context::{self, Context};
 use super::hardware;
@@ -61,7 +62,8 @@ pub async fn reconcile(object: Arc<Guarded<ProcessingHandler>>, context: Arc<Con
     let runtime = context.panels.handler(&key);
     let claims = |order: &DedicatedServerOrder| order.metadata.uid.as_ref().is_some_and(|uid| runtime.places(|p| p.has(uid)));
     let holds = |order: &&DedicatedServerOrder| has_something(order) || claims(order);
-    let holding = if deleting { orders.iter().chain(&selecting).copied().filter(holds).count() } else { orders.len() };
+    let holders = orders.iter().chain(&selecting).copied().filter(holds).count();
+    let holding = if deleting { holders } else { orders.len() };
     let needed = holding > 0;
     if deleting && !needed {
         context.panels.forget_handler(&key);
@@ -74,7 +76,11 @@ pub async fn reconcile(object: Arc<Guarded<ProcessingHandler>>, context: Arc<Con
         Err(rest) => return Ok(rest),
     };
     let epoch = runtime.epoch();
-    let outcome = poll(handler, &key, &runtime, &orders, &selecting, &context).await;
+    let allocated = AllocatedBy::new(handler, &runtime, holders);
+    let outcome = match allocated.check() {
+        Ok(()) => poll(handler, &key, &runtime, &orders, &selecting, &context).await,
+        Err(problem) => Err(problem),
+    };
     turn.taken(outcome.is_ok());
     let no_credentials = outcome.as_ref().err().filter(|p| p.reason == Reason::CredentialsMissing && p.stalled);
     runtime.set_credentials_missing(no_credentials.map(|p| p.message.clone()));
@@ -84,7 +90,7 @@ pub async fn reconcile(object: Arc<Guarded<ProcessingHandler>>, context: Arc<Con
     if outcome.as_ref().is_ok_and(|seen| !seen.changed.is_empty()) {
         runtime.note_locks();
     }
-    save(handler, &context, &orders, holding, outcome.as_ref()).await?;
+    save(handler, &context, &orders, holding, allocated.record(), outcome.as_ref()).await?;
     if let Ok(seen) = &outcome
         && runtime.locks_due()
     {
@@ -194,24 +200,7 @@ fn supported(handler: &ProcessingHandler, orders: &[&DedicatedServerOrder]) -> R
             return Err(Problem::stalled(Reason::NotSupportedYet, message));
         }
     }
-    taken_as_before(handler, orders)?;
     panel_identity(handler, orders.len())
-}
-
-/// Who takes addresses stays while orders have servers: given back in another way than they were taken, they would stay taken for ever.
-fn taken_as_before(handler: &ProcessingHandler, orders: &[&DedicatedServerOrder]) -> Result<(), Problem> {
-    let recorded = handler.status.as_ref().and_then(|s| s.allocate_by.as_deref());
-    let now = handler.spec.ip_management.as_ref().map(|m| m.allocate_by.as_str());
-    let holding = orders.iter().filter(|o| o.status.as_ref().is_some_and(|s| s.server.is_some())).count();
-    match (recorded, now) {
-        (Some(was), Some(now)) if was != now && holding > 0 => {
-            let message = format!(
-                "the addresses of {holding} orders were taken with spec.ipManagement.allocateBy {was}, and it says {now}; put it back, or create another handler"
-            );
-            Err(Problem::stalled(Reason::PanelChanged, message))
-        }
-        (Some(_) | None, _) => Ok(()),
-    }
 }
 
 /// The identity of the panel, which stays while orders use it.
@@ -286,6 +275,7 @@ async fn save(
     context: &Context,
     orders: &[&DedicatedServerOrder],
     holding: usize,
+    allocated_by: Option<String>,
     outcome: Result<&Seen, &Problem>,
 ) -> Result<(), StatusError> {
     let problem = outcome.err();
@@ -303,12 +293,10 @@ async fn save(
         Some((ready, reason, message)) => probed.set(ConditionType::LicenseServerReady, ready, reason, &message),
         None => condition::remove(&mut probed.status.conditions, ConditionType::LicenseServerReady),
     }
+    probed.status.allocate_by = allocated_by;
     if let Ok(seen) = outcome {
         let status = &mut probed.status;
         status.panel = Some(seen.panel.clone());
-        if let Some(management) = &handler.spec.ip_management {
-            status.allocate_by = Some(management.allocate_by.as_str().to_owned());
-        }
         status.inventory = Some(inventory(&seen.now));
         super::client_names::recall(status, orders);
         super::strays::report(context, handler, orders, &seen.panel, &seen.now, status);

@@ -2,6 +2,7 @@
 //!
 //! Decisions come from `provisioning`; everything that touches Kubernetes or a panel happens here.
 
+mod allocate_by;
 pub mod client_names;
 pub mod clients;
 mod connection;

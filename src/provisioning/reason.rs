@@ -100,7 +100,7 @@ reasons! {
     LoginRefused: "The panel refuses the credentials.", "Correct the Secret of `spec.connection.credentialsSecretRef`; it is picked up by itself.";
     NotAdministrator: "The panel user is not an administrator, which the integration needs.", "Give the user the level of an administrator.";
     PanelError: "The panel answers, but not as this product does.", "Check `spec.module` and `spec.connection.url`; see the message.";
-    PanelChanged: "The address of the panel was changed while orders use the handler, or its IPManager, or the address or the user of that, to one that does not know the orders' addresses; or who takes these, while orders have servers.", "Put back what was there before, or create another handler.";
+    PanelChanged: "The address of the panel was changed while orders use the handler, or its IPManager, or the address or the user of that, to one that does not know the orders' addresses; or `spec.ipManagement.allocateBy`, while orders have servers.", "Put back what was there before; for new orders create another handler.";
     IPManagerNotFound: "The IPManager does not exist in the handler's namespace.", "Create it, or correct `spec.ipManagement.ipManagerRef`.";
     IPManagerNotReady: "The IPManager is not ready.", "See its conditions.";
     InUse: "The object is being deleted, but orders or handlers still need it.", "Delete them first; the message says how many.";
