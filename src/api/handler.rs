@@ -424,7 +424,7 @@ pub struct MatchLabels {
 }
 
 /// What becomes of the server when the order goes.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum DeletionPolicy {
     /// It is taken back.
     #[default]

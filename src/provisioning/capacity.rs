@@ -90,7 +90,7 @@ mod tests {
 
     fn handler() -> Handler {
         let key = ObjectKey { namespace: "h".into(), name: "msk-1".into() };
-        Handler { key, panel: "dci/dcimgr".into(), deletion_policies: vec![DeletionPolicy::Release], ..Handler::placeholder() }
+        Handler { key, panel: "dci/dcimgr".into(), deletion_policies: [DeletionPolicy::Release].into(), ..Handler::placeholder() }
     }
 
     /// Servers 1 and 2, free, of type E3, and 3, of type E5, which somebody has.

@@ -1,5 +1,7 @@
 //! Orders and handlers as checked types: what the decisions read instead of the raw resources.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 
 use crate::api::common::ObjectKey;
@@ -193,7 +195,7 @@ pub struct Handler {
     /// Orders may take over servers.
     pub adoption: bool,
     /// What orders may ask for in the end.
-    pub deletion_policies: Vec<DeletionPolicy>,
+    pub deletion_policies: BTreeSet<DeletionPolicy>,
     /// Time between attempts.
     pub retry_interval: std::time::Duration,
     /// Attempts before a person is asked.
@@ -239,7 +241,7 @@ impl Handler {
             procurement: departments.procurement.map(|d| d.name),
             license_server,
             adoption: spec.adoption == Adoption::Allowed,
-            deletion_policies: spec.allowed_deletion_policies.clone(),
+            deletion_policies: spec.allowed_deletion_policies.iter().copied().collect(),
             ipmi: spec.ipmi_error_policy,
             disable_ip_change: ip.is_some_and(|i| i.disable_ip_change),
             public_group: ip.map_or_else(|| "public".into(), |i| i.public_ip_type.clone()),
@@ -286,7 +288,7 @@ impl Handler {
             procurement: None,
             license_server: None,
             adoption: false,
-            deletion_policies: Vec::new(),
+            deletion_policies: BTreeSet::new(),
             retry_interval: second,
             max_attempts: 1,
             power: second,

@@ -80,14 +80,14 @@ fn an_orphaned_server_stays_exactly_as_it_is() {
 
 #[test]
 fn an_orphan_policy_that_the_handler_does_not_allow_is_refused_with_two_ways_out() {
-    // When it is applied: nothing is asked for.
-    let mut world = World::simple(2, 4);
+    // When it is applied: nothing is asked for. What somebody wrote twice is told once.
+    let mut world = World::new(Panel::new(2, 4), handler(|h| h["allowedDeletionPolicies"] = json!(["Release", "Release"])));
     world.add(order("web", "u-web", |raw| raw["spec"]["deletionPolicy"] = json!("Orphan")));
     until_reason(&mut world, "web", "DeletionPolicyForbidden");
     world.run_for(Duration::from_hours(1));
     assert!(world.asked.is_empty());
     let text = message(&world, "web");
-    assert!(text.contains("set spec.deletionPolicy to Release") && text.contains("spec.allowedDeletionPolicies"), "{text}");
+    assert!(text.contains("set spec.deletionPolicy to Release, or") && text.contains("spec.allowedDeletionPolicies"), "{text}");
     // An order that never got anything goes all the same.
     world.delete("web");
     world.until_phase("web", "gone");
@@ -103,7 +103,7 @@ fn an_orphan_policy_that_the_handler_does_not_allow_is_refused_with_two_ways_out
         assert_eq!((reason(world.status("web")), world.phase("web")), ("DeletionPolicyForbidden", "Deleting"));
         assert_eq!((picture(&world), world.asked.len()), (before.clone(), asked));
         if allow {
-            world.handler.deletion_policies.push(DeletionPolicy::Orphan);
+            world.handler.deletion_policies.insert(DeletionPolicy::Orphan);
             world.force("web");
             world.until_phase("web", "gone");
             assert_left(&world, &before);
