@@ -358,7 +358,7 @@ fn ask_for(cx: &mut Cx<'_>, server: ServerId, people: &People) -> Halt {
 
 /// The server that a claim was asked for, whose outcome is not known.
 pub(super) fn claim_target(cx: &Cx<'_>) -> Option<ServerId> {
-    cx.intent(Step::Allocate)?.target.strip_prefix("server/").map(ServerId::from)
+    cx.intent(Step::Allocate)?.server().map(ServerId::from)
 }
 
 /// A claim was asked for: what does its target show?

@@ -283,6 +283,7 @@ impl Facts {
     /// Records a task that was made, or was there already: a department may have answered it, so that what it has changed since
     /// the forms were read has to be read again.
     pub fn raised(&mut self, task: TaskView) {
+        self.tasks.retain(|known| known.name != task.name);
         self.tasks.push(task);
         self.forms.clear();
     }

@@ -441,3 +441,32 @@ pub(super) fn give_back_all(cx: &mut Cx<'_>, step: Step) -> Flow {
 pub(super) fn listed_elsewhere(cx: &Cx<'_>, address: IpAddr) -> bool {
     cx.facts.inventory.as_ref().is_some_and(|i| i.rows.values().any(|r| r.main_address == Some(address) && !cx.is_own(&r.id)))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn addresses_change_while_they_are_replaced_and_from_the_first_of_them_that_goes() {
+        let status = |value: Value| serde_json::from_value::<OrderStatus>(value).unwrap();
+        for (step, state, changing) in [
+            (Step::ChangeAddress, State::Done, false),
+            (Step::InstallOS, State::Waiting, false),
+            (Step::PowerOff, State::Done, false),
+            (Step::RemoveAddresses, State::Pending, false),
+            (Step::RemoveAddresses, State::Waiting, true),
+            (Step::ParkAddress, State::Done, true),
+            (Step::Release, State::Failed, true),
+        ] {
+            let recorded = status(json!({"steps": [{"name": step.as_str(), "state": state.as_str()}]}));
+            assert_eq!(is_changing(&recorded), changing, "{step:?} {state:?}");
+        }
+        for (step, changing) in [(Step::ChangeAddress, true), (Step::ParkAddress, true), (Step::InstallOS, false)] {
+            let in_flight = json!({"operationId": "1", "step": step.as_str(), "call": "x", "target": "server/17", "attempt": 1,
+                "since": "2026-11-22T10:00:00Z", "outcome": "Sent"});
+            assert_eq!(is_changing(&status(json!({"inFlight": in_flight}))), changing, "{step:?}");
+        }
+    }
+}

@@ -188,6 +188,8 @@ fn a_task_that_waited_already_may_end_it_too() {
     until_task(&mut world);
     lose(&mut world, &Forsaken::HandlerMissing);
     let before = picture(&world);
+    world.run_for(NOT_YET);
+    assert_eq!(world.open_tasks(), [TaskType::StopServer], "another question has its own time");
     world.run_for(Duration::from_hours(1));
     world.resolve(TaskType::StopServer, Resolution::Abandon);
     world.until_phase("web", "gone");

@@ -343,8 +343,7 @@ impl World {
         }
         let task = self.tasks.iter().find(|t| t.name == request.name).expect("the task");
         let view = TaskView { name: task.name.clone(), type_: task.type_, resolution: task.resolution, note: task.note.clone() };
-        facts.tasks.retain(|t| t.name != view.name);
-        facts.tasks.push(view);
+        facts.raised(view);
         false
     }
 
