@@ -11,6 +11,9 @@ use super::support::plane::{OwnPlane, Plane};
 /// How long a server may take to come up on a busy machine.
 const PATIENCE: Duration = Duration::from_mins(5);
 
+/// How often one that ends is started again.
+const AGAIN: usize = 3;
+
 /// The API server of a control plane, while it is stopped.
 pub struct Stopped {
     dir: PathBuf,
@@ -73,7 +76,7 @@ impl Stopped {
         let mut child = command.spawn().unwrap();
         let pid = child.id().to_string();
         // Whoever takes the control plane down finds it there.
-        std::fs::write(pid_file(&self.dir), format!("{pid} {}\n", started(&pid).unwrap())).unwrap();
+        std::fs::write(pid_file(&self.dir), format!("{pid} {}\n", started(&pid).unwrap_or_default())).unwrap();
         std::thread::spawn(move || child.wait());
         pid
     }
@@ -81,12 +84,13 @@ impl Stopped {
     /// Starts it at the same address, and waits until it is ready. One that ends meanwhile is started again, as a kubelet does it: on a
     /// busy machine it may give up waiting for etcd.
     pub async fn start(self, plane: &Plane) {
-        let began = Instant::now();
+        let (began, mut again) = (Instant::now(), 0);
         let mut pid = self.spawn();
         while !plane.try_kubectl(&["--request-timeout=5s", "get", "--raw", "/readyz"]) {
             assert!(began.elapsed() < PATIENCE, "the API server does not come up:\n{}", end_of_log(&self.dir));
             if started(&pid).is_none() {
-                println!("the API server ended:\n{}", end_of_log(&self.dir));
+                assert!(again < AGAIN, "the API server ended:\n{}", end_of_log(&self.dir));
+                again += 1;
                 pid = self.spawn();
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
