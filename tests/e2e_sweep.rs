@@ -1,7 +1,7 @@
 //! Every request of every scenario goes wrong in every way, on a real API server: a proxy between the operator and both the API
 //! server and the panels sees to it. See docs/reliability.md.
 //!
-//! `make test` lets each go wrong in one way, many of them in one life; `make sweep` each in every way, and one after the other. One run:
+//! `make test` lets a third of them go wrong in one way, many in one life; `make sweep` each in every way, and by itself. One run:
 //! `DCI_SWEEP_SCENARIO`, `DCI_SWEEP_POINT`, `DCI_SWEEP_FAULT`.
 #![cfg(all(feature = "sim", feature = "operator"))]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails so says where")]
@@ -25,14 +25,14 @@ mod tables;
 use support::kstatus;
 use sweep::plan::{Choice, MANY, Settings};
 
-/// Every request in one way, which the commit chooses, and many in one life; each by itself where `DCI_SWEEP=all` (`make check-all`).
+/// A third of all requests, each in one way, and many in one life; the commit chooses which and how. Every one by itself where
+/// `DCI_SWEEP=all` (`make check-all`).
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn every_request_may_go_wrong() {
+async fn a_third_of_all_requests_may_go_wrong() {
     let alone = std::env::var("DCI_SWEEP").is_ok_and(|sweep| sweep == "all");
     let mut settings = Settings::read(Choice::Once, if alone { 1 } else { MANY });
-    if let (false, None, Some(commit)) = (alone, std::env::var_os("DCI_SWEEP_SEED"), commit::seed()) {
-        settings.seed = commit % 1_000_000;
-        tables::tell(&format!("DCI_SWEEP_SEED={}, for this commit", settings.seed));
+    if !alone {
+        settings.for_this_commit(commit::seed().unwrap_or(1));
     }
     sweep::run(&settings).await;
 }

@@ -105,13 +105,12 @@ stage_unit() {
   run "$CARGO" test --locked --no-run --quiet --lib --bins "${tests[@]}" || return 1
   read -ra long < <(targets others | grep -x sweeps | as_arguments)
   read -ra short < <(targets others | grep -vx sweeps | as_arguments)
-  said=$(mktemp)
+  said=$(mktemp -p "$LOGS")
   run "$CARGO" test --locked --no-fail-fast "${long[@]}" >"$said" 2>&1 &
   sweeps=$!
   run "$CARGO" test --locked --no-fail-fast --lib --bins "${short[@]}" || rc=1
   wait "$sweeps" || rc=1
   cat "$said"
-  rm -f "$said"
   return "$rc"
 }
 
@@ -137,7 +136,7 @@ stage_e2e() {
   read -ra tests < <(targets e2e | as_arguments)
   # Built before the control planes start, so that they do not idle meanwhile.
   run "$CARGO" test --locked --no-run "${tests[@]}" || return 1
-  said=$(mktemp -d)
+  said=$(mktemp -d -p "$LOGS")
   for beside in e2e_states e2e_sweep; do
     e2e --test "$beside" -- --test-threads=6 >"$said/$beside" 2>&1 &
     pids+=($!)
@@ -146,7 +145,6 @@ stage_e2e() {
   e2e "${short[@]}" -- --test-threads=6 || rc=1
   for pid in "${pids[@]}"; do wait "$pid" || rc=1; done
   cat "$said"/*
-  rm -rf "$said"
   # Those that wait for minutes.
   if ((rc == 0)) && [[ ${DCI_STATES:-} == all ]]; then
     e2e --test e2e_states -- --ignored --test-threads=6 || rc=1

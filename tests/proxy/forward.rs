@@ -95,11 +95,11 @@ pub(super) async fn deal(proxy: Proxy, side: Arc<Side>, call: Call, fault: Optio
         }
         Some(Fault::Kill) => {
             let _ = apply().await;
-            proxy.kill();
+            proxy.kill(call.index);
             Err(Cut)
         }
         Some(Fault::KillBefore) => {
-            proxy.kill();
+            proxy.kill(call.index);
             Err(Cut)
         }
         Some(Fault::Late(by)) => {

@@ -303,12 +303,13 @@ impl Proxy {
         self.0.changed.send_modify(|count| *count += 1);
     }
 
-    /// SIGKILL for the victim. That there is none, or none any more, is on record: such a run shows nothing.
-    fn kill(&self) {
+    /// SIGKILL for the victim, after this request. That there is none, or none any more, is on record: such a run shows nothing.
+    fn kill(&self, index: usize) {
         let victim = *self.0.victim.lock().unwrap();
         let mut last = self.0.killed.lock().unwrap();
-        // Two of its requests were on their way.
+        // Two of its requests were on their way: this one met nothing.
         if victim.is_some() && victim == *last {
+            self.0.asked.lock().unwrap()[index].fault = None;
             return;
         }
         let killed = victim.map(|pid| std::process::Command::new("kill").args(["-KILL", &pid.to_string()]).status());

@@ -130,6 +130,18 @@ async fn a_kill_that_finds_nobody_is_on_record() {
 }
 
 #[tokio::test]
+async fn who_was_killed_is_not_killed_again() {
+    let behind = Behind::start().await;
+    let mut child = tokio::process::Command::new("sleep").arg("600").kill_on_drop(true).spawn().unwrap();
+    behind.proxy.victim(child.id().unwrap());
+    assert_eq!(behind.with(Fault::Kill).await, None);
+    child.wait().await.unwrap();
+    assert_eq!(behind.with(Fault::Kill).await, None);
+    let met = behind.proxy.asked().iter().filter(|asked| asked.fault.is_some()).count();
+    assert_eq!((met, behind.proxy.failed().len()), (1, 0));
+}
+
+#[tokio::test]
 async fn the_victim_dies_before_it_has_an_answer() {
     let behind = Behind::start().await;
     let mut child = tokio::process::Command::new("sleep").arg("600").kill_on_drop(true).spawn().unwrap();

@@ -68,8 +68,9 @@ pub async fn run(settings: &Settings) {
                 // Once more: others that went wrong may have kept it from coming up.
                 Some(Ended::NotMet) if together > 1 && settings.life.is_none() && not_met.insert(job.what()) => again.push(job),
                 Some(ended) => note(&mut table, &job, &ended),
-                // What comes after a rule that was broken is run in another life.
-                None => again.push(job),
+                // What comes after a rule that was broken is run in another life, where one request alone broke it.
+                None if together == 1 => again.push(job),
+                None => table.left_out(job.scenario.name()),
             }
         }
         waiting.extend(plan::lives(again, together));
@@ -99,7 +100,8 @@ fn note(table: &mut Table, job: &Job, ended: &Ended) {
         Ended::Met(Some(recovery)) => println!("kept: {what}, {:.1} s", recovery.as_secs_f64()),
         Ended::Met(None) => println!("kept: {what}, and others after it"),
         Ended::NotMet => println!("not met: {what}"),
-        Ended::Broken(text) => println!("BROKEN: {what}: {text}\n  alone: {}", job.command()),
+        // At once: what is only printed is seen when all are done.
+        Ended::Broken(text) => crate::tables::tell(&format!("BROKEN: {what}: {text}\n  alone: {}", job.command())),
     }
     table.note(job.scenario.name(), &job.fault.to_string(), ended);
 }
@@ -156,7 +158,7 @@ async fn one(life: Life, jobs: Vec<Job>, references: &[Reference]) -> Vec<(Job, 
     if let Some(what) = broken {
         let order = |job: &Job| life.scenarios().iter().position(|s| *s == job.scenario);
         let next = (0..jobs.len()).filter(|index| !ended.contains_key(index)).min_by_key(|index| order(&jobs[*index]));
-        // Any of those before it may be the cause as well; where all came to rest, and the end is wrong, any at all.
+        // Which of them is the cause nobody knows: this one stands for all. Where all came to rest, and the end is wrong, any may be.
         let last = (0..jobs.len()).max_by_key(|index| order(&jobs[*index]));
         let text = if jobs.len() > 1 { format!("{what}\n  all of this life: {}", plan::command(&jobs)) } else { what };
         if let Some(index) = next.or(last) {

@@ -328,7 +328,7 @@ async fn reinstalled(run: &mut Run) {
 
 /// Waits until the order is Active where its handler asks a department at the first answer that is lost.
 async fn answered(run: &mut Run) {
-    active(run, |_| ()).await;
+    active(run, |run| assert!(run.proxy.met(), "nothing went wrong, and a department is asked")).await;
 }
 
 /// Waits until the order is Ready with what its spec says now. Whoever is asked about a failed operation has it tried again.

@@ -88,7 +88,7 @@ impl Display for Table {
         let longest = all.longest.as_secs_f64();
         writeln!(f, "| all | {} | {} | {run} | {} | {} | {longest:.1} s |", all.points, all.planned, all.not_met, all.broken)?;
         if all.left_out > 0 {
-            writeln!(f, "{} runs were left out: the time was over.", all.left_out)?;
+            writeln!(f, "{} runs were left out: the time was over, or another request of their life broke a rule.", all.left_out)?;
         }
         let faults = self.1.iter().map(|(fault, count)| format!("{fault} {count}")).collect::<Vec<_>>();
         write!(f, "By fault: {}.", faults.join(", "))
