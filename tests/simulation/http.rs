@@ -18,6 +18,9 @@ use super::apiserver::{Answer, EVENTS, HANDLERS, IPMANAGERS, KINDS, Key, Kind, L
 use super::replica::Replica;
 use super::world::{Late, World};
 
+/// How long a client of the operator's waits for an answer of the API server, in milliseconds.
+const PATIENCE: u64 = 15_000;
+
 /// What a request asks for.
 #[derive(Clone, Debug)]
 pub struct Asked {
@@ -147,7 +150,7 @@ async fn serve(world: Arc<World>, who: Arc<Replica>, request: Request<kube::clie
         }
         Some(Fault::Unreachable) => return Err(broken("refused")),
         Some(Fault::Lost) => {
-            tokio::time::sleep(Duration::from_secs(15)).await;
+            tokio::time::sleep(Duration::from_millis(PATIENCE)).await;
             return Err(broken("no answer"));
         }
         Some(Fault::AnswerLost) => {
@@ -168,6 +171,14 @@ async fn serve(world: Arc<World>, who: Arc<Replica>, request: Request<kube::clie
         }
         Some(Fault::AnswerLate(after)) => {
             let answer = world.apply(&asked);
+            // An intent that is answered later than others wait for it is to them what a frozen process is: where nobody leads, that is
+            // the hole that is known (see the model).
+            let believed = if world.leaderless() { super::panels::FROZEN } else { PATIENCE };
+            if after > believed {
+                tokio::time::sleep(Duration::from_millis(after.min(PATIENCE))).await;
+                who.alive().await;
+                return Err(broken("no answer"));
+            }
             tokio::time::sleep(Duration::from_millis(after)).await;
             answer
         }

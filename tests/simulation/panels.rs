@@ -28,7 +28,7 @@ pub struct PanelWire {
 }
 
 /// How long a process may be frozen before its request, in milliseconds: less than `timeouts.settle`.
-const FROZEN: u64 = 3000;
+pub const FROZEN: u64 = 3000;
 
 impl Wire for PanelWire {
     fn post(&self, url: &str, fields: &[(&str, &str)]) -> BoxFuture<'static, Result<Vec<u8>, WireError>> {

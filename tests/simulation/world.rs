@@ -314,6 +314,11 @@ impl World {
         Process { who, run: Some(Box::pin(run)), restart: 0 }
     }
 
+    /// Two processes work, and nobody leads.
+    pub fn leaderless(&self) -> bool {
+        self.processes > 1 && !self.elect
+    }
+
     /// A process is frozen for so long.
     pub fn freeze(&self, number: usize, span: u64) {
         if let Some(replica) = lock(&self.replicas).get(number) {
