@@ -118,8 +118,8 @@ impl Trio {
         !kept && self.fate_now(world).is_some_and(|(fate, _)| fate == Fate::Works)
     }
 
-    /// Puts the good spec back, and waits until everything works.
-    async fn cured(&mut self, world: &mut World) {
+    /// Puts the good spec back.
+    async fn put_back(&mut self, world: &World) {
         loop {
             let mut object = send(world, Method::GET, &self.path(world), &Value::Null).await.unwrap();
             object["spec"] = self.what.good.clone();
@@ -131,6 +131,11 @@ impl Trio {
                 Err(status) => assert_eq!(status.code, 409, "{}: it cannot be put back: {}", self.what.why, status.message),
             }
         }
+    }
+
+    /// Puts the good spec back, and waits until everything works.
+    async fn cured(&mut self, world: &mut World) {
+        self.put_back(world).await;
         let label = format!("{} {} works again: {}", self.what.kind, self.name, self.what.why);
         world.until(&label, |world| self.fate_now(world).filter(|(fate, _)| *fate == Fate::Works)).await;
         for kind in ["IPManager", "ProcessingHandler", ORDER] {
@@ -141,6 +146,23 @@ impl Trio {
                     (fate == Fate::Works).then_some(())
                 })
                 .await;
+        }
+    }
+
+    /// Waits until the deleted order is gone. What keeps it is told to a department, which puts it right.
+    async fn gone(&mut self, world: &mut World) {
+        let label = format!("{} is gone, or somebody is asked: {}", self.name, self.what.why);
+        let asked = |world: &World| {
+            let of_order = |task: &Value| task["spec"]["orderRef"]["name"] == self.name.as_str() && task["spec"]["resolution"].is_null();
+            world.record.all("ManualTask").into_iter().find(of_order)
+        };
+        let gone = |world: &World| world.record.get(ORDER, &self.name).is_none().then_some(None);
+        let asked = world.until(&label, |world| gone(world).or_else(|| asked(world).map(Some))).await;
+        if let Some(task) = asked {
+            self.put_back(world).await;
+            let answer = json!({"spec": {"resolution": "Retry", "note": "put back"}});
+            world.patch("ManualTask", task["metadata"]["name"].as_str().unwrap(), &answer).await;
+            world.until_gone(&self.name).await;
         }
     }
 }
@@ -175,8 +197,8 @@ async fn batch(world: &mut World, draw: &mut Draw, properties: Vec<(usize, Prope
         }
         world.delete(ORDER, &trio.name).await;
     }
-    for (trio, ..) in &changed {
-        world.until_gone(&trio.name).await;
+    for (trio, ..) in &mut changed {
+        trio.gone(world).await;
         world.delete("ProcessingHandler", &trio.name).await;
     }
     for (trio, ..) in &changed {
