@@ -216,6 +216,8 @@ fn what_went_wrong_once_does_not_go_wrong_again() {
         // A claim whose marker the panel cut short was not undone after a crash: its place was nobody else's, for ever.
         "random 20",
         "random 713391616",
+        // A server that was still coming on counted as off, and was released running.
+        "random 916747303",
     ];
     assert_all(&children(runs.map(str::to_owned).to_vec()), began);
 }

@@ -237,6 +237,7 @@ fn power_off(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
             // Somebody else may have switched it off: a request of ours that comes late must not meet the next client's system.
             cx.settled_in_list(step)?;
         }
+        coming_on(cx)?;
         cx.finish(step, State::Done, "");
         return Continue(());
     }
@@ -254,6 +255,17 @@ fn power_off(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
     }
     connections_quiet(cx, server)?;
     Break(cx.call(step, off, Shows::InTheList))
+}
+
+/// A power-on that the panel took and does not show yet may still come about: the server would run when it is released.
+fn coming_on(cx: &mut Cx<'_>) -> Flow {
+    let asked = matches!(cx.state(Step::PowerOn), State::Running | State::Waiting);
+    let since = cx.step(Step::PowerOn).started_at.filter(|_| asked);
+    let Some(due) = since.map(|t| after(t.0, cx.handler.power)).filter(|due| cx.now < *due) else { return Continue(()) };
+    let message = "the server may still be switched on, as the preparation asked for".to_owned();
+    let name = cx.handler.panel.clone();
+    let wait = Wait { kind: WaitKind::Panel, name: &name, reason: Reason::WaitingForPanel, message, until: Some(due), deadline: None };
+    Break(cx.wait(Step::PowerOff, wait))
 }
 
 /// A port that is being switched is waited for, as the vendor does (ispsystem-api.md 2.8), but not for ever.

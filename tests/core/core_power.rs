@@ -69,6 +69,28 @@ fn power_that_comes_late_is_no_failure() {
     assert!(error(&world).is_empty());
 }
 
+/// The order goes while its server is being switched on: what the list shows is off, and comes on later than all calls had their time.
+#[test]
+fn a_server_that_is_coming_on_is_switched_off_before_it_is_released() {
+    let mut world = World::simple(3, 6);
+    world.panel.power_takes = world.handler.settle * 4;
+    assert!(world.panel.power_takes < world.handler.power);
+    world.until("asked for", Duration::from_hours(1), |w| made(w, "powerOn") == 1);
+    world.delete("web");
+    world.until_phase("web", "gone");
+    assert_eq!(made(&world, "powerOff"), 1, "{}", world.describe());
+    assert!(!world.panel.server("1").on);
+    // Where it never comes on, that is believed when its time is over.
+    let mut world = World::simple(3, 6);
+    world.panel.server("1").ipmi = Ipmi::Dead;
+    world.until("asked for", Duration::from_hours(1), |w| made(w, "powerOn") == 1);
+    let (asked, power) = (world.now, world.handler.power);
+    world.delete("web");
+    world.until_phase("web", "gone");
+    assert!(Duration::try_from(world.now.duration_since(asked)).unwrap() + seconds(1) >= power);
+    assert_eq!(made(&world, "powerOff"), 0);
+}
+
 /// What was not begun yet has not failed.
 #[test]
 fn a_step_that_has_not_come_is_pending() {
