@@ -448,8 +448,8 @@ impl Pass<'_> {
                 self.handler.note_mark(&server.0, now);
             }
         }
-        if call.marks() && matches!(outcome, Outcome::Refused(_)) {
-            // The lock that was taken for it hides a server that may be free.
+        if matches!(call, Call::Unclaim { .. }) || call.marks() && matches!(outcome, Outcome::Refused(_)) {
+            // The lock that was taken for it hides a server that may be free; where a claim came and went between two lists, neither tells.
             self.handler.note_locks();
         }
         facts.after(call, outcome, now);
