@@ -62,8 +62,8 @@ pub async fn reconcile(object: Arc<Guarded<ProcessingHandler>>, context: Arc<Con
     let runtime = context.panels.handler(&key);
     let claims = |order: &DedicatedServerOrder| order.metadata.uid.as_ref().is_some_and(|uid| runtime.places(|p| p.has(uid)));
     let holds = |order: &&DedicatedServerOrder| has_something(order) || claims(order);
-    let holders = orders.iter().chain(&selecting).copied().filter(holds).count();
-    let holding = if deleting { holders } else { orders.len() };
+    let holders = || orders.iter().chain(&selecting).copied().filter(holds).count();
+    let holding = if deleting { holders() } else { orders.len() };
     let needed = holding > 0;
     if deleting && !needed {
         context.panels.forget_handler(&key);
@@ -76,7 +76,7 @@ pub async fn reconcile(object: Arc<Guarded<ProcessingHandler>>, context: Arc<Con
         Err(rest) => return Ok(rest),
     };
     let epoch = runtime.epoch();
-    let allocated = AllocatedBy::new(handler, &runtime, holders);
+    let allocated = AllocatedBy::new(handler, &runtime, holders());
     let outcome = match allocated.check() {
         Ok(()) => poll(handler, &key, &runtime, &orders, &selecting, &context).await,
         Err(problem) => Err(problem),

@@ -262,10 +262,7 @@ fn coming_on(cx: &mut Cx<'_>) -> Flow {
     let asked = matches!(cx.state(Step::PowerOn), State::Running | State::Waiting);
     let since = cx.step(Step::PowerOn).started_at.filter(|_| asked);
     let Some(due) = since.map(|t| after(t.0, cx.handler.power)).filter(|due| cx.now < *due) else { return Continue(()) };
-    let message = "the server may still be switched on, as the preparation asked for".to_owned();
-    let name = cx.handler.panel.clone();
-    let wait = Wait { kind: WaitKind::Panel, name: &name, reason: Reason::WaitingForPanel, message, until: Some(due), deadline: None };
-    Break(cx.wait(Step::PowerOff, wait))
+    Break(wait_until(cx, Step::PowerOff, due, "the server may still be switched on, as the preparation asked for"))
 }
 
 /// A port that is being switched is waited for, as the vendor does (ispsystem-api.md 2.8), but not for ever.
@@ -358,10 +355,14 @@ fn earlier_calls_land(cx: &Cx<'_>) -> Option<Timestamp> {
 /// A network may deliver a request twice, and the copy late: one that writes our marker must not land when the server is free again.
 pub(super) fn earlier_calls_had_their_time(cx: &mut Cx<'_>) -> Flow {
     let Some(due) = earlier_calls_land(cx).filter(|due| cx.now < *due) else { return Continue(()) };
-    let message = "what was asked for before the closing gets its time to arrive".to_owned();
+    Break(wait_until(cx, Step::Release, due, "what was asked for before the closing gets its time to arrive"))
+}
+
+/// Gives the panel its time.
+fn wait_until(cx: &mut Cx<'_>, step: Step, due: Timestamp, message: &str) -> Halt {
     let name = cx.handler.panel.clone();
-    let wait = Wait { kind: WaitKind::Panel, name: &name, reason: Reason::WaitingForPanel, message, until: Some(due), deadline: None };
-    Break(cx.wait(Step::Release, wait))
+    let (reason, message) = (Reason::WaitingForPanel, message.to_owned());
+    cx.wait(step, Wait { kind: WaitKind::Panel, name: &name, reason, message, until: Some(due), deadline: None })
 }
 
 /// Its client has the server until it is released, and may have switched it on again: what runs on it would be his. The last list

@@ -78,7 +78,7 @@ impl FromStr for Job {
         let parts = || {
             let (fault, rest) = text.split_once(" at ")?;
             let (point, scenario) = rest.rsplit_once(" in ")?;
-            Some((fault, point, Scenario::ALL.into_iter().find(|other| other.name() == scenario)?))
+            Some((fault, point, Scenario::named(scenario)?))
         };
         let (fault, point, scenario) = parts().ok_or_else(|| format!("`{text}` is no `FAULT at POINT in SCENARIO`"))?;
         Ok(Self { scenario, point: point.parse()?, fault: fault.parse()? })

@@ -143,21 +143,10 @@ impl Life {
 }
 
 impl Scenario {
-    /// All of them.
-    pub const ALL: [Self; 12] = [
-        Self::Open,
-        Self::Custom,
-        Self::Failover,
-        Self::Licence,
-        Self::Suspend,
-        Self::Addresses,
-        Self::Domain,
-        Self::Reinstall,
-        Self::Delete,
-        Self::DeleteIgnore,
-        Self::DeleteTask,
-        Self::DeleteLicence,
-    ];
+    /// The one with this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Life::ALL.into_iter().flat_map(Life::scenarios).copied().find(|scenario| scenario.name() == name)
+    }
 
     /// Its name in tables and commands.
     pub fn name(self) -> &'static str {
@@ -291,13 +280,15 @@ async fn licence_server(world: &mut World) {
     world.create(&provider, handler).await;
 }
 
-/// Waits until the order is Ready in this phase with what its spec says now.
+/// Whether the order is Ready in this phase with what its spec says now.
+fn is_settled(order: &Value, phase: &str) -> bool {
+    let current = order["status"]["observedGeneration"] == order["metadata"]["generation"];
+    order["status"]["phase"] == phase && is_true(order, "Ready") && current
+}
+
+/// Waits until it is.
 async fn settled(world: &mut World, phase: &str) {
-    world
-        .until_order("web-01", phase, |o| {
-            o["status"]["phase"] == phase && is_true(o, "Ready") && o["status"]["observedGeneration"] == o["metadata"]["generation"]
-        })
-        .await;
+    world.until_order("web-01", phase, |order| is_settled(order, phase)).await;
 }
 
 /// The one open task, of this type; any other is one too many.
@@ -333,17 +324,12 @@ async fn answered(run: &mut Run) {
 
 /// Waits until the order is Ready with what its spec says now. Whoever is asked about a failed operation has it tried again.
 async fn active(run: &mut Run, when_asked: impl Fn(&Run)) {
-    let done = |world: &World| {
-        let order = world.record.get(ORDER, "web-01")?;
-        let current = order["status"]["observedGeneration"] == order["metadata"]["generation"];
-        (order["status"]["phase"] == "Active" && is_true(&order, "Ready") && current).then_some(())
-    };
+    let done = |world: &World| world.record.get(ORDER, "web-01").filter(|order| is_settled(order, "Active"));
     let open = |world: &World| {
         let mut tasks = world.record.all("ManualTask").into_iter();
         tasks.find(|t| t["spec"]["resolution"].is_null() && t["spec"]["type"] == "FailedOperation")
     };
-    while let Some(task) = run.world.until("Active, or a task", |world| open(world).map(Some).or_else(|| done(world).map(|()| None))).await
-    {
+    while let Some(task) = run.world.until("Active, or a task", |world| open(world).map(Some).or_else(|| done(world).map(|_| None))).await {
         when_asked(run);
         resolve(run, &task, "Retry").await;
     }
