@@ -12,6 +12,8 @@ mod core_active;
 mod core_addresses;
 #[path = "core/core_changes.rs"]
 mod core_changes;
+#[path = "core/core_clients.rs"]
+mod core_clients;
 #[path = "core/core_closing.rs"]
 mod core_closing;
 #[path = "core/core_combined.rs"]

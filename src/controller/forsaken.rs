@@ -14,14 +14,14 @@ use crate::provisioning::decide::{Decision, decide};
 use crate::provisioning::facts::{Facts, HandlerState};
 use crate::provisioning::forsaken::Forsaken;
 use crate::provisioning::notices::Notice;
-use crate::provisioning::order::{Handler, Order, marked_id};
+use crate::provisioning::order::{Order, marked_id};
 use crate::provisioning::step::{State, Step};
 
 use super::context::{Context, serving_handler};
 use super::order::{OrderError, known, release_object, save};
 use super::own_tasks::{tasks_of, view};
 use super::status::{self, StatusError};
-use super::task;
+use super::task::{self, Raised};
 
 /// Actions in one pass: a task, an answer, the end.
 const ACTIONS: usize = 8;
@@ -41,13 +41,7 @@ pub async fn close(context: &Context, order: &DedicatedServerOrder, parsed: &Ord
         (Some(_), HandlerState::NotReady(why)) => (why, snapshot.credentials_missing.map(Forsaken::CredentialsMissing)),
         (Some(_), HandlerState::Ready | HandlerState::Suspended) => ("the handler is not ready".to_owned(), None),
     };
-    let policy = match &handler {
-        Some(handler) => {
-            let panel = handler.status.as_ref().and_then(|s| s.panel.clone()).unwrap_or_default();
-            Handler::new(key.clone(), &handler.spec, panel)
-        }
-        None => Handler { key: key.clone(), ..Handler::placeholder() },
-    };
+    let policy = super::serving::policy(context, key);
     // No call is made here, so that no operation needs an id.
     let mut facts = Facts::new(HandlerState::NotReady(why), String::new());
     facts.forsaken = forsaken;
@@ -66,11 +60,10 @@ pub async fn close(context: &Context, order: &DedicatedServerOrder, parsed: &Ord
                 }
                 order = save(&order, now, context).await?;
                 now = known(&order);
-                task::close_replaced(&context.client, &key.namespace, parsed, &request).await?;
-                match task::raise(&context.client, key, parsed, &request).await {
-                    Ok(task) => facts.tasks.push(view(&task)),
-                    Err(error) => {
-                        facts.unraisable = Some(no_tasks_there(error)?);
+                match task::raise(&context.client, key, parsed, &request).await? {
+                    Raised::Open(task) => facts.tasks.push(view(&task)),
+                    Raised::Refused(why) => {
+                        facts.unraisable = Some(why);
                         now = before;
                     }
                 }
@@ -101,14 +94,6 @@ async fn exists(context: &Context, key: &ObjectKey) -> Result<bool, kube::Error>
     }
 }
 
-/// Why a task cannot be made in a namespace at all: it is gone (404), or on its way or closed to the operator (403).
-pub fn no_tasks_there(error: kube::Error) -> Result<String, kube::Error> {
-    match error {
-        kube::Error::Api(status) if status.code == 404 || status.code == 403 => Ok(cut(&status.message, 200)),
-        error => Err(error),
-    }
-}
-
 /// The record of an order that is given up: on the task that gave it up, which outlives the order, as an event there, and in the log.
 pub async fn record(context: &Context, order: &DedicatedServerOrder, namespace: &str) -> Result<(), OrderError> {
     let status = known(order);
@@ -128,7 +113,7 @@ pub async fn record(context: &Context, order: &DedicatedServerOrder, namespace: 
             Ok(Some(stored)) => stored,
             Ok(None) => return Ok(()),
             Err(error) => {
-                no_tasks_there(error)?;
+                task::never_allowed(error)?;
                 return Ok(());
             }
         };

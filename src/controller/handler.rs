@@ -59,6 +59,7 @@ pub async fn reconcile(object: Arc<Guarded<ProcessingHandler>>, context: Arc<Con
     let deleting = handler.metadata.deletion_timestamp.is_some();
     // One that goes takes no new orders: those that have nothing there do not hold it, and wait for another one.
     // What is claimed at this very moment the cache does not show yet.
+    context.panels.is_about(KIND, &key, handler);
     let runtime = context.panels.handler(&key);
     let claims = |order: &DedicatedServerOrder| order.metadata.uid.as_ref().is_some_and(|uid| runtime.places(|p| p.has(uid)));
     let holds = |order: &&DedicatedServerOrder| has_something(order) || claims(order);

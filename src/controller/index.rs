@@ -8,7 +8,8 @@ use jiff::Timestamp;
 use crate::panel::ServerPanel;
 use crate::panel::error::PanelError;
 use crate::panel::model::{ServerId, ServerRow};
-use crate::provisioning::facts::Inventory;
+use crate::provisioning::context::{SHORT, cut};
+use crate::provisioning::facts::{Inventory, Unread};
 use crate::provisioning::marker::{Marker, tokens};
 
 use super::portion::forms;
@@ -55,13 +56,20 @@ pub async fn take(panel: &Arc<dyn ServerPanel>, before: Option<&Inventory>, whos
     let turn = usize::try_from(began.as_second()).unwrap_or_default() % wanted.len().max(1);
     wanted.rotate_left(turn);
     // What was not read is not in the index: who might own it waits, and the next list goes on.
+    let mut unread = BTreeMap::new();
     for (id, form) in forms(panel, wanted, AT_A_TIME).await {
-        if let Ok(form) = form {
-            markers.insert(id, tokens(&form.notes).filter_map(Marker::parse).collect());
+        match form {
+            Ok(form) => {
+                markers.insert(id, tokens(&form.notes).filter_map(Marker::parse).collect());
+            }
+            Err(error) => {
+                let since = before.and_then(|b| b.unread.get(&id)).map_or(began, |known| known.since);
+                unread.insert(id, Unread { since, why: cut(&error.to_string(), SHORT) });
+            }
         }
     }
     let previous = before.map(|b| b.rows.keys().cloned().collect());
-    Ok(Inventory { rows, began, previous, ids, owners: names, markers, hardware: BTreeMap::new() })
+    Ok(Inventory { rows, began, previous, ids, owners: names, markers, unread, hardware: BTreeMap::new() })
 }
 
 /// The ids of the owners, for panels whose list shows those instead of names. Read only where the list shows an owner

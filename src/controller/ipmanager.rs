@@ -54,6 +54,7 @@ pub async fn reconcile(object: Arc<Guarded<IPManager>>, context: Arc<Context>) -
     if let Some(action) = polled::hold(&context.client, manager, needed).await? {
         return Ok(action);
     }
+    context.panels.is_about(KIND, &key, manager);
     let turn = match Turn::take(&context.panels, KIND, &key, manager, manager.spec.poll_interval.0) {
         Ok(turn) => turn,
         Err(rest) => return Ok(rest),

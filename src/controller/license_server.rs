@@ -55,10 +55,11 @@ struct Inner {
 pub struct LicenseRuntime(Mutex<Inner>);
 
 impl LicenseRuntime {
-    /// The panel; `None` until there is one.
+    /// The panel; `None` until one was probed with success.
     #[must_use]
     pub fn panel(&self) -> Option<Arc<dyn LicensePanel>> {
-        lock(&self.0).panel.clone()
+        let inner = lock(&self.0);
+        inner.panel.clone().filter(|_| inner.proven)
     }
 
     /// Notes a change to a licence of an order: older lists do not speak of it any more.
@@ -124,7 +125,8 @@ impl LicenseServers {
         lock(&self.0).entry(key.clone()).or_default().clone()
     }
 
-    fn forget(&self, key: &ObjectKey) {
+    /// Forgets a licence server.
+    pub fn forget(&self, key: &ObjectKey) {
         lock(&self.0).remove(key);
     }
 }
@@ -196,6 +198,7 @@ pub async fn readiness(context: &Context, handler: &ProcessingHandler) -> Option
 /// Brings one licence server up to date: one list serves all orders.
 pub async fn reconcile(handler: &ProcessingHandler, context: &Context) -> Result<Action, StatusError> {
     let key = handler.key();
+    context.panels.is_about(KIND, &key, handler);
     let cached = context.orders.all();
     let orders: Vec<_> = stores::readable(&cached).filter(|o| recorded(o).as_ref() == Some(&key)).collect();
     let named = |h: &ProcessingHandler| {
@@ -268,10 +271,32 @@ async fn poll(
             (inner.panel, inner.proven, inner.made_from) = (Some(panel.clone()), false, made_from);
         }
         panel.probe().await.map_err(|e| problem_of(&e))?;
-        lock(&runtime.0).proven = true;
     }
     let now = Arc::new(runtime.list(panel.as_ref()).await.map_err(|e| problem_of(&e))?);
+    if !proven {
+        same_licenses(orders, &now)?;
+        lock(&runtime.0).proven = true;
+    }
     Ok(Seen { panel: identity, before: runtime.set_list(now.clone()), now })
+}
+
+/// Fewer licences that are not there tell nothing of whose account it is: they may have ended.
+const TELLING: usize = 3;
+
+/// Another user of the licence server may see the licences of another account: nobody's would be found there, those of deleted orders would
+/// go on, and new ones be bought.
+fn same_licenses(orders: &[&DedicatedServerOrder], now: &LicenseList) -> Result<(), Problem> {
+    let licenses = orders.iter().filter_map(|o| o.status.as_ref()).flat_map(|s| &s.licenses);
+    let had: Vec<&str> = licenses.filter(|l| l.state.is_some()).filter_map(|l| l.id.as_deref()).collect();
+    if had.len() < TELLING || had.iter().any(|id| now.rows.contains_key(*id)) {
+        return Ok(());
+    }
+    let message = format!(
+        "orders have {} licences from here, and the licence server shows none of them, such as {}; put back the URL or the user that was there before",
+        had.len(),
+        had[0]
+    );
+    Err(Problem::stalled(Reason::PanelChanged, message))
 }
 
 fn dialect(handler: &ProcessingHandler) -> Result<Dialect, Problem> {
@@ -352,4 +377,35 @@ fn counts(handler: &ProcessingHandler, context: &Context, orders: &[&DedicatedSe
 
 fn running(row: &LicenseRow) -> bool {
     !matches!(row.state, LicenseState::Suspended | LicenseState::Deleted)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::api::samples;
+
+    #[test]
+    fn an_account_that_knows_none_of_several_licences_is_another_one() {
+        let row = |id: &str| LicenseRow {
+            id: crate::panel::license::LicenseId(id.to_owned()),
+            name: String::new(),
+            address: None,
+            state: LicenseState::Active,
+            expires: None,
+            remote_id: None,
+        };
+        let list = |ids: &[&str]| LicenseList { rows: ids.iter().map(|id| ((*id).to_owned(), row(id))).collect(), began: Timestamp::now() };
+        let having = |ids: &[&str]| {
+            let licenses: Vec<Value> = ids.iter().map(|id| json!({"product": id, "id": id, "state": "Issued"})).collect();
+            samples::order(&json!({"status": {"licenses": licenses}}))
+        };
+        let (three, two) = (having(&["1", "2", "3"]), having(&["1", "2"]));
+        assert!(same_licenses(&[&three], &list(&["3", "9"])).is_ok());
+        assert!(same_licenses(&[&two], &list(&["9"])).is_ok(), "both may have ended");
+        let problem = same_licenses(&[&three], &list(&["9"])).unwrap_err();
+        assert_eq!((problem.reason, problem.stalled), (Reason::PanelChanged, true));
+        assert!(problem.message.contains("3 licences") && problem.message.contains("such as 1"), "{}", problem.message);
+    }
 }

@@ -33,7 +33,7 @@ use super::queue;
 use super::serving::{self, Serving, has_something};
 use super::status::{self, StatusError};
 use super::stores::Guarded;
-use super::task;
+use super::task::{self, Raised};
 use super::task_status::made_by_us;
 use super::trace;
 
@@ -317,8 +317,7 @@ impl Pass<'_> {
                 return Box::pin(closing).await.map(Ended::Action);
             }
             facts.handler = HandlerState::NotReady(why);
-            let mut policy = crate::provisioning::order::Handler::placeholder();
-            policy.key = self.key.clone();
+            let policy = serving::policy(self.context, &self.key);
             let decision = decide::decide(&self.parsed, &policy, &facts, Timestamp::now(), &known(&self.order));
             if decision.next == Next::Forget {
                 return Ok(Ended::Forgotten(Box::new(self.order)));
@@ -373,11 +372,10 @@ impl Pass<'_> {
                     self.order = save(&self.order, status, self.context).await?;
                     status = known(&self.order);
                     let key = &client.policy.key;
-                    task::close_replaced(&self.context.client, &key.namespace, &self.parsed, &request).await?;
-                    match task::raise(&self.context.client, key, &self.parsed, &request).await {
-                        Ok(task) => facts.raised(view(&task)),
-                        Err(error) => {
-                            facts.unraisable = Some(super::forsaken::no_tasks_there(error)?);
+                    match task::raise(&self.context.client, key, &self.parsed, &request).await? {
+                        Raised::Open(task) => facts.raised(view(&task)),
+                        Raised::Refused(why) => {
+                            facts.unraisable = Some(why);
                             status = before;
                         }
                     }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
+use kube::Resource;
 
 use crate::api::common::ObjectKey;
 use crate::panel::{AddressPanel, ServerPanel};
@@ -374,6 +375,8 @@ pub struct Panels {
     turns: Mutex<BTreeMap<(&'static str, ObjectKey), Turn>>,
     handlers: Mutex<BTreeMap<ObjectKey, Arc<HandlerRuntime>>>,
     pools: Mutex<BTreeMap<ObjectKey, PoolRuntime>>,
+    /// Which object of a name all this is about.
+    uids: Mutex<BTreeMap<(&'static str, ObjectKey), String>>,
     /// Licence servers.
     pub licenses: super::license_server::LicenseServers,
 }
@@ -392,10 +395,27 @@ impl Panels {
         all.iter().flat_map(|handler| handler.forget(uid)).collect()
     }
 
+    /// An object that was made anew under its name is another one, and may speak of another panel: what is known of the one before it is
+    /// forgotten, readiness, client and list. Finalizers that were removed by force let that happen unseen.
+    pub fn is_about<K: Resource>(&self, kind: &'static str, key: &ObjectKey, object: &K) {
+        let Some(uid) = object.meta().uid.clone() else { return };
+        let before = lock(&self.uids).insert((kind, key.clone()), uid.clone());
+        if before.is_none_or(|before| before == uid) {
+            return;
+        }
+        tracing::warn!(kind, object = %key, "made anew under the same name: what was known of its panel is forgotten");
+        if kind == super::handler::KIND {
+            self.forget_handler(key);
+            self.licenses.forget(key);
+        } else {
+            self.forget_pool(key);
+        }
+    }
+
     /// Forgets a handler.
     pub fn forget_handler(&self, key: &ObjectKey) {
         lock(&self.handlers).remove(key);
-        lock(&self.turns).remove(&("ProcessingHandler", key.clone()));
+        lock(&self.turns).remove(&(super::handler::KIND, key.clone()));
     }
 
     /// How long until an object's panel is asked again: its own status writes must not make it ask sooner. `None`: now, since
@@ -449,6 +469,23 @@ mod tests {
         let before = Instant::now().checked_sub(AFTER_FAILURE).unwrap();
         panels.asked("IPManager", &key, "1".into(), before, false);
         assert_eq!(rest("1"), None, "and not for longer");
+    }
+
+    #[test]
+    fn a_handler_that_was_made_anew_is_another_one() {
+        let (panels, key) = (Panels::default(), ObjectKey { namespace: "a".into(), name: "b".into() });
+        let is_about =
+            |kind, uid: &str| panels.is_about(kind, &key, &crate::api::samples::handler(&serde_json::json!({"metadata": {"uid": uid}})));
+        let known = || matches!(panels.handler(&key).snapshot(None).state, HandlerState::Ready);
+        is_about("ProcessingHandler", "1");
+        panels.handler(&key).set_state(HandlerState::Ready);
+        panels.asked("ProcessingHandler", &key, "1".into(), Instant::now(), true);
+        is_about("ProcessingHandler", "1");
+        is_about("IPManager", "7");
+        is_about("IPManager", "8");
+        assert!(known(), "the same one; an IPManager of that name is none");
+        is_about("ProcessingHandler", "2");
+        assert!(!known() && panels.rest("ProcessingHandler", &key, "1", Duration::from_mins(1)).is_none());
     }
 
     #[test]

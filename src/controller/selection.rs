@@ -54,6 +54,7 @@ async fn selected(context: &Context, selector: &Selector, namespace: &str) -> Ve
     let mut all = Vec::new();
     for handler in chosen {
         let key = handler.key();
+        context.panels.is_about(super::handler::KIND, &key, &handler);
         let runtime = context.panels.handler(&key);
         all.push(Held {
             priority: handler.spec.priority,

@@ -6,7 +6,7 @@ use crate::api::DedicatedServerOrder;
 use crate::api::common::ObjectKey;
 use crate::api::handler::Module;
 use crate::provisioning::context::{LONG, cut};
-use crate::provisioning::order::{Order, marked_id};
+use crate::provisioning::order::{Handler, Order, marked_id};
 use crate::provisioning::reason::Reason;
 
 use super::context::Context;
@@ -24,6 +24,19 @@ pub fn has_something(order: &DedicatedServerOrder) -> bool {
 #[must_use]
 pub fn goes(handler: &ObjectKey) -> String {
     format!("handler {handler} is being deleted, and takes no new orders")
+}
+
+/// What the spec of a handler says, also where its panel was not asked yet: without it nobody knows whether an order has all that it
+/// asks for.
+#[must_use]
+pub fn policy(context: &Context, key: &ObjectKey) -> Handler {
+    match context.handlers.get(key) {
+        Some(handler) => {
+            let panel = handler.status.as_ref().and_then(|s| s.panel.clone()).unwrap_or_default();
+            Handler::new(key.clone(), &handler.spec, panel)
+        }
+        None => Handler { key: key.clone(), ..Handler::placeholder() },
+    }
 }
 
 /// Whether the handler of an order can serve it.
@@ -61,5 +74,6 @@ pub async fn by(context: &Context, key: &ObjectKey, parsed: &Order, order: &Dedi
             return Serving::No(Reason::HandlerNotReady, goes(key));
         }
     }
+    context.panels.is_about(super::handler::KIND, key, &handler);
     Serving::At(context.panels.handler(key))
 }

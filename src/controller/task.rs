@@ -20,6 +20,7 @@ use crate::provisioning::tasks::{OPEN, TaskRequest};
 
 use super::context::Context;
 use super::notify;
+use super::order::OrderError;
 use super::polled::{CONFLICT, after_write};
 use super::status::{self, StatusError};
 use super::stores::Guarded;
@@ -37,8 +38,37 @@ pub fn vanished(context: &Context, _key: &ObjectKey) {
     context.hooks.keep(&context.tasks.read(|task| task.metadata.uid.clone()).into_iter().collect());
 }
 
-/// Raises a task; one that exists already is the same one.
-pub async fn raise(client: &Client, handler: &ObjectKey, order: &Order, request: &TaskRequest) -> Result<ManualTask, kube::Error> {
+/// What became of a task that is needed.
+pub enum Raised {
+    /// It is there.
+    Open(Box<ManualTask>),
+    /// The API server says why there will be none: in its own words, for whoever may change that.
+    Refused(String),
+}
+
+/// Raises a task, once those that it takes the place of are closed: two must never be open. One that exists already is the same one.
+pub async fn raise(client: &Client, handler: &ObjectKey, order: &Order, request: &TaskRequest) -> Result<Raised, OrderError> {
+    match close_replaced(client, &handler.namespace, order, request).await {
+        Ok(()) => {}
+        Err(StatusError::Api { source, .. }) => return Ok(Raised::Refused(never_allowed(*source)?)),
+        Err(error) => return Err(error.into()),
+    }
+    match create(client, handler, order, request).await {
+        Ok(task) => Ok(Raised::Open(Box::new(task))),
+        Err(error) => Ok(Raised::Refused(never_allowed(error)?)),
+    }
+}
+
+/// Why tasks cannot be written in a namespace: it is gone (404), on its way or closed to the operator (403), or a policy or a webhook says
+/// no (400, 422). Any other error may pass.
+pub fn never_allowed(error: kube::Error) -> Result<String, kube::Error> {
+    match error {
+        kube::Error::Api(status) if matches!(status.code, 400 | 403 | 404 | 422) => Ok(cut(&status.message, 200)),
+        error => Err(error),
+    }
+}
+
+async fn create(client: &Client, handler: &ObjectKey, order: &Order, request: &TaskRequest) -> Result<ManualTask, kube::Error> {
     let api: Api<ManualTask> = Api::namespaced(client.clone(), &handler.namespace);
     let spec = TaskSpec {
         type_: request.type_,
@@ -62,8 +92,8 @@ pub async fn raise(client: &Client, handler: &ObjectKey, order: &Order, request:
     }
 }
 
-/// Closes the tasks that another one takes the place of. Read anew: two must never be open.
-pub async fn close_replaced(client: &Client, namespace: &str, order: &Order, request: &TaskRequest) -> Result<(), StatusError> {
+/// Closes the tasks that another one takes the place of. Read anew.
+async fn close_replaced(client: &Client, namespace: &str, order: &Order, request: &TaskRequest) -> Result<(), StatusError> {
     let api: Api<ManualTask> = Api::namespaced(client.clone(), namespace);
     for name in &request.replaces {
         let found = api.get_opt(name).await.map_err(|e| status::patch_error(format!("ManualTask {namespace}/{name}"), e))?;
@@ -219,5 +249,19 @@ mod tests {
         assert_eq!(own_note(None, "x"), "closed by the operator: x");
         assert_eq!(own_note(Some("looking"), "x"), "closed by the operator: x; the note before: looking");
         assert!(own_note(Some(&"ж".repeat(4096)), "x").len() <= 4096);
+    }
+
+    #[test]
+    fn what_a_policy_or_a_webhook_denies_is_told_and_what_may_pass_is_tried_again() {
+        let answer = |code: u16| {
+            let status = kube::core::Status { code, message: "denied: no tasks here".into(), ..kube::core::Status::default() };
+            never_allowed(kube::Error::Api(Box::new(status)))
+        };
+        for code in [400, 403, 404, 422] {
+            assert_eq!(answer(code).unwrap(), "denied: no tasks here", "{code}");
+        }
+        for code in [409, 429, 500, 503, 504] {
+            assert!(answer(code).is_err(), "{code}");
+        }
     }
 }

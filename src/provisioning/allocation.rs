@@ -84,7 +84,9 @@ fn no_place(cx: &mut Cx<'_>) -> Halt {
 /// The client's user exists, is an ordinary one, and its name belongs to this namespace.
 pub(super) fn create_client(cx: &mut Cx<'_>) -> Flow {
     let step = Step::CreateClient;
-    if cx.state(step).over() {
+    // Until something is asked for, another client may be named at any time.
+    let fixed = cx.status.server.is_some() || cx.status.in_flight.is_some();
+    if fixed && cx.state(step).over() {
         return Continue(());
     }
     let people = people(cx, step)?;
@@ -234,10 +236,24 @@ pub(super) fn elsewhere(cx: &mut Cx<'_>, step: Step, inventory: &Inventory) -> F
 /// Allocating, or letting an order go, before every server that could be ours has been looked at could lose or double one.
 pub(super) fn index_complete(cx: &mut Cx<'_>, step: Step, inventory: &Inventory, people: &People) -> Flow {
     let ours = |row: &ServerRow| row.owner.as_deref().is_some_and(|owner| people.is_me(owner) || people.is_client(owner));
-    if inventory.rows.values().any(|row| ours(row) && !inventory.markers.contains_key(&row.id.0)) {
-        return Break(cx.wait_for_list(step));
+    let not_read = || inventory.rows.values().filter(|row| ours(row) && !inventory.markers.contains_key(&row.id.0));
+    if let Some((server, unread)) = not_read().find_map(|row| Some((&row.id, inventory.unread.get(&row.id.0)?))) {
+        let message = format!(
+            "whose server {server} is cannot be read, and it may be this order's: {}; mend its entry at the panel, or give it another owner",
+            unread.why
+        );
+        if cx.now >= after(unread.since, cx.handler.step) {
+            return Break(cx.stall(step, Reason::PanelError, &message, Recheck::Later));
+        }
+        let (name, until) = (cx.handler.panel.clone(), Some(after(cx.now, cx.handler.poll * 2)));
+        return Break(
+            cx.wait(step, Wait { kind: WaitKind::Panel, name: &name, reason: Reason::WaitingForPanel, message, until, deadline: None }),
+        );
     }
-    Continue(())
+    match not_read().next() {
+        Some(_) => Break(cx.wait_for_list(step)),
+        None => Continue(()),
+    }
 }
 
 fn bind_if_ours(cx: &mut Cx<'_>, server: &ServerId, people: &People) -> Flow {

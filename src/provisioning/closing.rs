@@ -12,7 +12,7 @@ use crate::panel::model::{FREE_DOMAIN, ServerId, ServerRow};
 
 use super::allocation::{claim_target, index_complete, resolve_claim};
 use super::call::Call;
-use super::context::{Cx, Flow, Halt, Next, Wait, WaitKind, after};
+use super::context::{Busy, Cx, Flow, Halt, Next, Wait, WaitKind, after};
 use super::facts::{Inventory, Look, Row, Seen};
 use super::inflight::Shows;
 use super::marker::Found;
@@ -198,15 +198,31 @@ fn cancel(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
     let cancel = Call::CancelOperation { server: server.clone() };
     if cx.facts.applied.contains(&cancel) {
         // The power has not been asked for yet.
-        cx.enter(step, State::Pending, "");
-        return Break(cx.wait_for_list(step));
+        cx.enter(step, State::Waiting, "");
+        return Break(cancelled(cx, step));
     }
     let row = cx.need_row(step, server)?;
     note_power(cx, row.power);
-    if row.install.is_none() {
-        return Continue(());
+    match (row.install, cx.state(step)) {
+        (None, _) => Continue(()),
+        (Some(_), State::Waiting) => Break(cancelled(cx, step)),
+        (Some(_), State::Pending | State::Running | State::Failed | State::Done | State::Skipped) => {
+            Break(cx.call(step, cancel, Shows::InTheList))
+        }
     }
-    Break(cx.call(step, cancel, Shows::InTheList))
+}
+
+/// The panel took the cancellation: waited for, but not for ever, and not asked for again at each list.
+fn cancelled(cx: &mut Cx<'_>, step: Step) -> Halt {
+    let busy = Busy {
+        name: "cancellation",
+        message: "what runs on the server was cancelled, and has not ended yet",
+        patience: cx.handler.step,
+        pause: cx.handler.poll,
+        code: "Busy",
+        too_long: "the panel said that what runs on the server was cancelled, but it does not end",
+    };
+    cx.wait_for_end(step, &busy)
 }
 
 /// Off, or as good as off by the handler's policy.

@@ -29,13 +29,17 @@ pub struct Decision {
 #[must_use]
 pub fn decide(order: &Order, handler: &Handler, facts: &Facts, now: Timestamp, status: &OrderStatus) -> Decision {
     let asked = asked(order, status);
-    if !asked && let Some(next) = held(order, facts, now, status) {
+    let mut cx = Cx { order, handler, facts, now, status: status.clone() };
+    let pressing = super::license_renewal::is_pressing(&cx);
+    if !asked
+        && !pressing
+        && let Some(next) = held(order, facts, now, status)
+    {
         return Decision { status: status.clone(), next };
     }
-    if let Some(until) = blind(order, handler, facts, now, status) {
+    if !pressing && let Some(until) = blind(&cx) {
         return Decision { status: status.clone(), next: Next::Wait(Some(until)) };
     }
-    let mut cx = Cx { order, handler, facts, now, status: status.clone() };
     if asked {
         super::give_back::forgive(&mut cx.status);
     }
@@ -44,6 +48,7 @@ pub fn decide(order: &Order, handler: &Handler, facts: &Facts, now: Timestamp, s
         ControlFlow::Break(halt) => halt,
         ControlFlow::Continue(()) => super::opening::active(&mut cx),
     };
+    let halt = super::license_renewal::meanwhile(&mut cx, halt);
     let mut status = cx.status;
     if asked {
         status.last_handled_reconcile_at.clone_from(&order.reconcile_requested);
@@ -87,17 +92,14 @@ fn held(order: &Order, facts: &Facts, now: Timestamp, status: &OrderStatus) -> O
 }
 
 /// An order whose server drifted stays stalled for as long as the panel cannot be asked whether it still does.
-fn blind(order: &Order, handler: &Handler, facts: &Facts, now: Timestamp, status: &OrderStatus) -> Option<Timestamp> {
-    if !condition::is_true(&status.conditions, ConditionType::Stalled) || status.observed_generation != Some(order.generation) {
-        return None;
-    }
-    let cx = Cx { order, handler, facts, now, status: status.clone() };
-    if !super::opening::at_rest(&cx) {
+fn blind(cx: &Cx<'_>) -> Option<Timestamp> {
+    let seen = cx.status.observed_generation == Some(cx.order.generation);
+    if !condition::is_true(&cx.status.conditions, ConditionType::Stalled) || !seen || !super::opening::at_rest(cx) {
         return None;
     }
     let unseen = cx.server_id().is_none_or(|server| cx.row(&server) == Row::Unknown);
-    let down = matches!(facts.handler, HandlerState::NotReady(_));
-    (down || unseen).then(|| after(now, handler.poll))
+    let down = matches!(cx.facts.handler, HandlerState::NotReady(_));
+    (down || unseen).then(|| after(cx.now, cx.handler.poll))
 }
 
 fn run(cx: &mut Cx<'_>) -> Flow {

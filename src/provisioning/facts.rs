@@ -70,8 +70,19 @@ pub struct Inventory {
     pub owners: BTreeSet<String>,
     /// Markers read from the servers' notes, by server id.
     pub markers: BTreeMap<String, Vec<Marker>>,
+    /// Servers of these owners whose notes cannot be read, by id.
+    pub unread: BTreeMap<String, Unread>,
     /// What the free servers are made of, by server id; only while an order that composes its own configuration has no server.
     pub hardware: BTreeMap<String, Hardware>,
+}
+
+/// A server whose notes cannot be read, though the panel answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unread {
+    /// Since when.
+    pub since: Timestamp,
+    /// The last error.
+    pub why: String,
 }
 
 /// What a list says of one server.

@@ -10,14 +10,14 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::api::common::Time;
-use crate::api::order::{License, LicenseStatus};
+use crate::api::order::{License, LicenseStatus, OrderStatus};
 use crate::panel::license::{LicenseForm, LicenseId, LicenseRow, LicenseState};
 
 use super::call::Call;
-use super::context::{Cx, Flow, after};
+use super::context::{Cx, Flow, Halt, Next, after};
 use super::facts::HandlerState;
 use super::license_server::LicenseServer;
-use super::licenses::{ISSUED, TARGET, awaits, change, entry, record, seen};
+use super::licenses::{ISSUED, TARGET, awaits, change, entry, form, record, remote_id, seen};
 use super::step::Step;
 
 /// The shortest month, in days: half a period is reckoned with it.
@@ -109,4 +109,59 @@ pub(super) fn renewal(
     let Some(expires) = form.expires.filter(|_| due) else { return Continue(()) };
     let call = Call::RenewLicense { license: id.clone(), remote_id: remote.to_owned(), period: license.period, expires };
     Break(change(cx, step, server, call))
+}
+
+/// Whether a licence ends soon while the order may be busy with something else, or stand still.
+pub(super) fn is_pressing(cx: &Cx<'_>) -> bool {
+    let handed_over = cx.status.server.as_ref().is_some_and(|s| s.handed_over_at.is_some());
+    // What else is in flight is settled first; where licences are at hand themselves, that step sees to it.
+    let elsewhere = cx.status.in_flight.as_ref().is_some_and(|f| !f.target.starts_with(TARGET));
+    let Some(server) = fresh_enough(cx).filter(|_| handed_over && !cx.order.deleting && !elsewhere) else { return false };
+    let asked = cx.status.in_flight.is_some();
+    let due = |record: &LicenseStatus| {
+        let mut record = record.clone();
+        if let Some(expires) = row(server, &record).and_then(|row| row.expires).filter(|_| !asked) {
+            let half = period(&cx.order.licenses, &record).map(half_of);
+            note_end(&mut record, Some(Time::seconds(expires)), half, cx.now);
+        }
+        is_due(cx, server, &record)
+    };
+    cx.state(Step::IssueLicenses).over() && cx.status.licenses.iter().any(due)
+}
+
+/// Whatever an order waits for, what its client uses does not end meanwhile: a decision that would only wait renews first what is due. What
+/// is said of the order stays what it is.
+pub(super) fn meanwhile(cx: &mut Cx<'_>, halt: Halt) -> Halt {
+    let waits = match halt.next {
+        Next::Wait(_) => true,
+        Next::Look(_) | Next::Prepare(_) | Next::Call(_) | Next::Raise(_) | Next::Forget => false,
+    };
+    if !waits || !is_pressing(cx) {
+        return halt;
+    }
+    let before = cx.status.clone();
+    let renewed = pressing(cx);
+    let (in_flight, licenses) = (cx.status.in_flight.take(), std::mem::take(&mut cx.status.licenses));
+    cx.status = OrderStatus { in_flight, licenses, ..before };
+    match renewed {
+        Break(Halt { next: next @ (Next::Look(_) | Next::Prepare(_) | Next::Call(_)), .. }) => Halt { next, verdict: halt.verdict },
+        // Refused, or not answered: looked at again when the order is.
+        Break(Halt { next: Next::Wait(_) | Next::Raise(_) | Next::Forget, .. }) | Continue(()) => halt,
+    }
+}
+
+/// Renews what is due of the licences that are there.
+fn pressing(cx: &mut Cx<'_>) -> Flow {
+    let step = Step::IssueLicenses;
+    let Some(server) = fresh_enough(cx).cloned() else { return Continue(()) };
+    note_list(cx);
+    for license in cx.order.licenses.clone() {
+        let Some(record) = record(cx, &license.product).filter(|record| is_due(cx, &server, record)) else { continue };
+        let Some(id) = record.id.clone().map(LicenseId) else { continue };
+        let remote = remote_id(&cx.order.marker.short(), &license.product);
+        if let Some(form) = form(cx, step, &id)?.filter(|form| form.remote_id == remote) {
+            renewal(cx, step, &server, &license, &id, &remote, &form)?;
+        }
+    }
+    Continue(())
 }

@@ -64,7 +64,12 @@ pub fn issue(cx: &mut Cx<'_>) -> Flow {
         }
     }
     let mut keyless = Vec::new();
-    for license in cx.order.licenses.clone() {
+    // One that is gone stops what comes after it, and the others may have to be renewed.
+    let (listed, gone) = cx.order.licenses.clone().into_iter().partition::<Vec<_>, _>(|l| {
+        let known = record(cx, &l.product).filter(|r| r.id.is_some());
+        known.is_none_or(|r| fresh_enough(cx).is_none_or(|server| row(server, r).is_some()))
+    });
+    for license in listed.into_iter().chain(gone) {
         if !one(cx, step, &server, &license, address)? {
             keyless.push(license.product);
         }
@@ -247,7 +252,8 @@ pub(super) fn seen(cx: &mut Cx<'_>, remote: &str, call: &str) {
     }
 }
 
-fn form(cx: &Cx<'_>, step: Step, id: &LicenseId) -> Flow<Option<LicenseForm>> {
+/// The form of a licence, read in this pass.
+pub(super) fn form(cx: &Cx<'_>, step: Step, id: &LicenseId) -> Flow<Option<LicenseForm>> {
     match cx.facts.licenses.forms.get(&id.0) {
         Some(form) => Continue(form.clone()),
         None => Break(cx.look(step, Look::License(id.clone()))),

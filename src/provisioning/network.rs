@@ -425,16 +425,25 @@ pub(super) fn give_back_all(cx: &mut Cx<'_>, step: Step) -> Flow {
     // An address may still be on its way.
     cx.settled(step)?;
     let used = pool(cx, step)?;
-    let Some(address) = used.iter().find(|a| cx.order.marker.is_in_note(&a.note)).map(|a| a.address) else { return Continue(()) };
-    if listed_elsewhere(cx, address) {
+    let noted: Vec<IpAddr> = used.iter().filter(|a| cx.order.marker.is_in_note(&a.note)).map(|a| a.address).collect();
+    let Some(first) = noted.first().copied() else { return Continue(()) };
+    // The list shows main addresses only: where one of ours is in use, so may the others be.
+    let in_use = noted
+        .iter()
+        .copied()
+        .find(|a| listed_elsewhere(cx, *a))
+        .map(|a| (a, "is the main address of a server that does not carry its marker"));
+    // Of a server that nobody sees these are the additional ones: its main address never was ours to note.
+    let unseen = cx.status.server.is_none() && cx.handler.disable_ip_change && super::selection::may_have_been_restored(cx.order);
+    if let Some((address, why)) = in_use.or_else(|| unseen.then_some((first, "may be in use by a server that is not found"))) {
         let message = format!(
-            "address {address} carries this order's note and is the main address of a server that does not carry its marker: put the marker `{}` into that server's notes, or take `{}` out of the address's note",
+            "address {address} carries this order's note and {why}: put the marker `{}` into that server's notes, or take `{}` out of the address's note",
             cx.order.marker,
             cx.order.marker.short()
         );
         return Break(super::drift::not_touched(cx, step, Reason::NotOurServer, &message));
     }
-    Break(cx.call(step, Call::GiveBack { address }, Shows::AtOnce))
+    Break(cx.call(step, Call::GiveBack { address: first }, Shows::AtOnce))
 }
 
 /// Whether the panel's list shows an address on a server that is not the order's.

@@ -16,6 +16,7 @@ use super::call::Call;
 use super::context::{Cx, Flow, Recheck};
 use super::facts::{Look, Row, Seen};
 use super::inflight::Shows;
+use super::marker::Found;
 use super::people::people;
 use super::reason::Reason;
 use super::step::{State, Step};
@@ -56,15 +57,16 @@ pub(super) fn keeps_server(cx: &Cx<'_>) -> bool {
         && cx.status.server.as_ref().is_some_and(|s| s.handed_over_at.is_some())
 }
 
-/// A hand-over whose effect was not read back any more: the panel tells whether the client has the server.
+/// A hand-over that the status does not tell of: its effect was not read back any more, or the status is an older one. The panel tells
+/// whether the client has the server.
 pub(super) fn note_hand_over(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
-    if cx.order.deletion_policy != DeletionPolicy::Orphan || keeps_server(cx) || cx.intent(Step::HandOver).is_none() {
+    if !cx.order.deleting || cx.order.deletion_policy != DeletionPolicy::Orphan || keeps_server(cx) {
         return Continue(());
     }
     let people = people(cx, Step::HandOver)?;
     let Seen::There(form) = cx.form(Step::HandOver, server)? else { return Continue(()) };
-    if !people.client_has(&form) {
-        return cx.settled(Step::HandOver);
+    if cx.order.marker.find_in(&form.notes) != Found::Ours || !people.client_has(&form) {
+        return if cx.intent(Step::HandOver).is_some() { cx.settled(Step::HandOver) } else { Continue(()) };
     }
     let now = Time::seconds(cx.now);
     if let Some(server) = cx.status.server.as_mut() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::support::look::{active, made, picture, reason, stalled, until_reason};
 use crate::support::panel::{Ipmi, Panel};
 use crate::support::sweep::{Kind, reach};
-use crate::support::world::{World, handler, order};
+use crate::support::world::{Fault, World, handler, order};
 use crate::support::{later, seconds};
 use dci_operator::api::Time;
 use dci_operator::api::task::{Resolution, TaskType};
@@ -470,4 +470,21 @@ fn a_port_that_is_switched_is_waited_for_but_not_for_ever() {
         let waited = world.now.duration_since(now).as_secs();
         assert!((110..420).contains(&waited), "{waited}");
     }
+}
+
+#[test]
+fn a_cancellation_that_comes_to_nothing_is_not_asked_for_without_end() {
+    let mut world = World::simple(1, 4);
+    world.panel.installs_that_hang = 1;
+    world.until("installing", Duration::from_hours(1), |w| w.panel.servers["1"].operation.is_some());
+    world.run_for(seconds(90));
+    world.always = Some(("cancelOperation", Fault::Ignored));
+    world.delete("web");
+    world.until("a department is asked", Duration::from_hours(24), |w| w.open_tasks() == [TaskType::FailedOperation]);
+    let asked = world.asked.iter().filter(|(_, call)| call.name() == "cancelOperation").count();
+    assert_eq!(asked, usize::try_from(world.handler.max_attempts).unwrap(), "{}", world.describe());
+    world.always = None;
+    world.resolve(TaskType::FailedOperation, Resolution::Retry);
+    world.until_phase("web", "gone");
+    world.assert_clean();
 }

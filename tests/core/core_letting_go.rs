@@ -9,7 +9,7 @@ use crate::support::look::{picture, reason};
 use crate::support::panel::{Ipmi, Panel};
 use crate::support::seconds;
 use crate::support::sweep::{FAULTS, Kind, reach, try_all};
-use crate::support::world::{World, WriteFault, handler, order};
+use crate::support::world::{Fault, World, WriteFault, handler, order};
 use dci_operator::api::condition::{ConditionType, find};
 use dci_operator::api::handler::DeletionPolicy;
 use dci_operator::panel::model::{Level, PanelUser, UserId};
@@ -246,4 +246,53 @@ fn every_fault_in_letting_go_and_taking_over_is_survived() {
         (format!("orphan, read {read}"), live)
     });
     try_all(orphans.chain(crashes).chain(failed).chain(adoption::adoptions()));
+}
+
+/// The panel goes down before the hand-over was read back, and the order is deleted before it is up again: the status does not tell of it.
+#[test]
+fn a_client_keeps_what_he_was_handed_over_although_nobody_read_it_back() {
+    let calls = {
+        let mut world = orphaned(|_| ());
+        reach(&mut world, "Active", Kind::Plain);
+        world.asked.len()
+    };
+    let mut world = orphaned(|_| ());
+    world.faults.insert(calls - 1, Fault::Nothing);
+    world.then_reads_fail = 1;
+    world.until("the hand-over is made, and forgotten", Duration::from_hours(1), |w| {
+        w.asked.len() == calls && w.status("web").in_flight.is_none()
+    });
+    let server = world.status("web").server.clone().unwrap();
+    assert!(server.handed_over_at.is_none() && matches!(world.asked[calls - 1].1, Call::HandOver { .. }), "{}", world.describe());
+    let before = picture(&world);
+    world.delete("web");
+    world.until_phase("web", "gone");
+    assert_left(&world, &before);
+}
+
+#[test]
+fn an_order_that_was_put_back_to_a_time_before_the_hand_over_leaves_its_server_too() {
+    let mut world = orphaned(|_| ());
+    let mut statuses = Vec::new();
+    while world.phase("web") != "Active" {
+        world.step();
+        let status = world.status("web").clone();
+        if status.server.is_some() && statuses.last() != Some(&status) {
+            statuses.push(status);
+        }
+    }
+    assert!(statuses.len() >= 6, "{} statuses", statuses.len());
+    for (at, status) in statuses.into_iter().enumerate() {
+        let mut world = orphaned(|_| ());
+        world.until_phase("web", "Active");
+        world.run_for(Duration::from_hours(1));
+        let before = picture(&world);
+        let stored = world.orders.get_mut("web").unwrap();
+        stored.status = status;
+        stored.version += 1;
+        world.restart();
+        world.delete("web");
+        world.until_phase("web", "gone");
+        assert_eq!(picture(&world), without_marks(&before), "{at}\n{}", world.describe());
+    }
 }

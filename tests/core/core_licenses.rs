@@ -8,6 +8,8 @@ use crate::support::world::{Fault, World};
 use crate::support::{later, seconds};
 use dci_operator::api::Time;
 use dci_operator::api::condition::{self, ConditionType};
+use dci_operator::api::handler::DeletionPolicy;
+use dci_operator::api::task::{Resolution, TaskType};
 use dci_operator::panel::license::FREE_NAME;
 use dci_operator::provisioning::call::Call;
 use dci_operator::provisioning::facts::HandlerState;
@@ -460,4 +462,54 @@ fn what_is_not_sold_is_said_before_a_server_is_waited_for() {
     order_licenses(&mut world, &["Nothing"]);
     world.until("stalled", Duration::from_hours(1), |w| stalled(w).0 == "UnknownProduct");
     assert!(world.asked.is_empty(), "{}", world.describe());
+}
+
+/// What a client uses does not end while his order waits for a department, for ever, or for somebody to change its spec.
+#[test]
+fn a_licence_that_ends_soon_is_renewed_whatever_else_its_order_waits_for() {
+    type Stand = fn(&mut World);
+    let failed: Stand = |world| {
+        world.always = Some(("setDomain", Fault::Refused));
+        world.edit("web", |raw| raw.spec.domain = "other.example.net".into());
+        world.until("a department is asked", Duration::from_hours(24), |w| w.open_tasks() == [TaskType::FailedOperation]);
+    };
+    let cancelled: Stand = |world| {
+        world.always = Some(("setDomain", Fault::Refused));
+        world.edit("web", |raw| raw.spec.domain = "other.example.net".into());
+        world.until("a department is asked", Duration::from_hours(24), |w| w.open_tasks() == [TaskType::FailedOperation]);
+        world.resolve(TaskType::FailedOperation, Resolution::Cancelled);
+        world.until("cancelled", Duration::from_hours(1), |w| stalled(w).0 == "TaskCancelled");
+    };
+    let forbidden: Stand = |world| {
+        world.edit("web", |raw| raw.spec.deletion_policy = DeletionPolicy::Orphan);
+        world.until("forbidden", Duration::from_hours(1), |w| stalled(w).0 == "DeletionPolicyForbidden");
+    };
+    for (what, stand) in [("failed", failed), ("cancelled", cancelled), ("forbidden", forbidden)] {
+        for fault in [None, Some(Fault::LostApplied), Some(Fault::LostNot), Some(Fault::CrashAfter)] {
+            let mut world = monthly();
+            stand(&mut world);
+            let (tasks, before, phase) = (world.open_tasks(), stalled(&world), world.phase("web").to_owned());
+            let end = later(world.now, seconds(DAY));
+            only(&mut world).expires = end;
+            if let Some(fault) = fault {
+                world.faults.insert(world.asked.len(), fault);
+            }
+            world.run_for(Duration::from_hours(3));
+            assert_eq!(renewals(&world), 1, "{what} {fault:?}\n{}", world.describe());
+            assert_eq!((world.open_tasks(), stalled(&world), world.phase("web")), (tasks, before, phase.as_str()), "{what} {fault:?}");
+            world.assert_quiet();
+        }
+    }
+}
+
+#[test]
+fn a_licence_that_is_gone_keeps_no_other_from_being_renewed() {
+    let mut world = active();
+    let first = world.status("web").licenses[0].id.clone().unwrap();
+    world.panel.licenses.rows.retain(|id, _| *id != first);
+    world.until("gone", Duration::from_hours(2), |w| stalled(w).0 == "LicenseGone");
+    let end = later(world.now, seconds(DAY));
+    only(&mut world).expires = end;
+    world.run_for(Duration::from_hours(3));
+    assert_eq!((renewals(&world), stalled(&world).0.as_str()), (1, "LicenseGone"), "{}", world.describe());
 }

@@ -134,8 +134,18 @@ fn restored(world: &mut World) {
 
 #[test]
 fn a_restored_order_whose_server_is_out_of_sight_takes_no_second_one_and_frees_no_address_in_use() {
-    for deleted in [false, true] {
-        let mut world = active();
+    let several = || {
+        let mut world = World::new(Panel::new(3, 6), handler(|_| ()));
+        world.add(order("web", "u-web", |raw| raw["spec"]["addresses"] = json!({"ipv4": 2, "ipv6": 1})));
+        world.panel.users.push(PanelUser { id: "7".into(), name: "bob".into(), level: Level::User });
+        world.until_phase("web", "Active");
+        world.run_for(seconds(90));
+        // The list shows main addresses only; the additional ones come first.
+        world.panel.used.reverse();
+        world
+    };
+    for (deleted, world) in [false, true].into_iter().flat_map(|deleted| [active as fn() -> World, several].map(|world| (deleted, world))) {
+        let mut world = world();
         let client = world.panel.server("1").owner.replace(UserId("7".into()));
         let before = picture(&world);
         restored(&mut world);
@@ -312,4 +322,24 @@ fn a_main_address_that_is_added_before_the_installation_is_replaced() {
     world.until("put right", Duration::from_hours(2), |w| w.panel.servers["1"].main == main && w.panel.servers["1"].rows.len() == 1);
     installs_again(&mut world);
     world.assert_quiet();
+}
+
+/// Where main addresses are not changed those that carry the note are additional ones, and the list shows none of them.
+#[test]
+fn addresses_of_a_server_out_of_sight_stay_where_the_main_one_is_not_ours() {
+    let mut world = World::new(Panel::new(3, 6), handler(|h| h["ipManagement"]["disableIPChange"] = json!(true)));
+    world.add(order("web", "u-web", |raw| raw["spec"]["addresses"] = json!({"ipv4": 2})));
+    world.panel.users.push(PanelUser { id: "7".into(), name: "bob".into(), level: Level::User });
+    world.until_phase("web", "Active");
+    world.run_for(seconds(90));
+    let client = world.panel.server("1").owner.replace(UserId("7".into()));
+    let before = picture(&world);
+    restored(&mut world);
+    world.delete("web");
+    until_reason(&mut world, "NotOurServer");
+    world.run_for(Duration::from_hours(6));
+    assert_eq!(picture(&world), before, "{}", world.describe());
+    world.panel.server("1").owner = client;
+    world.until_phase("web", "gone");
+    world.assert_clean();
 }

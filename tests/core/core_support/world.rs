@@ -12,7 +12,7 @@ use dci_operator::api::order::OrderStatus;
 use dci_operator::api::task::{Resolution, TaskType};
 use dci_operator::panel::model::{FREE_DOMAIN, UserId};
 use dci_operator::provisioning::call::Call;
-use dci_operator::provisioning::facts::{HandlerState, Inventory, Prepare};
+use dci_operator::provisioning::facts::{HandlerState, Inventory, Prepare, Unread};
 use dci_operator::provisioning::forsaken::Forsaken;
 use dci_operator::provisioning::hardware::Hardware;
 use dci_operator::provisioning::marker::{self, Marker};
@@ -139,6 +139,8 @@ pub struct World {
     pub may_stay_on: bool,
     /// Lists after which the notes cannot be read, so that the index of markers is not complete.
     pub index_fails: usize,
+    /// A server whose form cannot be read for the index, and since when.
+    pub unread: Option<(String, Timestamp)>,
     /// A server that user 7 takes right after the first list, or right before the first claim.
     pub taken_after_list: Option<String>,
     pub taken_before_claim: Option<String>,
@@ -218,6 +220,7 @@ impl World {
             then_reads_fail: 0,
             may_stay_on: false,
             index_fails: 0,
+            unread: None,
             taken_after_list: None,
             taken_before_claim: None,
             asked: Vec::new(),
@@ -422,6 +425,9 @@ impl World {
         let mut index = BTreeMap::new();
         for (id, row) in &rows {
             let Some(owner) = self.panel.servers[id].owner.clone().filter(|o| clients.contains(o)) else { continue };
+            if self.unread.as_ref().is_some_and(|(unread, _)| unread == id) {
+                continue;
+            }
             let seen = match self.index.get(id) {
                 Some((was, name, markers)) if *was == owner.0 && *name == row.hostname => markers.clone(),
                 Some(_) | None => marker::tokens(&self.panel.servers[id].notes).filter_map(Marker::parse).collect(),
@@ -440,7 +446,9 @@ impl World {
         let hardware = rows.keys().map(|id| (id.clone(), parts(id))).collect();
         let names = self.orders.values().map(|o| o.raw.spec.client.username.clone());
         let (ids, owners) = (BTreeMap::new(), names.chain([ADMIN.to_owned()]).collect());
-        self.inventory = Some(Arc::new(Inventory { rows, began: self.now, previous, ids, owners, markers, hardware }));
+        let unread =
+            self.unread.iter().map(|(id, since)| (id.clone(), Unread { since: *since, why: "an error document".into() })).collect();
+        self.inventory = Some(Arc::new(Inventory { rows, began: self.now, previous, ids, owners, markers, unread, hardware }));
         self.sweep_locks();
         if let Some(id) = self.taken_after_list.take() {
             self.panel.server(&id).owner = Some(UserId("7".into()));

@@ -1,0 +1,57 @@
+//! Whose client an order names, and what is done where nobody can tell whose a server is.
+
+use std::time::Duration;
+
+use crate::support::look::{made, reason, stalled, until_reason};
+use crate::support::panel::ADMIN;
+use crate::support::world::World;
+use dci_operator::api::condition::{ConditionType, find};
+use dci_operator::panel::model::{Level, PanelUser, UserId};
+use dci_operator::provisioning::facts::Prepare;
+
+/// Its client is there, and it waits for something else: until a server is asked for, another client may be named.
+fn before_its_claim() -> World {
+    let mut world = World::simple(2, 4);
+    world.panel.users.push(PanelUser { id: "70".into(), name: "root2".into(), level: Level::Administrator });
+    world.panel.templates = Some(vec!["ISPsystem__Ubuntu-24.04-x86_64".into()]);
+    until_reason(&mut world, "UnknownTemplate");
+    assert!(world.status("web").server.is_none() && world.panel.user("acme").is_some(), "{}", world.describe());
+    world.panel.templates = None;
+    world
+}
+
+#[test]
+fn another_client_is_looked_at_as_the_first_one_was() {
+    for (name, wanted) in [(ADMIN, "ClientIsAdministrator"), ("root2", "ClientIsAdministrator"), ("taken", "ClientNameTaken")] {
+        let mut world = before_its_claim();
+        world.missing = (name == "taken").then_some(Prepare::ClientName);
+        world.edit("web", |raw| raw.spec.client.username = name.into());
+        until_reason(&mut world, wanted);
+        world.run_for(Duration::from_hours(1));
+        assert_eq!((made(&world, "claim"), made(&world, "createUser")), (0, 1), "{name}\n{}", world.describe());
+    }
+    let mut world = before_its_claim();
+    world.edit("web", |raw| raw.spec.client.username = "globex".into());
+    world.until_phase("web", "Active");
+    let globex = world.panel.user("globex").unwrap().id.clone();
+    assert_eq!((world.panel.servers["1"].owner.as_ref(), made(&world, "createUser")), (Some(&globex), 2));
+}
+
+/// A server of the operator's own user may carry the marker of any order: while its notes cannot be read, nobody gets a server. The orders
+/// say which one it is.
+#[test]
+fn a_server_that_cannot_be_read_is_named_by_the_orders_that_wait_for_it() {
+    let mut world = World::simple(2, 4);
+    world.panel.server("2").owner = Some(UserId("1".into()));
+    world.unread = Some(("2".into(), world.now));
+    world.until("it is named", Duration::from_mins(5), |w| {
+        find(&w.status("web").conditions, ConditionType::Ready)
+            .is_some_and(|c| c.message.contains("server 2") && c.message.contains("an error document"))
+    });
+    assert!(reason(world.status("web")) == "WaitingForPanel" && !stalled(&world), "it may be over in a moment");
+    until_reason(&mut world, "PanelError");
+    world.run_for(Duration::from_hours(6));
+    assert!(stalled(&world) && made(&world, "claim") == 0 && world.tasks.is_empty(), "{}", world.describe());
+    world.unread = None;
+    world.until_phase("web", "Active");
+}
