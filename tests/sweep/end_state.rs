@@ -1,7 +1,12 @@
 //! What a run ends in, without what may differ from run to run: times, uids, which of the free addresses it is.
 
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::Api;
 use serde_json::{Value, json};
 
+use crate::invariants::rest;
 use crate::support::World;
 
 fn rows(value: &Value) -> &[Value] {
@@ -35,7 +40,10 @@ fn order(order: &Value, provider: &str) -> Value {
 
 fn server(server: &Value) -> Value {
     let ports: Vec<&Value> = rows(&server["connections"]).iter().filter(|c| c["type"] == "Switch").map(|c| &c["on"]).collect();
+    // One whose answer was lost may have run twice, since a person said so.
+    let recipes: BTreeSet<&str> = rows(&server["invented"]["recipes"]).iter().filter_map(Value::as_str).collect();
     json!({
+        "recipes": recipes,
         "id": server["id"], "owner": server["owner"], "hostname": server["hostname"], "power": server["power"],
         "ours": is_ours(&server["notes"]), "main": group(&server["ip"]), "addresses": rows(&server["ips"]).len(),
         "installed": [server["installed"]["template"], server["installed"]["times"]], "operation": server["operation"].is_object(),
@@ -65,6 +73,18 @@ pub fn end_state(world: &World) -> Value {
     let orders = world.record.all("DedicatedServerOrder");
     let orders: Vec<Value> = orders.iter().map(|o| order(o, &world.provider)).collect();
     json!({"orders": orders, "tasks": tasks, "panels": panels})
+}
+
+/// Servers of orders to which nobody could log in with what the orders' Secrets say.
+pub async fn wrong_passwords(world: &World) -> Vec<String> {
+    let secrets = Api::<Secret>::namespaced(world.kube.clone(), &world.shop);
+    let (panels, mut wrong) = (world.sim.state(), Vec::new());
+    for order in world.record.all("DedicatedServerOrder") {
+        let (name, key) = rest::root_password(&order);
+        let data = secrets.get_opt(&name).await.unwrap().and_then(|secret| secret.data).unwrap_or_default();
+        wrong.extend(rest::wrong_password(&order, &panels, data.get(&key).map(|bytes| bytes.0.as_slice())));
+    }
+    wrong
 }
 
 /// Where two ends differ, path by path.

@@ -15,7 +15,7 @@ use crate::support::World;
 use crate::support::operator::Launch;
 use crate::support::record::Record;
 
-use super::end_state::{differences, end_state, left_over};
+use super::end_state::{differences, end_state, left_over, wrong_passwords};
 use super::plan::Job;
 use super::rules::{Rules, follow};
 use super::scenario::Life;
@@ -75,16 +75,16 @@ pub struct Run {
     _beside: [Task; 2],
 }
 
-/// An installation lasts until the operator has seen it, as those that take minutes do: one that had ended before its answer was missed
-/// would be begun again, which costs nothing before the hand-over, but is another end.
+/// What a server is busy with lasts until the operator has seen it, as what takes minutes does: an installation that had ended before its
+/// answer was missed would be begun again, which costs nothing before the hand-over, but is another end.
 async fn install(record: Record, window: Window, url: String, fails: Option<(&str, &str)>) {
     let client = reqwest::Client::builder().tls_certs_only([]).build().unwrap();
     let mut changes = record.changes();
     loop {
         let order = record.get("DedicatedServerOrder", "web-01").unwrap_or_default();
         let steps = order["status"]["steps"].as_array().cloned().unwrap_or_default();
-        let seen = steps.iter().any(|step| step["name"] == "InstallOS" && step["state"] == "Waiting");
-        for (panel, id) in if seen { installing(&window.state()) } else { Vec::new() } {
+        let seen = |name: &str| steps.iter().any(|step| step["name"] == name && step["state"] == "Waiting");
+        for (panel, id, _) in busy(&window.state()).into_iter().filter(|(.., step)| seen(step)) {
             let well = fails != Some((panel.as_str(), id.as_str()));
             let body = json!({"panel": panel, "finish_operation": well}).to_string();
             let _ = client.post(format!("{url}/servers/{id}")).body(body).send().await;
@@ -99,13 +99,14 @@ fn probes(asked: &Asked) -> bool {
     status && ["/processinghandlers/", "/ipmanagers/"].iter().any(|kind| asked.path.contains(kind))
 }
 
-/// Servers that are being installed, with their panels.
-fn installing(state: &Value) -> Vec<(String, String)> {
+/// Servers that are busy, with their panels before and after them the step that waits for it.
+fn busy(state: &Value) -> Vec<(String, String, &'static str)> {
     let panels = state["panels"].as_object().cloned().unwrap_or_default();
     let of = |(panel, all): (String, Value)| {
         let servers = all["servers"].as_array().cloned().unwrap_or_default();
-        let busy = servers.into_iter().filter(|s| s["operation"].is_object());
-        busy.map(|s| (panel.clone(), s["id"].as_str().unwrap_or_default().to_owned())).collect::<Vec<_>>()
+        let busy = servers.into_iter().filter(|s| s["operation"].is_object() && s["operation"]["kind"] != "diag");
+        let step = |s: &Value| if s["operation"]["kind"] == "recipe" { "RunRecipes" } else { "InstallOS" };
+        busy.map(|s| (panel.clone(), s["id"].as_str().unwrap_or_default().to_owned(), step(&s))).collect::<Vec<_>>()
     };
     panels.into_iter().flat_map(of).collect()
 }
@@ -198,6 +199,7 @@ pub async fn reference(life: Life) -> Vec<Reference> {
         // An order that is gone leaves something to do: what else is asked for then depends on the time.
         let after = asked[over..].iter().filter(|asked| scenario.deletes() && asked.change && !probes(asked));
         let points = asked[from..over].iter().chain(after).map(|asked| asked.point.clone()).collect();
+        assert_eq!(wrong_passwords(&run.world).await, Vec::<String>::new());
         all.push(Reference { points, end: end_state(&run.world), took });
     }
     run.given_back().await;
@@ -223,6 +225,7 @@ pub async fn life(life: Life, jobs: &[Job], references: &[Reference], tell: impl
         let met: Vec<Asked> = run.proxy.asked().drain(from..).filter(|asked| asked.fault.is_some()).collect();
         let mut wrong = differences(&reference.end, &end_state(&run.world));
         wrong.retain(|what| !(twice && what.starts_with(".panels.bill.licenses")));
+        wrong.extend(wrong_passwords(&run.world).await);
         assert!(wrong.is_empty(), "the end is another one: {}", wrong.join("; "));
         run.obeyed(twice);
         let last = met.iter().map(|asked| asked.at).max();

@@ -1,7 +1,7 @@
 //! Feeds what happens in a run to the invariants (`tests/invariants`), in the order in which it happens: requests as they pass the proxy, and
 //! objects as the operator writes them. What others write comes from watches.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
@@ -16,10 +16,15 @@ use crate::support::record::Record;
 /// Kinds that rules speak of.
 const KINDS: [&str; 4] = ["DedicatedServerOrder", "ProcessingHandler", "ManualTask", "Secret"];
 
+/// Kind and uid.
+type Key = (String, String);
+
 struct Inner {
     invariants: Invariants,
     /// Objects as they were seen last, by kind and uid.
-    objects: BTreeMap<(String, String), Value>,
+    objects: BTreeMap<Key, Value>,
+    /// Those that are gone: an answer that comes late does not bring them back.
+    gone: BTreeSet<Key>,
     wrong: Vec<String>,
 }
 
@@ -28,6 +33,10 @@ pub struct Rules {
     window: Window,
     began: Instant,
     inner: Mutex<Inner>,
+}
+
+fn key(object: &Value) -> Key {
+    (object["kind"].as_str().unwrap_or_default().to_owned(), object["metadata"]["uid"].as_str().unwrap_or_default().to_owned())
 }
 
 fn version(object: &Value) -> u64 {
@@ -40,7 +49,7 @@ impl Rules {
         Arc::new(Self {
             window,
             began: Instant::now(),
-            inner: Mutex::new(Inner { invariants, objects: BTreeMap::new(), wrong: Vec::new() }),
+            inner: Mutex::new(Inner { invariants, objects: BTreeMap::new(), gone: BTreeSet::new(), wrong: Vec::new() }),
         })
     }
 
@@ -60,20 +69,37 @@ impl Rules {
 
     /// An object as it is since somebody wrote it. An older version than the one that is known says nothing.
     pub fn object(&self, object: &Value) {
-        let kind = object["kind"].as_str().unwrap_or_default();
-        if !KINDS.contains(&kind) {
+        let key = key(object);
+        if !KINDS.contains(&key.0.as_str()) {
             return;
         }
-        let key = (kind.to_owned(), object["metadata"]["uid"].as_str().unwrap_or_default().to_owned());
-        let panels = if kind == "DedicatedServerOrder" { self.window.state() } else { Value::Null };
+        let panels = self.panels(&key);
         let mut inner = self.inner.lock().unwrap();
         let before = inner.objects.get(&key).cloned();
-        if before.as_ref().is_some_and(|before| version(before) >= version(object)) {
+        if inner.gone.contains(&key) || before.as_ref().is_some_and(|before| version(before) >= version(object)) {
             return;
         }
         let found = inner.invariants.changed(before.as_ref(), Some(object), &panels);
         inner.wrong.extend(found);
         inner.objects.insert(key, object.clone());
+    }
+
+    /// What an order leaves behind is looked at where it goes.
+    fn panels(&self, key: &Key) -> Value {
+        if key.0 == "DedicatedServerOrder" { self.window.state() } else { Value::Null }
+    }
+
+    /// An object is gone. Where another one has its name already, that one has taken its place.
+    pub fn gone(&self, key: &Key) {
+        let panels = self.panels(key);
+        let mut inner = self.inner.lock().unwrap();
+        inner.gone.insert(key.clone());
+        let Some(last) = inner.objects.remove(key) else { return };
+        let name = |o: &Value| [&o["kind"], &o["metadata"]["namespace"], &o["metadata"]["name"]].map(Value::to_string);
+        if inner.objects.values().all(|other| name(other) != name(&last)) {
+            let found = inner.invariants.changed(Some(&last), None, &panels);
+            inner.wrong.extend(found);
+        }
     }
 
     /// A task is about to be closed by whoever it is for: the operator may act upon that before anybody else has seen it.
@@ -128,19 +154,23 @@ impl Observer for Rules {
     fn answered(&self, letter: &Letter, answer: &[u8]) {
         let Some(mut call) = self.call(letter) else { return };
         call.answer = Some(String::from_utf8_lossy(answer).into_owned());
-        let now = self.now();
-        self.inner.lock().unwrap().invariants.answered(&call, now);
+        self.inner.lock().unwrap().invariants.answered(&call);
     }
 }
 
-/// Tells the rules of what the watches see.
+/// Tells the rules of what the watches see. The record tells of what is gone only by its not being there any more.
 pub async fn follow(record: Record, rules: Arc<Rules>) {
-    let (mut changes, mut seen) = (record.changes(), 0);
+    let (mut changes, mut seen, mut there) = (record.changes(), 0, BTreeSet::new());
     loop {
         let new = record.since(seen);
         seen += new.len();
         for object in &new {
             rules.object(object);
+            there.insert(key(object));
+        }
+        let now: BTreeSet<Key> = KINDS.iter().flat_map(|kind| record.all(kind)).map(|object| key(&object)).collect();
+        for gone in there.extract_if(.., |key| !now.contains(key)) {
+            rules.gone(&gone);
         }
         if changes.changed().await.is_err() {
             return;

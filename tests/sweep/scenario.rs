@@ -11,18 +11,22 @@ use super::rig::Run;
 const ORDER: &str = "DedicatedServerOrder";
 const POLL: &str = "2s";
 const LICENSE_PASSWORD: &str = "license-pass-3Kz8";
+const PASSWORDS: [&str; 2] = ["first-Zx81-root", "second-Qd42-root"];
+const RECIPES: [&str; 2] = ["ISPsystem__nginx.sh", "ISPsystem__php.sh"];
 
 /// One scenario.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scenario {
     /// The operator starts, and an order with two addresses becomes Active.
     Open,
-    /// A configuration of the client's own, which a department assembles.
+    /// A configuration of the client's own, which a department assembles once another one has bought the parts.
     Custom,
     /// The server of the handler with priority cannot be installed: it is given back, and the next handler's is taken.
     Failover,
     /// With two licences.
     Licence,
+    /// The panel takes the addresses; recipes run and passwords are set by functions that the handler's dialect tells.
+    ByPanel,
     /// Suspended and resumed.
     Suspend,
     /// More addresses, then fewer.
@@ -31,6 +35,12 @@ pub enum Scenario {
     Domain,
     /// A new token.
     Reinstall,
+    /// One more recipe, on the running system.
+    Recipe,
+    /// Another root password.
+    Password,
+    /// A licence ends soon.
+    Renew,
     /// Deleted, as it should be.
     Delete,
     /// Deleted, with an IPMI that does not answer, which is ignored.
@@ -39,6 +49,8 @@ pub enum Scenario {
     DeleteTask,
     /// Deleted with its licences.
     DeleteLicence,
+    /// Deleted where the panel took the addresses, and cleans disks.
+    DeleteByPanel,
 }
 
 /// The life of one order: scenarios that follow one another in one world. Each begins when the one before has come to rest.
@@ -48,11 +60,12 @@ pub enum Life {
     Assembled,
     Elsewhere,
     Licensed,
+    ByPanel,
 }
 
 impl Life {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Plain, Self::Assembled, Self::Elsewhere, Self::Licensed];
+    pub const ALL: [Self; 5] = [Self::Plain, Self::Assembled, Self::Elsewhere, Self::Licensed, Self::ByPanel];
 
     /// What happens in it. It ends with a deletion.
     pub fn scenarios(self) -> &'static [Scenario] {
@@ -62,7 +75,8 @@ impl Life {
             }
             Self::Assembled => &[Scenario::Custom, Scenario::DeleteTask],
             Self::Elsewhere => &[Scenario::Failover, Scenario::DeleteIgnore],
-            Self::Licensed => &[Scenario::Licence, Scenario::DeleteLicence],
+            Self::Licensed => &[Scenario::Licence, Scenario::Renew, Scenario::DeleteLicence],
+            Self::ByPanel => &[Scenario::ByPanel, Scenario::Recipe, Scenario::Password, Scenario::DeleteByPanel],
         }
     }
 
@@ -86,6 +100,7 @@ impl Life {
                 }]);
                 Setup { panels, ..Setup::default() }.handler(&json!({"licenseServerRef": {"name": "isp"}}))
             }
+            Self::ByPanel => Setup::dci(&functions()).handler(&json!({"ipManagement": {"allocateBy": "Panel"}, "dialect": dialect()})),
         };
         let mut setup = setup;
         let mut panels = if setup.panels["dcimanager5"].is_array() { setup.panels } else { objects::panels() };
@@ -103,6 +118,12 @@ impl Life {
     pub async fn populate(self, world: &mut World) {
         match self {
             Self::Plain | Self::Assembled => {}
+            Self::ByPanel => {
+                world.keep_secret(PASSWORDS[0]);
+                world.keep_secret(PASSWORDS[1]);
+                let shop = world.shop.clone();
+                world.create(&shop, objects::secret("root", &json!({"password": PASSWORDS[0]}))).await;
+            }
             Self::Elsewhere => second_handler(world).await,
             Self::Licensed => licence_server(world).await,
         }
@@ -112,7 +133,7 @@ impl Life {
     pub fn connections(self) -> Vec<(&'static str, &'static str, &'static str)> {
         let mut all = vec![("IPManager", "main", "ipm"), ("ProcessingHandler", "msk-1", "dci")];
         match self {
-            Self::Plain | Self::Assembled => {}
+            Self::Plain | Self::Assembled | Self::ByPanel => {}
             Self::Elsewhere => all.extend([("IPManager", "other", "ipm2"), ("ProcessingHandler", "msk-2", "dci2")]),
             Self::Licensed => all.push(("ProcessingHandler", "isp", "bill")),
         }
@@ -123,7 +144,7 @@ impl Life {
     pub fn fails(self) -> Option<(&'static str, &'static str)> {
         match self {
             Self::Elsewhere => Some(("dci", "17")),
-            Self::Plain | Self::Assembled | Self::Licensed => None,
+            Self::Plain | Self::Assembled | Self::Licensed | Self::ByPanel => None,
         }
     }
 
@@ -138,6 +159,10 @@ impl Life {
                 "handlerRef": null, "handlerSelector": {"namespace": world.provider, "matchLabels": {"zone": "msk"}},
             }),
             Self::Licensed => json!({"licenses": [{"product": "Lite"}, {"product": "Pro", "period": 2}]}),
+            Self::ByPanel => json!({
+                "addresses": {"ipv4": 2}, "recipes": [RECIPES[0]],
+                "operatingSystem": {"passwordSecretRef": {"name": "root", "key": "password"}},
+            }),
         }
     }
 }
@@ -155,29 +180,38 @@ impl Scenario {
             Self::Custom => "custom",
             Self::Failover => "failover",
             Self::Licence => "licence",
+            Self::ByPanel => "by-panel",
             Self::Suspend => "suspend",
             Self::Addresses => "addresses",
             Self::Domain => "domain",
             Self::Reinstall => "reinstall",
+            Self::Recipe => "recipe",
+            Self::Password => "password",
+            Self::Renew => "renew",
             Self::Delete => "delete",
             Self::DeleteIgnore => "delete-ignore",
             Self::DeleteTask => "delete-task",
             Self::DeleteLicence => "delete-licence",
+            Self::DeleteByPanel => "delete-by-panel",
         }
     }
 
     /// The order goes.
     pub fn deletes(self) -> bool {
         match self {
-            Self::Delete | Self::DeleteIgnore | Self::DeleteTask | Self::DeleteLicence => true,
+            Self::Delete | Self::DeleteIgnore | Self::DeleteTask | Self::DeleteLicence | Self::DeleteByPanel => true,
             Self::Open
             | Self::Custom
             | Self::Failover
             | Self::Licence
+            | Self::ByPanel
             | Self::Suspend
             | Self::Addresses
             | Self::Domain
-            | Self::Reinstall => false,
+            | Self::Reinstall
+            | Self::Recipe
+            | Self::Password
+            | Self::Renew => false,
         }
     }
 
@@ -189,7 +223,7 @@ impl Scenario {
     /// What is done while requests go wrong. It ends when all is as it was asked for.
     pub async fn act(self, run: &mut Run) {
         match self {
-            Self::Open | Self::Custom | Self::Failover | Self::Licence => {
+            Self::Open | Self::Custom | Self::Failover | Self::Licence | Self::ByPanel => {
                 run.start_operator();
                 let spec = self.life().order(&run.world);
                 run.world.order("web-01", &spec).await;
@@ -225,7 +259,13 @@ impl Scenario {
                 edit(&run.world, json!({"reinstall": "second"})).await;
                 reinstalled(run).await;
             }
-            Self::Delete | Self::DeleteIgnore | Self::DeleteLicence => {
+            Self::Recipe => {
+                edit(&run.world, json!({"recipes": RECIPES})).await;
+                answered(run).await;
+            }
+            Self::Password => rotated(run).await,
+            Self::Renew => renewed(run).await,
+            Self::Delete | Self::DeleteIgnore | Self::DeleteLicence | Self::DeleteByPanel => {
                 if self == Self::DeleteIgnore {
                     run.world.sim.change_server(27, json!({"panel": "dci2", "ipmi": "dead"})).unwrap();
                 }
@@ -302,8 +342,12 @@ async fn task(world: &mut World, type_: &str) -> Value {
         .await
 }
 
-/// The department builds what it is asked for.
+/// The department builds what it is asked for, once it has the parts.
 async fn assemble(run: &mut Run) {
+    let missing = task(&mut run.world, "Assembly").await;
+    resolve(run, &missing, "PartsMissing").await;
+    let buying = task(&mut run.world, "Procurement").await;
+    close(run, &buying).await;
     let task = task(&mut run.world, "Assembly").await;
     run.rules.by_hand("20");
     run.world.sim.change_server(20, json!({"hardware": {"hdd_1": "1920SSD"}})).unwrap();
@@ -335,6 +379,39 @@ async fn active(run: &mut Run, when_asked: impl Fn(&Run)) {
     }
 }
 
+/// Another root password, which is the server's in the end.
+async fn rotated(run: &mut Run) {
+    let world = &mut run.world;
+    let before = world.server(17)["invented"]["passwordSha256"].clone();
+    let patch = json!({"stringData": {"password": PASSWORDS[1]}}).to_string();
+    let (code, text) = world.kubectl(&["patch", "secret", "root", "-n", &world.shop, "--type=merge", "-p", &patch]).await;
+    assert_eq!(code, 0, "{text}");
+    world.until("the new password", |world| (world.server(17)["invented"]["passwordSha256"] != before).then_some(())).await;
+    let done = |order: &Value| is_settled(order, "Active") && order["status"]["inFlight"].is_null();
+    world.until_order("web-01", "Active, and nothing under way", done).await;
+}
+
+/// The licence that is paid for one month ends today: it is prolonged.
+async fn renewed(run: &mut Run) {
+    let world = &mut run.world;
+    let lite = |world: &World| {
+        let state = world.sim.state();
+        let all = state["panels"]["bill"]["licenses"].as_array().cloned().unwrap_or_default();
+        all.into_iter().find(|license| license["pricelist"] == 55227).unwrap()
+    };
+    let id = lite(world)["id"].as_str().unwrap().parse().unwrap();
+    let today = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
+    world.sim.change_license(id, json!({"expires": today.to_string()})).unwrap();
+    let told = |world: &World| {
+        let (order, license) = (world.record.get(ORDER, "web-01")?, lite(world));
+        let end = license["expires"].as_str()?;
+        let known = order["status"]["licenses"][0]["expiresAt"].as_str()?.contains(end);
+        // What a proxy sends twice is prolonged twice, as what it orders twice is bought twice.
+        (license["renewals"].as_u64()? >= 1 && known && is_settled(&order, "Active")).then_some(())
+    };
+    world.until("renewed, and told", told).await;
+}
+
 /// The department pulls the plug. Until then the server is the client's.
 async fn stop_server(run: &mut Run) {
     let task = task(&mut run.world, "StopServer").await;
@@ -351,6 +428,30 @@ async fn resolve(run: &Run, task: &Value, resolution: &str) {
     let name = task["metadata"]["name"].as_str().unwrap();
     run.rules.closing(task, resolution);
     run.world.patch("ManualTask", name, &json!({"spec": {"resolution": resolution, "note": "as asked"}})).await;
+}
+
+/// A panel that has functions for what the interface of DCImanager does not tell, and takes addresses by itself.
+fn functions() -> Value {
+    json!({
+        "address_groups": [
+            {"name": "public", "ranges": ["203.0.113.10-203.0.113.60"]}, {"name": "parking", "ranges": ["10.0.0.0/16"]},
+        ],
+        "recipes": [{"name": RECIPES[0]}, {"name": RECIPES[1]}],
+        "invented": {
+            "run_recipe": "server.runrecipe", "flag_for_cleaning": "server.flagclean", "set_password": "server.setpasswd",
+            "recipe_duration": "1h",
+        },
+        "durations": {"diag": "1s"},
+    })
+}
+
+/// How these functions are called.
+fn dialect() -> Value {
+    json!({
+        "runRecipe": {"func": "server.runrecipe", "params": {"elid": "{server}", "recipe": "{recipe}", "sok": "ok"}},
+        "flagForCleaning": {"func": "server.flagclean", "params": {"elid": "{server}", "sok": "ok"}},
+        "setPassword": {"func": "server.setpasswd", "params": {"elid": "{server}", "passwd": "{password}", "sok": "ok"}},
+    })
 }
 
 fn hardware(ram: &str, disks: [&str; 2]) -> Value {

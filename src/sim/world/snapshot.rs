@@ -61,6 +61,7 @@ impl Dci {
             .collect();
         let operation = server.operation.as_ref().map(|operation| {
             let kind = match operation.kind {
+                TemplateKind::Os if operation.recipe_alone => "recipe",
                 TemplateKind::Os => "install",
                 TemplateKind::Diag => "diag",
                 TemplateKind::Rescue => "rescue",
