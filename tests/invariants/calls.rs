@@ -6,9 +6,20 @@ use serde_json::Value;
 
 use super::view::{self, marks, text};
 
-/// Functions that harm whoever uses the server: what is off, wiped, or taken away.
-const HARMFUL: [&str; 6] =
-    ["server.poweroff", "server.operations", "server.disable", "server.reboot", "server.connection.off", "iplist.delete"];
+/// Functions that harm whoever uses the server: what is off, wiped, broken off, or taken away. The last three are those that the tests'
+/// handlers name in their dialect.
+const HARMFUL: [&str; 10] = [
+    "server.poweroff",
+    "server.operations",
+    "server.opercancel",
+    "server.disable",
+    "server.reboot",
+    "server.connection.off",
+    "iplist.delete",
+    "server.setpasswd",
+    "server.runrecipe",
+    "server.flagclean",
+];
 
 /// Functions that change something without saying so by `sok=ok`.
 const ACTIONS: [&str; 11] =
@@ -115,6 +126,7 @@ impl Call {
 /// What a process has last read of a server.
 #[derive(Clone, Debug)]
 struct Seen {
+    /// When it asked: what the panel has done since then the answer may not show.
     at: u64,
     marks: Vec<String>,
     /// Somebody's: neither nobody's nor unknown.
@@ -150,6 +162,8 @@ pub struct Calls {
     held: BTreeMap<String, BTreeSet<Place>>,
     /// When a change of a server was last on its way.
     changed: BTreeMap<Place, u64>,
+    /// When a process last acted upon what it had read of a server: what it asked for before does not count any more.
+    acted: BTreeMap<(String, String, String), u64>,
     /// Lists of which only some pages were shown, by process and panel: when the first was asked for, and the servers so far.
     pages: BTreeMap<Place, (u64, BTreeSet<String>)>,
     /// How many complete lists in a row have shown others and not this server, by process: each of them asked for after the last change.
@@ -249,18 +263,36 @@ impl Calls {
         let key = (call.who.clone(), call.panel.clone(), call.server().to_owned());
         if self.harms(call) || call.owns() {
             self.seen.remove(&key);
+            self.acted.insert(key, at);
         }
         for id in marks(call.field("notes")).into_iter().filter(|_| call.owns()) {
             self.held.entry(id).or_default().insert((call.panel.clone(), call.server().to_owned()));
         }
     }
 
-    /// The operator was told something.
-    pub fn answered(&mut self, call: &Call, at: u64) {
+    /// The operator was told something. What was asked for before a change, and answered after it, may not show it.
+    pub fn answered(&mut self, call: &Call) {
         let Some(answer) = &call.answer else { return };
-        let place: Place = (call.panel.clone(), call.server().to_owned());
         if call.shows() && call.done() {
-            let shown = marks(answer);
+            self.shown(call, answer);
+        }
+        if let Some(row) = call.row().filter(|_| !call.change && call.done()) {
+            self.rows.insert(row, answer.clone());
+        }
+        for (id, marks) in call.listed() {
+            let Some(shelf) = shelf(&call.func) else { continue };
+            self.listed.insert((call.who.clone(), call.panel.clone(), shelf, id), Listed { at: call.began, marks });
+        }
+        if call.lists() && call.done() {
+            self.servers_listed(call, &serde_json::from_str(answer).unwrap_or_default());
+        }
+    }
+
+    /// The record of one server.
+    fn shown(&mut self, call: &Call, answer: &str) {
+        let place: Place = (call.panel.clone(), call.server().to_owned());
+        let shown = marks(answer);
+        if self.changed.get(&place).is_none_or(|changed| call.began >= *changed) {
             for (id, places) in &mut self.held {
                 if !shown.contains(id) {
                     places.remove(&place);
@@ -269,21 +301,15 @@ impl Calls {
             for id in &shown {
                 self.held.entry(id.clone()).or_default().insert(place.clone());
             }
-            let key = (call.who.clone(), call.panel.clone(), call.server().to_owned());
-            let record: Value = serde_json::from_str(answer).unwrap_or_default();
-            let owned = !["", "no_owner"].contains(&text(&record["doc"]["owner"]["$"]));
-            self.seen.insert(key, Seen { at, marks: shown, owned });
         }
-        if let Some(row) = call.row().filter(|_| !call.change && call.done()) {
-            self.rows.insert(row, answer.clone());
+        let key = (call.who.clone(), call.panel.clone(), call.server().to_owned());
+        // Other processes' changes this one cannot know of.
+        if self.acted.get(&key).is_some_and(|acted| call.began < *acted) {
+            return;
         }
-        for (id, marks) in call.listed() {
-            let Some(shelf) = shelf(&call.func) else { continue };
-            self.listed.insert((call.who.clone(), call.panel.clone(), shelf, id), Listed { at, marks });
-        }
-        if call.lists() && call.done() {
-            self.servers_listed(call, &serde_json::from_str(answer).unwrap_or_default());
-        }
+        let record: Value = serde_json::from_str(answer).unwrap_or_default();
+        let owned = !["", "no_owner"].contains(&text(&record["doc"]["owner"]["$"]));
+        self.seen.insert(key, Seen { at: call.began, marks: shown, owned });
     }
 
     /// A list, or a page of one. Two complete ones that show others, asked for after the last change, say that a server is gone.

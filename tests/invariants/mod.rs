@@ -40,8 +40,8 @@ pub struct Invariants {
     /// Servers and addresses whose records a person changed, and when.
     hands: BTreeMap<String, u64>,
     users: BTreeMap<(String, String), String>,
-    /// Orders whose `StopServer` task a department closed as done, by uid.
-    stopped: BTreeSet<String>,
+    /// Servers that a department has said to be off, by the `StopServer` task of an order: its uid, and the server that it had then.
+    stopped: BTreeSet<(String, String)>,
 }
 
 /// One thing that happened, for those who have all of it only afterwards.
@@ -86,7 +86,7 @@ impl Invariants {
             let found = match event {
                 Event::Sent(call) => self.sent(call, *at, &panels),
                 Event::Answered(call) => {
-                    self.answered(call, *at);
+                    self.answered(call);
                     Vec::new()
                 }
                 Event::Panels(state) => {
@@ -125,8 +125,8 @@ impl Invariants {
     }
 
     /// The operator has got an answer.
-    pub fn answered(&mut self, call: &Call, at: u64) {
-        self.calls.answered(call, at);
+    pub fn answered(&mut self, call: &Call) {
+        self.calls.answered(call);
     }
 
     /// (1), (3), (6): what the panels are.
@@ -273,9 +273,10 @@ impl Invariants {
         }
         let mut wrong = Vec::new();
         let orphan = order["spec"]["deletionPolicy"] == "Orphan";
+        // The client keeps the licences of a server that he keeps; or they alone were given up.
+        let licenses_stay = orphan || view::are_licenses_abandoned(order);
         for what in view::left(panels, &id) {
-            // The client keeps the licences of a server that he keeps.
-            if !(orphan && what.starts_with("licence")) {
+            if !(licenses_stay && what.starts_with("licence")) {
                 wrong.push(format!("(3) order {name} is gone, and {what} carries its marker"));
             }
         }
@@ -284,7 +285,7 @@ impl Invariants {
         {
             wrong.push(format!("(4) order {name} is let go, and {told}"));
         }
-        if !orphan {
+        if !licenses_stay {
             self.gone.insert(id, name);
         }
         wrong
@@ -295,12 +296,19 @@ impl Invariants {
         let open = |task: &Value| task["spec"]["resolution"].is_null();
         let Some(task) = after else { return Vec::new() };
         let (order, type_) = (&task["spec"]["orderRef"]["uid"], &task["spec"]["type"]);
-        if *type_ == "StopServer" && !open(task) && before.is_some_and(open) {
+        // What was told when it was closed is not told once more when a watch shows it: the order may have another server by then.
+        let told = self
+            .of_kind("ManualTask")
+            .any(|t| !open(t) && t["metadata"]["uid"] == task["metadata"]["uid"] && view::name(t) == view::name(task));
+        if *type_ == "StopServer" && !open(task) && before.is_some_and(open) && !told {
             // Whoever asks for another try has not stopped it.
+            let owner = self.of_kind("DedicatedServerOrder").find(|o| o["metadata"]["uid"] == *order);
+            let server = owner.and_then(view::server_of).unwrap_or_default();
+            let stopped = (text(order).to_owned(), server.to_owned());
             if task["spec"]["resolution"] == "Done" {
-                self.stopped.insert(text(order).to_owned());
+                self.stopped.insert(stopped);
             } else {
-                self.stopped.remove(text(order));
+                self.stopped.remove(&stopped);
             }
         }
         if before.is_some() || !open(task) {
@@ -311,11 +319,13 @@ impl Invariants {
         twins.map(|other| format!("(5) tasks {} and {} are both open for one reason", view::name(other), view::name(task))).collect()
     }
 
-    /// (5): with `CreateTask`, a server is released when it is off, or when the department has closed its `StopServer` task.
+    /// (5): with `CreateTask`, a server is released when it is off, or when the department has closed its `StopServer` task: the server of
+    /// an order that goes, or one that an order gives back for another.
     fn not_before_its_task(&self, call: &Call, at: u64, panels: &Value) -> Vec<String> {
-        let of_server = |o: &&Value| view::server_of(o) == Some(call.server()) && view::is_deleting(o);
+        let gives = |o: &Value| view::is_deleting(o) || !o["status"]["server"]["returning"].is_null();
+        let of_server = |o: &&Value| view::server_of(o) == Some(call.server()) && gives(o);
         let Some(order) = self.of_kind("DedicatedServerOrder").find(of_server) else { return Vec::new() };
-        if order["spec"]["deletionPolicy"] == "Orphan" {
+        if view::is_deleting(order) && order["spec"]["deletionPolicy"] == "Orphan" {
             // The marker goes, whoever the owner is by now; the client keeps what is his.
             let his = |s: &view::Server<'_>| {
                 s.panel == call.panel && s.id() == call.server() && s.state["owner"] == order["spec"]["client"]["username"]
@@ -334,7 +344,8 @@ impl Invariants {
         let policy = self.of_kind("ProcessingHandler").find(of_order).map(|h| text(&h["spec"]["ipmiErrorPolicy"]));
         let on = |s: &view::Server<'_>| s.panel == call.panel && s.id() == call.server() && s.state["power"] == "on";
         let runs = view::servers(panels).iter().any(on);
-        if policy == Some("CreateTask") && runs && !self.stopped.contains(text(uid)) && !self.touched(call.server(), at) {
+        let stopped = self.stopped.contains(&(text(uid).to_owned(), call.server().to_owned()));
+        if policy == Some("CreateTask") && runs && !stopped && !self.touched(call.server(), at) {
             wrong.push(format!("(5) server {} is released while it runs, and nobody has closed a StopServer task", call.server()));
         }
         wrong

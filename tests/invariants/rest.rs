@@ -2,6 +2,7 @@
 
 use dci_operator::provisioning::reason::Reason;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use super::kstatus;
 use super::view;
@@ -32,8 +33,8 @@ pub fn unsettled(order: &Value, room: &Room<'_>) -> Option<String> {
         ("Active" | "Suspended", false) => !deleting && kstatus::is_true(order, "Ready"),
         (_, false) if deleting => false,
         (_, false) => match reason("Reconciling") {
-            "WaitingForCapacity" => !room.has(order) || room.is_blocked(order),
-            "LimitReached" => room.is_full_for(order) || room.is_blocked(order),
+            "WaitingForCapacity" => !room.has(order),
+            "LimitReached" => room.is_full_for(order) || room.is_kept_out(order),
             _ => false,
         },
     };
@@ -57,19 +58,38 @@ fn has_a_cure(stalled: &Value) -> bool {
 }
 
 impl Room<'_> {
-    /// A server that an order asks for is free, at a handler that it may use.
+    /// A server that an order asks for is free, at a handler that it may use. What an order that stands has, or may have, is nobody else's.
     fn has(&self, order: &Value) -> bool {
         let wanted = view::text(&order["spec"]["configuration"]["serverType"]);
-        let named = |h: &&Value| h["metadata"]["name"] == order["spec"]["handlerRef"]["name"];
-        let only = self.handlers.iter().find(named).and_then(self.panel_of);
+        let only = self.named_by(order).and_then(self.panel_of);
         let fits = |s: &view::Server<'_>| s.is_free() && (wanted.is_empty() || s.state["type"] == wanted);
-        view::servers(self.panels).iter().any(|s| fits(s) && only.is_none_or(|panel| panel == s.panel))
+        let kept = |s: &view::Server<'_>| self.standing(order).any(|o| view::server_of(o) == Some(s.id()));
+        view::servers(self.panels).iter().any(|s| fits(s) && !kept(s) && only.is_none_or(|panel| panel == s.panel))
     }
 
-    /// Somebody has to put an order right that is in the middle of a change: its place is not another one's.
-    fn is_blocked(&self, order: &Value) -> bool {
+    /// The handler that an order names; none where it selects one.
+    fn named_by(&self, order: &Value) -> Option<&Value> {
+        self.handlers.iter().find(|h| h["metadata"]["name"] == order["spec"]["handlerRef"]["name"])
+    }
+
+    /// Other orders that stand in the middle of a change until somebody has put them right.
+    fn standing(&self, order: &Value) -> impl Iterator<Item = &Value> {
         let stands = |o: &&Value| kstatus::is_true(o, "Stalled") && !o["status"]["inFlight"].is_null();
-        self.orders.iter().filter(stands).any(|o| o["metadata"]["uid"] != order["metadata"]["uid"])
+        let own = order["metadata"]["uid"].clone();
+        self.orders.iter().filter(stands).filter(move |o| o["metadata"]["uid"] != own)
+    }
+
+    /// As many orders as may be prepared at once at a handler stand there with their places, as only those do that are not handed over.
+    fn is_kept_out(&self, order: &Value) -> bool {
+        let named = self.named_by(order);
+        let inside = |h: &Value| {
+            let prepared = |o: &&Value| !view::is_deleting(o) && o["status"]["server"]["handedOverAt"].is_null();
+            let here = |o: &&Value| o["status"]["handler"].as_str().is_none_or(|name| name == view::name(h));
+            self.standing(order).filter(prepared).filter(here).count() as u64
+        };
+        let limit = |h: &Value| h["spec"]["limits"]["maxConcurrentOperations"].as_u64().unwrap_or(0);
+        let usable = self.handlers.iter().filter(|h| named.is_none_or(|named| named == *h));
+        usable.into_iter().any(|h| limit(h) > 0 && inside(h) >= limit(h))
     }
 
     /// The namespace has as many orders as it may: those that have a server, and those that were there before.
@@ -81,6 +101,28 @@ impl Room<'_> {
         let most = self.handlers.iter().map(limit).max().unwrap_or(0);
         most > 0 && self.orders.iter().filter(counts).count() as u64 >= most
     }
+}
+
+/// The Secret with the root password of an order's server, and the key in it.
+pub fn root_password(order: &Value) -> (String, String) {
+    let own = &order["spec"]["operatingSystem"]["passwordSecretRef"];
+    let name = own["name"].as_str().map_or_else(|| format!("{}-root", view::text(&order["metadata"]["name"])), str::to_owned);
+    (name, own["key"].as_str().unwrap_or("password").to_owned())
+}
+
+/// Whoever logs in to the server of an order that is Active does so with what its Secret says. `password`: what that is, if there is one.
+pub fn wrong_password(order: &Value, panels: &Value, password: Option<&[u8]>) -> Option<String> {
+    let works = kstatus::is_true(order, "Ready") && !view::is_deleting(order);
+    let id = view::server_of(order).filter(|_| works)?;
+    let server = view::servers(panels).into_iter().find(|s| s.id() == id)?;
+    // A system that was there before its order has a password that nobody told.
+    let has = view::text(&server.state["invented"]["passwordSha256"]);
+    if has.is_empty() && order["spec"]["adopt"].is_object() {
+        return None;
+    }
+    let digest = |password: &[u8]| Sha256::digest(password).iter().fold(String::new(), |all, byte| all + &format!("{byte:02x}"));
+    let right = password.is_some_and(|password| digest(password) == has);
+    (!right).then(|| format!("the root password of server {id} is not that of the Secret of {}", view::name(order)))
 }
 
 /// Whether a write is one that must not go on at rest. Only when a panel was last asked may be noted for ever.

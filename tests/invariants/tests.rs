@@ -49,8 +49,13 @@ fn edit(notes: &str, owner: &str) -> Event {
     Event::Sent(call(&format!("func=server.edit&elid=17&sok=ok&owner={owner}&notes={}", notes.replace(':', "%3A").replace('/', "%2F"))))
 }
 
+/// A read began when it was answered, unless it says otherwise.
 fn broken(events: Vec<Event>) -> Vec<String> {
-    let timed: Vec<(u64, Event)> = events.into_iter().enumerate().map(|(n, event)| (n as u64 * 1000, event)).collect();
+    let begun = |at: u64, event: Event| match event {
+        Event::Answered(call) if call.began == 0 => Event::Answered(Call { began: at, ..call }),
+        other => other,
+    };
+    let timed: Vec<(u64, Event)> = events.into_iter().zip(0..).map(|(event, n)| (n * 1000, begun(n * 1000, event))).collect();
     Invariants::new(&["hush"]).all(&timed)
 }
 
@@ -181,6 +186,11 @@ fn read_before_it_is_harmed() {
             Event::Sent(call("func=server.operations&elid=17&sok=ok")),
         ],
     );
+    for function in ["server.opercancel", "server.setpasswd", "server.runrecipe", "server.flagclean"] {
+        let asked = || Event::Sent(call(&format!("func={function}&elid=17&sok=ok")));
+        breaks("(2)", vec![has("17"), asked()]);
+        holds(vec![has("17"), answer(VIEW, MARKER), asked()]);
+    }
     // The main address, and addresses and licences where they are kept.
     breaks("(2)", vec![has("17"), Event::Sent(call("func=iplist.edit&plid=17&elid=3&ip=10.0.0.5&sok=ok"))]);
     holds(vec![Event::Sent(call("func=iplist.edit&plid=17&ip=203.0.113.7&sok=ok"))]);
@@ -224,14 +234,54 @@ fn read_before_it_is_harmed() {
 }
 
 #[test]
+fn an_old_answer_tells_nothing_new() {
+    let off = || Event::Sent(call("func=server.poweroff&elid=17"));
+    let asked = |began: u64, who: &str, notes: &str| match answer(VIEW, notes) {
+        Event::Answered(call) => Event::Answered(Call { began, who: who.into(), ..call }),
+        other => other,
+    };
+    // Asked for before the change before, and answered after it.
+    breaks("(2)", vec![has("17"), answer(VIEW, MARKER), off(), asked(1500, "operator-0", MARKER), off()]);
+    holds(vec![has("17"), answer(VIEW, MARKER), off(), asked(2500, "operator-0", MARKER), off()]);
+    // Another process cannot know of that change.
+    let theirs = Event::Sent(Call { who: "operator-1".into(), ..call("func=server.poweroff&elid=17") });
+    holds(vec![has("17"), answer(VIEW, MARKER), off(), asked(1500, "operator-1", MARKER), theirs]);
+    // How old it is counts from when it was asked for.
+    let late = |asked_at: u64| {
+        let read = Event::Answered(Call { began: asked_at, answer: Some(json!({"doc": MARKER}).to_string()), ..call(VIEW) });
+        Invariants::default().all(&[(0, has("17")), (super::calls::DECISION, read), (super::calls::DECISION + 1, off())])
+    };
+    assert!(!late(0).is_empty() && late(1).is_empty());
+    // Nor does it confirm a release.
+    let release = |began: u64| {
+        let gone = Event::Object(Some(order(Some("17"), &deleting())), None);
+        vec![has("17"), answer(VIEW, MARKER), edit("", "no_owner"), asked(began, "operator-0", ""), gone]
+    };
+    breaks("(4)", release(1500));
+    holds(release(2000));
+}
+
+#[test]
 fn nothing_is_left_and_the_panel_has_said_so() {
     let gone = |order: Value| Event::Object(Some(order), None);
     breaks("(3)", vec![has("17"), Event::Panels(panels(MARKER, &Value::Null)), gone(order(Some("17"), &deleting()))]);
     breaks("(3)", vec![has("17"), gone(order(Some("17"), &deleting())), Event::Panels(panels(MARKER, &Value::Null))]);
     holds(vec![has("17"), Event::Panels(panels("", &Value::Null)), gone(order(Some("17"), &deleting()))]);
     // Given up, and on record.
-    let abandoned = order(Some("17"), &json!({"status": {"manualTasks": [{"state": "Abandon"}]}}));
-    holds(vec![has("17"), Event::Panels(panels(MARKER, &Value::Null)), gone(abandoned)]);
+    let given_up = |step: &str, state: &str| {
+        let status = json!({"manualTasks": [{"state": "Abandon"}], "steps": [{"name": step, "state": state}]});
+        order(Some("17"), &json!({ "status": status }))
+    };
+    let ends = |order: Value, state: Value| vec![has("17"), Event::Panels(state), gone(order)];
+    let marked = || panels(MARKER, &Value::Null);
+    holds(ends(given_up("Release", "Skipped"), marked()));
+    // Something else was given up, and long ago: the release was not.
+    breaks("(3)", ends(given_up("InstallOS", "Skipped"), marked()));
+    breaks("(3)", ends(given_up("Release", "Running"), marked()));
+    breaks("(3)", ends(given_up("RevokeLicenses", "Skipped"), marked()));
+    let licensed = || json!({"panels": {"bill": {"licenses": [{"id": "7", "remoteId": "k8s:u-1/Lite", "status": "2"}]}}});
+    holds(ends(given_up("RevokeLicenses", "Skipped"), licensed()));
+    breaks("(3)", ends(given_up("RevokeLicenses", "Done"), licensed()));
     // Released, but nobody has looked.
     let released = || vec![has("17"), answer(VIEW, MARKER), edit("", "no_owner"), Event::Panels(panels("", &Value::Null))];
     breaks("(4)", [released(), vec![gone(order(Some("17"), &deleting()))]].concat());
@@ -264,6 +314,28 @@ fn not_before_its_task_is_closed_and_one_task_for_one_reason() {
     };
     breaks("(5)", [orphaned("acme"), vec![edit("", "no_owner")]].concat());
     holds([orphaned(""), vec![edit("", "no_owner")]].concat());
+    // Given back for another one, while the order lives.
+    let back =
+        |server: &str| Event::Object(None, Some(order(Some(server), &json!({"status": {"server": {"id": server, "returning": {}}}}))));
+    let returns = || {
+        let mut on = panels(MARKER, &json!({"power": "on"}));
+        on["panels"]["dci"]["servers"][1]["power"] = "on".into();
+        vec![Event::Object(None, Some(handler.clone())), back("17"), Event::Panels(on), answer(VIEW, MARKER)]
+    };
+    breaks("(5)", [returns(), vec![edit("", "no_owner")]].concat());
+    holds([returns(), vec![open(), closed(), edit("", "no_owner")]].concat());
+    // That the one is off says nothing of the next one; not even when the task is seen closed once more.
+    let next = || {
+        let mut edit = call("func=server.edit&elid=18&sok=ok&owner=no_owner&notes=");
+        edit.who = "operator-0".into();
+        let view = Event::Answered(Call {
+            answer: Some(json!({"doc": {"notes": {"$": MARKER}}}).to_string()),
+            ..call("func=server.edit&elid=18")
+        });
+        vec![back("18"), view, Event::Sent(edit)]
+    };
+    breaks("(5)", [returns(), vec![open(), closed()], next()].concat());
+    breaks("(5)", [returns(), vec![open(), closed(), back("18"), closed()], next()].concat());
     breaks("(5)", [begin(), vec![open(), edit("", "no_owner")]].concat());
     let again = || Event::Object(Some(task("stop", Value::Null)), Some(task("stop", "Retry".into())));
     breaks("(5)", [begin(), vec![open(), again(), edit("", "no_owner")]].concat());
@@ -316,9 +388,59 @@ fn at_rest() {
         let stalled = json!([{"type": "Stalled", "status": "True", "reason": "OwnerChanged", "message": cure}]);
         assert_eq!(settled(&order(None, &status("Failed", stalled)), &free), good);
     }
+    // What another order that stands has, or may have, is not free; nor is a place among the few of its handler.
+    let stands = |status: Value| {
+        let stalled = json!([{"type": "Stalled", "status": "True", "reason": "OwnerChanged", "message": "m"}]);
+        let mut other = order(None, &json!({"metadata": {"uid": "u-2"}, "status": {"conditions": stalled, "handler": "/here"}}));
+        for (name, value) in status.as_object().unwrap() {
+            other["status"][name] = value.clone();
+        }
+        other
+    };
+    let full = json!([{"type": "Reconciling", "status": "True", "reason": "LimitReached", "message": "m"}]);
+    let kept_out = order(None, &status("Pending", full));
+    let may_wait = |order: &Value, others: &[Value], most: u64| {
+        let mut handlers = handlers.clone();
+        handlers[0]["spec"]["limits"]["maxConcurrentOperations"] = most.into();
+        let room = super::rest::Room { panels: &free, orders: others, handlers: &handlers, panel_of: |h| h["panel"].as_str() };
+        super::rest::unsettled(order, &room).is_none()
+    };
+    let about = |server: &str| stands(json!({"inFlight": {"target": format!("server/{server}")}}));
+    assert!(
+        may_wait(&waiting, &[about("17")], 0) && !may_wait(&waiting, &[about("18")], 0) && !may_wait(&waiting, &[stands(json!({}))], 0)
+    );
+    assert!(may_wait(&kept_out, &[about("17")], 1) && may_wait(&kept_out, &[about("17"), about("18")], 2));
+    assert!(!may_wait(&kept_out, &[about("17")], 0), "without a limit nobody is kept out");
+    assert!(!may_wait(&kept_out, &[about("17")], 2), "there is another place");
+    let elsewhere = stands(json!({"inFlight": {"target": "server/17"}, "handler": "/there"}));
+    let handed = stands(json!({"inFlight": {"target": "server/17"}, "server": {"id": "17", "handedOverAt": "2026-01-01T00:00:00Z"}}));
+    assert!(!may_wait(&kept_out, &[elsewhere], 1) && !may_wait(&kept_out, &[handed], 1));
     let (mut before, mut after) = (order(None, &Value::Null), order(None, &Value::Null));
     (before["metadata"]["resourceVersion"], after["metadata"]["resourceVersion"]) = ("1".into(), "2".into());
     assert!(!super::rest::counts(Some(&before), Some(&after)));
     after["status"]["nextRetryTime"] = "2026-01-01T00:00:00Z".into();
     assert!(super::rest::counts(Some(&before), Some(&after)));
+}
+
+#[test]
+fn the_secret_says_how_to_log_in() {
+    // What `sha256sum` makes of "hush".
+    let digest = "dc8331bcb2283e89d275a1c2fe66f7bf5ac3163ec1967f149dd7e27906365f0c";
+    let installed = |digest: &str| panels(MARKER, &json!({"invented": {"passwordSha256": digest}}));
+    let ready = |spec: Value| {
+        let conditions = json!({"status": {"conditions": [{"type": "Ready", "status": "True"}]}});
+        with_spec(&order(Some("17"), &conditions), &spec)
+    };
+    let wrong = |order: &Value, digest: &str, password: Option<&str>| {
+        super::rest::wrong_password(order, &installed(digest), password.map(str::as_bytes)).is_some()
+    };
+    let plain = ready(json!({}));
+    assert!(!wrong(&plain, digest, Some("hush")) && wrong(&plain, digest, Some("other")) && wrong(&plain, digest, None));
+    assert!(wrong(&plain, "", Some("hush")), "nothing is installed");
+    let adopted = ready(json!({"adopt": {"serverId": "17"}}));
+    assert!(!wrong(&adopted, "", None) && wrong(&adopted, digest, None));
+    assert!(!wrong(&order(Some("17"), &Value::Null), digest, None), "it is not ready yet");
+    assert_eq!(super::rest::root_password(&plain), ("web-root".to_owned(), "password".to_owned()));
+    let own = ready(json!({"operatingSystem": {"passwordSecretRef": {"name": "mine", "key": "root"}}}));
+    assert_eq!(super::rest::root_password(&own), ("mine".to_owned(), "root".to_owned()));
 }

@@ -138,9 +138,20 @@ pub fn is_deleting(order: &Value) -> bool {
     order["metadata"]["deletionTimestamp"].is_string()
 }
 
-/// Somebody gave an order up; it is recorded.
+/// Somebody gave the release of an order up; it is recorded. A department may have given up something else of it before.
 pub fn is_abandoned(order: &Value) -> bool {
-    list(&order["status"]["manualTasks"]).iter().any(|task| task["state"] == "Abandon")
+    gave_up(order, "Release")
+}
+
+/// Somebody gave up to take the licences of an order back.
+pub fn are_licenses_abandoned(order: &Value) -> bool {
+    gave_up(order, "RevokeLicenses")
+}
+
+fn gave_up(order: &Value, step: &str) -> bool {
+    let skipped = |s: &Value| s["name"] == step && s["state"] == "Skipped";
+    let status = &order["status"];
+    list(&status["steps"]).iter().any(skipped) && list(&status["manualTasks"]).iter().any(|task| task["state"] == "Abandon")
 }
 
 /// A licence that is not suspended: only such a one costs, and that one may keep the remote id of an order that is gone.

@@ -1,6 +1,5 @@
 //! A person: deletes orders, and works at the panel with forms that may be old by the time they are saved.
 
-use super::panel;
 use super::rules::Rules;
 use super::world::{Life, OpenForm, Order, Owner, Record, Server, TWO, World, at};
 
@@ -83,6 +82,5 @@ fn write(world: &mut World, server: Server, owner: Owner, holder: Option<Order>)
     let record = world.servers[at(server)];
     if (record.owner, record.holder) != (owner, holder) {
         world.servers[at(server)] = Record { owner, holder, by_hand: true, ..record };
-        panel::note_ours(world, server);
     }
 }

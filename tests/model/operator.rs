@@ -1,7 +1,7 @@
 //! The operator: what one pass over an order does next (`controller/order.rs`, `provisioning/{allocation,inflight,closing}.rs`).
 
 use super::network;
-use super::panel::{self, marked, ours};
+use super::panel::{marked, ours};
 use super::rules::Rules;
 use super::world::{
     Answer, At, Installed, Intent, Kind, Life, Message, Object, Order, Outcome, Owner, Pass, Replica, Server, Status, TWO, World, at, bit,
@@ -93,7 +93,7 @@ fn begin(rules: &Rules, world: &World, replica: Replica, order: Order, found: &m
 fn fresh(world: &World, order: Order) -> Pass {
     let object = world.orders[at(order)];
     let deleting = object.life == Life::Deleting;
-    Pass { at: At::Decide, deleting, status: object.status, was_ours: panel::all_ours(world, order), ..Pass::default() }
+    Pass { at: At::Decide, deleting, status: object.status, ..Pass::default() }
 }
 
 /// It is done.
@@ -194,9 +194,8 @@ fn call(rules: &Rules, world: &mut World, replica: Replica, order: Order, pass: 
 }
 
 fn send(world: &mut World, replica: Replica, order: Order, pass: &mut Pass, kind: Kind, server: Server) {
-    if kind.destructive() && pass.was_ours & bit(server) == 0 {
-        world.harm.blind = true;
-    }
+    world.harm.blind |= kind.destructive() && !pass.read_back;
+    pass.read_back = false;
     if network::send(world, Message { order, kind, server, waiter: Some(replica), copy: false }) {
         pass.at = At::Wait;
     }
@@ -315,10 +314,15 @@ fn install(rules: &Rules, world: &World, order: Order, pass: &mut Pass, server: 
 
 /// A destructive call: read back first, and never repeated blindly (`Cx::call`).
 fn destroy(rules: &Rules, world: &World, order: Order, pass: &mut Pass, kind: Kind, server: Server) -> Next {
-    if rules.safe.read_back && !ours(rules, &world.servers[at(server)], order) {
-        // `NotOurServer`, `OwnerChanged`.
-        settle_known(pass);
-        return Next::Wait;
+    if rules.safe.read_back {
+        let record = &world.servers[at(server)];
+        if !ours(rules, record, order) {
+            // `NotOurServer`, `OwnerChanged`.
+            settle_known(pass);
+            return Next::Wait;
+        }
+        // Without a marker it may look like the order's, and be none of it.
+        pass.read_back = record.holder == Some(order);
     }
     if pass.answer == Answer::Refused(kind) || pass.answer == Answer::Applied(kind) {
         settle_known(pass);

@@ -1,7 +1,7 @@
 //! The panel: no idempotency, no compare-and-swap; an edit writes the whole form that was read before, and the last writer wins.
 
 use super::rules::Rules;
-use super::world::{Kind, Message, Order, Owner, Record, Server, World, at, bit};
+use super::world::{Kind, Message, Order, Owner, Record, World, at};
 
 /// Whether a form says that the server is this order's, and nobody took it (`marker::find_in`, `somebody_elses`).
 ///
@@ -31,19 +31,4 @@ pub fn apply(world: &mut World, message: &Message) {
         Kind::Install => Record { installed: true, on: true, ..record },
         Kind::PowerOff => Record { on: false, ..record },
     };
-    note_ours(world, message.server);
-}
-
-/// Notes for the properties whose a server is now.
-pub fn note_ours(world: &mut World, server: Server) {
-    if let Some(holder) = world.servers[at(server)].holder {
-        for replica in &mut world.passes {
-            replica[at(holder)].was_ours |= bit(server);
-        }
-    }
-}
-
-/// All servers that are an order's, as bits.
-pub fn all_ours(world: &World, order: Order) -> u8 {
-    super::world::TWO.into_iter().filter(|s| world.servers[at(*s)].holder == Some(order)).map(bit).sum()
 }

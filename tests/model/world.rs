@@ -178,8 +178,8 @@ pub struct Pass {
     pub answer: Answer,
     /// Servers that were refused in this pass, as bits.
     pub not_free: u8,
-    /// Servers that were the order's at some moment of this pass, as bits. No operator knows it; a property does.
-    pub was_ours: u8,
+    /// The record was read for the call that is about to be sent, and was the order's. No operator keeps it; a property does.
+    pub read_back: bool,
 }
 
 /// A request on its way to the panel.
@@ -226,7 +226,7 @@ pub struct Faults {
 pub struct Harm {
     /// A destructive call of one order took effect on a server that was another's.
     pub stray: bool,
-    /// A destructive call was sent to a server that was not the order's at any moment of the decision.
+    /// A destructive call was sent without having read its server's record in the same decision, or to one that was not the order's then.
     pub blind: bool,
     /// An order went while the panel showed its marker.
     pub early: bool,

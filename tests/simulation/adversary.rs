@@ -161,6 +161,13 @@ impl Adversary {
         })
     }
 
+    /// What was planned for effects that did not come.
+    pub fn unmet(&self) -> Vec<String> {
+        let planned = self.planned.range(self.effects.len()..).map(|(number, fault)| format!("{number}/{}", fault.name()));
+        let named = self.named.iter().map(|(name, fault)| format!("{}/{}", name.replace(' ', "-"), fault.name()));
+        planned.chain(named).chain(self.acts.keys().map(|number| format!("{number}/act"))).collect()
+    }
+
     /// From now on nothing is drawn any more; what was planned still happens.
     pub fn calm(&mut self) {
         (self.rate, self.reads, self.old_answers, self.lag) = (0, 0, 0, 0);

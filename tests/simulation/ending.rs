@@ -2,10 +2,12 @@
 
 use std::sync::atomic::Ordering;
 
+use k8s_openapi::api::core::v1::Secret;
+use serde::Deserialize as _;
 use serde_json::Value;
 
-use super::apiserver::ORDERS;
-use super::invariants::view;
+use super::apiserver::{ORDERS, SECRETS};
+use super::invariants::{rest, view};
 use super::people::ended;
 use super::world::World;
 
@@ -49,6 +51,19 @@ fn left_over(world: &World) -> Vec<String> {
     left
 }
 
+/// Servers to which nobody could log in with what the orders' Secrets say. A person may have installed what he had his hands on.
+fn wrong_passwords(world: &World) -> Vec<String> {
+    let (panels, orders) = (world.panels.state(), world.server(|s| s.all(ORDERS).cloned().collect::<Vec<_>>()));
+    let wrong = |order: &Value| {
+        let (name, key) = rest::root_password(order);
+        let place = (SECRETS, view::text(&order["metadata"]["namespace"]).to_owned(), name);
+        let secret = world.server(|s| s.get(&place).ok()).and_then(|secret| Secret::deserialize(&*secret).ok());
+        let data = secret.and_then(|secret| secret.data).unwrap_or_default();
+        rest::wrong_password(order, &panels, data.get(&key).map(|bytes| bytes.0.as_slice()))
+    };
+    orders.iter().filter(|o| !view::server_of(o).is_some_and(|id| world.is_touched(id))).filter_map(wrong).collect()
+}
+
 /// Says what is wrong with the end of a world. Where a rule was broken before it did not come to its end.
 pub fn judge(world: &World, alone: bool) {
     for what in world.cut_short() {
@@ -58,6 +73,7 @@ pub fn judge(world: &World, alone: bool) {
         return;
     }
     let mut wrong = left_over(world);
+    wrong.extend(wrong_passwords(world));
     if alone {
         wrong.extend(undisturbed(world));
     }

@@ -123,8 +123,9 @@ fn summary(told: &[(String, Told)]) -> String {
     for end in told.iter().flat_map(|(_, t)| t.value("ended").split(' ')).filter_map(|order| order.split_once('=')).map(|(_, end)| end) {
         *ends.entry(end).or_default() += 1;
     }
+    let unmet: usize = told.iter().map(|(_, t)| t.value("unmet").split_whitespace().count()).sum();
     format!(
-        "{} effects, {} crashes, {} hours of simulated time; what was left of orders in the end: {ends:?}",
+        "{} effects, {} crashes, {unmet} planned faults or acts whose effect did not come, {} hours of simulated time; what was left of orders in the end: {ends:?}",
         sum("effects"),
         sum("crashes"),
         sum("simulated") / 3600

@@ -236,7 +236,7 @@ impl World {
 
     /// The operator gets an answer.
     pub fn answered(&self, call: &Call) {
-        lock(&self.rules).invariants.answered(call, now());
+        lock(&self.rules).invariants.answered(call);
     }
 
     fn broken(&self, found: Vec<String>) {
