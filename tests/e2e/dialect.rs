@@ -97,6 +97,23 @@ async fn recipes_run_in_order_and_those_that_are_added_at_once() {
     world.end().await;
 }
 
+/// Until a panel was asked since the operator started, nobody knows more of an order than what its handler's spec says.
+#[tokio::test]
+async fn an_order_is_not_called_ready_with_a_recipe_that_nobody_has_run() {
+    let mut world = World::start(setup()).await;
+    world.order("web-01", &json!({"recipes": [A]})).await;
+    until_ran(&mut world, &[A]).await;
+    let down = world.sim.add_fault(json!({"action": "down", "panel": "dci"})).unwrap();
+    world.kill_and_restart().await;
+    edit(&world, json!({"recipes": [A, B]})).await;
+    let taken_up = |o: &Value| o["status"]["observedGeneration"] == o["metadata"]["generation"];
+    let order = world.until_order("web-01", "taken up", taken_up).await;
+    assert!(!is_true(&order, "Ready"), "{}", order["status"]);
+    world.sim.remove_faults(Some(down));
+    until_ran(&mut world, &[A, B]).await;
+    world.end().await;
+}
+
 #[tokio::test]
 async fn a_failed_recipe_gives_the_server_back_flagged_and_the_second_one_ends_with_a_task() {
     let mut world = World::start(setup()).await;
