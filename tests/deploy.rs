@@ -116,12 +116,16 @@ fn comments_of_values_are_found() {
 }
 
 /// Values in which any name is right, or any item, by the last part of their path; and why.
-const OPEN: [(&[&str], &str); 3] = [
+const OPEN: [(&[&str], &str); 4] = [
     (
         &["annotations", "podAnnotations", "labels", "podLabels", "matchLabels", "nodeSelector", "requests", "limits"],
         "the names are the user's",
     ),
-    (&["nodeAffinity", "podAffinity", "podAntiAffinity", "extraVolumes"], "of many forms, and of more with each version of Kubernetes"),
+    (&["nodeAffinity", "podAffinity", "podAntiAffinity"], "of many forms, and of more with each version of Kubernetes"),
+    (
+        &["configMap", "csi", "downwardAPI", "emptyDir", "ephemeral", "persistentVolumeClaim", "projected", "secret"],
+        "kinds of volumes: the same",
+    ),
     (&["global"], "other charts put in what they like"),
 ];
 
@@ -180,7 +184,7 @@ fn schema_and_values_know_the_same_names() {
     known(&schema, &schema, "", &mut names);
     // What other tools put in, and what Kubernetes knows beside what is set by default.
     let parts = ["resources.", "affinity.", "podSecurityContext.", "securityContext."];
-    let foreign = |name: &str| name == "global" || parts.iter().any(|start| name.starts_with(start));
+    let foreign = |name: &str| ["global", "enabled"].contains(&name) || parts.iter().any(|start| name.starts_with(start));
     for name in names.iter().filter(|name| !foreign(name)) {
         assert!(values.pointer(&format!("/{}", name.replace('.', "/"))).is_some(), "values.yaml: {name} of the schema is missing");
     }

@@ -50,7 +50,7 @@ kustomization() { # DIR, the rest from stdin
   } >"$new/$1/kustomization.yaml"
 }
 
-# Enforced: nothing else has to run beside the operator.
+# Enforced: nothing else has to run beside the operator. Kept by whatever prunes: the locks of servers that are taken are in it.
 namespace() { # DIR
   {
     header
@@ -59,6 +59,9 @@ apiVersion: v1
 kind: Namespace
 metadata:
   name: $NAMESPACE
+  annotations:
+    argocd.argoproj.io/sync-options: Prune=false,Delete=false
+    kustomize.toolkit.fluxcd.io/prune: disabled
   labels:
     pod-security.kubernetes.io/enforce: restricted
     pod-security.kubernetes.io/enforce-version: latest

@@ -47,11 +47,11 @@ struct RunArgs {
     /// Name of this cluster in the panels' records; the uid of kube-system when absent. Must never change.
     #[arg(long, env = "DCI_OPERATOR_CLUSTER_ID", value_parser = cluster_id)]
     cluster_id: Option<String>,
-    /// Where /livez and /readyz are served.
-    #[arg(long, env = "DCI_OPERATOR_HEALTH_ADDR", default_value = "0.0.0.0:8081")]
+    /// Where /livez and /readyz are served. `[::]` is both families, and 0.0.0.0 where there is no IPv6.
+    #[arg(long, env = "DCI_OPERATOR_HEALTH_ADDR", default_value = "[::]:8081")]
     health_addr: SocketAddr,
     /// Where /metrics is served.
-    #[arg(long, env = "DCI_OPERATOR_METRICS_ADDR", default_value = "0.0.0.0:8080")]
+    #[arg(long, env = "DCI_OPERATOR_METRICS_ADDR", default_value = "[::]:8080")]
     metrics_addr: SocketAddr,
     /// How long a handler, or its credentials, may be gone before its department is asked about an order that is being deleted.
     #[arg(long, env = "DCI_OPERATOR_HANDLER_GRACE", default_value = "15m", value_parser = dci_operator::api::Duration::parse)]

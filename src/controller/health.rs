@@ -1,6 +1,7 @@
 //! Health and metrics over HTTP: `/livez` and `/readyz` say what the watches are really doing.
 
-use std::net::SocketAddr;
+use std::io::{Error, ErrorKind};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,7 +25,7 @@ const STUCK: Duration = Duration::from_mins(3);
 pub struct ListenError {
     address: SocketAddr,
     purpose: &'static str,
-    source: std::io::Error,
+    source: Error,
 }
 
 /// What health is told from.
@@ -38,9 +39,21 @@ pub struct Health {
     pub leading: watch::Receiver<bool>,
 }
 
-/// Takes a port, or says clearly which one is busy.
+/// Takes a port, or says clearly which one is busy. `[::]` is both families, unless the system keeps them apart.
 pub async fn listen(address: SocketAddr, purpose: &'static str) -> Result<TcpListener, ListenError> {
-    TcpListener::bind(address).await.map_err(|source| ListenError { address, purpose, source })
+    listen_by(address, TcpListener::bind).await.map_err(|source| ListenError { address, purpose, source })
+}
+
+/// Where IPv6 is switched off there is no `[::]`: then it is `0.0.0.0`. What somebody else has, or what is not allowed, is no reason.
+async fn listen_by<T>(address: SocketAddr, bind: impl AsyncFn(SocketAddr) -> Result<T, Error>) -> Result<T, Error> {
+    match bind(address).await {
+        Err(error)
+            if address.ip() == Ipv6Addr::UNSPECIFIED && !matches!(error.kind(), ErrorKind::AddrInUse | ErrorKind::PermissionDenied) =>
+        {
+            bind(SocketAddr::from((Ipv4Addr::UNSPECIFIED, address.port()))).await
+        }
+        other => other,
+    }
 }
 
 /// Serves `/livez` and `/readyz`.
@@ -90,4 +103,36 @@ fn trouble(path: &str, beat: Beat) -> Option<String> {
 
 fn report(problems: &[String]) -> (StatusCode, String) {
     if problems.is_empty() { (StatusCode::OK, "ok\n".into()) } else { (StatusCode::SERVICE_UNAVAILABLE, problems.join("\n") + "\n") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As where the kernel was started without IPv6: EAFNOSUPPORT, which has no kind of its own.
+    #[tokio::test]
+    async fn without_ipv6_every_address_is_every_one_of_version_4() {
+        let bind = |error: ErrorKind| {
+            async move |address: SocketAddr| if address.is_ipv6() { Err(Error::new(error, "no")) } else { Ok(address.to_string()) }
+        };
+        let address = |text: &str| text.parse::<SocketAddr>().unwrap();
+        assert_eq!(listen_by(address("[::]:8081"), bind(ErrorKind::Other)).await.unwrap(), "0.0.0.0:8081");
+        assert_eq!(listen_by(address("127.0.0.1:8081"), bind(ErrorKind::Other)).await.unwrap(), "127.0.0.1:8081");
+        for (asked, error) in
+            [("[::]:8081", ErrorKind::AddrInUse), ("[::]:8081", ErrorKind::PermissionDenied), ("[::1]:8081", ErrorKind::Other)]
+        {
+            assert_eq!(listen_by(address(asked), bind(error)).await.unwrap_err().kind(), error, "{asked}");
+        }
+    }
+
+    /// What asks may have either family: the kubelet of a cluster that has one of them only, and Prometheus.
+    #[tokio::test]
+    async fn every_address_is_of_both_families() {
+        let listener = listen("[::]:0".parse().unwrap(), "health").await.unwrap();
+        let local = listener.local_addr().unwrap();
+        tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, local.port())).await.unwrap();
+        if local.is_ipv6() {
+            tokio::net::TcpStream::connect((Ipv6Addr::LOCALHOST, local.port())).await.unwrap();
+        }
+    }
 }

@@ -142,7 +142,7 @@ pub(super) fn meanwhile(cx: &mut Cx<'_>, halt: Halt) -> Halt {
     let before = cx.status.clone();
     let renewed = pressing(cx);
     let (in_flight, licenses) = (cx.status.in_flight.take(), std::mem::take(&mut cx.status.licenses));
-    cx.status = OrderStatus { in_flight, licenses, ..before };
+    cx.status = OrderStatus { licenses, in_flight, ..before };
     match renewed {
         Break(Halt { next: next @ (Next::Look(_) | Next::Prepare(_) | Next::Call(_)), .. }) => Halt { next, verdict: halt.verdict },
         // Refused, or not answered: looked at again when the order is.

@@ -127,6 +127,43 @@ fn nothing_is_released_before_its_checks() {
     assert!(order.is_sorted(), "{order:?}");
 }
 
+/// The chart is changed with `sed` before it is packaged, which says nothing where a line is written otherwise.
+#[test]
+fn the_released_chart_names_its_image_and_its_runbooks() {
+    let steps = workflow("release")["jobs"]["image"]["steps"].take();
+    let run = steps.as_array().unwrap().iter().filter_map(|step| step["run"].as_str()).find(|run| run.contains("helm package")).unwrap();
+    let folder = std::env::temp_dir().join(format!("dci-operator-release-{}", std::process::id()));
+    let (tools, chart) = (folder.join("tools"), folder.join("charts/dci-operator"));
+    for made in [&tools, &chart] {
+        std::fs::create_dir_all(made).unwrap();
+    }
+    std::fs::copy(path("charts/dci-operator/values.yaml"), chart.join("values.yaml")).unwrap();
+    let runbooks = "https://github.example/Own/dci/blob/v0.1.0/docs/runbooks";
+    let helm = tools.join("helm");
+    // In the place of the one that renders.
+    let says =
+        format!("#!/bin/bash\n[[ $1 != template ]] || printf '%s\\n' 'image: \"r/i@d\"' 'runbook_url: {runbooks}/DciOperatorDown.md'\n");
+    std::fs::write(&helm, says).unwrap();
+    std::fs::set_permissions(&helm, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let given = [
+        ("GITHUB_SERVER_URL", "https://github.example"),
+        ("GITHUB_REPOSITORY", "Own/dci"),
+        ("GITHUB_REF_NAME", "v0.1.0"),
+        ("IMAGE", "r/i"),
+        ("DIGEST", "d"),
+        ("CHART", "0.2.0"),
+    ];
+    let search = format!("{}:{}", tools.display(), std::env::var("PATH").unwrap());
+    let output =
+        std::process::Command::new("bash").args(["-ec", run]).envs(given).env("PATH", search).current_dir(&folder).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let values: Value = serde_yaml::from_str(&std::fs::read_to_string(chart.join("values.yaml")).unwrap()).unwrap();
+    std::fs::remove_dir_all(&folder).unwrap();
+    assert_eq!((&values["image"]["repository"], &values["image"]["digest"]), (&json!("r/i"), &json!("d")));
+    assert_eq!(values["prometheusRule"]["runbookUrl"], runbooks);
+    assert_eq!(values["tests"]["image"]["digest"], "", "the image of `helm test` is another one");
+}
+
 /// What is tested in clusters is tested against each API server alone too, where more of the tests can run.
 #[test]
 fn both_workflows_know_the_newest_kubernetes() {

@@ -1,4 +1,5 @@
-//! What each value of the chart does: none is set without effect, and without roles the account is bound to nothing.
+//! What each value of the chart does: wrong ones are refused, none is set without effect or taken away by halves, and without roles the
+//! account is bound to nothing.
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -8,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::chart::{CHART, Copied, VARIANTS, documents, filled};
 use super::chart_current::CURRENT;
-use super::support::plane::plane;
+use super::support::plane::{Plane, plane};
 use super::support::world::random;
 
 /// Paths of the values that have none below them.
@@ -21,6 +22,106 @@ fn leaves(value: &Value, path: &str, found: &mut BTreeSet<String>) {
 
 fn defaults() -> Value {
     serde_yaml::from_str(&std::fs::read_to_string(format!("{CHART}/values.yaml")).unwrap()).unwrap()
+}
+
+fn run(plane: &Plane, args: &[&str]) -> (i32, String) {
+    let output = plane.helm_line().args(args).output().unwrap();
+    let text = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    (output.status.code().unwrap_or(-1), text)
+}
+
+#[test]
+fn wrong_values_are_refused() {
+    let monitors = "{service: {enabled: true}, serviceMonitor: {enabled: true}, podMonitor: {enabled: true}}";
+    let rows = [
+        ("replicas: 2", "replicas"),
+        ("metrics: {servicemonitor: {}}", "servicemonitor"),
+        ("{replicaCount: two, image: {pullPolicy: Sometimes, digest: 'sha256:12', tag: 'a b'}}", "replicaCount pullPolicy digest tag"),
+        ("{watchNamespaces: [Shop], rbac: {departments: ['a b']}, clusterId: 'a/b'}", "watchNamespaces departments clusterId"),
+        (
+            "{networkPolicy: {panels: [{cidr: example.net, ports: [0]}]}, logFormat: xml, tracing: {otlpEndpoint: collector}}",
+            "cidr ports logFormat otlpEndpoint",
+        ),
+        ("{caBundle: {pem: nonsense}, podDisruptionBudget: {minAvailable: half}, tolerations: [{efect: x}]}", "pem minAvailable efect"),
+        // What a schema cannot say is said by the templates.
+        ("watchNamespaces: [shop]", "clusterId is required"),
+        ("networkPolicy: {enabled: true}", "networkPolicy.panels is required"),
+        (&format!("metrics: {monitors}"), "enable one of them"),
+        ("metrics: {service: {enabled: false}, serviceMonitor: {enabled: true}}", "metrics.service.enabled"),
+        ("caBundle: {configMap: {name: a}, secret: {name: b}}", "one of pem, configMap and secret"),
+        ("serviceAccount: {create: false}", "serviceAccount.name is required"),
+        ("prometheusRule: {runbookUrl: docs}", "runbookUrl"),
+        ("deniedNetworks: [link-local]", "deniedNetworks"),
+        // What the program would take for the name of a module, and log nothing else; an image with two tags; no quantity.
+        ("{logLevel: warning, image: {repository: 'registry.example.net:5000/dci-operator:0.1.0'}}", "logLevel repository"),
+        ("{logLevel: 'info,dci_operator', resources: {limits: {memory: lots}}}", "logLevel memory"),
+        ("{watchNamespaces: [shop], clusterId: a, rbac: {namespaceSelectors: true}}", "NamespaceLabelsForbidden"),
+        // What the pods promise is kept, and a label by which they are found.
+        (
+            "{podSecurityContext: {runAsNonRoot: 'yes', runAsUser: 0}, securityContext: {readOnlyRootFilesytem: true}}",
+            "runAsNonRoot runAsUser readOnlyRootFilesytem",
+        ),
+        ("securityContext: {allowPrivilegeEscalation: true, capabilities: {drop: [NET_RAW]}}", "allowPrivilegeEscalation drop"),
+        ("podSecurityContext: {runAsNonRoot: null}", "podSecurityContext runAsNonRoot"),
+        (
+            "{podLabels: {app.kubernetes.io/name: a}, dashboards: {labels: {app.kubernetes.io/instance: b}}}",
+            "podLabels name dashboards instance",
+        ),
+        ("{tests: {image: {tag: ''}}, resources: {requests: {cpu: -1}, limits: {memry: 64Mi}}}", "tag cpu memry"),
+        ("{networkPolicy: {panels: [{cidr: 999.1.1.1/99, ports: [1500]}], dnsPorts: [domain]}}", "cidr dnsPorts"),
+        ("{deniedNetworks: [1.2.3.4/99], networkPolicy: {apiServer: {cidrs: ['fe80:::/10']}}}", "deniedNetworks cidrs"),
+        ("podDisruptionBudget: {minAvailable: 101%, maxUnavailable: 150%}", "minAvailable maxUnavailable"),
+        ("topologySpreadConstraints: [{maxSkew: 1, topologyKey: a, whenUnsatisfiable: ScheduleAnyway, labelSektor: {}}]", "labelSektor"),
+        ("networkPolicy: {metricsFrom: [{ipBlock: {cidrr: 10.0.0.0/8}}], extraEgress: [{towards: []}]}", "cidrr towards"),
+        ("extraEnv: [{name: A, value: b, valueFrom: {fieldRef: {fieldPath: metadata.name}}}]", "extraEnv"),
+        ("{fullnameOverride: 1abc, nameOverride: '123'}", "fullnameOverride nameOverride"),
+        ("metrics: {podMonitor: {interval: 30s1m, relabelings: [{acton: drop}]}}", "interval acton"),
+        (
+            "metrics: {serviceMonitor: {enabled: true, interval: 1m, scrapeTimeout: 1m1s}}",
+            "scrapeTimeout 1m1s of the monitor is longer than its interval 1m",
+        ),
+        // What the chart sets itself, and volumes that the restricted standard does not allow.
+        ("podAnnotations: {dci-operator.dev/ca-checksum: a}", "podAnnotations ca-checksum"),
+        ("extraVolumes: [{name: a, hostPath: {path: /}}]", "extraVolumes hostPath"),
+        ("extraVolumes: [{name: a}]", "extraVolumes"),
+        ("extraEnv: [{name: DCI_OPERATOR_LOG_FORMAT, value: json}]", "extraEnv: DCI_OPERATOR_LOG_FORMAT is set by the chart itself"),
+        ("extraEnv: [{name: DCI_OPERATOR_LOG_FILTER_FILE, value: a}]", "DCI_OPERATOR_LOG_FILTER_FILE is set by the chart itself"),
+        ("extraEnv: [{name: DCI_OPERATOR_LOG, value: debug}]", "DCI_OPERATOR_LOG is set by the chart itself"),
+        ("extraEnv: [{name: DCI_OPERATOR_DENIED_NETWORKS, value: none}]", "DCI_OPERATOR_DENIED_NETWORKS is set by the chart itself"),
+        (
+            "{tracing: {otlpEndpoint: 'http://a'}, extraEnv: [{name: DCI_OPERATOR_OTLP_ENDPOINT, value: a}]}",
+            "DCI_OPERATOR_OTLP_ENDPOINT is set by the chart itself",
+        ),
+        ("{caBundle: {secret: {name: a}}, extraEnv: [{name: SSL_CERT_FILE, value: a}]}", "SSL_CERT_FILE is set by the chart itself"),
+        ("{caBundle: {secret: {name: a}}, extraEnv: [{name: SSL_CERT_DIR, value: a}]}", "SSL_CERT_DIR is set by the chart itself"),
+        // Without a default there is nothing that the pods would have instead.
+        ("{podSecurityContext: null, securityContext: null}", "podSecurityContext securityContext"),
+        ("{logLevel: null, metrics: null, leaderElection: null}", "logLevel metrics leaderElection"),
+        ("metrics: {podMonitor: {enabled: true, interval: 5s}}", "scrapeTimeout 10s of the monitor is longer than its interval 5s"),
+    ];
+    let copy = Copied::new(&random());
+    for (values, words) in rows {
+        let file = copy.write("e2e-values.yaml", values);
+        let (code, text) = run(plane(), &["template", "a", CHART, "--set", "crds.enabled=false", "--values", &file]);
+        assert_ne!(code, 0, "{values}: accepted");
+        let one = [words];
+        let words: Vec<&str> = if [" required", " of ", " is set by "].iter().any(|part| words.contains(part)) {
+            one.to_vec()
+        } else {
+            words.split(' ').collect()
+        };
+        assert!(words.iter().all(|word| text.contains(word)), "{values}: {text}");
+    }
+}
+
+#[test]
+fn every_variant_passes_a_strict_lint() {
+    let copy = Copied::new(&random());
+    for (name, values) in VARIANTS {
+        let file = copy.write("e2e-values.yaml", &filled(values, "shop"));
+        let (code, text) = run(plane(), &["lint", "--strict", CHART, "--values", &file]);
+        assert_eq!(code, 0, "{name}: {text}");
+    }
 }
 
 /// What no variant sets is rendered by nobody.
@@ -82,6 +183,57 @@ fn no_value_is_without_effect() {
     });
     let idle = idle.into_inner().unwrap();
     assert!(idle.is_empty(), "{} values do nothing:\n{}", idle.len(), idle.join("\n"));
+}
+
+/// `null` takes a value's default away. Either that is refused, with its name, or what is made is whole without it.
+#[test]
+fn a_value_that_is_taken_away_is_refused_or_nothing_is_half_made() {
+    let copy = Copied::new(&random());
+    let mut paths = BTreeSet::new();
+    leaves(&defaults(), "", &mut paths);
+    let above: Vec<String> = paths.iter().flat_map(|path| path.match_indices('/').skip(1).map(|(end, _)| path[..end].to_owned())).collect();
+    paths.extend(above);
+    // Everything that is rendered on demand is; but one of the two monitors.
+    let all = json!({
+        "podDisruptionBudget": {"enabled": true}, "networkPolicy": {"enabled": true, "panels": [{"cidr": "192.0.2.0/28", "ports": [1500]}]},
+        "metrics": {"serviceMonitor": {"enabled": true}}, "prometheusRule": {"enabled": true}, "dashboards": {"enabled": true},
+        "caBundle": {"configMap": {"name": "a"}}, "rbac": {"departments": ["a"]}, "crds": {"enabled": false},
+    });
+    let mut refused = 0;
+    for path in &paths {
+        let mut values = all.clone();
+        let (parents, key) = path.rsplit_once('/').unwrap();
+        let parent = parents.split('/').skip(1).fold(&mut values, |value, name| &mut value[name]);
+        parent[key] = Value::Null;
+        let file = copy.write("null.yaml", &values.to_string());
+        let fixed = ["template", "a", CHART, "--namespace", "dci", "--kube-version", CURRENT, "--values", &file];
+        let output = plane().helm_line().args(fixed).output().unwrap();
+        let (made, said) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        if !output.status.success() {
+            refused += 1;
+            assert!(
+                said.contains(key) && (said.contains("specifications of the schema") || said.contains("execution error")),
+                "{path}: {said}"
+            );
+            continue;
+        }
+        assert!(!made.contains("nil>") && !made.contains("%!"), "{path}: {made}");
+        for object in documents(&made) {
+            match object["kind"].as_str().unwrap() {
+                "Deployment" => hardened(path, &object["spec"]["template"]["spec"]),
+                "Pod" => hardened(path, &object["spec"]),
+                _ => {}
+            }
+        }
+    }
+    assert!(refused > 20 && paths.len() > refused + 20, "{refused} of {}", paths.len());
+}
+
+/// What the standard asks for of a pod, whatever is taken away.
+fn hardened(path: &str, spec: &Value) {
+    let (pod, container) = (&spec["securityContext"], &spec["containers"][0]["securityContext"]);
+    assert!(pod["runAsNonRoot"] == true && pod["seccompProfile"]["type"] == "RuntimeDefault", "{path}: {pod}");
+    assert!(container["allowPrivilegeEscalation"] == false && container["capabilities"]["drop"] == json!(["ALL"]), "{path}: {container}");
 }
 
 /// With `rbac.create: false` somebody else gives the account what it needs: the chart binds it to nothing. Roles for people stay.

@@ -41,7 +41,7 @@ impl Container {
         let spec = pod["containers"][0].clone();
         let folder = std::env::temp_dir().join(format!("dci-operator-container-{id}"));
         let mut places = mounted(&made, pod, &folder);
-        places.extend([("0.0.0.0:8080".into(), "127.0.0.1:0".into()), ("0.0.0.0:8081".into(), "127.0.0.1:0".into())]);
+        places.extend([("[::]:8080".into(), "127.0.0.1:0".into()), ("[::]:8081".into(), "127.0.0.1:0".into())]);
         // Authorities of an image, of which none is a panel's.
         let roots = folder.join("roots.crt");
         std::fs::write(&roots, tls::stranger()).unwrap();

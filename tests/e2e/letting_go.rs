@@ -203,7 +203,7 @@ fn policies_are_rendered_where_the_server_knows_them() {
         .map(|document| <Value as serde::Deserialize>::deserialize(document).unwrap())
         .filter(|object| object["kind"].as_str().is_some_and(|kind| kind.starts_with("ValidatingAdmissionPolicy")))
         .collect();
-    assert_eq!(policies.len(), 4, "two policies with their bindings");
+    assert_eq!(policies.len(), 6, "three policies with their bindings");
     let bound =
         |name: &Value| policies.iter().any(|p| p["spec"]["policyName"] == *name && p["spec"]["validationActions"] == json!(["Deny"]));
     for policy in policies.iter().filter(|p| p["kind"] == "ValidatingAdmissionPolicy") {

@@ -53,7 +53,7 @@ fn rendered(release: &str, namespace: &str, values: &Value, keeps: (&str, &str))
     let definitions = of("CustomResourceDefinition");
     assert_eq!(definitions.len(), 4);
     assert!(definitions.iter().all(|definition| definition["metadata"]["annotations"][keeps.0] == keeps.1));
-    assert_eq!(of("ValidatingAdmissionPolicy").len(), 2);
+    assert_eq!(of("ValidatingAdmissionPolicy").len(), 3);
     made
 }
 
@@ -100,7 +100,12 @@ fn the_flux_example_fits_together() {
     let made = rendered(spec["releaseName"].as_str().unwrap(), namespace, &spec["values"], keeps);
     // Flux runs the test that the chart has, and nothing needs definitions that the example does not bring.
     assert_eq!(spec["test"]["enable"], true);
-    assert!(made.iter().any(|object| object["kind"] == "Pod" && object["metadata"]["annotations"]["helm.sh/hook"] == "test"));
+    let test = made.iter().find(|object| object["kind"] == "Pod" && object["metadata"]["annotations"]["helm.sh/hook"] == "test").unwrap();
+    // From where the operator comes, not from a registry that the nodes may not reach: an upgrade whose test fails is rolled back.
+    let registry =
+        |image: &Value| image.as_str().unwrap().split_once('/').unwrap_or_else(|| panic!("{image} has no registry")).0.to_owned();
+    assert_eq!(registry(&test["spec"]["containers"][0]["image"]), registry(&spec["values"]["image"]["repository"]));
+    assert!(std::fs::read_to_string(folder.join("README.md")).unwrap().contains("`tests.image.repository`"));
     assert!(!made.iter().any(|object| object["apiVersion"] == "monitoring.coreos.com/v1"));
 }
 
@@ -157,8 +162,15 @@ fn kustomize_is_what_the_chart_makes() {
         assert_eq!(count("ClusterRole") > 0, overlay != "namespaced");
         let replicas = &built.iter().find(|object| object["kind"] == "Deployment").unwrap()["spec"]["replicas"];
         assert_eq!(*replicas, if overlay == "highly-available" { 3 } else { 1 });
-        for crd in built.iter().filter(|object| object["kind"] == "CustomResourceDefinition") {
-            assert_eq!(crd["metadata"]["annotations"]["kustomize.toolkit.fluxcd.io/prune"], "disabled");
+        // Every order goes with a definition, and with the namespace the locks of servers.
+        for kept in built.iter().filter(|object| object["kind"] == "CustomResourceDefinition" || object["kind"] == "Namespace") {
+            let annotations = &kept["metadata"]["annotations"];
+            assert_eq!(annotations["kustomize.toolkit.fluxcd.io/prune"], "disabled", "{overlay}: {}", kept["metadata"]["name"]);
+            assert_eq!(
+                annotations["argocd.argoproj.io/sync-options"], "Prune=false,Delete=false",
+                "{overlay}: {}",
+                kept["metadata"]["name"]
+            );
         }
         all.extend(built);
     }

@@ -1,7 +1,8 @@
-//! The chart's policies, enforced by a real server: who may delete what, and who may write what into a task.
+//! The chart's policies, enforced by a real server: who may delete what, who may write what into a task, and what the operator's own
+//! account may make.
 
 use kube::Client;
-use kube::api::{Api, DeleteParams, DynamicObject, ListParams, Patch, PatchParams, PostParams};
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
 use crate::plane::{OwnPlane, plane};
@@ -194,5 +195,83 @@ async fn a_task_is_closed_by_its_department_and_its_metadata_is_the_operators() 
     let _ = tasks.delete("mt-2", &DeleteParams::default()).await.unwrap();
     policed.patch(Some("patcher"), "mt-2", json!({"metadata": {"finalizers": null}})).await.unwrap();
     assert!(tasks.get_opt("mt-2").await.unwrap().is_none());
+    println!("{} policy cases", policed.cases);
+}
+
+/// Secrets are the older server's where custom resources alone are served by a current one: then the policy is put in force for a kind of
+/// our group that looks like them.
+const LIKE_SECRETS: &str = r#"{"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+  "metadata": {"name": "secrets.dci-operator.dev"}, "spec": {"group": "dci-operator.dev", "scope": "Namespaced",
+    "names": {"kind": "Secret", "plural": "secrets", "singular": "secret"},
+    "versions": [{"name": "v1alpha1", "served": true, "storage": true,
+      "schema": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}}]}}"#;
+
+/// With the operator's token somebody else would make a Secret that the cluster fills with another account's token, and read it.
+#[tokio::test]
+async fn the_account_makes_no_secrets_but_those_of_orders() {
+    let Some(mut policed) = Policed::start("secrets").await else { return };
+    let plane = policed.own.plane;
+    let (group, version) = if plane.minor >= 30 { ("", "v1") } else { ("dci-operator.dev", "v1alpha1") };
+    if !group.is_empty() {
+        plane.define(&["apply", "-f", "-"], Some(LIKE_SECRETS));
+        plane.define(&["wait", "--for=condition=Established", "--timeout=60s", "crd/secrets.dci-operator.dev"], None);
+        let policies = ["--namespace", "default", "--show-only", "templates/policies.yaml", "--kube-version", "1.30.0"];
+        let text = plane.render(&policies);
+        let theirs = text
+            .replace("apiGroups: [\"\"]", &format!("apiGroups: [{group}]"))
+            .replace("apiVersions: [v1]", &format!("apiVersions: [{version}]"));
+        assert_ne!(theirs, text);
+        plane.define(&["apply", "-f", "-"], Some(&theirs));
+    }
+    let rule = json!({"apiGroups": [group], "resources": ["secrets"], "verbs": ["create"]});
+    let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "maker", "namespace": "shop"}, "rules": [rule]});
+    plane.kubectl(&["apply", "-f", "-"], Some(&role.to_string()));
+    plane.kubectl(&["create", "rolebinding", "maker", "-n", "shop", "--role=maker", &format!("--user={OPERATOR}"), "--user=author"], None);
+    let resource = ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, "Secret"), "secrets");
+    let owner = |version: &str, kind: &str| json!([{"apiVersion": version, "kind": kind, "name": "web-01", "uid": "u"}]);
+    let order = owner("dci-operator.dev/v1alpha1", "DedicatedServerOrder");
+    let token = "kubernetes.io/service-account-token";
+    let (type_, owned) = ("the operator makes Secrets of type Opaque only", "the operator makes only Secrets that belong to an order");
+    let cases = [
+        (OPERATOR, Some(token), order.clone(), Some(type_)),
+        (OPERATOR, Some("kubernetes.io/tls"), order.clone(), Some(type_)),
+        (OPERATOR, Some("Opaque"), json!(null), Some(owned)),
+        (OPERATOR, None, json!([]), Some(owned)),
+        (OPERATOR, None, owner("v1", "ConfigMap"), Some(owned)),
+        (OPERATOR, None, owner("example.net/v1", "DedicatedServerOrder"), Some(owned)),
+        // As passwords and keys are made, and those of licences.
+        (OPERATOR, None, order.clone(), None),
+        (OPERATOR, Some("Opaque"), order, None),
+        // What others make is none of its matter.
+        ("author", Some(token), json!(null), None),
+        ("author", None, json!(null), None),
+    ];
+    // The policy takes a moment, the older server another one until it passes the kind on.
+    let began = std::time::Instant::now();
+    for (i, (user, type_, owners, refused)) in cases.into_iter().enumerate() {
+        let mut secret = json!({
+            "apiVersion": resource.api_version, "kind": "Secret", "type": type_, "data": {"password": "eA=="},
+            "metadata": {"name": format!("made-{i}"), "ownerReferences": owners, "annotations": {"kubernetes.io/service-account.name": "default"}},
+        });
+        secret.as_object_mut().unwrap().retain(|_, value| !value.is_null());
+        let secret: DynamicObject = serde_json::from_value(secret).unwrap();
+        let client = client(&plane.kubeconfig, Some(user)).await;
+        let secrets: Api<DynamicObject> = Api::namespaced_with(client, "shop", &resource);
+        let dry = PostParams { dry_run: true, ..PostParams::default() };
+        let said = loop {
+            let said = answer(secrets.create(&dry, &secret).await);
+            let early = said.as_ref().map_or_else(|refusal| !refusal.message.contains("ValidatingAdmissionPolicy"), |_| refused.is_some());
+            if !early {
+                break said;
+            }
+            assert!(began.elapsed().as_secs() < 60, "{user} {i}: {said:?}");
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        };
+        match refused {
+            Some(words) => assert_denied(said, words, &format!("{user} {i}")),
+            None => drop(said.unwrap_or_else(|refusal| panic!("{user} {i}: {refusal:?}"))),
+        }
+        policed.cases += 1;
+    }
     println!("{} policy cases", policed.cases);
 }

@@ -163,6 +163,7 @@ pub enum Answer {
 
 /// One pass of one replica over one order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Pass {
     /// Where it stands.
     pub at: At,

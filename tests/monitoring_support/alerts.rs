@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 
 use serde_json::{Value, json};
 
-use super::fleet::{Course, Fleet, HOME, Leader, NEIGHBOURS, Place, condition, scraped, series};
+use super::fleet::{Course, Fleet, HOME, Leader, NEIGHBOURS, Place, condition, scraped, series, task};
 use super::incidents::{BEGINS, INCIDENTS, Incident, OVER, everyday};
 use super::{RULES, alerts, path};
 
@@ -218,6 +218,23 @@ fn everyday_life_raises_no_alert() {
     };
     let expected = (0..120).map(|minute| firing(&format!("{minute}m"), &[])).collect();
     evaluate(&promtool, "everyday", MINUTES, &at_home(&course), &Expected::Firing(expected));
+}
+
+/// Where the department has no deadline a day is one.
+#[test]
+fn a_task_without_a_deadline_is_overdue_after_a_day() {
+    let Some(promtool) = promtool("a_task_without_a_deadline_is_overdue_after_a_day") else { return };
+    let course: Course<'_> = &|minute| {
+        let mut fleet = Fleet::default();
+        if minute < OVER {
+            fleet.tasks.push(task("FailedOperation", BEGINS - 24 * 60, None));
+        }
+        fleet
+    };
+    let mut expected: Vec<Value> = (0..BEGINS + 5).map(|minute| firing(&format!("{minute}m"), &[])).collect();
+    expected.extend((BEGINS + 5..OVER).map(|minute| firing(&format!("{minute}m"), &[("DciTaskOverdue", HOME)])));
+    expected.push(firing(&format!("{OVER}m"), &[]));
+    evaluate(&promtool, "no-deadline", MINUTES, &at_home(course), &Expected::Firing(expected));
 }
 
 /// What one operator says of a handler has nothing to do with another one's handler of the same name.

@@ -37,7 +37,7 @@ fn humanize(minutes: i64) -> String {
 }
 
 /// One for each alert.
-pub const INCIDENTS: [Incident; 11] = [
+pub const INCIDENTS: [Incident; 12] = [
     Incident {
         alert: "DciOperatorDown",
         after: 5,
@@ -98,7 +98,7 @@ pub const INCIDENTS: [Incident; 11] = [
         after: 15 + 5,
         labels: &[("severity", "warning"), ("department", "Operations")],
         summary: "Tasks of department Operations are overdue",
-        description: "1 open task(s) of this department are past their deadline.",
+        description: "1 open task(s) of this department are past their deadline, or open for a day where they have none.",
         value: "1",
         duration: no_duration,
         happens: |fleet, _| fleet.tasks.push(task("FailedOperation", BEGINS, Some(BEGINS + 15))),
@@ -147,6 +147,16 @@ pub const INCIDENTS: [Incident; 11] = [
         happens: |fleet, _| fleet.status(0)["orphanCount"] = 3.into(),
     },
     Incident {
+        alert: "DciGhostOrders",
+        after: 15,
+        labels: &[("severity", "warning"), ("handler", "hosting/msk-1")],
+        summary: "Orders at hosting/msk-1 have lost their server",
+        description: "The panel does not list the servers of 2 order(s), or not as theirs.",
+        value: "2",
+        duration: no_duration,
+        happens: |fleet, _| fleet.status(0)["ghostCount"] = 2.into(),
+    },
+    Incident {
         alert: "DciUnreadableObjects",
         after: 10,
         labels: &[("severity", "warning"), ("kind", "DedicatedServerOrder")],
@@ -178,12 +188,15 @@ pub fn everyday(fleet: &mut Fleet, minute: i64) {
     if minute % 15 < 9 {
         fleet.orders.push(in_step("queues", "Allocate", 0, Some("Capacity")));
     }
-    // Tasks that are done in time, one of them to stop a server, and servers that a list shows as orphans before the next one.
+    // Tasks that are done in time, one of them to stop a server and one that has all the time it needs, and servers and orders that
+    // lists show astray before the next one.
     fleet.tasks.push(task("FailedOperation", 0, Some(240)));
+    fleet.tasks.push(task("Assembly", 120 - 24 * 60, None));
     if minute % 40 < 29 {
         fleet.tasks.push(task("StopServer", minute - minute % 40, None));
     }
     fleet.status(0)["orphanCount"] = i64::from(minute % 20 < 10).into();
+    fleet.status(0)["ghostCount"] = i64::from(minute % 20 >= 10).into();
     // An order that was written for a later version, and corrected.
     if (70..79).contains(&minute) {
         fleet.orders.push(unreadable("corrected"));

@@ -5,6 +5,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	_ "embed"
 	"errors"
 	"fmt"
 	"io"
@@ -34,6 +35,11 @@ func (e era) env() *environment.EnvSet {
 	return environment.MustBaseEnvSet(e.knows)
 }
 
+// Kinds of Kubernetes' own that policies are for.
+//
+//go:embed builtin-kinds.yaml
+var builtinKinds []byte
+
 func check(out io.Writer, crdFile, policyFile string) error {
 	crds, err := documents[apiextensionsv1.CustomResourceDefinition](crdFile, "CustomResourceDefinition")
 	if err != nil {
@@ -57,8 +63,13 @@ func check(out io.Writer, crdFile, policyFile string) error {
 	if len(policies) == 0 {
 		return fmt.Errorf("%s has no policies", policyFile)
 	}
+	builtin, err := parse[apiextensionsv1.CustomResourceDefinition](builtinKinds, "CustomResourceDefinition")
+	if err != nil {
+		return err
+	}
+	kinds := append(crds, builtin...)
 	for i := range policies {
-		count, err := checkPolicy(out, &policies[i], crds)
+		count, err := checkPolicy(out, &policies[i], kinds)
 		if err != nil {
 			return err
 		}

@@ -45,9 +45,9 @@ func checkPolicy(out io.Writer, policy *admissionv1.ValidatingAdmissionPolicy, c
 		}
 	}
 	context := checker.CreateContext(policy)
-	// Nor where it finds no kind, and says nothing of it: no kind of ours has this field.
-	if probe := checker.CheckExpression(context, "object.spec.noSuchField == 1"); len(probe) == 0 {
-		return 0, fmt.Errorf("%s matches no kind of the definitions", policy.Name)
+	// Nor where it finds no kind, and says nothing of it: no kind has this field.
+	if probe := checker.CheckExpression(context, "object.noSuchField == 1"); len(probe) == 0 {
+		return 0, fmt.Errorf("%s matches no kind that is known here", policy.Name)
 	}
 	for _, warning := range checker.Check(policy) {
 		refusals++
@@ -100,7 +100,8 @@ func served(crds []apiextensionsv1.CustomResourceDefinition) (resolver.SchemaRes
 	for _, crd := range crds {
 		for _, version := range crd.Spec.Versions {
 			groups = append(groups, schema.GroupVersion{Group: crd.Spec.Group, Version: version.Name})
-			if !slices.Contains(versions, version.Name) {
+			// A policy for all versions is one for kinds of ours.
+			if crd.Spec.Group != "" && !slices.Contains(versions, version.Name) {
 				versions = append(versions, version.Name)
 			}
 		}

@@ -221,7 +221,7 @@ fn name_of<K: Resource>(object: &K) -> String {
     ObjectKey { namespace: object.meta().namespace.clone().unwrap_or_default(), name: object.name_any() }.to_string()
 }
 
-fn seconds(duration: std::time::Duration) -> i64 {
+pub(super) fn seconds(duration: std::time::Duration) -> i64 {
     i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
 }
 

@@ -189,7 +189,7 @@ metrics! {
     tasks_open: gauge "tasks_open" ["department", "task_type"];
     /// Open tasks by age: 1h, 1d, 1w (younger than that), or older.
     tasks_by_age: gauge "tasks_open_by_age" ["department", "age"];
-    /// Open tasks whose deadline has passed.
+    /// Open tasks whose deadline has passed; where they have none, those that are open for 24 hours.
     tasks_overdue: gauge "tasks_overdue" ["department"];
     /// Age of the oldest open task.
     oldest_task: gauge "task_oldest_age" in Seconds ["department"];

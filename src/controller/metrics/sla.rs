@@ -8,8 +8,8 @@ use crate::api::handler::HandlerSpec;
 use crate::api::order_status::OrderStatus;
 use crate::provisioning::step::{State, Step};
 
-/// What a department is given to build a server where the handler sets it no deadline.
-const ASSEMBLY: Duration = Duration::from_hours(24);
+/// What a department is given where the handler sets it no deadline.
+pub const NO_DEADLINE: Duration = Duration::from_hours(24);
 
 /// The SLA of a step: the time that one attempt may take by `spec.timeouts`, and one `spec.retry.interval`. An order that is in a step
 /// for longer has seen an attempt fail, and the next one is not quick either.
@@ -21,7 +21,7 @@ pub fn of(step: Step, handler: &HandlerSpec) -> Duration {
         Step::InstallOS | Step::RunRecipes => timeouts.install.0,
         Step::Assemble => {
             let department = handler.departments.as_ref().and_then(|d| d.assembly.as_ref());
-            department.and_then(|d| d.deadline).map_or(ASSEMBLY, |d| d.0)
+            department.and_then(|d| d.deadline).map_or(NO_DEADLINE, |d| d.0)
         }
         Step::CreateClient
         | Step::Allocate
@@ -82,7 +82,7 @@ mod tests {
             assert_eq!(minutes(step), wanted, "{step:?}");
         }
         assert!(OPENING.into_iter().chain(CLOSING).chain(CHANGES).all(|step| minutes(step) > 3));
-        assert_eq!(of(Step::Assemble, &self::handler(&json!({}))), ASSEMBLY + Duration::from_mins(5));
+        assert_eq!(of(Step::Assemble, &self::handler(&json!({}))), NO_DEADLINE + Duration::from_mins(5));
     }
 
     #[test]

@@ -8,7 +8,9 @@ use crate::api::handler::Departments;
 use crate::api::{ManualTask, ProcessingHandler};
 use crate::controller::task_status::made_by_us;
 
+use super::counts::seconds;
 use super::series::{OTHER, Together};
+use super::sla::NO_DEADLINE;
 use super::{Counted, Metrics, add};
 
 /// Departments that are counted by name; there are rarely more than a handful.
@@ -38,7 +40,9 @@ pub fn publish<'a>(metrics: &Metrics, handlers: &[&ProcessingHandler], tasks: im
         let age = task.metadata.creation_timestamp.as_ref().map_or(0, |t| now.duration_since(t.0).as_secs());
         let range = AGES.iter().find(|(_, end)| age < *end).map_or("older", |(name, _)| name);
         add(&mut by_age, [department, range], 1);
-        add(&mut overdue, [department], i64::from(task.spec.deadline.is_some_and(|at| at.0 <= now)));
+        // Without a deadline nobody would ever be told of it.
+        let late = task.spec.deadline.as_ref().map_or(age >= seconds(NO_DEADLINE), |at| at.0 <= now);
+        add(&mut overdue, [department], i64::from(late));
         let entry = oldest.entry([department.to_owned()]).or_default();
         *entry = (*entry).max(age);
     }
@@ -108,6 +112,20 @@ mod tests {
         let text = metrics.text().unwrap();
         assert!(!text.contains("Gone") && !text.contains("tasks_open{"), "{text}");
         assert!(text.contains("overdue{department=\"Operations\"} 0"), "{text}");
+    }
+
+    #[test]
+    fn a_task_without_a_deadline_is_overdue_after_a_day_and_one_with_a_later_one_is_not() {
+        let mut without = task("stopserver-u-1", "Operations", 0, None);
+        let mut with = task("stopserver-u-2", "Builders", 0, None);
+        without.spec.deadline = None;
+        with.spec.deadline.as_mut().unwrap().0 = Timestamp::from_second(200_000).unwrap();
+        for (second, overdue) in [(86_399, 0), (86_400, 1)] {
+            let metrics = Metrics::default();
+            publish(&metrics, &[], [without.clone(), with.clone()].iter(), Timestamp::from_second(second).unwrap());
+            assert_eq!(metrics.tasks_overdue.of(["Operations"]).get(), overdue, "{second}");
+            assert_eq!(metrics.tasks_overdue.of(["Builders"]).get(), 0, "{second}");
+        }
     }
 
     #[test]
