@@ -81,7 +81,7 @@ fn wrong_values_are_refused() {
             "scrapeTimeout 1m1s of the monitor is longer than its interval 1m",
         ),
         // What the chart sets itself, and volumes that the restricted standard does not allow.
-        ("podAnnotations: {dci-operator.dev/ca-checksum: a}", "podAnnotations ca-checksum"),
+        ("podAnnotations: {dci-operator.dev/ca-checksum: a}", "podAnnotations not"),
         ("extraVolumes: [{name: a, hostPath: {path: /}}]", "extraVolumes hostPath"),
         ("extraVolumes: [{name: a}]", "extraVolumes"),
         ("extraEnv: [{name: DCI_OPERATOR_LOG_FORMAT, value: json}]", "extraEnv: DCI_OPERATOR_LOG_FORMAT is set by the chart itself"),
