@@ -27,7 +27,7 @@ use super::stores::Guarded;
 use super::task_status::{labels, made_by_us, mended, status_of};
 
 /// How long a task that is due to be removed is kept for an order that has yet to read its answer, before it is looked at again.
-const AWAITED: Duration = Duration::from_mins(5);
+const AWAITED: Duration = Duration::from_secs(30);
 /// Stands in the note of a task that the operator closed itself.
 pub const BY_OPERATOR: &str = "closed by the operator: ";
 /// The longest note, in bytes: well within what the schema allows in characters.

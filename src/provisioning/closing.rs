@@ -203,13 +203,13 @@ fn cancel(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
     }
     let row = cx.need_row(step, server)?;
     note_power(cx, row.power);
-    match (row.install, cx.state(step)) {
-        (None, _) => Continue(()),
-        (Some(_), State::Waiting) => Break(cancelled(cx, step)),
-        (Some(_), State::Pending | State::Running | State::Failed | State::Done | State::Skipped) => {
-            Break(cx.call(step, cancel, Shows::InTheList))
-        }
+    if row.install.is_none() {
+        return Continue(());
     }
+    if cx.state(step) == State::Waiting && !stops_by_hand(cx) {
+        return Break(cancelled(cx, step));
+    }
+    Break(cx.call(step, cancel, Shows::InTheList))
 }
 
 /// The panel took the cancellation: waited for, but not for ever, and not asked for again at each list.
@@ -244,7 +244,7 @@ fn power_off(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
     if cx.facts.applied.contains(&off) {
         return Break(wait_for_power(cx, step));
     }
-    if cx.status.manual_tasks.iter().any(|t| t.type_ == TaskType::StopServer.as_str() && t.state == super::tasks::OPEN) {
+    if stops_by_hand(cx) {
         return stop_by_hand(cx, "");
     }
     let row = cx.need_row(step, server)?;
@@ -311,6 +311,11 @@ fn ipmi_error(cx: &mut Cx<'_>, error: &str) -> Flow {
         }
         IpmiErrorPolicy::CreateTask => stop_by_hand(cx, error),
     }
+}
+
+/// A department was asked to stop the server.
+fn stops_by_hand(cx: &Cx<'_>) -> bool {
+    cx.status.manual_tasks.iter().any(|t| t.type_ == TaskType::StopServer.as_str() && t.state == super::tasks::OPEN)
 }
 
 fn stop_by_hand(cx: &mut Cx<'_>, error: &str) -> Flow {

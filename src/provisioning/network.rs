@@ -15,7 +15,7 @@ use super::context::{Cx, Flow, Halt, Recheck};
 use super::facts::{Look, Row};
 use super::inflight::Shows;
 use super::parking::give_back_parking;
-use super::pool::{is_public, no_address, not_done, pool, wrong_group};
+use super::pool::{is_parking, is_public, no_address, not_done, pool, wrong_group};
 use super::reason::Reason;
 use super::step::{State, Step};
 
@@ -303,11 +303,13 @@ pub(super) fn replace_main(
             None => cx.fail(step, "NoAddress", "no address of the main address's family is ours"),
         };
     };
+    // The list that the claim was found by may not have shown the server, or the address that it had before the one that is replaced now.
+    let parked = cx.facts.pool.iter().flatten().any(|a| a.address == main.address && is_parking(cx, a));
     if step == Step::ChangeAddress
         && let Some(status) = cx.status.server.as_mut()
+        && (parked || status.parked_address.is_none())
     {
-        // The list that the claim was found by may not have shown the server.
-        status.parked_address.get_or_insert_with(|| main.address.to_string());
+        status.parked_address = Some(main.address.to_string());
     }
     let domain = if step == Step::ParkAddress { FREE_DOMAIN.to_owned() } else { cx.order.domain.clone() };
     let call =

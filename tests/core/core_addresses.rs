@@ -1,7 +1,9 @@
 //! Addresses that cannot be had: a group that the address manager does not know, or that is empty, and a main address that stays.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::support::later;
 use crate::support::panel::{Panel, Replace};
 use crate::support::sweep::{Kind, assert_active, reach};
 use crate::support::world::{Fault, World, handler, order};
@@ -178,4 +180,25 @@ fn a_panel_that_is_busy_for_a_moment_replaces_the_main_address_later() {
             world.until_phase("web", "gone");
         }
     }
+}
+
+/// The list is shared, and may be from before the server was given back by the order before: its parking address is another one by now.
+#[test]
+fn the_parking_address_that_is_replaced_goes_back_though_the_list_shows_an_older_one() {
+    let mut world = World::new(Panel::new(1, 4), handler(|_| ()));
+    world.list();
+    let (old, new): (IpAddr, IpAddr) = ("10.0.0.1".parse().unwrap(), "10.0.1.1".parse().unwrap());
+    let server = world.panel.server("1");
+    (server.main, server.rows[0].address) = (new, new);
+    let used = world.panel.used.iter_mut().find(|used| used.address == old).unwrap();
+    used.address = new;
+    let parking = world.panel.free.get_mut("parking").unwrap();
+    parking.retain(|address| *address != new);
+    parking.push(old);
+    world.next_list = later(world.now, Duration::from_mins(1));
+    world.add(order("web", "u-web", |_| ()));
+    world.orders.get_mut("web").unwrap().wake = Some(world.now);
+    world.until("its addresses change", Duration::from_mins(5), |w| w.asked.iter().any(|(_, c)| c.name() == "replaceMainAddress"));
+    world.until_phase("web", "Active");
+    assert!(!world.panel.used.iter().any(|used| used.group == "parking"), "{}", world.describe());
 }

@@ -156,7 +156,7 @@ async fn every_panel_of_the_dashboards_has_something_to_show() {
     }
     let rules = prometheus.get("rules").await;
     let rules: Vec<_> = rules["data"]["groups"].as_array().unwrap().iter().flat_map(|g| g["rules"].as_array().unwrap().clone()).collect();
-    assert_eq!(rules.len(), 11);
+    assert_eq!(rules.len(), 12);
     for rule in rules {
         assert!(rule["health"] == "ok" && rule["lastError"].is_null(), "{rule}");
     }
