@@ -35,6 +35,8 @@ pub fn unsettled(order: &Value, room: &Room<'_>) -> Option<String> {
         (_, false) => match reason("Reconciling") {
             "WaitingForCapacity" => !room.has(order),
             "LimitReached" => room.is_full_for(order) || room.is_kept_out(order),
+            // Licences, and no handler that the order selects can order any: the message says what to do, and another handler may come.
+            "LicenseServerNotReady" => order["spec"]["handlerSelector"].is_object() && !room.orders_licenses(),
             _ => false,
         },
     };
@@ -65,6 +67,11 @@ impl Room<'_> {
         let fits = |s: &view::Server<'_>| s.is_free() && (wanted.is_empty() || s.state["type"] == wanted);
         let kept = |s: &view::Server<'_>| self.standing(order).any(|o| view::server_of(o) == Some(s.id()));
         view::servers(self.panels).iter().any(|s| fits(s) && !kept(s) && only.is_none_or(|panel| panel == s.panel))
+    }
+
+    /// A handler can order licences.
+    fn orders_licenses(&self) -> bool {
+        self.handlers.iter().any(|h| h["spec"]["licenseServerRef"].is_object())
     }
 
     /// The handler that an order names; none where it selects one.
