@@ -57,9 +57,9 @@ pub async fn reconcile(object: Arc<Guarded<ProcessingHandler>>, context: Arc<Con
     let orders = context.served(handler, &named).await;
     let selecting = context::selecting(&cached, handler);
     let deleting = handler.metadata.deletion_timestamp.is_some();
+    context.panels.is_about(KIND, &key, handler);
     // One that goes takes no new orders: those that have nothing there do not hold it, and wait for another one.
     // What is claimed at this very moment the cache does not show yet.
-    context.panels.is_about(KIND, &key, handler);
     let runtime = context.panels.handler(&key);
     let claims = |order: &DedicatedServerOrder| order.metadata.uid.as_ref().is_some_and(|uid| runtime.places(|p| p.has(uid)));
     let holds = |order: &&DedicatedServerOrder| has_something(order) || claims(order);

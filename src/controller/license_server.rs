@@ -209,7 +209,6 @@ pub async fn reconcile(handler: &ProcessingHandler, context: &Context) -> Result
     let deleting = handler.metadata.deletion_timestamp.is_some();
     let needed = !orders.is_empty() || handlers > 0;
     if deleting && !needed {
-        context.panels.licenses.forget(&key);
         context.panels.forget_handler(&key);
     }
     if let Some(action) = polled::hold(&context.client, handler, needed).await? {

@@ -406,14 +406,14 @@ impl Panels {
         tracing::warn!(kind, object = %key, "made anew under the same name: what was known of its panel is forgotten");
         if kind == super::handler::KIND {
             self.forget_handler(key);
-            self.licenses.forget(key);
         } else {
             self.forget_pool(key);
         }
     }
 
-    /// Forgets a handler.
+    /// Forgets a handler, of servers or of licences.
     pub fn forget_handler(&self, key: &ObjectKey) {
+        self.licenses.forget(key);
         lock(&self.handlers).remove(key);
         lock(&self.turns).remove(&(super::handler::KIND, key.clone()));
     }

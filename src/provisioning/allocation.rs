@@ -245,10 +245,7 @@ pub(super) fn index_complete(cx: &mut Cx<'_>, step: Step, inventory: &Inventory,
         if cx.now >= after(unread.since, cx.handler.step) {
             return Break(cx.stall(step, Reason::PanelError, &message, Recheck::Later));
         }
-        let (name, until) = (cx.handler.panel.clone(), Some(after(cx.now, cx.handler.poll * 2)));
-        return Break(
-            cx.wait(step, Wait { kind: WaitKind::Panel, name: &name, reason: Reason::WaitingForPanel, message, until, deadline: None }),
-        );
+        return Break(cx.wait_for_panel(step, after(cx.now, cx.handler.poll * 2), message));
     }
     match not_read().next() {
         Some(_) => Break(cx.wait_for_list(step)),

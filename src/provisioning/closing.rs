@@ -206,7 +206,7 @@ fn cancel(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
     if row.install.is_none() {
         return Continue(());
     }
-    if cx.state(step) == State::Waiting && !stops_by_hand(cx) {
+    if cx.state(step) == State::Waiting && !cx.is_open(TaskType::StopServer) {
         return Break(cancelled(cx, step));
     }
     Break(cx.call(step, cancel, Shows::InTheList))
@@ -244,7 +244,7 @@ fn power_off(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
     if cx.facts.applied.contains(&off) {
         return Break(wait_for_power(cx, step));
     }
-    if stops_by_hand(cx) {
+    if cx.is_open(TaskType::StopServer) {
         return stop_by_hand(cx, "");
     }
     let row = cx.need_row(step, server)?;
@@ -278,7 +278,7 @@ fn coming_on(cx: &mut Cx<'_>) -> Flow {
     let asked = matches!(cx.state(Step::PowerOn), State::Running | State::Waiting);
     let since = cx.step(Step::PowerOn).started_at.filter(|_| asked);
     let Some(due) = since.map(|t| after(t.0, cx.handler.power)).filter(|due| cx.now < *due) else { return Continue(()) };
-    Break(wait_until(cx, Step::PowerOff, due, "the server may still be switched on, as the preparation asked for"))
+    Break(cx.wait_for_panel(Step::PowerOff, due, "the server may still be switched on, as the preparation asked for".to_owned()))
 }
 
 /// A port that is being switched is waited for, as the vendor does (ispsystem-api.md 2.8), but not for ever.
@@ -311,11 +311,6 @@ fn ipmi_error(cx: &mut Cx<'_>, error: &str) -> Flow {
         }
         IpmiErrorPolicy::CreateTask => stop_by_hand(cx, error),
     }
-}
-
-/// A department was asked to stop the server.
-fn stops_by_hand(cx: &Cx<'_>) -> bool {
-    cx.status.manual_tasks.iter().any(|t| t.type_ == TaskType::StopServer.as_str() && t.state == super::tasks::OPEN)
 }
 
 fn stop_by_hand(cx: &mut Cx<'_>, error: &str) -> Flow {
@@ -376,14 +371,7 @@ fn earlier_calls_land(cx: &Cx<'_>) -> Option<Timestamp> {
 /// A network may deliver a request twice, and the copy late: one that writes our marker must not land when the server is free again.
 pub(super) fn earlier_calls_had_their_time(cx: &mut Cx<'_>) -> Flow {
     let Some(due) = earlier_calls_land(cx).filter(|due| cx.now < *due) else { return Continue(()) };
-    Break(wait_until(cx, Step::Release, due, "what was asked for before the closing gets its time to arrive"))
-}
-
-/// Gives the panel its time.
-fn wait_until(cx: &mut Cx<'_>, step: Step, due: Timestamp, message: &str) -> Halt {
-    let name = cx.handler.panel.clone();
-    let (reason, message) = (Reason::WaitingForPanel, message.to_owned());
-    cx.wait(step, Wait { kind: WaitKind::Panel, name: &name, reason, message, until: Some(due), deadline: None })
+    Break(cx.wait_for_panel(Step::Release, due, "what was asked for before the closing gets its time to arrive".to_owned()))
 }
 
 /// Its client has the server until it is released, and may have switched it on again: what runs on it would be his. The last list

@@ -251,17 +251,14 @@ impl Cx<'_> {
 
     /// Waits for the panel's next list.
     pub fn wait_for_list(&mut self, step: Step) -> Halt {
-        self.wait(
-            step,
-            Wait {
-                kind: WaitKind::Panel,
-                name: &self.handler.panel.clone(),
-                reason: Reason::WaitingForPanel,
-                message: format!("{}: waiting for the panel's next list", step.as_str()),
-                until: Some(after(self.now, self.handler.poll * 2)),
-                deadline: None,
-            },
-        )
+        let until = after(self.now, self.handler.poll * 2);
+        self.wait_for_panel(step, until, format!("{}: waiting for the panel's next list", step.as_str()))
+    }
+
+    /// Waits for what the panel shows later, until this time at the latest.
+    pub fn wait_for_panel(&mut self, step: Step, until: Timestamp, message: String) -> Halt {
+        let (name, until) = (self.handler.panel.clone(), Some(until));
+        self.wait(step, Wait { kind: WaitKind::Panel, name: &name, reason: Reason::WaitingForPanel, message, until, deadline: None })
     }
 
     /// The form of a server, read in this decision.

@@ -35,10 +35,10 @@ pub fn decide(order: &Order, handler: &Handler, facts: &Facts, now: Timestamp, s
         && !pressing
         && let Some(next) = held(order, facts, now, status)
     {
-        return Decision { status: status.clone(), next };
+        return Decision { status: cx.status, next };
     }
     if !pressing && let Some(until) = blind(&cx) {
-        return Decision { status: status.clone(), next: Next::Wait(Some(until)) };
+        return Decision { status: cx.status, next: Next::Wait(Some(until)) };
     }
     if asked {
         super::give_back::forgive(&mut cx.status);
@@ -156,8 +156,7 @@ fn run(cx: &mut Cx<'_>) -> Flow {
 
 /// A step that was handed to a department waits for it.
 fn failed_before(cx: &mut Cx<'_>) -> Flow {
-    let type_ = TaskType::FailedOperation.as_str();
-    if !cx.status.manual_tasks.iter().any(|t| t.type_ == type_ && t.state == OPEN) {
+    if !cx.is_open(TaskType::FailedOperation) {
         return ControlFlow::Continue(());
     }
     let Some(error) = &cx.status.last_error else {

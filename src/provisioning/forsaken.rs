@@ -38,7 +38,7 @@ pub(super) fn wait_or_ask(cx: &mut Cx<'_>, step: Step, lost: &Forsaken) -> Halt 
         }
     };
     let name = cx.handler.key.to_string();
-    let asked = cx.status.manual_tasks.iter().any(|t| t.type_ == TaskType::FailedOperation.as_str() && t.state == OPEN);
+    let asked = cx.is_open(TaskType::FailedOperation);
     let began = cx.status.waiting_on.as_ref().filter(|w| w.kind == WaitKind::Handler.as_str() && w.name == name);
     let deadline = began.and_then(|w| w.deadline).map_or_else(|| after(cx.now, cx.facts.grace), |t| t.0);
     if !asked && cx.now < deadline {

@@ -14,7 +14,6 @@ use super::context::{Cx, Flow, Halt, Recheck};
 use super::order::{Handler, Order};
 use super::reason::Reason;
 use super::step::{OPENING, State, Step};
-use super::tasks::OPEN;
 
 const STEP: Step = Step::InstallOS;
 /// The error of a lost answer that left no trace.
@@ -81,7 +80,7 @@ pub(super) fn reconsider(cx: &mut Cx<'_>) {
         return;
     }
     withdraw(cx);
-    if cx.status.manual_tasks.iter().any(|t| t.type_ == TaskType::FailedOperation.as_str() && t.state == OPEN) {
+    if cx.is_open(TaskType::FailedOperation) {
         cx.supersede_tasks();
     }
     cx.status.waiting_on = None;

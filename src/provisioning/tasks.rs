@@ -71,6 +71,12 @@ pub fn waits_for(task: &TaskSummary) -> String {
 }
 
 impl Cx<'_> {
+    /// Whether a department is asked for this.
+    #[must_use]
+    pub fn is_open(&self, type_: TaskType) -> bool {
+        self.status.manual_tasks.iter().any(|t| t.type_ == type_.as_str() && t.state == OPEN)
+    }
+
     /// The answer of a department; until there is one, exactly one open task.
     pub fn ask(&mut self, ask: &Ask) -> Flow<Resolution> {
         let type_ = ask.type_.as_str();
