@@ -4,8 +4,8 @@
 use crate::api::handler::{AllocateBy, ProcessingHandler};
 use crate::provisioning::reason::Reason;
 
-use super::panels::HandlerRuntime;
 use super::problem::Problem;
+use super::runtime::HandlerRuntime;
 
 /// What one poll has to know of it.
 pub(super) struct AllocatedBy {

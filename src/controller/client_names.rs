@@ -8,7 +8,7 @@ use crate::provisioning::facts::{Inventory, Prepared};
 use crate::provisioning::order::Order;
 
 use super::context::Context;
-use super::panels::ServerClient;
+use super::runtime::ServerClient;
 use super::status::{self, StatusError};
 
 /// Names that one handler can record: bounded, so that its status stays storable.

@@ -27,10 +27,11 @@ use super::connection::connection;
 use super::context::Context;
 use super::handler::{KIND, dialect_calls, panel_identity, state_of};
 use super::metrics::PanelObserver;
-use super::panels::{lock, still_newer};
+use super::panels::lock;
 use super::polled::{self, Turn};
 use super::probed::Probed;
 use super::problem::{Problem, problem_of, problem_of_settings};
+use super::runtime::still_newer;
 use super::status::StatusError;
 use super::stores;
 

@@ -44,6 +44,7 @@ pub mod problem;
 pub mod queue;
 pub mod run;
 pub mod runner;
+pub mod runtime;
 pub mod secrets;
 pub mod selection;
 pub mod serving;

@@ -16,23 +16,20 @@ use crate::provisioning::tasks::SUPERSEDED;
 use super::order::{Ended, OrderError, Pass, known, save};
 use super::own_tasks;
 use super::queue;
+use super::runtime::UNTIL_CHANGED;
 use super::task;
 
 impl Pass<'_> {
     pub(super) async fn end(&mut self, status: OrderStatus, until: Option<Timestamp>, slot: bool) -> Result<Ended, OrderError> {
         // What is due already comes out as no time at all.
         let wait = until.map(|at| Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default());
-        let stalled = wait.filter(|_| condition::is_true(&status.conditions, ConditionType::Stalled));
-        if self.selecting.is_some()
-            && !self.last
-            && !self.parsed.deleting
-            // What was written ahead in this pass is taken back first.
-            && known(&self.order).in_flight.is_none()
-            && let Some(over) = selection::ended_without(&self.key, &status)
-        {
+        let rests = condition::is_true(&status.conditions, ConditionType::Stalled).then(|| wait.unwrap_or(UNTIL_CHANGED));
+        let goes_on = self.selecting.is_some() && !self.last && !self.parsed.deleting;
+        let over = selection::ended_without(&self.key, &status).filter(|_| goes_on);
+        // What was written ahead in this pass is taken back first.
+        if let Some(over) = over.clone().filter(|_| known(&self.order).in_flight.is_none()) {
             self.passed_over(slot, &over);
-            self.handler.note_judged(&self.parsed.uid, stalled);
-            self.handler.note_over(&self.parsed.uid, self.parsed.generation, over.clone());
+            self.judged(rests, Some(over.clone()));
             return Ok(Ended::Over(over));
         }
         let stood = queue::stands_still(&self.order);
@@ -46,10 +43,17 @@ impl Pass<'_> {
         self.close_superseded().await?;
         self.keep_place(!slot && super::places::waits(&self.order));
         // Not before all is saved: a pass that fails has not used up the look that a change of the handler is worth.
-        self.handler.note_judged(&self.parsed.uid, stalled);
+        self.judged(rests, over);
         Ok(Ended::Action(
             wait.map_or_else(Action::await_change, |w| Action::requeue(w.max(Duration::from_millis(50)).min(Duration::from_hours(1)))),
         ))
+    }
+
+    fn judged(&self, rests: Option<Duration>, over: Option<PassedOver>) {
+        self.handler.note_judged(&self.parsed.uid, rests);
+        if let Some(over) = over {
+            self.handler.note_over(&self.parsed.uid, self.parsed.generation, over);
+        }
     }
 
     /// Closes the objects of tasks that the status says nobody needs any more: a department must not work on them.
@@ -79,6 +83,6 @@ impl Pass<'_> {
         if self.selecting.is_none() || self.last || asks || known.in_flight.is_some() {
             return None;
         }
-        facts.recheck.and_then(|_| self.handler.over(&self.parsed.uid, self.parsed.generation))
+        self.handler.rests(&self.parsed.uid).and_then(|_| self.handler.over(&self.parsed.uid, self.parsed.generation))
     }
 }

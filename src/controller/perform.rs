@@ -17,8 +17,8 @@ use crate::provisioning::order::Order;
 
 use super::context::Context;
 use super::locks::Locked;
-use super::panels::ServerClient;
 use super::password_version;
+use super::runtime::ServerClient;
 use super::secrets::{self, SecretError};
 use super::status::StatusError;
 

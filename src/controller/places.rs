@@ -19,7 +19,7 @@ use crate::provisioning::step::{State, Step};
 
 use super::context::serving_handler;
 use super::order::Pass;
-use super::panels::ServerClient;
+use super::runtime::ServerClient;
 
 /// An order that has not asked again for so long does not keep others waiting.
 const STALE: Duration = Duration::from_mins(10);

@@ -16,8 +16,8 @@ use crate::provisioning::selection::{self, Candidate, PassedOver, Selector};
 
 use super::context::Context;
 use super::order::{Ended, OrderError, Pass, known, release_object, save};
-use super::panels::{HandlerRuntime, Snapshot};
 use super::queue;
+use super::runtime::{HandlerRuntime, Snapshot};
 
 /// A handler that an order selects, with what the process knows of it.
 struct Held {

@@ -10,7 +10,7 @@ use crate::provisioning::order::{Handler, Order, marked_id};
 use crate::provisioning::reason::Reason;
 
 use super::context::Context;
-use super::panels::HandlerRuntime;
+use super::runtime::HandlerRuntime;
 
 /// An order that has a server or licences, is about to take a server, or may have had one before it was restored. Of
 /// any other nothing was ever asked of a panel.

@@ -12,7 +12,7 @@ use crate::provisioning::order::marked_id;
 
 use super::context::Context;
 use super::locks::Lock;
-use super::panels::HandlerRuntime;
+use super::runtime::HandlerRuntime;
 
 /// Lets locks go whose order is gone or speaks of another server, once the panel shows the server free (design.md section 9).
 ///

@@ -12,8 +12,9 @@ use crate::api::order::ServerStatus;
 use crate::panel::error::ErrorClass;
 use crate::panel::model::{AddressRow, Family, PoolAddress, ServerForm, ServerId, ServerRow};
 
-use super::allocation::{index_complete, not_undone, ordinary_client, prepared, truncated};
+use super::allocation::{index_complete, not_undone, prepared, truncated};
 use super::call::Call;
+use super::client::ordinary_client;
 use super::context::{Cx, Flow, Halt, Recheck, SHORT, cut};
 use super::facts::{Look, Prepare, Row, Seen};
 use super::fitting::compare;

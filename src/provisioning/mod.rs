@@ -11,6 +11,7 @@ pub mod attempts;
 pub mod call;
 pub mod capacity;
 pub mod cleaning;
+mod client;
 pub mod closing;
 pub mod context;
 pub mod decide;

@@ -191,7 +191,7 @@ fn hand_over(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
     let Some(client) = people.client.clone() else {
         // Somebody deleted the client's user since the first step: it is made again.
         cx.enter(Step::CreateClient, State::Pending, "the panel's user is gone");
-        return super::allocation::create_client(cx);
+        return super::client::create_client(cx);
     };
     let form = cx.own_form(step, server)?;
     if !people.client_has(&form) {

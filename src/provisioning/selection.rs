@@ -181,6 +181,8 @@ pub fn ended_without(key: &ObjectKey, status: &OrderStatus) -> Option<PassedOver
             | Reason::DeletionPolicyForbidden
             | Reason::LicenseServerNotReady
             | Reason::UnknownProduct
+            // Whatever server it is: this panel cuts what says whose it is.
+            | Reason::MarkerTruncated
     );
     elsewhere.then(|| PassedOver { key: key.clone(), reason, message: ready.message.clone() })
 }

@@ -309,6 +309,7 @@ fn what_ends_at_one_handler_and_what_goes_on_to_the_next() {
     assert_eq!(with("UnknownTemplate", json!({})), Some(Reason::UnknownTemplate));
     assert_eq!(with("LicenseServerNotReady", json!({})), Some(Reason::LicenseServerNotReady));
     assert_eq!(with("UnknownProduct", json!({})), Some(Reason::UnknownProduct));
+    assert_eq!(with("MarkerTruncated", json!({})), Some(Reason::MarkerTruncated));
     assert_eq!(with("WaitingForCapacity", server), None, "an address is waited for at the handler that has the server");
     for own in ["WaitingForPanel", "PreviousServerFound", "SeveralServersFound", "ClientNameTaken", "Retrying", "AnswerLost"] {
         assert_eq!(with(own, json!({})), None, "{own}");

@@ -37,6 +37,8 @@ pub fn unsettled(order: &Value, room: &Room<'_>) -> Option<String> {
             "LimitReached" => room.is_full_for(order) || room.is_kept_out(order),
             // Licences, and no handler that the order selects can order any: the message says what to do, and another handler may come.
             "LicenseServerNotReady" => order["spec"]["handlerSelector"].is_object() && !room.orders_licenses(),
+            // Every panel that could serve it cuts what says whose a server is: another handler may come.
+            "MarkerTruncated" => order["spec"]["handlerSelector"].is_object() && !room.has(order),
             _ => false,
         },
     };
@@ -66,7 +68,17 @@ impl Room<'_> {
         let only = self.named_by(order).and_then(self.panel_of);
         let fits = |s: &view::Server<'_>| s.is_free() && (wanted.is_empty() || s.state["type"] == wanted);
         let kept = |s: &view::Server<'_>| self.standing(order).any(|o| view::server_of(o) == Some(s.id()));
-        view::servers(self.panels).iter().any(|s| fits(s) && !kept(s) && only.is_none_or(|panel| panel == s.panel))
+        let cut: Vec<&str> = self.cuts_markers_of(order).collect();
+        let usable = |panel: &str| only.is_none_or(|only| only == panel) && !cut.contains(&panel);
+        view::servers(self.panels).iter().any(|s| fits(s) && !kept(s) && usable(s.panel))
+    }
+
+    /// The panels that an order with a selector was passed over at since they cut its marker.
+    fn cuts_markers_of<'b>(&'b self, order: &'b Value) -> impl Iterator<Item = &'b str> {
+        let cut = |h: &&Value| {
+            view::list(&order["status"]["handlers"]).iter().any(|n| n["name"] == h["metadata"]["name"] && n["reason"] == "MarkerTruncated")
+        };
+        self.handlers.iter().filter(cut).filter_map(self.panel_of)
     }
 
     /// A handler can order licences.

@@ -384,6 +384,14 @@ fn at_rest() {
     assert!(!settled(&waiting, &free) && settled(&waiting, &panels("", &json!({"owner": "somebody"}))));
     let at = |handler: &str| with_spec(&waiting, &json!({"handlerRef": {"name": handler}}));
     assert!(!settled(&at("here"), &free) && settled(&at("there"), &free), "it waits for a server of its own handler");
+    let cut = |at: &[&str], reason: &str| {
+        let notes: Vec<Value> = at.iter().map(|name| json!({"name": name, "reason": reason})).collect();
+        let mut order = with_spec(&waiting, &json!({"handlerSelector": {"matchLabels": {}}}));
+        (order["status"]["handlers"], order["status"]["conditions"][0]["reason"]) = (notes.into(), reason.into());
+        order
+    };
+    assert!(settled(&cut(&["here"], "MarkerTruncated"), &free), "the panel with the free server cuts markers");
+    assert!(!settled(&cut(&["there"], "MarkerTruncated"), &free) && !settled(&cut(&["here"], "WaitingForCapacity"), &free));
     for (cure, good) in [("put the owner back", true), ("", false)] {
         let stalled = json!([{"type": "Stalled", "status": "True", "reason": "OwnerChanged", "message": cure}]);
         assert_eq!(settled(&order(None, &status("Failed", stalled)), &free), good);

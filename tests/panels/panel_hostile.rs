@@ -22,8 +22,9 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use rustls::pki_types::PrivateKeyDer;
 
 const GIB: usize = 1024 * 1024 * 1024;
-/// What sockets may hold on both sides beside what the client has read.
-const SOCKETS: usize = 16 * 1024 * 1024;
+/// What sockets may hold on both sides beside what the client has read: Linux lets a receiver's grow to 32 MiB on machines
+/// with much memory (`tcp_rmem`) and a sender's to 4. To the byte, the bound of a document is tested in `panel_transport`.
+const SOCKETS: usize = 64 * 1024 * 1024;
 
 /// A panel whose log-in succeeds, and whose other answers are written by hand, for as long as somebody reads.
 fn panel(answer: impl Fn(&mut TcpStream, &Request) -> std::io::Result<()> + Send + Sync + 'static) -> String {

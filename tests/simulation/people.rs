@@ -280,14 +280,14 @@ impl People {
                 Some("FailedOperation") => {
                     let times = self.closed.entry(order.clone()).or_default();
                     *times += 1;
-                    // What trying again does not cure is left to somebody who knows, or given up where the order goes anyway.
+                    // What trying again does not cure is given up: the server where the order goes anyway, or the preparation.
                     let deleting = world
                         .server(|s| s.get(&(ORDERS, SHOP.to_owned(), order.clone())))
                         .is_ok_and(|o| o["metadata"]["deletionTimestamp"].is_string());
                     match (*times > 3, deleting) {
                         (false, _) => "Retry",
                         (true, true) => "Abandon",
-                        (true, false) => continue,
+                        (true, false) => "Cancelled",
                     }
                 }
                 _ => "Done",

@@ -130,7 +130,8 @@ fn panel_of(handler: &Value) -> Option<&str> {
 pub fn unsettled(world: &World) -> Vec<String> {
     let of = |kind| world.server(|s| s.all(kind).cloned().collect::<Vec<Value>>());
     let (orders, handlers) = (of(ORDERS), of(HANDLERS));
-    let waits = |o: &Value| kstatus::condition(o, "Reconciling").is_some_and(|c| c["reason"] == "WaitingForCapacity");
+    let reasons = ["WaitingForCapacity", "MarkerTruncated"];
+    let waits = |o: &Value| kstatus::condition(o, "Reconciling").is_some_and(|c| reasons.contains(&view::text(&c["reason"])));
     let panels = if orders.iter().any(waits) { world.panels.state() } else { Value::Null };
     let room = rest::Room { panels: &panels, orders: &orders, handlers: &handlers, panel_of };
     orders.iter().filter_map(|order| rest::unsettled(order, &room)).collect()

@@ -131,7 +131,9 @@ impl World {
                 }
                 Next::Wait(until) => {
                     let selecting = self.sites.selecting.is_some() && !self.sites.last && !deleting;
-                    if let Some(over) = ended_without(&self.handler.key, &status).filter(|_| selecting) {
+                    // What was written ahead in this pass is taken back first.
+                    let taken_back = self.orders[name].status.in_flight.is_none();
+                    if let Some(over) = ended_without(&self.handler.key, &status).filter(|_| selecting && taken_back) {
                         self.sites.over = Some(over);
                         return Ended::Over;
                     }
