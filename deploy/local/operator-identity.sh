@@ -92,6 +92,10 @@ owner=$("$KUBECTL" get clusterrole dci-view --ignore-not-found \
 if [[ -n $owner && $owner != "$namespace/$release" ]]; then values+=(--set rbac.userRoles=false); fi
 log=$(mktemp)
 at_exit "rm -f '$log'"
+# An operator that works there would be stopped, and the one that follows would take another cluster id.
+running=$("$KUBECTL" get deployments --namespace "$namespace" --selector "app.kubernetes.io/instance=$release,app.kubernetes.io/managed-by=Helm" \
+  --output 'jsonpath={.items[?(@.spec.replicas>0)].metadata.name}')
+[[ -z $running ]] || die "release $release in $namespace runs an operator ($running): name another --release or --namespace, or scale it to 0 first"
 # Installed as users install it, rather than applied from `helm template`: then what breaks an installation breaks here.
 "$HELM" upgrade --install "$release" "$CHART" --namespace "$namespace" --create-namespace "${values[@]}" >"$log" 2>&1 || {
   cat "$log" >&2

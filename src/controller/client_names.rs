@@ -25,17 +25,13 @@ pub async fn claim(context: &Context, client: &ServerClient, order: &Order) -> R
         // Recorded once, it stays.
         return Ok(Prepared::Ready);
     }
-    // One after the other: many new clients at once would else write the same status against each other.
-    let runtime = context.panels.handler(&client.policy.key);
-    let _turn = runtime.naming.lock().await;
+    // One after the other: many new clients at once would else write the same status against each other, and two namespaces the same name
+    // at two handlers.
+    let naming = context.panels.naming(&client.policy.panel);
+    let _turn = naming.lock().await;
     let taken = || Prepared::Missing(format!("client name {} is taken at this panel; choose another spec.client.username", order.username));
     for _ in 0..TRIES {
-        // Handlers of the same panel share its users.
-        let elsewhere = context.handlers.read(|h| {
-            let status = h.status.as_ref().filter(|s| s.panel.as_deref() == Some(&client.policy.panel))?;
-            owner(&status.clients, &order.username).map(str::to_owned)
-        });
-        if elsewhere.iter().any(|namespace| *namespace != order.key.namespace) {
+        if taken_elsewhere(context, client, order).await? {
             return Ok(taken());
         }
         let handler = api.get(&client.policy.key.name).await.map_err(|e| status::patch_error(object.clone(), e))?;
@@ -62,6 +58,24 @@ pub async fn claim(context: &Context, client: &ServerClient, order: &Order) -> R
     }
     // Nothing that the order's author could mend: the pass fails, and is repeated.
     Err(StatusError::Conflict(object))
+}
+
+/// Whether a name is another namespace's at another handler of the same panel, which shares its users. Read anew: what was recorded there a
+/// moment ago the cache does not show yet.
+async fn taken_elsewhere(context: &Context, client: &ServerClient, order: &Order) -> Result<bool, StatusError> {
+    let beside = |h: &ProcessingHandler| {
+        let here = h.status.as_ref().and_then(|s| s.panel.as_deref()) == Some(&client.policy.panel);
+        Some(h.key()).filter(|key| here && *key != client.policy.key)
+    };
+    for key in context.handlers.read(beside) {
+        let api: Api<ProcessingHandler> = Api::namespaced(context.client.clone(), &key.namespace);
+        let handler = api.get_opt(&key.name).await.map_err(|e| status::patch_error(format!("ProcessingHandler {key}"), e))?;
+        let status = handler.and_then(|h| h.status).unwrap_or_default();
+        if owner(&status.clients, &order.username).is_some_and(|namespace| namespace != order.key.namespace) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Whether orders of another namespace have servers of this client, by what they say or by what the panel shows: a handler that was

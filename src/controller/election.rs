@@ -95,7 +95,8 @@ impl Candidate {
         };
         let spec = lease.spec.get_or_insert_default();
         let holder = spec.holder_identity.clone().unwrap_or_default();
-        if holder != identity && !holder.is_empty() {
+        let renews = holder == identity;
+        if !renews && !holder.is_empty() {
             let same = observed.as_ref().is_some_and(|o| o.holder == holder && o.renewed == spec.renew_time);
             if !same {
                 *observed = Some(Observed { holder, renewed: spec.renew_time.clone(), at: Instant::now() });
@@ -105,7 +106,7 @@ impl Candidate {
                 return Ok(false);
             }
         }
-        if spec.holder_identity.as_deref() != Some(identity) {
+        if !renews {
             spec.acquire_time = Some(now.clone());
             spec.lease_transitions = Some(spec.lease_transitions.unwrap_or_default().saturating_add(1));
         }
@@ -113,7 +114,9 @@ impl Candidate {
         spec.lease_duration_seconds = i32::try_from(DURATION.as_secs()).ok();
         spec.renew_time = Some(now);
         // The resource version in the object makes this a compare-and-swap.
-        lost_if_conflict(self.leases.replace(&self.name, &PostParams::default(), &lease).await)
+        let written = self.leases.replace(&self.name, &PostParams::default(), &lease).await;
+        // Whoever leads and was outrun, by a person or by its own renewal that came late, has lost nothing yet: the next look tells.
+        if renews { written.map(|_| true) } else { lost_if_conflict(written) }
     }
 
     /// Lets the next one take over at once.
@@ -131,5 +134,53 @@ fn lost_if_conflict(result: Result<Lease, kube::Error>) -> Result<bool, kube::Er
         Ok(_) => Ok(true),
         Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::convert::Infallible;
+    use std::sync::{Arc, Mutex};
+
+    use http::{Request, Response};
+    use kube::Client;
+    use kube::client::Body;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn lease(holder: &str) -> Value {
+        json!({"apiVersion": "coordination.k8s.io/v1", "kind": "Lease", "metadata": {"name": NAME, "resourceVersion": "1"},
+               "spec": {"holderIdentity": holder}})
+    }
+
+    /// Until leadership is lost, an API server gives these answers, one after the other; how many are left then.
+    async fn campaign_over(answers: Vec<(u16, Value)>) -> usize {
+        let answers = Arc::new(Mutex::new(VecDeque::from(answers)));
+        let left = answers.clone();
+        let service = tower::service_fn(move |_: Request<Body>| {
+            let (code, answer) = answers.lock().unwrap().pop_front().unwrap();
+            let response = Response::builder().status(code).body(Body::from(answer.to_string().into_bytes())).unwrap();
+            async { Ok::<_, Infallible>(response) }
+        });
+        let leases = Api::default_namespaced(Client::new(service, "dci-system"));
+        let candidate = Candidate { leases, name: NAME.into(), identity: "me".into() };
+        let (leading, _leads) = watch::channel(false);
+        let (_resign, asked) = watch::channel(false);
+        campaign(candidate, Fence::closed(), leading, asked).await;
+        left.lock().unwrap().len()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_leader_that_is_outrun_looks_again_and_goes_when_another_one_has_the_lease() {
+        let conflict =
+            json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Conflict", "message": "m", "code": 409});
+        let renewal = [(200, lease("me")), (200, lease("me"))];
+        let outrun = [(200, lease("me")), (409, conflict.clone())];
+        let all = [&renewal, &outrun, &renewal].into_iter().flatten().cloned().chain([(200, lease("other"))]);
+        assert_eq!(campaign_over(all.collect()).await, 0, "it went before another one had it");
+        let taken = [&renewal[..], &outrun, &[(200, lease("other"))]].concat();
+        assert_eq!(campaign_over(taken).await, 0);
     }
 }

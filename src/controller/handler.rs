@@ -88,9 +88,6 @@ pub async fn reconcile(object: Arc<Guarded<ProcessingHandler>>, context: Arc<Con
     // Another spec is looked at once by every order: one that rests does so for ever otherwise.
     let turned = runtime.set_state(state_of(handler, outcome.as_ref().err())) || runtime.epoch() != epoch;
     wake(&context, named.iter().chain(&selecting).copied(), outcome.as_ref().ok(), turned);
-    if outcome.as_ref().is_ok_and(|seen| !seen.changed.is_empty()) {
-        runtime.note_locks();
-    }
     save(handler, &context, &orders, holding, allocated.record(), outcome.as_ref()).await?;
     if let Ok(seen) = &outcome
         && runtime.locks_due()
@@ -140,7 +137,7 @@ async fn poll(
             let http = PanelClient::over(&made.settings, Arc::new(observer), context.wire.clone()).map_err(|e| problem_of_settings(&e))?;
             let client = ServerClient {
                 policy: Handler::new(key.clone(), &handler.spec, panel_id.clone()),
-                panel: Arc::new(DciManager5::new(Arc::new(http), dialect)),
+                panel: Some(Arc::new(DciManager5::new(Arc::new(http), dialect))),
                 pool: pool.clone(),
                 login: made.settings.username.clone(),
                 made_from,
@@ -152,8 +149,9 @@ async fn poll(
         }
     };
     let first = runtime.snapshot(None).client.is_none();
+    let panel = client.panel().map_err(|e| problem_of(&e))?.clone();
     if !proven {
-        let probe = client.panel.probe().await.map_err(|e| problem_of(&e))?;
+        let probe = panel.probe().await.map_err(|e| problem_of(&e))?;
         if !probe.administrator {
             let message = format!("panel user {} is not an administrator; give it that level", probe.login);
             return Err(Problem::stalled(Reason::NotAdministrator, message));
@@ -171,13 +169,17 @@ async fn poll(
         remembered: handler.status.iter().flat_map(|s| &s.clients).map(|c| c.username.clone()).collect(),
         remarked: runtime.remarked(),
     };
-    let mut now = index::take(&client.panel, before.as_deref(), &whose).await.map_err(|e| problem_of(&e))?;
+    let mut now = index::take(&panel, before.as_deref(), &whose).await.map_err(|e| problem_of(&e))?;
     if hardware::is_needed(handler, orders.iter().chain(selecting).copied()) {
-        now.hardware = hardware::take(&client.panel, before.as_deref(), &now, &runtime.changed()).await;
+        now.hardware = hardware::take(&panel, before.as_deref(), &now, &runtime.changed()).await;
     }
     let now = Arc::new(now);
     let changed = index::changed(before.as_deref(), &now);
     runtime.set_inventory(now.clone());
+    if !changed.is_empty() {
+        // Also where this poll fails after all: no later one tells.
+        runtime.note_locks();
+    }
     pool_ready(context, pool.as_ref())?;
     if let Some(pool) = pool.as_ref().filter(|_| client.policy.operator_allocates() && !runtime.knows_pool(&client.made_from)) {
         super::ipmanager::serves(context, pool, key).await?;

@@ -15,6 +15,7 @@ use crate::api::ipmanager::{Flavor, IPManagerStatus, Pool};
 use crate::api::{DedicatedServerOrder, IPManager, ProcessingHandler, RECONCILE_ANNOTATION};
 use crate::panel::AddressPanel;
 use crate::panel::coremanager::client::Client as PanelClient;
+use crate::panel::error::PanelError;
 use crate::panel::ipmanager5::IpManager5;
 use crate::panel::model::PoolAddress;
 use crate::panel::settings::PanelId;
@@ -151,7 +152,9 @@ fn identity(manager: &IPManager) -> Result<String, Problem> {
 pub(super) async fn serves(context: &Context, key: &ObjectKey, handler: &ObjectKey) -> Result<(), Problem> {
     let had = had(context, |h| h.key() == *handler);
     let Some(panel) = context.panels.pool(key).and_then(|pool| pool.panel).filter(|_| !had.is_empty()) else { return Ok(()) };
-    let used = panel.addresses().await.map_err(|e| problem_of(&e))?;
+    // Not the words of the handler's own panel.
+    let not_ready = |e: PanelError| Problem::passing(Reason::IPManagerNotReady, format!("IPManager {key}: {e}"));
+    let used = panel.addresses().await.map_err(not_ready)?;
     same_addresses(&format!("handler {handler}"), &format!("IPManager {key}"), &used, &had)
 }
 

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use opentelemetry_sdk::trace::SdkTracer;
-use tracing_subscriber::filter::{EnvFilter, LevelFilter, ParseError, filter_fn};
+use tracing::Metadata;
+use tracing_subscriber::filter::{EnvFilter, FilterExt as _, LevelFilter, ParseError, filter_fn};
 use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 use tracing_subscriber::{Registry, fmt, reload};
@@ -60,9 +61,10 @@ pub fn start(filter: &str, format: Format, tracer: Option<SdkTracer>) -> Result<
     let parsed = parse(filter).map_err(|error| LogError::Filter(filter.to_owned(), error))?;
     let (reloadable, handle) = reload::Layer::new(parsed);
     let lines = fmt::layer().with_writer(std::io::stderr);
+    let shown = reloadable.and(filter_fn(is_harmless));
     let lines = match format {
-        Format::Text => lines.with_ansi(std::io::stderr().is_terminal()).with_filter(reloadable).boxed(),
-        Format::Json => lines.json().with_filter(reloadable).boxed(),
+        Format::Text => lines.with_ansi(std::io::stderr().is_terminal()).with_filter(shown).boxed(),
+        Format::Json => lines.json().with_filter(shown).boxed(),
     };
     let traces = tracer.map(|tracer| {
         // Spans of steps and nothing else: what is logged stays in the log, whatever its level.
@@ -72,6 +74,12 @@ pub fn start(filter: &str, format: Format, tracer: Option<SdkTracer>) -> Result<
     });
     tracing_subscriber::registry().with(lines).with(traces).try_init()?;
     Ok(Filter { handle, given: filter.to_owned() })
+}
+
+/// Not what the API client says of an answer that it cannot read: it says the whole answer, which may be a Secret. The error itself is told
+/// by whoever asked.
+fn is_harmless(meta: &Metadata<'_>) -> bool {
+    meta.target() != "kube_client::client"
 }
 
 fn parse(filter: &str) -> Result<EnvFilter, FilterError> {
@@ -140,7 +148,53 @@ async fn read(file: &Path) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use http::{Request, Response};
+    use kube::Client;
+    use kube::client::Body;
+
     use super::*;
+
+    #[derive(Clone, Default)]
+    struct Buffer(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Buffer {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().write(bytes)
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// What is logged, and what is said, of a Secret whose answer ends too early.
+    async fn of_a_broken_answer(shows: fn(&Metadata<'_>) -> bool) -> String {
+        let answer = r#"{"kind": "Secret", "apiVersion": "v1", "data": {"password": "aHVzaGh1c2g="}, "type": {"x"#;
+        let service =
+            tower::service_fn(|_: Request<Body>| async { Ok::<_, Infallible>(Response::new(Body::from(answer.as_bytes().to_vec()))) });
+        let buffer = Buffer::default();
+        let written = buffer.clone();
+        let lines = fmt::layer().with_writer(move || buffer.clone()).with_filter(filter_fn(shows));
+        let subscriber = tracing_subscriber::registry().with(lines);
+        let _guard = tracing::subscriber::set_default(subscriber);
+        let read = super::super::secrets::read(&Client::new(service, "shop"), "shop", "web-01-root").await;
+        let text = String::from_utf8_lossy(&written.0.lock().unwrap()).into_owned();
+        format!("{text}{}", read.err().unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_secret_that_comes_in_a_broken_answer_is_not_logged() {
+        assert!(of_a_broken_answer(|_| true).await.contains("aHVzaGh1c2g="), "the API client says it: what is left out below");
+        let told = of_a_broken_answer(is_harmless).await;
+        assert!(
+            !told.contains("aHVzaGh1c2g=") && told.ends_with("Secret shop/web-01-root: the API server's answer cannot be read"),
+            "{told}"
+        );
+    }
 
     #[test]
     fn a_file_holds_one_filter_and_comments() {

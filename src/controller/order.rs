@@ -307,24 +307,20 @@ impl Pass<'_> {
             return Ok(Ended::Over(over));
         }
         facts.tasks = own_tasks::tasks_of(self.context, &self.order);
-        let Some(client) = snapshot.client else {
-            let why = match snapshot.state {
-                HandlerState::NotReady(why) => why,
-                HandlerState::Ready | HandlerState::Suspended => "the handler is not ready".into(),
-            };
-            if self.parsed.deleting {
+        let client = match snapshot.client {
+            Some(client) => client,
+            None if self.parsed.deleting => {
                 let closing = super::forsaken::close(self.context, &self.order, &self.parsed, &self.key);
                 return Box::pin(closing).await.map(Ended::Action);
             }
-            facts.handler = HandlerState::NotReady(why);
-            let policy = serving::policy(self.context, &self.key);
-            let decision = decide::decide(&self.parsed, &policy, &facts, Timestamp::now(), &known(&self.order));
-            if decision.next == Next::Forget {
-                return Ok(Ended::Forgotten(Box::new(self.order)));
+            // What does not need the panel goes on: a client's licences do not end since the operator was started while it is down.
+            None => {
+                facts.handler = match snapshot.state {
+                    not_ready @ HandlerState::NotReady(_) => not_ready,
+                    HandlerState::Ready | HandlerState::Suspended => HandlerState::NotReady("the handler is not ready".into()),
+                };
+                ServerClient::unasked(serving::policy(self.context, &self.key))
             }
-            save(&self.order, decision.status, self.context).await?;
-            self.handler.note_judged(&self.parsed.uid, None);
-            return Ok(Ended::Action(Action::requeue(UNSERVED)));
         };
         facts.forsaken = snapshot.credentials_missing.map(Forsaken::CredentialsMissing);
         facts.grace = self.context.handler_grace;
@@ -348,6 +344,9 @@ impl Pass<'_> {
         }
         for _ in 0..ACTIONS {
             let now = Timestamp::now();
+            if facts.handler == HandlerState::Ready && self.is_suspended() {
+                facts.handler = HandlerState::Suspended;
+            }
             let Decision { status: new, next } = decide::decide(&self.parsed, &client.policy, &facts, now, &status);
             let before = std::mem::replace(&mut status, new);
             if let (None, Some(server), Some(_)) = (&before.server, &status.server, &self.parsed.adopt) {
@@ -457,6 +456,11 @@ impl Pass<'_> {
     /// It was deleted since the pass began, and is held only by those that have something there.
     fn handler_goes(&self) -> bool {
         self.context.handlers.get(&self.key).is_none_or(|handler| handler.metadata.deletion_timestamp.is_some())
+    }
+
+    /// Somebody suspended it since it was asked last: at once, and also where a poll of its panel takes its time.
+    fn is_suspended(&self) -> bool {
+        self.context.handlers.get(&self.key).is_some_and(|handler| handler.spec.suspend)
     }
 
     async fn still_the_same(&mut self) -> Result<bool, OrderError> {

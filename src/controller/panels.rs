@@ -47,6 +47,8 @@ pub struct Panels {
     pools: Mutex<BTreeMap<ObjectKey, PoolRuntime>>,
     /// Which object of a name all this is about.
     uids: Mutex<BTreeMap<(&'static str, ObjectKey), String>>,
+    /// For each panel: held by whoever records a client's name that is new there.
+    naming: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
     /// Licence servers.
     pub licenses: super::license_server::LicenseServers,
 }
@@ -56,6 +58,12 @@ impl Panels {
     #[must_use]
     pub fn handler(&self, key: &ObjectKey) -> Arc<HandlerRuntime> {
         lock(&self.handlers).entry(key.clone()).or_default().clone()
+    }
+
+    /// Who holds this records a client's name: one after the other, at all handlers of a panel.
+    #[must_use]
+    pub fn naming(&self, panel: &str) -> Arc<tokio::sync::Mutex<()>> {
+        lock(&self.naming).entry(panel.to_owned()).or_default().clone()
     }
 
     /// Forgets an order at every handler; those that may go on because of it.
@@ -86,6 +94,7 @@ impl Panels {
         self.licenses.forget(key);
         lock(&self.handlers).remove(key);
         lock(&self.turns).remove(&(super::handler::KIND, key.clone()));
+        lock(&self.uids).remove(&(super::handler::KIND, key.clone()));
     }
 
     /// How long until an object's panel is asked again: its own status writes must not make it ask sooner. `None`: now, since
@@ -119,6 +128,7 @@ impl Panels {
     pub fn forget_pool(&self, key: &ObjectKey) {
         lock(&self.pools).remove(key);
         lock(&self.turns).remove(&("IPManager", key.clone()));
+        lock(&self.uids).remove(&("IPManager", key.clone()));
     }
 }
 

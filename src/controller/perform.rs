@@ -5,12 +5,12 @@ use std::net::{IpAddr, Ipv4Addr};
 use secrecy::SecretString;
 
 use crate::api::DedicatedServerOrder;
+use crate::panel::AddressPanel;
 use crate::panel::error::{ErrorClass, Outcome, PanelError};
 use crate::panel::license::{FREE_NAME, LicenseEdit, LicenseOrder};
 use crate::panel::model::{
     AddressSpec, Expect, InstallRequest, MainAddress, NotesEdit, OwnerEdit, PoolRequest, Power, ServerEdit, ServerId,
 };
-use crate::panel::{AddressPanel, ServerPanel};
 use crate::provisioning::call::Call;
 use crate::provisioning::facts::{Facts, Look, Prepare, Prepared, Seen};
 use crate::provisioning::order::Order;
@@ -59,20 +59,27 @@ impl Panels<'_> {
             .ok_or_else(|| PanelError::Unreachable { panel: format!("IPManager {key}"), detail: "not ready".into() })
     }
 
-    fn panel(&self) -> &dyn ServerPanel {
-        self.client.panel.as_ref()
-    }
-
     /// Reads something and records it; what fails is recorded too.
     pub async fn look(&self, look: &Look, facts: &mut Facts) -> Result<(), PerformError> {
+        macro_rules! ready {
+            ($what:expr) => {
+                match $what {
+                    Ok(ready) => ready,
+                    Err(error) => {
+                        facts.failed = Some(error);
+                        return Ok(());
+                    }
+                }
+            };
+        }
         let failed = match look {
             Look::Licenses | Look::License(_) => {
                 facts.failed = None;
                 self.look_at_licenses(look, facts).await;
                 return Ok(());
             }
-            Look::Users => self.panel().users().await.map(|users| facts.users = Some(users)).err(),
-            Look::Form(server) => match self.panel().server_form(server).await {
+            Look::Users => ready!(self.client.panel()).users().await.map(|users| facts.users = Some(users)).err(),
+            Look::Form(server) => match ready!(self.client.panel()).server_form(server).await {
                 Ok(form) => {
                     facts.forms.insert(server.0.clone(), Seen::There(form));
                     None
@@ -83,12 +90,9 @@ impl Panels<'_> {
                 }
                 Err(error) => Some(error),
             },
-            Look::Addresses(server) => self.panel().addresses(server).await.map(|rows| facts.addresses = Some(rows)).err(),
-            Look::Pool => match self.pool() {
-                Ok(pool) => pool.addresses().await.map(|used| facts.pool = Some(used)).err(),
-                Err(error) => Some(error),
-            },
-            Look::InstallForm(server) => match self.panel().install_form(server).await {
+            Look::Addresses(server) => ready!(self.client.panel()).addresses(server).await.map(|rows| facts.addresses = Some(rows)).err(),
+            Look::Pool => ready!(self.pool()).addresses().await.map(|used| facts.pool = Some(used)).err(),
+            Look::InstallForm(server) => match ready!(self.client.panel()).install_form(server).await {
                 Ok(form) => {
                     facts.install_forms.insert(server.0.clone(), Some(form));
                     None
@@ -99,7 +103,7 @@ impl Panels<'_> {
                 }
                 Err(error) => Some(error),
             },
-            Look::Connections(server) => self.panel().connections(server).await.map(|c| facts.connections = Some(c)).err(),
+            Look::Connections(server) => ready!(self.client.panel()).connections(server).await.map(|c| facts.connections = Some(c)).err(),
             Look::Locks => {
                 let locks = self.context.locks.of_panel(&self.client.policy.panel).await?;
                 facts.locks = Some(locks.into_iter().map(|l| (l.server, l.holder)).collect());
@@ -170,12 +174,12 @@ impl Panels<'_> {
                 }
             };
         }
-        let panel = self.panel();
+        let panel = self.client.panel();
         let none = |outcome: Outcome<()>| outcome.map(|()| None);
         let outcome = match call {
             Call::CreateUser { username } => {
                 let password = ready!(self.panel_password().await.map_err(|e| not_sent(&e)));
-                none(panel.create_user(username, &password).await.unit())
+                none(ready!(panel).create_user(username, &password).await.unit())
             }
             Call::Claim { server, owner, marker } => {
                 let notes = NotesEdit::Add(marker.to_string());
@@ -188,28 +192,28 @@ impl Panels<'_> {
                     owner: OwnerEdit::Nobody,
                     notes: NotesEdit::Remove(written.clone()),
                 };
-                none(panel.edit_server(server, &edit).await)
+                none(ready!(panel).edit_server(server, &edit).await)
             }
-            Call::Enable { server } => none(panel.enable(server).await),
-            Call::Disable { server } => none(panel.disable(server).await),
-            Call::ConnectionOn { server, connection } => none(panel.switch_connection(server, connection, Power::On).await),
-            Call::ConnectionOff { server, connection } => none(panel.switch_connection(server, connection, Power::Off).await),
+            Call::Enable { server } => none(ready!(panel).enable(server).await),
+            Call::Disable { server } => none(ready!(panel).disable(server).await),
+            Call::ConnectionOn { server, connection } => none(ready!(panel).switch_connection(server, connection, Power::On).await),
+            Call::ConnectionOff { server, connection } => none(ready!(panel).switch_connection(server, connection, Power::Off).await),
             Call::SetPassword { server, version: _ } => {
                 let password = ready!(self.root_password().await.map_err(|e| not_sent(&e)));
-                none(panel.set_password(server, &password).await)
+                none(ready!(panel).set_password(server, &password).await)
             }
-            Call::PowerOn { server } => none(panel.power(server, Power::On).await),
-            Call::PowerOff { server } => none(panel.power(server, Power::Off).await),
+            Call::PowerOn { server } => none(ready!(panel).power(server, Power::On).await),
+            Call::PowerOff { server } => none(ready!(panel).power(server, Power::Off).await),
             Call::ReplaceMain { server, row, current, address, group, domain } => {
                 let main = MainAddress { current: *current, address: *address, group: group.clone(), domain: domain.clone() };
-                none(panel.replace_main_address(server, row, &main).await)
+                none(ready!(panel).replace_main_address(server, row, &main).await)
             }
             Call::AddAddress { server, family, group, address, domain, present: _ } => {
                 let spec = AddressSpec { family: *family, group: group.clone(), address: *address, domain: domain.clone() };
-                panel.add_address(server, &spec).await.map(Some)
+                ready!(panel).add_address(server, &spec).await.map(Some)
             }
-            Call::RemoveAddress { server, row, address: _ } => none(panel.remove_address(server, row).await),
-            Call::SetDomain { server, row, domain } => none(panel.set_domain(server, row, domain).await),
+            Call::RemoveAddress { server, row, address: _ } => none(ready!(panel).remove_address(server, row).await),
+            Call::SetDomain { server, row, domain } => none(ready!(panel).set_domain(server, row, domain).await),
             Call::Install { server, template, recipe, hostname, address } => {
                 let password = ready!(self.root_password().await.map_err(|e| not_sent(&e)));
                 let request = InstallRequest {
@@ -219,18 +223,18 @@ impl Panels<'_> {
                     address: *address,
                     password,
                 };
-                none(panel.install(server, &request).await)
+                none(ready!(panel).install(server, &request).await)
             }
-            Call::RunRecipe { server, recipe } => none(panel.run_recipe(server, recipe).await),
-            Call::FlagForCleaning { server } => none(panel.flag_for_cleaning(server).await),
-            Call::CancelOperation { server } => none(panel.cancel_operation(server).await),
+            Call::RunRecipe { server, recipe } => none(ready!(panel).run_recipe(server, recipe).await),
+            Call::FlagForCleaning { server } => none(ready!(panel).flag_for_cleaning(server).await),
+            Call::CancelOperation { server } => none(ready!(panel).cancel_operation(server).await),
             Call::HandOver { server, owner, marker } => {
                 let edit = ServerEdit {
                     expect: Expect::Marker(marker.to_string()),
                     owner: OwnerEdit::User(owner.clone()),
                     notes: NotesEdit::Keep,
                 };
-                none(panel.edit_server(server, &edit).await)
+                none(ready!(panel).edit_server(server, &edit).await)
             }
             Call::Adopt { server, owner, marker } => {
                 let notes = NotesEdit::Add(marker.to_string());
@@ -243,13 +247,13 @@ impl Panels<'_> {
                     owner: OwnerEdit::Keep,
                     notes: NotesEdit::Remove(written.clone()),
                 };
-                none(panel.edit_server(server, &edit).await)
+                none(ready!(panel).edit_server(server, &edit).await)
             }
             Call::Release { server, marker } => {
                 let marker = marker.to_string();
                 let edit =
                     ServerEdit { expect: Expect::Marker(marker.clone()), owner: OwnerEdit::Nobody, notes: NotesEdit::Remove(marker) };
-                none(panel.edit_server(server, &edit).await)
+                none(ready!(panel).edit_server(server, &edit).await)
             }
             Call::TakeAddress { family, group, domain, note } => {
                 let request = PoolRequest { family: *family, group: group.clone(), domain: domain.clone(), note: note.clone() };
@@ -297,7 +301,10 @@ impl Panels<'_> {
     /// Writes our marker under the server's lock.
     async fn mark(&self, server: &ServerId, edit: &ServerEdit) -> Outcome<()> {
         match self.lock(server).await {
-            Ok(Locked::Ours) => self.panel().edit_server(server, edit).await,
+            Ok(Locked::Ours) => match self.client.panel() {
+                Ok(panel) => panel.edit_server(server, edit).await,
+                Err(error) => Outcome::Refused(error),
+            },
             Ok(Locked::Theirs(holder)) => {
                 let detail = format!("locked by order {holder}");
                 Outcome::Refused(PanelError::Expectation { server: server.0.clone(), detail })

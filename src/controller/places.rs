@@ -13,6 +13,7 @@ use crate::api::condition::{self, ConditionType};
 use crate::api::order::OrderStatus;
 use crate::provisioning::capacity;
 use crate::provisioning::facts::Facts;
+use crate::provisioning::order::selector;
 use crate::provisioning::reason::Reason;
 use crate::provisioning::selection::PassedOver;
 use crate::provisioning::step::{State, Step};
@@ -272,9 +273,11 @@ impl Pass<'_> {
         }
     }
 
-    /// Asks once more when orders that are gone have lost their places.
+    /// Asks once more when orders that are gone, or at another handler by now, have lost their places.
     fn among_those_there<T>(&self, ask: impl FnOnce(&mut Places) -> T) -> T {
-        let there = self.context.orders.read(|o| o.metadata.uid.clone()).into_iter().collect();
+        let labels = self.context.handlers.get(&self.key).and_then(|handler| handler.metadata.labels).unwrap_or_default();
+        let here = |o: &DedicatedServerOrder| may_be_here(o, &self.key, &labels).then(|| o.metadata.uid.clone()).flatten();
+        let there = self.context.orders.read(here).into_iter().collect();
         self.handler.places(|places| {
             places.keep(&there);
             ask(places)
@@ -285,6 +288,14 @@ impl Pass<'_> {
     fn others(&self, holds: impl Fn(&DedicatedServerOrder) -> bool) -> BTreeSet<String> {
         let here = |o: &DedicatedServerOrder| serving_handler(o).as_ref() == Some(&self.key) && holds(o);
         self.context.orders.read(|o| here(o).then(|| o.metadata.uid.clone()).flatten()).into_iter().collect()
+    }
+}
+
+/// Whether a handler serves an order, or is one of those that may.
+fn may_be_here(order: &DedicatedServerOrder, handler: &ObjectKey, labels: &BTreeMap<String, String>) -> bool {
+    match serving_handler(order) {
+        Some(serving) => serving == *handler,
+        None => selector(order).is_some_and(|selector| selector.selects(handler, labels)),
     }
 }
 
@@ -304,6 +315,8 @@ fn handed_over(order: &DedicatedServerOrder) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn ticket(second: i64, uid: &str) -> Ticket {
@@ -374,6 +387,27 @@ mod tests {
         places.keep(&BTreeSet::from(["here".to_owned()]));
         assert_eq!(places.enter(&ticket(3, "here"), true, &none, 1), Place::Taken);
         assert_eq!(places.reserve(&ticket(3, "here"), &none, 1), 0);
+    }
+
+    #[test]
+    fn an_order_that_went_to_another_handler_keeps_no_place_at_this_one() {
+        let here = ObjectKey { namespace: "hosting".into(), name: "msk-1".into() };
+        let labels = BTreeMap::from([("zone".to_owned(), "msk".to_owned())]);
+        let may_be = |order: &serde_json::Value| may_be_here(&crate::api::samples::order(order), &here, &labels);
+        let names = |name: &str| json!({"spec": {"handlerRef": {"namespace": "hosting", "name": name}}});
+        assert!(may_be(&names("msk-1")) && !may_be(&names("msk-2")));
+        let selects =
+            |zone: &str| json!({"spec": {"handlerRef": null, "handlerSelector": {"namespace": "hosting", "matchLabels": {"zone": zone}}}});
+        assert!(may_be(&selects("msk")) && !may_be(&selects("spb")));
+        let mut bound = selects("msk");
+        bound["status"] =
+            json!({"server": {"id": "1", "name": "", "handler": "hosting/msk-2", "panel": "", "configuration": "", "client": ""}});
+        assert!(!may_be(&bound), "served by another one");
+        let lane = |there: &[&str]| there.iter().map(|uid| (*uid).to_owned()).collect();
+        let (mut places, none) = (Places::default(), BTreeSet::new());
+        assert_eq!(places.reserve(&ticket(1, "went"), &none, 1), 0);
+        places.keep(&lane(&["comes"]));
+        assert_eq!(places.reserve(&ticket(2, "comes"), &none, 1), 0);
     }
 
     #[test]

@@ -89,7 +89,9 @@ pub enum RunError {
     #[error("the API server does not know {0}; apply the CustomResourceDefinitions (dci-operator crds | kubectl apply -f -)")]
     NotInstalled(String),
     /// Namespaced mode cannot read the uid of kube-system.
-    #[error("--watch-namespace needs --cluster-id: a name for this cluster that never changes, since it stands in the panels' records")]
+    #[error(
+        "--watch-namespace needs --cluster-id: a name for this cluster that never changes, since it stands in the panels' records; where an operator that watched all namespaces has made orders, the uid of kube-system"
+    )]
     ClusterId,
     /// A port is busy.
     #[error(transparent)]
@@ -381,15 +383,17 @@ fn news(seen: &mut BTreeMap<ObjectKey, Shape>, handler: &ProcessingHandler, ther
     differs || !there
 }
 
-/// An order may have been applied before its handler, or wait for a handler that has changed.
+/// An order may have been applied before its handler, or wait for a handler that has changed. One that is not there any more serves nobody,
+/// whatever they wait for.
 fn wake_orders_of(context: &Context, handler: &ProcessingHandler) {
     let key = handler.key();
+    let there = context.handlers.find(&key).is_some();
     let waiting = context.orders.read(|order| {
         let for_handler = order.status.as_ref().and_then(|s| s.waiting_on.as_ref()).is_some_and(|w| w.kind == "Handler");
         let serving = super::context::serving_handler(order);
         // Labels may have come or gone: whoever selects in this namespace looks again.
         let selects = serving.is_none() && selector(order).is_some_and(|s| s.namespace == key.namespace);
-        (selects || (for_handler && serving.as_ref() == Some(&key))).then(|| order.key())
+        (selects || ((for_handler || !there) && serving.as_ref() == Some(&key))).then(|| order.key())
     });
     for order in &waiting {
         context.wake_orders.wake(order);

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use crate::api::common::ObjectKey;
 use crate::panel::ServerPanel;
+use crate::panel::error::PanelError;
 use crate::provisioning::facts::{HandlerState, Inventory};
 use crate::provisioning::order::Handler;
 use crate::provisioning::selection::PassedOver;
@@ -21,8 +22,6 @@ pub const UNTIL_CHANGED: Duration = Duration::MAX;
 /// A handler at work.
 pub struct HandlerRuntime {
     inner: Mutex<HandlerInner>,
-    /// Held by whoever records a client's name in the handler's status.
-    pub naming: tokio::sync::Mutex<()>,
 }
 
 struct HandlerInner {
@@ -67,8 +66,8 @@ struct Passes {
 pub struct ServerClient {
     /// Checked settings.
     pub policy: Handler,
-    /// The panel.
-    pub panel: Arc<dyn ServerPanel>,
+    /// The panel; `None` while this process could not ask it yet.
+    pub panel: Option<Arc<dyn ServerPanel>>,
     /// The IPManager it takes addresses from.
     pub pool: Option<ObjectKey>,
     /// Our log-in name.
@@ -79,6 +78,21 @@ pub struct ServerClient {
     pub max_operations: usize,
     /// Places for release; 0 is no limit.
     pub max_releases: usize,
+}
+
+impl ServerClient {
+    /// What stands for a panel that this process could not ask yet: what the handler's spec says is known all the same.
+    #[must_use]
+    pub fn unasked(policy: Handler) -> Self {
+        let (login, made_from) = (String::new(), String::new());
+        Self { policy, panel: None, pool: None, login, made_from, max_operations: 0, max_releases: 0 }
+    }
+
+    /// The panel; an error where it could not be asked yet.
+    pub fn panel(&self) -> Result<&Arc<dyn ServerPanel>, PanelError> {
+        let unreachable = || PanelError::Unreachable { panel: self.policy.panel.clone(), detail: "it has not been asked yet".into() };
+        self.panel.as_ref().ok_or_else(unreachable)
+    }
 }
 
 /// What a pass over an order works with.
@@ -100,7 +114,6 @@ pub struct Snapshot {
 impl Default for HandlerRuntime {
     fn default() -> Self {
         Self {
-            naming: tokio::sync::Mutex::default(),
             inner: Mutex::new(HandlerInner {
                 epoch: 0,
                 first_ready: None,

@@ -37,6 +37,9 @@ pub enum SecretError {
         /// Its error.
         source: Box<kube::Error>,
     },
+    /// What it said is no Secret. In which way is not told: it might be told with what is in it.
+    #[error("Secret {0}: the API server's answer cannot be read")]
+    Unreadable(String),
     /// No random bytes.
     #[error("no random bytes from the system: {0}")]
     Random(String),
@@ -48,6 +51,7 @@ impl SecretError {
             kube::Error::Api(status) if matches!(status.code, 400 | 403 | 422) => {
                 Self::Refused { name: name.to_owned(), message: status.message }
             }
+            kube::Error::SerdeError(_) => Self::Unreadable(name.to_owned()),
             source => Self::Api { name: name.to_owned(), source: Box::new(source) },
         }
     }
@@ -57,7 +61,7 @@ impl SecretError {
     pub fn needs_somebody(&self) -> bool {
         match self {
             Self::Missing(_) | Self::Conflict(_) | Self::Refused { .. } => true,
-            Self::Api { .. } | Self::Random(_) => false,
+            Self::Api { .. } | Self::Unreadable(_) | Self::Random(_) => false,
         }
     }
 }

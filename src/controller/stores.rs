@@ -168,27 +168,33 @@ where
                     before = cache.state();
                     Vec::new()
                 }
+                // A list of several pages is in the cache when all of it is there: whoever were told of an object before would find what it
+                // was before the list, and would not be told again.
+                Ok(watcher::Event::InitApply(_)) => Vec::new(),
                 Ok(watcher::Event::InitDone) => {
                     tell.send_replace(true);
-                    missing(std::mem::take(&mut before), &cache)
+                    let mut all = cache.state();
+                    all.extend(missing(std::mem::take(&mut before), &cache));
+                    all.sort_by_cached_key(|object| (object.namespace(), object.name_any()));
+                    all
                 }
-                Ok(watcher::Event::InitApply(object) | watcher::Event::Apply(object) | watcher::Event::Delete(object)) => vec![object],
+                Ok(watcher::Event::Apply(object) | watcher::Event::Delete(object)) => vec![Arc::new(object)],
                 Err(error) => {
                     tracing::warn!(%kind, %error, "watch failed; trying again");
                     Vec::new()
                 }
             };
-            stream::iter(objects)
+            stream::iter(objects.into_iter().map(Arc::unwrap_or_clone))
         });
     Watched { stream, store, synced }
 }
 
 /// What is not in the cache any more after another list: no event tells that it was deleted while the watch was away.
-fn missing<K>(before: Vec<Arc<Guarded<K>>>, cache: &Store<Guarded<K>>) -> Vec<Guarded<K>>
+fn missing<K>(before: Vec<Arc<Guarded<K>>>, cache: &Store<Guarded<K>>) -> impl Iterator<Item = Arc<Guarded<K>>>
 where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned,
 {
-    before.into_iter().filter(|object| cache.get(&ObjectRef::from_obj(object.as_ref())).is_none()).map(Arc::unwrap_or_clone).collect()
+    before.into_iter().filter(|object| cache.get(&ObjectRef::from_obj(object.as_ref())).is_none())
 }
 
 #[cfg(test)]
@@ -219,20 +225,40 @@ mod tests {
 
     fn list(version: &str, names: &[&str]) -> serde_json::Value {
         // What cannot be read as a task goes the same way.
-        let items: Vec<_> = names.iter().map(|n| json!({"metadata": {"name": n, "namespace": "shop", "uid": n}, "spec": {}})).collect();
+        let metadata = |name: &&str| json!({"name": name, "namespace": "shop", "uid": name, "resourceVersion": version});
+        let items: Vec<_> = names.iter().map(|name| json!({"metadata": metadata(name), "spec": {}})).collect();
         json!({"apiVersion": "dci-operator.dev/v1alpha1", "kind": "ManualTaskList", "metadata": {"resourceVersion": version}, "items": items})
+    }
+
+    fn expired() -> serde_json::Value {
+        json!({"type": "ERROR", "object": {
+            "kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Expired", "message": "too old", "code": 410,
+        }})
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_went_while_the_watch_was_away_is_told() {
-        let expired = json!({"type": "ERROR", "object": {
-            "kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "Expired", "message": "too old", "code": 410,
-        }});
-        let client = server([list("1", &["a", "b"]), expired, list("9", &["b", "c"])]);
+        let client = server([list("1", &["a", "b"]), expired(), list("9", &["b", "c"])]);
         let watched = watched::<ManualTask>(&client, None);
         let names: Vec<String> = watched.stream.take(5).map(|object| object.name_any()).collect().await;
-        assert_eq!(names, ["a", "b", "b", "c", "a"]);
+        assert_eq!(names, ["a", "b", "a", "b", "c"]);
         assert_eq!(watched.store.len(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_is_told_of_a_change_finds_it_in_the_cache_though_its_list_has_several_pages() {
+        let mut page = list("9", &["a"]);
+        page["metadata"]["continue"] = "more".into();
+        let client = server([list("1", &["a", "b"]), expired(), page, list("9", &["b"])]);
+        let Watched { stream, store, synced: _ } = watched::<ManualTask>(&client, None);
+        let versions = |object: Guarded<ManualTask>| {
+            let cached = store.get(&ObjectRef::from_obj(&object)).and_then(|cached| cached.resource_version());
+            (object.resource_version(), cached)
+        };
+        let told: Vec<_> = stream.take(4).map(versions).collect().await;
+        let (old, new) = (Some("1".to_owned()), Some("9".to_owned()));
+        let both = |version: &Option<String>| (version.clone(), version.clone());
+        assert_eq!(told, [both(&old), both(&old), both(&new), both(&new)]);
     }
 
     #[test]

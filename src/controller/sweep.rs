@@ -33,7 +33,7 @@ pub async fn sweep(context: &Context, runtime: &HandlerRuntime, panel: &str, now
     for lock in idle.iter().filter(|l| before.contains(&l.name)) {
         // The cache may be behind another replica: the last word is the API server's.
         let needed = match holder(context, lock).await {
-            Ok(Some(order)) => is_of(lock, &order) && (!is_free(lock, now) || speaks_of(lock, &order)),
+            Ok(Some(order)) => is_needed_by(lock, &order),
             Ok(None) => false,
             Err(_) => true,
         };
@@ -54,13 +54,8 @@ fn is_idle(lock: &Lock, now: &Inventory) -> bool {
     is_free(lock, now) || (now.rows.get(&lock.server).is_some_and(|row| row.owner.is_some()) && !marked())
 }
 
-/// The order holds the lock.
-fn is_of(lock: &Lock, order: &DedicatedServerOrder) -> bool {
-    marked_id(order) == Some(&lock.holder)
-}
-
-/// The order speaks of the lock's server.
-fn speaks_of(lock: &Lock, order: &DedicatedServerOrder) -> bool {
+/// The order holds the lock for a server that it has, or asks for. One that went to another server needs none of it, whoever has it now.
+fn is_needed_by(lock: &Lock, order: &DedicatedServerOrder) -> bool {
     names(order).contains(&(lock.holder.clone(), lock.server.clone()))
 }
 
@@ -96,6 +91,20 @@ mod tests {
             markers: order_id.map(|id| ("21".to_owned(), vec![marker(id)])).into_iter().collect(),
             ..Inventory::default()
         }
+    }
+
+    #[test]
+    fn an_order_that_went_to_another_server_does_not_need_the_lock_of_the_first_one() {
+        let order = |id: &str, status: &serde_json::Value| {
+            let annotations = serde_json::json!({crate::api::ORDER_ID_ANNOTATION: id});
+            crate::api::samples::order(&serde_json::json!({"metadata": {"annotations": annotations}, "status": status}))
+        };
+        let has = |server: &str| serde_json::json!({"server": {"id": server, "handler": "hosting/msk", "configuration": "E3"}});
+        let asks = serde_json::json!({"inFlight": {"step": "Allocate", "call": "claim", "operationId": "0", "target": "server/21",
+                                                   "since": "2026-01-01T00:00:00Z", "outcome": "Sent", "attempt": 1}});
+        assert!(is_needed_by(&lock(), &order("o-1", &has("21"))) && is_needed_by(&lock(), &order("o-1", &asks)));
+        assert!(!is_needed_by(&lock(), &order("o-1", &has("22"))) && !is_needed_by(&lock(), &order("o-1", &serde_json::json!({}))));
+        assert!(!is_needed_by(&lock(), &order("o-2", &has("21"))), "an order of the same name");
     }
 
     #[test]

@@ -110,10 +110,18 @@ async fn close_replaced(client: &Client, namespace: &str, order: &Order, request
     Ok(())
 }
 
-/// Closes a task that is not needed any more. A conflict is an error: the task is looked at again, before its order goes.
+/// Closes a task that is not needed any more. A conflict is an error: the task is looked at again, before its order goes. Not so one that
+/// was closed already: the cache may be behind for as long as its watch is away.
 pub async fn supersede(client: &Client, task: &ManualTask, why: &str) -> Result<(), StatusError> {
     match close(client, task, why).await {
         Ok(()) | Err(StatusError::Gone(_)) => Ok(()),
+        Err(conflict @ StatusError::Conflict(_)) => {
+            let (namespace, name) = (task.namespace().unwrap_or_default(), task.name_any());
+            let api: Api<ManualTask> = Api::namespaced(client.clone(), &namespace);
+            let now = api.get_opt(&name).await.map_err(|e| status::patch_error(format!("ManualTask {namespace}/{name}"), e))?;
+            let open = now.is_some_and(|now| now.metadata.uid == task.metadata.uid && now.spec.resolution.is_none());
+            if open { Err(conflict) } else { Ok(()) }
+        }
         // It stays open; an order is not held back by what will never be allowed.
         Err(error) if error.refused() => {
             tracing::warn!(task = task.name_any(), %error, "a task that nobody needs any more is not closed");
@@ -235,7 +243,46 @@ fn publish(context: &Context, task: &ManualTask, old: &TaskStatus, new: &TaskSta
 
 #[cfg(test)]
 mod tests {
+    use std::collections::VecDeque;
+    use std::convert::Infallible;
+    use std::sync::Mutex;
+
+    use http::{Request, Response};
+    use kube::client::Body;
+    use serde_json::Value;
+
     use super::*;
+
+    /// A task that the cache shows open is closed, by an API server that has had another version of it.
+    async fn superseded(now: (u16, Value)) -> Result<(), StatusError> {
+        let failed = |code: u16, message: &str| {
+            (code, json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message, "code": code}))
+        };
+        let answers = Mutex::new(VecDeque::from([failed(422, "the server rejected our request due to an error in our request"), now]));
+        let service = tower::service_fn(move |_: Request<Body>| {
+            let (code, answer) = answers.lock().unwrap().pop_front().unwrap();
+            let response = Response::builder().status(code).body(Body::from(answer.to_string().into_bytes())).unwrap();
+            async { Ok::<_, Infallible>(response) }
+        });
+        let task = serde_json::from_value(task("t-1", None)).unwrap();
+        supersede(&Client::new(service, "hosting"), &task, "x").await
+    }
+
+    fn task(uid: &str, resolution: Option<&str>) -> Value {
+        json!({"apiVersion": "dci-operator.dev/v1alpha1", "kind": "ManualTask",
+               "metadata": {"name": "t", "namespace": "hosting", "uid": uid, "resourceVersion": "1"},
+               "spec": {"type": "StopServer", "department": "Ops", "summary": "s", "details": "d", "resolution": resolution,
+                        "orderRef": {"name": "web", "namespace": "shop", "uid": "o"}}})
+    }
+
+    #[tokio::test]
+    async fn a_task_that_is_closed_already_holds_nobody_up_though_the_cache_shows_it_open() {
+        assert!(superseded((200, task("t-1", Some("Done")))).await.is_ok());
+        assert!(superseded((200, task("t-2", None))).await.is_ok(), "another one of its name");
+        let gone = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "message": "gone", "code": 404});
+        assert!(superseded((404, gone)).await.is_ok());
+        assert!(matches!(superseded((200, task("t-1", None))).await, Err(StatusError::Conflict(_))), "somebody is writing it");
+    }
 
     #[test]
     fn what_the_operator_closes_itself_is_a_word_that_the_type_takes() {

@@ -66,10 +66,10 @@ fn fixed_fields(cx: &mut Cx<'_>) -> Flow {
     }
 }
 
-/// The client has the server, and nothing of the spec waits to be acted upon.
+/// The client has the server, and nothing of the spec waits to be acted upon. Licences that are renewed are no work at the server.
 pub(super) fn at_rest(cx: &Cx<'_>) -> bool {
     !cx.order.deleting
-        && OPENING.iter().all(|s| cx.state(*s).over())
+        && OPENING.iter().all(|s| cx.state(*s).over() || *s == Step::IssueLicenses)
         && (cx.order.suspended || super::recipes::next(cx).is_none())
         && network_as_asked(cx)
         && super::licenses::as_asked(cx)

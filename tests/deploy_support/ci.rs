@@ -55,7 +55,17 @@ fn the_kind_cluster_is_deleted_whatever_fails() {
 fn the_kind_workflow_looks_at_what_it_builds() {
     let workflow = workflow("kind");
     let paths = workflow["on"]["pull_request"]["paths"].as_array().unwrap();
-    for needed in ["src/**", "tests/**", "Cargo.toml", "Cargo.lock", "charts/**", "deploy/Dockerfile", "deploy/kind/**"] {
+    for needed in [
+        "src/**",
+        "tests/**",
+        "Cargo.toml",
+        "Cargo.lock",
+        "charts/**",
+        "deploy/Dockerfile",
+        "deploy/kind/**",
+        "deploy/demo/**",
+        ".dockerignore",
+    ] {
         assert!(paths.contains(&json!(needed)), "a change of {needed} is tried in no cluster: {paths:?}");
     }
 }

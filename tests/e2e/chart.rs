@@ -38,7 +38,8 @@ pub(super) const VARIANTS: [(&str, &str); 9] = [
           networkPolicy: {enabled: true, panels: [{cidr: 192.0.2.0/28, ports: [1500, 443]}],
           metricsFrom: [{namespaceSelector: {matchLabels: {a: b}}}], apiServer: {cidrs: [10.0.0.1/32]},
           extraEgress: [{to: [{ipBlock: {cidr: 198.51.100.7/32}}]}]}, caBundle: {pem: '-----BEGIN CERTIFICATE-----'},
-          topologySpreadConstraints: [{maxSkew: 2, topologyKey: rack, whenUnsatisfiable: DoNotSchedule}]}",
+          podLabels: {team: hosting}, topologySpreadConstraints: [{maxSkew: 2, topologyKey: rack, whenUnsatisfiable: DoNotSchedule},
+          {maxSkew: 1, topologyKey: host, whenUnsatisfiable: ScheduleAnyway, labelSelector: {matchLabels: {team: hosting}}}]}",
     ),
     (
         "watched",

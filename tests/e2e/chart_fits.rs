@@ -40,6 +40,11 @@ fn every_selector_and_every_port_leads_somewhere() {
         finds_pods("Deployment", &deployment["spec"]["selector"]["matchLabels"]);
         for constraint in template["spec"]["topologySpreadConstraints"].as_array().into_iter().flatten() {
             finds_pods("spread", &constraint["labelSelector"]["matchLabels"]);
+            let own = constraint["topologyKey"] == "host";
+            assert!(
+                !own || constraint["labelSelector"]["matchLabels"] == json!({"team": "hosting"}),
+                "{variant}: not left alone: {constraint}"
+            );
         }
         for probe in ["livenessProbe", "readinessProbe"] {
             let port = container[probe]["httpGet"]["port"].as_str().unwrap();

@@ -94,6 +94,12 @@ fn wrong_values_are_refused() {
         ),
         ("{caBundle: {secret: {name: a}}, extraEnv: [{name: SSL_CERT_FILE, value: a}]}", "SSL_CERT_FILE is set by the chart itself"),
         ("{caBundle: {secret: {name: a}}, extraEnv: [{name: SSL_CERT_DIR, value: a}]}", "SSL_CERT_DIR is set by the chart itself"),
+        ("extraEnv: [{name: DCI_OPERATOR_LEADER_ELECT, value: 'true'}]", "DCI_OPERATOR_LEADER_ELECT is set by the chart itself"),
+        ("extraArgs: [--namespace=shop]", "extraArgs: --namespace=shop is set by the chart itself"),
+        ("extraArgs: [--leader-elect]", "extraArgs: --leader-elect is set by the chart itself"),
+        ("extraArgs: [--watch-namespace, shop]", "extraArgs: --watch-namespace is set by the chart itself"),
+        ("extraVolumes: [{name: logging, emptyDir: {}}]", "extraVolumes name"),
+        ("extraVolumeMounts: [{name: tmp, mountPath: /tmp}]", "extraVolumeMounts: tmp is none of extraVolumes"),
         // Without a default there is nothing that the pods would have instead.
         ("{podSecurityContext: null, securityContext: null}", "podSecurityContext securityContext"),
         ("{logLevel: null, metrics: null, leaderElection: null}", "logLevel metrics leaderElection"),
@@ -105,7 +111,7 @@ fn wrong_values_are_refused() {
         let (code, text) = run(plane(), &["template", "a", CHART, "--set", "crds.enabled=false", "--values", &file]);
         assert_ne!(code, 0, "{values}: accepted");
         let one = [words];
-        let words: Vec<&str> = if [" required", " of ", " is set by "].iter().any(|part| words.contains(part)) {
+        let words: Vec<&str> = if [" required", " of ", " is set by ", " is none of "].iter().any(|part| words.contains(part)) {
             one.to_vec()
         } else {
             words.split(' ').collect()

@@ -224,6 +224,23 @@ async fn a_suspended_handler_changes_nothing() {
 }
 
 #[tokio::test]
+async fn a_handler_that_is_suspended_stops_what_has_begun() {
+    let mut world = World::start(Setup::default()).await;
+    // The order is looked at, with a handler that is ready, for as long as the panel takes to say who its users are.
+    let before = world.requests("dci", "user");
+    world.sim.add_fault(json!({"action": "delay-before", "panel": "dci", "func": "user", "delay": "4s", "count": 1})).unwrap();
+    world.order("web-01", &json!({})).await;
+    world.until("its users are asked for", |world| (world.requests("dci", "user") > before).then_some(())).await;
+    world.patch("ProcessingHandler", "msk-1", &json!({"spec": {"suspend": true}})).await;
+    world.until_reason("DedicatedServerOrder", "web-01", "Ready", "HandlerSuspended").await;
+    world.polls(2).await;
+    assert!(world.changes().is_empty(), "{:?}", world.changes());
+    world.patch("ProcessingHandler", "msk-1", &json!({"spec": {"suspend": false}})).await;
+    world.until_active("web-01").await;
+    world.end().await;
+}
+
+#[tokio::test]
 async fn a_handler_that_is_being_deleted_takes_no_new_orders() {
     let mut world = World::start(Setup::default()).await;
     world.order("old", &json!({})).await;

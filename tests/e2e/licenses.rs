@@ -256,3 +256,23 @@ async fn a_restored_order_finds_its_licences_and_their_keys_are_in_a_secret_of_i
     world.assert_released(17);
     world.end().await;
 }
+
+#[tokio::test]
+async fn a_licence_is_renewed_though_the_operator_was_started_while_the_panel_is_down() {
+    let mut world = start(&json!({}), &json!({})).await;
+    world.order("web-01", &json!({"licenses": [{"product": "Lite"}]})).await;
+    world.until_active("web-01").await;
+    let panel_down = world.sim.add_fault(json!({"action": "down", "panel": "dci"})).unwrap();
+    world.kill_and_restart().await;
+    let id = number(&bought(&world)[0]["id"]);
+    let soon = jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date();
+    world.sim.change_license(id, json!({"expires": soon.to_string()})).unwrap();
+    world.until("renewed", |world| (bought(world)[0]["renewals"] == 1).then_some(())).await;
+    let end = bought(&world)[0]["expires"].as_str().unwrap().to_owned();
+    let noted = |o: &Value| o["status"]["licenses"][0]["expiresAt"].to_string().contains(&end);
+    let order = world.until_order("web-01", "the new end", noted).await;
+    assert_eq!((&order["status"]["phase"], world.asked("service.prolong")), (&json!("Active"), 1), "{}", order["status"]);
+    world.sim.remove_faults(Some(panel_down));
+    world.until_reason("ProcessingHandler", "msk-1", "Ready", "Reachable").await;
+    world.end().await;
+}

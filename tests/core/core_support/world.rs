@@ -338,6 +338,8 @@ impl World {
             self.list();
         }
         if listed {
+            // The licence server is another one: it is asked while the panel is down, too.
+            self.panel.licenses.take_list(self.now);
             self.next_list = later(self.now, self.handler.poll);
         }
         let names: Vec<String> = self.orders.keys().cloned().collect();
