@@ -293,8 +293,10 @@ fn argo_cd_waits_for_an_application_before_the_next_wave() {
     for known in ["Healthy", "Degraded", "Missing"] {
         assert_eq!(status(&json!({"kind": "Application", "status": {"health": {"status": known}}})), known);
     }
-    let applications: Vec<Value> =
-        serde_yaml::Deserializer::from_str(&text("deploy/argocd/application.yaml")).map(|d| Value::deserialize(d).unwrap()).collect();
+    let file = text("deploy/argocd/application.yaml");
+    let objects = serde_yaml::Deserializer::from_str(&file).map(|d| Value::deserialize(d).unwrap());
+    let (applications, projects): (Vec<Value>, Vec<Value>) = objects.partition(|object| object["kind"] == "Application");
+    assert!(projects.iter().all(|p| p["metadata"]["annotations"]["argocd.argoproj.io/sync-wave"] == "0"), "before what is in it");
     let waves = applications.iter().map(|a| a["metadata"]["annotations"]["argocd.argoproj.io/sync-wave"].as_str().unwrap());
     assert_eq!(waves.collect::<Vec<_>>(), ["0", "1", "2"]);
     for later in &applications[1..] {

@@ -183,7 +183,9 @@ async fn plan_all(cluster: &Cluster, files: &[String], namespace: Option<&str>) 
     for Manifest { name, order, unknown } in manifests {
         match order {
             Ok(order) => {
-                let plan = plan::plan(&Box::pin(cluster.question(*order, unknown)).await?);
+                let mut question = Box::pin(cluster.question(*order, unknown)).await?;
+                question.beside = all - 1;
+                let plan = plan::plan(&question);
                 stops += usize::from(plan.weight() == Weight::Stops);
                 texts.push(plan::text(&plan));
             }

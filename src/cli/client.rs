@@ -240,7 +240,7 @@ impl Cluster {
         };
         let neighbours = known(self.list(Some(&key.namespace)).await.map(|(orders, _)| orders))?;
         let labels = self.labels(&key.namespace).await?;
-        Ok(Question { order, unknown_fields, existing, handlers, labels, neighbours })
+        Ok(Question { order, unknown_fields, existing, handlers, labels, neighbours, beside: 0 })
     }
 
     async fn offer(&self, handler: ProcessingHandler) -> Result<Offer, ClientError> {

@@ -112,7 +112,10 @@ fn the_flux_example_fits_together() {
 #[test]
 fn the_argo_cd_example_fits_together() {
     let folder = Path::new(DEPLOY).join("argocd");
-    let all: Vec<Value> = objects(&folder).into_iter().filter(|object| object["kind"] == "Application").collect();
+    let (projects, all): (Vec<Value>, Vec<Value>) = objects(&folder)
+        .into_iter()
+        .filter(|object| object["apiVersion"] == "argoproj.io/v1alpha1")
+        .partition(|object| object["kind"] == "AppProject");
     let names = ["dci-operator", "dci-provider", "dci-orders"];
     assert_eq!(all.iter().map(|application| application["metadata"]["name"].as_str().unwrap()).collect::<Vec<_>>(), names);
     for application in &all {
@@ -131,6 +134,12 @@ fn the_argo_cd_example_fits_together() {
             }
         }
     }
+    // Tasks are in no repository: without this its Application would not show them.
+    let (project, provider) = (&projects[0]["spec"], &all[1]["spec"]);
+    assert_eq!((projects.len(), &provider["project"]), (1, &projects[0]["metadata"]["name"]));
+    assert!(project["orphanedResources"].is_object(), "{project}");
+    assert_eq!(project["sourceRepos"], json!([provider["source"]["repoURL"]]));
+    assert_eq!(project["destinations"], json!([provider["destination"]]));
     let (source, destination) = (&all[0]["spec"]["source"], &all[0]["spec"]["destination"]);
     let chart = source["path"].as_str().unwrap();
     assert_eq!(Path::new(env!("CARGO_MANIFEST_DIR")).join(chart), Path::new(CHART));

@@ -12,8 +12,10 @@ use std::collections::BTreeMap;
 
 use crate::api::check::check_order;
 use crate::api::common::ObjectKey;
+use crate::api::condition::{self, ConditionType};
 use crate::api::{DedicatedServerOrder, IPManager, ProcessingHandler};
 use crate::controller::context::serving_handler;
+use crate::provisioning::context::WaitKind;
 use crate::provisioning::order::{Handler, Order};
 use crate::provisioning::selection::Selector;
 use crate::provisioning::step::Step;
@@ -40,6 +42,8 @@ pub struct Question {
     pub labels: Known<BTreeMap<String, String>>,
     /// All orders of its namespace.
     pub neighbours: Known<Vec<DedicatedServerOrder>>,
+    /// How many other orders are planned in the same call.
+    pub beside: usize,
 }
 
 /// A handler, with what it depends on.
@@ -179,6 +183,8 @@ pub struct Plan {
     pub situation: Situation,
     /// What is wrong with the manifest itself.
     pub problems: Vec<String>,
+    /// What the order that is there waits for, where this manifest changes nothing about it.
+    pub stands: Option<Finding>,
     /// The handlers, in the order in which they are tried.
     pub handlers: Vec<Assessment>,
     /// Why no handler could be looked at.
@@ -208,7 +214,10 @@ impl Plan {
         }
         match self.situation {
             Situation::Deleting => Weight::Good,
-            _ => self.handlers.iter().map(Assessment::weight).min().unwrap_or(Weight::Unknown),
+            Situation::New | Situation::Unseen(_) | Situation::Waiting | Situation::Preparing | Situation::HandedOver => {
+                let handlers = self.handlers.iter().map(Assessment::weight).min().unwrap_or(Weight::Unknown);
+                self.stands.iter().map(|finding| finding.weight).fold(handlers, Weight::max)
+            }
         }
     }
 }
@@ -254,6 +263,7 @@ pub fn plan(question: &Question) -> Plan {
         order: question.order.key(),
         situation: situation(&question.existing),
         problems: check_order(&question.order).iter().map(ToString::to_string).collect(),
+        stands: None,
         handlers: Vec::new(),
         no_handler: None,
         selects: question.order.spec.handler_selector.is_some(),
@@ -281,12 +291,29 @@ pub fn plan(question: &Question) -> Plan {
             Situation::New | Situation::Unseen(_) | Situation::Waiting => changes::fixed_from_the_start(existing, &question.order),
         };
     }
+    let same = question.existing.get().is_some_and(|existing| existing.spec == question.order.spec);
+    let stands = question.existing.get().and_then(stands);
+    plan.stands = stands.clone().filter(|_| same);
     assess::handlers(question, &order, &mut plan);
     let offers = question.handlers.get().map(Vec::as_slice).unwrap_or_default();
     let offer = offers.iter().find(|o| Some(o.handler.key()) == plan.chosen);
     plan.steps = steps::of(question, &order, offer, &plan.situation);
     plan.unknown = steps::unknown(question, &order, offer, &plan);
+    if let Some(finding) = stands.filter(|_| !same) {
+        plan.unknown.push(format!("whether the change helps the order, which does not go on as it is: {}", finding.text));
+    }
     plan
+}
+
+/// Why an order does not go on by itself: it stands still, or a department was asked.
+fn stands(existing: &DedicatedServerOrder) -> Option<Finding> {
+    let status = existing.status.as_ref()?;
+    if let Some(stalled) = condition::find(&status.conditions, ConditionType::Stalled).filter(|c| c.status == "True") {
+        return Some(Finding { weight: Weight::Stops, text: format!("{}: {}", stalled.reason, stalled.message) });
+    }
+    let wait = status.waiting_on.as_ref().filter(|w| w.kind == WaitKind::Department.as_str())?;
+    let task = status.manual_tasks.iter().find(|t| t.name == wait.name)?;
+    Some(Finding { weight: Weight::Waits, text: format!("department {} has task {}", task.department, task.name) })
 }
 
 #[cfg(test)]

@@ -37,6 +37,9 @@ pub fn text(plan: &Plan) -> String {
         text.push_str("\nThe order is taken back, whatever the manifest says; deletionPolicy and deletionProtection still count. Apply it again once the order is gone.\n");
         return text;
     }
+    if let Some(finding) = &plan.stands {
+        line(&mut text, &format!("\nas it is: {}: {}", mark(finding.weight), finding.text));
+    }
     handlers(plan, &mut text);
     changes(plan, &mut text);
     steps(plan, &mut text);
@@ -131,7 +134,7 @@ fn result(plan: &Plan) -> String {
         return format!("{}: {}", mark(finding.weight), finding.text);
     }
     let worst = |weight: Weight| {
-        let all = plan.handlers.iter().flat_map(|h| &h.findings).filter(|f| f.weight == weight);
+        let all = plan.stands.iter().chain(plan.handlers.iter().flat_map(|h| &h.findings)).filter(|f| f.weight == weight);
         all.map(|f| f.text.as_str()).collect::<Vec<_>>().join("; ")
     };
     let wipes = plan.changes.iter().any(|c| c.effect == Effect::Wipes);

@@ -161,6 +161,12 @@ pub(super) fn unknown(question: &Question, order: &Order, offer: Option<&Offer>,
     }
     if will(Step::Allocate) {
         unknown.push("how many servers are free when the order's turn comes: older orders are served first".into());
+        if question.beside > 0 {
+            unknown.push(format!(
+                "which of the {} other orders of this call come first: each is planned as if it were alone",
+                question.beside
+            ));
+        }
         let at_once = offer.map_or(0, |o| o.handler.spec.limits.max_concurrent_operations);
         if at_once > 0 {
             unknown.push(format!("whether one of {at_once} places (limits.maxConcurrentOperations) is free then"));

@@ -40,6 +40,7 @@ fn question(spec: &Value, offers: Vec<Offer>) -> Question {
         handlers: Known::Is(offers),
         labels: Known::Absent,
         neighbours: Known::Is(Vec::new()),
+        beside: 0,
     }
 }
 
@@ -455,4 +456,37 @@ fn the_handler_that_serves_an_order_is_asked() {
     let there = samples::order(&json!({"status": {"server": {"id": "17", "handler": "h/msk-1", "configuration": "E3"}}}));
     assert_eq!(wanted_handlers(&order, Some(&there)), key("h"));
     assert_eq!(wanted_handlers(&order, Some(&order)), key("shop"));
+}
+
+#[test]
+fn an_order_that_does_not_go_on_says_so() {
+    let stalled = json!({"conditions": [{"type": "Stalled", "status": "True", "reason": "UnknownTemplate",
+        "message": "the panel does not offer template T", "lastTransitionTime": "2026-01-01T00:00:00Z"}]});
+    let asked = json!({"waitingOn": {"kind": "Department", "name": "t-1", "since": "2026-01-01T00:00:00Z"},
+        "manualTasks": [{"name": "t-1", "type": "FailedOperation", "department": "Ops", "state": "Open"}]});
+    let asks = |status: &Value, spec: &Value| plan(&changed(&json!({}), spec, &json!({}), status, &json!({})));
+    let same = asks(&stalled, &json!({}));
+    assert_eq!(same.weight(), Weight::Stops);
+    assert!(text(&same).contains("as it is: STOPS: UnknownTemplate: the panel does not offer template T"), "{}", text(&same));
+    assert!(text(&same).ends_with(
+        "result: the order STANDS STILL until somebody changes something: UnknownTemplate: the panel does not offer template T\n"
+    ));
+    let other = asks(&stalled, &json!({"operatingSystem": {"template": "Debian-13"}}));
+    assert!(other.stands.is_none() && other.weight() != Weight::Stops, "{}", text(&other));
+    assert!(
+        text(&other).contains("whether the change helps the order, which does not go on as it is: UnknownTemplate"),
+        "{}",
+        text(&other)
+    );
+    let waits = asks(&asked, &json!({}));
+    assert_eq!(waits.weight(), Weight::Waits);
+    assert!(text(&waits).contains("as it is: waits: department Ops has task t-1"), "{}", text(&waits));
+    assert_eq!(asks(&json!({}), &json!({})).weight(), Weight::Good);
+}
+
+#[test]
+fn orders_of_one_call_are_planned_one_by_one_and_say_so() {
+    let mut asked = question(&json!({}), vec![offer(&json!({}))]);
+    asked.beside = 4;
+    assert!(text(&plan(&asked)).contains("which of the 4 other orders of this call come first"), "{}", text(&plan(&asked)));
 }
