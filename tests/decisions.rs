@@ -36,6 +36,8 @@ mod core_power;
 mod core_recipes;
 #[path = "core/core_recovery.rs"]
 mod core_recovery;
+#[path = "core/core_renewals.rs"]
+mod core_renewals;
 #[path = "core/core_selection.rs"]
 mod core_selection;
 #[path = "core/core_tasks.rs"]

@@ -288,6 +288,9 @@ pub struct LicenseStatus {
     /// When it was last seen to be renewed; it is not renewed again within half of its period.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub renewed_at: Option<Time>,
+    /// When a renewal last came to nothing while the order waited for something else: it is asked for again an hour later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewal_failed_at: Option<Time>,
 }
 
 /// What failed attempts are counted for.

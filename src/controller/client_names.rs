@@ -4,6 +4,7 @@ use kube::Api;
 
 use crate::api::handler_status::{ClientClaim, HandlerStatus};
 use crate::api::{DedicatedServerOrder, ProcessingHandler};
+use crate::panel::settings::PanelId;
 use crate::provisioning::facts::{Inventory, Prepared};
 use crate::provisioning::order::Order;
 
@@ -64,7 +65,10 @@ pub async fn claim(context: &Context, client: &ServerClient, order: &Order) -> R
 /// moment ago the cache does not show yet.
 async fn taken_elsewhere(context: &Context, client: &ServerClient, order: &Order) -> Result<bool, StatusError> {
     let beside = |h: &ProcessingHandler| {
-        let here = h.status.as_ref().and_then(|s| s.panel.as_deref()) == Some(&client.policy.panel);
+        // One that is new says it in its spec only.
+        let panel = PanelId::of_url(&h.spec.connection.url).ok().map(|panel| panel.to_string());
+        let known = h.status.as_ref().and_then(|s| s.panel.clone());
+        let here = [panel, known].into_iter().flatten().any(|panel| panel == client.policy.panel);
         Some(h.key()).filter(|key| here && *key != client.policy.key)
     };
     for key in context.handlers.read(beside) {

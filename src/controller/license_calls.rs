@@ -9,6 +9,7 @@ use secrecy::SecretString;
 use crate::panel::error::{ErrorClass, PanelError};
 use crate::panel::license::LicensePanel;
 use crate::provisioning::facts::{Facts, HandlerState, Look, Prepared};
+use crate::provisioning::license_server::LIST;
 use crate::provisioning::licenses::remote_id;
 
 use super::license_server::LicenseRuntime;
@@ -26,12 +27,16 @@ impl Panels<'_> {
         }
     }
 
-    /// Reads licences. A server that does not answer is the server's failure, and is told as its state.
+    /// Reads licences. A server that does not answer is the server's failure, and is told as its state. What it does not let be read is told
+    /// of that licence: it is nothing of the panel of servers, and others may be read.
     pub async fn look_at_licenses(&self, look: &Look, facts: &mut Facts) {
         let Err(error) = self.read_licenses(look, facts).await else { return };
         match (error.class(), &mut facts.licenses.server) {
             (ErrorClass::Down | ErrorClass::Credentials, Some(server)) => server.state = HandlerState::NotReady(error.to_string()),
-            _ => facts.failed = Some(error),
+            _ => {
+                let what = if let Look::License(id) = look { id.0.clone() } else { LIST.to_owned() };
+                facts.licenses.unread.insert(what, error);
+            }
         }
     }
 

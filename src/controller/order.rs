@@ -460,7 +460,7 @@ impl Pass<'_> {
 
     /// Somebody suspended it since it was asked last: at once, and also where a poll of its panel takes its time.
     fn is_suspended(&self) -> bool {
-        self.context.handlers.get(&self.key).is_some_and(|handler| handler.spec.suspend)
+        self.context.handlers.look(&self.key, |handler| handler.spec.suspend).unwrap_or(false)
     }
 
     async fn still_the_same(&mut self) -> Result<bool, OrderError> {

@@ -83,6 +83,13 @@ where
         Some(object.0.as_ref().cloned().map_err(|invalid| invalid.error.clone()))
     }
 
+    /// What is looked for in one readable object, without a copy of it.
+    pub fn look<T>(&self, key: &ObjectKey, look: impl FnOnce(&K) -> T) -> Option<T> {
+        let reference = ObjectRef::<Guarded<K>>::new(&key.name).within(&key.namespace);
+        let object = self.parts.iter().find_map(|store| store.get(&reference))?;
+        object.0.as_ref().ok().map(look)
+    }
+
     /// Every object, as it stands in the cache; [`readable`] borrows the readable ones of them.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<Guarded<K>>> {

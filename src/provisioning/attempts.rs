@@ -169,11 +169,14 @@ impl Cx<'_> {
         self.status.next_retry_time = None;
     }
 
-    /// A step is over: what was counted for it is forgotten, and what was counted for another one is not.
+    /// A step is over: what was counted for it is forgotten, and what was counted for another one is not. Nor is that a server drifted: only
+    /// a look at the server tells that it does no more.
     pub(super) fn forget_attempts_of(&mut self, step: Step) {
         let other = self.status.attempts_for.as_ref().is_some_and(|a| a.step != step.as_str());
         if !other {
+            let drift = self.status.last_error.take().filter(|e| e.step != step.as_str() && super::drift::is_drift(&e.code));
             self.forget_attempts();
+            self.status.last_error = drift;
         } else if self.status.last_error.as_ref().is_some_and(|e| e.step == step.as_str()) {
             self.status.last_error = None;
         }

@@ -192,7 +192,8 @@ fn opening_settled(cx: &mut Cx<'_>) -> Flow {
 /// Whatever runs on the server is cancelled first.
 fn cancel(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
     let step = Step::PowerOff;
-    if cx.state(step).over() {
+    // Whoever was asked to stop the server sees to what runs on it; what is said of it then is listened to first.
+    if cx.state(step).over() || cx.is_open(TaskType::StopServer) {
         return Continue(());
     }
     let cancel = Call::CancelOperation { server: server.clone() };
@@ -206,7 +207,7 @@ fn cancel(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
     if row.install.is_none() {
         return Continue(());
     }
-    if cx.state(step) == State::Waiting && !cx.is_open(TaskType::StopServer) {
+    if cx.state(step) == State::Waiting {
         return Break(cancelled(cx, step));
     }
     Break(cx.call(step, cancel, Shows::InTheList))

@@ -97,6 +97,10 @@ fn blind(cx: &Cx<'_>) -> Option<Timestamp> {
     if !condition::is_true(&cx.status.conditions, ConditionType::Stalled) || !seen || !super::opening::at_rest(cx) {
         return None;
     }
+    // Whether licences are in order tells their server, which may be there.
+    if !cx.state(Step::IssueLicenses).over() {
+        return None;
+    }
     let unseen = cx.server_id().is_none_or(|server| cx.row(&server) == Row::Unknown);
     let down = matches!(cx.facts.handler, HandlerState::NotReady(_));
     (down || unseen).then(|| after(cx.now, cx.handler.poll))
@@ -133,9 +137,12 @@ fn run(cx: &mut Cx<'_>) -> Flow {
     }
     if let HandlerState::NotReady(why) = &cx.facts.handler {
         if super::opening::at_rest(cx) {
-            // A panel that is down is the handler's failure: an Active order stays what it is, and its licences do not end.
+            // A panel that is down is the handler's failure: an Active order stays what it is, and its licences do not end. What a
+            // department was asked it is asked all the same.
+            failed_before(cx)?;
             super::licenses::issue(cx)?;
             super::drift::still(cx)?;
+            super::opening::allowed(cx)?;
             cx.status.waiting_on = None;
             return ControlFlow::Break(Halt { next: Next::Wait(None), verdict: super::suspension::resting(cx) });
         }

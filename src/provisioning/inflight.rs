@@ -39,11 +39,16 @@ impl Cx<'_> {
     pub fn note_lost_answer(&mut self) {
         let Some((call, error)) = &self.facts.ambiguous else { return };
         let own = self.facts.own_operation.as_deref();
+        // Made beside whatever the order is about, which is not blamed for it.
+        let beside = matches!(call, Call::RenewLicense { .. }) && self.state(Step::IssueLicenses).over();
         if let Some(f) = self.status.in_flight.as_mut().filter(|f| own == Some(&f.operation_id) && f.outcome == SENT) {
             f.outcome = AMBIGUOUS.into();
             f.since = Time(self.now);
             f.looks = 0;
             call.name().clone_into(&mut f.call);
+            if beside {
+                return;
+            }
             let step = Step::parse(&f.step);
             let error = LastError {
                 step: f.step.clone(),

@@ -17,11 +17,15 @@ use super::call::Call;
 use super::context::{Cx, Flow, Halt, Next, after};
 use super::facts::HandlerState;
 use super::license_server::LicenseServer;
-use super::licenses::{ISSUED, TARGET, awaits, change, entry, form, record, remote_id, seen};
+use super::licenses::{ISSUED, TARGET, awaits, change, entry, form, record, remote_id, seen, target};
 use super::step::Step;
 
 /// The shortest month, in days: half a period is reckoned with it.
 const MONTH: u64 = 28;
+
+/// How long a licence is left alone whose renewal came to nothing while its order waited for something else: nobody counts these, and the
+/// three days before its end (`licenses.renewBefore`) have room for many.
+const PAUSE: Duration = Duration::from_hours(1);
 
 /// Half of so many months.
 fn half_of(months: i32) -> Duration {
@@ -114,8 +118,8 @@ pub(super) fn renewal(
 /// Whether a licence ends soon while the order may be busy with something else, or stand still.
 pub(super) fn is_pressing(cx: &Cx<'_>) -> bool {
     let handed_over = cx.status.server.as_ref().is_some_and(|s| s.handed_over_at.is_some());
-    // What else is in flight is settled first; where licences are at hand themselves, that step sees to it.
-    let elsewhere = cx.status.in_flight.as_ref().is_some_and(|f| !f.target.starts_with(TARGET));
+    // What else is in flight is settled first, and a licence that is ordered or changed by its step.
+    let elsewhere = cx.status.in_flight.as_ref().is_some_and(|f| f.call != "renewLicense");
     let Some(server) = fresh_enough(cx).filter(|_| handed_over && !cx.order.deleting && !elsewhere) else { return false };
     let asked = cx.status.in_flight.is_some();
     let due = |record: &LicenseStatus| {
@@ -126,7 +130,16 @@ pub(super) fn is_pressing(cx: &Cx<'_>) -> bool {
         }
         is_due(cx, server, &record)
     };
-    cx.state(Step::IssueLicenses).over() && cx.status.licenses.iter().any(due)
+    cx.status.licenses.iter().any(|record| !is_left_alone(cx, record) && due(record))
+}
+
+/// Not tried now: it could not be read, or its renewal came to nothing a while ago, here or in the step, which counts and asks a department.
+fn is_left_alone(cx: &Cx<'_>, record: &LicenseStatus) -> bool {
+    let target = target(&remote_id(&cx.order.marker.short(), &record.product));
+    let failed = cx.status.attempts_for.as_ref().filter(|_| cx.status.in_flight.is_none());
+    let of_step = failed.is_some_and(|a| a.step == Step::IssueLicenses.as_str() && a.target == target);
+    let rests = record.renewal_failed_at.is_some_and(|at| cx.now < after(at.0.min(cx.now), PAUSE));
+    of_step || rests || record.id.as_ref().is_none_or(|id| cx.facts.licenses.unread.contains_key(id))
 }
 
 /// Whatever an order waits for, what its client uses does not end meanwhile: a decision that would only wait renews first what is due. What
@@ -141,27 +154,41 @@ pub(super) fn meanwhile(cx: &mut Cx<'_>, halt: Halt) -> Halt {
     }
     let before = cx.status.clone();
     let renewed = pressing(cx);
-    let (in_flight, licenses) = (cx.status.in_flight.take(), std::mem::take(&mut cx.status.licenses));
+    let (in_flight, mut licenses) = (cx.status.in_flight.take(), std::mem::take(&mut cx.status.licenses));
+    let halt = match renewed {
+        Some((_, Halt { next: next @ (Next::Look(_) | Next::Prepare(_) | Next::Call(_)), .. })) => Halt { next, verdict: halt.verdict },
+        // Refused, or without effect: the next one may be renewed, and this one is looked at again later.
+        Some((product, Halt { next: Next::Wait(_) | Next::Raise(_) | Next::Forget, .. })) => {
+            let failed = in_flight.is_none().then(|| licenses.iter_mut().find(|record| record.product == product)).flatten();
+            if let Some(record) = failed {
+                record.renewal_failed_at = Some(Time::seconds(cx.now));
+            }
+            halt
+        }
+        None => halt,
+    };
     cx.status = OrderStatus { licenses, in_flight, ..before };
-    match renewed {
-        Break(Halt { next: next @ (Next::Look(_) | Next::Prepare(_) | Next::Call(_)), .. }) => Halt { next, verdict: halt.verdict },
-        // Refused, or not answered: looked at again when the order is.
-        Break(Halt { next: Next::Wait(_) | Next::Raise(_) | Next::Forget, .. }) | Continue(()) => halt,
-    }
+    halt
 }
 
-/// Renews what is due of the licences that are there.
-fn pressing(cx: &mut Cx<'_>) -> Flow {
+/// Renews what is due of the licences that are there; the product that it is about, and what comes next.
+fn pressing(cx: &mut Cx<'_>) -> Option<(String, Halt)> {
     let step = Step::IssueLicenses;
-    let Some(server) = fresh_enough(cx).cloned() else { return Continue(()) };
+    let server = fresh_enough(cx).cloned()?;
     note_list(cx);
     for license in cx.order.licenses.clone() {
-        let Some(record) = record(cx, &license.product).filter(|record| is_due(cx, &server, record)) else { continue };
-        let Some(id) = record.id.clone().map(LicenseId) else { continue };
+        // One that cannot be renewed keeps no other from it.
+        let due = |record: &&LicenseStatus| is_due(cx, &server, record) && !is_left_alone(cx, record);
+        let Some(id) = record(cx, &license.product).filter(due).and_then(|record| record.id.clone()).map(LicenseId) else { continue };
         let remote = remote_id(&cx.order.marker.short(), &license.product);
-        if let Some(form) = form(cx, step, &id)?.filter(|form| form.remote_id == remote) {
-            renewal(cx, step, &server, &license, &id, &remote, &form)?;
+        let flow = match form(cx, step, &id) {
+            Continue(Some(form)) if form.remote_id == remote => renewal(cx, step, &server, &license, &id, &remote, &form),
+            Continue(_) => continue,
+            Break(halt) => Break(halt),
+        };
+        if let Break(halt) = flow {
+            return Some((license.product, halt));
         }
     }
-    Continue(())
+    None
 }

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use crate::api::common::ObjectKey;
 use crate::api::handler::{HandlerSpec, LicenseDeletion, LicenseProduct};
+use crate::panel::error::PanelError;
 use crate::panel::license::{LicenseForm, LicenseId, LicenseRow};
 
 use super::facts::{HandlerState, Prepared};
@@ -67,6 +68,9 @@ pub struct LicenseServer {
     pub changed: Option<Timestamp>,
 }
 
+/// Stands for the list among [`LicenseFacts::unread`]: no licence has this id.
+pub const LIST: &str = "";
+
 /// What one pass has read of licences.
 #[derive(Clone, Debug, Default)]
 pub struct LicenseFacts {
@@ -76,6 +80,8 @@ pub struct LicenseFacts {
     pub fresh: Option<Vec<LicenseRow>>,
     /// Forms read since the last change; `None`: the server does not know the licence any more.
     pub forms: BTreeMap<String, Option<LicenseForm>>,
+    /// What could not be read of the licences in this pass, though the server answers: by the licence's id, the list under [`LIST`].
+    pub unread: BTreeMap<String, PanelError>,
     /// The keys in the order's Secret.
     pub keys: Option<Prepared>,
     /// The Secret that they are in; none when there are no keys.

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::ops::ControlFlow::{Break, Continue};
 
 use crate::api::common::Time;
-use crate::api::order::{License, LicenseStatus};
+use crate::api::order::{InFlight, License, LicenseStatus};
 use crate::panel::error::ErrorClass;
 use crate::panel::license::{LicenseForm, LicenseId, LicenseRow, LicenseState};
 
@@ -18,7 +18,7 @@ use super::facts::{HandlerState, Look, Prepare};
 use super::inflight::{AMBIGUOUS, Shows};
 use super::license_renewal::{fresh_enough, is_due, note_list, renewal, row};
 use super::license_revocation::take_back;
-use super::license_server::LicenseServer;
+use super::license_server::{LIST, LicenseServer};
 use super::reason::Reason;
 use super::step::{State, Step};
 
@@ -48,7 +48,9 @@ pub fn issue(cx: &mut Cx<'_>) -> Flow {
         cx.enter(step, State::Pending, why);
     }
     let ready = cx.facts.licenses.server.as_ref().is_some_and(|s| s.state == HandlerState::Ready);
-    if !ready && cx.status.in_flight.is_none() && as_asked(cx) {
+    // A renewal has had its time: whether it came about the server's list tells when it is back.
+    let renewal = |f: &InFlight| f.call == "renewLicense" && cx.now >= after(f.since.0, cx.handler.settle * 2);
+    if !ready && cx.status.in_flight.as_ref().is_none_or(renewal) && as_asked(cx) {
         // What is there stays there while the licence server is down; renewals begin early enough.
         cx.finish(step, State::Done, "");
         return Continue(());
@@ -253,18 +255,22 @@ pub(super) fn seen(cx: &mut Cx<'_>, remote: &str, call: &str) {
 }
 
 /// The form of a licence, read in this pass.
-pub(super) fn form(cx: &Cx<'_>, step: Step, id: &LicenseId) -> Flow<Option<LicenseForm>> {
-    match cx.facts.licenses.forms.get(&id.0) {
-        Some(form) => Continue(form.clone()),
-        None => Break(cx.look(step, Look::License(id.clone()))),
+pub(super) fn form(cx: &mut Cx<'_>, step: Step, id: &LicenseId) -> Flow<Option<LicenseForm>> {
+    let licenses = &cx.facts.licenses;
+    match (licenses.forms.get(&id.0), licenses.unread.get(&id.0)) {
+        (Some(form), _) => Continue(form.clone()),
+        (None, Some(error)) => Break(cx.fail_with(step, error)),
+        (None, None) => Break(cx.look(step, Look::License(id.clone()))),
     }
 }
 
 /// The list as it is now: what is ordered on its account has to be certain.
-pub(super) fn fresh(cx: &Cx<'_>, step: Step) -> Flow<Vec<LicenseRow>> {
-    match &cx.facts.licenses.fresh {
-        Some(rows) => Continue(rows.iter().filter(|row| row.state != LicenseState::Deleted).cloned().collect()),
-        None => Break(cx.look(step, Look::Licenses)),
+pub(super) fn fresh(cx: &mut Cx<'_>, step: Step) -> Flow<Vec<LicenseRow>> {
+    let licenses = &cx.facts.licenses;
+    match (&licenses.fresh, licenses.unread.get(LIST)) {
+        (Some(rows), _) => Continue(rows.iter().filter(|row| row.state != LicenseState::Deleted).cloned().collect()),
+        (None, Some(error)) => Break(cx.fail_with(step, error)),
+        (None, None) => Break(cx.look(step, Look::Licenses)),
     }
 }
 

@@ -14,6 +14,13 @@ use super::people::people;
 use super::reason::Reason;
 use super::step::{OPENING, State, Step};
 
+/// What the spec asks for that is refused, whatever the panel says.
+pub(super) fn allowed(cx: &mut Cx<'_>) -> Flow {
+    fixed_fields(cx)?;
+    super::orphaning::policy_allowed(cx)?;
+    super::reinstallation::refused(cx).map_or(Continue(()), Break)
+}
+
 /// Goes through the steps of opening; `Continue` means that all are over.
 pub fn open(cx: &mut Cx<'_>) -> Flow {
     fixed_fields(cx)?;
@@ -96,9 +103,9 @@ fn moved_in_preparation(cx: &Cx<'_>) -> bool {
 }
 
 /// Domain and addresses are acted upon at once, also on an Active order, but not in the middle of an installation: its intent
-/// and its progress belong to one another.
+/// and its progress belong to one another. Nor while the answer to a recipe is missing: a call for something else would take its place.
 fn follow_spec(cx: &mut Cx<'_>) {
-    if matches!(cx.state(Step::InstallOS), State::Running | State::Waiting) {
+    if matches!(cx.state(Step::InstallOS), State::Running | State::Waiting) || cx.intent(Step::RunRecipes).is_some() {
         return;
     }
     super::recipes::follow_spec(cx);
@@ -126,15 +133,16 @@ pub(super) fn power_on(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
     } else {
         let row = cx.need_row(step, server)?;
         note_power(cx, row.power);
-        if row.flags.disabled {
-            return Break(cx.call(step, Call::Enable { server: server.clone() }, Shows::InTheList));
-        }
-        if row.power.on {
+        if row.power.on && !row.flags.disabled {
             cx.finish(step, State::Done, "");
             return Continue(());
         }
+        // Enabled and switched on, as the panel said: waited for, and not asked for again at each list.
         if cx.state(step) == State::Running && cx.status.in_flight.is_none() {
             return Break(powering(cx, step, &row));
+        }
+        if row.flags.disabled {
+            return Break(cx.call(step, Call::Enable { server: server.clone() }, Shows::InTheList));
         }
     }
     Break(cx.call(step, Call::PowerOn { server: server.clone() }, Shows::InTheList))
@@ -146,7 +154,11 @@ fn powering(cx: &mut Cx<'_>, step: Step, row: &ServerRow) -> Halt {
     if cx.now < after(since, cx.handler.power) {
         return wait_for_power(cx, step);
     }
-    let detail = if row.power.error { "the panel reports a power error (IPMI or PDU)" } else { "the panel does not show it" };
+    let detail = match (row.flags.disabled, row.power.error) {
+        (true, _) => "the panel shows it disabled",
+        (false, true) => "the panel reports a power error (IPMI or PDU)",
+        (false, false) => "the panel does not show it",
+    };
     let message = format!("the server is not on after {}: {detail}", crate::api::Duration(cx.handler.power));
     cx.fail(step, "PowerTimeout", &message)
 }

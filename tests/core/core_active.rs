@@ -213,3 +213,12 @@ fn an_active_order_survives_what_the_statuses_before_it_said() {
     assert_eq!(names.len(), 20, "a name is never used twice");
     assert_active(&world, Kind::Plain);
 }
+
+#[test]
+fn what_is_not_allowed_is_told_while_the_panel_is_down() {
+    let mut world = active();
+    world.state = HandlerState::NotReady("down".into());
+    world.edit("web", |raw| raw.spec.deletion_policy = dci_operator::api::handler::DeletionPolicy::Orphan);
+    until_reason(&mut world, "DeletionPolicyForbidden");
+    assert!(stalled(&world), "{}", world.describe());
+}

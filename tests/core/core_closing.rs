@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::support::look::{active, made, picture, reason, stalled, until_reason};
-use crate::support::panel::{Ipmi, Panel};
+use crate::support::panel::{Ipmi, Operation, Panel};
 use crate::support::sweep::{Kind, reach};
 use crate::support::world::{Fault, World, handler, order};
 use crate::support::{later, seconds};
@@ -485,6 +485,28 @@ fn a_cancellation_that_comes_to_nothing_is_not_asked_for_without_end() {
     assert_eq!(asked, usize::try_from(world.handler.max_attempts).unwrap(), "{}", world.describe());
     world.always = None;
     world.resolve(TaskType::FailedOperation, Resolution::Retry);
+    world.until_phase("web", "gone");
+    world.assert_clean();
+}
+
+#[test]
+fn what_runs_on_a_server_that_a_department_stops_is_cancelled_when_it_has_answered() {
+    let mut world = World::new(Panel::new(2, 4), handler(|h| h["ipmiErrorPolicy"] = json!("CreateTask")));
+    world.add(order("web", "u-web", |_| ()));
+    world.until_phase("web", "Active");
+    world.panel.server("1").ipmi = Ipmi::Refuses;
+    world.delete("web");
+    world.until("a task", Duration::from_hours(2), |w| w.open_tasks() == [TaskType::StopServer]);
+    // An installation that was accepted just before, and whose flag shows late.
+    let (shows, template) = (world.now, "Debian".to_owned());
+    world.panel.server("1").operation = Some(Operation { shows, shown: true, until: None, template, fails: false, recipe_fails: false });
+    world.always = Some(("cancelOperation", Fault::Ignored));
+    world.run_for(Duration::from_hours(2));
+    let cancelled = world.asked.iter().filter(|(_, call)| call.name() == "cancelOperation").count();
+    assert_eq!((cancelled, world.open_tasks()), (0, vec![TaskType::StopServer]), "{}", world.describe());
+    world.always = None;
+    world.panel.server("1").ipmi = Ipmi::Works;
+    world.resolve(TaskType::StopServer, Resolution::Retry);
     world.until_phase("web", "gone");
     world.assert_clean();
 }

@@ -513,19 +513,3 @@ fn a_licence_that_is_gone_keeps_no_other_from_being_renewed() {
     world.run_for(Duration::from_hours(3));
     assert_eq!((renewals(&world), stalled(&world).0.as_str()), (1, "LicenseGone"), "{}", world.describe());
 }
-
-#[test]
-fn a_licence_is_renewed_while_the_panel_of_servers_is_down() {
-    for fault in [None, Some(Fault::LostApplied), Some(Fault::LostNot), Some(Fault::CrashAfter)] {
-        let mut world = monthly();
-        world.state = HandlerState::NotReady("down".into());
-        let end = later(world.now, seconds(DAY));
-        only(&mut world).expires = end;
-        if let Some(fault) = fault {
-            world.faults.insert(world.asked.len(), fault);
-        }
-        world.run_for(Duration::from_hours(3));
-        assert_eq!((renewals(&world), world.phase("web")), (1, "Active"), "{fault:?}\n{}", world.describe());
-        world.assert_quiet();
-    }
-}

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use dci_operator::api::condition::{ConditionType, find};
+use dci_operator::api::task::TaskType;
 use dci_operator::panel::model::ServerId;
 use dci_operator::provisioning::call::Call;
 
@@ -10,7 +11,7 @@ use crate::support::changes::{settled, suspend};
 use crate::support::look::made;
 use crate::support::panel::Ipmi;
 use crate::support::seconds;
-use crate::support::world::World;
+use crate::support::world::{Fault, World};
 
 fn error(world: &World) -> &str {
     world.status("web").last_error.as_ref().map_or("", |e| e.code.as_str())
@@ -101,4 +102,15 @@ fn a_step_that_has_not_come_is_pending() {
             .map(|type_| find(&world.status("web").conditions, type_).map(|c| (c.status.clone(), c.reason.clone())));
     let told: Vec<(String, String)> = reasons.into_iter().map(|c| c.map(|(s, r)| (format!("{s:?}"), r)).unwrap()).collect();
     assert_eq!(told.iter().map(|(_, reason)| reason.as_str()).collect::<Vec<_>>(), ["Done", "Done", "Pending", "Pending"]);
+}
+
+#[test]
+fn a_server_that_stays_disabled_is_enabled_so_many_times_and_then_a_department_is_asked() {
+    let mut world = World::simple(2, 4);
+    world.until("claimed", Duration::from_hours(1), |w| w.status("web").server.is_some());
+    (world.panel.server("1").disabled, world.panel.server("1").on) = (true, false);
+    world.always = Some(("enable", Fault::Ignored));
+    world.until("a department is asked", Duration::from_hours(24), |w| w.open_tasks() == [TaskType::FailedOperation]);
+    let enabled = world.asked.iter().filter(|(_, call)| call.name() == "enable").count();
+    assert_eq!(enabled, usize::try_from(world.handler.max_attempts).unwrap(), "{}", world.describe());
 }

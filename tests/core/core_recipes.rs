@@ -196,3 +196,18 @@ fn recipe_and_template_have_to_share_a_tag_where_the_panel_shows_them() {
         assert_eq!((stalled(&world), world.phase("web")), expected, "{of_template} / {of_recipe}");
     }
 }
+
+#[test]
+fn a_recipe_whose_answer_is_lost_is_not_called_run_since_something_else_was_changed() {
+    let mut world = world(&can(), &THREE[..1], |_, _| ());
+    world.until_phase("web", "Active");
+    world.faults.insert(world.asked.len(), Fault::LostNot);
+    world.edit("web", |raw| raw.spec.recipes.push("b.sh".into()));
+    world.until("it is asked for", Duration::from_hours(1), |w| number_of_run(w, "b.sh").is_some());
+    world.edit("web", |raw| raw.spec.domain = "other.example.net".into());
+    world.run_for(Duration::from_hours(3));
+    let told = condition::find(&world.status("web").conditions, ConditionType::RecipesApplied).unwrap();
+    let really = ran(&world, "1").contains(&"b.sh".to_owned());
+    assert!(told.status != "True" || really, "called run, and it is not\n{}", world.describe());
+    assert_eq!(world.open_tasks(), [TaskType::FailedOperation], "it is not run twice\n{}", world.describe());
+}

@@ -235,6 +235,10 @@ impl Invariants {
 
     fn order_changed(&mut self, before: Option<&Value>, after: Option<&Value>, panels: &Value) -> Vec<String> {
         let mut wrong = Vec::new();
+        if let (None, Some(order)) = (before, after) {
+            // Restored: it is there again, and so may be what it has.
+            self.gone.remove(view::order_id(order));
+        }
         let holds = |order: Option<&Value>| order.is_some_and(|o| list(&o["metadata"]["finalizers"]).iter().any(|f| f == view::FINALIZER));
         if let Some(order) = before
             && holds(Some(order))
@@ -314,7 +318,8 @@ impl Invariants {
         if before.is_some() || !open(task) {
             return Vec::new();
         }
-        let twin = |other: &&Value| open(other) && other["spec"]["orderRef"]["uid"] == *order && other["spec"]["type"] == *type_;
+        let another = |other: &Value| open(other) && view::name(other) != view::name(task);
+        let twin = |other: &&Value| another(other) && other["spec"]["orderRef"]["uid"] == *order && other["spec"]["type"] == *type_;
         let twins = self.of_kind("ManualTask").filter(twin);
         twins.map(|other| format!("(5) tasks {} and {} are both open for one reason", view::name(other), view::name(task))).collect()
     }

@@ -13,7 +13,9 @@ use std::collections::BTreeMap;
 use crate::api::check::check_order;
 use crate::api::common::ObjectKey;
 use crate::api::condition::{self, ConditionType};
-use crate::api::{DedicatedServerOrder, IPManager, ProcessingHandler};
+use kube::ResourceExt as _;
+
+use crate::api::{DedicatedServerOrder, IPManager, ProcessingHandler, RECONCILE_ANNOTATION};
 use crate::controller::context::serving_handler;
 use crate::provisioning::context::WaitKind;
 use crate::provisioning::order::{Handler, Order};
@@ -209,16 +211,14 @@ impl Plan {
         if refused || !self.problems.is_empty() {
             return Weight::Stops;
         }
-        if let Some(finding) = &self.no_handler {
-            return finding.weight;
-        }
-        match self.situation {
-            Situation::Deleting => Weight::Good,
-            Situation::New | Situation::Unseen(_) | Situation::Waiting | Situation::Preparing | Situation::HandedOver => {
-                let handlers = self.handlers.iter().map(Assessment::weight).min().unwrap_or(Weight::Unknown);
-                self.stands.iter().map(|finding| finding.weight).fold(handlers, Weight::max)
+        let handlers = match (&self.no_handler, &self.situation) {
+            (Some(finding), _) => finding.weight,
+            (None, Situation::Deleting) => return Weight::Good,
+            (None, Situation::New | Situation::Unseen(_) | Situation::Waiting | Situation::Preparing | Situation::HandedOver) => {
+                self.handlers.iter().map(Assessment::weight).min().unwrap_or(Weight::Unknown)
             }
-        }
+        };
+        self.stands.iter().map(|finding| finding.weight).fold(handlers, Weight::max)
     }
 }
 
@@ -291,7 +291,12 @@ pub fn plan(question: &Question) -> Plan {
             Situation::New | Situation::Unseen(_) | Situation::Waiting => changes::fixed_from_the_start(existing, &question.order),
         };
     }
-    let same = question.existing.get().is_some_and(|existing| existing.spec == question.order.spec);
+    let asks = |order: &DedicatedServerOrder| order.annotations().get(RECONCILE_ANNOTATION).cloned();
+    // Whoever asks for another attempt gets one.
+    let same = question
+        .existing
+        .get()
+        .is_some_and(|is| is.spec == question.order.spec && asks(&question.order).is_none_or(|asked| asks(is) == Some(asked)));
     let stands = question.existing.get().and_then(stands);
     plan.stands = stands.clone().filter(|_| same);
     assess::handlers(question, &order, &mut plan);
@@ -307,7 +312,8 @@ pub fn plan(question: &Question) -> Plan {
 
 /// Why an order does not go on by itself: it stands still, or a department was asked.
 fn stands(existing: &DedicatedServerOrder) -> Option<Finding> {
-    let status = existing.status.as_ref()?;
+    // What was said of an older spec may be cured.
+    let status = existing.status.as_ref().filter(|s| s.observed_generation == existing.metadata.generation)?;
     if let Some(stalled) = condition::find(&status.conditions, ConditionType::Stalled).filter(|c| c.status == "True") {
         return Some(Finding { weight: Weight::Stops, text: format!("{}: {}", stalled.reason, stalled.message) });
     }

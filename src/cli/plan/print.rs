@@ -130,7 +130,7 @@ fn result(plan: &Plan) -> String {
     if !refused.is_empty() {
         return format!("REFUSED: {}; put it back, or create another order", refused.join(", "));
     }
-    if let Some(finding) = &plan.no_handler {
+    if let Some(finding) = plan.no_handler.as_ref().filter(|finding| finding.weight >= plan.weight()) {
         return format!("{}: {}", mark(finding.weight), finding.text);
     }
     let worst = |weight: Weight| {

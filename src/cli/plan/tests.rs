@@ -460,9 +460,9 @@ fn the_handler_that_serves_an_order_is_asked() {
 
 #[test]
 fn an_order_that_does_not_go_on_says_so() {
-    let stalled = json!({"conditions": [{"type": "Stalled", "status": "True", "reason": "UnknownTemplate",
+    let stalled = json!({"observedGeneration": 1, "conditions": [{"type": "Stalled", "status": "True", "reason": "UnknownTemplate",
         "message": "the panel does not offer template T", "lastTransitionTime": "2026-01-01T00:00:00Z"}]});
-    let asked = json!({"waitingOn": {"kind": "Department", "name": "t-1", "since": "2026-01-01T00:00:00Z"},
+    let asked = json!({"observedGeneration": 1, "waitingOn": {"kind": "Department", "name": "t-1", "since": "2026-01-01T00:00:00Z"},
         "manualTasks": [{"name": "t-1", "type": "FailedOperation", "department": "Ops", "state": "Open"}]});
     let asks = |status: &Value, spec: &Value| plan(&changed(&json!({}), spec, &json!({}), status, &json!({})));
     let same = asks(&stalled, &json!({}));
@@ -478,6 +478,16 @@ fn an_order_that_does_not_go_on_says_so() {
         "{}",
         text(&other)
     );
+    let mut hidden = changed(&json!({}), &json!({}), &json!({}), &stalled, &json!({}));
+    hidden.handlers = Known::Hidden("you may not list handlers".into());
+    assert_eq!(plan(&hidden).weight(), Weight::Stops);
+    assert!(text(&plan(&hidden)).contains("STANDS STILL until somebody changes something: UnknownTemplate"), "{}", text(&plan(&hidden)));
+    let mut again = changed(&json!({}), &json!({}), &json!({}), &stalled, &json!({}));
+    again.order.metadata.annotations = Some([(RECONCILE_ANNOTATION.to_owned(), "now".to_owned())].into());
+    assert_ne!(plan(&again).weight(), Weight::Stops, "another attempt is asked for");
+    let mut old = stalled.clone();
+    old["observedGeneration"] = 0.into();
+    assert_ne!(asks(&old, &json!({})).weight(), Weight::Stops, "it has not been looked at since");
     let waits = asks(&asked, &json!({}));
     assert_eq!(waits.weight(), Weight::Waits);
     assert!(text(&waits).contains("as it is: waits: department Ops has task t-1"), "{}", text(&waits));

@@ -48,6 +48,8 @@ pub struct Server {
     pub changed: BTreeMap<String, Timestamp>,
     /// A licence, somebody's or ours, of which neither the list nor its form tells the remote id.
     pub unread: Option<String>,
+    /// Licences whose forms are refused.
+    pub refused: std::collections::BTreeSet<String>,
 }
 
 pub fn key() -> ObjectKey {
@@ -80,6 +82,7 @@ impl Server {
             list: None,
             changed: BTreeMap::new(),
             unread: None,
+            refused: std::collections::BTreeSet::new(),
         }
     }
 

@@ -12,7 +12,7 @@ use dci_operator::panel::model::{PoolAddress, UserId};
 use dci_operator::provisioning::call::Call;
 use dci_operator::provisioning::context::Next;
 use dci_operator::provisioning::decide::{decide, refuse};
-use dci_operator::provisioning::facts::{Facts, Look, Prepare, Prepared, Seen, TaskView};
+use dci_operator::provisioning::facts::{Facts, HandlerState, Look, Prepare, Prepared, Seen, TaskView};
 use dci_operator::provisioning::give_back::tried_ids;
 use dci_operator::provisioning::license_server::LicenseServer;
 use dci_operator::provisioning::notices;
@@ -261,6 +261,10 @@ impl World {
         self.reads += 1;
         assert!(facts.failed.is_none(), "a read after one that failed\n{}", self.describe());
         if self.read_faults.remove(&(self.reads - 1)) {
+            if let (Look::Licenses | Look::License(_), Some(server)) = (look, &mut facts.licenses.server) {
+                server.state = HandlerState::NotReady("reset".into());
+                return;
+            }
             facts.failed = Some(PanelError::NoAnswer { panel: "dci".into(), func: "read".into(), detail: "reset".into() });
             return;
         }
@@ -288,6 +292,10 @@ impl World {
             Look::Connections(server) => facts.connections = Some(self.panel.connections(server, self.now)),
             Look::Locks => facts.locks = Some(self.locks.clone()),
             Look::Licenses => facts.licenses.fresh = Some(self.panel.licenses.fresh()),
+            Look::License(id) if self.panel.licenses.refused.contains(&id.0) => {
+                assert!(!facts.licenses.unread.contains_key(&id.0), "read again though it was refused\n{}", self.describe());
+                facts.licenses.unread.insert(id.0.clone(), refused("access", "soft.edit"));
+            }
             Look::License(id) => {
                 facts.licenses.forms.insert(id.0.clone(), self.panel.licenses.form(id, self.now));
             }

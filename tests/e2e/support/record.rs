@@ -1,4 +1,5 @@
-//! Everything that the API server says about the objects of a test: every version is kept and checked.
+//! Everything that the API server says about the objects of a test: every version is kept, and held against the rules
+//! (`tests/invariants`) as far as they need no requests.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
@@ -11,7 +12,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use super::kstatus;
+use crate::invariants::Invariants;
 
 /// The kinds of this project.
 pub const KINDS: [(&str, &str); 4] = [
@@ -39,8 +40,8 @@ struct Inner {
     history: Vec<Value>,
     /// The uids of all orders.
     ids: BTreeSet<String>,
+    rules: Invariants,
     violations: Vec<String>,
-    secrets: Vec<String>,
     /// What has changed since it was last taken, by whoever asked for it: instead of the history, which would grow without end.
     changes: Option<Vec<Change>>,
 }
@@ -80,7 +81,9 @@ enum Seen {
 impl Record {
     /// Watches namespaces; the watches stand when this returns.
     pub async fn start(client: &Client, namespaces: &[&str], secrets: Vec<String>) -> (Self, Watches) {
-        let inner = Arc::new(Mutex::new(Inner { secrets, ..Inner::default() }));
+        let mut rules = Invariants::default();
+        (rules.secrets, rules.blind) = (secrets, true);
+        let inner = Arc::new(Mutex::new(Inner { rules, ..Inner::default() }));
         let record = Self { inner, changed: watch::Sender::new(0) };
         let mut tasks = Vec::new();
         let mut standing = Vec::new();
@@ -107,7 +110,7 @@ impl Record {
 
     /// No status may hold this.
     pub fn forbid(&self, secret: &str) {
-        self.inner.lock().unwrap().secrets.push(secret.to_owned());
+        self.inner.lock().unwrap().rules.secrets.push(secret.to_owned());
     }
 
     /// An object as it was seen last.
@@ -148,6 +151,12 @@ impl Record {
         self.inner.lock().unwrap().violations.clone()
     }
 
+    /// What the panels break of the rules in the end, as they are then: two orders with one server, address or licence, and what carries
+    /// the marker of an order that is gone.
+    pub fn left(&self, panels: &Value) -> Vec<String> {
+        self.inner.lock().unwrap().rules.panels(panels)
+    }
+
     /// Tells of every change.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
@@ -159,14 +168,16 @@ impl Record {
         let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
         object["metadata"].as_object_mut().unwrap().remove("managedFields");
         let mut inner = self.inner.lock().unwrap();
-        let key = (kind.to_owned(), name.clone());
+        let key = (kind.to_owned(), name);
         // A new object of an old name begins anew. And what came between two lists nobody has seen: conditions may have turned twice.
         let before = inner.now.get(&key).filter(|b| how != Seen::Listed && b["metadata"]["uid"] == object["metadata"]["uid"]).cloned();
         let gone = how == Seen::Gone;
-        let found = kstatus::violations(before.as_ref(), &object, &inner.secrets);
-        inner.violations.extend(found.into_iter().map(|text| format!("{kind} {name}: {text}\n{}", object["status"])));
+        // What is gone is told without its finalizers: what it was before counts.
+        let change = if gone { (before.or_else(|| Some(object.clone())), None) } else { (before, Some(object.clone())) };
+        let found = inner.rules.changed(change.0.as_ref(), change.1.as_ref(), &Value::Null);
+        inner.violations.extend(found.into_iter().map(|text| format!("{text}\n{}", object["status"])));
         match &mut inner.changes {
-            Some(changes) => changes.push(if gone { (Some(object.clone()), None) } else { (before, Some(object.clone())) }),
+            Some(changes) => changes.push(change),
             None => inner.history.push(object.clone()),
         }
         if kind == "DedicatedServerOrder" {

@@ -352,6 +352,8 @@ impl World {
     /// The end of a test: nothing broke the rules, nothing told a secret, nobody else's server was touched.
     pub async fn end(mut self) {
         self.obeyed();
+        let left = self.record.left(&self.sim.state());
+        assert!(left.is_empty(), "the panels break the rules in the end:\n{}", left.join("\n"));
         assert!(!self.touched(18), "the server of another client was touched");
         for namespace in [&self.provider, &self.shop] {
             let api: Api<DynamicObject> = Api::namespaced_with(self.kube.clone(), namespace, &core("Event"));

@@ -1,0 +1,190 @@
+//! Renewals of licences, whatever else their order, its panel or the licence server is busy with.
+
+use std::time::Duration;
+
+use crate::support::licenses::Bought;
+use crate::support::sweep::{Kind, reach};
+use crate::support::world::{Fault, World};
+use crate::support::{later, seconds};
+use dci_operator::api::condition::{self, ConditionType};
+use dci_operator::api::handler::DeletionPolicy;
+use dci_operator::api::task::{Resolution, TaskType};
+use dci_operator::provisioning::call::Call;
+use dci_operator::provisioning::facts::HandlerState;
+use serde_json::{from_value, json};
+
+const DAY: u64 = 24 * 3600;
+
+fn products(world: &mut World, products: &[&str]) {
+    let licenses = products.iter().map(|p| from_value(json!({"product": p})).unwrap()).collect();
+    world.edit("web", |raw| raw.spec.licenses = licenses);
+}
+
+/// An order that is Active with these.
+fn with(names: &[&str]) -> World {
+    let mut world = Kind::Licensed.world();
+    products(&mut world, names);
+    reach(&mut world, "Active", Kind::Licensed);
+    world.run_for(seconds(60));
+    world
+}
+
+fn of<'w>(world: &'w mut World, product: &str) -> &'w mut Bought {
+    let id = world.status("web").licenses.iter().find(|l| l.product == product).and_then(|l| l.id.clone()).unwrap();
+    world.panel.licenses.rows.get_mut(&id).unwrap()
+}
+
+/// It ends within a day.
+fn ends(world: &mut World, product: &str) {
+    let end = later(world.now, seconds(DAY));
+    of(world, product).expires = end;
+}
+
+fn renewals(world: &World) -> usize {
+    world.panel.licenses.rows.values().map(|b| b.renewals).sum()
+}
+
+fn asked(world: &World) -> usize {
+    world.asked.iter().filter(|(_, call)| matches!(call, Call::RenewLicense { .. })).count()
+}
+
+fn stalled(world: &World) -> String {
+    condition::find(&world.status("web").conditions, ConditionType::Stalled).map(|c| c.reason.clone()).unwrap_or_default()
+}
+
+fn ready(world: &World) -> bool {
+    condition::is_true(&world.status("web").conditions, ConditionType::Ready)
+}
+
+fn most(world: &World) -> usize {
+    usize::try_from(world.handler.max_attempts).unwrap()
+}
+
+#[test]
+fn a_licence_is_renewed_while_the_panel_of_servers_is_down() {
+    for fault in [None, Some(Fault::LostApplied), Some(Fault::LostNot), Some(Fault::CrashAfter)] {
+        let mut world = with(&["Lite"]);
+        world.state = HandlerState::NotReady("down".into());
+        ends(&mut world, "Lite");
+        if let Some(fault) = fault {
+            world.faults.insert(world.asked.len(), fault);
+        }
+        world.run_for(Duration::from_hours(3));
+        assert_eq!((renewals(&world), world.phase("web")), (1, "Active"), "{fault:?}\n{}", world.describe());
+        world.assert_quiet();
+    }
+}
+
+#[test]
+fn a_department_that_looks_after_a_renewal_is_waited_for_also_while_the_panel_is_down() {
+    let mut world = with(&["Lite"]);
+    ends(&mut world, "Lite");
+    world.always = Some(("renewLicense", Fault::Refused));
+    world.until("a department is asked", Duration::from_hours(24), |w| w.open_tasks() == [TaskType::FailedOperation]);
+    assert_eq!(asked(&world), most(&world));
+    world.state = HandlerState::NotReady("down".into());
+    world.run_for(Duration::from_hours(3));
+    assert_eq!((asked(&world), world.open_tasks()), (most(&world), vec![TaskType::FailedOperation]), "{}", world.describe());
+    world.always = None;
+    world.resolve(TaskType::FailedOperation, Resolution::Retry);
+    world.run_for(Duration::from_hours(3));
+    assert_eq!((renewals(&world), world.phase("web")), (1, "Active"), "{}", world.describe());
+}
+
+#[test]
+fn a_server_that_drifted_stays_told_when_a_licence_is_renewed_while_its_panel_is_down() {
+    let mut world = with(&["Lite"]);
+    world.panel.server("1").owner = None;
+    world.until("told", Duration::from_hours(1), |w| stalled(w) == "OwnerChanged");
+    world.state = HandlerState::NotReady("down".into());
+    ends(&mut world, "Lite");
+    world.run_for(Duration::from_hours(3));
+    assert_eq!((renewals(&world), stalled(&world).as_str(), ready(&world)), (1, "OwnerChanged", false), "{}", world.describe());
+    assert_eq!(world.open_tasks(), [TaskType::FailedOperation]);
+}
+
+/// Its form is refused, while the list shows that it ends.
+#[test]
+fn a_licence_that_cannot_be_read_is_asked_for_once_in_a_pass_and_keeps_no_other_from_being_renewed() {
+    for (down, waits) in [(true, false), (false, false), (false, true)] {
+        let mut world = with(&["Lite", "Pro"]);
+        if waits {
+            world.edit("web", |raw| raw.spec.deletion_policy = DeletionPolicy::Orphan);
+            world.until("forbidden", Duration::from_hours(1), |w| stalled(w) == "DeletionPolicyForbidden");
+        }
+        if down {
+            world.state = HandlerState::NotReady("down".into());
+        }
+        let lite = world.status("web").licenses.iter().find(|l| l.product == "Lite").and_then(|l| l.id.clone()).unwrap();
+        world.panel.licenses.refused.insert(lite);
+        ends(&mut world, "Lite");
+        ends(&mut world, "Pro");
+        let attempts = world.status("web").attempts;
+        world.run_for(Duration::from_hours(3));
+        let other = of(&mut world, "Pro").renewals;
+        assert_eq!(other, 1, "{down} {waits}\n{}", world.describe());
+        if waits {
+            assert_eq!(
+                (world.status("web").attempts, stalled(&world).as_str()),
+                (attempts, "DeletionPolicyForbidden"),
+                "nobody else is blamed"
+            );
+        }
+    }
+}
+
+#[test]
+fn what_is_wrong_with_one_licence_keeps_no_other_from_being_renewed() {
+    // Not sold.
+    let mut world = with(&["Lite"]);
+    products(&mut world, &["Lite", "Nothing"]);
+    world.until("told", Duration::from_hours(1), |w| stalled(w) == "UnknownProduct");
+    ends(&mut world, "Lite");
+    world.run_for(Duration::from_hours(3));
+    assert_eq!((renewals(&world), stalled(&world).as_str()), (1, "UnknownProduct"), "{}", world.describe());
+    // Gone, and then the panel of servers is down.
+    let mut world = with(&["Lite", "Pro"]);
+    let lite = world.status("web").licenses.iter().find(|l| l.product == "Lite").and_then(|l| l.id.clone()).unwrap();
+    world.panel.licenses.rows.retain(|id, _| *id != lite);
+    world.until("gone", Duration::from_hours(2), |w| stalled(w) == "LicenseGone");
+    world.state = HandlerState::NotReady("down".into());
+    ends(&mut world, "Pro");
+    world.run_for(Duration::from_hours(3));
+    assert_eq!((renewals(&world), stalled(&world).as_str()), (1, "LicenseGone"), "{}", world.describe());
+}
+
+/// Nobody counts what fails beside something else: it has a pause instead.
+#[test]
+fn a_renewal_that_comes_to_nothing_while_its_order_waits_has_a_pause_after_so_many_tries() {
+    for fault in [Fault::Refused, Fault::Ignored] {
+        let mut world = with(&["Lite"]);
+        world.edit("web", |raw| raw.spec.deletion_policy = DeletionPolicy::Orphan);
+        world.until("forbidden", Duration::from_hours(1), |w| stalled(w) == "DeletionPolicyForbidden");
+        ends(&mut world, "Lite");
+        world.always = Some(("renewLicense", fault));
+        world.run_for(Duration::from_hours(6));
+        assert!((6..=6 * most(&world)).contains(&asked(&world)), "{fault:?}: {}\n{}", asked(&world), world.describe());
+        assert!(world.status("web").licenses[0].renewal_failed_at.is_some(), "{fault:?}");
+        world.always = None;
+        world.run_for(Duration::from_hours(2));
+        assert_eq!((renewals(&world), stalled(&world).as_str()), (1, "DeletionPolicyForbidden"), "{fault:?}\n{}", world.describe());
+    }
+}
+
+#[test]
+fn an_order_stays_active_while_the_licence_server_is_down_in_the_middle_of_a_renewal() {
+    for fault in [Fault::LostNot, Fault::LostApplied] {
+        let mut world = with(&["Lite"]);
+        ends(&mut world, "Lite");
+        world.faults.insert(world.asked.len(), fault);
+        let before = asked(&world);
+        world.until("it is asked for", Duration::from_hours(1), |w| asked(w) > before);
+        world.panel.licenses.state = HandlerState::NotReady("down".into());
+        world.run_for(Duration::from_hours(12));
+        assert_eq!((world.phase("web"), ready(&world)), ("Active", true), "{fault:?}\n{}", world.describe());
+        world.panel.licenses.state = HandlerState::Ready;
+        world.run_for(Duration::from_hours(3));
+        assert_eq!((renewals(&world), world.phase("web")), (1, "Active"), "{fault:?}\n{}", world.describe());
+        world.assert_quiet();
+    }
+}
