@@ -202,6 +202,7 @@ async fn everything_goes_in_the_order_that_is_documented() {
     let by_hand = "kubectl patch dso -n shop web-01 --type json -p";
     run(&world, by_hand, "web-01", "web-02", &[REMOVE]).await;
     world.until_gone("web-02").await;
+    world.record.taken_out(&format!("{}/web-02", world.shop));
     assert_eq!(world.server(second)["owner"], "acme");
     assert!(world.server(second)["notes"].as_str().unwrap().contains("/web-02/"), "{}", world.server(second));
     assert_eq!(world.changes(), before);

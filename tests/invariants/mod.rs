@@ -109,6 +109,11 @@ impl Invariants {
         self.hands.insert(server.to_owned(), at);
     }
 
+    /// A person took an order out of the cluster by force, namespace and name: what it has stays where it is.
+    pub fn taken_out(&mut self, order: &str) {
+        self.gone.retain(|_, name| name != order);
+    }
+
     fn touched(&self, server: &str, at: u64) -> bool {
         self.hands.get(server).is_some_and(|then| at < then + AFTERMATH)
     }
@@ -318,7 +323,9 @@ impl Invariants {
         if before.is_some() || !open(task) {
             return Vec::new();
         }
-        let another = |other: &Value| open(other) && view::name(other) != view::name(task);
+        // One that somebody made in another namespace is nobody's.
+        let beside = |other: &Value| other["metadata"]["namespace"] == task["metadata"]["namespace"];
+        let another = |other: &Value| open(other) && beside(other) && view::name(other) != view::name(task);
         let twin = |other: &&Value| another(other) && other["spec"]["orderRef"]["uid"] == *order && other["spec"]["type"] == *type_;
         let twins = self.of_kind("ManualTask").filter(twin);
         twins.map(|other| format!("(5) tasks {} and {} are both open for one reason", view::name(other), view::name(task))).collect()

@@ -78,8 +78,10 @@ pub async fn lose(world: &mut World, kind: &'static str, name: &str) {
     let what = format!("{kind}.dci-operator.dev/{name}").to_lowercase();
     assert_done(world, &["patch", &what, "-n", &namespace, "--type=merge", "-p", r#"{"metadata": {"finalizers": null}}"#]).await;
     assert_done(world, &["delete", &what, "-n", &namespace, "--wait=false", "--ignore-not-found"]).await;
+    let full = format!("{namespace}/{name}");
     let name = name.to_owned();
     world.until("it is lost", |world| world.record.get(kind, &name).is_none().then_some(())).await;
+    world.record.taken_out(&full);
 }
 
 /// An order is lost and comes back from a backup, changed by this patch.

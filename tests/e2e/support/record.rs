@@ -151,6 +151,11 @@ impl Record {
         self.inner.lock().unwrap().violations.clone()
     }
 
+    /// A person took an order out of the cluster by force, namespace and name.
+    pub fn taken_out(&self, order: &str) {
+        self.inner.lock().unwrap().rules.taken_out(order);
+    }
+
     /// What the panels break of the rules in the end, as they are then: two orders with one server, address or licence, and what carries
     /// the marker of an order that is gone.
     pub fn left(&self, panels: &Value) -> Vec<String> {
