@@ -93,10 +93,22 @@ try() { # RUN WORKER SECONDS ARGUMENT…
   esac
 }
 
+# Where nothing was built yet: with all processors for one worker, and the others begin with a copy. Each for itself takes as long again.
+warm() {
+  local worker
+  for ((worker = 1; worker < JOBS; worker++)); do
+    [[ -d $MUTANTS/$worker ]] && continue
+    CARGO_TARGET_DIR=$MUTANTS/0 RUSTC_BOOTSTRAP=1 \
+      "$CARGO" test --quiet --profile mutants --no-default-features --locked --no-run "${TARGET[${TESTS[0]}]#-C=}"
+    cp -a "$MUTANTS/0" "$MUTANTS/$worker"
+  done
+}
+
 # All workers of a run to the end. Each has a part, drawn from all files: a fair sample of them.
 try_all() { # RUN PART PARTS ARGUMENT…
   local run=$1 part=$2 parts=$3 worker pids=()
   shift 3
+  warm
   for ((worker = 0; worker < JOBS; worker++)); do
     try "$run" "$worker" 0 --shard "$((part + parts * worker))/$((parts * JOBS))" --sharding round-robin "$@" &
     pids+=($!)

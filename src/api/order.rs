@@ -13,8 +13,8 @@ use super::handler::DeletionPolicy;
 use super::messages as msg;
 
 pub use super::order_status::{
-    AttemptsFor, HandlerNote, InFlight, LastError, LicenseStatus, OrderStatus, Progress, Returning, ServerStatus, StepStatus, TaskSummary,
-    TriedServer, WaitingOn,
+    AttemptsFor, HandlerNote, InFlight, InstalledSystem, LastError, LicenseStatus, OrderStatus, Progress, Returning, ServerStatus,
+    StepStatus, TaskSummary, TriedServer, WaitingOn,
 };
 
 /// One server for one client.

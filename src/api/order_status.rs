@@ -170,6 +170,9 @@ pub struct ServerStatus {
     /// The value of `spec.reinstall` whose installation is asked for or under way; absent otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reinstall: Option<String>,
+    /// What the system is, while that installation has not begun: said again where it is withdrawn.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before_reinstall: Option<InstalledSystem>,
     /// True: the answer to that installation was lost and it does not show; a department says whether it is repeated.
     #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "std::ops::Not::not")]
     pub reinstall_unconfirmed: bool,
@@ -188,6 +191,24 @@ pub struct ServerStatus {
     /// Set while it is given back although the order lives.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub returning: Option<Returning>,
+}
+
+/// What a server was installed with.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct InstalledSystem {
+    /// See `server.template`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template: Option<String>,
+    /// See `server.recipes`.
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    pub recipes: Vec<String>,
+    /// See `server.failedRecipes`.
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "Vec::is_empty")]
+    pub failed_recipes: Vec<String>,
+    /// See `server.passwordVersion`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password_version: Option<String>,
 }
 
 /// Why a server is given back while its order lives, and what follows.

@@ -181,6 +181,8 @@ fn bind(cx: &mut Cx<'_>, server: &ServerId, form: &ServerForm) -> Flow {
         domain: Some(cut(&domain, SHORT)),
         addresses: all.iter().map(IpAddr::to_string).collect(),
         handed_over_at: Some(Time::seconds(cx.now)),
+        // Whatever ran there before ran: nothing is run on a client's server since he says what it has.
+        recipes: cx.order.recipes.clone(),
         ..ServerStatus::default()
     });
     super::reinstallation::note_found(cx);

@@ -11,7 +11,7 @@ use crate::panel::model::{ServerId, ServerRow};
 use super::allocation::index_complete;
 use super::call::Call;
 use super::context::{Cx, Flow, Halt, LONG, cut};
-use super::facts::{Look, Seen};
+use super::facts::{Look, Row, Seen};
 use super::marker::Found;
 use super::people::people;
 use super::reason::Reason;
@@ -35,6 +35,14 @@ enum Answer {
 /// Looks whether the panel agrees with a department that said `Done`.
 pub(super) fn verify(cx: &mut Cx<'_>) -> Flow {
     let Some((step, since)) = cx.being_verified() else { return Continue(()) };
+    if let Some(server) = cx.server_id()
+        && cx.row(&server) == Row::Gone
+        && cx.form(step, &server)? == Seen::Missing
+    {
+        // Nothing can be asked of a server that is not there; what follows from that is said, or done, by whoever is next.
+        cx.confirmed(step);
+        return Continue(());
+    }
     match ask_panel(cx, step, since)? {
         Answer::Agrees => cx.confirmed(step),
         Answer::Over(message) => {
@@ -130,8 +138,9 @@ fn allocated(cx: &mut Cx<'_>, step: Step, since: Time) -> Flow<Answer> {
 fn installed(cx: &mut Cx<'_>, step: Step, since: Time) -> Flow<Answer> {
     let (server, row) = fresh_row(cx, step, since)?;
     if row.install.is_some() {
-        // A person has started it; it is followed like one of the operator's own.
+        // A person has started it; it is followed like one of the operator's own, and has its time from now on.
         cx.confirmed(step);
+        cx.step(step).started_at = None;
         cx.enter(step, State::Waiting, "");
         return Continue(Answer::AskTheStep);
     }
@@ -154,6 +163,7 @@ fn recipe_run(cx: &mut Cx<'_>, step: Step, since: Time) -> Flow<Answer> {
     let (_, row) = fresh_row(cx, step, since)?;
     cx.confirmed(step);
     if row.install.is_some() {
+        cx.step(step).started_at = None;
         cx.enter(step, State::Waiting, "");
     } else {
         super::recipes::believe_run(cx);

@@ -6,7 +6,7 @@
 //! (the data are gone), whatever the spec says next. Until then a value that is put back, a protection or a suspension costs
 //! nothing. A lost answer that leaves no trace is never repeated here: a department looks (design.md section 9).
 
-use crate::api::order::OrderStatus;
+use crate::api::order::{InstalledSystem, OrderStatus};
 use crate::api::task::TaskType;
 
 use super::call::Call;
@@ -70,6 +70,9 @@ pub(super) fn reconsider(cx: &mut Cx<'_>) {
     let accepted = cx.state(STEP) == State::Waiting || cx.facts.applied(|c| matches!(c, Call::Install { .. }));
     if lost || accepted {
         cx.status.last_handled_reinstall = Some(token);
+        if let Some(server) = cx.status.server.as_mut() {
+            server.before_reinstall = None;
+        }
         return;
     }
     let handled = cx.status.last_handled_reinstall.as_deref() == Some(&token);
@@ -90,6 +93,12 @@ pub(super) fn reconsider(cx: &mut Cx<'_>) {
 fn withdraw(cx: &mut Cx<'_>) {
     let recipes = cx.status.server.as_mut().is_some_and(|server| {
         server.reinstall = None;
+        // What was asked for, and refused, stands in the status as if it had been made.
+        if let Some(was) = server.before_reinstall.take() {
+            (server.template, server.password_version) = (was.template, was.password_version);
+            (server.recipes, server.failed_recipes) = (was.recipes, was.failed_recipes);
+            server.running_recipe = None;
+        }
         !server.recipes.is_empty()
     });
     cx.finish(STEP, State::Done, "");
@@ -105,6 +114,12 @@ pub(super) fn start(cx: &mut Cx<'_>) {
     let token = cx.order.reinstall.clone();
     if let Some(server) = cx.status.server.as_mut() {
         server.reinstall = Some(token);
+        server.before_reinstall = Some(InstalledSystem {
+            template: server.template.clone(),
+            recipes: server.recipes.clone(),
+            failed_recipes: server.failed_recipes.clone(),
+            password_version: server.password_version.clone(),
+        });
     }
     cx.enter(STEP, State::Pending, "spec.reinstall has a new value");
     cx.enter(Step::RunRecipes, State::Pending, "");
@@ -130,6 +145,7 @@ pub(super) fn serve(cx: &mut Cx<'_>) {
 pub(super) fn finish(cx: &mut Cx<'_>) {
     if let Some(server) = cx.status.server.as_mut() {
         server.reinstall_unconfirmed = false;
+        server.before_reinstall = None;
     }
     if let Some(token) = cx.status.server.as_mut().and_then(|s| s.reinstall.take()) {
         cx.status.last_handled_reinstall = Some(token);

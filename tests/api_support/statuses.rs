@@ -4,8 +4,8 @@ use dci_operator::api::handler::{ClientClaim, ConfigurationCount, HandlerStatus,
 use dci_operator::api::handler_status::{GhostOrder, OrphanServer};
 use dci_operator::api::ipmanager::{IPManagerStatus, Pool};
 use dci_operator::api::order::{
-    AttemptsFor, HandlerNote, InFlight, LastError, LicenseStatus, OrderStatus, Progress, Returning, ServerStatus, StepStatus, TaskSummary,
-    TriedServer, WaitingOn,
+    AttemptsFor, HandlerNote, InFlight, InstalledSystem, LastError, LicenseStatus, OrderStatus, Progress, Returning, ServerStatus,
+    StepStatus, TaskSummary, TriedServer, WaitingOn,
 };
 use dci_operator::api::task::{Notification, TaskStatus};
 use dci_operator::api::{Condition, Time};
@@ -66,16 +66,26 @@ prop_compose! {
 }
 
 prop_compose! {
+    pub fn system()(
+        template in of(word()), recipes in vec(word(), 0..3), failed_recipes in vec(word(), 0..3), password_version in of(word()),
+    ) -> InstalledSystem {
+        InstalledSystem { template, recipes, failed_recipes, password_version }
+    }
+}
+
+prop_compose! {
     pub fn server()(
         (id, name, handler, panel, configuration, client) in (word(), word(), word(), word(), word(), word()),
         (main_address, domain, addresses, parked_address) in (of(word()), of(word()), vec(word(), 0..3), of(word())),
         (template, recipes, power_state, handed_over_at) in (of(word()), vec(word(), 0..3), of(word()), of(time())),
         (reinstall, password_version, reinstall_unconfirmed) in (of(word()), of(word()), any::<bool>()),
         (running_recipe, failed_recipes, returning) in (of(word()), vec(word(), 0..3), of(returning())),
+        before_reinstall in of(system()),
     ) -> ServerStatus {
         ServerStatus {
             id, name, handler, panel, configuration, client, main_address, domain, addresses, parked_address, template, recipes,
-            power_state, handed_over_at, running_recipe, failed_recipes, returning, reinstall, reinstall_unconfirmed, password_version,
+            power_state, handed_over_at, running_recipe, failed_recipes, returning, reinstall, before_reinstall, reinstall_unconfirmed,
+            password_version,
         }
     }
 }

@@ -211,3 +211,30 @@ fn a_recipe_whose_answer_is_lost_is_not_called_run_since_something_else_was_chan
     assert!(told.status != "True" || really, "called run, and it is not\n{}", world.describe());
     assert_eq!(world.open_tasks(), [TaskType::FailedOperation], "it is not run twice\n{}", world.describe());
 }
+
+#[test]
+fn a_reinstall_that_is_refused_and_withdrawn_leaves_what_is_installed_and_runs_nothing_again() {
+    for withdrawn in [true, false] {
+        let mut world = world(&can(), &THREE[..2], |_, _| ());
+        world.until_phase("web", "Active");
+        let (before, journal) = (world.status("web").server.clone(), world.panel.journal.len());
+        world.always = Some(("install", Fault::Refused));
+        world.edit("web", |raw| {
+            (raw.spec.reinstall, raw.spec.operating_system.template) = ("again".into(), "ISPsystem__Ubuntu-24.04-x86_64".into());
+        });
+        let tries = |w: &World| w.asked.iter().filter(|(_, call)| call.name() == "install").count();
+        let first = tries(&world);
+        world.until("it is asked for twice", Duration::from_hours(2), |w| tries(w) > first + 1);
+        world.edit("web", |raw| {
+            if withdrawn {
+                raw.spec.reinstall = String::new();
+            } else {
+                raw.spec.deletion_protection = true;
+            }
+        });
+        world.run_for(Duration::from_hours(3));
+        assert_eq!(world.panel.journal.len(), journal, "nothing was done\n{}", world.describe());
+        let after = world.status("web").server.clone();
+        assert_eq!(after, before, "{withdrawn}");
+    }
+}

@@ -291,6 +291,36 @@ fn an_installation_that_a_person_started_is_followed() {
     assert_eq!((world.panel.servers["1"].installs, world.tasks.len()), (1, 1));
 }
 
+/// Days may pass before a person comes to it: the installation has its time from when it was found.
+#[test]
+fn an_installation_that_a_person_started_late_has_its_time() {
+    let mut world = stuck_at("install", false);
+    world.run_for(Duration::from_hours(5));
+    world.always = None;
+    let install =
+        Call::Install { server: "1".into(), template: TEMPLATE.into(), recipe: None, hostname: "web.example.net".into(), address: None };
+    let now = world.now;
+    world.panel.apply(&install, now, true).unwrap();
+    world.resolve(TaskType::FailedOperation, Resolution::Done);
+    world.until_phase("web", "Active");
+    let cancelled = world.asked.iter().filter(|(_, call)| call.name() == "cancelOperation").count();
+    assert_eq!((world.panel.servers["1"].installs, world.tasks.len(), cancelled), (1, 1, 0), "{}", world.describe());
+}
+
+#[test]
+fn done_of_a_server_that_is_gone_ends_in_what_follows_from_that() {
+    let mut world = World::simple(2, 4);
+    world.until_phase("web", "Active");
+    world.always = Some(("powerOff", Fault::LostNot));
+    world.delete("web");
+    world.until("a department is asked", Duration::from_hours(24), |w| w.open_tasks() == [TaskType::FailedOperation]);
+    // The dead machine was taken out of the panel.
+    world.panel.server("1").gone = true;
+    world.resolve(TaskType::FailedOperation, Resolution::Done);
+    world.until_phase("web", "gone");
+    assert!(world.panel.used.iter().all(|a| !a.note.contains("u-web")), "{}", world.describe());
+}
+
 #[test]
 fn a_crash_while_done_is_verified_asks_once() {
     let live = |fault: Option<(usize, WriteFault)>| {

@@ -6,6 +6,7 @@ use dci_operator::api::DedicatedServerOrder;
 use dci_operator::api::handler::AllocateBy;
 use dci_operator::api::task::{Resolution, TaskType};
 use dci_operator::panel::model::{AddressRow, AddressRowId, Level, PanelUser, PoolAddress, UserId};
+use dci_operator::provisioning::call::Call;
 use dci_operator::provisioning::facts::Prepare;
 use serde_json::{Value, json};
 
@@ -352,4 +353,18 @@ fn an_adoption_that_was_cut_short_ends_also_where_the_server_is_gone_or_another_
     world.delete("web");
     world.until_phase("web", "gone");
     assert_eq!(world.panel.servers["2"].notes, "rack 4 k8s:c/shop/other/u-9", "{}", world.describe());
+}
+
+#[test]
+fn no_recipe_is_run_on_a_server_that_was_taken_over_but_those_that_are_added() {
+    let mut world = adopting(|raw| raw["spec"]["recipes"] = json!(["a.sh"]));
+    world.handler.run_recipe = true;
+    world.until_phase("web", "Active");
+    world.run_for(Duration::from_hours(1));
+    assert_eq!(names(&world.asked), ["adopt"], "{}", world.describe());
+    world.edit("web", |raw| raw.spec.recipes.push("b.sh".into()));
+    world.run_for(Duration::from_hours(1));
+    let recipe = |call: &Call| if let Call::RunRecipe { recipe, .. } = call { Some(recipe.clone()) } else { None };
+    let ran: Vec<String> = world.asked.iter().filter_map(|(_, call)| recipe(call)).collect();
+    assert_eq!(ran, ["b.sh"], "{}", world.describe());
 }
