@@ -154,6 +154,7 @@ impl Cx<'_> {
         let server = made.and_then(Call::server).map(|s| s.0.as_str()).or_else(|| self.status.server.as_ref().map(|s| s.id.as_str()));
         let target = match (made.and_then(Call::license), server, intent) {
             (Some(license), ..) => super::licenses::target(license),
+            (None, _, Some(f)) if f.target.starts_with(super::licenses::TARGET) => f.target.clone(),
             (None, Some(server), _) => format!("server/{server}"),
             (None, None, Some(f)) => f.target.clone(),
             (None, None, None) => format!("order/{}", self.order.order_id),

@@ -391,6 +391,16 @@ fn still_off(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
     Continue(())
 }
 
+/// What began to run while a person was asked to stop the server was nobody's to cancel: it ends before the server is released.
+fn nothing_runs(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
+    let runs = cx.facts.inventory.as_ref().and_then(|list| list.rows.get(&server.0)).is_some_and(|row| row.install.is_some());
+    if !runs || cx.step(Step::PowerOff).message != BY_HAND || cx.intent(Step::Release).is_some() {
+        return Continue(());
+    }
+    let (message, too_long) = ("an operation runs on the server", "an operation runs on the server and does not end");
+    Break(super::installation::operation_ends(cx, Step::Release, message, too_long))
+}
+
 /// What the step of the power says where a person switched the server off.
 const BY_HAND: &str = "stopped by hand";
 
@@ -399,6 +409,7 @@ fn release(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
     let step = Step::Release;
     earlier_calls_had_their_time(cx)?;
     still_off(cx, server)?;
+    nothing_runs(cx, server)?;
     super::network::domains(cx, step, server, FREE_DOMAIN)?;
     let form = cx.own_form(step, server)?;
     if form.disabled {

@@ -97,8 +97,10 @@ fn blind(cx: &Cx<'_>) -> Option<Timestamp> {
     if !condition::is_true(&cx.status.conditions, ConditionType::Stalled) || !seen || !super::opening::at_rest(cx) {
         return None;
     }
-    // Whether licences are in order tells their server, which may be there.
-    if !cx.state(Step::IssueLicenses).over() {
+    // Whether licences are in order tells their server, which may be there; and a spec that was refused may be allowed by now.
+    let drifted = cx.status.last_error.as_ref().is_some_and(|e| super::drift::is_drift(&e.code));
+    let changed = (cx.facts.forced && !cx.facts.restarted) || asked(cx.order, &cx.status);
+    if !cx.state(Step::IssueLicenses).over() || (changed && !drifted) {
         return None;
     }
     let unseen = cx.server_id().is_none_or(|server| cx.row(&server) == Row::Unknown);
@@ -143,6 +145,7 @@ fn run(cx: &mut Cx<'_>) -> Flow {
             super::licenses::issue(cx)?;
             super::drift::still(cx)?;
             super::opening::allowed(cx)?;
+            cx.status.last_error = None;
             cx.status.waiting_on = None;
             return ControlFlow::Break(Halt { next: Next::Wait(None), verdict: super::suspension::resting(cx) });
         }

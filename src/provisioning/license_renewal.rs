@@ -10,7 +10,8 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::api::common::Time;
-use crate::api::order::{License, LicenseStatus, OrderStatus};
+use crate::api::order::{AttemptsFor, License, LicenseStatus, OrderStatus};
+use crate::api::task::TaskType;
 use crate::panel::license::{LicenseForm, LicenseId, LicenseRow, LicenseState};
 
 use super::call::Call;
@@ -18,7 +19,7 @@ use super::context::{Cx, Flow, Halt, Next, after};
 use super::facts::HandlerState;
 use super::license_server::LicenseServer;
 use super::licenses::{ISSUED, TARGET, awaits, change, entry, form, record, remote_id, seen, target};
-use super::step::Step;
+use super::step::{State, Step};
 
 /// The shortest month, in days: half a period is reckoned with it.
 const MONTH: u64 = 28;
@@ -118,8 +119,10 @@ pub(super) fn renewal(
 /// Whether a licence ends soon while the order may be busy with something else, or stand still.
 pub(super) fn is_pressing(cx: &Cx<'_>) -> bool {
     let handed_over = cx.status.server.as_ref().is_some_and(|s| s.handed_over_at.is_some());
-    // What else is in flight is settled first, and a licence that is ordered or changed by its step.
-    let elsewhere = cx.status.in_flight.as_ref().is_some_and(|f| f.call != "renewLicense");
+    // What else is in flight is settled first, and a licence that is ordered or changed by its step. What the panel accepted, and does not
+    // show yet, is followed without an intent: one of ours would be taken for that.
+    let accepted = [Step::InstallOS, Step::RunRecipes].iter().any(|step| cx.state(*step) == State::Running);
+    let elsewhere = accepted || cx.status.in_flight.as_ref().is_some_and(|f| f.call != "renewLicense");
     let Some(server) = fresh_enough(cx).filter(|_| handed_over && !cx.order.deleting && !elsewhere) else { return false };
     let asked = cx.status.in_flight.is_some();
     let due = |record: &LicenseStatus| {
@@ -136,8 +139,12 @@ pub(super) fn is_pressing(cx: &Cx<'_>) -> bool {
 /// Not tried now: it could not be read, or its renewal came to nothing a while ago, here or in the step, which counts and asks a department.
 fn is_left_alone(cx: &Cx<'_>, record: &LicenseStatus) -> bool {
     let target = target(&remote_id(&cx.order.marker.short(), &record.product));
-    let failed = cx.status.attempts_for.as_ref().filter(|_| cx.status.in_flight.is_none());
-    let of_step = failed.is_some_and(|a| a.step == Step::IssueLicenses.as_str() && a.target == target);
+    let step = Step::IssueLicenses;
+    let renewal = |a: &&AttemptsFor| a.step == step.as_str() && a.call == "renewLicense" && a.target == target;
+    let failed = cx.status.attempts_for.as_ref().filter(renewal).filter(|_| cx.status.in_flight.is_none());
+    // The step may never come to it again, where something else stands before it.
+    let asked = cx.is_open(TaskType::FailedOperation) || cx.cancelled() == Some(step);
+    let of_step = failed.is_some_and(|a| asked || a.last.is_some_and(|at| cx.now < after(at.0.min(cx.now), PAUSE)));
     let rests = record.renewal_failed_at.is_some_and(|at| cx.now < after(at.0.min(cx.now), PAUSE));
     of_step || rests || record.id.as_ref().is_none_or(|id| cx.facts.licenses.unread.contains_key(id))
 }

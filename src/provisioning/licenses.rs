@@ -396,6 +396,10 @@ fn lost(cx: &mut Cx<'_>, step: Step, message: &str) -> Halt {
         f.outcome = AMBIGUOUS.into();
         f.since = now;
         f.looks = 0;
+        // One that is renewed beside something else is not what the order is about.
+        if !cx.state(step).over() {
+            cx.note_loss(step);
+        }
     }
     match cx.settled(step) {
         Break(halt) => halt,

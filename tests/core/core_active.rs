@@ -221,4 +221,9 @@ fn what_is_not_allowed_is_told_while_the_panel_is_down() {
     world.edit("web", |raw| raw.spec.deletion_policy = dci_operator::api::handler::DeletionPolicy::Orphan);
     until_reason(&mut world, "DeletionPolicyForbidden");
     assert!(stalled(&world), "{}", world.describe());
+    // And no longer when the handler allows it.
+    world.handler.deletion_policies.insert(dci_operator::api::handler::DeletionPolicy::Orphan);
+    world.force("web");
+    world.run_for(seconds(120));
+    assert!(!stalled(&world), "{}", world.describe());
 }

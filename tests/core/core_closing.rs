@@ -510,3 +510,22 @@ fn what_runs_on_a_server_that_a_department_stops_is_cancelled_when_it_has_answer
     world.until_phase("web", "gone");
     world.assert_clean();
 }
+
+#[test]
+fn what_began_to_run_while_a_person_stopped_the_server_ends_before_it_is_released() {
+    let mut world = World::new(Panel::new(2, 4), handler(|h| h["ipmiErrorPolicy"] = json!("CreateTask")));
+    world.add(order("web", "u-web", |_| ()));
+    world.until_phase("web", "Active");
+    world.panel.server("1").ipmi = Ipmi::Refuses;
+    world.delete("web");
+    world.until("a task", Duration::from_hours(2), |w| w.open_tasks() == [TaskType::StopServer]);
+    let (shows, until, template) = (world.now, Some(crate::support::later(world.now, Duration::from_hours(1))), "Debian".to_owned());
+    let operation = Operation { shows, shown: true, until, template, fails: false, recipe_fails: false };
+    let server = world.panel.server("1");
+    (server.operation, server.on) = (Some(operation), false);
+    world.resolve(TaskType::StopServer, Resolution::Done);
+    world.run_for(Duration::from_mins(50));
+    assert_eq!(made(&world, "release"), 0, "{}", world.describe());
+    world.until_phase("web", "gone");
+    assert!(world.panel.servers["1"].operation.is_none(), "{}", world.describe());
+}

@@ -77,18 +77,54 @@ fn a_licence_is_renewed_while_the_panel_of_servers_is_down() {
 
 #[test]
 fn a_department_that_looks_after_a_renewal_is_waited_for_also_while_the_panel_is_down() {
+    for (fault, down) in [(Fault::Refused, true), (Fault::Ignored, true), (Fault::Refused, false), (Fault::Ignored, false)] {
+        let mut world = with(&["Lite"]);
+        ends(&mut world, "Lite");
+        world.always = Some(("renewLicense", fault));
+        world.until("a department is asked", Duration::from_hours(24), |w| w.open_tasks() == [TaskType::FailedOperation]);
+        assert_eq!(asked(&world), most(&world));
+        if down {
+            world.state = HandlerState::NotReady("down".into());
+        }
+        world.run_for(Duration::from_hours(6));
+        assert_eq!(
+            (asked(&world), world.open_tasks()),
+            (most(&world), vec![TaskType::FailedOperation]),
+            "{fault:?} {down}\n{}",
+            world.describe()
+        );
+        world.always = None;
+        world.resolve(TaskType::FailedOperation, Resolution::Retry);
+        world.run_for(Duration::from_hours(3));
+        assert_eq!((renewals(&world), world.phase("web")), (1, "Active"), "{fault:?} {down}\n{}", world.describe());
+    }
+}
+
+/// The step does not come to it again: the spec is forbidden meanwhile.
+#[test]
+fn a_renewal_that_was_refused_once_is_made_although_its_step_is_not_reached_any_more() {
     let mut world = with(&["Lite"]);
     ends(&mut world, "Lite");
-    world.always = Some(("renewLicense", Fault::Refused));
-    world.until("a department is asked", Duration::from_hours(24), |w| w.open_tasks() == [TaskType::FailedOperation]);
-    assert_eq!(asked(&world), most(&world));
-    world.state = HandlerState::NotReady("down".into());
-    world.run_for(Duration::from_hours(3));
-    assert_eq!((asked(&world), world.open_tasks()), (most(&world), vec![TaskType::FailedOperation]), "{}", world.describe());
-    world.always = None;
-    world.resolve(TaskType::FailedOperation, Resolution::Retry);
-    world.run_for(Duration::from_hours(3));
-    assert_eq!((renewals(&world), world.phase("web")), (1, "Active"), "{}", world.describe());
+    world.faults.insert(world.asked.len(), Fault::Refused);
+    let before = asked(&world);
+    world.until("it is asked for", Duration::from_hours(1), |w| asked(w) > before);
+    world.edit("web", |raw| raw.spec.deletion_policy = DeletionPolicy::Orphan);
+    world.run_for(Duration::from_hours(6));
+    assert_eq!((renewals(&world), stalled(&world).as_str()), (1, "DeletionPolicyForbidden"), "{}", world.describe());
+}
+
+/// An installation that was accepted and does not show yet is followed without an intent.
+#[test]
+fn a_licence_that_ends_while_a_reinstall_is_accepted_makes_no_second_one() {
+    let mut world = with(&["Lite"]);
+    world.panel.installs_show_after = seconds(90);
+    world.edit("web", |raw| raw.spec.reinstall = "again".into());
+    let installs = |w: &World| w.asked.iter().filter(|(_, call)| call.name() == "install").count();
+    let before = installs(&world);
+    world.until("it is asked for", Duration::from_hours(1), |w| installs(w) > before);
+    ends(&mut world, "Lite");
+    world.run_for(Duration::from_hours(6));
+    assert_eq!((installs(&world), renewals(&world), world.phase("web")), (before + 1, 1, "Active"), "{}", world.describe());
 }
 
 #[test]
