@@ -78,16 +78,17 @@ where
     /// An object by namespace and name; `Err` with the reason for one that is there and cannot be read.
     #[must_use]
     pub fn find(&self, key: &ObjectKey) -> Option<Result<K, String>> {
+        Some(self.cached(key)?.0.as_ref().cloned().map_err(|invalid| invalid.error.clone()))
+    }
+
+    fn cached(&self, key: &ObjectKey) -> Option<Arc<Guarded<K>>> {
         let reference = ObjectRef::<Guarded<K>>::new(&key.name).within(&key.namespace);
-        let object = self.parts.iter().find_map(|store| store.get(&reference))?;
-        Some(object.0.as_ref().cloned().map_err(|invalid| invalid.error.clone()))
+        self.parts.iter().find_map(|store| store.get(&reference))
     }
 
     /// What is looked for in one readable object, without a copy of it.
     pub fn look<T>(&self, key: &ObjectKey, look: impl FnOnce(&K) -> T) -> Option<T> {
-        let reference = ObjectRef::<Guarded<K>>::new(&key.name).within(&key.namespace);
-        let object = self.parts.iter().find_map(|store| store.get(&reference))?;
-        object.0.as_ref().ok().map(look)
+        self.cached(key)?.0.as_ref().ok().map(look)
     }
 
     /// Every object, as it stands in the cache; [`readable`] borrows the readable ones of them.

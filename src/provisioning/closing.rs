@@ -383,18 +383,24 @@ fn still_off(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
     if said.starts_with(IPMI_IGNORED) || said == BY_HAND || cx.intent(Step::Release).is_some() {
         return Continue(());
     }
-    let on = |row: &ServerRow| row.power.on && !row.power.off;
-    if cx.facts.inventory.as_ref().and_then(|list| list.rows.get(&server.0)).is_some_and(on) {
+    if list_shows(cx, server, |row| row.power.on && !row.power.off) {
         cx.enter(step, State::Pending, "the server was switched on again");
         return power_off(cx, server);
     }
     Continue(())
 }
 
+/// Whether the last list, however old, shows this of the server.
+fn list_shows(cx: &Cx<'_>, server: &ServerId, what: impl Fn(&ServerRow) -> bool) -> bool {
+    cx.facts.inventory.as_ref().and_then(|list| list.rows.get(&server.0)).is_some_and(what)
+}
+
 /// What began to run while a person was asked to stop the server was nobody's to cancel: it ends before the server is released.
 fn nothing_runs(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
-    let runs = cx.facts.inventory.as_ref().and_then(|list| list.rows.get(&server.0)).is_some_and(|row| row.install.is_some());
-    if !runs || cx.step(Step::PowerOff).message != BY_HAND || cx.intent(Step::Release).is_some() {
+    if !list_shows(cx, server, |row| row.install.is_some())
+        || cx.step(Step::PowerOff).message != BY_HAND
+        || cx.intent(Step::Release).is_some()
+    {
         return Continue(());
     }
     let (message, too_long) = ("an operation runs on the server", "an operation runs on the server and does not end");

@@ -10,7 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::api::common::Time;
-use crate::api::order::{AttemptsFor, License, LicenseStatus, OrderStatus};
+use crate::api::order::{AttemptsFor, InFlight, License, LicenseStatus, OrderStatus};
 use crate::api::task::TaskType;
 use crate::panel::license::{LicenseForm, LicenseId, LicenseRow, LicenseState};
 
@@ -116,13 +116,18 @@ pub(super) fn renewal(
     Break(change(cx, step, server, call))
 }
 
+/// A renewal was asked for, and its answer is not known.
+pub(super) fn is_renewal(intent: &InFlight) -> bool {
+    intent.call == "renewLicense"
+}
+
 /// Whether a licence ends soon while the order may be busy with something else, or stand still.
 pub(super) fn is_pressing(cx: &Cx<'_>) -> bool {
     let handed_over = cx.status.server.as_ref().is_some_and(|s| s.handed_over_at.is_some());
     // What else is in flight is settled first, and a licence that is ordered or changed by its step. What the panel accepted, and does not
     // show yet, is followed without an intent: one of ours would be taken for that.
     let accepted = [Step::InstallOS, Step::RunRecipes].iter().any(|step| cx.state(*step) == State::Running);
-    let elsewhere = accepted || cx.status.in_flight.as_ref().is_some_and(|f| f.call != "renewLicense");
+    let elsewhere = accepted || cx.status.in_flight.as_ref().is_some_and(|f| !is_renewal(f));
     let Some(server) = fresh_enough(cx).filter(|_| handed_over && !cx.order.deleting && !elsewhere) else { return false };
     let asked = cx.status.in_flight.is_some();
     let due = |record: &LicenseStatus| {

@@ -16,7 +16,7 @@ use super::call::Call;
 use super::context::{Cx, Flow, Halt, Recheck, Wait, WaitKind, after};
 use super::facts::{HandlerState, Look, Prepare};
 use super::inflight::{AMBIGUOUS, Shows};
-use super::license_renewal::{fresh_enough, is_due, note_list, renewal, row};
+use super::license_renewal::{fresh_enough, is_due, is_renewal, note_list, renewal, row};
 use super::license_revocation::take_back;
 use super::license_server::{LIST, LicenseServer};
 use super::reason::Reason;
@@ -49,7 +49,7 @@ pub fn issue(cx: &mut Cx<'_>) -> Flow {
     }
     let ready = cx.facts.licenses.server.as_ref().is_some_and(|s| s.state == HandlerState::Ready);
     // A renewal has had its time: whether it came about the server's list tells when it is back.
-    let renewal = |f: &InFlight| f.call == "renewLicense" && cx.now >= after(f.since.0, cx.handler.settle * 2);
+    let renewal = |f: &InFlight| is_renewal(f) && cx.now >= after(f.since.0, cx.handler.settle * 2);
     if !ready && cx.status.in_flight.as_ref().is_none_or(renewal) && as_asked(cx) {
         // What is there stays there while the licence server is down; renewals begin early enough.
         cx.finish(step, State::Done, "");

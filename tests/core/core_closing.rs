@@ -489,14 +489,20 @@ fn a_cancellation_that_comes_to_nothing_is_not_asked_for_without_end() {
     world.assert_clean();
 }
 
-#[test]
-fn what_runs_on_a_server_that_a_department_stops_is_cancelled_when_it_has_answered() {
+/// An order that is deleted, and whose server a department is asked to stop.
+fn to_be_stopped() -> World {
     let mut world = World::new(Panel::new(2, 4), handler(|h| h["ipmiErrorPolicy"] = json!("CreateTask")));
     world.add(order("web", "u-web", |_| ()));
     world.until_phase("web", "Active");
     world.panel.server("1").ipmi = Ipmi::Refuses;
     world.delete("web");
     world.until("a task", Duration::from_hours(2), |w| w.open_tasks() == [TaskType::StopServer]);
+    world
+}
+
+#[test]
+fn what_runs_on_a_server_that_a_department_stops_is_cancelled_when_it_has_answered() {
+    let mut world = to_be_stopped();
     // An installation that was accepted just before, and whose flag shows late.
     let (shows, template) = (world.now, "Debian".to_owned());
     world.panel.server("1").operation = Some(Operation { shows, shown: true, until: None, template, fails: false, recipe_fails: false });
@@ -513,12 +519,7 @@ fn what_runs_on_a_server_that_a_department_stops_is_cancelled_when_it_has_answer
 
 #[test]
 fn what_began_to_run_while_a_person_stopped_the_server_ends_before_it_is_released() {
-    let mut world = World::new(Panel::new(2, 4), handler(|h| h["ipmiErrorPolicy"] = json!("CreateTask")));
-    world.add(order("web", "u-web", |_| ()));
-    world.until_phase("web", "Active");
-    world.panel.server("1").ipmi = Ipmi::Refuses;
-    world.delete("web");
-    world.until("a task", Duration::from_hours(2), |w| w.open_tasks() == [TaskType::StopServer]);
+    let mut world = to_be_stopped();
     let (shows, until, template) = (world.now, Some(crate::support::later(world.now, Duration::from_hours(1))), "Debian".to_owned());
     let operation = Operation { shows, shown: true, until, template, fails: false, recipe_fails: false };
     let server = world.panel.server("1");

@@ -278,9 +278,8 @@ fn an_installation_is_not_done_while_the_panel_shows_that_it_failed() {
     assert_eq!((world.panel.servers["1"].installs, world.tasks.len()), (3, 2));
 }
 
-#[test]
-fn an_installation_that_a_person_started_is_followed() {
-    let mut world = stuck_at("install", false);
+/// A person installs the system at the panel, and says so.
+fn install_by_hand(world: &mut World) {
     world.always = None;
     let install =
         Call::Install { server: "1".into(), template: TEMPLATE.into(), recipe: None, hostname: "web.example.net".into(), address: None };
@@ -288,6 +287,12 @@ fn an_installation_that_a_person_started_is_followed() {
     world.panel.apply(&install, now, true).unwrap();
     world.resolve(TaskType::FailedOperation, Resolution::Done);
     world.until_phase("web", "Active");
+}
+
+#[test]
+fn an_installation_that_a_person_started_is_followed() {
+    let mut world = stuck_at("install", false);
+    install_by_hand(&mut world);
     assert_eq!((world.panel.servers["1"].installs, world.tasks.len()), (1, 1));
 }
 
@@ -296,13 +301,7 @@ fn an_installation_that_a_person_started_is_followed() {
 fn an_installation_that_a_person_started_late_has_its_time() {
     let mut world = stuck_at("install", false);
     world.run_for(Duration::from_hours(5));
-    world.always = None;
-    let install =
-        Call::Install { server: "1".into(), template: TEMPLATE.into(), recipe: None, hostname: "web.example.net".into(), address: None };
-    let now = world.now;
-    world.panel.apply(&install, now, true).unwrap();
-    world.resolve(TaskType::FailedOperation, Resolution::Done);
-    world.until_phase("web", "Active");
+    install_by_hand(&mut world);
     let cancelled = world.asked.iter().filter(|(_, call)| call.name() == "cancelOperation").count();
     assert_eq!((world.panel.servers["1"].installs, world.tasks.len(), cancelled), (1, 1, 0), "{}", world.describe());
 }
