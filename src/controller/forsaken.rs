@@ -12,7 +12,7 @@ use crate::api::{DedicatedServerOrder, ManualTask, ProcessingHandler};
 use crate::provisioning::context::{Next, cut};
 use crate::provisioning::decide::{Decision, decide};
 use crate::provisioning::facts::{Facts, HandlerState};
-use crate::provisioning::forsaken::Forsaken;
+use crate::provisioning::forsaken::{Forsaken, left_behind};
 use crate::provisioning::notices::Notice;
 use crate::provisioning::order::{Order, marked_id};
 use crate::provisioning::step::{State, Step};
@@ -102,11 +102,9 @@ pub async fn record(context: &Context, order: &DedicatedServerOrder, namespace: 
     let task = status.manual_tasks.iter().rev().find(|t| t.state == Resolution::Abandon.as_str());
     tracing::warn!(order = %order.key(), task = task.map(|t| t.name.as_str()), message = %step.message, "given up without the panel's confirmation");
     let Some(task) = task else { return Ok(()) };
-    let at_panel = status.server.as_ref().map_or_else(String::new, |s| {
-        format!("; panel {}, server {} ({}), client {}, addresses {}", s.panel, s.id, s.name, s.client, s.addresses.join(", "))
-    });
-    let outcome =
-        cut(&format!("order {}: {}{at_panel}; marker {}", order.key(), step.message, marked_id(order).unwrap_or_default()), OUTCOME);
+    let left = left_behind(&status).join("; ");
+    let marker = marked_id(order).unwrap_or_default();
+    let outcome = cut(&format!("order {}: {}; still at the panels: {left}; marker {marker}", order.key(), step.message), OUTCOME);
     let api: Api<ManualTask> = Api::namespaced(context.client.clone(), namespace);
     for _ in 0..TRIES {
         let stored = match api.get_opt(&task.name).await {

@@ -9,7 +9,7 @@ use crate::api::order::LastError;
 use crate::api::task::{Resolution, TaskType};
 
 use super::context::{Cx, Flow, Halt, Next, Recheck};
-use super::forsaken::left_behind;
+use super::forsaken::left_in_lines;
 use super::reason::Reason;
 use super::step::{OPENING, Step};
 use super::tasks::Ask;
@@ -67,7 +67,7 @@ pub(super) fn not_touched(cx: &mut Cx<'_>, step: Step, reason: Reason, message: 
     if !cx.order.deleting {
         return cx.stall(step, reason, message, Recheck::Later);
     }
-    let left = left_behind(cx);
+    let left = left_in_lines(cx);
     let ways = format!(
         "Still at the panels, as far as the order knows:\n{left}\n\nClosing goes on by itself when this is put right at the panel. Or close this task with\n  Abandon: the order goes and everything stays at the panels as it is; take the marker `{}` out of the server's notes and `{}` out of its addresses' where they are left;\n  Done or Retry: look again.",
         cx.order.marker,

@@ -6,6 +6,7 @@
 
 use std::ops::ControlFlow::{Break, Continue};
 
+use crate::api::order_status::OrderStatus;
 use crate::api::task::{Resolution, TaskType};
 
 use super::context::{Cx, Flow, Halt, Wait, WaitKind, after};
@@ -78,7 +79,7 @@ fn given_up_instead_of_stopped(cx: &mut Cx<'_>) -> bool {
 }
 
 fn question(cx: &Cx<'_>, step: Step, lost: &Forsaken, why: &str) -> Ask {
-    let left = left_behind(cx);
+    let left = left_in_lines(cx);
     let type_ = TaskType::FailedOperation.as_str();
     let open = cx.status.manual_tasks.iter().find(|t| t.type_ == type_ && t.state == OPEN).map(|t| t.department.clone());
     // Without a handler nobody knows its departments: whoever was asked already stays asked.
@@ -98,20 +99,29 @@ fn question(cx: &Cx<'_>, step: Step, lost: &Forsaken, why: &str) -> Ask {
     }
 }
 
-/// What an order that is given up leaves at the panels, in lines.
-pub(super) fn left_behind(cx: &Cx<'_>) -> String {
-    let intent =
-        cx.status.in_flight.as_ref().map(|f| format!("- perhaps the effect of {} on {}, whose answer is not known", f.call, f.target));
-    let server = cx.status.server.as_ref().map(|s| {
+/// What an order that is given up leaves at the panels, one thing in each line.
+#[must_use]
+pub fn left_behind(status: &OrderStatus) -> Vec<String> {
+    let intent = status.in_flight.as_ref().map(|f| format!("perhaps the effect of {} on {}, whose answer is not known", f.call, f.target));
+    let server = status.server.iter().flat_map(|s| {
         let addresses = if s.addresses.is_empty() { s.main_address.clone().unwrap_or_default() } else { s.addresses.join(", ") };
-        format!("- server {} ({}) of panel {}, client {}\n- addresses: {}", s.id, s.name, s.panel, s.client, addresses)
+        // Taken for nobody, and without a marker: only the order knows of it.
+        let parked = s.parked_address.as_ref().filter(|parked| s.main_address.as_ref() != Some(parked) && !s.addresses.contains(parked));
+        let parked = parked.map(|parked| format!("parking address {parked}, which was replaced; perhaps nobody gave it back"));
+        let server = [format!("server {} ({}) of panel {}, client {}", s.id, s.name, s.panel, s.client), format!("addresses: {addresses}")];
+        server.into_iter().chain(parked)
     });
-    let licenses = cx.status.licenses.iter().filter_map(|l| {
+    let licenses = status.licenses.iter().filter_map(|l| {
         let (id, handler) = (l.id.as_ref()?, l.handler.as_deref().unwrap_or("its licence server"));
-        Some(format!("- licence {id} ({}) at {handler}", l.product))
+        Some(format!("licence {id} ({}) at {handler}", l.product))
     });
-    let lines: Vec<String> = server.into_iter().chain(licenses).chain(intent).collect();
-    if lines.is_empty() { "- nothing that the status names; look for the marker".into() } else { lines.join("\n") }
+    let lines: Vec<String> = server.chain(licenses).chain(intent).collect();
+    if lines.is_empty() { vec!["nothing that the status names; look for the marker".into()] } else { lines }
+}
+
+/// The same for people to read in a task.
+pub(super) fn left_in_lines(cx: &Cx<'_>) -> String {
+    format!("- {}", left_behind(&cx.status).join("\n- "))
 }
 
 /// The order's server is at the panel that the handler speaks with: a handler that was made anew under an old name may name
@@ -125,5 +135,28 @@ pub(super) fn same_panel(cx: &mut Cx<'_>, step: Step) -> Flow {
                 format!("the order's server is at panel {panel}, and handler {} speaks with {here}; put the address back", cx.handler.key);
             Break(super::drift::not_touched(cx, step, Reason::PanelChanged, &message))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_names_everything_that_the_status_knows_of() {
+        let status = |value: serde_json::Value| serde_json::from_value::<OrderStatus>(value).unwrap();
+        let server = |more: serde_json::Value| {
+            let mut server = serde_json::json!({"id": "17", "name": "s17", "handler": "hosting/msk-1", "panel": "dci:1500", "configuration": "E3", "client": "acme"});
+            server.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            status(serde_json::json!({"server": server, "licenses": [{"product": "lite", "id": "700001", "handler": "hosting/isp", "state": "Active"}]}))
+        };
+        let licence = "licence 700001 (lite) at hosting/isp";
+        let machine = "server 17 (s17) of panel dci:1500, client acme";
+        let replaced = serde_json::json!({"mainAddress": "203.0.113.10", "parkedAddress": "10.0.0.17"});
+        let parked = "parking address 10.0.0.17, which was replaced; perhaps nobody gave it back";
+        assert_eq!(left_behind(&server(replaced)), [machine, "addresses: 203.0.113.10", parked, licence]);
+        let not_yet = serde_json::json!({"mainAddress": "10.0.0.17", "parkedAddress": "10.0.0.17"});
+        assert_eq!(left_behind(&server(not_yet)), [machine, "addresses: 10.0.0.17", licence]);
+        assert_eq!(left_behind(&status(serde_json::json!({}))), ["nothing that the status names; look for the marker"]);
     }
 }

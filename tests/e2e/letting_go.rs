@@ -110,6 +110,7 @@ async fn an_order_whose_handler_was_removed_by_force_is_ended_by_a_person_and_to
     let outcome =
         world.until("the record", |world| world.record.get("ManualTask", name)?["status"]["outcome"].as_str().map(str::to_owned)).await;
     assert!(outcome.contains("given up") && outcome.contains("server 17") && outcome.contains("/web-01"), "{outcome}");
+    assert!(outcome.contains("addresses: 203.0.113.10"), "{outcome}");
     assert!(world.said("given up without the panel's confirmation"));
     assert_eq!(world.changes()[before..], [] as [String; 0]);
     assert_eq!(world.server(17)["owner"], "acme");

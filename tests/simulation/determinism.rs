@@ -35,10 +35,25 @@ pub fn next(state: &mut u64) -> u64 {
     z ^ (z >> 31)
 }
 
+/// Seeds of the hash maps that kube's caches are. Left alone, they are made of addresses, which are others in each build: a failure
+/// would be replayed only by the binary that met it.
+struct Hashes(AtomicU64);
+
+impl ahash::random_state::RandomSource for Hashes {
+    fn gen_hasher_seed(&self) -> usize {
+        let mut state = self.0.load(Ordering::SeqCst);
+        let seed = next(&mut state);
+        self.0.store(state, Ordering::SeqCst);
+        usize::try_from(seed).unwrap_or(usize::MAX)
+    }
+}
+
 /// From here on, time stands still unless a paused tokio runtime moves it, and randomness is this seed's.
 pub fn begin(seed: u64) {
     assert!(!ON.swap(true, Ordering::SeqCst), "one simulation for each process");
     RANDOM.store(seed ^ 0x5eed_5eed_5eed_5eed, Ordering::SeqCst);
+    let hashes = Hashes(AtomicU64::new(seed ^ 0x4a54_4a54_4a54_4a54));
+    assert!(ahash::random_state::set_random_source(hashes).is_ok(), "something has been hashed before");
     let _ = ZERO.set(std::time::Instant::now());
 }
 
@@ -117,7 +132,7 @@ pub fn end_after(seconds: u64) {
     }
 }
 
-/// Some hash maps draw their seeds from addresses: a child gets the same ones every time, where the system permits that.
+/// Nothing should depend on addresses; what does all the same sees the same ones every time, where the system permits that.
 pub fn same_addresses(command: &mut Command) {
     // SAFETY: a system call without memory, allowed between fork and exec. Where it is refused, addresses vary.
     unsafe {

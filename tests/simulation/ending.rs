@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::Secret;
 use serde::Deserialize as _;
 use serde_json::Value;
 
-use super::apiserver::{ORDERS, SECRETS};
+use super::apiserver::{ORDERS, SECRETS, TASKS};
 use super::invariants::{rest, view};
 use super::people::ended;
 use super::world::World;
@@ -22,7 +22,8 @@ fn is_given_back(server: &Value) -> bool {
 }
 
 /// What is left of orders that are gone: servers that were free at first and are nobody's now, but not as free ones are, and addresses
-/// that are taken for nothing. What a person changed, or a department gave up, is left out.
+/// that are taken for nothing. What a person changed is left out, and what a department gave up, where it carries the order's marker or
+/// the task names it.
 fn left_over(world: &World) -> Vec<String> {
     let now = world.panels.state();
     let orders: Vec<Value> = world.server(|s| s.all(ORDERS).cloned().collect());
@@ -40,11 +41,13 @@ fn left_over(world: &World) -> Vec<String> {
         .map(|s| format!("server {}/{} is not given back: {}", s.panel, s.id(), s.state))
         .collect();
     let stands = view::on_servers(&now);
+    let given_up = world.abandoned();
+    let outcomes: Vec<String> = world.server(|s| s.all(TASKS).map(|t| t["status"]["outcome"].to_string()).collect());
     for (ip, marks) in view::addresses(&now) {
-        let given_up = world.abandoned();
         let known = marks.iter().any(|id| given_up.contains(id) || orders.iter().any(|o| view::order_id(o) == id));
         let named = orders.iter().any(|o| o["status"].to_string().contains(&format!("\"{ip}\"")));
-        if !stands.contains_key(ip) && !known && !named && !world.is_touched(ip) {
+        let recorded = outcomes.iter().any(|said| said.split(|c: char| c.is_whitespace() || c == ',').any(|word| word == ip));
+        if !stands.contains_key(ip) && !known && !named && !recorded && !world.is_touched(ip) {
             left.push(format!("address {ip} is taken for nothing"));
         }
     }
