@@ -12,7 +12,7 @@ use crate::api::order::ServerStatus;
 use crate::panel::error::ErrorClass;
 use crate::panel::model::{AddressRow, Family, PoolAddress, ServerForm, ServerId, ServerRow};
 
-use super::allocation::{index_complete, not_undone, prepared, truncated};
+use super::allocation::{index_complete, prepared, truncated};
 use super::call::Call;
 use super::client::ordinary_client;
 use super::context::{Cx, Flow, Halt, Recheck, SHORT, cut};
@@ -150,7 +150,7 @@ fn same_domain(shown: &str, wanted: &str) -> bool {
 fn undo(cx: &mut Cx<'_>, server: &ServerId, written: String) -> Halt {
     let step = Step::Allocate;
     if let Some(error) = cx.facts.refusal(|c| matches!(c, Call::Unmark { .. })).cloned() {
-        return not_undone(cx, step, &error);
+        return cx.fail_with(step, &error);
     }
     cx.call(step, Call::Unmark { server: server.clone(), written }, Shows::AtOnce)
 }

@@ -2,9 +2,8 @@
 
 use std::ops::ControlFlow::{Break, Continue};
 
-use crate::api::common::Time;
 use crate::api::order::ServerStatus;
-use crate::panel::error::{ErrorClass, PanelError};
+use crate::panel::error::ErrorClass;
 use crate::panel::model::{InstallForm, ServerForm, ServerId, ServerRow};
 
 use super::call::Call;
@@ -12,7 +11,7 @@ use super::capacity;
 use super::client::create_client;
 use super::context::{Cx, Flow, Halt, Recheck, SHORT, Wait, WaitKind, after, cut};
 use super::facts::{Inventory, Look, Prepare, Prepared, Row, Seen};
-use super::inflight::{AMBIGUOUS, Shows};
+use super::inflight::Shows;
 use super::marker::{Found, Marker};
 use super::matching;
 use super::people::{People, people};
@@ -319,7 +318,7 @@ fn claim_in_flight(cx: &mut Cx<'_>, server: &ServerId, people: &People) -> Flow 
     let own = cx.intent(step).is_some_and(|f| cx.intent_is_own(f));
     let undone = cx.intent(step).is_some_and(|f| f.call == "unclaim");
     if let Some(error) = cx.facts.refusal(|c| matches!(c, Call::Unclaim { .. })).cloned() {
-        return Break(not_undone(cx, step, &error));
+        return Break(cx.fail_with(step, &error));
     }
     if cx.facts.applied(|c| matches!(c, Call::Unclaim { .. })) {
         return Break(truncated(cx, server));
@@ -361,16 +360,6 @@ pub(super) fn truncated(cx: &mut Cx<'_>, server: &ServerId) -> Halt {
     let message = format!("server {server}: the panel cut the marker `{}` short; the claim was undone", cx.order.marker);
     cx.status.in_flight = None;
     cx.stall(Step::Allocate, Reason::MarkerTruncated, &message, Recheck::OnChange)
-}
-
-/// The server still carries what is left of our marker: the intent stays, since nothing else leads back to it.
-pub(super) fn not_undone(cx: &mut Cx<'_>, step: Step, error: &PanelError) -> Halt {
-    if let Some(f) = cx.status.in_flight.as_mut() {
-        f.outcome = AMBIGUOUS.into();
-        f.since = Time(cx.now);
-        f.looks = 0;
-    }
-    cx.fail_with(step, error)
 }
 
 /// The panel offers template and recipes for this server, as far as it tells.
@@ -435,7 +424,7 @@ pub(super) fn resolve_claim(cx: &mut Cx<'_>, step: Step, server: &ServerId) -> F
         }
         Found::Truncated(written) => {
             if let Some(error) = cx.facts.refusal(|c| matches!(c, Call::Unclaim { .. })).cloned() {
-                return Break(not_undone(cx, step, &error));
+                return Break(cx.fail_with(step, &error));
             }
             Break(cx.call(step, Call::Unclaim { server: server.clone(), written }, Shows::AtOnce))
         }

@@ -12,6 +12,7 @@ use crate::panel::model::{ServerForm, ServerId, ServerRow};
 
 use super::call::Call;
 use super::facts::{Facts, Look, Prepare, Row, Seen};
+use super::inflight::AMBIGUOUS;
 use super::marker::Found;
 use super::order::{Handler, Order};
 use super::reason::Reason;
@@ -405,8 +406,15 @@ impl Cx<'_> {
     pub fn settle_known(&mut self) {
         let costs = |c: &Call| matches!(c, Call::Release { .. } | Call::OrderLicense { .. } | Call::RenewLicense { .. });
         let unread = self.facts.applied.last().is_some_and(|c| c.marks() || costs(c)) && self.facts.last_refused.is_none();
-        if !unread && self.status.in_flight.as_ref().is_some_and(|f| self.intent_is_own(f)) {
-            self.status.in_flight = None;
+        let half = self.status.server.is_none() && matches!(self.facts.last_refused, Some(Call::Unclaim { .. } | Call::Unmark { .. }));
+        if unread || !self.status.in_flight.as_ref().is_some_and(|f| self.intent_is_own(f)) {
+            return;
+        }
+        match self.status.in_flight.as_mut().filter(|_| half) {
+            // The server still carries what is left of our marker, whatever is read, or cannot be read, after that. It is not counted as
+            // a lost answer: it has failed, and counts as that.
+            Some(f) => (f.outcome, f.since, f.looks, f.attempt) = (AMBIGUOUS.into(), Time(self.now), 0, 0),
+            None => self.status.in_flight = None,
         }
     }
 

@@ -288,6 +288,19 @@ fn a_claim_that_was_cut_short_is_undone_after_a_crash() {
     assert!(world.panel.servers.values().all(|s| s.owner.is_none() && s.notes.is_empty()), "{}", world.describe());
 }
 
+/// The same, and the panel refuses to take the rest away, and does not answer what is asked next.
+#[test]
+fn a_claim_that_was_cut_short_is_not_forgotten_where_the_panel_goes_down_after_a_refusal() {
+    for reads in 0..4 {
+        let mut world = World::simple(3, 6);
+        world.panel.notes_max = "k8s:cluster-1/shop/web/u-web".len() - 2;
+        world.faults.extend([(1, Fault::CrashAfter), (2, Fault::Refused)]);
+        world.then_reads_fail = reads;
+        until_reason(&mut world, "MarkerTruncated");
+        assert!(world.panel.servers.values().all(|s| s.owner.is_none() && s.notes.is_empty()), "{reads}: {}", world.describe());
+    }
+}
+
 /// The main address of a server is of whichever family its parking address was.
 #[test]
 fn a_main_address_of_the_other_family_counts_in_its_own() {

@@ -105,7 +105,9 @@ fn abandoned(world: &World, order: &Value) {
 fn summary(change: &Change) -> String {
     let status = &change.object["status"];
     let finalizers = view::list(&change.object["metadata"]["finalizers"]).len();
-    let ready = kstatus::condition(&change.object, "Ready").map(|c| view::text(&c["reason"])).unwrap_or_default();
+    let ready = kstatus::condition(&change.object, "Ready")
+        .map(|c| format!("{}: {}", view::text(&c["reason"]), view::text(&c["message"])))
+        .unwrap_or_default();
     let flight = &status["inFlight"];
     let flight = if flight.is_null() {
         String::new()
@@ -113,7 +115,7 @@ fn summary(change: &Change) -> String {
         format!(" flight {} {} {}", view::text(&flight["call"]), view::text(&flight["target"]), view::text(&flight["outcome"]))
     };
     format!(
-        "v{} g{}/{} f{finalizers} {} {ready}{flight}",
+        "v{} g{}/{} f{finalizers} {}{flight} {ready}",
         change.version,
         change.object["metadata"]["generation"],
         status["observedGeneration"],
