@@ -25,7 +25,7 @@ pub enum Locked {
 }
 
 /// A lock as it stands.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lock {
     /// Name of the Lease.
     pub name: String,

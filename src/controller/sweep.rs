@@ -1,6 +1,6 @@
 //! Locks that nobody needs any more: found by one list, removed only when a list begun later agrees.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use kube::Api;
 
@@ -26,11 +26,13 @@ pub async fn sweep(context: &Context, runtime: &HandlerRuntime, panel: &str, now
             return;
         }
     };
-    let cached: BTreeSet<(String, String)> = context.orders.read(|order| Some(names(order))).into_iter().flatten().collect();
-    let idle: Vec<Lock> =
-        locks.into_iter().filter(|l| is_idle(l, now) && !cached.contains(&(l.holder.clone(), l.server.clone()))).collect();
-    let before = runtime.replace_stale_locks(idle.iter().map(|l| l.name.clone()).collect());
-    for lock in idle.iter().filter(|l| before.contains(&l.name)) {
+    let named: BTreeMap<(String, String), Named> = context.orders.read(|order| Some(names(order))).into_iter().flatten().collect();
+    let left = left(locks, &named, now);
+    let before = runtime.replace_stale_locks(left.nobodys.iter().map(|l| l.name.clone()).collect());
+    if left.undecided {
+        runtime.note_locks();
+    }
+    for lock in left.nobodys.iter().filter(|l| before.contains(&l.name)) {
         // The cache may be behind another replica: the last word is the API server's.
         let needed = match holder(context, lock).await {
             Ok(Some(order)) => is_needed_by(lock, &order),
@@ -41,6 +43,22 @@ pub async fn sweep(context: &Context, runtime: &HandlerRuntime, panel: &str, now
             tracing::warn!(lock = %lock.name, %error, "lock not removed");
         }
     }
+}
+
+/// What one look at the locks came to.
+#[derive(Debug, PartialEq, Eq)]
+struct Left {
+    /// Locks that no order speaks of, of servers that nobody needs them for.
+    nobodys: Vec<Lock>,
+    /// An order asks for such a server. A claim that comes to nothing leaves its lock, and no later list differs from this one: the locks
+    /// are looked through again.
+    undecided: bool,
+}
+
+fn left(locks: Vec<Lock>, named: &BTreeMap<(String, String), Named>, now: &Inventory) -> Left {
+    let by = |lock: &Lock| named.get(&(lock.holder.clone(), lock.server.clone()));
+    let (spoken, nobodys): (Vec<Lock>, Vec<Lock>) = locks.into_iter().filter(|l| is_idle(l, now)).partition(|l| by(l).is_some());
+    Left { undecided: spoken.iter().any(|l| by(l) == Some(&Named::Asked)), nobodys }
 }
 
 /// Nobody has the server.
@@ -56,16 +74,27 @@ fn is_idle(lock: &Lock, now: &Inventory) -> bool {
 
 /// The order holds the lock for a server that it has, or asks for. One that went to another server needs none of it, whoever has it now.
 fn is_needed_by(lock: &Lock, order: &DedicatedServerOrder) -> bool {
-    names(order).contains(&(lock.holder.clone(), lock.server.clone()))
+    names(order).iter().any(|(named, _)| *named == (lock.holder.clone(), lock.server.clone()))
+}
+
+/// How an order speaks of a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Named {
+    /// It has it.
+    Bound,
+    /// It asks for it, or for its claim to be undone: it may never get it.
+    Asked,
 }
 
 /// The servers that an order speaks of, each with its order id.
-fn names(order: &DedicatedServerOrder) -> Vec<(String, String)> {
+fn names(order: &DedicatedServerOrder) -> Vec<((String, String), Named)> {
     let Some(id) = marked_id(order) else { return Vec::new() };
     let status = order.status.as_ref();
     let bound = status.and_then(|s| s.server.as_ref()).map(|s| s.id.clone());
     let asked = status.and_then(|s| s.in_flight.as_ref()).and_then(InFlight::server).map(str::to_owned);
-    bound.into_iter().chain(asked).map(|server| (id.to_owned(), server)).collect()
+    // What it has comes last: in a table it counts.
+    let servers = asked.map(|server| (server, Named::Asked)).into_iter().chain(bound.map(|server| (server, Named::Bound)));
+    servers.map(|(server, how)| ((id.to_owned(), server), how)).collect()
 }
 
 async fn holder(context: &Context, lock: &Lock) -> Result<Option<DedicatedServerOrder>, kube::Error> {
@@ -105,6 +134,26 @@ mod tests {
         assert!(is_needed_by(&lock(), &order("o-1", &has("21"))) && is_needed_by(&lock(), &order("o-1", &asks)));
         assert!(!is_needed_by(&lock(), &order("o-1", &has("22"))) && !is_needed_by(&lock(), &order("o-1", &serde_json::json!({}))));
         assert!(!is_needed_by(&lock(), &order("o-2", &has("21"))), "an order of the same name");
+    }
+
+    #[test]
+    fn the_lock_of_a_server_that_is_asked_for_in_vain_is_looked_at_until_that_is_decided() {
+        let free = || shown(None, FREE_DOMAIN, None);
+        let named = |how: Named| BTreeMap::from([(("o-1".to_owned(), "21".to_owned()), how)]);
+        let waits = Left { nobodys: vec![], undecided: true };
+        assert_eq!(left(vec![lock()], &named(Named::Asked), &free()), waits);
+        assert_eq!(left(vec![lock()], &BTreeMap::new(), &free()), Left { nobodys: vec![lock()], undecided: false });
+        // Where the order has the server, free or not, its lock is looked at when something changes.
+        assert_eq!(left(vec![lock()], &named(Named::Bound), &free()), Left { nobodys: vec![], undecided: false });
+        let taken = shown(Some("operator"), FREE_DOMAIN, Some("o-1"));
+        assert_eq!(left(vec![lock()], &named(Named::Asked), &taken), Left { nobodys: vec![], undecided: false });
+        // One that has a server and asks for something about it has it.
+        let both = serde_json::json!({"server": {"id": "21", "handler": "hosting/msk", "configuration": "E3"},
+                                      "inFlight": {"step": "Release", "call": "release", "operationId": "0", "target": "server/21",
+                                                   "since": "2026-01-01T00:00:00Z", "outcome": "Sent", "attempt": 1}});
+        let annotations = serde_json::json!({crate::api::ORDER_ID_ANNOTATION: "o-1"});
+        let order = crate::api::samples::order(&serde_json::json!({"metadata": {"annotations": annotations}, "status": both}));
+        assert_eq!(names(&order).into_iter().collect::<BTreeMap<_, _>>(), named(Named::Bound));
     }
 
     #[test]

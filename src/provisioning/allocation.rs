@@ -142,6 +142,13 @@ fn find_own(cx: &mut Cx<'_>, inventory: &Inventory, people: &People) -> Flow {
             {
                 return Break(cx.wait_for_list(step));
             }
+            // The claim was undone, and landed once more: nobody knows what else has happened there since.
+            Seen::There(form) if matches!(cx.order.marker.find_in(&form.notes), Found::Truncated(_)) => {
+                let message = format!(
+                    "server {server} carries what the panel left of this order's marker; no second one is taken: when you have seen to it that nobody uses it, take it out of the server's notes and the server's owner away"
+                );
+                return Break(cx.stall(step, Reason::PreviousServerFound, &message, Recheck::Later));
+            }
             Seen::There(_) | Seen::Missing => {}
         }
         let message = format!(

@@ -148,7 +148,9 @@ mod tests {
         let server = |more: serde_json::Value| {
             let mut server = serde_json::json!({"id": "17", "name": "s17", "handler": "hosting/msk-1", "panel": "dci:1500", "configuration": "E3", "client": "acme"});
             server.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-            status(serde_json::json!({"server": server, "licenses": [{"product": "lite", "id": "700001", "handler": "hosting/isp", "state": "Active"}]}))
+            status(
+                serde_json::json!({"server": server, "licenses": [{"product": "lite", "id": "700001", "handler": "hosting/isp", "state": "Active"}]}),
+            )
         };
         let licence = "licence 700001 (lite) at hosting/isp";
         let machine = "server 17 (s17) of panel dci:1500, client acme";

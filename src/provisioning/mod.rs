@@ -31,6 +31,7 @@ pub mod license_server;
 pub mod licenses;
 pub mod marker;
 pub mod matching;
+mod moved;
 pub mod network;
 pub mod notices;
 pub mod opening;

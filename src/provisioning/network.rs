@@ -14,6 +14,7 @@ use super::call::Call;
 use super::context::{Cx, Flow, Halt, Recheck};
 use super::facts::{Look, Row};
 use super::inflight::Shows;
+use super::moved::{leave_where_they_are, listed_elsewhere};
 use super::parking::give_back_parking;
 use super::pool::{is_parking, is_public, no_address, not_done, pool, wrong_group};
 use super::reason::Reason;
@@ -136,6 +137,7 @@ fn from_pool(cx: &mut Cx<'_>, server: &ServerId) -> Flow<Vec<IpAddr>> {
         let note = if own.note.is_empty() { note } else { format!("{} {note}", own.note) };
         return Break(cx.call(step, Call::SetNote { address: own.address, note }, Shows::AtOnce));
     }
+    leave_where_they_are(cx, step, &rows, &used)?;
     let mine = ours_in_public(cx, &used);
     if !keep_main && !mine.contains(&main.address) && not_replaced(cx).is_some() {
         return Break(replace_main(cx, step, server, &main, &mine, &rows, group));
@@ -404,6 +406,7 @@ pub(super) fn remove_addresses(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
     }
     if cx.handler.operator_allocates() {
         let used = pool(cx, step)?;
+        leave_where_they_are(cx, step, &rows, &used)?;
         if let Some(address) = ours_in_public(cx, &used).into_iter().find(|a| *a != main.address) {
             return Break(cx.call(step, Call::GiveBack { address }, Shows::AtOnce));
         }
@@ -446,11 +449,6 @@ pub(super) fn give_back_all(cx: &mut Cx<'_>, step: Step) -> Flow {
         return Break(super::drift::not_touched(cx, step, Reason::NotOurServer, &message));
     }
     Break(cx.call(step, Call::GiveBack { address: first }, Shows::AtOnce))
-}
-
-/// Whether the panel's list shows an address on a server that is not the order's.
-pub(super) fn listed_elsewhere(cx: &Cx<'_>, address: IpAddr) -> bool {
-    cx.facts.inventory.as_ref().is_some_and(|i| i.rows.values().any(|r| r.main_address == Some(address) && !cx.is_own(&r.id)))
 }
 
 #[cfg(test)]

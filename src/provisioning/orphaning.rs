@@ -113,12 +113,13 @@ pub(super) fn let_be(cx: &mut Cx<'_>) -> Flow {
 /// No note in the pool names this order any more. What is on the server stays in use; what never got there goes back.
 fn forget_addresses(cx: &mut Cx<'_>, step: Step, gone: bool) -> Flow {
     let Some(used) = cx.facts.pool.clone() else { return Break(cx.look(step, Look::Pool)) };
-    let Some(ours) = used.into_iter().find(|a| cx.order.marker.is_in_note(&a.note)) else { return Continue(()) };
+    let Some(ours) = used.iter().find(|a| cx.order.marker.is_in_note(&a.note)).cloned() else { return Continue(()) };
     if !gone {
-        let Some(rows) = &cx.facts.addresses else {
+        let Some(rows) = cx.facts.addresses.clone() else {
             let server = cx.server_id().unwrap_or_else(|| "".into());
             return Break(cx.look(step, Look::Addresses(server)));
         };
+        super::moved::leave_where_they_are(cx, step, &rows, &used)?;
         if !rows.iter().any(|r| r.address == ours.address) {
             return Break(cx.call(step, Call::GiveBack { address: ours.address }, Shows::AtOnce));
         }

@@ -8,9 +8,8 @@ use crate::panel::model::{AddressRow, Family, PoolAddress, ServerId};
 use super::call::Call;
 use super::context::{Cx, Flow, SHORT, cut};
 use super::inflight::Shows;
-use super::network::{
-    addresses, listed_elsewhere, main_by_panel, main_row, not_replaced, ours, parsed, record_main, replace_main, replaced, take,
-};
+use super::moved::{leave_where_they_are, listed_elsewhere};
+use super::network::{addresses, main_by_panel, main_row, not_replaced, ours, parsed, record_main, replace_main, replaced, take};
 use super::pool::{is_parking, not_done, pool};
 use super::step::{State, Step};
 
@@ -94,7 +93,9 @@ fn park_from_pool(cx: &mut Cx<'_>, server: &ServerId, group: &str) -> Flow {
 fn drop_notes(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
     let step = Step::ParkAddress;
     let rows = addresses(cx, step, server)?;
-    for used in pool(cx, step)? {
+    let all = pool(cx, step)?;
+    leave_where_they_are(cx, step, &rows, &all)?;
+    for used in all {
         if !cx.order.marker.is_in_note(&used.note) {
             continue;
         }

@@ -8,6 +8,7 @@ use crate::support::panel::{Panel, Replace};
 use crate::support::sweep::{Kind, assert_active, reach};
 use crate::support::world::{Fault, World, handler, order};
 use dci_operator::api::condition::{self, ConditionType};
+use dci_operator::api::handler::DeletionPolicy;
 use dci_operator::api::task::{Resolution, TaskType};
 use dci_operator::provisioning::call::Call;
 use serde_json::json;
@@ -201,4 +202,80 @@ fn the_parking_address_that_is_replaced_goes_back_though_the_list_shows_an_older
     world.until("its addresses change", Duration::from_mins(5), |w| w.asked.iter().any(|(_, c)| c.name() == "replaceMainAddress"));
     world.until_phase("web", "Active");
     assert!(!world.panel.used.iter().any(|used| used.group == "parking"), "{}", world.describe());
+}
+
+/// An order with two addresses; a person gives the second one to server 2, as its main one, takes that out of service, and the list shows it.
+fn one_address_moved() -> (World, IpAddr) {
+    let mut world = World::new(Panel::new(3, 6), handler(|h| h["allowedDeletionPolicies"] = json!(["Release", "Orphan"])));
+    world.add(order("web", "u-web", |raw| raw["spec"]["addresses"] = json!({"ipv4": 2})));
+    world.until_phase("web", "Active");
+    let server = world.panel.server("1");
+    let row = server.rows.iter().find(|r| r.address != server.main).unwrap().clone();
+    server.rows.retain(|r| *r != row);
+    let moved = row.address;
+    let client = world.panel.servers["1"].owner.clone();
+    let other = world.panel.server("2");
+    (other.main, other.rows, other.owner) = (moved, vec![row], client);
+    (world, moved)
+}
+
+fn note_of(world: &World, address: IpAddr) -> Option<String> {
+    world.panel.used.iter().find(|used| used.address == address).map(|used| used.note.clone())
+}
+
+#[test]
+fn an_address_that_a_person_gave_to_another_server_stays_there_and_is_not_given_to_a_third() {
+    for policy in [None, Some(DeletionPolicy::Orphan)] {
+        let (mut world, moved) = one_address_moved();
+        if let Some(policy) = policy {
+            world.edit("web", |raw| raw.spec.deletion_policy = policy);
+        }
+        world.run_for(Duration::from_mins(1));
+        world.delete("web");
+        world.until_phase("web", "gone");
+        assert_eq!(note_of(&world, moved).as_deref(), Some(""), "{policy:?}: {}", world.describe());
+        assert_eq!((world.panel.servers["2"].main, world.tasks.len()), (moved, 0));
+    }
+}
+
+#[test]
+fn an_address_that_a_person_gave_to_another_server_is_not_put_on_both() {
+    for (ipv4, domain) in [(2, "new.example.net"), (1, "web.example.net")] {
+        let (mut world, moved) = one_address_moved();
+        world.run_for(Duration::from_mins(1));
+        world.edit("web", |raw| {
+            raw.spec.domain = domain.into();
+            raw.spec.addresses.ipv4 = ipv4;
+        });
+        world.run_for(Duration::from_hours(1));
+        let on_server: Vec<IpAddr> = world.panel.servers["1"].rows.iter().map(|r| r.address).collect();
+        assert!(world.phase("web") == "Active" && !on_server.contains(&moved), "{}", world.describe());
+        assert_eq!(
+            (on_server.len(), note_of(&world, moved).as_deref()),
+            (usize::try_from(ipv4).unwrap(), Some("")),
+            "{}",
+            world.describe()
+        );
+        world.assert_quiet();
+    }
+}
+
+#[test]
+fn an_address_that_only_an_older_list_shows_elsewhere_is_taken() {
+    let mut world = World::new(Panel::new(2, 4), handler(|_| ()));
+    world.add(order("web", "u-web", |_| ()));
+    world.until_phase("web", "Active");
+    let next = world.panel.free["public"][0];
+    let other = world.panel.server("2");
+    let parked = other.main;
+    (other.main, other.rows[0].address, other.owner) = (next, next, Some("9".into()));
+    world.list();
+    // It came back, and is free again, before the order takes it.
+    let other = world.panel.server("2");
+    (other.main, other.rows[0].address, other.owner) = (parked, parked, None);
+    world.next_list = later(world.now, Duration::from_mins(1));
+    world.edit("web", |raw| raw.spec.addresses.ipv4 = 2);
+    world.run_for(Duration::from_mins(10));
+    let on_server: Vec<IpAddr> = world.panel.servers["1"].rows.iter().map(|r| r.address).collect();
+    assert_eq!((on_server.len(), on_server.contains(&next), takes(&world)), (2, true, 2), "{}", world.describe());
 }

@@ -27,7 +27,12 @@ fn is_given_back(server: &Value) -> bool {
 fn left_over(world: &World) -> Vec<String> {
     let now = world.panels.state();
     let orders: Vec<Value> = world.server(|s| s.all(ORDERS).cloned().collect());
-    let had = |id: &str| orders.iter().any(|order| view::server_of(order) == Some(id));
+    // Its own, or one that it found with a marker and says so: a person has to look at that.
+    let tells = |order: &Value, id: &str| {
+        let error = &order["status"]["lastError"];
+        error["code"] == "PreviousServerFound" && view::text(&error["message"]).starts_with(&format!("server {id} "))
+    };
+    let had = |id: &str| orders.iter().any(|order| view::server_of(order) == Some(id) || tells(order, id));
     let free: Vec<(String, String)> = view::servers(&world.at_first)
         .into_iter()
         .filter(|s| is_given_back(s.state))
