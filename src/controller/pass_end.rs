@@ -33,7 +33,12 @@ impl Pass<'_> {
             return Ok(Ended::Over(over));
         }
         let stood = queue::stands_still(&self.order);
+        let gave_back = known(&self.order).server.is_some() && status.server.is_none();
         self.order = save(&self.order, status, self.context).await?;
+        if gave_back {
+            // The list that showed the server free came while the order still named it: no later one differs, and the lock may be left.
+            self.handler.note_locks();
+        }
         if !stood && queue::stands_still(&self.order) {
             // It takes none of the free servers; whoever waited behind it may.
             if let Some(key) = queue::next(self.context, &self.parsed, &self.key) {

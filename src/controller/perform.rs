@@ -11,7 +11,7 @@ use crate::panel::license::{FREE_NAME, LicenseEdit, LicenseOrder};
 use crate::panel::model::{
     AddressSpec, Expect, InstallRequest, MainAddress, NotesEdit, OwnerEdit, PoolRequest, Power, ServerEdit, ServerId,
 };
-use crate::provisioning::call::Call;
+use crate::provisioning::call::{Call, Left};
 use crate::provisioning::facts::{Facts, Look, Prepare, Prepared, Seen};
 use crate::provisioning::order::Order;
 
@@ -186,12 +186,12 @@ impl Panels<'_> {
                 let edit = ServerEdit { expect: Expect::Free, owner: OwnerEdit::User(owner.clone()), notes };
                 none(self.mark(server, &edit).await)
             }
-            Call::Unclaim { server, written } => {
-                let edit = ServerEdit {
-                    expect: Expect::Marker(written.clone()),
-                    owner: OwnerEdit::Nobody,
-                    notes: NotesEdit::Remove(written.clone()),
+            Call::Unclaim { server, left } => {
+                let (expect, notes) = match left {
+                    Left::Marker(written) => (Expect::Marker(written.clone()), NotesEdit::Remove(written.clone())),
+                    Left::Owner(owner) => (Expect::Owner(owner.clone()), NotesEdit::Keep),
                 };
+                let edit = ServerEdit { expect, owner: OwnerEdit::Nobody, notes };
                 none(ready!(panel).edit_server(server, &edit).await)
             }
             Call::Enable { server } => none(ready!(panel).enable(server).await),

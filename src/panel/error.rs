@@ -169,6 +169,12 @@ impl PanelError {
         }
     }
 
+    /// Whether the panel says that our user may not make this call (`access`, ispsystem-api.md 1.4): nothing of what it is about was tried.
+    #[must_use]
+    pub fn denies_access(&self) -> bool {
+        matches!(self, Self::Refused { error, .. } if error.kind == "access")
+    }
+
     /// Whether nothing answers at the panel's address, so that nothing else is worth asking it now.
     #[must_use]
     pub fn nobody_there(&self) -> bool {

@@ -203,7 +203,8 @@ fn in_order(row: &ServerRow, rows: &[AddressRow]) -> Vec<IpAddr> {
 }
 
 /// Closing, before the status names a server. An adoption that was begun and never finished is undone: our marker goes and the
-/// client keeps the server. A marker without an intent is a restored order's, which closes as its policy says.
+/// client keeps the server. So it is where a person wrote the marker. One without an intent may be a restored order's, which closes as its
+/// policy says.
 pub(super) fn resolve(cx: &mut Cx<'_>, step: Step, server: &ServerId) -> Flow {
     let form = match cx.form(step, server)? {
         Seen::There(form) => form,
@@ -215,7 +216,7 @@ pub(super) fn resolve(cx: &mut Cx<'_>, step: Step, server: &ServerId) -> Flow {
     };
     let begun = cx.intent(Step::Allocate).is_some();
     let written = match cx.order.marker.find_in(&form.notes) {
-        Found::Ours if !begun => return bind(cx, server, &form),
+        Found::Ours if !begun && super::selection::may_have_been_restored(cx.order) => return bind(cx, server, &form),
         Found::Ours => Some(cx.order.marker.to_string()),
         Found::Truncated(written) if begun => Some(written),
         Found::Foreign(_) | Found::Previous(_) if begun && cx.order.marker.stands_in(&form.notes) => Some(cx.order.marker.to_string()),

@@ -6,7 +6,7 @@ use crate::api::order::ServerStatus;
 use crate::panel::error::ErrorClass;
 use crate::panel::model::{InstallForm, ServerForm, ServerId, ServerRow};
 
-use super::call::Call;
+use super::call::{Call, Left};
 use super::capacity;
 use super::client::create_client;
 use super::context::{Cx, Flow, Halt, Recheck, SHORT, Wait, WaitKind, after, cut};
@@ -337,8 +337,14 @@ fn claim_in_flight(cx: &mut Cx<'_>, server: &ServerId, people: &People) -> Flow 
     };
     match cx.order.marker.find_in(&form.notes) {
         Found::Ours => return bind(cx, server, &form, people),
-        Found::Truncated(written) => return Break(cx.call(step, Call::Unclaim { server: server.clone(), written }, Shows::AtOnce)),
-        Found::Nothing if undone => {
+        Found::Truncated(written) => return Break(undo(cx, server, Left::Marker(written))),
+        // The panel has done it, and kept nothing of the marker: to claim another one would leave this one to nobody.
+        Found::Nothing if cx.facts.applied(|c| matches!(c, Call::Claim { server: claimed, .. } if claimed == server)) => {
+            if let Some(owner) = ours_without_marker(&form, people) {
+                return Break(undo(cx, server, Left::Owner(owner)));
+            }
+        }
+        Found::Nothing if undone && ours_without_marker(&form, people).is_none() => {
             cx.settled(step)?;
             return Break(truncated(cx, server));
         }
@@ -351,6 +357,9 @@ fn claim_in_flight(cx: &mut Cx<'_>, server: &ServerId, people: &People) -> Flow 
     }
     // The claim may still land: another server is only chosen when it has had its time.
     cx.settled(step)?;
+    if let (Found::Nothing, Some(owner)) = (cx.order.marker.find_in(&form.notes), ours_without_marker(&form, people)) {
+        return Break(undo(cx, server, Left::Owner(owner)));
+    }
     let sold = cx.facts.inventory.as_ref().is_some_and(|list| {
         matching::form_is_free(&form) && capacity::free(&cx.order.wanted, &cx.status, cx.handler, list).iter().any(|row| row.id == *server)
     });
@@ -361,6 +370,15 @@ fn claim_in_flight(cx: &mut Cx<'_>, server: &ServerId, people: &People) -> Flow 
     }
     let call = Call::Claim { server: server.clone(), owner: people.me.id.clone(), marker: cx.order.marker.clone() };
     Break(cx.call(step, call, Shows::AtOnce))
+}
+
+fn undo(cx: &mut Cx<'_>, server: &ServerId, left: Left) -> Halt {
+    cx.call(Step::Allocate, Call::Unclaim { server: server.clone(), left }, Shows::AtOnce)
+}
+
+/// The owner of a server that the operator's user has.
+fn ours_without_marker(form: &ServerForm, people: &People) -> Option<String> {
+    form.owner.clone().filter(|owner| people.is_me(owner))
 }
 
 pub(super) fn truncated(cx: &mut Cx<'_>, server: &ServerId) -> Halt {
@@ -433,15 +451,25 @@ pub(super) fn resolve_claim(cx: &mut Cx<'_>, step: Step, server: &ServerId) -> F
             if let Some(error) = cx.facts.refusal(|c| matches!(c, Call::Unclaim { .. })).cloned() {
                 return Break(cx.fail_with(step, &error));
             }
-            Break(cx.call(step, Call::Unclaim { server: server.clone(), written }, Shows::AtOnce))
+            Break(cx.call(step, Call::Unclaim { server: server.clone(), left: Left::Marker(written) }, Shows::AtOnce))
         }
         Found::Foreign(other) | Found::Previous(other) if cx.order.marker.stands_in(&form.notes) => {
             Break(beside_another(cx, step, server, &other))
         }
-        Found::Nothing | Found::Previous(_) | Found::Foreign(_) => {
+        found @ (Found::Nothing | Found::Previous(_) | Found::Foreign(_)) => {
+            if let Some(error) = cx.facts.refusal(|c| matches!(c, Call::Unclaim { .. })).cloned() {
+                return Break(cx.fail_with(step, &error));
+            }
             cx.settled(step)?;
-            cx.status.in_flight = None;
-            Continue(())
+            let people = people(cx, step)?;
+            let claimed = found == Found::Nothing && claim_target(cx).as_ref() == Some(server);
+            match ours_without_marker(&form, &people).filter(|_| claimed) {
+                Some(owner) => Break(cx.call(step, Call::Unclaim { server: server.clone(), left: Left::Owner(owner) }, Shows::AtOnce)),
+                None => {
+                    cx.status.in_flight = None;
+                    Continue(())
+                }
+            }
         }
     }
 }

@@ -192,7 +192,9 @@ impl Cx<'_> {
         let steps: &[Step] = if closing { &CLOSING } else { &OPENING };
         // Steps that an Active order takes when it is asked to; those of them that closing takes, too, are no past either.
         let change = CHANGES.contains(&step) && !(closing && super::suspension::settles_before_closing(step));
-        if !(steps.contains(&step) || change) || counted.intent != self.intent_now(step) {
+        // A claim that is undone is undone under its own step.
+        let undoing = closing && step == Step::Allocate && self.status.server.is_none();
+        if !(steps.contains(&step) || change || undoing) || counted.intent != self.intent_now(step) {
             self.start_anew(step);
             return Flow::Continue(());
         }

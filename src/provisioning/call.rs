@@ -10,6 +10,15 @@ use crate::panel::model::{AddressRowId, Family, ServerId, UserId};
 
 use super::marker::Marker;
 
+/// What a claim that has to be undone left in a server's form: nothing else is undone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// So much of the marker.
+    Marker(String),
+    /// Only the owner, as the form shows it.
+    Owner(String),
+}
+
 /// One change at a panel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Call {
@@ -27,12 +36,12 @@ pub enum Call {
         /// Marker.
         marker: Marker,
     },
-    /// Undo a claim whose marker the panel cut short.
+    /// Undo a claim whose marker the panel cut short, or did not keep.
     Unclaim {
         /// Server.
         server: ServerId,
         /// What stands there of the marker.
-        written: String,
+        left: Left,
     },
     /// Lift the administrative block.
     Enable {

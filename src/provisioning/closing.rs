@@ -15,7 +15,6 @@ use super::call::Call;
 use super::context::{Busy, Cx, Flow, Halt, Next, Wait, WaitKind, after};
 use super::facts::{Inventory, Look, Row, Seen};
 use super::inflight::Shows;
-use super::marker::Found;
 use super::opening::{note_power, wait_for_power};
 use super::people::people;
 use super::reason::Reason;
@@ -164,7 +163,8 @@ fn released(cx: &mut Cx<'_>, server: &ServerId) -> Flow<bool> {
     }
     match cx.form(Step::Release, server)? {
         Seen::Missing => Continue(false),
-        Seen::There(form) if cx.order.marker.find_in(&form.notes) == Found::Ours => Continue(false),
+        // Whatever stands beside it.
+        Seen::There(form) if cx.order.marker.stands_in(&form.notes) => Continue(false),
         Seen::There(_) => {
             // A person may have taken the marker away while our request is still under way: it must not meet the next order's claim.
             cx.settled(Step::Release)?;
@@ -235,7 +235,9 @@ fn power_off(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
     let off = Call::PowerOff { server: server.clone() };
     if let Some(error) = cx.facts.refusal(|c| *c == off).cloned() {
         return match error.class() {
-            // Only an error document of the power call itself is an IPMI error (design.md section 9).
+            // Only an error document of the power call itself is an IPMI error, and none of log-in, access or a missing object (design.md
+            // section 9).
+            ErrorClass::Refused | ErrorClass::Exists if error.denies_access() => Break(cx.fail_with(step, &error)),
             ErrorClass::Refused | ErrorClass::Exists => ipmi_error(cx, &error.to_string()),
             ErrorClass::Down | ErrorClass::Credentials | ErrorClass::Missing | ErrorClass::Expectation | ErrorClass::Dialect => {
                 Break(cx.fail_with(step, &error))
@@ -257,6 +259,12 @@ fn power_off(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
         coming_on(cx)?;
         cx.finish(step, State::Done, "");
         return Continue(());
+    }
+    if row.power.error && cx.intent(step).is_some_and(|f| !cx.intent_is_own(f)) {
+        // A controller that is dead may keep the panel from answering at all: its list tells.
+        cx.settled_in_list(step)?;
+        cx.status.in_flight = None;
+        return ipmi_error(cx, "the answer to the power-off was lost, and the panel reports a power error (IPMI or PDU)");
     }
     let asked = cx.state(step) == State::Running && cx.status.in_flight.is_none();
     if asked && row.power.error {
@@ -408,7 +416,7 @@ fn nothing_runs(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
 }
 
 /// What the step of the power says where a person switched the server off.
-const BY_HAND: &str = "stopped by hand";
+pub(super) const BY_HAND: &str = "stopped by hand";
 
 /// Domain first, then owner and marker in one call: the commit point.
 fn release(cx: &mut Cx<'_>, server: &ServerId) -> Flow {

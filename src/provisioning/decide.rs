@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use crate::api::condition::{self, ConditionType};
 use crate::api::order::OrderStatus;
 use crate::api::task::TaskType;
+use crate::panel::error::{ErrorClass, PanelError};
 
 use super::context::{Cx, Flow, Halt, Next, WaitKind, after};
 use super::facts::{Facts, HandlerState, Row};
@@ -157,11 +158,27 @@ fn run(cx: &mut Cx<'_>) -> Flow {
     }
     super::forsaken::same_panel(cx, step)?;
     if let Some(error) = cx.facts.failed.clone() {
-        return ControlFlow::Break(cx.fail_with(step, &error));
+        return ControlFlow::Break(if of_one_object(cx, &error) {
+            cx.fail(step, &error.code(), &error.to_string())
+        } else {
+            cx.fail_with(step, &error)
+        });
     }
     failed_before(cx)?;
     super::done::verify(cx)?;
     if cx.order.deleting { super::closing::close(cx) } else { super::opening::open(cx) }
+}
+
+/// A read of something of this order fails while the panel's list goes on to be answered: a list that was begun after the wait for the
+/// handler took longer than a step may. It is not the handler's failure then, and somebody has to look at it.
+fn of_one_object(cx: &Cx<'_>, error: &PanelError) -> bool {
+    let name = cx.handler.key.to_string();
+    let waits = cx.status.waiting_on.as_ref().filter(|w| w.kind == WaitKind::Handler.as_str() && w.name == name);
+    let patience = waits.map(|w| after(w.since.0, cx.handler.step));
+    error.class() == ErrorClass::Down
+        && !error.nobody_there()
+        && !super::opening::at_rest(cx)
+        && patience.is_some_and(|patience| cx.facts.inventory.as_ref().is_some_and(|list| list.began >= patience))
 }
 
 /// A step that was handed to a department waits for it.

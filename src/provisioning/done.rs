@@ -68,7 +68,12 @@ fn ask_panel(cx: &mut Cx<'_>, step: Step, since: Time) -> Flow<Answer> {
         }
         Step::PowerOff | Step::StopPower => {
             let (_, row) = fresh_row(cx, step, since)?;
-            if row.power.off && !row.power.on { Answer::Agrees } else { Answer::Differs(power(&row)) }
+            match (row.power.off, row.power.on) {
+                (true, false) => Answer::Agrees,
+                // The panel cannot tell: whoever stopped it is believed, as with StopServer.
+                (false, false) if row.power.error && step == Step::PowerOff => Answer::Over(super::closing::BY_HAND),
+                (true | false, true) | (false, false) => Answer::Differs(power(&row)),
+            }
         }
         Step::InstallOS => installed(cx, step, since)?,
         Step::HandOver => {
@@ -122,6 +127,19 @@ fn power(row: &ServerRow) -> String {
 }
 
 fn allocated(cx: &mut Cx<'_>, step: Step, since: Time) -> Flow<Answer> {
+    if cx.undoes_a_claim() {
+        return Continue(Answer::AskTheStep);
+    }
+    if let Some(server) = cx.order.adopt.clone() {
+        // The notes of a client's server are read for the index when something else of it differs.
+        let Seen::There(form) = cx.form(step, &server)? else { return Continue(Answer::AskTheStep) };
+        return Continue(match cx.order.marker.find_in(&form.notes) {
+            Found::Ours => Answer::Agrees,
+            Found::Nothing | Found::Truncated(_) | Found::Previous(_) | Found::Foreign(_) => {
+                Answer::Differs(format!("the notes of server {server} do not carry `{}` alone", cx.order.marker))
+            }
+        });
+    }
     let Some(inventory) = cx.facts.inventory.clone().filter(|list| list.began >= since.0) else { return Break(cx.wait_for_list(step)) };
     let people = people(cx, step)?;
     index_complete(cx, step, &inventory, &people)?;
@@ -175,7 +193,7 @@ fn released(cx: &mut Cx<'_>, step: Step) -> Flow<Answer> {
     let Some(server) = cx.server_id() else { return Continue(Answer::AskTheStep) };
     Continue(match cx.form(step, &server)? {
         Seen::Missing => Answer::AskTheStep,
-        Seen::There(form) if cx.order.marker.find_in(&form.notes) == Found::Ours => {
+        Seen::There(form) if cx.order.marker.stands_in(&form.notes) => {
             let owner = form.owner.unwrap_or_else(|| "nobody".into());
             Answer::Differs(format!("the notes of server {server} still carry the order's marker, and its owner is {owner}"))
         }
@@ -200,14 +218,20 @@ impl Cx<'_> {
         if self.status.attempts_for.as_ref().is_none_or(|a| a.step != step.as_str()) {
             self.count_for(step);
         }
-        // Whatever was on its way when a person took over is theirs to judge.
-        self.status.in_flight = self.status.in_flight.take().filter(|f| f.step != step.as_str());
+        // Whatever was on its way when a person took over is theirs to judge. Nothing but the intent leads back to half a marker.
+        let undoing = self.undoes_a_claim();
+        self.status.in_flight = self.status.in_flight.take().filter(|f| undoing || f.step != step.as_str());
         let now = self.now;
         if let Some(counted) = self.status.attempts_for.as_mut() {
             counted.done_at = Some(Time(now));
         }
         self.enter(step, State::Pending, "verifying what was done by hand");
         self.status.next_retry_time = None;
+    }
+
+    /// A claim, or an adoption, is being undone.
+    fn undoes_a_claim(&self) -> bool {
+        self.status.server.is_none() && self.intent(Step::Allocate).is_some_and(|f| f.call == "unclaim" || f.call == "unmark")
     }
 
     fn confirmed(&mut self, step: Step) {

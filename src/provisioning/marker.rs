@@ -103,7 +103,7 @@ impl Marker {
     }
 
     fn judge(&self, ours: bool, full: &str, other: &str) -> Found {
-        if !ours && other.len() > PREFIX.len() && full.starts_with(other) {
+        if !ours && other.len() >= PREFIX.len() && full.starts_with(other) {
             return Found::Truncated(other.to_owned());
         }
         match Self::parse(other) {

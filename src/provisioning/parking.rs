@@ -8,6 +8,7 @@ use crate::panel::model::{AddressRow, Family, PoolAddress, ServerId};
 use super::call::Call;
 use super::context::{Cx, Flow, SHORT, cut};
 use super::inflight::Shows;
+use super::marker::tokens;
 use super::moved::{leave_where_they_are, listed_elsewhere};
 use super::network::{addresses, main_by_panel, main_row, not_replaced, ours, parsed, record_main, replace_main, replaced, take};
 use super::pool::{is_parking, not_done, pool};
@@ -76,6 +77,12 @@ fn park_from_pool(cx: &mut Cx<'_>, server: &ServerId, group: &str) -> Flow {
     let main = main_row(cx, step, server, &rows)?;
     let parked = used.iter().any(|a| a.address == main.address && a.group == group);
     let mine = ours_in_parking(cx, &used, group);
+    // A person may have given the server a public address of another order that is gone by now: with our note it goes back like ours.
+    let nobodys = |a: &&PoolAddress| a.address == main.address && a.group == cx.handler.public_group && tokens(&a.note).next().is_none();
+    if let Some(found) = used.iter().find(nobodys) {
+        let note = format!("{} {}", found.note, cx.order.marker.short()).trim().to_owned();
+        return Break(cx.call(step, Call::SetNote { address: found.address, note }, Shows::AtOnce));
+    }
     if !parked {
         if mine.is_empty() && not_replaced(cx).is_none() {
             return Break(take(cx, step, Family::of(main.address), group));

@@ -242,6 +242,8 @@ impl Cx<'_> {
             self.status.waiting_on = None;
             return Halt { next: Next::Forget, verdict: Verdict::Progressing(super::verdict::Phase::Deleting, Reason::Deleting, message) };
         }
+        // Remembered as what was cancelled is: a restart, or a panel that was down, does not ask again.
+        self.count_for(step);
         self.stall(step, Reason::TaskCancelled, &message, super::context::Recheck::OnChange)
     }
 }

@@ -279,3 +279,25 @@ fn an_address_that_only_an_older_list_shows_elsewhere_is_taken() {
     let on_server: Vec<IpAddr> = world.panel.servers["1"].rows.iter().map(|r| r.address).collect();
     assert_eq!((on_server.len(), on_server.contains(&next), takes(&world)), (2, true, 2), "{}", world.describe());
 }
+
+/// The address of an order that is gone by now, on another order's server: nobody's note is on it.
+#[test]
+fn an_address_that_came_from_another_order_goes_back_with_the_server_that_has_it() {
+    let mut world = World::new(Panel::new(3, 6), handler(|_| ()));
+    world.add(order("web", "u-web", |raw| raw["spec"]["addresses"] = json!({"ipv4": 2})));
+    world.until_phase("web", "Active");
+    world.add(order("other", "u-other", |_| ()));
+    world.until_phase("other", "Active");
+    let server = world.panel.server("1");
+    let row = server.rows.iter().find(|r| r.address != server.main).unwrap().clone();
+    server.rows.retain(|r| *r != row);
+    let theirs = world.panel.server("2");
+    (theirs.main, theirs.rows[0].address) = (row.address, row.address);
+    world.run_for(Duration::from_mins(1));
+    for order in ["web", "other"] {
+        world.delete(order);
+        world.until_phase(order, "gone");
+    }
+    assert_eq!(note_of(&world, row.address), None, "{}", world.describe());
+    world.assert_clean();
+}

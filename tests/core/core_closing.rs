@@ -530,3 +530,128 @@ fn what_began_to_run_while_a_person_stopped_the_server_ends_before_it_is_release
     world.until_phase("web", "gone");
     assert!(world.panel.servers["1"].operation.is_none(), "{}", world.describe());
 }
+
+#[test]
+fn a_power_call_that_the_panel_does_not_allow_is_no_ipmi_error_and_no_server_is_released_running() {
+    for policy in ["Ignore", "CreateTask"] {
+        let mut world = World::new(Panel::new(2, 4), handler(|h| h["ipmiErrorPolicy"] = json!(policy)));
+        world.add(order("web", "u-web", |_| ()));
+        world.until_phase("web", "Active");
+        world.panel.server("1").ipmi = Ipmi::Denied;
+        world.delete("web");
+        world.until("a task", Duration::from_hours(12), |w| !w.tasks.is_empty());
+        world.run_for(Duration::from_hours(6));
+        assert_eq!(world.open_tasks(), [TaskType::FailedOperation], "{policy}");
+        let server = &world.panel.servers["1"];
+        assert!(server.on && server.owner.is_some() && server.notes.contains("u-web"), "{policy}: {}", world.describe());
+        world.panel.server("1").ipmi = Ipmi::Works;
+        world.resolve(TaskType::FailedOperation, Resolution::Retry);
+        world.until_phase("web", "gone");
+        world.assert_clean();
+    }
+}
+
+/// A controller that is dead keeps the panel from answering; its list shows the power error.
+#[test]
+fn a_power_off_without_answer_is_an_ipmi_error_where_the_list_shows_one() {
+    for policy in ["Ignore", "CreateTask"] {
+        let mut world = World::new(Panel::new(2, 4), handler(|h| h["ipmiErrorPolicy"] = json!(policy)));
+        world.add(order("web", "u-web", |_| ()));
+        world.until_phase("web", "Active");
+        world.panel.server("1").ipmi = Ipmi::Error;
+        world.always = Some(("powerOff", Fault::LostNot));
+        world.may_stay_on = true;
+        world.delete("web");
+        if policy == "CreateTask" {
+            world.until("a task", Duration::from_hours(1), |w| !w.tasks.is_empty());
+            assert_eq!(world.open_tasks(), [TaskType::StopServer]);
+            world.resolve(TaskType::StopServer, Resolution::Done);
+        }
+        world.until_phase("web", "gone");
+        let asked = world.asked.iter().filter(|(_, c)| matches!(c, Call::PowerOff { .. })).count();
+        assert_eq!((asked, world.open_tasks().len()), (1, 0), "{policy}: there is no retry in closing");
+        world.assert_clean();
+    }
+}
+
+#[test]
+fn a_server_whose_notes_got_another_marker_beside_ours_is_not_called_released() {
+    let mut world = active();
+    world.always = Some(("release", Fault::LostNot));
+    world.delete("web");
+    world.until("the release is asked for", Duration::from_hours(2), |w| w.asked.iter().any(|(_, c)| c.name() == "release"));
+    let ours = world.panel.servers["1"].notes.clone();
+    world.panel.server("1").notes = format!("{ours} k8s:cluster-1/shop/other/u-other");
+    world.always = None;
+    world.run_for(Duration::from_hours(3));
+    assert!(world.orders.contains_key("web") && world.panel.servers["1"].owner.is_some(), "{}", world.describe());
+    world.panel.server("1").notes = ours;
+    world.force("web");
+    world.until("a way on", Duration::from_hours(12), |w| !w.orders.contains_key("web") || !w.open_tasks().is_empty());
+    if !world.open_tasks().is_empty() {
+        world.resolve(TaskType::FailedOperation, Resolution::Retry);
+    }
+    world.until_phase("web", "gone");
+    world.assert_clean();
+}
+
+/// The undoing of a claim, or of an adoption, that fails each time is a matter for a department, as anything else in closing.
+#[test]
+fn half_a_claim_that_the_panel_does_not_let_go_is_told_to_a_department_once() {
+    for attempts in [1, 3] {
+        let mut world = World::new(Panel::new(1, 4), handler(|h| h["retry"]["maxAttempts"] = json!(attempts)));
+        world.add(order("web", "u-web", |_| ()));
+        world.panel.notes_max = 20;
+        world.always = Some(("unclaim", Fault::Refused));
+        world.until("the claim is undone", Duration::from_hours(1), |w| w.asked.iter().any(|(_, c)| c.name() == "unclaim"));
+        world.delete("web");
+        world.until("a task", Duration::from_hours(12), |w| w.open_tasks() == [TaskType::FailedOperation]);
+        // What was asked while the order was opened is of the past.
+        world.run_for(Duration::from_hours(1));
+        let raised = world.tasks.len();
+        assert!(raised <= 2, "{attempts}: {}", world.describe());
+        world.run_for(Duration::from_hours(6));
+        assert_eq!((world.tasks.len(), world.open_tasks().len()), (raised, 1), "{attempts}: {}", world.describe());
+        // Taken at its word where it is so, and not where it is not.
+        world.resolve(TaskType::FailedOperation, Resolution::Done);
+        world.run_for(Duration::from_hours(6));
+        assert!(world.orders.contains_key("web") && !world.panel.servers["1"].notes.is_empty(), "{attempts}: {}", world.describe());
+        world.always = None;
+        if world.open_tasks() == [TaskType::FailedOperation] {
+            world.resolve(TaskType::FailedOperation, Resolution::Retry);
+        }
+        world.until_phase("web", "gone");
+        world.assert_clean();
+    }
+}
+
+/// `Abandon` of an order that lives: its server stays as it is, also when the operator is started anew.
+#[test]
+fn a_server_that_a_department_gave_up_while_its_order_lives_is_not_asked_about_again() {
+    let mut world = World::new(
+        {
+            let mut panel = Panel::new(2, 4);
+            panel.recipes_that_fail = 1;
+            panel
+        },
+        handler(|h| h["ipmiErrorPolicy"] = json!("CreateTask")),
+    );
+    world.add(order("web", "u-web", |raw| raw["spec"]["recipes"] = json!(["ISPsystem__nginx.sh"])));
+    world.until("the server is given back", Duration::from_hours(2), |w| {
+        w.status("web").server.as_ref().is_some_and(|s| s.returning.is_some())
+    });
+    world.panel.server("1").ipmi = Ipmi::Refuses;
+    world.until("a task", Duration::from_hours(6), |w| w.open_tasks() == [TaskType::StopServer]);
+    world.resolve(TaskType::StopServer, Resolution::Abandon);
+    world.run_for(Duration::from_hours(1));
+    let (asked, raised) = (world.asked.len(), world.tasks.len());
+    assert_eq!(reason(world.status("web")), "TaskCancelled");
+    world.restart();
+    world.run_for(Duration::from_hours(3));
+    assert_eq!(
+        (world.asked.len(), world.tasks.len(), reason(world.status("web"))),
+        (asked, raised, "TaskCancelled"),
+        "{}",
+        world.describe()
+    );
+}

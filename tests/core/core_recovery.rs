@@ -9,7 +9,7 @@ use crate::support::panel::{ADMIN, Panel};
 use crate::support::seconds;
 use crate::support::world::{Fault, World, handler, order};
 use dci_operator::api::order::{OrderStatus, Returning};
-use dci_operator::api::task::Resolution;
+use dci_operator::api::task::{Resolution, TaskType};
 use dci_operator::panel::model::{AddressRow, Level, PanelUser, PoolAddress, UserId};
 use dci_operator::provisioning::call::Call;
 use dci_operator::provisioning::context::after;
@@ -353,6 +353,45 @@ fn addresses_of_a_server_out_of_sight_stay_where_the_main_one_is_not_ours() {
     world.run_for(Duration::from_hours(6));
     assert_eq!(picture(&world), before, "{}", world.describe());
     world.panel.server("1").owner = client;
+    world.until_phase("web", "gone");
+    world.assert_clean();
+}
+
+/// The panel takes the claim, and keeps nothing of what was added to the notes.
+#[test]
+fn a_claim_whose_marker_was_not_kept_is_undone_and_no_second_server_is_taken() {
+    for (kept, fault) in
+        [("", None), ("k8s:", None), ("", Some(Fault::LostApplied)), ("", Some(Fault::CrashAfter)), ("k8s:", Some(Fault::CrashAfter))]
+    {
+        let mut world = World::simple(3, 6);
+        world.panel.notes_max = kept.len();
+        world.faults.extend(fault.map(|f| (1, f)));
+        until_reason(&mut world, "MarkerTruncated");
+        let names: Vec<&str> = world.asked.iter().map(|(_, c)| c.name()).filter(|n| n.ends_with("laim")).collect();
+        assert_eq!(names, ["claim", "unclaim"], "{kept:?}, {fault:?}: {}", world.describe());
+        assert!(world.panel.servers.values().all(|s| s.owner.is_none() && s.notes.is_empty()), "{}", world.describe());
+        // The order that is deleted in the middle of it leaves nothing either.
+        let mut world = World::simple(3, 6);
+        world.panel.notes_max = kept.len();
+        world.faults.extend(fault.map(|f| (1, f)));
+        world.delete_after_call = Some(1);
+        world.until_phase("web", "gone");
+        world.assert_clean();
+    }
+}
+
+/// What concerns one server only is not the panel's failure: its list is answered all the time.
+#[test]
+fn a_server_that_cannot_be_read_while_the_panel_answers_is_told_to_a_department() {
+    let mut world = World::simple(1, 4);
+    world.until_phase("web", "Active");
+    world.delete("web");
+    world.read_faults.extend(world.reads..world.reads + 100_000);
+    world.until("a task", Duration::from_hours(24), |w| w.open_tasks() == [TaskType::FailedOperation]);
+    let waits = world.status("web").steps.iter().map(|s| s.message.clone()).collect::<Vec<_>>();
+    assert!(waits.iter().any(|message| message.contains("no answer")), "{waits:?}");
+    world.read_faults.clear();
+    world.resolve(TaskType::FailedOperation, Resolution::Retry);
     world.until_phase("web", "gone");
     world.assert_clean();
 }

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::Secret;
 use serde::Deserialize as _;
 use serde_json::Value;
 
-use super::apiserver::{ORDERS, SECRETS, TASKS};
+use super::apiserver::{LEASES, ORDERS, SECRETS, TASKS};
 use super::invariants::{rest, view};
 use super::people::ended;
 use super::world::World;
@@ -45,6 +45,7 @@ fn left_over(world: &World) -> Vec<String> {
         .filter(|s| !is_given_back(s.state))
         .map(|s| format!("server {}/{} is not given back: {}", s.panel, s.id(), s.state))
         .collect();
+    left.extend(idle_locks(world, &orders, &servers));
     let stands = view::on_servers(&now);
     let given_up = world.abandoned();
     let outcomes: Vec<String> = world.server(|s| s.all(TASKS).map(|t| t["status"]["outcome"].to_string()).collect());
@@ -57,6 +58,22 @@ fn left_over(world: &World) -> Vec<String> {
         }
     }
     left
+}
+
+/// Locks that keep a free server from every other order: their own has nothing to do with it.
+fn idle_locks(world: &World, orders: &[Value], servers: &[view::Server<'_>]) -> Vec<String> {
+    let free = |id: &str| {
+        let shown = servers.iter().find(|s| s.id() == id);
+        let flags = |s: &Value| s["flags"].as_object().is_some_and(|flags| flags.values().any(|flag| flag == true));
+        shown.is_some_and(|s| is_given_back(s.state) && !flags(s.state) && !world.is_touched(id))
+    };
+    let idle = |lease: &Value| {
+        let server = lease["metadata"]["annotations"]["dci-operator.dev/server"].as_str()?;
+        let order = orders.iter().find(|order| lease["spec"]["holderIdentity"] == view::order_id(order))?;
+        let has = view::server_of(order) == Some(server);
+        (!has && free(server)).then(|| format!("free server {server} is locked by {}, which has nothing to do with it", view::name(order)))
+    };
+    world.server(|s| s.all(LEASES).filter_map(idle).collect())
 }
 
 /// Servers to which nobody could log in with what the orders' Secrets say. A person may have installed what he had his hands on.

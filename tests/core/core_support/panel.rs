@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use dci_operator::panel::error::{ErrorDocument, PanelError};
 use dci_operator::panel::model::{AddressRow, AddressRowId, FREE_DOMAIN, Family, Level, PanelUser, Parts, PoolAddress, ServerId, UserId};
-use dci_operator::provisioning::call::Call;
+use dci_operator::provisioning::call::{Call, Left};
 use dci_operator::provisioning::marker;
 use jiff::Timestamp;
 
@@ -22,6 +22,8 @@ pub enum Ipmi {
     Works,
     /// Every power call is answered with an error document.
     Refuses,
+    /// The operator's user may not make power calls.
+    Denied,
     /// Calls are accepted, nothing happens, and the list shows `powererror`.
     Error,
     /// Calls are accepted and nothing happens.
@@ -255,7 +257,10 @@ impl Panel {
             let marked = |text: &str| form.notes.split_whitespace().any(|w| w == text);
             let expected = match call {
                 Call::Claim { .. } => form.owner.is_none() && marker::tokens(&form.notes).next().is_none(),
-                Call::Unclaim { written, .. } | Call::Unmark { written, .. } => marked(written),
+                Call::Unclaim { left: Left::Marker(written), .. } | Call::Unmark { written, .. } => marked(written),
+                Call::Unclaim { left: Left::Owner(owner), .. } => {
+                    form.owner.as_deref() == Some(owner) && marker::tokens(&form.notes).next().is_none()
+                }
                 Call::Adopt { owner, .. } => form.owner.as_deref() == Some(owner) && marker::tokens(&form.notes).next().is_none(),
                 Call::HandOver { marker, .. } | Call::Release { marker, .. } => marked(&marker.to_string()),
                 _ => true,
@@ -267,6 +272,9 @@ impl Panel {
         match call {
             Call::PowerOn { server } | Call::PowerOff { server } if self.servers[&server.0].ipmi == Ipmi::Refuses => {
                 Err(refused("ipmi", "server.power"))
+            }
+            Call::PowerOn { server } | Call::PowerOff { server } if self.servers[&server.0].ipmi == Ipmi::Denied => {
+                Err(refused("access", "server.power"))
             }
             Call::ReplaceMain { .. } if self.replace == Replace::Refused => Err(refused("value", "iplist.edit")),
             Call::TakeAddress { group, .. } if !self.free.contains_key(group) => Err(refused("value", "ip.edit")),
@@ -338,9 +346,12 @@ impl Panel {
                 let s = self.server(&server.0);
                 (s.owner, s.notes) = (Some(owner.clone()), text);
             }
-            Call::Unclaim { server, written } => {
+            Call::Unclaim { server, left } => {
                 let s = self.server(&server.0);
-                (s.owner, s.notes) = (None, without(&s.notes, written));
+                s.owner = None;
+                if let Left::Marker(written) = left {
+                    s.notes = without(&s.notes, written);
+                }
             }
             Call::Adopt { server, marker, .. } => {
                 let text = format!("{} {marker}", self.server(&server.0).notes);
