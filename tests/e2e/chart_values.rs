@@ -56,6 +56,13 @@ fn wrong_values_are_refused() {
         ("{logLevel: warning, image: {repository: 'registry.example.net:5000/dci-operator:0.1.0'}}", "logLevel repository"),
         ("{logLevel: 'info,dci_operator', resources: {limits: {memory: lots}}}", "logLevel memory"),
         ("{watchNamespaces: [shop], clusterId: a, rbac: {namespaceSelectors: true}}", "NamespaceLabelsForbidden"),
+        // Two that work at once, and pods of which none may go: all of them, or the only one.
+        ("{replicaCount: 2, leaderElection: {enabled: false}}", "replicaCount leaderElection.enabled turns"),
+        ("podDisruptionBudget: {enabled: true, minAvailable: 1}", "podDisruptionBudget.minAvailable 1 of replicaCount 1"),
+        (
+            "{replicaCount: 2, podDisruptionBudget: {enabled: true, minAvailable: 2}}",
+            "podDisruptionBudget.minAvailable 2 of replicaCount 2",
+        ),
         // What the pods promise is kept, and a label by which they are found.
         (
             "{podSecurityContext: {runAsNonRoot: 'yes', runAsUser: 0}, securityContext: {readOnlyRootFilesytem: true}}",
