@@ -42,7 +42,7 @@ pub use super::order_status::{
     printcolumn(name = "WAITING ON", type_ = "string", json_path = ".status.waitingOn.kind"),
     printcolumn(name = "NEXT RETRY", type_ = "string", json_path = ".status.nextRetryTime"),
     printcolumn(name = "AGE", type_ = "date", json_path = ".metadata.creationTimestamp"),
-    printcolumn(name = "HANDLER", type_ = "string", json_path = ".spec.handlerRef.name", priority = 1),
+    printcolumn(name = "HANDLER", type_ = "string", json_path = ".status.handler", priority = 1),
     printcolumn(name = "ERROR", type_ = "string", json_path = ".status.lastError.code", priority = 1),
     printcolumn(name = "MESSAGE", type_ = "string", json_path = ".status.conditions[?(@.type==\"Ready\")].message", priority = 1),
     validation = Rule::new("size(self.metadata.name) <= 63")
@@ -254,7 +254,8 @@ pub struct OperatingSystem {
     /// The panel's template, `<repository>__<name>`.
     #[schemars(length(min = 1, max = 253), regex(pattern = NOT_BLANK_PATTERN))]
     pub template: String,
-    /// Password of root or Administrator; generated into Secret `<order>-root` when absent.
+    /// Password of root or Administrator; generated into Secret `<order>-root` when absent. Acted upon at the next reinstall. Where the
+    /// handler's dialect has `setPassword`, another password is set on the running server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password_secret_ref: Option<SecretKeyRef>,
 }

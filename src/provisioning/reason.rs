@@ -87,7 +87,7 @@ reasons! {
     AdoptionRefused: "The server that `spec.adopt` names is not as the order says; nothing was written at the panel.", "Correct what the message names, in the order or at the panel; it is looked at again by itself.";
     IpmiError: "IPMI failed while the server was being stopped.", "With `ipmiErrorPolicy: Ignore` nothing; with `CreateTask` close the StopServer task.";
     DeletionProtected: "The order is being deleted, but `spec.deletionProtection` is true: nothing is powered off or released.", "Set it to false: the server is then released (`deletionPolicy: Release`) or left as it is (`deletionPolicy: Orphan`).";
-    ReinstallPending: "Template or recipes were changed; they take effect at the next reinstall.", "Nothing, or put them back.";
+    ReinstallPending: "Template or recipes were changed; they take effect at the next reinstall. Recipes that are added do not wait for it where the handler has `dialect.runRecipe`.", "Nothing, or put them back.";
     ReinstallProtected: "`spec.reinstall` has a new value, and `spec.deletionProtection` refuses what destroys data.", "Set `deletionProtection: false` to have the system installed again, or put `spec.reinstall` back; the order goes on by itself.";
     Done: "The step is done.", "Nothing.";
     Pending: "The step is not done yet.", "Nothing.";

@@ -60,7 +60,7 @@ async fn kubectl_waits_and_shows_columns() {
     }
     assert!(!text.contains("<invalid>"), "{text}");
     let (_, text) = world.kubectl(&["get", "dso", "-n", &shop, "-o", "wide"]).await;
-    assert!(header(&text).ends_with("AGE|HANDLER|ERROR|MESSAGE") && text.contains("msk-1"), "{text}");
+    assert!(header(&text).ends_with("AGE|HANDLER|ERROR|MESSAGE") && text.contains(&format!("{}/msk-1", world.provider)), "{text}");
     let provider = world.provider.clone();
     let (_, text) = world.kubectl(&["get", "ph", "-n", &provider]).await;
     assert_eq!(header(&text), "NAME|MODULE|READY|FREE|ORDERS|MESSAGE|AGE", "{text}");
