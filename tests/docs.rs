@@ -119,6 +119,16 @@ fn help(program: &str, arguments: &[&str]) -> String {
     format!("```text\n{}\n```", lines.join("\n").trim())
 }
 
+/// As `dci-operator crds | head -1` has one.
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let piped = std::process::Stdio::piped;
+    let mut program = Command::new(env!("CARGO_BIN_EXE_dci-operator")).arg("crds").stdout(piped()).stderr(piped()).spawn().unwrap();
+    drop(program.stdout.take());
+    let output = program.wait_with_output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+}
+
 /// Each setting of BILLmanager's form (ispsystem-api.md 5.1) stands beside a field that exists.
 #[test]
 fn every_setting_of_the_handler_form_has_its_field() {

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use dci_operator::api::crds;
+use dci_operator::cli::text;
 use dci_operator::controller::otlp::Export;
 use dci_operator::controller::run::{Options, run};
 use dci_operator::controller::{election, logs};
@@ -146,8 +147,8 @@ fn operate(args: RunArgs) -> Result<(), Box<dyn std::error::Error>> {
 
 fn write_crds(target: crds::Target, dir: Option<PathBuf>) -> Result<(), Box<dyn std::error::Error>> {
     let Some(dir) = dir else {
-        print!("{}", crds::yaml(target)?);
-        return Ok(());
+        let written = text::print(&crds::yaml(target)?);
+        return written.map_err(|error| format!("the output cannot be written: {error}; see where it goes to").into());
     };
     std::fs::create_dir_all(&dir)?;
     for crd in crds::all(target)? {

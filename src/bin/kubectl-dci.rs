@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -209,10 +209,6 @@ fn read(file: &str) -> Result<String, ManifestError> {
     Ok(text)
 }
 
-/// A reader that has gone away has seen enough.
 fn print(text: &str) -> Result<(), CommandError> {
-    match std::io::stdout().write_all(text.as_bytes()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(CommandError::Output(error)),
-        Ok(()) | Err(_) => Ok(()),
-    }
+    text::print(text).map_err(CommandError::Output)
 }

@@ -1,6 +1,7 @@
 //! Plain text for a terminal: columns as kubectl prints them, and times as ages.
 
 use std::fmt::Write as _;
+use std::io::Write as _;
 
 use jiff::{SignedDuration, Timestamp};
 
@@ -16,6 +17,14 @@ const GAP: usize = 3;
 #[must_use]
 pub fn clean(text: &str) -> String {
     cut(text, usize::MAX)
+}
+
+/// Writes to the standard output. A reader that has gone away has seen enough.
+pub fn print(text: &str) -> std::io::Result<()> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
 }
 
 /// A span as kubectl writes ages: `90s`, `5m30s`, `3h`, `4d12h`. One that is not over yet is none.
