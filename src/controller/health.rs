@@ -2,7 +2,7 @@
 
 use std::io::{Error, ErrorKind};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
@@ -33,8 +33,8 @@ pub struct ListenError {
 pub struct Health {
     /// Watches.
     pub pulse: Pulse,
-    /// First lists, by kind and scope.
-    pub first_lists: FirstLists,
+    /// First lists, by kind and scope. Not there while the process asks whether it may do its work.
+    pub first_lists: Arc<OnceLock<FirstLists>>,
     /// False while this replica only stands by.
     pub leading: watch::Receiver<bool>,
 }
@@ -81,11 +81,14 @@ async fn livez(State(health): State<Health>) -> (StatusCode, String) {
 }
 
 async fn readyz(State(health): State<Health>) -> (StatusCode, String) {
+    let Some(first_lists) = health.first_lists.get() else {
+        return report(&["starting: the API server has not said yet that this process may do its work".into()]);
+    };
     if !*health.leading.borrow() {
         // A replica that stands by watches nothing; it is ready to take over.
         return (StatusCode::OK, "ok (standing by)\n".into());
     }
-    let mut problems: Vec<String> = health.first_lists.awaited().map(|watch| format!("{watch}: first list not complete")).collect();
+    let mut problems: Vec<String> = first_lists.awaited().map(|watch| format!("{watch}: first list not complete")).collect();
     problems.extend(health.pulse.beats().iter().filter_map(|(path, beat)| trouble(path, *beat)));
     report(&problems)
 }
@@ -108,6 +111,19 @@ fn report(problems: &[String]) -> (StatusCode, String) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The kubelet ends what does not live, and sends no requests to what is not ready: neither is a matter of who leads then.
+    #[tokio::test]
+    async fn while_it_starts_it_lives_and_is_not_ready() {
+        for leads in [true, false] {
+            let (_lead, leading) = watch::channel(leads);
+            let health = Health { pulse: Pulse::default(), first_lists: Arc::default(), leading };
+            assert_eq!(livez(State(health.clone())).await.0, StatusCode::OK);
+            assert_eq!(readyz(State(health.clone())).await.0, StatusCode::SERVICE_UNAVAILABLE);
+            assert!(health.first_lists.set(FirstLists::default()).is_ok());
+            assert_eq!(readyz(State(health)).await.0, StatusCode::OK);
+        }
+    }
 
     /// As where the kernel was started without IPv6: EAFNOSUPPORT, which has no kind of its own.
     #[tokio::test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures::future::{BoxFuture, FutureExt};
@@ -26,6 +26,7 @@ use crate::api::condition::{self, ConditionType};
 use crate::api::{DedicatedServerOrder, IPManager, ManualTask, ProcessingHandler};
 use crate::panel::coremanager::transport::Wire;
 use crate::panel::denied::DeniedNetworks;
+use crate::panel::tls::causes;
 use crate::provisioning::order::selector;
 
 use super::clients::{self, Clients};
@@ -75,8 +76,16 @@ pub enum RunError {
     #[error("no Kubernetes cluster: {0}; set KUBECONFIG, or run in a Pod")]
     Config(#[from] kube::config::InferConfigError),
     /// The client could not be made, or the API server does not answer as it should.
-    #[error("Kubernetes: {0}")]
+    #[error("Kubernetes: {}", whole(.0))]
     Kube(#[from] kube::Error),
+    /// The same of an API server that is known by its address.
+    #[error("the API server at {server}: {}", whole(.source))]
+    Server {
+        /// Scheme, host and port.
+        server: String,
+        /// What came of a request to it.
+        source: kube::Error,
+    },
     /// A permission is missing.
     #[error("the API server forbids {what}: {message}; install the chart's RBAC for this ServiceAccount")]
     Forbidden {
@@ -147,6 +156,7 @@ pub struct Surroundings {
 
 /// Runs against this cluster until `until` is over.
 pub async fn run_with(config: Config, options: Options, until: impl Future<Output = ()>) -> Result<(), RunError> {
+    let server = server(&config.cluster_url);
     let metrics = Arc::new(Metrics::default());
     let clients = clients::clients(&config, &metrics)?;
     let namespace = options.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
@@ -155,7 +165,28 @@ pub async fn run_with(config: Config, options: Options, until: impl Future<Outpu
     tracing::info!(health = ?health_listener.local_addr().ok(), metrics = ?metrics_listener.local_addr().ok(), "listening");
     let listeners = Some((health_listener, metrics_listener));
     let identity = format!("{}_{}", std::env::var("HOSTNAME").unwrap_or_else(|_| "dci-operator".into()), std::process::id());
-    operate(Surroundings { clients, namespace, identity, metrics, wire: None, listeners }, options, until).await
+    let surroundings = Surroundings { clients, namespace, identity, metrics, wire: None, listeners };
+    operate(surroundings, options, until).await.map_err(|error| match error {
+        RunError::Kube(source) => RunError::Server { server, source },
+        other => other,
+    })
+}
+
+/// Where the API server is. A URL may hold a name and a password as well: these are left out.
+fn server(url: &http::Uri) -> String {
+    let port = url.port_u16().map(|port| format!(":{port}")).unwrap_or_default();
+    format!("{}://{}{port}", url.scheme_str().unwrap_or("https"), url.host().unwrap_or_default())
+}
+
+/// An error with its causes, each said once: kube says of a connection no more than that there is none.
+fn whole(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    for said in causes(error).skip(1).map(ToString::to_string) {
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+    }
+    text
 }
 
 /// Runs in these surroundings until `until` is over.
@@ -164,6 +195,14 @@ pub async fn operate(surroundings: Surroundings, options: Options, until: impl F
         surroundings;
     let scope = if options.watch.is_empty() { Scope::Cluster } else { Scope::Namespaces(options.watch.clone()) };
     tokio::pin!(until);
+    let (lead, leading) = watch::channel(options.leader_election.is_none());
+    let known = Arc::new(OnceLock::new());
+    // Before anything is asked: an API server that is slow to answer is no reason to end the process.
+    let metrics_listener = listeners.map(|(health_listener, metrics_listener)| {
+        let health = Health { pulse: pulse.clone(), first_lists: known.clone(), leading: leading.clone() };
+        tokio::spawn(health::serve_health(health_listener, health));
+        metrics_listener
+    });
     let cluster = tokio::select! {
         admitted = admitted(&api, &scope, &namespace, &options) => admitted?,
         () = &mut until => return Ok(()),
@@ -172,7 +211,6 @@ pub async fn operate(surroundings: Surroundings, options: Options, until: impl F
     // The election's own Lease is the only thing that a replica writes which does not lead.
     let (unfenced, api) = (api.clone(), fence.around(&api));
     let (stop, stopped) = watch::channel(false);
-    let (lead, leading) = watch::channel(options.leader_election.is_none());
     let (resign, resigned) = watch::channel(false);
     let mut synced = Vec::new();
     let orders = plan::<DedicatedServerOrder>(&watch_client, &scope, &mut synced);
@@ -180,6 +218,7 @@ pub async fn operate(surroundings: Surroundings, options: Options, until: impl F
     let ipmanagers = plan::<IPManager>(&watch_client, &scope, &mut synced);
     let tasks = plan::<ManualTask>(&watch_client, &scope, &mut synced);
     let first_lists = FirstLists::new(synced);
+    let _ = known.set(first_lists.clone());
     let context = Arc::new(Context {
         client: api.clone(),
         cluster,
@@ -201,12 +240,10 @@ pub async fn operate(surroundings: Surroundings, options: Options, until: impl F
         handler_grace: options.handler_grace,
         task_retention: options.task_retention,
         fence: fence.clone(),
-        first_lists: first_lists.clone(),
+        first_lists,
     });
-    tokio::spawn(metrics::keeper::keep(context.clone(), pulse.clone()));
-    let health = Health { pulse, first_lists, leading: leading.clone() };
-    if let Some((health_listener, metrics_listener)) = listeners {
-        tokio::spawn(health::serve_health(health_listener, health));
+    tokio::spawn(metrics::keeper::keep(context.clone(), pulse));
+    if let Some(metrics_listener) = metrics_listener {
         tokio::spawn(health::serve_metrics(metrics_listener, context.metrics.clone()));
     }
     let mut campaign = match options.leader_election {
@@ -451,5 +488,26 @@ fn access(what: &str, error: kube::Error) -> RunError {
     match error {
         kube::Error::Api(status) if status.code == 403 => RunError::Forbidden { what: what.into(), message: status.message },
         other => RunError::Kube(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("client error (Connect)")]
+    struct Connect(#[source] std::io::Error);
+
+    #[test]
+    fn an_api_server_that_is_not_reached_is_told_with_its_address_and_each_cause_once() {
+        let url: http::Uri = "https://admin:secret@[2001:db8::1]:6443/proxied".parse().unwrap();
+        let refused = Connect(std::io::Error::other("connection refused"));
+        let error = RunError::Server { server: server(&url), source: kube::Error::Service(Box::new(refused)) };
+        assert_eq!(
+            error.to_string(),
+            "the API server at https://[2001:db8::1]:6443: ServiceError: client error (Connect): connection refused"
+        );
+        assert_eq!(server(&"https://kubernetes.default.svc/".parse().unwrap()), "https://kubernetes.default.svc");
     }
 }
