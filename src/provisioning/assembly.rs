@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow::{Break, Continue};
 
-use crate::api::order::CustomConfiguration;
+use crate::api::order::{CustomConfiguration, OrderStatus};
 use crate::api::task::{Resolution, TaskType};
 use crate::panel::model::{ServerId, ServerRow};
 
@@ -125,6 +125,11 @@ pub(super) fn reopen(cx: &mut Cx<'_>) {
 
 fn is_ours(type_: &str) -> bool {
     type_ == TaskType::Assembly.as_str() || type_ == TaskType::Procurement.as_str()
+}
+
+/// Whether departments are at work for an order: they build a server, or buy what it needs.
+pub(super) fn are_at_work(status: &OrderStatus) -> bool {
+    status.manual_tasks.iter().any(|t| t.state == OPEN && is_ours(&t.type_))
 }
 
 /// The latest task of the two kinds: type and state.

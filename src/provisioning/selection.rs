@@ -134,8 +134,14 @@ pub fn passes_over(order: &Order, status: &OrderStatus, candidate: &Candidate<'_
             because(Reason::CustomConfigurationRefused, "the handler serves ready configurations only".into())
         }
         Wanted::Custom(wanted) => {
-            // What was not read yet may fit: the handler's own pass waits for it.
-            let may_fit = |id: &str| inventory.hardware.get(id).is_none_or(|hardware| compare(wanted, hardware).fits());
+            // What was not read yet may fit: the handler's own pass waits for it. But nobody's work at another handler is called off for
+            // what may turn out not to fit.
+            let elsewhere = status.handler.as_ref().is_some_and(|at| *at != candidate.key.to_string());
+            let built_elsewhere = elsewhere && super::assembly::are_at_work(status);
+            let may_fit = |id: &str| match inventory.hardware.get(id) {
+                Some(hardware) => compare(wanted, hardware).fits(),
+                None => !built_elsewhere,
+            };
             if capacity::free(&order.wanted, status, policy, inventory).iter().any(|row| may_fit(&row.id.0)) {
                 return None;
             }

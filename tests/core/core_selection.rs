@@ -203,6 +203,24 @@ fn a_composed_configuration_is_served_where_it_fits_and_else_built_at_one_handle
     assert_eq!(builds(&ready, &known, &all, &passed), None, "a ready configuration is waited for");
 }
 
+/// After a restart no handler's forms are read at first: that is no reason to call off what a department builds at another one.
+#[test]
+fn what_was_not_read_yet_calls_nobody_off_who_builds_at_another_handler() {
+    let order = order(|raw| raw["spec"]["configuration"] = json!({"custom": {"memoryGiB": 64}}));
+    let mut other = one("b", 1, "p", &["7"]);
+    let task = |type_: &str, state: &str| json!({"name": "t-1", "type": type_, "department": "A", "state": state});
+    let at = |handler: &str, task: Value| status(json!({"handler": handler, "manualTasks": [task]}));
+    let reason = |one: &One, status: &OrderStatus| passes_over(&order, status, &one.candidate()).map(|p| p.reason);
+    for type_ in ["Assembly", "Procurement"] {
+        assert_eq!(reason(&other, &at("hosting/a", task(type_, "Open"))), Some(Reason::WaitingForCapacity), "{type_}");
+        assert_eq!(reason(&other, &at("hosting/b", task(type_, "Open"))), None, "{type_}: its own forms are waited for");
+        assert_eq!(reason(&other, &at("hosting/a", task(type_, "Superseded"))), None, "{type_}: nobody builds");
+    }
+    assert_eq!(reason(&other, &at("hosting/a", task("FailedOperation", "Open"))), None, "nobody builds");
+    other.inventory.hardware = [("7".to_owned(), Hardware::parse("E3-64Gb"))].into();
+    assert_eq!(reason(&other, &at("hosting/a", task("Assembly", "Open"))), None, "it has what is built");
+}
+
 #[test]
 fn a_marker_of_ours_is_found_wherever_it_is() {
     let order = order(|_| ());
