@@ -8,11 +8,13 @@ use kube::runtime::controller::Action;
 
 use crate::api::condition::{self, ConditionType};
 use crate::api::order_status::OrderStatus;
+use crate::api::{DedicatedServerOrder, ManualTask};
 use crate::provisioning::decide;
 use crate::provisioning::facts::Facts;
 use crate::provisioning::selection::{self, PassedOver};
 use crate::provisioning::tasks::SUPERSEDED;
 
+use super::context::Context;
 use super::order::{Ended, OrderError, Pass, known, save};
 use super::own_tasks;
 use super::queue;
@@ -45,7 +47,7 @@ impl Pass<'_> {
                 self.context.wake_orders.wake(&key);
             }
         }
-        self.close_superseded().await?;
+        close_superseded(self.context, &self.order).await?;
         self.keep_place(!slot && super::places::waits(&self.order));
         // Not before all is saved: a pass that fails has not used up the look that a change of the handler is worth.
         self.judged(rests, over);
@@ -61,25 +63,6 @@ impl Pass<'_> {
         }
     }
 
-    /// Closes the objects of tasks that the status says nobody needs any more: a department must not work on them.
-    async fn close_superseded(&self) -> Result<(), OrderError> {
-        let tasks = &known(&self.order).manual_tasks;
-        for name in tasks.iter().filter(|t| t.state == SUPERSEDED).map(|t| &t.name) {
-            let uid = &self.parsed.uid;
-            let open = |t: &crate::api::ManualTask| {
-                (t.name_any() == *name && t.spec.order_ref.uid == *uid && t.spec.resolution.is_none()).then(|| t.clone())
-            };
-            for task in self.context.tasks.read(open) {
-                task::supersede(&self.context.client, &task, "nobody needs it any more").await?;
-            }
-        }
-        // Raised before the order named a handler in another namespace, or made by somebody there: nobody listens to them.
-        for task in self.context.tasks.read(|t| own_tasks::elsewhere(t, &self.order).then(|| t.clone())) {
-            task::supersede(&self.context.client, &task, "departments of another namespace are asked").await?;
-        }
-        Ok(())
-    }
-
     /// The handler could not serve the order when that was asked, a moment ago, and nothing has changed since: it is not asked again with
     /// each poll. What is stored does not tell, since it speaks of all handlers that were tried.
     pub(super) fn still_over(&self, facts: &Facts) -> Option<PassedOver> {
@@ -90,4 +73,22 @@ impl Pass<'_> {
         }
         self.handler.rests(&self.parsed.uid).and_then(|_| self.handler.over(&self.parsed.uid, self.parsed.generation))
     }
+}
+
+/// Closes the objects of tasks that the status, as it was just saved, says nobody needs any more: a department must not work on them.
+pub(super) async fn close_superseded(context: &Context, order: &DedicatedServerOrder) -> Result<(), OrderError> {
+    let uid = order.metadata.uid.clone().unwrap_or_default();
+    let tasks = &known(order).manual_tasks;
+    for name in tasks.iter().filter(|t| t.state == SUPERSEDED).map(|t| &t.name) {
+        let open =
+            |t: &ManualTask| (t.name_any() == *name && t.spec.order_ref.uid == uid && t.spec.resolution.is_none()).then(|| t.clone());
+        for task in context.tasks.read(open) {
+            task::supersede(&context.client, &task, "nobody needs it any more").await?;
+        }
+    }
+    // Raised before the order named a handler in another namespace, or made by somebody there: nobody listens to them.
+    for task in context.tasks.read(|t| own_tasks::elsewhere(t, order).then(|| t.clone())) {
+        task::supersede(&context.client, &task, "departments of another namespace are asked").await?;
+    }
+    Ok(())
 }

@@ -16,6 +16,7 @@ use crate::provisioning::selection::{self, Candidate, PassedOver, Selector};
 
 use super::context::Context;
 use super::order::{Ended, OrderError, Pass, known, release_object, save};
+use super::pass_end::close_superseded;
 use super::queue;
 use super::runtime::{HandlerRuntime, Snapshot};
 
@@ -94,7 +95,8 @@ pub(super) async fn pass(order: DedicatedServerOrder, parsed: Order, selector: &
     }
     if restored && (all.is_empty() || !all.iter().all(|h| selection::looked_through(&parsed, &h.candidate()))) {
         let status = selection::not_looked_through(&parsed, Timestamp::now(), &known(&order));
-        save(&order, status, context).await?;
+        let stored = save(&order, status, context).await?;
+        close_superseded(context, &stored).await?;
         return Ok(Action::await_change());
     }
     if parsed.deleting {
@@ -133,7 +135,8 @@ async fn open(
     if row.is_empty() {
         let message = format!("no handler of namespace {} has these labels, or this namespace may use none that has", selector.namespace);
         let new = decide::without_handler(parsed, &selector.namespace, Reason::HandlerNotFound, &message, Timestamp::now(), &status);
-        save(&order, new, context).await?;
+        let stored = save(&order, new, context).await?;
+        close_superseded(context, &stored).await?;
         return Ok(Action::await_change());
     }
     selection::sort(&mut row, &status);
@@ -169,7 +172,8 @@ async fn open(
         };
     }
     let new = selection::exhausted(parsed, &passed, Timestamp::now(), &status);
-    save(&order, new, context).await?;
+    let stored = save(&order, new, context).await?;
+    close_superseded(context, &stored).await?;
     Ok(Action::await_change())
 }
 

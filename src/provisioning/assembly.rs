@@ -6,11 +6,13 @@ use crate::api::order::{CustomConfiguration, OrderStatus};
 use crate::api::task::{Resolution, TaskType};
 use crate::panel::model::{ServerId, ServerRow};
 
+use super::attempts::intent_of;
 use super::context::{Cx, Flow, Halt, LONG, Next, Recheck, SHORT, Wait, WaitKind, cut};
 use super::facts::{Inventory, Seen};
 use super::fitting::{Comparison, compare};
 use super::give_back::{Then, give_back};
 use super::hardware::Hardware;
+use super::order::Order;
 use super::reason::Reason;
 use super::step::{State, Step};
 use super::tasks::{Ask, OPEN, waits_for};
@@ -18,6 +20,11 @@ use super::wanted::Wanted;
 
 /// `manualTasks[].state`: closed as Cancelled, and afterwards somebody asked for another attempt.
 pub const REOPENED: &str = "Reopened";
+/// What a summary says of a server that does not exist yet, before what it is made of and after that.
+const WITH: &str = " server with ";
+const FOR: &str = " for order ";
+/// The bytes of a configuration that a summary shows.
+const SHOWN: usize = 96;
 /// What is told of the step meanwhile.
 const AT_WORK: &str = "a department is at work";
 
@@ -121,6 +128,41 @@ pub(super) fn reopen(cx: &mut Cx<'_>) {
     {
         REOPENED.clone_into(&mut task.state);
     }
+}
+
+/// Calls off what was asked of departments for a server that does not exist yet, where the order asks for something else by now: its
+/// configuration may change until a server is its own. What a task asks for stands in its summary, which the status keeps while it is open
+/// whatever else is waited for meanwhile; that of a task of an earlier release does not say it.
+pub(super) fn call_off(cx: &mut Cx<'_>) {
+    if cx.status.server.is_some() {
+        return;
+    }
+    let wanted = match cx.order.wanted {
+        // Nobody builds these.
+        Wanted::Ready(_) => None,
+        Wanted::Custom(_) => Some(named(cx.order)),
+    };
+    let is_other = |summary: &str| match &wanted {
+        None => true,
+        Some(wanted) => summary
+            .split_once(WITH)
+            .is_some_and(|(_, made_of)| made_of.strip_prefix(wanted.as_str()).is_none_or(|rest| !rest.starts_with(FOR))),
+    };
+    if !cx.status.manual_tasks.iter().any(|t| t.state == OPEN && is_ours(&t.type_) && is_other(&t.message)) {
+        return;
+    }
+    cx.supersede(TaskType::Assembly);
+    cx.supersede(TaskType::Procurement);
+    if cx.status.waiting_on.as_ref().is_some_and(|w| w.kind == WaitKind::Department.as_str()) {
+        cx.status.waiting_on = None;
+    }
+}
+
+/// What an order asks for, as summaries name it: one that is too long to be shown is told from others by a digest.
+fn named(order: &Order) -> String {
+    let wanted = order.wanted.to_string();
+    let shown = cut(&wanted, SHOWN);
+    if wanted.len() <= SHOWN { shown } else { format!("{shown} ({})", intent_of(order, Step::Assemble, None)) }
 }
 
 fn is_ours(type_: &str) -> bool {
@@ -240,7 +282,7 @@ fn build(cx: &Cx<'_>, hardware: &Hardware, compared: &Comparison, server: Option
             "Done: the parts are in the server, and its form at the panel shows them; they are read again",
         ),
         None => (
-            if again { format!("Still no server is free for order {key}") } else { format!("Build a server for order {key}") },
+            format!("{}{WITH}{}{FOR}{key}", if again { "Still no free" } else { "Build a" }, named(cx.order)),
             format!(
                 "{} None is reserved: build one, and add it to the panel as a free server. The order takes the first server that becomes free, and closes this task by itself.\n\n{table}",
                 if again { "There is still no free server." } else { "There is no free server at all." },
@@ -265,14 +307,13 @@ fn build(cx: &Cx<'_>, hardware: &Hardware, compared: &Comparison, server: Option
 fn buy(cx: &Cx<'_>, compared: &Comparison) -> Ask {
     let key = &cx.order.key;
     let parts: Vec<String> = compared.missing.iter().map(|part| format!("  {}", cut(part, SHORT))).collect();
+    let what = if parts.len() == 1 { "a part".to_owned() } else { format!("{} kinds of parts", parts.len()) };
+    let reserved = cx.status.server.is_some();
     Ask {
         type_: TaskType::Procurement,
         department: department(cx, TaskType::Procurement),
-        step: if cx.status.server.is_some() { Step::Assemble } else { Step::Allocate },
-        summary: format!(
-            "Buy {} for order {key}",
-            if parts.len() == 1 { "a part".into() } else { format!("{} kinds of parts", parts.len()) }
-        ),
+        step: if reserved { Step::Assemble } else { Step::Allocate },
+        summary: if reserved { format!("Buy {what}{FOR}{key}") } else { format!("Buy {what} for a{WITH}{}{FOR}{key}", named(cx.order)) },
         details: format!(
             "Order {key} ({}) needs parts that {} does not have:\n{}\n\nClose this task with\n  Done: they are there, and the server can be built;\n  Cancelled: they are not going to be bought; the order stops.",
             cx.order.uid,

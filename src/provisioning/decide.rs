@@ -44,6 +44,7 @@ pub fn decide(order: &Order, handler: &Handler, facts: &Facts, now: Timestamp, s
     if asked {
         super::give_back::forgive(&mut cx.status);
     }
+    super::assembly::call_off(&mut cx);
     super::assembly::reopen(&mut cx);
     let halt = match run(&mut cx) {
         ControlFlow::Break(halt) => halt,
@@ -252,6 +253,7 @@ pub(super) fn waiting_without_handler(
     let facts = Facts::new(HandlerState::Ready, String::new());
     let mut cx = Cx { order, handler: &placeholder, facts: &facts, now, status: status.clone() };
     record_token(&mut cx.status, &order.reinstall);
+    super::assembly::call_off(&mut cx);
     cx.list_steps();
     let step = current_step(&cx);
     let wait = super::context::Wait { kind, name, reason, message: message.to_owned(), until: None, deadline: None };

@@ -8,6 +8,8 @@ use crate::support::world::{World, handler, order};
 use dci_operator::api::condition::{self, ConditionType};
 use dci_operator::api::task::{Resolution, TaskType};
 use dci_operator::panel::model::{Parts, UserId};
+use dci_operator::provisioning::facts::HandlerState;
+use dci_operator::provisioning::wanted::Wanted;
 use serde_json::{Value, json};
 
 fn parts(cpu: &str, memory: u32, disks: &[&str]) -> Parts {
@@ -238,6 +240,56 @@ fn a_switch_closes_what_is_not_needed_and_leaves_alone_what_is_reserved() {
     reserved.panel.server("1").parts = parts("E-2146G", 64, &["1920SSD", "1920SSD"]);
     reserved.resolve(TaskType::Assembly, Resolution::Done);
     reserved.until_phase("web", "Active");
+}
+
+#[test]
+fn what_is_built_or_bought_for_a_configuration_that_changes_is_called_off() {
+    let long = json!({"custom": {"memoryGiB": 64, "pci": ["a".repeat(100), "b".repeat(100)]}});
+    let longer = json!({"custom": {"memoryGiB": 64, "pci": ["a".repeat(100), "c".repeat(100)]}});
+    let with_disk = json!({"custom": {"memoryGiB": 64, "disks": [{"type": "SSD", "sizeGB": 480, "count": 1}]}});
+    for (bought, down, first, second) in [
+        (false, false, composed(), json!({"custom": {"memoryGiB": 128}})),
+        (true, false, composed(), json!({"custom": {"memoryGiB": 128}})),
+        (true, true, composed(), json!({"custom": {"memoryGiB": 128}})),
+        (false, false, with_disk, json!({"custom": {"memoryGiB": 64}})),
+        (false, true, long, longer),
+    ] {
+        let edit =
+            |world: &mut World, to: &Value| world.edit("web", |raw| raw.spec.configuration = serde_json::from_value(to.clone()).unwrap());
+        let mut world = world(&[parts("E-2146G", 64, &["1920SSD", "1920SSD"])]);
+        world.panel.server("1").owner = Some(UserId("7".into()));
+        edit(&mut world, &first);
+        until_task(&mut world, TaskType::Assembly);
+        if bought {
+            world.resolve(TaskType::Assembly, Resolution::PartsMissing);
+            until_task(&mut world, TaskType::Procurement);
+        }
+        // Neither another change of the order nor a restart calls anybody off.
+        let raised = world.tasks.len();
+        world.edit("web", |raw| raw.spec.client.email = Some("ops@acme.example".into()));
+        world.restart();
+        world.run_for(seconds(150));
+        assert_eq!((world.tasks.len(), world.open_tasks().len()), (raised, 1), "{}", world.describe());
+        if down {
+            // Something else is waited for by now, and the department is told at once all the same.
+            world.state = HandlerState::NotReady("down".into());
+            world.run_for(seconds(150));
+        }
+        edit(&mut world, &second);
+        world.run_for(seconds(150));
+        assert!(world.tasks[raised - 1].by_operator && world.tasks.len() == if down { raised } else { raised + 1 }, "{}", world.describe());
+        world.state = HandlerState::Ready;
+        let details = until_task(&mut world, TaskType::Assembly);
+        let asked = Wanted::new(&world.orders["web"].raw.spec.configuration).to_string();
+        assert!(details.contains(&asked) && details.contains("None is reserved"), "{asked} in {details}");
+        assert_eq!(world.tasks.len(), raised + 1);
+        // A server type is built by nobody.
+        edit(&mut world, &json!({"serverType": "E9"}));
+        world.run_for(seconds(150));
+        assert_eq!((world.open_tasks(), world.phase("web")), (Vec::new(), "Pending"), "{}", world.describe());
+        assert!(world.tasks[raised].by_operator);
+        world.assert_quiet();
+    }
 }
 
 #[test]

@@ -296,6 +296,23 @@ fn when_all_were_passed_over_the_order_waits_and_says_why() {
 }
 
 #[test]
+fn a_department_that_builds_is_called_off_also_where_no_handler_can_serve_the_order() {
+    let task = json!({"name": "assembly-1", "type": "Assembly", "department": "A", "state": "Open",
+        "message": "Build a server with 64Gb for order shop/web"});
+    let known = status(json!({"handler": "hosting/a", "manualTasks": [task]}));
+    let custom = |gib: u32| order(|raw| raw["spec"]["configuration"] = json!({"custom": {"memoryGiB": gib}}));
+    for (order, state) in [(custom(64), "Open"), (custom(6), "Superseded"), (order(|_| ()), "Superseded")] {
+        let over = PassedOver {
+            key: ObjectKey { namespace: "hosting".into(), name: "a".into() },
+            reason: Reason::HandlerNotReady,
+            message: "down".into(),
+        };
+        let told = exhausted(&order, &[over], Timestamp::UNIX_EPOCH, &known);
+        assert_eq!(told.manual_tasks[0].state, state, "{}", order.wanted);
+    }
+}
+
+#[test]
 fn a_restored_order_that_nobody_can_look_for_says_how_it_goes_on() {
     let message = |deleting: bool| {
         let order = order(|raw| {
