@@ -20,6 +20,7 @@ use crate::provisioning::step::{State, Step};
 use super::context::{Context, serving_handler};
 use super::order::{OrderError, known, release_object, save};
 use super::own_tasks::{tasks_of, view};
+use super::pass_end::close_superseded;
 use super::status::{self, StatusError};
 use super::task::{self, Raised};
 
@@ -74,7 +75,8 @@ pub async fn close(context: &Context, order: &DedicatedServerOrder, parsed: &Ord
                 return release_object(&stored, context, None).await;
             }
             Next::Wait(until) => {
-                save(&order, now, context).await?;
+                let stored = save(&order, now, context).await?;
+                close_superseded(context, &stored).await?;
                 let wait = until.map_or(PAUSE, |at| Duration::try_from(at.duration_since(Timestamp::now())).unwrap_or_default());
                 return Ok(Action::requeue(wait.clamp(Duration::from_millis(200), PAUSE)));
             }

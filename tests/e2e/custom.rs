@@ -196,3 +196,25 @@ async fn without_a_free_server_one_is_to_be_built_and_the_first_one_that_appears
     assert_eq!(world.until_active("web-01").await["status"]["server"]["id"], "30");
     world.end().await;
 }
+
+/// Nobody builds for an order that is being deleted, also while it cannot be closed.
+#[tokio::test]
+async fn what_is_built_for_an_order_that_goes_is_called_off_though_the_credentials_are_gone() {
+    let mut world = World::start(similar()).await;
+    world.order("web-01", &composed()).await;
+    let task = until_task(&mut world, "Assembly").await;
+    let provider = world.provider.clone();
+    let (code, text) = world.kubectl(&["delete", "secret", "dci-admin", "-n", &provider]).await;
+    assert_eq!(code, 0, "{text}");
+    world.until_reason("ProcessingHandler", "msk-1", "CredentialsValid", "CredentialsMissing").await;
+    // A new process has never logged in: the order is closed without a panel.
+    world.kill_and_restart().await;
+    world.delete("DedicatedServerOrder", "web-01").await;
+    let name = task["metadata"]["name"].as_str().unwrap();
+    world.until("nobody builds", |w| (w.record.get("ManualTask", name)?["spec"]["resolution"] == "Cancelled").then_some(())).await;
+    assert!(world.record.get("DedicatedServerOrder", "web-01").is_some(), "it waits for the credentials");
+    world.create(&provider, super::support::objects::secret("dci-admin", &Setup::default().credentials)).await;
+    world.until_gone("web-01").await;
+    world.assert_released(20);
+    world.end().await;
+}
