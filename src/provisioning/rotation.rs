@@ -4,12 +4,13 @@
 //! Active orders only, and only where `spec.dialect.setPassword` is set; a password that differs from the one that the system was given
 //! last is set. The status knows it by a version, a keyed digest. A version that is not known, or that was made with another
 //! key or in another way, is recorded, never acted upon. Setting a password twice harms nobody: a lost answer is settled and
-//! repeated like any other.
+//! repeated like any other. Until an answer says that a password was set, the system may have it or the one before: what is on record
+//! then is neither, so that the password of the Secret is set even where it is the old one again by then.
 
 use std::ops::ControlFlow::{Break, Continue};
 
 use super::call::Call;
-use super::context::{Cx, Flow};
+use super::context::{Cx, Flow, Next};
 use super::facts::{Prepare, Row};
 use super::inflight::Shows;
 use super::step::{State, Step};
@@ -17,6 +18,8 @@ use super::step::{State, Step};
 const STEP: Step = Step::SetPassword;
 /// How a version begins. What releases before this one recorded, uid and resource version of the Secret, does not.
 const FORM: &str = "hmac-sha256:";
+/// Stands for the digest where one of two passwords was given, and nobody knows which: no digest is like it.
+const UNKNOWN: &str = "unknown";
 
 /// The version of a password: its digest, and which key it was made with.
 #[must_use]
@@ -27,8 +30,12 @@ pub fn version(key: &str, digest: &str) -> String {
 /// Whether two versions tell, by being the same or not, whether two passwords are.
 #[must_use]
 pub fn comparable(one: &str, other: &str) -> bool {
-    let key = |version: &str| Some(version.strip_prefix(FORM)?.split_once(':')?.0.to_owned());
-    key(one).is_some_and(|key_of_one| key(other) == Some(key_of_one))
+    key_of(one).is_some_and(|key| key_of(other) == Some(key))
+}
+
+/// Which key a version was made with.
+fn key_of(version: &str) -> Option<&str> {
+    Some(version.strip_prefix(FORM)?.split_once(':')?.0)
 }
 
 /// Whether this order's Secret is looked at now and then.
@@ -85,7 +92,14 @@ pub(super) fn follow(cx: &mut Cx<'_>) -> Flow {
     if at_work && !begun {
         return Continue(());
     }
-    Break(cx.call(STEP, Call::SetPassword { server, version }, Shows::AtOnce))
+    let neither = key_of(&version).map(|key| self::version(key, UNKNOWN));
+    let halt = cx.call(STEP, Call::SetPassword { server, version }, Shows::AtOnce);
+    if let (Next::Call(_), Some(server)) = (&halt.next, cx.status.server.as_mut()) {
+        // On record with the intent, and so before the call is made. Whatever becomes of the step, the next look at the Secret finds another
+        // version than this.
+        server.password_version = neither.or(known);
+    }
+    Break(halt)
 }
 
 /// The rotation is not wanted any more.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use dci_operator::provisioning::call::Call;
 use dci_operator::provisioning::rotation::version;
 use serde_json::json;
 
@@ -103,4 +104,62 @@ fn a_rotation_survives_faults() {
         assert!(set == 1 || (set == 0 && fault == Fault::Ignored) || (set == 2 && !matches!(fault, Fault::Refused | Fault::Unreachable)));
         assert!(world.tasks.is_empty(), "{fault:?}");
     }
+}
+
+/// Nobody knows whether the new password was set: the old one is set again, though it is what was on record before.
+#[test]
+fn a_password_that_is_put_back_before_it_is_known_what_was_set_is_set_again() {
+    let recorded = |w: &World| w.status("web").server.as_ref().unwrap().password_version.clone();
+    for fault in [Fault::LostApplied, Fault::LostNot, Fault::CrashBefore, Fault::CrashAfter] {
+        let mut world = rotating();
+        world.faults.insert(world.asked.len(), fault);
+        let asked = world.asked.len();
+        world.password = version("k", "2");
+        world.until("asked for", Duration::from_mins(15), |w| w.asked.len() > asked);
+        assert_ne!(recorded(&world), Some(version("k", "1")), "{fault:?}: it may be another by now");
+        world.password = version("k", "1");
+        world.until("set again", Duration::from_mins(30), |w| recorded(w) == Some(version("k", "1")));
+        world.until_phase("web", "Active");
+        world.run_for(Duration::from_hours(1));
+        let versions: Vec<String> = world.asked[asked..].iter().map(|(_, call)| version_of(call)).collect();
+        assert_eq!(versions, [version("k", "2"), version("k", "1")], "{fault:?}");
+        assert!(world.tasks.is_empty(), "{fault:?}");
+    }
+}
+
+fn version_of(call: &Call) -> String {
+    match call {
+        Call::SetPassword { version, .. } => version.clone(),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The step may go while the answer is missing: the client takes the Secret out of the order, or the provider the call out of the dialect.
+#[test]
+fn a_rotation_that_is_dropped_leaves_nobody_to_believe_that_nothing_was_set() {
+    let mut world = rotating();
+    let asked = world.asked.len();
+    world.faults.insert(asked, Fault::LostApplied);
+    world.password = version("k", "2");
+    world.until("asked for", Duration::from_mins(15), |w| w.asked.len() > asked);
+    world.handler.sets_password = false;
+    world.force("web");
+    until_settled(&mut world);
+    world.run_for(Duration::from_mins(10));
+    assert!(world.status("web").in_flight.is_none() && world.phase("web") == "Active", "{}", world.describe());
+    world.password = version("k", "1");
+    world.handler.sets_password = true;
+    world.force("web");
+    world.until("set again", Duration::from_mins(30), |w| w.asked.len() == asked + 2);
+    world.run_for(Duration::from_hours(1));
+    assert_eq!((world.asked.len(), version_of(&world.asked[asked + 1].1)), (asked + 2, version("k", "1")));
+    // Nor does a Secret that is gone for a while.
+    world.faults.insert(asked + 2, Fault::LostApplied);
+    world.password = version("k", "2");
+    world.until("asked for", Duration::from_mins(15), |w| w.asked.len() > asked + 2);
+    world.password = String::new();
+    world.run_for(Duration::from_hours(1));
+    assert_eq!((world.asked.len(), world.phase("web")), (asked + 3, "Active"));
+    world.password = version("k", "1");
+    world.until("set again", Duration::from_mins(30), |w| w.asked.len() == asked + 4);
 }
