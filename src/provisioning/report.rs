@@ -17,9 +17,10 @@ pub fn done_means(step: Step) -> &'static str {
     match step {
         Step::CreateClient => "the panel's list of users shows the client",
         Step::Allocate => "the notes of exactly one server carry the order's marker",
-        Step::Assemble | Step::Suspend | Step::PortsOff | Step::Resume | Step::PortsOn | Step::SetPassword => {
+        Step::Assemble | Step::Suspend | Step::PortsOff | Step::Resume | Step::PortsOn => {
             "the operator would not ask for the failed call again"
         }
+        Step::SetPassword => "the Secret has a password: that the system has the same is taken at your word",
         Step::PowerOn => "a new list of servers shows it on",
         Step::ChangeAddress => {
             "the server's addresses, and at IPmanager their groups and notes, are such that the failed call is not needed any more"

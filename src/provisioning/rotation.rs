@@ -102,6 +102,18 @@ pub(super) fn follow(cx: &mut Cx<'_>) -> Flow {
     Break(halt)
 }
 
+/// A department said that the password is set. Nothing at the panel shows which one the system has: it is believed to be the present one.
+pub(super) fn believe_set(cx: &mut Cx<'_>) -> Flow {
+    if !is_watched(cx) {
+        return Continue(());
+    }
+    let Some(version) = cx.facts.password_version.clone() else { return Break(cx.prepare(STEP, Prepare::PasswordVersion)) };
+    if let Some(server) = cx.status.server.as_mut().filter(|_| !version.is_empty()) {
+        server.password_version = Some(version);
+    }
+    Continue(())
+}
+
 /// The rotation is not wanted any more.
 fn drop_step(cx: &mut Cx<'_>) {
     if cx.intent(STEP).is_some() {

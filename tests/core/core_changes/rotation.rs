@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use dci_operator::api::task::{Resolution, TaskType};
 use dci_operator::provisioning::call::Call;
 use dci_operator::provisioning::rotation::version;
 use serde_json::json;
@@ -162,4 +163,24 @@ fn a_rotation_that_is_dropped_leaves_nobody_to_believe_that_nothing_was_set() {
     assert_eq!((world.asked.len(), world.phase("web")), (asked + 3, "Active"));
     world.password = version("k", "1");
     world.until("set again", Duration::from_mins(30), |w| w.asked.len() == asked + 4);
+}
+
+/// Nothing at the panel shows which password a system has.
+#[test]
+fn a_department_that_says_that_it_set_the_password_is_believed() {
+    let mut world = rotating();
+    world.always = Some(("setPassword", Fault::Refused));
+    world.password = version("k", "2");
+    world.until("a task", Duration::from_hours(2), |w| w.open_tasks() == [TaskType::FailedOperation]);
+    assert!(world.tasks[0].details.contains("is taken at your word"), "{}", world.tasks[0].details);
+    let asked = world.asked.len();
+    world.resolve(TaskType::FailedOperation, Resolution::Done);
+    world.until_phase("web", "Active");
+    world.run_for(Duration::from_hours(1));
+    let recorded = world.status("web").server.as_ref().unwrap().password_version.clone();
+    assert_eq!((recorded, world.asked.len(), world.tasks.len()), (Some(version("k", "2")), asked, 1), "{}", world.describe());
+    // The next one is the operator's again.
+    world.always = None;
+    world.password = version("k", "3");
+    world.until("set", Duration::from_mins(15), |w| w.panel.servers["1"].passwords == 1);
 }
