@@ -353,7 +353,11 @@ fn start(
     let mut all: Vec<BoxFuture<'static, ()>> = Vec::new();
     for part in orders.parts {
         let wakes = UnboundedReceiverStream::new(part.woken);
-        all.push(runner::run(context.clone(), part.stream, part.store, wakes, stopped.clone(), order::reconcile, order::vanished).boxed());
+        let vanished = |context: &Context, key: &ObjectKey| {
+            order::vanished(context, key);
+            task::order_vanished(context, key);
+        };
+        all.push(runner::run(context.clone(), part.stream, part.store, wakes, stopped.clone(), order::reconcile, vanished).boxed());
     }
     for part in handlers.parts {
         let wakes = UnboundedReceiverStream::new(part.woken);

@@ -10,9 +10,9 @@ use kube::runtime::controller::Action;
 use kube::{Client, Resource, ResourceExt};
 use serde_json::json;
 
-use crate::api::ManualTask;
 use crate::api::common::{LocalRef, ObjectKey};
 use crate::api::task::{OrderRef, Resolution, TaskSpec, TaskStatus, TaskType};
+use crate::api::{DedicatedServerOrder, ManualTask};
 use crate::provisioning::context::cut;
 use crate::provisioning::notices::Notice;
 use crate::provisioning::order::Order;
@@ -20,7 +20,7 @@ use crate::provisioning::tasks::{OPEN, TaskRequest};
 
 use super::context::Context;
 use super::notify;
-use super::order::OrderError;
+use super::order::{OrderError, fresh};
 use super::polled::{CONFLICT, after_write};
 use super::status::{self, StatusError};
 use super::stores::Guarded;
@@ -36,6 +36,15 @@ const NOTE: usize = 4000;
 /// A task is not there any more: nobody asks what became of its notifications.
 pub fn vanished(context: &Context, _key: &ObjectKey) {
     context.hooks.keep(&context.tasks.read(|task| task.metadata.uid.clone()).into_iter().collect());
+}
+
+/// An order is not there any more: what was asked of departments for it is looked at. One that was let go has closed its tasks itself.
+pub fn order_vanished(context: &Context, order: &ObjectKey) {
+    let open = |task: &ManualTask| task.spec.resolution.is_none() && task.spec.order_ref.key() == *order;
+    let key = |task: &ManualTask| ObjectKey { namespace: task.namespace().unwrap_or_default(), name: task.name_any() };
+    for task in context.tasks.read(|task| open(task).then(|| key(task))) {
+        context.wake_tasks.wake(&task);
+    }
 }
 
 /// What became of a task that is needed.
@@ -160,10 +169,37 @@ fn own_note(theirs: Option<&str>, why: &str) -> String {
 /// Whether the order has yet to read the answer: its handler is gone, or does not work. Removed now, it would be asked again.
 fn awaited(context: &Context, task: &ManualTask) -> bool {
     let name = task.name_any();
-    context.orders.get(&task.spec.order_ref.key()).is_some_and(|order| {
+    context
+        .orders
+        .get(&task.spec.order_ref.key())
+        .is_some_and(|order| order.metadata.uid.as_deref() == Some(&task.spec.order_ref.uid) && awaits(&order, &name))
+}
+
+/// Whether nobody waits for the answer to an open task any more: its order went without closing it, since its finalizer was removed by
+/// force, or since it was restored as another object. That the cache does not show it is no proof: the API server is asked.
+async fn is_forsaken(context: &Context, task: &ManualTask) -> Result<bool, kube::Error> {
+    let key = task.spec.order_ref.key();
+    match context.orders.find(&key) {
+        // One that cannot be read may be the one.
+        Some(Err(_)) => return Ok(false),
+        Some(Ok(order)) if !forsakes(Some(&order), task) => return Ok(false),
+        Some(Ok(_)) | None => {}
+    }
+    Ok(forsakes(fresh(context, &key).await?.as_ref(), task))
+}
+
+/// Whether an order, as it is, has nothing to do with a task that was raised for one of its name. One that was restored with its status
+/// still goes by the answer to a task that the status names.
+fn forsakes(order: Option<&DedicatedServerOrder>, task: &ManualTask) -> bool {
+    order.is_none_or(|order| {
         let same = order.metadata.uid.as_deref() == Some(&task.spec.order_ref.uid);
-        same && order.status.is_some_and(|s| s.manual_tasks.iter().any(|t| t.name == name && t.state == OPEN))
+        !same && !awaits(order, &task.name_any())
     })
+}
+
+/// Whether an order's status says that it waits for the answer to a task.
+fn awaits(order: &DedicatedServerOrder, task: &str) -> bool {
+    order.status.as_ref().is_some_and(|s| s.manual_tasks.iter().any(|t| t.name == task && t.state == OPEN))
 }
 
 /// Brings one task up to date.
@@ -189,6 +225,7 @@ pub async fn reconcile(object: Arc<Guarded<ManualTask>>, context: Arc<Context>) 
     let handler = notify::Telling::of(&context, task);
     let mut new = status_of(task, ours, now, |department| handler.tells(department));
     let turn = if ours { handler.next(&context.hooks, task, &mut new, now) } else { notify::Turn::default() };
+    let mut again = turn.again;
     if new != old {
         match status::write(&context.client, task, &new).await {
             Ok(_) => {
@@ -199,6 +236,23 @@ pub async fn reconcile(object: Arc<Guarded<ManualTask>>, context: Arc<Context>) 
             }
             Err(StatusError::Gone(_) | StatusError::Conflict(_)) => return Ok(Action::requeue(CONFLICT)),
             Err(error) => return Err(error),
+        }
+    } else if ours && task.spec.resolution.is_none() {
+        // What was just written brings another look.
+        match is_forsaken(&context, task).await {
+            Ok(false) => {}
+            Ok(true) => match supersede(&context.client, task, "its order is gone").await {
+                Ok(()) => {}
+                Err(StatusError::Conflict(_)) => return Ok(Action::requeue(CONFLICT)),
+                Err(error) => return Err(error),
+            },
+            // The order's namespace is not the operator's any more: nothing is known of what is there.
+            Err(kube::Error::Api(status)) if status.code == 403 => {}
+            Err(error) => {
+                tracing::warn!(task = task.name_any(), %error, "whether the order of a task is gone is not known");
+                let next = crate::provisioning::context::after(now, AWAITED);
+                again = Some(again.map_or(next, |at| at.min(next)));
+            }
         }
     }
     context.wake_orders.wake(&task.spec.order_ref.key());
@@ -213,7 +267,7 @@ pub async fn reconcile(object: Arc<Guarded<ManualTask>>, context: Arc<Context>) 
             Err(error) => Err(status::patch_error(format!("ManualTask {}", task.name_any()), error)),
         };
     }
-    let due = [deadline, removal, turn.again].into_iter().flatten().min();
+    let due = [deadline, removal, again].into_iter().flatten().min();
     Ok(due.map_or_else(Action::await_change, |at| {
         Action::requeue(Duration::try_from(at.duration_since(now)).unwrap_or_default().max(Duration::from_millis(50)))
     }))
@@ -282,6 +336,26 @@ mod tests {
         let gone = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "message": "gone", "code": 404});
         assert!(superseded((404, gone)).await.is_ok());
         assert!(matches!(superseded((200, task("t-1", None))).await, Err(StatusError::Conflict(_))), "somebody is writing it");
+    }
+
+    #[test]
+    fn an_order_that_is_gone_or_another_one_by_now_forsakes_its_tasks_unless_it_waits_for_them() {
+        use crate::api::samples;
+        let task = samples::task(&json!({}));
+        let order = |uid: &str, tasks: &Value| samples::order(&json!({"metadata": {"uid": uid}, "status": {"manualTasks": tasks}}));
+        let named = |name: &str, state: &str| json!([{"name": name, "type": "StopServer", "department": "Operations", "state": state}]);
+        assert!(forsakes(None, &task));
+        for (uid, tasks, expected) in [
+            ("u-1", json!([]), false),
+            ("u-1", named("stopserver-u-1-1", "Superseded"), false),
+            ("u-2", json!([]), true),
+            ("u-2", named("stopserver-u-1-1", "Superseded"), true),
+            ("u-2", named("stopserver-u-2-1", "Open"), true),
+            // Restored with its status: it has raised nothing in the place of this one.
+            ("u-2", named("stopserver-u-1-1", "Open"), false),
+        ] {
+            assert_eq!(forsakes(Some(&order(uid, &tasks)), &task), expected, "{uid} {tasks}");
+        }
     }
 
     #[test]

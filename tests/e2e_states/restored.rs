@@ -91,6 +91,22 @@ async fn an_order_restored_in_its_preparation_goes_on_with_the_secrets_it_made_o
     world.end().await;
 }
 
+/// An order is lost for good, and nobody closed what a department was asked for it.
+#[tokio::test]
+async fn the_task_of_an_order_that_is_lost_is_closed() {
+    let departments = json!({"assembly": {"name": "Assembly"}, "procurement": {"name": "Procurement"}});
+    let setup = Setup::dci(&json!({"servers": []})).handler(&json!({"byServerType": false, "departments": departments}));
+    let mut world = World::start(setup).await;
+    world.order("web-01", &json!({"configuration": {"serverType": null, "custom": {"memoryGiB": 64}}})).await;
+    let name = world.until("a task", |w| Some(w.record.all("ManualTask").first()?["metadata"]["name"].as_str()?.to_owned())).await;
+    down(&mut world).await;
+    lose(&mut world, ORDER, "web-01").await;
+    up(&mut world).await;
+    let note = world.until("it is closed", |w| w.record.get("ManualTask", &name)?["spec"]["note"].as_str().map(str::to_owned)).await;
+    assert_eq!(note, "closed by the operator: its order is gone");
+    world.end().await;
+}
+
 /// The whole provider is lost and comes back without any status, locks included; a task that was open is there again, or is not.
 #[tokio::test]
 async fn everything_restored_without_status_is_as_it_was_and_tasks_are_raised_once() {
@@ -132,6 +148,8 @@ async fn everything_restored_without_status_is_as_it_was_and_tasks_are_raised_on
                 .count(),
             1
         );
+        // What was asked for the order that it was before is closed.
+        world.until("one task is open", |world| (open(world).len() == 1).then_some(())).await;
     }
     world.sim.remove_faults(Some(fault));
     let task = world.record.get(ORDER, "web-02").unwrap()["status"]["waitingOn"]["name"].as_str().unwrap().to_owned();
