@@ -90,7 +90,7 @@ impl DialectCall {
         params
     }
 
-    /// The same with a password, which the parameters keep as a secret.
+    /// The same with a password, which the parameters keep as a secret, alone and with what stands around it.
     #[must_use]
     pub fn fill_with(&self, values: &BTreeMap<&str, String>, password: Option<&SecretString>) -> Params {
         let Some(password) = password else { return self.fill(values) };
@@ -101,6 +101,9 @@ impl DialectCall {
             let secret = parts(template).unwrap_or_default().iter().any(|part| matches!(part, Part::Placeholder(PASSWORD)));
             let text = substitute(template, &with);
             if secret {
+                if text != password.expose_secret() {
+                    params = params.secret_part(password);
+                }
                 params = params.secret(name, &SecretString::from(text));
             } else {
                 params.set(name, text);
@@ -298,6 +301,13 @@ mod tests {
         assert_eq!(filled.expose(), [("elid", "17"), ("passwd", "hush{server}")], "a password is no template");
         assert_eq!(filled.secrets(), ["hush{server}"]);
         assert!(!format!("{filled:?}").contains("hush"));
+        let params = BTreeMap::from([("cred".to_owned(), "root:{password}".to_owned())]);
+        let dialect = Dialect::new([(SET_PASSWORD, "server.passwd", &params)]).unwrap();
+        let filled = dialect.call(SET_PASSWORD).unwrap().fill_with(&BTreeMap::new(), Some(&password));
+        assert_eq!(filled.expose(), [("cred", "root:hush{server}")]);
+        assert_eq!(filled.secrets(), ["root:hush{server}", "hush{server}"], "a panel may repeat the one or the other");
+        assert!(!format!("{filled:?}").contains("hush"));
+        assert_eq!(Params::new().with("sok", "ok").and(filled).secrets(), ["root:hush{server}", "hush{server}"]);
         assert_eq!(Dialect::default().call(SET_PASSWORD), None, "there is no default");
         let error = one(REPLACE_MAIN_ADDRESS, "x", "a", "{password}").unwrap_err().to_string();
         assert!(error.contains("no placeholder {password}"), "{error}");

@@ -1,15 +1,19 @@
 //! Log-in, session, re-login, and the pause after a refusal: a wrong password must never lock the account.
 
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::support::{PASSWORD, Reply, SESSION, Server, doc, logged_in, ok, refused};
+use dci_operator::panel::ServerPanel;
 use dci_operator::panel::coremanager::client::BUSY_PAUSE;
 use dci_operator::panel::coremanager::document::Document;
 use dci_operator::panel::coremanager::params::Params;
 use dci_operator::panel::coremanager::{Client, Observer};
+use dci_operator::panel::dcimanager5::DciManager5;
+use dci_operator::panel::dialect::{Dialect, SET_PASSWORD};
 use dci_operator::panel::error::{ErrorClass, Outcome, PanelError};
 use dci_operator::panel::settings::Passwords;
 use futures::future::join_all;
@@ -234,6 +238,19 @@ async fn no_secret_comes_back_in_an_error() {
     assert_eq!(error.message, "*** *** *** *** are wrong");
     assert_eq!(error.value, "***");
     assert!(!format!("{params:?}").contains("rootpw9"));
+}
+
+#[tokio::test]
+async fn a_password_within_a_larger_parameter_does_not_come_back_alone() {
+    let said = "rootpw9 is too short; root:rootpw9 was sent";
+    let echo = format!(r#"{{"doc":{{"error":{{"$type":"value","$object":"cred","msg":{{"$":"{said}"}}}}}}}}"#);
+    let server = Server::panel(move |_| Reply::Json(echo.clone()));
+    let params = BTreeMap::from([("cred".to_owned(), "root:{password}".to_owned())]);
+    let panel = DciManager5::new(server.client(), Dialect::new([(SET_PASSWORD, "server.passwd", &params)]).unwrap());
+    let outcome = panel.set_password(&"17".into(), &SecretString::from("rootpw9")).await;
+    let Outcome::Refused(PanelError::Refused { error, .. }) = &outcome else { panic!("{outcome:?}") };
+    assert_eq!(error.message, "*** is too short; *** was sent");
+    assert_eq!(server.last("server.passwd").get("cred"), "root:rootpw9");
 }
 
 #[tokio::test]

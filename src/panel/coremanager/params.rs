@@ -13,6 +13,8 @@ enum Value {
 #[derive(Default)]
 pub struct Params {
     fields: Vec<(String, Value)>,
+    /// Secrets that are parts of values: a panel may repeat them without what stands around them.
+    parts: Vec<SecretString>,
 }
 
 impl Params {
@@ -36,6 +38,13 @@ impl Params {
         self
     }
 
+    /// With a secret that is a part of a field's value: blotted out of whatever comes back also where it stands alone.
+    #[must_use]
+    pub fn secret_part(mut self, secret: &SecretString) -> Self {
+        self.parts.push(secret.clone());
+        self
+    }
+
     /// Sets a field.
     pub fn set(&mut self, name: &str, value: impl Into<String>) {
         self.put(name, Value::Plain(value.into()));
@@ -47,6 +56,7 @@ impl Params {
         for (name, value) in other.fields {
             self.put(&name, value);
         }
+        self.parts.extend(other.parts);
         self
     }
 
@@ -84,16 +94,14 @@ impl Params {
             .collect()
     }
 
-    /// The secret values, to be blotted out of whatever comes back.
+    /// The secret values, and then the secrets that are parts of them, to be blotted out of whatever comes back.
     #[must_use]
     pub fn secrets(&self) -> Vec<&str> {
-        self.fields
-            .iter()
-            .filter_map(|(_, value)| match value {
-                Value::Plain(_) => None,
-                Value::Secret(text) => Some(text.expose_secret()),
-            })
-            .collect()
+        let values = self.fields.iter().filter_map(|(_, value)| match value {
+            Value::Plain(_) => None,
+            Value::Secret(text) => Some(text.expose_secret()),
+        });
+        values.chain(self.parts.iter().map(ExposeSecret::expose_secret)).collect()
     }
 }
 
