@@ -148,7 +148,8 @@ async fn poll(
             (client, false)
         }
     };
-    let first = runtime.snapshot(None).client.is_none();
+    let served_by = runtime.snapshot(None).client;
+    let first = served_by.is_none();
     let panel = client.panel().map_err(|e| problem_of(&e))?.clone();
     if !proven {
         let probe = panel.probe().await.map_err(|e| problem_of(&e))?;
@@ -182,7 +183,8 @@ async fn poll(
     }
     pool_ready(context, pool.as_ref())?;
     if let Some(pool) = pool.as_ref().filter(|_| client.policy.operator_allocates() && !runtime.knows_pool(&client.made_from)) {
-        super::ipmanager::serves(context, pool, key).await?;
+        let exchanged = served_by.is_some_and(|client| client.pool.as_ref() != Some(pool));
+        super::ipmanager::serves(context, pool, key, exchanged).await?;
         runtime.note_pool(&client.made_from);
     }
     if !proven && !first {

@@ -36,6 +36,8 @@ use super::stores::Guarded;
 const KIND: &str = "IPManager";
 /// Groups that a status shows.
 const POOLS: usize = 50;
+/// Fewer addresses that are not there tell nothing of an address manager that was not exchanged: people remove some by hand.
+const TELLING: usize = 3;
 
 /// Brings one IPManager up to date.
 pub async fn reconcile(object: Arc<Guarded<IPManager>>, context: Arc<Context>) -> Result<Action, StatusError> {
@@ -125,9 +127,11 @@ async fn probe(manager: &IPManager, key: &ObjectKey, context: &Context) -> Resul
     let identity = identity(manager)?;
     let used = panel.addresses().await.map_err(|e| problem_of(&e))?;
     let recorded = manager.status.as_ref().and_then(|s| s.panel.as_deref());
-    if !proven || recorded.is_some_and(|was| was != identity) {
+    let exchanged = recorded.is_some_and(|was| was != identity);
+    if !proven || exchanged {
         // Another user of the same address manager may see other addresses.
-        same_addresses(recorded.unwrap_or(&identity), &identity, &used, &had(context, |handler| uses(handler, key)))?;
+        let had = had(context, |handler| uses(handler, key));
+        same_addresses(recorded.unwrap_or(&identity), &identity, &used, &had, exchanged)?;
     }
     if !proven {
         runtime.proven = true;
@@ -148,14 +152,15 @@ fn identity(manager: &IPManager) -> Result<String, Problem> {
     Ok(id.to_string())
 }
 
-/// Whether the address manager that a handler names is the one that the handler's orders have their addresses from.
-pub(super) async fn serves(context: &Context, key: &ObjectKey, handler: &ObjectKey) -> Result<(), Problem> {
+/// Whether the address manager that a handler names is the one that the handler's orders have their addresses from. `exchanged`: it named
+/// another one until now.
+pub(super) async fn serves(context: &Context, key: &ObjectKey, handler: &ObjectKey, exchanged: bool) -> Result<(), Problem> {
     let had = had(context, |h| h.key() == *handler);
     let Some(panel) = context.panels.pool(key).and_then(|pool| pool.panel).filter(|_| !had.is_empty()) else { return Ok(()) };
     // Not the words of the handler's own panel.
     let not_ready = |e: PanelError| Problem::passing(Reason::IPManagerNotReady, format!("IPManager {key}: {e}"));
     let used = panel.addresses().await.map_err(not_ready)?;
-    same_addresses(&format!("handler {handler}"), &format!("IPManager {key}"), &used, &had)
+    same_addresses(&format!("handler {handler}"), &format!("IPManager {key}"), &used, &had, exchanged)
 }
 
 /// The addresses that orders of these handlers got from their address manager. What came with a server that was taken over may be kept
@@ -182,8 +187,11 @@ fn had(context: &Context, which: impl Fn(&ProcessingHandler) -> bool) -> BTreeSe
 
 /// Another address is believed to be the same address manager under another name when it knows most of what was taken there: given back
 /// to another one, addresses would stay taken for ever, and those of others would be given back there. Not all: some are being given back,
-/// or were by hand.
-fn same_addresses(was: &str, now: &str, used: &[PoolAddress], had: &BTreeSet<IpAddr>) -> Result<(), Problem> {
+/// or were by hand. `exchanged`: it is known to be reached in another way than before, so that also one or two addresses tell.
+fn same_addresses(was: &str, now: &str, used: &[PoolAddress], had: &BTreeSet<IpAddr>, exchanged: bool) -> Result<(), Problem> {
+    if had.len() < TELLING && !exchanged {
+        return Ok(());
+    }
     let there: BTreeSet<IpAddr> = used.iter().map(|address| address.address).collect();
     let unknown: Vec<String> = had.difference(&there).map(ToString::to_string).collect();
     if unknown.len() * 2 <= had.len() {
@@ -231,12 +239,24 @@ mod tests {
         let record =
             |a: &&str| PoolAddress { address: a.parse().unwrap(), group: String::new(), domain: String::new(), note: String::new() };
         let used = |all: &[&str]| all.iter().map(record).collect::<Vec<_>>();
-        let had = BTreeSet::from(["203.0.113.9".parse().unwrap(), "203.0.113.10".parse().unwrap()]);
-        assert!(same_addresses("a/ipmgr", "b/ipmgr", &used(&["203.0.113.9", "203.0.113.10", "10.0.0.1"]), &had).is_ok());
-        assert!(same_addresses("a/ipmgr", "b/ipmgr", &[], &BTreeSet::new()).is_ok(), "nobody has anything there");
-        assert!(same_addresses("a/ipmgr", "b/ipmgr", &used(&["203.0.113.9"]), &had).is_ok(), "one was just given back");
-        let problem = same_addresses("a/ipmgr", "b/ipmgr", &used(&["203.0.113.8"]), &had).unwrap_err();
+        let had = |all: &[&str]| all.iter().map(|a| a.parse().unwrap()).collect::<BTreeSet<IpAddr>>();
+        let check =
+            |there: &[&str], theirs: &BTreeSet<IpAddr>, exchanged| same_addresses("a/ipmgr", "b/ipmgr", &used(there), theirs, exchanged);
+        let two = had(&["203.0.113.9", "203.0.113.10"]);
+        assert!(check(&["203.0.113.9", "203.0.113.10", "10.0.0.1"], &two, true).is_ok());
+        assert!(check(&[], &BTreeSet::new(), true).is_ok(), "nobody has anything there");
+        assert!(check(&["203.0.113.9"], &two, true).is_ok(), "one was just given back");
+        let problem = check(&["203.0.113.8"], &two, true).unwrap_err();
         assert_eq!((problem.reason, problem.stalled), (Reason::PanelChanged, true));
         assert!(problem.message.contains("does not know 2 of them, such as 203.0.113.9"), "{}", problem.message);
+    }
+
+    #[test]
+    fn few_addresses_that_somebody_removed_do_not_stop_an_address_manager_that_was_not_exchanged() {
+        let had = |count: u8| (1..=count).map(|n| IpAddr::from([203, 0, 113, n])).collect::<BTreeSet<IpAddr>>();
+        let check = |count| same_addresses("a/ipmgr", "a/ipmgr", &[], &had(count), false);
+        assert!(check(1).is_ok() && check(2).is_ok());
+        let problem = check(3).unwrap_err();
+        assert_eq!((problem.reason, problem.stalled), (Reason::PanelChanged, true), "another user may see other addresses");
     }
 }
