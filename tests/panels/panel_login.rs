@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crate::support::{PASSWORD, Reply, SESSION, Server, doc, logged_in, ok, refused};
-use dci_operator::panel::ServerPanel;
+use dci_operator::panel::billmanager6::{BillManager6, calls};
 use dci_operator::panel::coremanager::client::BUSY_PAUSE;
 use dci_operator::panel::coremanager::document::Document;
 use dci_operator::panel::coremanager::params::Params;
@@ -15,7 +15,10 @@ use dci_operator::panel::coremanager::{Client, Observer};
 use dci_operator::panel::dcimanager5::DciManager5;
 use dci_operator::panel::dialect::{Dialect, SET_PASSWORD};
 use dci_operator::panel::error::{ErrorClass, Outcome, PanelError};
+use dci_operator::panel::ipmanager5::IpManager5;
+use dci_operator::panel::license::LicensePanel;
 use dci_operator::panel::settings::Passwords;
+use dci_operator::panel::{AddressPanel, ServerPanel};
 use futures::future::join_all;
 use secrecy::SecretString;
 
@@ -111,13 +114,24 @@ async fn the_log_in_form_instead_of_an_answer_is_an_expired_session() {
     assert_eq!(server.count("auth"), 2);
 }
 
+/// The credentials are good: a handler would say so, while its orders wait for better ones.
 #[tokio::test]
-async fn a_session_that_is_refused_twice_is_a_log_in_error() {
+async fn a_session_that_is_refused_right_after_a_log_in_that_worked_is_the_call_s_failure() {
     let server = Server::panel(|_| Reply::Json(refused("auth", "ip")));
     let outcome = server.client().change("server.enable", &none()).await.unit();
-    let Outcome::Refused(PanelError::Login { object, .. }) = outcome else { panic!("{outcome:?}") };
-    assert_eq!(object, "ip");
+    let Outcome::Refused(error) = outcome else { panic!("{outcome:?}") };
+    assert_eq!((error.class(), error.code().as_str()), (ErrorClass::Refused, "panel:session/ip"));
+    let text = error.to_string();
+    assert!(text.contains("server.enable") && text.contains("a log-in that worked") && text.ends_with(": No"), "{text}");
     assert_eq!(server.funcs(), ["auth", "server.enable", "auth", "server.enable"]);
+    // Nor is such a panel taken for one that can be used.
+    let dci = DciManager5::new(server.client(), Dialect::default());
+    let ipm = IpManager5::new(server.client());
+    let billing = BillManager6::new(server.client(), calls::dialect([]).unwrap());
+    for probe in [dci.probe().await, ipm.probe().await, billing.probe().await] {
+        let error = probe.unwrap_err();
+        assert!(matches!(&error, PanelError::Refused { error, .. } if error.kind == "session"), "{error:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

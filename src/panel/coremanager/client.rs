@@ -46,6 +46,18 @@ enum Access {
     AuthInfo,
 }
 
+impl Access {
+    fn is_session(&self) -> bool {
+        match self {
+            Self::Session(_) => true,
+            Self::AuthInfo => false,
+        }
+    }
+}
+
+/// `type` of an error document of our own making: see [`Client::session_refused`].
+pub(super) const SESSION: &str = "session";
+
 /// A log-in that worked.
 #[derive(Clone)]
 struct Ticket {
@@ -188,11 +200,7 @@ impl Client {
             Answer::Error(error) => error,
         };
         // An `auth` error means that the call was not made (ispsystem-api.md 1.4): the session is unknown or has expired.
-        let session = match ticket.access {
-            Access::Session(_) => true,
-            Access::AuthInfo => false,
-        };
-        if !session {
+        if !ticket.access.is_session() {
             // There is no session that could have expired: the password itself was refused.
             let error = self.login_error(error);
             self.remember(ticket.number, &error).await;
@@ -203,6 +211,7 @@ impl Client {
         match self.request(func, params, Some(&again.access)).await {
             Ok(Answer::Document(document)) => Ok(document),
             Ok(Answer::Error(error)) if error.kind != "auth" => Err(self.refused(func, error)),
+            Ok(Answer::Error(error)) if again.access.is_session() => Err(unsent(self.session_refused(func, error))),
             Ok(Answer::Error(error)) => Err(unsent(self.login_error(error))),
             Err(error) => Err(Failure { error, sent: true }),
         }
@@ -215,6 +224,17 @@ impl Client {
 
     fn login_error(&self, error: ErrorDocument) -> PanelError {
         PanelError::Login { panel: self.transport.panel().to_owned(), object: error.object, message: error.message }
+    }
+
+    /// The log-in before this call worked, so that the credentials are good: it is the call that is refused. Were this taken for a refused
+    /// log-in, an order would wait for a handler that finds nothing wrong.
+    fn session_refused(&self, func: &str, error: ErrorDocument) -> PanelError {
+        let message = format!(
+            "the session of a log-in that worked is refused by the next call (auth), as where a panel binds sessions to an address: {}",
+            error.message
+        );
+        let error = ErrorDocument { kind: SESSION.to_owned(), message, ..error };
+        PanelError::Refused { panel: self.transport.panel().to_owned(), func: func.to_owned(), error }
     }
 
     async fn remember(&self, number: u64, error: &PanelError) {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::panel::error::PanelError;
 
-use super::client::Client;
+use super::client::{Client, SESSION};
 use super::document::{Document, Fields, Total};
 use super::params::Params;
 
@@ -84,7 +84,7 @@ impl Client {
     pub async fn unfiltered(&self, func: &str, fields: &[&str]) -> Result<(), PanelError> {
         let form = match self.read(&format!("{func}.filter"), &Params::new()).await {
             Ok(form) => form,
-            Err(PanelError::Refused { .. }) => return Ok(()),
+            Err(PanelError::Refused { error, .. }) if error.kind != SESSION => return Ok(()),
             Err(error) => return Err(error),
         };
         let set = fields.iter().find(|name| form.fields().reference(name).is_some_and(|value| value != "*"));
