@@ -4,12 +4,13 @@ use std::ops::ControlFlow::{Break, Continue};
 
 use crate::api::handler::LicenseDeletion;
 use crate::api::order::LicenseStatus;
-use crate::panel::license::{FREE_NAME, LicenseRow, LicenseState};
+use crate::panel::license::{FREE_NAME, LicenseId, LicenseRow, LicenseState};
 
 use super::call::Call;
-use super::context::{Cx, Flow};
+use super::context::{Cx, Flow, Halt, Recheck};
 use super::license_server::LicenseServer;
-use super::licenses::{SUSPENDED, all_read, change, entry, fresh, remote_id, remote_of, seen, target, usable};
+use super::licenses::{SUSPENDED, all_read, change, entry, form, fresh, remote_id, remote_of, seen, target, usable};
+use super::reason::Reason;
 use super::selection::may_have_been_restored;
 use super::step::{State, Step};
 
@@ -67,7 +68,8 @@ fn opening_settled(cx: &mut Cx<'_>, step: Step) -> Flow {
     Continue(())
 }
 
-/// One licence that is not needed any more; `Continue` once the list shows that it is stopped, freed or gone.
+/// One licence that is not needed any more; `Continue` once the list shows that it is stopped or freed, or its form that it
+/// is gone.
 pub(super) fn take_back(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, record: &LicenseStatus) -> Flow {
     let remote = remote_id(&cx.order.marker.short(), &record.product);
     if cx.status.in_flight.as_ref().is_some_and(|f| f.target == target(&remote) && f.call == "orderLicense") {
@@ -75,14 +77,21 @@ pub(super) fn take_back(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, rec
         cx.settled(step)?;
     }
     // Of a licence that our own order made the server may have kept a part of the remote id, or nothing at all.
+    let part = |left: &str, name: &str| remote.starts_with(left) && (!left.is_empty() || (record.state.is_none() && name != FREE_NAME));
     let ours = |row: &&LicenseRow| {
         let left = remote_of(row);
-        let part = remote.starts_with(left) && (!left.is_empty() || (record.state.is_none() && row.name != FREE_NAME));
-        left == remote || (Some(&row.id.0) == record.id.as_ref() && part)
+        left == remote || (Some(&row.id.0) == record.id.as_ref() && part(left, &row.name))
     };
     let rows = fresh(cx, step)?;
     for row in rows.iter().filter(ours) {
         stop(cx, step, server, row)?;
+    }
+    if let Some(id) = record.id.as_ref().filter(|id| !is_listed(cx, id)) {
+        // A filter that is stored at the licence server hides rows without a word (ispsystem-api.md 1.3): it may go on all the same.
+        let id = LicenseId(id.clone());
+        if form(cx, step, &id)?.is_some_and(|form| part(&form.remote_id, &form.name)) {
+            return Break(hidden(cx, step, &id, &remote));
+        }
     }
     let unread = |row: &LicenseRow| Some(&row.id.0) == record.id.as_ref() && row.remote_id.is_none();
     if record.id.is_none() || rows.iter().any(unread) {
@@ -92,6 +101,19 @@ pub(super) fn take_back(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, rec
         seen(cx, &remote, call);
     }
     Continue(())
+}
+
+/// Whether the list of this decision shows a licence, be it as a deleted one.
+fn is_listed(cx: &Cx<'_>, id: &str) -> bool {
+    cx.facts.licenses.fresh.iter().flatten().any(|row| row.id.0 == id)
+}
+
+/// A licence of ours is there, and its row is not: nobody would see whether it was stopped.
+fn hidden(cx: &mut Cx<'_>, step: Step, id: &LicenseId, remote: &str) -> Halt {
+    let message = format!(
+        "the list of the licence server does not show licence {id}, and its form says that it is ours (`{remote}`); take away the filter that hides it, or delete the licence there"
+    );
+    cx.stall(step, Reason::PanelError, &message, Recheck::Later)
 }
 
 /// Suspends, and frees where the handler says so. The row is of this very decision, and shows whose licence it is.

@@ -92,6 +92,44 @@ fn a_licence_of_ours_that_cannot_be_read_is_not_taken_for_stopped() {
     assert_released(&world, Kind::Licensed);
 }
 
+/// A filter that is stored at the licence server hides rows without a word: what is ordered would go on when the order is gone.
+#[test]
+fn a_licence_that_the_list_hides_is_not_taken_for_gone() {
+    for (kind, remote) in [(Kind::Licensed, "k8s:u-web/Lite"), (Kind::LicensedFreed, "k8s:u-web/Pro")] {
+        let mut world = kind.world();
+        reach(&mut world, "Active", kind);
+        world.run_for(seconds(60));
+        let own = world.panel.licenses.of(remote)[0].0.clone();
+        world.panel.licenses.hidden.insert(own.clone());
+        world.delete("web");
+        world.until("Stalled", Duration::from_hours(1), |w| stalled(w).0 == "PanelError");
+        assert!(stalled(&world).1.contains(&format!("does not show licence {own}")), "{}", stalled(&world).1);
+        let reads = world.reads;
+        world.run_for(Duration::from_hours(1));
+        assert!(!world.panel.licenses.rows[&own].suspended && world.panel.servers["1"].on, "{}", world.describe());
+        assert!(world.reads - reads <= 60, "{} reads", world.reads - reads);
+        world.panel.licenses.hidden.clear();
+        world.force("web");
+        reach(&mut world, "gone", kind);
+        assert_released(&world, kind);
+    }
+}
+
+#[test]
+fn a_licence_that_the_list_hides_is_not_forgotten_by_an_order_that_does_not_want_it_any_more() {
+    let mut world = active();
+    let pro = world.panel.licenses.of("k8s:u-web/Pro")[0].0.clone();
+    world.panel.licenses.hidden.insert(pro.clone());
+    order_licenses(&mut world, &["Lite"]);
+    world.until("Stalled", Duration::from_hours(1), |w| stalled(w).0 == "PanelError");
+    assert_eq!(world.status("web").licenses.len(), 2, "{}", world.describe());
+    // Somebody else has it by now: there is nothing of ours to be stopped.
+    world.panel.licenses.rows.get_mut(&pro).unwrap().remote_id = "somebody's".into();
+    world.force("web");
+    world.until("Pro is let go", Duration::from_hours(1), |w| w.phase("web") == "Active" && w.status("web").licenses.len() == 1);
+    assert!(!world.panel.licenses.rows[&pro].suspended, "{}", world.describe());
+}
+
 #[test]
 fn a_remote_id_that_was_cut_is_seen_in_the_list_and_nothing_is_bought_again() {
     let mut world = Kind::Licensed.world();

@@ -1,6 +1,6 @@
 //! A licence server in memory: what is bought there, when its key comes, and what the calls do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -49,7 +49,9 @@ pub struct Server {
     /// A licence, somebody's or ours, of which neither the list nor its form tells the remote id.
     pub unread: Option<String>,
     /// Licences whose forms are refused.
-    pub refused: std::collections::BTreeSet<String>,
+    pub refused: BTreeSet<String>,
+    /// Licences that the list does not show, though they are there: a filter hides them.
+    pub hidden: BTreeSet<String>,
 }
 
 pub fn key() -> ObjectKey {
@@ -82,7 +84,8 @@ impl Server {
             list: None,
             changed: BTreeMap::new(),
             unread: None,
-            refused: std::collections::BTreeSet::new(),
+            refused: BTreeSet::new(),
+            hidden: BTreeSet::new(),
         }
     }
 
@@ -107,7 +110,7 @@ impl Server {
             state: LicenseState::Active,
             expires: None,
         });
-        self.rows.iter().map(row).chain(unread).collect()
+        self.rows.iter().filter(|(id, _)| !self.hidden.contains(*id)).map(row).chain(unread).collect()
     }
 
     pub fn take_list(&mut self, now: Timestamp) {
