@@ -91,7 +91,7 @@ impl LicenseRuntime {
                 };
                 // At once: a list that fails half-way through, or takes too long, goes on from here the next time.
                 lock(&self.0).remote_ids.insert(row.id.0.clone(), (shown, remote.clone()));
-                row.remote_id = Some(remote);
+                (row.remote_id, row.by_form) = (Some(remote), true);
             }
             rows.insert(row.id.0.clone(), row);
         }
@@ -381,21 +381,78 @@ fn running(row: &LicenseRow) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::future::{pending, ready};
+
+    use futures::FutureExt as _;
     use serde_json::{Value, json};
 
     use super::*;
     use crate::api::samples;
+    use crate::panel::license::{LicenseEdit, LicenseForm, LicenseId, LicenseOrder};
+    use crate::panel::model::Probe;
+    use crate::panel::{Change, Read};
 
-    #[test]
-    fn an_account_that_knows_none_of_several_licences_is_another_one() {
-        let row = |id: &str| LicenseRow {
-            id: crate::panel::license::LicenseId(id.to_owned()),
+    fn row(id: &str) -> LicenseRow {
+        LicenseRow {
+            id: LicenseId(id.to_owned()),
             name: String::new(),
             address: None,
             state: LicenseState::Active,
             expires: None,
             remote_id: None,
-        };
+            by_form: false,
+        }
+    }
+
+    /// A licence server whose list shows no remote ids.
+    struct Forms;
+
+    impl LicensePanel for Forms {
+        fn probe(&self) -> Read<'_, Probe> {
+            pending().boxed()
+        }
+
+        fn licenses(&self) -> Read<'_, Vec<LicenseRow>> {
+            ready(Ok(vec![row("1")])).boxed()
+        }
+
+        fn license<'a>(&'a self, _: &'a LicenseId) -> Read<'a, LicenseForm> {
+            let remote_id = "k8s:u-web/Lite".to_owned();
+            ready(Ok(LicenseForm { name: String::new(), address: None, remote_id, key: None, expires: None })).boxed()
+        }
+
+        fn order<'a>(&'a self, _: &'a LicenseOrder) -> Change<'a, LicenseId> {
+            pending().boxed()
+        }
+
+        fn edit<'a>(&'a self, _: &'a LicenseId, _: &'a LicenseEdit) -> Change<'a, ()> {
+            pending().boxed()
+        }
+
+        fn renew<'a>(&'a self, _: &'a LicenseId, _: i32) -> Change<'a, ()> {
+            pending().boxed()
+        }
+
+        fn suspend<'a>(&'a self, _: &'a LicenseId) -> Change<'a, ()> {
+            pending().boxed()
+        }
+
+        fn resume<'a>(&'a self, _: &'a LicenseId) -> Change<'a, ()> {
+            pending().boxed()
+        }
+    }
+
+    #[tokio::test]
+    async fn a_remote_id_that_the_list_does_not_show_is_told_as_one_of_a_form() {
+        let runtime = LicenseRuntime::default();
+        for _ in ["read", "remembered"] {
+            let rows = runtime.list(&Forms).await.unwrap().rows;
+            assert_eq!((rows["1"].remote_id.as_deref(), rows["1"].by_form), (Some("k8s:u-web/Lite"), true));
+        }
+    }
+
+    #[test]
+    fn an_account_that_knows_none_of_several_licences_is_another_one() {
         let list = |ids: &[&str]| LicenseList { rows: ids.iter().map(|id| ((*id).to_owned(), row(id))).collect(), began: Timestamp::now() };
         let having = |ids: &[&str]| {
             let licenses: Vec<Value> = ids.iter().map(|id| json!({"product": id, "id": id, "state": "Issued"})).collect();

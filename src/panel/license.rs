@@ -54,6 +54,8 @@ pub struct LicenseRow {
     pub address: Option<IpAddr>,
     /// The caller's own id; `None` where the list does not show it.
     pub remote_id: Option<String>,
+    /// The list does not show that: a form did, perhaps a while ago.
+    pub by_form: bool,
     /// Status.
     pub state: LicenseState,
     /// When it ends: the beginning of that day, UTC.

@@ -116,10 +116,14 @@ fn hidden(cx: &mut Cx<'_>, step: Step, id: &LicenseId, remote: &str) -> Halt {
     cx.stall(step, Reason::PanelError, &message, Recheck::Later)
 }
 
-/// Suspends, and frees where the handler says so. The row is of this very decision, and shows whose licence it is.
+/// Suspends, and frees where the handler says so. The row is of this very decision, and it or its form shows whose licence it is.
 fn stop(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, row: &LicenseRow) -> Flow {
     let (license, remote_id) = (row.id.clone(), remote_of(row).to_owned());
     if row.state != LicenseState::Suspended {
+        // What is remembered of a form may have changed since, and this is somebody else's by now. Whoever frees it compares, too.
+        if row.by_form && form(cx, step, &license)?.is_none_or(|form| form.remote_id != remote_id) {
+            return Continue(());
+        }
         return Break(change(cx, step, server, Call::SuspendLicense { license, remote_id }));
     }
     seen(cx, &remote_id, "suspendLicense");

@@ -130,6 +130,19 @@ fn a_licence_that_the_list_hides_is_not_forgotten_by_an_order_that_does_not_want
     assert!(!world.panel.licenses.rows[&pro].suspended, "{}", world.describe());
 }
 
+/// The list shows no remote ids: what a form told once may not be true any more.
+#[test]
+fn a_licence_is_not_stopped_for_what_its_form_showed_once() {
+    let mut world = active();
+    let [lite, pro] = ["k8s:u-web/Lite", "k8s:u-web/Pro"].map(|remote| world.panel.licenses.of(remote)[0].0.clone());
+    world.panel.licenses.remembered = [(lite.clone(), "k8s:u-web/Lite".to_owned()), (pro.clone(), "k8s:u-web/Pro".to_owned())].into();
+    world.panel.licenses.rows.get_mut(&lite).unwrap().remote_id = "somebody's".into();
+    world.delete("web");
+    reach(&mut world, "gone", Kind::Licensed);
+    let rows = &world.panel.licenses.rows;
+    assert_eq!((rows[&lite].suspended, rows[&pro].suspended), (false, true), "{}", world.describe());
+}
+
 #[test]
 fn a_remote_id_that_was_cut_is_seen_in_the_list_and_nothing_is_bought_again() {
     let mut world = Kind::Licensed.world();

@@ -17,6 +17,7 @@ pub fn license_row(row: &Fields<'_>) -> Result<LicenseRow, String> {
         address: row.opt("ip").and_then(|text| address(&text)),
         // A list that leaves an empty remote id out is not told from one that never shows any: the form tells.
         remote_id: row.has("remoteid").then(|| row.opt("remoteid").unwrap_or_default()),
+        by_form: false,
         state: row.opt("status").map_or(LicenseState::Unknown, |text| state(&text)),
         expires: row.opt("expiredate").and_then(|text| date(&text)),
     })

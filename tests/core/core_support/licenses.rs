@@ -52,6 +52,8 @@ pub struct Server {
     pub refused: BTreeSet<String>,
     /// Licences that the list does not show, though they are there: a filter hides them.
     pub hidden: BTreeSet<String>,
+    /// Remote ids that the list does not show, as they were remembered when their forms were read.
+    pub remembered: BTreeMap<String, String>,
 }
 
 pub fn key() -> ObjectKey {
@@ -86,6 +88,7 @@ impl Server {
             unread: None,
             refused: BTreeSet::new(),
             hidden: BTreeSet::new(),
+            remembered: BTreeMap::new(),
         }
     }
 
@@ -98,7 +101,8 @@ impl Server {
             id: LicenseId(id.clone()),
             name: b.name.clone(),
             address: Some(b.address),
-            remote_id: (self.unread.as_ref() != Some(id)).then(|| b.remote_id.clone()),
+            remote_id: (self.unread.as_ref() != Some(id)).then(|| self.remembered.get(id).unwrap_or(&b.remote_id).clone()),
+            by_form: self.remembered.contains_key(id),
             state: if b.suspended { LicenseState::Suspended } else { LicenseState::Active },
             expires: Some(b.expires),
         };
@@ -107,6 +111,7 @@ impl Server {
             name: "somebody.example.net".into(),
             address: None,
             remote_id: None,
+            by_form: false,
             state: LicenseState::Active,
             expires: None,
         });
