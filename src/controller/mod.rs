@@ -4,6 +4,7 @@
 
 mod allocate_by;
 pub mod client_names;
+pub mod client_user;
 pub mod clients;
 mod connection;
 pub mod context;

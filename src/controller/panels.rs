@@ -1,7 +1,7 @@
 //! All handlers and IPManagers that the process knows while it runs, and when their panels are asked.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use kube::Resource;
@@ -49,6 +49,8 @@ pub struct Panels {
     uids: Mutex<BTreeMap<(&'static str, ObjectKey), String>>,
     /// For each panel: held by whoever records a client's name that is new there.
     naming: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    /// For each panel and client: held by whoever makes the client's user there.
+    making: Mutex<BTreeMap<(String, String), Weak<tokio::sync::Mutex<()>>>>,
     /// Licence servers.
     pub licenses: super::license_server::LicenseServers,
 }
@@ -64,6 +66,21 @@ impl Panels {
     #[must_use]
     pub fn naming(&self, panel: &str) -> Arc<tokio::sync::Mutex<()>> {
         lock(&self.naming).entry(panel.to_owned()).or_default().clone()
+    }
+
+    /// Who holds this makes a client's user: one order after the other. Not all clients of a panel together: one that does not answer would
+    /// keep each of them for as long as all before it.
+    #[must_use]
+    pub fn making_user(&self, panel: &str, username: &str) -> Arc<tokio::sync::Mutex<()>> {
+        let mut making = lock(&self.making);
+        making.retain(|_, turn| turn.strong_count() > 0);
+        let key = (panel.to_owned(), username.to_owned());
+        if let Some(turn) = making.get(&key).and_then(Weak::upgrade) {
+            return turn;
+        }
+        let turn = Arc::new(tokio::sync::Mutex::new(()));
+        making.insert(key, Arc::downgrade(&turn));
+        turn
     }
 
     /// Forgets an order at every handler; those that may go on because of it.
@@ -150,6 +167,18 @@ mod tests {
         let before = Instant::now().checked_sub(AFTER_FAILURE).unwrap();
         panels.asked("IPManager", &key, "1".into(), before, false);
         assert_eq!(rest("1"), None, "and not for longer");
+    }
+
+    #[test]
+    fn whoever_makes_the_same_user_shares_a_turn_that_is_forgotten_after_them() {
+        let panels = Panels::default();
+        let turn = panels.making_user("dci", "acme");
+        assert!(Arc::ptr_eq(&turn, &panels.making_user("dci", "acme")));
+        assert!(!Arc::ptr_eq(&turn, &panels.making_user("dci", "globex")));
+        assert!(!Arc::ptr_eq(&turn, &panels.making_user("dci2", "acme")));
+        drop(turn);
+        let _other = panels.making_user("dci", "other");
+        assert_eq!(lock(&panels.making).len(), 1);
     }
 
     #[test]

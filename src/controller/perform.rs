@@ -15,6 +15,7 @@ use crate::provisioning::call::{Call, Left};
 use crate::provisioning::facts::{Facts, Look, Prepare, Prepared, Seen};
 use crate::provisioning::order::Order;
 
+use super::client_user;
 use super::context::Context;
 use super::locks::Locked;
 use super::password_version;
@@ -119,7 +120,9 @@ impl Panels<'_> {
         match what {
             Prepare::ClientName => facts.client_name = Some(super::client_names::claim(self.context, self.client, self.order).await?),
             Prepare::PanelPassword => {
-                facts.panel_password = Some(prepared(self.panel_password().await)?);
+                // It is made together with the user, by the order that makes that.
+                let ready = secrets::may_be_generated(&self.context.client, self.object, "panel").await;
+                facts.panel_password = Some(prepared(ready)?);
             }
             Prepare::RootPassword => {
                 let password = self.root_password().await;
@@ -178,8 +181,17 @@ impl Panels<'_> {
         let none = |outcome: Outcome<()>| outcome.map(|()| None);
         let outcome = match call {
             Call::CreateUser { username } => {
-                let password = ready!(self.panel_password().await.map_err(|e| not_sent(&e)));
-                none(ready!(panel).create_user(username, &password).await.unit())
+                let (panel, name) = (ready!(panel), &self.client.policy.panel);
+                let turn = self.context.panels.making_user(name, username);
+                match client_user::make(&turn, panel.as_ref(), name, username, self.panel_password()).await {
+                    Ok(outcome) => none(outcome),
+                    Err(error) => {
+                        if error.needs_somebody() {
+                            facts.panel_password = Some(Prepared::Missing(error.to_string()));
+                        }
+                        Outcome::Refused(not_sent(&error))
+                    }
+                }
             }
             Call::Claim { server, owner, marker } => {
                 let notes = NotesEdit::Add(marker.to_string());
@@ -325,7 +337,7 @@ fn not_sent(error: &impl std::fmt::Display) -> PanelError {
 }
 
 /// What a Secret's absence means for the decision; an API server that does not answer ends the pass.
-fn prepared(result: Result<SecretString, SecretError>) -> Result<Prepared, SecretError> {
+fn prepared<T>(result: Result<T, SecretError>) -> Result<Prepared, SecretError> {
     match result {
         Ok(_) => Ok(Prepared::Ready),
         Err(error) if error.needs_somebody() => Ok(Prepared::Missing(error.to_string())),

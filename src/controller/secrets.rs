@@ -121,6 +121,18 @@ pub async fn generated(client: &Client, order: &DedicatedServerOrder, suffix: &s
     }
 }
 
+/// Whether [`generated`] would find such a Secret of the order's own, or none: nothing is made.
+pub async fn may_be_generated(client: &Client, order: &DedicatedServerOrder, suffix: &str) -> Result<(), SecretError> {
+    let key = order.key();
+    let name = format!("{}-{suffix}", key.name);
+    let full = format!("{}/{name}", key.namespace);
+    let api: Api<Secret> = Api::namespaced(client.clone(), &key.namespace);
+    match api.get_opt(&name).await.map_err(|source| SecretError::of(&full, source))? {
+        Some(secret) => of_order(secret, order, &full).map(drop),
+        None => Ok(()),
+    }
+}
+
 /// Metadata of a Secret that goes with its order.
 fn owned(order: &DedicatedServerOrder, name: &str) -> ObjectMeta {
     let key = order.key();

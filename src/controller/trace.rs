@@ -143,7 +143,7 @@ pub fn look(order: &DedicatedServerOrder, status: &OrderStatus, look: &Look, han
 pub fn prepare(order: &DedicatedServerOrder, status: &OrderStatus, what: Prepare, handler: &ObjectKey) -> Span {
     let what = match what {
         Prepare::ClientName => "record the client's name",
-        Prepare::PanelPassword => "make the panel password",
+        Prepare::PanelPassword => "look for the panel password",
         Prepare::PasswordVersion => "look at the root password's version",
         Prepare::RootPassword => "read or make the root password",
         Prepare::LicenseKeys => "store licence keys",

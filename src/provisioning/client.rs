@@ -48,7 +48,8 @@ pub(super) fn ordinary_client(cx: &mut Cx<'_>, step: Step) -> Flow {
     Continue(())
 }
 
-/// Creating a user needs no intent: the name makes it happen once, and its password was stored before.
+/// Creating a user needs no intent: the name makes it happen once, and its password is stored right before, by the order that makes it.
+/// Where another order was faster the panel's next list of users shows that, and this is not asked for again.
 fn create_user(cx: &mut Cx<'_>, username: String) -> Halt {
     let step = Step::CreateClient;
     if cx.facts.handler == HandlerState::Suspended {

@@ -45,7 +45,7 @@ pub enum Look {
 pub enum Prepare {
     /// Record that the client's name belongs to the order's namespace.
     ClientName,
-    /// The password of the client's panel user, in Secret `<order>-panel`.
+    /// That the password of the client's panel user can stand in Secret `<order>-panel`; it is stored when the user is made.
     PanelPassword,
     /// The version of the user's Secret with the root password.
     PasswordVersion,
@@ -181,7 +181,7 @@ pub struct Facts {
     pub locks: Option<BTreeMap<String, String>>,
     /// The client's name at this panel.
     pub client_name: Option<Prepared>,
-    /// The password for the client's panel user.
+    /// Whether the password for the client's panel user can be stored.
     pub panel_password: Option<Prepared>,
     /// The root password.
     pub root_password: Option<Prepared>,

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::support::look::{made, reason, stalled, until_reason};
 use crate::support::panel::ADMIN;
+use crate::support::seconds;
 use crate::support::world::World;
 use dci_operator::api::condition::{ConditionType, find};
 use dci_operator::panel::model::{Level, PanelUser, UserId};
@@ -35,6 +36,17 @@ fn another_client_is_looked_at_as_the_first_one_was() {
     world.until_phase("web", "Active");
     let globex = world.panel.user("globex").unwrap().id.clone();
     assert_eq!((world.panel.servers["1"].owner.as_ref(), made(&world, "createUser")), (Some(&globex), 2));
+}
+
+/// Two orders of a new client have both seen that it is not there.
+#[test]
+fn a_user_that_another_order_made_a_moment_ago_costs_no_attempt() {
+    let mut world = World::simple(2, 4);
+    world.user_before_create = true;
+    world.until("a server is asked for", seconds(60), |w| made(w, "claim") == 1);
+    let status = world.status("web");
+    assert_eq!((made(&world, "createUser"), status.attempts, status.last_error.is_none()), (1, 0, true), "{}", world.describe());
+    world.until_phase("web", "Active");
 }
 
 /// A server of the operator's own user may carry the marker of any order: while its notes cannot be read, nobody gets a server. The orders

@@ -2,8 +2,10 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use dci_operator::controller::client_user;
 use dci_operator::panel::ServerPanel;
 use dci_operator::panel::coremanager::Client;
 use dci_operator::panel::coremanager::params::Params;
@@ -13,6 +15,7 @@ use dci_operator::panel::error::{ErrorClass, Outcome, PanelError};
 use dci_operator::panel::model::*;
 use dci_operator::panel::settings::ConnectionSettings;
 use dci_operator::sim::{Config, Simulator};
+use futures::future::join_all;
 use secrecy::SecretString;
 use serde_json::json;
 
@@ -170,6 +173,27 @@ async fn users_are_listed_and_made() {
     let again = world.panel.create_user("new", &password).await;
     let Outcome::Refused(error) = again else { panic!("{again:?}") };
     assert_eq!(error.class(), ErrorClass::Exists);
+}
+
+/// Else each of them stores a password of its own, and only one of these opens anything.
+#[tokio::test]
+async fn of_several_orders_of_a_new_client_one_makes_the_user_and_stores_a_password() {
+    let world = world().await;
+    let (turn, counter) = (tokio::sync::Mutex::new(()), AtomicUsize::new(0));
+    let stored = &counter;
+    let password = || async move {
+        stored.fetch_add(1, Ordering::SeqCst);
+        Ok::<_, String>(SecretString::from("a client's password"))
+    };
+    let made = join_all((0..4).map(|_| client_user::make(&turn, &world.panel, "dci", "new", password()))).await;
+    let exists = |outcome: &Outcome<()>| matches!(outcome, Outcome::Refused(error) if error.class() == ErrorClass::Exists);
+    let made: Vec<Outcome<()>> = made.into_iter().map(Result::unwrap).collect();
+    assert!(made.contains(&Outcome::Applied(())) && made.iter().filter(|outcome| exists(outcome)).count() == 3, "{made:?}");
+    assert_eq!(stored.load(Ordering::SeqCst), 1);
+    // Nothing is asked of the panel where no password can be stored.
+    let none = async { Err::<SecretString, _>("a quota".to_owned()) };
+    assert_eq!(client_user::make(&turn, &world.panel, "dci", "another", none).await, Err("a quota".to_owned()));
+    assert!(world.panel.users().await.unwrap().iter().all(|user| user.name != "another"));
 }
 
 #[tokio::test]

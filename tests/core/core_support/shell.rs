@@ -409,6 +409,9 @@ impl World {
         {
             self.panel.server(&id).owner = Some(UserId("7".into()));
         }
+        if matches!(call, Call::CreateUser { .. }) && std::mem::take(&mut self.user_before_create) {
+            let _ = self.panel.apply(call, self.now, true);
+        }
         let lost = || PanelError::NoAnswer { panel: "dci".into(), func: call.name().into(), detail: "reset".into() };
         let now = self.now;
         let outcome = match fault {

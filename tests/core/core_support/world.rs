@@ -144,6 +144,8 @@ pub struct World {
     /// A server that user 7 takes right after the first list, or right before the first claim.
     pub taken_after_list: Option<String>,
     pub taken_before_claim: Option<String>,
+    /// Another order makes the client's user right before this one would.
+    pub user_before_create: bool,
     /// Everything that was asked for: number, order, call.
     pub asked: Vec<(String, Call)>,
     pub writes: usize,
@@ -223,6 +225,7 @@ impl World {
             unread: None,
             taken_after_list: None,
             taken_before_claim: None,
+            user_before_create: false,
             asked: Vec::new(),
             writes: 0,
             reads: 0,
