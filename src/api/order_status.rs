@@ -177,6 +177,7 @@ pub struct ServerStatus {
     #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "std::ops::Not::not")]
     pub reinstall_unconfirmed: bool,
     /// Version of the password from the user's Secret that the system was given last: a digest with a key from Secret `<order>-password-key`.
+    /// It ends in `unknown` where the answer to a change is missing: the password of the Secret is set again then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password_version: Option<String>,
     /// Recipes that failed, and were not waited for.

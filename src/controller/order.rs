@@ -94,6 +94,7 @@ async fn one_pass(cached: DedicatedServerOrder, context: &Context) -> Result<Act
     let uid = cached.metadata.uid.clone().unwrap_or_default();
     if let Some(before) = context.memory.begin(&cached.key(), &uid) {
         forget(context, &cached.key(), &before);
+        super::task::order_vanished(context, &cached.key());
     }
     let deleting = cached.metadata.deletion_timestamp.is_some();
     if deleting && !status::has_finalizer(&cached, ORDER_FINALIZER) {
@@ -143,7 +144,8 @@ async fn one_pass(cached: DedicatedServerOrder, context: &Context) -> Result<Act
         }
         Serving::No(reason, message) => {
             let status = decide::without_handler(&parsed, &key.to_string(), reason, &message, Timestamp::now(), &known(&order));
-            save(&order, status, context).await?;
+            let stored = save(&order, status, context).await?;
+            super::pass_end::close_superseded(context, &stored).await?;
             // Nothing tells when a handler goes that cannot be read.
             return Ok(if reason == Reason::HandlerNotFound { Action::await_change() } else { Action::requeue(UNSERVED) });
         }

@@ -39,6 +39,9 @@ struct Turn {
 /// How long a panel is left alone after a failure, whatever happens.
 const AFTER_FAILURE: Duration = Duration::from_secs(1);
 
+/// Gone with the last who waits for it.
+type WeakTurn = Weak<tokio::sync::Mutex<()>>;
+
 /// All handlers and IPManagers of this process.
 #[derive(Default)]
 pub struct Panels {
@@ -50,7 +53,7 @@ pub struct Panels {
     /// For each panel: held by whoever records a client's name that is new there.
     naming: Mutex<BTreeMap<String, Arc<tokio::sync::Mutex<()>>>>,
     /// For each panel and client: held by whoever makes the client's user there.
-    making: Mutex<BTreeMap<(String, String), Weak<tokio::sync::Mutex<()>>>>,
+    making: Mutex<BTreeMap<(String, String), WeakTurn>>,
     /// Licence servers.
     pub licenses: super::license_server::LicenseServers,
 }

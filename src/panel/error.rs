@@ -100,6 +100,9 @@ pub enum PanelError {
     },
 }
 
+/// `type` of an error document of our own making: a session that is refused right after a log-in that worked.
+pub const SESSION: &str = "session";
+
 /// An error document: the triple that programs may rely on, and the text for people.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ErrorDocument {
@@ -169,10 +172,11 @@ impl PanelError {
         }
     }
 
-    /// Whether the panel says that our user may not make this call (`access`, ispsystem-api.md 1.4): nothing of what it is about was tried.
+    /// Whether the panel did not try what the call is about: our user may not make it (`access`, ispsystem-api.md 1.4), or its session is
+    /// not believed.
     #[must_use]
-    pub fn denies_access(&self) -> bool {
-        matches!(self, Self::Refused { error, .. } if error.kind == "access")
+    pub fn was_not_tried(&self) -> bool {
+        matches!(self, Self::Refused { error, .. } if error.kind == "access" || error.kind == SESSION)
     }
 
     /// Whether nothing answers at the panel's address, so that nothing else is worth asking it now.

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow::{Break, Continue};
 
 use crate::api::order::ServerStatus;
-use crate::panel::error::ErrorClass;
+use crate::panel::error::{ErrorClass, PanelError};
 use crate::panel::model::{InstallForm, ServerForm, ServerId, ServerRow};
 
 use super::call::{Call, Left};
@@ -308,7 +308,9 @@ fn claim(cx: &mut Cx<'_>, inventory: &Inventory, people: &People) -> Flow {
 fn ask_for(cx: &mut Cx<'_>, server: ServerId, people: &People) -> Halt {
     let call = Call::Claim { server, owner: people.me.id.clone(), marker: cx.order.marker.clone() };
     // A refusal of this very server was answered by choosing another; what is left here is a panel that refuses as such.
-    if let Some(error) = cx.facts.refused.iter().rev().map(|(_, e)| e.clone()).find(|e| e.class() != ErrorClass::Expectation) {
+    let is_claim = |c: &Call| matches!(c, Call::Claim { .. });
+    let refused = |(c, e): &&(Call, PanelError)| is_claim(c) && e.class() != ErrorClass::Expectation;
+    if let Some(error) = cx.facts.refused.iter().rev().find(refused).map(|(_, e)| e.clone()) {
         return cx.fail_with(Step::Allocate, &error);
     }
     cx.call(Step::Allocate, call, Shows::AtOnce)

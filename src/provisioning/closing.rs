@@ -237,7 +237,7 @@ fn power_off(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
         return match error.class() {
             // Only an error document of the power call itself is an IPMI error, and none of log-in, access or a missing object (design.md
             // section 9).
-            ErrorClass::Refused | ErrorClass::Exists if error.denies_access() => Break(cx.fail_with(step, &error)),
+            ErrorClass::Refused | ErrorClass::Exists if error.was_not_tried() => Break(cx.fail_with(step, &error)),
             ErrorClass::Refused | ErrorClass::Exists => ipmi_error(cx, &error.to_string()),
             ErrorClass::Down | ErrorClass::Credentials | ErrorClass::Missing | ErrorClass::Expectation | ErrorClass::Dialect => {
                 Break(cx.fail_with(step, &error))

@@ -146,7 +146,7 @@ mod tests {
             ("k8s:c1/shop/web-01/u-2".into(), Found::Previous("k8s:c1/shop/web-01/u-2".into())),
             ("k8s:c2/shop/web-01/u-1".into(), Found::Foreign("k8s:c2/shop/web-01/u-1".into())),
             (format!("{full} k8s:c1/shop/web-02/u-9"), Found::Foreign("k8s:c1/shop/web-02/u-9".into())),
-            ("k8s:".into(), Found::Foreign("k8s:".into())),
+            ("k8s:".into(), Found::Truncated("k8s:".into())),
         ];
         for (notes, expected) in rows {
             assert_eq!(m.find_in(&notes), expected, "{notes}");

@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use crate::panel::error::{ErrorDocument, Outcome, PanelError};
+use crate::panel::error::{ErrorDocument, Outcome, PanelError, SESSION};
 use crate::panel::settings::{ConnectionSettings, PanelId, Passwords, Permission, SettingsError};
 
 use super::blot::blot;
@@ -54,9 +54,6 @@ impl Access {
         }
     }
 }
-
-/// `type` of an error document of our own making: see [`Client::session_refused`].
-pub(super) const SESSION: &str = "session";
 
 /// A log-in that worked.
 #[derive(Clone)]

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::panel::error::PanelError;
+use crate::panel::error::{PanelError, SESSION};
 
-use super::client::{Client, SESSION};
+use super::client::Client;
 use super::document::{Document, Fields, Total};
 use super::params::Params;
 

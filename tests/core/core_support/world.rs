@@ -103,6 +103,7 @@ pub struct Pass {
     pub forms: BTreeMap<String, String>,
 }
 
+#[allow(clippy::struct_excessive_bools, reason = "each switches one thing of a test, by itself")]
 pub struct World {
     pub now: Timestamp,
     pub panel: Panel,
