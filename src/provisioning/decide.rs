@@ -1,9 +1,11 @@
 //! The one entrance: order, handler and facts in; the new status and the next action out.
 
 use std::ops::ControlFlow;
+use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::api::common::Time;
 use crate::api::condition::{self, ConditionType};
 use crate::api::order::OrderStatus;
 use crate::api::task::TaskType;
@@ -160,7 +162,7 @@ fn run(cx: &mut Cx<'_>) -> Flow {
     super::forsaken::same_panel(cx, step)?;
     if let Some(error) = cx.facts.failed.clone() {
         return ControlFlow::Break(if of_one_object(cx, &error) {
-            cx.fail(step, &error.code(), &error.to_string())
+            cx.fail_for_good(step, &error.code(), &error.to_string(), Time::seconds(cx.now))
         } else {
             cx.fail_with(step, &error)
         });
@@ -170,12 +172,15 @@ fn run(cx: &mut Cx<'_>) -> Flow {
     if cx.order.deleting { super::closing::close(cx) } else { super::opening::open(cx) }
 }
 
-/// A read of something of this order fails while the panel's list goes on to be answered: a list that was begun after the wait for the
-/// handler took longer than a step may. It is not the handler's failure then, and somebody has to look at it.
+/// How long a read of something of an order may fail while the panel's list is answered: nobody is blamed for a panel that is slow.
+const UNREADABLE: Duration = Duration::from_hours(2);
+
+/// A read of something of this order has failed for so long while the panel's list went on to be answered. It is not the handler's failure
+/// then, and somebody has to look at it.
 fn of_one_object(cx: &Cx<'_>, error: &PanelError) -> bool {
     let name = cx.handler.key.to_string();
     let waits = cx.status.waiting_on.as_ref().filter(|w| w.kind == WaitKind::Handler.as_str() && w.name == name);
-    let patience = waits.map(|w| after(w.since.0, cx.handler.step));
+    let patience = waits.map(|w| after(w.since.0, UNREADABLE));
     error.class() == ErrorClass::Down
         && !error.nobody_there()
         && !super::opening::at_rest(cx)
@@ -196,6 +201,7 @@ fn failed_before(cx: &mut Cx<'_>) -> Flow {
         return ControlFlow::Continue(());
     }
     let step = Step::parse(&error.step).unwrap_or_else(|| current_step(cx));
+    super::suspension::beside_a_task(cx, step)?;
     cx.failed_operation(step)
 }
 

@@ -142,12 +142,16 @@ fn from_pool(cx: &mut Cx<'_>, server: &ServerId) -> Flow<Vec<IpAddr>> {
     if !keep_main && !mine.contains(&main.address) && not_replaced(cx).is_some() {
         return Break(replace_main(cx, step, server, &main, &mine, &rows, group));
     }
+    // Of a server that was taken over, addresses that are not the operator's to give, of another group or with another's note, count too.
+    let kept: Vec<IpAddr> = rows.iter().map(|r| r.address).filter(|a| keep_main && *a != main.address && !mine.contains(a)).collect();
+    let kept = if super::adoption::adopted(cx) { kept } else { Vec::new() };
     for family in [Family::Ipv4, Family::Ipv6] {
         let wanted = match family {
             Family::Ipv4 => cx.order.ipv4,
             Family::Ipv6 => cx.order.ipv6,
         };
         let wanted = wanted.saturating_sub(usize::from(keep_main && Family::of(main.address) == family));
+        let wanted = wanted.saturating_sub(kept.iter().filter(|a| Family::of(**a) == family).count());
         let have: Vec<IpAddr> = mine.iter().copied().filter(|a| Family::of(*a) == family && !(keep_main && *a == main.address)).collect();
         if have.len() < wanted {
             return Break(take(cx, step, family, &group));
@@ -174,7 +178,7 @@ fn from_pool(cx: &mut Cx<'_>, server: &ServerId) -> Flow<Vec<IpAddr>> {
         }
     }
     give_back_parking(cx, step, &rows, &used)?;
-    Continue(main_first(main.address, mine))
+    Continue(main_first(main.address, mine.into_iter().chain(kept)))
 }
 
 /// Whether the server's main address is not the operator's to replace. The system of a client who has the server is configured with it:

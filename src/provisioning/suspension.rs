@@ -14,8 +14,8 @@ use crate::api::order::OrderStatus;
 use crate::panel::model::{ServerId, ServerRow};
 
 use super::call::Call;
-use super::context::{Busy, Cx, Flow, Halt, after};
-use super::facts::Look;
+use super::context::{Busy, Cx, Flow, Halt, WaitKind, after};
+use super::facts::{HandlerState, Look, Row};
 use super::inflight::Shows;
 use super::opening::{note_power, wait_for_power};
 use super::step::{OPENING, State, Step};
@@ -96,21 +96,41 @@ fn at_rest(cx: &Cx<'_>, step: Step) -> bool {
     cx.state(step).over() || cx.cancelled() == Some(step)
 }
 
+/// Addresses of a client's server are being changed, with no call under way.
+fn addresses(cx: &Cx<'_>, step: Step) -> bool {
+    step == Step::ChangeAddress && cx.state(Step::HandOver).over() && cx.intent(step).is_none()
+}
+
 /// A change of the suspension that has begun is finished before anything else.
 pub(super) fn finish_begun(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
     let under_way = DOWN.iter().chain(&UP).any(|step| recorded(cx, &[*step]) && !cx.state(*step).over());
-    if under_way && OPENING.iter().all(|s| at_rest(cx, *s) || matches!(s, Step::IssueLicenses | Step::RunRecipes)) {
-        follow(cx, server)
-    } else {
-        Continue(())
-    }
+    let beside = |s: Step| matches!(s, Step::IssueLicenses | Step::RunRecipes) || addresses(cx, s);
+    if under_way && OPENING.iter().all(|s| at_rest(cx, *s) || beside(*s)) { follow(cx, server) } else { Continue(()) }
 }
 
 /// An order that the client has is suspended, and resumed, before anything else of the spec that has not begun.
 pub(super) fn first(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
-    let settled = [Step::HandOver, Step::InstallOS, Step::ChangeAddress, Step::PowerOn].iter().all(|s| at_rest(cx, *s));
+    // Addresses may be waited for without end.
+    let waits = cx.status.waiting_on.as_ref().is_some_and(|w| w.kind == WaitKind::Capacity.as_str());
+    let settled = [Step::HandOver, Step::InstallOS, Step::ChangeAddress, Step::PowerOn]
+        .iter()
+        .all(|s| at_rest(cx, *s) || (waits && addresses(cx, *s)));
     let recipe = matches!(cx.state(Step::RunRecipes), State::Running | State::Waiting);
     if settled && !recipe && cx.status.in_flight.is_none() { follow(cx, server) } else { Continue(()) }
+}
+
+/// The same while a department looks after a licence or a recipe: neither keeps a client who does not pay on, nor one who has paid off.
+pub(super) fn beside_a_task(cx: &mut Cx<'_>, step: Step) -> Flow {
+    let aside = matches!(step, Step::IssueLicenses | Step::RunRecipes) && cx.facts.handler == HandlerState::Ready;
+    let clients = !cx.order.deleting && cx.state(Step::HandOver).over() && !super::give_back::under_way(cx);
+    let server = cx.server_id().filter(|server| aside && clients && matches!(cx.row(server), Row::There(_)));
+    match server {
+        Some(server) => {
+            finish_begun(cx, &server)?;
+            first(cx, &server)
+        }
+        None => Continue(()),
+    }
 }
 
 /// Suspends or resumes as the spec asks; `Continue` when that is so.

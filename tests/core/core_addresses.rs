@@ -301,3 +301,21 @@ fn an_address_that_came_from_another_order_goes_back_with_the_server_that_has_it
     assert_eq!(note_of(&world, row.address), None, "{}", world.describe());
     world.assert_clean();
 }
+
+#[test]
+fn a_client_is_suspended_while_addresses_are_waited_for() {
+    let mut world = World::new(Panel::new(1, 1), handler(|_| ()));
+    world.add(order("web", "u-web", |_| ()));
+    world.until_phase("web", "Active");
+    world.run_for(Duration::from_mins(2));
+    world.edit("web", |raw| raw.spec.addresses.ipv4 = 2);
+    world.until("addresses are waited for", Duration::from_hours(1), |w| reason(w) == "WaitingForCapacity");
+    world.edit("web", |raw| raw.spec.suspended = true);
+    world.run_for(Duration::from_hours(1));
+    assert!(world.panel.servers["1"].disabled && !world.panel.servers["1"].on, "{}", world.describe());
+    world.panel.free.get_mut("public").unwrap().push("203.0.113.99".parse().unwrap());
+    world.until("suspended, with its addresses", Duration::from_hours(2), |w| {
+        w.phase("web") == "Suspended" && w.panel.servers["1"].rows.len() == 2
+    });
+    world.assert_quiet();
+}

@@ -250,6 +250,27 @@ fn domain_and_addresses_of_an_adopted_server_follow_the_spec_and_its_main_addres
     }
 }
 
+/// One of its addresses is of a group that the operator does not take from: it is one of those that are wanted, and stays.
+#[test]
+fn an_address_of_another_group_on_an_adopted_server_counts() {
+    let mut world = adopting(|_| ());
+    let other: std::net::IpAddr = "198.51.100.8".parse().unwrap();
+    world.panel.used.iter_mut().find(|u| u.address == other).unwrap().group = "legacy".into();
+    world.until_phase("web", "Active");
+    world.edit("web", |raw| raw.spec.domain = "b.example.net".into());
+    world.run_for(Duration::from_hours(1));
+    let rows = &world.panel.servers["2"].rows;
+    assert!(rows.len() == 2 && rows.iter().all(|r| r.domain == "b.example.net"), "{}", world.describe());
+    assert!(rows.iter().any(|r| r.address == other) && !names(&world.asked).contains(&"takeAddress"), "{}", world.describe());
+    assert_eq!((world.phase("web"), world.status("web").server.as_ref().unwrap().addresses.len()), ("Active", 2));
+    world.edit("web", |raw| raw.spec.addresses.ipv4 = 3);
+    world.until("a third one", Duration::from_hours(1), |w| w.panel.servers["2"].rows.len() == 3 && w.phase("web") == "Active");
+    world.edit("web", |raw| raw.spec.addresses.ipv4 = 2);
+    world.until("two again", Duration::from_hours(1), |w| w.panel.servers["2"].rows.len() == 2 && w.phase("web") == "Active");
+    assert!(world.panel.servers["2"].rows.iter().any(|r| r.address == other), "{}", world.describe());
+    world.assert_quiet();
+}
+
 /// Deleted while it is being taken over: the client keeps what it had.
 fn cut_short(world: &mut World, before: &str) {
     reach(world, "gone", Kind::Plain);
