@@ -38,7 +38,11 @@ mod core_recipes;
 mod core_recovery;
 #[path = "core/core_renewals.rs"]
 mod core_renewals;
+#[path = "core/core_revocation.rs"]
+mod core_revocation;
 #[path = "core/core_selection.rs"]
 mod core_selection;
+#[path = "core/core_stopping.rs"]
+mod core_stopping;
 #[path = "core/core_tasks.rs"]
 mod core_tasks;

@@ -98,7 +98,7 @@ impl Panels<'_> {
                     facts.install_forms.insert(server.0.clone(), Some(form));
                     None
                 }
-                Err(error) if matches!(error.class(), ErrorClass::Refused | ErrorClass::Missing) => {
+                Err(error) if matches!(error.class(), ErrorClass::Refused | ErrorClass::Missing) && !error.refuses_session() => {
                     facts.install_forms.insert(server.0.clone(), None);
                     None
                 }

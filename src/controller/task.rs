@@ -16,7 +16,7 @@ use crate::api::{DedicatedServerOrder, ManualTask};
 use crate::provisioning::context::cut;
 use crate::provisioning::notices::Notice;
 use crate::provisioning::order::Order;
-use crate::provisioning::tasks::{OPEN, TaskRequest};
+use crate::provisioning::tasks::{BY_OPERATOR, OPEN, TaskRequest};
 
 use super::context::Context;
 use super::notify;
@@ -28,8 +28,6 @@ use super::task_status::{labels, made_by_us, mended, status_of};
 
 /// How long a task that is due to be removed is kept for an order that has yet to read its answer, before it is looked at again.
 const AWAITED: Duration = Duration::from_secs(30);
-/// Stands in the note of a task that the operator closed itself.
-pub const BY_OPERATOR: &str = "closed by the operator: ";
 /// The longest note, in bytes: well within what the schema allows in characters.
 const NOTE: usize = 4000;
 

@@ -148,7 +148,7 @@ fn conditions(task: &ManualTask, ours: bool, now: Timestamp, status: &mut TaskSt
         }
         Some(resolution) => {
             let taken = task.spec.type_.takes(resolution);
-            let by_operator = task.spec.note.as_deref().is_some_and(|note| note.contains(super::task::BY_OPERATOR));
+            let by_operator = task.spec.note.as_deref().is_some_and(|note| note.contains(crate::provisioning::tasks::BY_OPERATOR));
             let (reason, message) = match (taken, by_operator) {
                 (true, true) => (Reason::Superseded, format!("{}, by the operator: nobody needs it any more", resolution.as_str())),
                 (true, false) => (Reason::Closed, resolution.as_str().to_owned()),

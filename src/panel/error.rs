@@ -172,11 +172,17 @@ impl PanelError {
         }
     }
 
+    /// Whether the panel did not believe the session of a log-in that had worked: it says nothing of what the call is about.
+    #[must_use]
+    pub fn refuses_session(&self) -> bool {
+        matches!(self, Self::Refused { error, .. } if error.kind == SESSION)
+    }
+
     /// Whether the panel did not try what the call is about: our user may not make it (`access`, ispsystem-api.md 1.4), or its session is
     /// not believed.
     #[must_use]
     pub fn was_not_tried(&self) -> bool {
-        matches!(self, Self::Refused { error, .. } if error.kind == "access" || error.kind == SESSION)
+        self.refuses_session() || matches!(self, Self::Refused { error, .. } if error.kind == "access")
     }
 
     /// Whether nothing answers at the panel's address, so that nothing else is worth asking it now.

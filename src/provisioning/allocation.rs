@@ -339,7 +339,7 @@ fn claim_in_flight(cx: &mut Cx<'_>, server: &ServerId, people: &People) -> Flow 
     };
     match cx.order.marker.find_in(&form.notes) {
         Found::Ours => return bind(cx, server, &form, people),
-        Found::Truncated(written) => return Break(undo(cx, server, Left::Marker(written))),
+        Found::Truncated(written) if is_of_a_claim(&written, &form, people) => return Break(undo(cx, server, Left::Marker(written))),
         // The panel has done it, and kept nothing of the marker: to claim another one would leave this one to nobody.
         Found::Nothing if cx.facts.applied(|c| matches!(c, Call::Claim { server: claimed, .. } if claimed == server)) => {
             if let Some(owner) = ours_without_marker(&form, people) {
@@ -350,7 +350,7 @@ fn claim_in_flight(cx: &mut Cx<'_>, server: &ServerId, people: &People) -> Flow 
             cx.settled(step)?;
             return Break(truncated(cx, server));
         }
-        Found::Nothing | Found::Previous(_) | Found::Foreign(_) => {}
+        Found::Nothing | Found::Truncated(_) | Found::Previous(_) | Found::Foreign(_) => {}
     }
     if own {
         // Asked for in this pass and not ours: lost to somebody else, or refused. Nothing is undone there; another one is chosen.
@@ -359,8 +359,13 @@ fn claim_in_flight(cx: &mut Cx<'_>, server: &ServerId, people: &People) -> Flow 
     }
     // The claim may still land: another server is only chosen when it has had its time.
     cx.settled(step)?;
-    if let (Found::Nothing, Some(owner)) = (cx.order.marker.find_in(&form.notes), ours_without_marker(&form, people)) {
-        return Break(undo(cx, server, Left::Owner(owner)));
+    if cx.order.marker.find_in(&form.notes) == Found::Nothing && ours_without_marker(&form, people).is_some() {
+        // The answer never came: a person may have given it to the operator's user since, to have it out of sale.
+        let message = format!(
+            "server {server} was asked for, and belongs to the operator's user without a marker: the panel may have kept nothing of it; no other one is taken: take its owner away at the panel, or give it to whom it belongs"
+        );
+        cx.status.in_flight = None;
+        return Break(cx.stall(step, Reason::MarkerTruncated, &message, Recheck::OnChange));
     }
     let sold = cx.facts.inventory.as_ref().is_some_and(|list| {
         matching::form_is_free(&form) && capacity::free(&cx.order.wanted, &cx.status, cx.handler, list).iter().any(|row| row.id == *server)
@@ -378,6 +383,11 @@ fn undo(cx: &mut Cx<'_>, server: &ServerId, left: Left) -> Halt {
     cx.call(Step::Allocate, Call::Unclaim { server: server.clone(), left }, Shows::AtOnce)
 }
 
+/// What is left of a marker tells whose it was; a bare prefix may be anybody's word.
+fn is_of_a_claim(written: &str, form: &ServerForm, people: &People) -> bool {
+    !super::marker::is_bare(written) || ours_without_marker(form, people).is_some()
+}
+
 /// The owner of a server that the operator's user has.
 fn ours_without_marker(form: &ServerForm, people: &People) -> Option<String> {
     form.owner.clone().filter(|owner| people.is_me(owner))
@@ -386,6 +396,8 @@ fn ours_without_marker(form: &ServerForm, people: &People) -> Option<String> {
 pub(super) fn truncated(cx: &mut Cx<'_>, server: &ServerId) -> Halt {
     let message = format!("server {server}: the panel cut the marker `{}` short; the claim was undone", cx.order.marker);
     cx.status.in_flight = None;
+    // A department may have been asked about it: that has come right.
+    cx.forget_attempts();
     cx.stall(Step::Allocate, Reason::MarkerTruncated, &message, Recheck::OnChange)
 }
 
@@ -449,7 +461,7 @@ pub(super) fn resolve_claim(cx: &mut Cx<'_>, step: Step, server: &ServerId) -> F
             }
             flow
         }
-        Found::Truncated(written) => {
+        Found::Truncated(written) if !super::marker::is_bare(&written) => {
             if let Some(error) = cx.facts.refusal(|c| matches!(c, Call::Unclaim { .. })).cloned() {
                 return Break(cx.fail_with(step, &error));
             }
@@ -458,20 +470,10 @@ pub(super) fn resolve_claim(cx: &mut Cx<'_>, step: Step, server: &ServerId) -> F
         Found::Foreign(other) | Found::Previous(other) if cx.order.marker.stands_in(&form.notes) => {
             Break(beside_another(cx, step, server, &other))
         }
-        found @ (Found::Nothing | Found::Previous(_) | Found::Foreign(_)) => {
-            if let Some(error) = cx.facts.refusal(|c| matches!(c, Call::Unclaim { .. })).cloned() {
-                return Break(cx.fail_with(step, &error));
-            }
+        Found::Nothing | Found::Truncated(_) | Found::Previous(_) | Found::Foreign(_) => {
             cx.settled(step)?;
-            let people = people(cx, step)?;
-            let claimed = found == Found::Nothing && claim_target(cx).as_ref() == Some(server);
-            match ours_without_marker(&form, &people).filter(|_| claimed) {
-                Some(owner) => Break(cx.call(step, Call::Unclaim { server: server.clone(), left: Left::Owner(owner) }, Shows::AtOnce)),
-                None => {
-                    cx.status.in_flight = None;
-                    Continue(())
-                }
-            }
+            cx.status.in_flight = None;
+            Continue(())
         }
     }
 }

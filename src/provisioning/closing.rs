@@ -6,6 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::api::handler::IpmiErrorPolicy;
+use crate::api::order_status::InFlight;
 use crate::api::task::{Resolution, TaskType};
 use crate::panel::error::ErrorClass;
 use crate::panel::model::{FREE_DOMAIN, ServerId, ServerRow};
@@ -260,7 +261,9 @@ fn power_off(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
         cx.finish(step, State::Done, "");
         return Continue(());
     }
-    if row.power.error && cx.intent(step).is_some_and(|f| !cx.intent_is_own(f)) {
+    // Whether a first call was made at all is not known where the server is on.
+    let lost = |f: &InFlight| f.call == off.name() && !cx.intent_is_own(f) && (f.attempt > 1 || !row.power.on);
+    if row.power.error && cx.intent(step).is_some_and(lost) {
         // A controller that is dead may keep the panel from answering at all: its list tells.
         cx.settled_in_list(step)?;
         cx.status.in_flight = None;

@@ -406,15 +406,19 @@ impl Cx<'_> {
     pub fn settle_known(&mut self) {
         let costs = |c: &Call| matches!(c, Call::Release { .. } | Call::OrderLicense { .. } | Call::RenewLicense { .. });
         let unread = self.facts.applied.last().is_some_and(|c| c.marks() || costs(c)) && self.facts.last_refused.is_none();
-        let half = self.status.server.is_none() && matches!(self.facts.last_refused, Some(Call::Unclaim { .. } | Call::Unmark { .. }));
+        let undoes = |c: &&Call| matches!(c, Call::Unclaim { .. } | Call::Unmark { .. });
+        let half = self.facts.last_refused.as_ref().filter(undoes).filter(|_| self.status.server.is_none()).map(Call::name);
         if unread || !self.status.in_flight.as_ref().is_some_and(|f| self.intent_is_own(f)) {
             return;
         }
-        match self.status.in_flight.as_mut().filter(|_| half) {
+        match (self.status.in_flight.as_mut(), half) {
             // The server still carries what is left of our marker, whatever is read, or cannot be read, after that. It is not counted as
             // a lost answer: it has failed, and counts as that.
-            Some(f) => (f.outcome, f.since, f.looks, f.attempt) = (AMBIGUOUS.into(), Time(self.now), 0, 0),
-            None => self.status.in_flight = None,
+            (Some(f), Some(undo)) => {
+                undo.clone_into(&mut f.call);
+                (f.outcome, f.since, f.looks, f.attempt) = (AMBIGUOUS.into(), Time(self.now), 0, 0);
+            }
+            (Some(_) | None, _) => self.status.in_flight = None,
         }
     }
 

@@ -11,7 +11,7 @@ use crate::api::order::OrderStatus;
 use crate::api::task::TaskType;
 use crate::panel::error::{ErrorClass, PanelError};
 
-use super::context::{Cx, Flow, Halt, Next, WaitKind, after};
+use super::context::{Cx, Flow, Halt, Next, Wait, WaitKind, after};
 use super::facts::{Facts, HandlerState, Row};
 use super::order::{Handler, Order};
 use super::reason::Reason;
@@ -161,11 +161,7 @@ fn run(cx: &mut Cx<'_>) -> Flow {
     }
     super::forsaken::same_panel(cx, step)?;
     if let Some(error) = cx.facts.failed.clone() {
-        return ControlFlow::Break(if of_one_object(cx, &error) {
-            cx.fail_for_good(step, &error.code(), &error.to_string(), Time::seconds(cx.now))
-        } else {
-            cx.fail_with(step, &error)
-        });
+        return ControlFlow::Break(unread(cx, step, &error));
     }
     failed_before(cx)?;
     super::done::verify(cx)?;
@@ -175,16 +171,24 @@ fn run(cx: &mut Cx<'_>) -> Flow {
 /// How long a read of something of an order may fail while the panel's list is answered: nobody is blamed for a panel that is slow.
 const UNREADABLE: Duration = Duration::from_hours(2);
 
-/// A read of something of this order has failed for so long while the panel's list went on to be answered. It is not the handler's failure
-/// then, and somebody has to look at it.
-fn of_one_object(cx: &Cx<'_>, error: &PanelError) -> bool {
-    let name = cx.handler.key.to_string();
-    let waits = cx.status.waiting_on.as_ref().filter(|w| w.kind == WaitKind::Handler.as_str() && w.name == name);
-    let patience = waits.map(|w| after(w.since.0, UNREADABLE));
-    error.class() == ErrorClass::Down
-        && !error.nobody_there()
-        && !super::opening::at_rest(cx)
-        && patience.is_some_and(|patience| cx.facts.inventory.as_ref().is_some_and(|list| list.began >= patience))
+/// A read of something of this order has failed. Where that lasts while the panel's list goes on to be answered it is not the handler's
+/// failure, and somebody has to look at it.
+fn unread(cx: &mut Cx<'_>, step: Step, error: &PanelError) -> Halt {
+    if error.class() != ErrorClass::Down || error.nobody_there() || super::opening::at_rest(cx) {
+        return cx.fail_with(step, error);
+    }
+    if let ControlFlow::Break(halt) = super::drift::still(cx) {
+        return halt;
+    }
+    // Not the wait for a handler that is down, which may have been long.
+    let name = format!("{}: {}", cx.handler.key, error.code());
+    let since = cx.status.waiting_on.as_ref().filter(|w| w.name == name).map(|w| w.since.0);
+    let over = since.map(|since| after(since, UNREADABLE));
+    if over.is_some_and(|over| cx.facts.inventory.as_ref().is_some_and(|list| list.began >= over)) {
+        return cx.fail_for_good(step, &error.code(), &error.to_string(), Time::seconds(cx.now));
+    }
+    let (until, message) = (Some(after(cx.now, cx.handler.poll)), error.to_string());
+    cx.wait(step, Wait { kind: WaitKind::Handler, name: &name, reason: Reason::HandlerNotReady, message, until, deadline: None })
 }
 
 /// A step that was handed to a department waits for it.
@@ -262,7 +266,7 @@ pub(super) fn waiting_without_handler(
     super::assembly::call_off(&mut cx);
     cx.list_steps();
     let step = current_step(&cx);
-    let wait = super::context::Wait { kind, name, reason, message: message.to_owned(), until: None, deadline: None };
+    let wait = Wait { kind, name, reason, message: message.to_owned(), until: None, deadline: None };
     let Halt { verdict, .. } = cx.wait(step, wait);
     let mut status = cx.status;
     conclude(&mut status, &verdict, order.generation, now, None);

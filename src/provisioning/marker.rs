@@ -33,6 +33,12 @@ pub enum Found {
     Foreign(String),
 }
 
+/// Whether nothing is left of a marker but how every one begins.
+#[must_use]
+pub fn is_bare(written: &str) -> bool {
+    written == PREFIX
+}
+
 impl Marker {
     /// Reads a full marker.
     #[must_use]

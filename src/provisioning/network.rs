@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::ops::ControlFlow::{Break, Continue};
 
 use crate::api::order::{OrderStatus, StepStatus};
-use crate::panel::error::ErrorClass;
+use crate::panel::error::{ErrorClass, PanelError};
 use crate::panel::model::{AddressRow, FREE_DOMAIN, Family, PoolAddress, ServerId};
 
 use super::call::Call;
@@ -222,6 +222,7 @@ pub(super) fn take(cx: &mut Cx<'_>, step: Step, family: Family, group: &str) -> 
     if let Some(error) = cx.facts.refusal(|c| *c == call).cloned() {
         return match error.class() {
             ErrorClass::Down | ErrorClass::Credentials | ErrorClass::Dialect => cx.fail_with(step, &error),
+            ErrorClass::Refused if error.refuses_session() => cx.fail_with(step, &error),
             ErrorClass::Missing | ErrorClass::Exists | ErrorClass::Refused | ErrorClass::Expectation if error.faults_request() => {
                 wrong_group(cx, step, group, &error)
             }
@@ -369,7 +370,8 @@ pub(super) fn main_by_panel(cx: &mut Cx<'_>, step: Step, server: &ServerId, grou
         return Continue(main.address);
     };
     let is_replace = |c: &Call| matches!(c, Call::ReplaceMain { .. });
-    if cx.facts.applied(is_replace) || cx.facts.refusal(is_replace).is_some_and(|e| e.class() == ErrorClass::Refused) {
+    let refused = |e: &PanelError| e.class() == ErrorClass::Refused && !e.refuses_session();
+    if cx.facts.applied(is_replace) || cx.facts.refusal(is_replace).is_some_and(refused) {
         let message = format!(
             "server {server}: the panel did not replace the main address {old}; set spec.dialect.replaceMainAddress of the handler"
         );

@@ -81,7 +81,11 @@ fn park_from_pool(cx: &mut Cx<'_>, server: &ServerId, group: &str) -> Flow {
     let nobodys = |a: &&PoolAddress| a.address == main.address && a.group == cx.handler.public_group && tokens(&a.note).next().is_none();
     if let Some(found) = used.iter().find(nobodys) {
         let note = format!("{} {}", found.note, cx.order.marker.short()).trim().to_owned();
-        return Break(cx.call(step, Call::SetNote { address: found.address, note }, Shows::AtOnce));
+        let call = Call::SetNote { address: found.address, note };
+        let Some(why) = not_done(cx, |c| *c == call, "IPmanager said that it was, but does not show it") else {
+            return Break(cx.call(step, call, Shows::AtOnce));
+        };
+        cx.step(step).message = cut(&format!("address {} could not be noted, and stays taken: {why}", found.address), SHORT);
     }
     if !parked {
         if mine.is_empty() && not_replaced(cx).is_none() {

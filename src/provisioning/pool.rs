@@ -31,9 +31,10 @@ pub(super) fn is_parking(cx: &Cx<'_>, address: &PoolAddress) -> bool {
 }
 
 /// Why a change that this pass asked for did not come about: the refusal, or `said` where it was said to be done. Ask only where it does
-/// not show. `None`: it was not asked for, or nobody was there to answer.
+/// not show. `None`: it was not asked for, or nobody was there to answer, or believed who asked.
 pub(super) fn not_done(cx: &Cx<'_>, which: impl Fn(&Call) -> bool, said: &str) -> Option<String> {
-    let refusal = cx.facts.refusal(&which).filter(|e| !matches!(e.class(), ErrorClass::Down | ErrorClass::Credentials));
+    let answers = |e: &&PanelError| !matches!(e.class(), ErrorClass::Down | ErrorClass::Credentials) && !e.refuses_session();
+    let refusal = cx.facts.refusal(&which).filter(answers);
     refusal.map(ToString::to_string).or_else(|| cx.facts.applied(which).then(|| said.to_owned()))
 }
 

@@ -70,6 +70,9 @@ pub fn waits_for(task: &TaskSummary) -> String {
     format!("waits for {}{overdue}", task.department)
 }
 
+/// How the note of a task begins that the operator has closed.
+pub const BY_OPERATOR: &str = "closed by the operator: ";
+
 impl Cx<'_> {
     /// Whether a department is asked for this.
     #[must_use]
@@ -85,6 +88,11 @@ impl Cx<'_> {
         let name = self.status.manual_tasks[at].name.clone();
         let view = self.facts.tasks.iter().find(|t| t.name == name);
         match view.and_then(|v| v.resolution.map(|resolution| (resolution, v.note.clone()))) {
+            // Closed by the operator, while the order was away or pointed elsewhere: that is nobody's answer.
+            Some((_, note)) if note.starts_with(BY_OPERATOR) => {
+                self.supersede_at(at);
+                Flow::Break(self.raise_new(ask))
+            }
             Some((resolution, note)) if ask.type_.takes(resolution) => {
                 self.close(at, resolution.as_str(), &note);
                 self.status.waiting_on = None;

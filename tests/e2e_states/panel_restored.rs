@@ -106,7 +106,7 @@ async fn addresses_that_the_manager_has_forgotten_are_not_given_to_a_second_serv
     world.order("web-02", &json!({"addresses": {"ipv4": 2}})).await;
     let second = world
         .until_order("web-02", "it is told which address is used already", |o| {
-            condition(o, "Stalled").is_some_and(|c| c["message"].as_str().unwrap().contains("ip '203.0.113.10' already exists"))
+            condition(o, "Stalled").is_some_and(|c| c["message"].as_str().unwrap().contains("ip '203.0.113.11' already exists"))
         })
         .await;
     assert_eq!(second["status"]["server"]["mainAddress"], "10.0.0.19");
