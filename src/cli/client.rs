@@ -16,6 +16,7 @@ use serde_json::Value;
 
 use crate::api::common::ObjectKey;
 use crate::api::{DedicatedServerOrder, IPManager, ManualTask, ProcessingHandler};
+use crate::panel::causes;
 
 use super::known::Known;
 use super::plan::{Offer, Question, Wanted, wanted_handlers};
@@ -140,7 +141,7 @@ pub struct Cluster {
 impl Cluster {
     /// Finds the cluster. Nothing is asked of it yet.
     pub async fn connect(options: &Connect) -> Result<Self, ClientError> {
-        let failed = |error: &dyn std::error::Error| ClientError::Config(whole(error));
+        let failed = |error: &(dyn std::error::Error + 'static)| ClientError::Config(whole(error));
         let chosen = KubeConfigOptions { context: options.context.clone(), ..KubeConfigOptions::default() };
         let mut config = match &options.kubeconfig {
             Some(path) => {
@@ -343,18 +344,9 @@ fn is_rbac(message: &str) -> bool {
     message.contains("cannot patch resource")
 }
 
-/// An error with its causes, on one line, each said once.
-fn whole(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let said = error.to_string();
-        if !text.contains(&said) {
-            text = format!("{text}: {said}");
-        }
-        cause = error.source();
-    }
-    line(&text)
+/// An error with its causes, on one line.
+fn whole(error: &(dyn std::error::Error + 'static)) -> String {
+    line(&causes::whole(error))
 }
 
 fn line(text: &str) -> String {

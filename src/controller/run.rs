@@ -24,9 +24,9 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 use crate::api::common::ObjectKey;
 use crate::api::condition::{self, ConditionType};
 use crate::api::{DedicatedServerOrder, IPManager, ManualTask, ProcessingHandler};
+use crate::panel::causes::whole;
 use crate::panel::coremanager::transport::Wire;
 use crate::panel::denied::DeniedNetworks;
-use crate::panel::tls::causes;
 use crate::provisioning::order::selector;
 
 use super::clients::{self, Clients};
@@ -176,17 +176,6 @@ pub async fn run_with(config: Config, options: Options, until: impl Future<Outpu
 fn server(url: &http::Uri) -> String {
     let port = url.port_u16().map(|port| format!(":{port}")).unwrap_or_default();
     format!("{}://{}{port}", url.scheme_str().unwrap_or("https"), url.host().unwrap_or_default())
-}
-
-/// An error with its causes, each said once: kube says of a connection no more than that there is none.
-fn whole(error: &(dyn std::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    for said in causes(error).skip(1).map(ToString::to_string) {
-        if !text.contains(&said) {
-            text = format!("{text}: {said}");
-        }
-    }
-    text
 }
 
 /// Runs in these surroundings until `until` is over.

@@ -13,6 +13,7 @@ use serde_json::json;
 use crate::api::ManualTask;
 use crate::api::department::Webhook;
 use crate::api::task::{Notification, TaskStatus};
+use crate::panel::causes::causes;
 use crate::panel::denied::DeniedNetworks;
 use crate::panel::settings::{SettingsError, TlsMode};
 use crate::panel::{resolver, tls};
@@ -168,7 +169,7 @@ fn told(error: &reqwest::Error) -> String {
     if let Some(rustls::Error::InvalidCertificate(reason)) = tls::tls_error(error) {
         return cut(&format!("certificate refused: {}; set webhook.caBundle to its authority", tls::certificate_text(reason)), 256);
     }
-    let last = tls::causes(error).last();
+    let last = causes(error).last();
     cut(&last.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}")), 256)
 }
 

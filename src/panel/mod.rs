@@ -16,6 +16,8 @@ pub mod model;
 pub mod settings;
 
 #[cfg(feature = "operator")]
+pub(crate) mod causes;
+#[cfg(feature = "operator")]
 pub mod resolver;
 #[cfg(feature = "operator")]
 pub mod tls;

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use reqwest::Url;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 
+use super::causes::causes;
 use super::denied::{Denied, DeniedNetworks};
-use super::tls::causes;
 
 /// Whether the host of an URL is an address that is refused. The URL was parsed, so that an address which was written in octal,
 /// hexadecimal or as one number is one here too. The client asks its resolver for names only.

@@ -13,6 +13,7 @@ use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, Error, OtherError, RootCertStore, SignatureScheme};
 use sha2::{Digest, Sha256};
 
+use super::causes::causes;
 use super::denied::DeniedNetworks;
 use super::resolver::Guarded;
 use super::settings::{SettingsError, TlsMode};
@@ -177,18 +178,6 @@ pub(crate) fn certificate_text(reason: &CertificateError) -> String {
 fn moment(time: UnixTime) -> String {
     let seconds = i64::try_from(time.as_secs()).ok().and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
     seconds.map_or_else(|| "a time beyond reckoning".to_owned(), |at| at.to_string())
-}
-
-/// The causes of an error. An `io::Error` hides the error that it was made of from `source`, so it is opened by hand.
-pub(crate) fn causes<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
-    std::iter::successors(Some(error), |e| cause(*e)).take(16)
-}
-
-fn cause<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a (dyn StdError + 'static)> {
-    match error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
-        Some(inner) => Some(inner),
-        None => error.source(),
-    }
 }
 
 /// What TLS said, where it was TLS that failed.

@@ -9,10 +9,11 @@ use futures::future::BoxFuture;
 use reqwest::header::{CONTENT_TYPE, LOCATION};
 use reqwest::{StatusCode, Url};
 
+use crate::panel::causes::causes;
 use crate::panel::error::PanelError;
 use crate::panel::resolver;
 use crate::panel::settings::{ConnectionSettings, PanelId, SettingsError, TlsMode};
-use crate::panel::tls::{self, causes, certificate_text, tls_error};
+use crate::panel::tls::{self, certificate_text, tls_error};
 
 use super::document::{MAX_BODY, bounded};
 
