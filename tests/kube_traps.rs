@@ -17,7 +17,7 @@ use dci_operator::controller::locks::Locks;
 use dci_operator::controller::memory::Memory;
 use dci_operator::controller::notify::Hooks;
 use dci_operator::controller::panels::Panels;
-use dci_operator::controller::stores::{Guarded, Kind, watched};
+use dci_operator::controller::stores::{Guarded, Kind, Scope, watched};
 use dci_operator::controller::{clients, runner};
 use dci_operator::provisioning::notices::Notice;
 use futures::StreamExt;
@@ -221,6 +221,7 @@ fn context(client: &Client) -> Context {
         cluster: "c1".into(),
         orders: Kind::new(vec![]),
         handlers: Kind::new(vec![]),
+        scope: Scope::Cluster,
         ipmanagers: Kind::new(vec![]),
         tasks: Kind::new(vec![]),
         panels: Panels::default(),

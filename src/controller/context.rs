@@ -22,7 +22,7 @@ use super::memory::Memory;
 use super::metrics::Metrics;
 use super::notify::Hooks;
 use super::panels::Panels;
-use super::stores::{self, Guarded, Kind};
+use super::stores::{self, Guarded, Kind, Scope};
 
 /// What all reconcilers share.
 pub struct Context {
@@ -34,6 +34,8 @@ pub struct Context {
     pub orders: Kind<DedicatedServerOrder>,
     /// Handlers.
     pub handlers: Kind<ProcessingHandler>,
+    /// Which namespaces are watched: nothing may be asked about any other.
+    pub scope: Scope,
     /// IPManagers.
     pub ipmanagers: Kind<IPManager>,
     /// Tasks.

@@ -183,7 +183,7 @@ async fn poll(
     }
     pool_ready(context, pool.as_ref())?;
     if let Some(pool) = pool.as_ref().filter(|_| client.policy.operator_allocates() && !runtime.knows_pool(&client.made_from)) {
-        let exchanged = served_by.is_some_and(|client| client.pool.as_ref() != Some(pool));
+        let exchanged = may_be_exchanged(handler, served_by.as_ref(), pool);
         super::ipmanager::serves(context, pool, key, exchanged).await?;
         runtime.note_pool(&client.made_from);
     }
@@ -191,6 +191,17 @@ async fn poll(
         runtime.set_client(client);
     }
     Ok(Seen { panel: panel_id, now, changed })
+}
+
+/// Whether the address manager may be another one than orders have their addresses from: it is not the one of the client that has served,
+/// or nobody has seen this spec with that one, or it was refused for that.
+fn may_be_exchanged(handler: &ProcessingHandler, served_by: Option<&ServerClient>, pool: &ObjectKey) -> bool {
+    let status = handler.status.as_ref();
+    let refused = status
+        .and_then(|s| condition::find(&s.conditions, ConditionType::Stalled))
+        .is_some_and(|c| c.status == "True" && c.reason == Reason::PanelChanged.as_str());
+    let unseen = status.and_then(|s| s.observed_generation) != handler.metadata.generation;
+    refused || served_by.map_or(unseen, |client| client.pool.as_ref() != Some(pool))
 }
 
 /// What this version does, on the panel that the handler has had since its orders exist.
@@ -327,4 +338,27 @@ fn inventory(now: &Inventory) -> InventoryStatus {
     by_configuration.sort_by(|a, b| (b.total, &a.configuration).cmp(&(a.total, &b.configuration)));
     by_configuration.truncate(CONFIGURATIONS);
     InventoryStatus { total: i64::try_from(now.rows.len()).unwrap_or(i64::MAX), free, by_configuration }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_address_manager_that_nobody_has_seen_with_this_spec_may_be_another_one() {
+        let pool = ObjectKey { namespace: "h".into(), name: "main".into() };
+        let handler = |generation: i64, observed: i64, reason: &str| {
+            let stalled = json!([{"type": "Stalled", "status": "True", "reason": reason, "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}]);
+            let conditions = if reason.is_empty() { json!([]) } else { stalled };
+            crate::api::samples::handler(&json!({
+                "metadata": {"generation": generation}, "status": {"observedGeneration": observed, "conditions": conditions},
+            }))
+        };
+        assert!(!may_be_exchanged(&handler(3, 3, ""), None, &pool), "the operator was only started anew");
+        assert!(may_be_exchanged(&handler(4, 3, ""), None, &pool), "edited while it was down");
+        assert!(may_be_exchanged(&handler(4, 4, "PanelChanged"), None, &pool), "refused, and then it was started anew");
+        assert!(!may_be_exchanged(&handler(4, 4, "LoginRefused"), None, &pool));
+    }
 }

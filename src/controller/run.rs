@@ -213,6 +213,7 @@ pub async fn operate(surroundings: Surroundings, options: Options, until: impl F
         cluster,
         orders: orders.kind(),
         handlers: handlers.kind(),
+        scope,
         ipmanagers: ipmanagers.kind(),
         tasks: tasks.kind(),
         panels: Panels::default(),

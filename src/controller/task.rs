@@ -177,6 +177,9 @@ fn awaited(context: &Context, task: &ManualTask) -> bool {
 /// force, or since it was restored as another object. That the cache does not show it is no proof: the API server is asked.
 async fn is_forsaken(context: &Context, task: &ManualTask) -> Result<bool, kube::Error> {
     let key = task.spec.order_ref.key();
+    if !context.scope.sees(&key.namespace) {
+        return Ok(false);
+    }
     match context.orders.find(&key) {
         // One that cannot be read may be the one.
         Some(Err(_)) => return Ok(false),

@@ -340,15 +340,15 @@ fn claim_in_flight(cx: &mut Cx<'_>, server: &ServerId, people: &People) -> Flow 
     match cx.order.marker.find_in(&form.notes) {
         Found::Ours => return bind(cx, server, &form, people),
         Found::Truncated(written) if is_of_a_claim(&written, &form, people) => return Break(undo(cx, server, Left::Marker(written))),
-        // The panel has done it, and kept nothing of the marker: to claim another one would leave this one to nobody.
-        Found::Nothing if cx.facts.applied(|c| matches!(c, Call::Claim { server: claimed, .. } if claimed == server)) => {
+        Found::Nothing if undone || cx.facts.applied(|c| matches!(c, Call::Claim { server: claimed, .. } if claimed == server)) => {
             if let Some(owner) = ours_without_marker(&form, people) {
+                // The panel has made it, and kept nothing of the marker: to claim another one would leave this one to nobody.
                 return Break(undo(cx, server, Left::Owner(owner)));
             }
-        }
-        Found::Nothing if undone && ours_without_marker(&form, people).is_none() => {
-            cx.settled(step)?;
-            return Break(truncated(cx, server));
+            if undone {
+                cx.settled(step)?;
+                return Break(truncated(cx, server));
+            }
         }
         Found::Nothing | Found::Truncated(_) | Found::Previous(_) | Found::Foreign(_) => {}
     }
@@ -360,12 +360,9 @@ fn claim_in_flight(cx: &mut Cx<'_>, server: &ServerId, people: &People) -> Flow 
     // The claim may still land: another server is only chosen when it has had its time.
     cx.settled(step)?;
     if cx.order.marker.find_in(&form.notes) == Found::Nothing && ours_without_marker(&form, people).is_some() {
-        // The answer never came: a person may have given it to the operator's user since, to have it out of sale.
-        let message = format!(
-            "server {server} was asked for, and belongs to the operator's user without a marker: the panel may have kept nothing of it; no other one is taken: take its owner away at the panel, or give it to whom it belongs"
-        );
-        cx.status.in_flight = None;
-        return Break(cx.stall(step, Reason::MarkerTruncated, &message, Recheck::OnChange));
+        // The intent stays: nothing else tells of this server, also where another handler would be tried.
+        let message = perhaps_ours(server);
+        return Break(cx.stall(step, Reason::MarkerTruncated, &message, Recheck::Later));
     }
     let sold = cx.facts.inventory.as_ref().is_some_and(|list| {
         matching::form_is_free(&form) && capacity::free(&cx.order.wanted, &cx.status, cx.handler, list).iter().any(|row| row.id == *server)
@@ -377,6 +374,13 @@ fn claim_in_flight(cx: &mut Cx<'_>, server: &ServerId, people: &People) -> Flow 
     }
     let call = Call::Claim { server: server.clone(), owner: people.me.id.clone(), marker: cx.order.marker.clone() };
     Break(cx.call(step, call, Shows::AtOnce))
+}
+
+/// The answer to a claim never came: a person may have given the server to the operator's user since, to have it out of sale.
+fn perhaps_ours(server: &ServerId) -> String {
+    format!(
+        "server {server} was asked for, and belongs to the operator's user without a marker: the panel may have kept nothing of it; no other one is taken: take its owner away at the panel, or give it to whom it belongs"
+    )
 }
 
 fn undo(cx: &mut Cx<'_>, server: &ServerId, left: Left) -> Halt {
@@ -470,8 +474,33 @@ pub(super) fn resolve_claim(cx: &mut Cx<'_>, step: Step, server: &ServerId) -> F
         Found::Foreign(other) | Found::Previous(other) if cx.order.marker.stands_in(&form.notes) => {
             Break(beside_another(cx, step, server, &other))
         }
-        Found::Nothing | Found::Truncated(_) | Found::Previous(_) | Found::Foreign(_) => {
+        found @ (Found::Nothing | Found::Truncated(_) | Found::Previous(_) | Found::Foreign(_)) => {
+            if let Some(error) = cx.facts.refusal(|c| matches!(c, Call::Unclaim { .. })).cloned() {
+                return Break(cx.fail_with(step, &error));
+            }
             cx.settled(step)?;
+            no_trace(cx, step, server, &form, &found)
+        }
+    }
+}
+
+/// Closing: the server that a claim was asked for shows no marker of ours. Where it is the operator's user's all the same it is not
+/// forgotten.
+fn no_trace(cx: &mut Cx<'_>, step: Step, server: &ServerId, form: &ServerForm, found: &Found) -> Flow {
+    let people = people(cx, step)?;
+    let claimed = claim_target(cx).as_ref() == Some(server);
+    let left = match found {
+        Found::Nothing => ours_without_marker(form, &people).map(Left::Owner),
+        Found::Truncated(written) => ours_without_marker(form, &people).map(|_| Left::Marker(written.clone())),
+        Found::Ours | Found::Previous(_) | Found::Foreign(_) => None,
+    };
+    match left.filter(|_| claimed) {
+        // Known to be made, since it is being undone.
+        Some(left) if cx.intent(step).is_some_and(|f| f.call == "unclaim") => {
+            Break(cx.call(step, Call::Unclaim { server: server.clone(), left }, Shows::AtOnce))
+        }
+        Some(_) => Break(cx.fail(step, Reason::MarkerTruncated.as_str(), &perhaps_ours(server))),
+        None => {
             cx.status.in_flight = None;
             Continue(())
         }

@@ -205,7 +205,6 @@ fn failed_before(cx: &mut Cx<'_>) -> Flow {
         return ControlFlow::Continue(());
     }
     let step = Step::parse(&error.step).unwrap_or_else(|| current_step(cx));
-    super::suspension::beside_a_task(cx, step)?;
     cx.failed_operation(step)
 }
 

@@ -143,15 +143,24 @@ fn from_pool(cx: &mut Cx<'_>, server: &ServerId) -> Flow<Vec<IpAddr>> {
         return Break(replace_main(cx, step, server, &main, &mine, &rows, group));
     }
     // Of a server that was taken over, addresses that are not the operator's to give, of another group or with another's note, count too.
-    let kept: Vec<IpAddr> = rows.iter().map(|r| r.address).filter(|a| keep_main && *a != main.address && !mine.contains(a)).collect();
-    let kept = if super::adoption::adopted(cx) { kept } else { Vec::new() };
+    let recorded = cx.status.server.as_ref().filter(|_| super::adoption::adopted(cx)).map(|s| s.addresses.clone()).unwrap_or_default();
+    let counts = |a: &IpAddr| *a != main.address && !mine.contains(a) && recorded.contains(&a.to_string());
+    let kept: Vec<IpAddr> = rows.iter().map(|r| r.address).filter(|a| keep_main && counts(a)).collect();
     for family in [Family::Ipv4, Family::Ipv6] {
         let wanted = match family {
             Family::Ipv4 => cx.order.ipv4,
             Family::Ipv6 => cx.order.ipv6,
         };
         let wanted = wanted.saturating_sub(usize::from(keep_main && Family::of(main.address) == family));
-        let wanted = wanted.saturating_sub(kept.iter().filter(|a| Family::of(**a) == family).count());
+        let others: Vec<String> = kept.iter().filter(|a| Family::of(**a) == family).map(IpAddr::to_string).collect();
+        if others.len() > wanted {
+            let message = format!(
+                "server {server} has more addresses than spec.addresses asks for, and {} are not the operator's to take away: take them off by hand, or ask for as many as there are",
+                others.join(", ")
+            );
+            return Break(cx.fail(step, "AddressesKept", &message));
+        }
+        let wanted = wanted - others.len();
         let have: Vec<IpAddr> = mine.iter().copied().filter(|a| Family::of(*a) == family && !(keep_main && *a == main.address)).collect();
         if have.len() < wanted {
             return Break(take(cx, step, family, &group));

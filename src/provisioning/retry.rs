@@ -27,7 +27,6 @@ impl Cx<'_> {
         if let Some(halt) = self.fails_to_verify(step, message) {
             return halt;
         }
-        self.another_failed(step);
         self.note_attempt(step, Time::seconds(self.now));
         let message = self.note_failure(step, code, message, 1);
         if self.status.attempts >= self.handler.max_attempts { self.give_up(step, &message) } else { self.back_off(step, &message) }
@@ -38,7 +37,6 @@ impl Cx<'_> {
         if let Some(halt) = self.fails_to_verify(step, message) {
             return halt;
         }
-        self.another_failed(step);
         let known = self.is_counted(step) && self.status.attempts > 0 && at.0 < self.now;
         self.note_attempt(step, at);
         let message = self.note_failure(step, code, message, i32::from(!known));
@@ -50,19 +48,11 @@ impl Cx<'_> {
         if let Some(halt) = self.fails_to_verify(step, message) {
             return halt;
         }
-        self.another_failed(step);
         if !self.is_counted(step) {
             self.note_attempt(step, Time::seconds(self.now));
         }
         let message = self.note_failure(step, code, message, lost.max(1));
         self.give_up(step, &message)
-    }
-
-    /// A task that was raised for another step is not answered for this one: what it was about is tried anew when it is its turn.
-    fn another_failed(&mut self, step: Step) {
-        if self.status.attempts_for.as_ref().is_some_and(|counted| counted.step != step.as_str()) {
-            self.supersede(TaskType::FailedOperation);
-        }
     }
 
     /// Counts failed attempts, and says why; returns the message as it is kept.

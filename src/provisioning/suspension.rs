@@ -15,7 +15,7 @@ use crate::panel::model::{ServerId, ServerRow};
 
 use super::call::Call;
 use super::context::{Busy, Cx, Flow, Halt, WaitKind, after};
-use super::facts::{HandlerState, Look, Row};
+use super::facts::Look;
 use super::inflight::Shows;
 use super::opening::{note_power, wait_for_power};
 use super::step::{OPENING, State, Step};
@@ -117,20 +117,6 @@ pub(super) fn first(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
         .all(|s| at_rest(cx, *s) || (waits && addresses(cx, *s)));
     let recipe = matches!(cx.state(Step::RunRecipes), State::Running | State::Waiting);
     if settled && !recipe && cx.status.in_flight.is_none() { follow(cx, server) } else { Continue(()) }
-}
-
-/// The same while a department looks after a licence or a recipe: neither keeps a client who does not pay on, nor one who has paid off.
-pub(super) fn beside_a_task(cx: &mut Cx<'_>, step: Step) -> Flow {
-    let aside = matches!(step, Step::IssueLicenses | Step::RunRecipes) && cx.facts.handler == HandlerState::Ready;
-    let clients = !cx.order.deleting && cx.state(Step::HandOver).over() && !super::give_back::under_way(cx);
-    let server = cx.server_id().filter(|server| aside && clients && matches!(cx.row(server), Row::There(_)));
-    match server {
-        Some(server) => {
-            finish_begun(cx, &server)?;
-            first(cx, &server)
-        }
-        None => Continue(()),
-    }
 }
 
 /// Suspends or resumes as the spec asks; `Continue` when that is so.

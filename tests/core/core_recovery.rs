@@ -375,16 +375,51 @@ fn a_claim_whose_marker_was_not_kept_is_undone_and_no_second_server_is_taken() {
 /// The same, and the answer never comes: a person may have given the server to the operator's user since, so it is not touched.
 #[test]
 fn a_claim_that_may_have_kept_no_marker_is_told_and_no_second_server_is_taken() {
-    for fault in [Fault::LostApplied, Fault::CrashAfter] {
+    for (fault, goes) in [Fault::LostApplied, Fault::CrashAfter].into_iter().flat_map(|fault| [(fault, false), (fault, true)]) {
         let mut world = World::simple(3, 6);
         world.panel.notes_max = 0;
         world.faults.insert(1, fault);
         until_reason(&mut world, "MarkerTruncated");
         world.run_for(Duration::from_hours(3));
+        world.restart();
+        world.run_for(Duration::from_hours(1));
         let names: Vec<&str> = world.asked.iter().map(|(_, c)| c.name()).filter(|n| n.ends_with("laim")).collect();
         assert_eq!(names, ["claim"], "{fault:?}: {}", world.describe());
         let told = world.status("web").last_error.as_ref().map(|e| e.message.clone()).unwrap_or_default();
         assert!(told.contains("server 1 was asked for, and belongs to the operator's user without a marker"), "{told}");
+        if goes {
+            // Nor is it forgotten when the order goes.
+            world.delete("web");
+            world.until("a task", Duration::from_hours(12), |w| w.open_tasks() == [TaskType::FailedOperation]);
+            world.panel.server("1").owner = None;
+            world.resolve(TaskType::FailedOperation, Resolution::Retry);
+            world.until_phase("web", "gone");
+            world.assert_clean();
+        } else {
+            // A person took the owner away: it goes on.
+            world.panel.server("1").owner = None;
+            world.panel.notes_max = usize::MAX;
+            world.until_phase("web", "Active");
+        }
+    }
+    // Known to be made, and the panel does not let it go at once: the undoing is tried again, also by an order that goes.
+    for goes in [false, true] {
+        let mut world = World::simple(3, 6);
+        world.panel.notes_max = 0;
+        world.faults.insert(2, Fault::Refused);
+        if goes {
+            world.until("it is not undone", Duration::from_hours(1), |w| {
+                w.status("web").in_flight.as_ref().is_some_and(|f| (f.call.as_str(), f.outcome.as_str()) == ("unclaim", "Ambiguous"))
+            });
+            world.delete("web");
+            world.until_phase("web", "gone");
+            world.assert_clean();
+        } else {
+            until_reason(&mut world, "MarkerTruncated");
+            let names: Vec<&str> = world.asked.iter().map(|(_, c)| c.name()).filter(|n| n.ends_with("laim")).collect();
+            assert_eq!(names, ["claim", "unclaim", "unclaim"], "{}", world.describe());
+            assert!(world.panel.servers.values().all(|s| s.owner.is_none()), "{}", world.describe());
+        }
     }
     // Word for word what every marker begins with, on a server that somebody else has.
     let mut world = World::simple(1, 4);

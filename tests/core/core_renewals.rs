@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use crate::support::changes::suspend;
 use crate::support::licenses::Bought;
 use crate::support::sweep::{Kind, reach};
 use crate::support::world::{Fault, World};
@@ -224,45 +223,4 @@ fn an_order_stays_active_while_the_licence_server_is_down_in_the_middle_of_a_ren
         assert_eq!((renewals(&world), world.phase("web")), (1, "Active"), "{fault:?}\n{}", world.describe());
         world.assert_quiet();
     }
-}
-
-#[test]
-fn a_client_is_suspended_and_resumed_while_a_department_looks_after_his_licence() {
-    let mut world = with(&["Lite"]);
-    ends(&mut world, "Lite");
-    world.always = Some(("renewLicense", Fault::Refused));
-    world.until("a department is asked", Duration::from_hours(24), |w| w.open_tasks() == [TaskType::FailedOperation]);
-    for suspended in [true, false] {
-        suspend(&mut world, suspended);
-        world.run_for(Duration::from_hours(1));
-        let server = &world.panel.servers["1"];
-        assert_eq!((server.disabled, server.port, server.on), (suspended, !suspended, !suspended), "{}", world.describe());
-        assert_eq!((world.open_tasks(), world.tasks.len(), asked(&world)), (vec![TaskType::FailedOperation], 1, most(&world)));
-    }
-    world.always = None;
-    world.resolve(TaskType::FailedOperation, Resolution::Retry);
-    world.run_for(Duration::from_hours(3));
-    assert_eq!((renewals(&world), world.phase("web")), (1, "Active"), "{}", world.describe());
-}
-
-/// The answer to the one task is not taken for the other's.
-#[test]
-fn a_suspension_that_fails_beside_the_task_of_a_licence_has_its_own() {
-    let mut world = with(&["Lite"]);
-    ends(&mut world, "Lite");
-    world.always = Some(("renewLicense", Fault::Refused));
-    world.until("a department is asked", Duration::from_hours(24), |w| w.open_tasks() == [TaskType::FailedOperation]);
-    world.always = Some(("disable", Fault::Refused));
-    suspend(&mut world, true);
-    world.until("another task", Duration::from_hours(24), |w| w.tasks.len() == 2);
-    assert_eq!(world.open_tasks(), [TaskType::FailedOperation], "one at a time");
-    let summary = world.tasks.last().unwrap().summary.clone();
-    assert!(summary.contains("Suspend"), "{summary}");
-    world.always = None;
-    world.resolve(TaskType::FailedOperation, Resolution::Retry);
-    world.run_for(Duration::from_hours(3));
-    assert!(world.panel.servers["1"].disabled && !world.panel.servers["1"].on, "{}", world.describe());
-    suspend(&mut world, false);
-    world.run_for(Duration::from_hours(3));
-    assert_eq!((renewals(&world), world.phase("web"), world.open_tasks().len()), (1, "Active", 0), "{}", world.describe());
 }

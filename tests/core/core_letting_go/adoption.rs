@@ -268,6 +268,12 @@ fn an_address_of_another_group_on_an_adopted_server_counts() {
     world.edit("web", |raw| raw.spec.addresses.ipv4 = 2);
     world.until("two again", Duration::from_hours(1), |w| w.panel.servers["2"].rows.len() == 2 && w.phase("web") == "Active");
     assert!(world.panel.servers["2"].rows.iter().any(|r| r.address == other), "{}", world.describe());
+    // Fewer than it had: nobody but a person takes that one off.
+    world.edit("web", |raw| raw.spec.addresses.ipv4 = 1);
+    world.until("a task", Duration::from_hours(12), |w| !w.open_tasks().is_empty());
+    assert!(world.tasks.last().unwrap().details.contains("198.51.100.8"), "{}", world.describe());
+    world.edit("web", |raw| raw.spec.addresses.ipv4 = 2);
+    world.until("as it was", Duration::from_hours(1), |w| w.phase("web") == "Active" && w.open_tasks().is_empty());
     world.assert_quiet();
 }
 
