@@ -76,6 +76,7 @@ pub async fn reconcile(object: Arc<Guarded<ProcessingHandler>>, context: Arc<Con
         Ok(turn) => turn,
         Err(rest) => return Ok(rest),
     };
+    runtime.note_first_spec(is_seen(handler));
     let epoch = runtime.epoch();
     let allocated = AllocatedBy::new(handler, &runtime, holders());
     let outcome = match allocated.check() {
@@ -148,8 +149,7 @@ async fn poll(
             (client, false)
         }
     };
-    let served_by = runtime.snapshot(None).client;
-    let first = served_by.is_none();
+    let first = runtime.snapshot(None).client.is_none();
     let panel = client.panel().map_err(|e| problem_of(&e))?.clone();
     if !proven {
         let probe = panel.probe().await.map_err(|e| problem_of(&e))?;
@@ -183,9 +183,8 @@ async fn poll(
     }
     pool_ready(context, pool.as_ref())?;
     if let Some(pool) = pool.as_ref().filter(|_| client.policy.operator_allocates() && !runtime.knows_pool(&client.made_from)) {
-        let exchanged = may_be_exchanged(handler, served_by.as_ref(), pool);
-        super::ipmanager::serves(context, pool, key, exchanged).await?;
-        runtime.note_pool(&client.made_from);
+        super::ipmanager::serves(context, pool, key, runtime.may_be_another_pool(pool)).await?;
+        runtime.note_pool(&client.made_from, pool);
     }
     if !proven && !first {
         runtime.set_client(client);
@@ -193,15 +192,12 @@ async fn poll(
     Ok(Seen { panel: panel_id, now, changed })
 }
 
-/// Whether the address manager may be another one than orders have their addresses from: it is not the one of the client that has served,
-/// or nobody has seen this spec with that one, or it was refused for that.
-fn may_be_exchanged(handler: &ProcessingHandler, served_by: Option<&ServerClient>, pool: &ObjectKey) -> bool {
+/// Whether the handler's spec is one that its status tells of, and not one that was refused for another address manager or panel.
+fn is_seen(handler: &ProcessingHandler) -> bool {
     let status = handler.status.as_ref();
-    let refused = status
-        .and_then(|s| condition::find(&s.conditions, ConditionType::Stalled))
-        .is_some_and(|c| c.status == "True" && c.reason == Reason::PanelChanged.as_str());
-    let unseen = status.and_then(|s| s.observed_generation) != handler.metadata.generation;
-    refused || served_by.map_or(unseen, |client| client.pool.as_ref() != Some(pool))
+    let stalled = status.and_then(|s| condition::find(&s.conditions, ConditionType::Stalled));
+    let refused = stalled.is_some_and(|c| c.status == "True" && c.reason == Reason::PanelChanged.as_str());
+    !refused && status.and_then(|s| s.observed_generation) == handler.metadata.generation
 }
 
 /// What this version does, on the panel that the handler has had since its orders exist.
@@ -348,7 +344,7 @@ mod tests {
 
     #[test]
     fn an_address_manager_that_nobody_has_seen_with_this_spec_may_be_another_one() {
-        let pool = ObjectKey { namespace: "h".into(), name: "main".into() };
+        let pool = |name: &str| ObjectKey { namespace: "h".into(), name: name.into() };
         let handler = |generation: i64, observed: i64, reason: &str| {
             let stalled = json!([{"type": "Stalled", "status": "True", "reason": reason, "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}]);
             let conditions = if reason.is_empty() { json!([]) } else { stalled };
@@ -356,9 +352,20 @@ mod tests {
                 "metadata": {"generation": generation}, "status": {"observedGeneration": observed, "conditions": conditions},
             }))
         };
-        assert!(!may_be_exchanged(&handler(3, 3, ""), None, &pool), "the operator was only started anew");
-        assert!(may_be_exchanged(&handler(4, 3, ""), None, &pool), "edited while it was down");
-        assert!(may_be_exchanged(&handler(4, 4, "PanelChanged"), None, &pool), "refused, and then it was started anew");
-        assert!(!may_be_exchanged(&handler(4, 4, "LoginRefused"), None, &pool));
+        let started = |seen: bool| {
+            let panels = crate::controller::panels::Panels::default();
+            let runtime = panels.handler(&pool("msk-1"));
+            runtime.note_first_spec(seen);
+            // Whatever is written after the first poll, also where that fails.
+            runtime.note_first_spec(true);
+            runtime
+        };
+        assert!(!started(is_seen(&handler(3, 3, ""))).may_be_another_pool(&pool("main")), "the operator was only started anew");
+        assert!(started(is_seen(&handler(4, 3, ""))).may_be_another_pool(&pool("main")), "edited while it was down");
+        assert!(started(is_seen(&handler(4, 4, "PanelChanged"))).may_be_another_pool(&pool("main")), "refused, and then started anew");
+        assert!(!started(is_seen(&handler(4, 4, "LoginRefused"))).may_be_another_pool(&pool("main")));
+        let runtime = started(false);
+        runtime.note_pool("spec", &pool("main"));
+        assert!(!runtime.may_be_another_pool(&pool("main")) && runtime.may_be_another_pool(&pool("other")));
     }
 }

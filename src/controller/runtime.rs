@@ -38,7 +38,9 @@ struct HandlerInner {
     judged: BTreeMap<String, Passes>,
     credentials_missing: Option<String>,
     /// What the client was made from whose address manager was found to know the orders' addresses.
-    pool_known: Option<String>,
+    pool_known: Option<(String, ObjectKey)>,
+    /// Whether the spec that this process saw first is one that the handler's status does not tell of.
+    spec_unseen: Option<bool>,
     remarked: BTreeMap<String, Timestamp>,
     strays: BTreeSet<super::strays::Stray>,
     stale_locks: BTreeSet<String>,
@@ -126,6 +128,7 @@ impl Default for HandlerRuntime {
                 judged: BTreeMap::new(),
                 credentials_missing: None,
                 pool_known: None,
+                spec_unseen: None,
                 remarked: BTreeMap::new(),
                 strays: BTreeSet::new(),
                 stale_locks: BTreeSet::new(),
@@ -160,12 +163,25 @@ impl HandlerRuntime {
     /// Whether the address manager of a client made from this was found to know the orders' addresses.
     #[must_use]
     pub fn knows_pool(&self, made_from: &str) -> bool {
-        lock(&self.inner).pool_known.as_deref() == Some(made_from)
+        lock(&self.inner).pool_known.as_ref().is_some_and(|(known, _)| known == made_from)
     }
 
     /// It was.
-    pub fn note_pool(&self, made_from: &str) {
-        lock(&self.inner).pool_known = Some(made_from.to_owned());
+    pub fn note_pool(&self, made_from: &str, pool: &ObjectKey) {
+        lock(&self.inner).pool_known = Some((made_from.to_owned(), pool.clone()));
+    }
+
+    /// Whether this address manager may be another one than the last that was found to know the orders' addresses; where this process knows
+    /// of none, whether the spec that it saw first had been seen before.
+    #[must_use]
+    pub fn may_be_another_pool(&self, pool: &ObjectKey) -> bool {
+        let inner = lock(&self.inner);
+        inner.pool_known.as_ref().map_or_else(|| inner.spec_unseen == Some(true), |(_, known)| known != pool)
+    }
+
+    /// Remembers of the first spec that this process sees whether the status tells of it; later ones change nothing.
+    pub fn note_first_spec(&self, seen: bool) {
+        lock(&self.inner).spec_unseen.get_or_insert(!seen);
     }
 
     /// Notes that a server's marker was changed while owner and host name were not: the index is read anew.

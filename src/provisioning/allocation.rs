@@ -335,20 +335,25 @@ fn claim_in_flight(cx: &mut Cx<'_>, server: &ServerId, people: &People) -> Flow 
     let form = match cx.form(step, server)? {
         Seen::There(form) => form,
         Seen::Missing if own => return Continue(()),
+        Seen::Missing if matches!(cx.row(server), Row::Gone) => {
+            cx.settled(step)?;
+            cx.status.in_flight = None;
+            return Continue(());
+        }
         Seen::Missing => return Break(cx.wait_for_list(step)),
     };
     match cx.order.marker.find_in(&form.notes) {
         Found::Ours => return bind(cx, server, &form, people),
         Found::Truncated(written) if is_of_a_claim(&written, &form, people) => return Break(undo(cx, server, Left::Marker(written))),
-        Found::Nothing if undone || cx.facts.applied(|c| matches!(c, Call::Claim { server: claimed, .. } if claimed == server)) => {
+        // The panel has done it, and kept nothing of the marker: to claim another one would leave this one to nobody.
+        Found::Nothing if cx.facts.applied(|c| matches!(c, Call::Claim { server: claimed, .. } if claimed == server)) => {
             if let Some(owner) = ours_without_marker(&form, people) {
-                // The panel has made it, and kept nothing of the marker: to claim another one would leave this one to nobody.
                 return Break(undo(cx, server, Left::Owner(owner)));
             }
-            if undone {
-                cx.settled(step)?;
-                return Break(truncated(cx, server));
-            }
+        }
+        Found::Nothing if undone && ours_without_marker(&form, people).is_none() => {
+            cx.settled(step)?;
+            return Break(truncated(cx, server));
         }
         Found::Nothing | Found::Truncated(_) | Found::Previous(_) | Found::Foreign(_) => {}
     }
@@ -359,9 +364,10 @@ fn claim_in_flight(cx: &mut Cx<'_>, server: &ServerId, people: &People) -> Flow 
     }
     // The claim may still land: another server is only chosen when it has had its time.
     cx.settled(step)?;
-    if cx.order.marker.find_in(&form.notes) == Found::Nothing && ours_without_marker(&form, people).is_some() {
+    let clients = form.owner.as_deref().is_some_and(|owner| people.is_client(owner));
+    if cx.order.marker.find_in(&form.notes) == Found::Nothing && (clients || ours_without_marker(&form, people).is_some()) {
         // The intent stays: nothing else tells of this server, also where another handler would be tried.
-        let message = perhaps_ours(server);
+        let message = perhaps_ours(cx, server);
         return Break(cx.stall(step, Reason::MarkerTruncated, &message, Recheck::Later));
     }
     let sold = cx.facts.inventory.as_ref().is_some_and(|list| {
@@ -376,10 +382,12 @@ fn claim_in_flight(cx: &mut Cx<'_>, server: &ServerId, people: &People) -> Flow 
     Break(cx.call(step, call, Shows::AtOnce))
 }
 
-/// The answer to a claim never came: a person may have given the server to the operator's user since, to have it out of sale.
-fn perhaps_ours(server: &ServerId) -> String {
+/// Whether the panel has kept nothing of a claim's marker is not known: a person may have given the server to its owner since, be it only
+/// to have it out of sale.
+fn perhaps_ours(cx: &Cx<'_>, server: &ServerId) -> String {
     format!(
-        "server {server} was asked for, and belongs to the operator's user without a marker: the panel may have kept nothing of it; no other one is taken: take its owner away at the panel, or give it to whom it belongs"
+        "server {server} was asked for, and has an owner without a marker: the panel may have kept nothing of it; no other one is taken: put `{}` into its notes if it is this order's, or take its owner away at the panel",
+        cx.order.marker
     )
 }
 
@@ -475,9 +483,6 @@ pub(super) fn resolve_claim(cx: &mut Cx<'_>, step: Step, server: &ServerId) -> F
             Break(beside_another(cx, step, server, &other))
         }
         found @ (Found::Nothing | Found::Truncated(_) | Found::Previous(_) | Found::Foreign(_)) => {
-            if let Some(error) = cx.facts.refusal(|c| matches!(c, Call::Unclaim { .. })).cloned() {
-                return Break(cx.fail_with(step, &error));
-            }
             cx.settled(step)?;
             no_trace(cx, step, server, &form, &found)
         }
@@ -489,20 +494,10 @@ pub(super) fn resolve_claim(cx: &mut Cx<'_>, step: Step, server: &ServerId) -> F
 fn no_trace(cx: &mut Cx<'_>, step: Step, server: &ServerId, form: &ServerForm, found: &Found) -> Flow {
     let people = people(cx, step)?;
     let claimed = claim_target(cx).as_ref() == Some(server);
-    let left = match found {
-        Found::Nothing => ours_without_marker(form, &people).map(Left::Owner),
-        Found::Truncated(written) => ours_without_marker(form, &people).map(|_| Left::Marker(written.clone())),
-        Found::Ours | Found::Previous(_) | Found::Foreign(_) => None,
-    };
-    match left.filter(|_| claimed) {
-        // Known to be made, since it is being undone.
-        Some(left) if cx.intent(step).is_some_and(|f| f.call == "unclaim") => {
-            Break(cx.call(step, Call::Unclaim { server: server.clone(), left }, Shows::AtOnce))
-        }
-        Some(_) => Break(cx.fail(step, Reason::MarkerTruncated.as_str(), &perhaps_ours(server))),
-        None => {
-            cx.status.in_flight = None;
-            Continue(())
-        }
+    let nobodys = matches!(found, Found::Nothing | Found::Truncated(_)) && ours_without_marker(form, &people).is_some();
+    if claimed && nobodys {
+        return Break(cx.fail(step, Reason::MarkerTruncated.as_str(), &perhaps_ours(cx, server)));
     }
+    cx.status.in_flight = None;
+    Continue(())
 }

@@ -262,8 +262,7 @@ fn power_off(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
         return Continue(());
     }
     // Whether a first call was made at all is not known where the server is on.
-    let once_more = row.power.on && cx.failed_so_far(step).saturating_add(1) < cx.handler.max_attempts;
-    let lost = |f: &InFlight| f.call == off.name() && !cx.intent_is_own(f) && (f.attempt > 1 || !once_more);
+    let lost = |f: &InFlight| f.call == off.name() && !cx.intent_is_own(f) && (f.attempt > 1 || !row.power.on);
     if row.power.error && cx.intent(step).is_some_and(lost) {
         // A controller that is dead may keep the panel from answering at all: its list tells.
         cx.settled_in_list(step)?;

@@ -234,7 +234,9 @@ impl Cx<'_> {
 
     /// A claim, or an adoption, is being undone.
     fn undoes_a_claim(&self) -> bool {
-        self.status.server.is_none() && self.intent(Step::Allocate).is_some_and(|f| f.call == "unclaim" || f.call == "unmark")
+        // In closing also a claim whose answer never came: what became of it is looked for until it is known.
+        let undone = |call: &str| call == "unclaim" || call == "unmark" || (self.order.deleting && call == "claim");
+        self.status.server.is_none() && self.intent(Step::Allocate).is_some_and(|f| undone(&f.call))
     }
 
     fn confirmed(&mut self, step: Step) {
