@@ -243,7 +243,7 @@ pub(super) fn note_addresses(cx: &mut Cx<'_>, step: Step, rows: &[AddressRow], u
     match used.iter().filter(strange).find(|a| rows.iter().any(|r| r.address == a.address)) {
         None => Continue(()),
         Some(found) => {
-            let note = format!("{} {}", found.note, cx.order.marker.short()).trim().to_owned();
+            let note = cx.order.marker.with_short(&found.note);
             Break(cx.call(step, Call::SetNote { address: found.address, note }, Shows::AtOnce))
         }
     }

@@ -477,7 +477,7 @@ pub(super) fn resolve_claim(cx: &mut Cx<'_>, step: Step, server: &ServerId) -> F
             if let Some(error) = cx.facts.refusal(|c| matches!(c, Call::Unclaim { .. })).cloned() {
                 return Break(cx.fail_with(step, &error));
             }
-            Break(cx.call(step, Call::Unclaim { server: server.clone(), left: Left::Marker(written) }, Shows::AtOnce))
+            Break(undo(cx, server, Left::Marker(written)))
         }
         Found::Foreign(other) | Found::Previous(other) if cx.order.marker.stands_in(&form.notes) => {
             Break(beside_another(cx, step, server, &other))

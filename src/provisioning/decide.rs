@@ -177,9 +177,6 @@ fn unread(cx: &mut Cx<'_>, step: Step, error: &PanelError) -> Halt {
     if error.class() != ErrorClass::Down || error.nobody_there() || super::opening::at_rest(cx) {
         return cx.fail_with(step, error);
     }
-    if let ControlFlow::Break(halt) = super::drift::still(cx) {
-        return halt;
-    }
     // Not the wait for a handler that is down, which may have been long.
     let name = format!("{}: {}", cx.handler.key, error.code());
     let since = cx.status.waiting_on.as_ref().filter(|w| w.name == name).map(|w| w.since.0);

@@ -74,6 +74,12 @@ impl Marker {
         note.split_whitespace().any(|token| token == short)
     }
 
+    /// The note of an address with this order's word behind what stands there.
+    #[must_use]
+    pub fn with_short(&self, note: &str) -> String {
+        format!("{note} {}", self.short()).trim().to_owned()
+    }
+
     /// The note of an address without this order's word.
     #[must_use]
     pub fn without_short(&self, note: &str) -> String {

@@ -114,7 +114,6 @@ fn from_pool(cx: &mut Cx<'_>, server: &ServerId) -> Flow<Vec<IpAddr>> {
     let rows = addresses(cx, step, server)?;
     let used = pool(cx, step)?;
     let group = cx.handler.public_group.clone();
-    let note = cx.order.marker.short();
     super::adoption::note_addresses(cx, step, &rows, &used)?;
     // A replaced main address shows in the rows before the shared list knows it.
     if let Some(new) = replaced(cx, &rows) {
@@ -134,7 +133,7 @@ fn from_pool(cx: &mut Cx<'_>, server: &ServerId) -> Flow<Vec<IpAddr>> {
             used.iter().find(|a| a.address == main.address && a.group == group && super::marker::tokens(&a.note).next().is_none())
     {
         // The main address is a public one already, left there when no parking group was configured: it becomes ours.
-        let note = if own.note.is_empty() { note } else { format!("{} {note}", own.note) };
+        let note = cx.order.marker.with_short(&own.note);
         return Break(cx.call(step, Call::SetNote { address: own.address, note }, Shows::AtOnce));
     }
     leave_where_they_are(cx, step, &rows, &used)?;

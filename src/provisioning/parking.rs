@@ -80,7 +80,7 @@ fn park_from_pool(cx: &mut Cx<'_>, server: &ServerId, group: &str) -> Flow {
     // A person may have given the server a public address of another order that is gone by now: with our note it goes back like ours.
     let nobodys = |a: &&PoolAddress| a.address == main.address && a.group == cx.handler.public_group && tokens(&a.note).next().is_none();
     if let Some(found) = used.iter().find(nobodys) {
-        let note = format!("{} {}", found.note, cx.order.marker.short()).trim().to_owned();
+        let note = cx.order.marker.with_short(&found.note);
         let call = Call::SetNote { address: found.address, note };
         let Some(why) = not_done(cx, |c| *c == call, "IPmanager said that it was, but does not show it") else {
             return Break(cx.call(step, call, Shows::AtOnce));

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use crate::support::look::{active, made, picture, reason};
 use crate::support::panel::{Ipmi, Operation, Panel};
-use crate::support::seconds;
 use crate::support::world::{Fault, World, handler, order};
+use crate::support::{later, seconds};
 use dci_operator::api::task::{Resolution, TaskType};
 use dci_operator::provisioning::call::Call;
 use serde_json::json;
@@ -166,7 +166,7 @@ fn what_runs_on_a_server_that_a_department_stops_is_cancelled_when_it_has_answer
 #[test]
 fn what_began_to_run_while_a_person_stopped_the_server_ends_before_it_is_released() {
     let mut world = to_be_stopped();
-    let (shows, until, template) = (world.now, Some(crate::support::later(world.now, Duration::from_hours(1))), "Debian".to_owned());
+    let (shows, until, template) = (world.now, Some(later(world.now, Duration::from_hours(1))), "Debian".to_owned());
     let operation = Operation { shows, shown: true, until, template, fails: false, recipe_fails: false };
     let server = world.panel.server("1");
     (server.operation, server.on) = (Some(operation), false);
