@@ -6,7 +6,7 @@
 use std::net::IpAddr;
 use std::ops::ControlFlow::{Break, Continue};
 
-use crate::api::order::{OrderStatus, StepStatus};
+use crate::api::order::{OrderStatus, ServerStatus, StepStatus};
 use crate::panel::error::{ErrorClass, PanelError};
 use crate::panel::model::{AddressRow, FREE_DOMAIN, Family, PoolAddress, ServerId};
 
@@ -33,6 +33,9 @@ pub(super) fn change_address(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
         super::pool::names(cx, step)?;
     }
     remember(cx, &all);
+    if !super::parking::is_left(cx) {
+        super::parking::forget(cx);
+    }
     // A parking address that could not be given back is said here, and a name that could not be changed.
     let said = cx.step(step).message.clone();
     cx.finish(step, State::Done, &said);
@@ -55,7 +58,6 @@ fn remember(cx: &mut Cx<'_>, all: &[IpAddr]) {
         server.main_address = all.first().map(IpAddr::to_string);
         server.addresses = all.iter().map(IpAddr::to_string).collect();
         server.domain = Some(domain);
-        server.parked_address = None;
     }
 }
 
@@ -372,9 +374,7 @@ pub(super) fn main_by_panel(cx: &mut Cx<'_>, step: Step, server: &ServerId, grou
     let Some(row) = rows.iter().find(|r| r.address == old) else {
         // It is gone from the rows: the list tells which one took its place.
         let main = main_row(cx, step, server, &rows)?;
-        if let Some(server) = cx.status.server.as_mut() {
-            server.parked_address = None;
-        }
+        super::parking::forget(cx);
         return Continue(main.address);
     };
     let is_replace = |c: &Call| matches!(c, Call::ReplaceMain { .. });
@@ -427,8 +427,8 @@ pub(super) fn remove_addresses(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
         // The preparation may have been cut short before the old parking address went back.
         give_back_parking(cx, step, &rows, &used)?;
     }
+    super::parking::forget(cx);
     if let Some(status) = cx.status.server.as_mut() {
-        status.parked_address = None;
         status.addresses = vec![main.address.to_string()];
     }
     let said = cx.step(step).message.clone();
@@ -445,7 +445,11 @@ pub(super) fn give_back_all(cx: &mut Cx<'_>, step: Step) -> Flow {
     cx.settled(step)?;
     let used = pool(cx, step)?;
     let noted: Vec<IpAddr> = used.iter().filter(|a| cx.order.marker.is_in_note(&a.note)).map(|a| a.address).collect();
-    let Some(first) = noted.first().copied() else { return Continue(()) };
+    let Some(first) = noted.first().copied() else {
+        let replaced = |s: &ServerStatus| s.parked_address.is_some() && s.parked_address != s.main_address;
+        // What the server had last is nobody's to free: a panel that does not list it may still have it.
+        return if cx.status.server.as_ref().is_some_and(replaced) { give_back_parking(cx, step, &[], &used) } else { Continue(()) };
+    };
     // The list shows main addresses only: where one of ours is in use, so may the others be.
     let in_use = noted
         .iter()

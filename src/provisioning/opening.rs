@@ -211,6 +211,7 @@ fn hand_over(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
             let message = format!("server {server} belongs to panel user {owner}, neither the client nor the operator; it is not touched");
             return Break(cx.stall(step, Reason::OwnerChanged, &message, Recheck::Later));
         }
+        super::parking::give_back_left(cx, server)?;
         let call = Call::HandOver { server: server.clone(), owner: client.id, marker: cx.order.marker.clone() };
         return Break(cx.call(step, call, Shows::AtOnce));
     }

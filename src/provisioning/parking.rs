@@ -14,19 +14,60 @@ use super::network::{addresses, main_by_panel, main_row, not_replaced, ours, par
 use super::pool::{is_parking, not_done, pool};
 use super::step::{State, Step};
 
-/// The parking address that the server had goes back to its pool; a refusal is reported and blocks nothing.
+/// The parking address that the server had goes back to its pool. A refusal is reported and blocks nothing, but the address stays in the
+/// status, which alone knows of it: it is tried again before the hand-over, with each change of addresses, and in closing.
 pub(super) fn give_back_parking(cx: &mut Cx<'_>, step: Step, rows: &[AddressRow], used: &[PoolAddress]) -> Flow {
-    let parked = cx.status.server.as_ref().and_then(|s| parsed(s.parked_address.as_ref()));
-    let Some(parked) = parked.filter(|p| !rows.iter().any(|r| r.address == *p)) else { return Continue(()) };
-    if !used.iter().any(|a| a.address == parked && is_parking(cx, a)) || in_use_elsewhere(cx, parked, used) {
-        return Continue(());
-    }
+    let Some(parked) = left(cx, rows, used) else { return Continue(()) };
     let call = Call::GiveBack { address: parked };
     let Some(why) = not_done(cx, |c| *c == call, "IPmanager said that it was, but still shows it") else {
         return Break(cx.call(step, call, Shows::AtOnce));
     };
-    cx.step(step).message = cut(&format!("the parking address {parked} could not be given back: {why}"), SHORT);
+    let message = cut(&format!("the parking address {parked} could not be given back: {why}"), SHORT);
+    if step != Step::ChangeAddress {
+        // The last chance: with the order goes what is known of the address.
+        cx.try_a_few_times(step, "ParkingAddressKept", &message)?;
+    }
+    cx.step(step).message = message;
     Continue(())
+}
+
+/// The parking address that the server had, where it is still taken for nobody.
+fn left(cx: &Cx<'_>, rows: &[AddressRow], used: &[PoolAddress]) -> Option<IpAddr> {
+    let parked = cx.status.server.as_ref().and_then(|s| parsed(s.parked_address.as_ref()))?;
+    let on_server = rows.iter().any(|r| r.address == parked);
+    let taken = used.iter().any(|a| a.address == parked && is_parking(cx, a));
+    (!on_server && taken && !in_use_elsewhere(cx, parked, used)).then_some(parked)
+}
+
+/// Whether the address that was replaced is still to be given back, as far as this decision has read.
+pub(super) fn is_left(cx: &Cx<'_>) -> bool {
+    match (&cx.facts.addresses, &cx.facts.pool) {
+        (Some(rows), Some(used)) => left(cx, rows, used).is_some(),
+        (Some(_) | None, _) => false,
+    }
+}
+
+/// Before the hand-over: an address manager that was busy when the address was replaced may not be any more.
+pub(super) fn give_back_left(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
+    let step = Step::ChangeAddress;
+    let known = cx.status.server.as_ref().is_some_and(|s| s.parked_address.is_some());
+    if !known || !cx.handler.operator_allocates() {
+        return Continue(());
+    }
+    let rows = addresses(cx, step, server)?;
+    let used = pool(cx, step)?;
+    give_back_parking(cx, step, &rows, &used)?;
+    if !is_left(cx) {
+        forget(cx);
+    }
+    Continue(())
+}
+
+/// The address that was replaced is nothing to look after any more.
+pub(super) fn forget(cx: &mut Cx<'_>) {
+    if let Some(server) = cx.status.server.as_mut() {
+        server.parked_address = None;
+    }
 }
 
 /// Given back before a crash, and taken by somebody else since. What another panel has got from the same address manager meanwhile, this

@@ -85,6 +85,16 @@ impl Cx<'_> {
         }
     }
 
+    /// What blocks nothing for ever, and is given up after as many attempts as anything has: `Continue` then.
+    pub(super) fn try_a_few_times(&mut self, step: Step, code: &str, message: &str) -> Flow {
+        if self.is_being_verified() {
+            return Flow::Continue(());
+        }
+        self.note_attempt(step, Time::seconds(self.now));
+        let message = self.note_failure(step, code, message, 1);
+        if self.status.attempts < self.handler.max_attempts { Flow::Break(self.back_off(step, &message)) } else { Flow::Continue(()) }
+    }
+
     /// Another handler, or a department.
     fn give_up(&mut self, step: Step, message: &str) -> Halt {
         if let Flow::Break(halt) = super::selection::try_another_handler(self, step, message) {
