@@ -116,8 +116,6 @@ pub struct Panel {
     pub journal: Vec<Call>,
     /// The licence server.
     pub licenses: super::licenses::Server,
-    /// Parking addresses that the pool did not take back.
-    pub refused_parking: usize,
     rows_made: usize,
 }
 
@@ -156,7 +154,6 @@ impl Panel {
             late: Vec::new(),
             journal: Vec::new(),
             licenses: super::licenses::Server::new(),
-            refused_parking: 0,
             rows_made: 0,
         };
         let addresses = |prefix: &str, range: std::ops::RangeInclusive<usize>| -> Vec<IpAddr> {
