@@ -72,6 +72,7 @@ pub(super) fn take_back(cx: &mut Cx<'_>) -> Flow {
     if super::orphaning::keeps_server(cx) {
         return super::orphaning::let_be(cx);
     }
+    super::orphaning::taken_after_all(cx);
     opening_settled(cx)?;
     super::license_revocation::revoke(cx)?;
     // A filter that somebody stored for our user hides servers from the list; the form tells.
@@ -287,8 +288,9 @@ fn power_off(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
 
 /// A power-on that the panel took and does not show yet may still come about: the server would run when it is released.
 fn coming_on(cx: &mut Cx<'_>) -> Flow {
-    let asked = matches!(cx.state(Step::PowerOn), State::Running | State::Waiting);
-    let since = cx.step(Step::PowerOn).started_at.filter(|_| asked);
+    let under_way = matches!(cx.state(Step::PowerOn), State::Running | State::Waiting);
+    let record = cx.step(Step::PowerOn);
+    let since = record.started_at.filter(|_| under_way || record.message == super::suspension::NOT_NEEDED);
     let Some(due) = since.map(|t| after(t.0, cx.handler.power)).filter(|due| cx.now < *due) else { return Continue(()) };
     Break(cx.wait_for_panel(Step::PowerOff, due, "the server may still be switched on, as the preparation asked for".to_owned()))
 }
@@ -406,13 +408,16 @@ fn list_shows(cx: &Cx<'_>, server: &ServerId, what: impl Fn(&ServerRow) -> bool)
     cx.facts.inventory.as_ref().and_then(|list| list.rows.get(&server.0)).is_some_and(what)
 }
 
-/// What began to run while a person was asked to stop the server was nobody's to cancel: it ends before the server is released.
+/// What began to run while a person was asked to stop the server was nobody's to cancel: it ends before the server is released. What the
+/// preparation asked for, and began to show since the power was looked after, is cancelled like anything before.
 fn nothing_runs(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
-    if !list_shows(cx, server, |row| row.install.is_some())
-        || cx.step(Step::PowerOff).message != BY_HAND
-        || cx.intent(Step::Release).is_some()
-    {
+    if !list_shows(cx, server, |row| row.install.is_some()) || cx.intent(Step::Release).is_some() {
         return Continue(());
+    }
+    if cx.step(Step::PowerOff).message != BY_HAND {
+        cx.enter(Step::PowerOff, State::Pending, "an operation began on the server");
+        cancel(cx, server)?;
+        return power_off(cx, server);
     }
     let (message, too_long) = ("an operation runs on the server", "an operation runs on the server and does not end");
     Break(super::installation::operation_ends(cx, Step::Release, message, too_long))

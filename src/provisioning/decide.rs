@@ -70,9 +70,8 @@ pub fn asked(order: &Order, status: &OrderStatus) -> bool {
 
 /// Until when an order is left alone: it stalled or backs off, and nothing has changed since.
 fn held(order: &Order, facts: &Facts, now: Timestamp, status: &OrderStatus) -> Option<Next> {
-    let closing_begins = order.deleting && status.phase.as_deref() != Some(Phase::Deleting.as_str());
     let forsaken = order.deleting && facts.forsaken.is_some();
-    if facts.forced || forsaken || closing_begins || status.observed_generation != Some(order.generation) {
+    if facts.forced || forsaken || closing_begins(order.deleting, status) || status.observed_generation != Some(order.generation) {
         return None;
     }
     // A task was closed, or somebody deleted one that is needed.
@@ -115,14 +114,8 @@ fn blind(cx: &Cx<'_>) -> Option<Timestamp> {
 fn run(cx: &mut Cx<'_>) -> Flow {
     cx.note_lost_answer();
     cx.note_refusal();
-    if cx.order.deleting && cx.status.phase.as_deref() != Some(Phase::Deleting.as_str()) {
-        cx.forget_attempts();
-        cx.status.waiting_on = None;
-        cx.status.progress = None;
-        // What was asked of a department for the preparation is not needed any more; the shell closes the objects.
-        cx.supersede_tasks();
-        // Skipped by a give-back under way: now the licences go, too.
-        cx.status.steps.retain(|s| s.name != Step::RevokeLicenses.as_str());
+    if closing_begins(cx.order.deleting, &cx.status) {
+        begin_closing(&mut cx.status, cx.now);
     }
     cx.note_overdue();
     cx.weigh_attempts(asked(cx.order, &cx.status))?;
@@ -166,6 +159,25 @@ fn run(cx: &mut Cx<'_>) -> Flow {
     failed_before(cx)?;
     super::done::verify(cx)?;
     if cx.order.deleting { super::closing::close(cx) } else { super::opening::open(cx) }
+}
+
+/// The first decision that an order is deleted in, whether anything can be done by then or not: what failed in its life is of the past.
+fn begin_closing(status: &mut OrderStatus, now: Timestamp) {
+    status.attempts = 0;
+    status.attempts_for = None;
+    status.last_error = None;
+    status.next_retry_time = None;
+    status.waiting_on = None;
+    status.progress = None;
+    // What was asked of a department for the preparation is not needed any more; the shell closes the objects.
+    super::tasks::supersede_all(status, now);
+    // Skipped by a give-back under way: now the licences go, too.
+    status.steps.retain(|s| s.name != Step::RevokeLicenses.as_str());
+}
+
+/// Whether an order is seen to be deleted for the first time.
+fn closing_begins(deleting: bool, status: &OrderStatus) -> bool {
+    deleting && status.phase.as_deref() != Some(Phase::Deleting.as_str())
 }
 
 /// How long a read of something of an order may fail while the panel's list is answered: nobody is blamed for a panel that is slow.
@@ -231,6 +243,9 @@ pub fn refuse(
     status: &OrderStatus,
 ) -> OrderStatus {
     let mut status = status.clone();
+    if closing_begins(deleting, &status) {
+        begin_closing(&mut status, now);
+    }
     record_token(&mut status, token);
     status.waiting_on = None;
     status.next_retry_time = None;
@@ -258,6 +273,9 @@ pub(super) fn waiting_without_handler(
     let placeholder = Handler::placeholder();
     let facts = Facts::new(HandlerState::Ready, String::new());
     let mut cx = Cx { order, handler: &placeholder, facts: &facts, now, status: status.clone() };
+    if closing_begins(order.deleting, &cx.status) {
+        begin_closing(&mut cx.status, now);
+    }
     record_token(&mut cx.status, &order.reinstall);
     super::assembly::call_off(&mut cx);
     cx.list_steps();

@@ -31,7 +31,9 @@ impl Cx<'_> {
 
 /// Found while the order lives. In preparation it stalls; on an Active order a department is told as well.
 pub(super) fn drifted(cx: &mut Cx<'_>, reason: Reason, message: &str) -> Halt {
-    let step = OPENING.into_iter().find(|s| !cx.state(*s).over());
+    // A step that is taken once more on a client's server is no preparation.
+    let clients = cx.status.server.as_ref().is_some_and(|s| s.handed_over_at.is_some());
+    let step = OPENING.into_iter().filter(|_| !clients).find(|s| !cx.state(*s).over());
     if let Some(step) = step {
         return cx.stall(step, reason, message, Recheck::Later);
     }

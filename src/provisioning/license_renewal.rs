@@ -126,7 +126,8 @@ pub(super) fn is_pressing(cx: &Cx<'_>) -> bool {
     let handed_over = cx.status.server.as_ref().is_some_and(|s| s.handed_over_at.is_some());
     // What else is in flight is settled first, and a licence that is ordered or changed by its step. What the panel accepted, and does not
     // show yet, is followed without an intent: one of ours would be taken for that.
-    let accepted = [Step::InstallOS, Step::RunRecipes].iter().any(|step| cx.state(*step) == State::Running);
+    let followed = [Step::InstallOS, Step::RunRecipes, Step::PowerOn, Step::StopPower, Step::PortsOff, Step::PortsOn];
+    let accepted = followed.iter().any(|step| cx.state(*step) == State::Running);
     let elsewhere = accepted || cx.status.in_flight.as_ref().is_some_and(|f| !is_renewal(f));
     let Some(server) = fresh_enough(cx).filter(|_| handed_over && !cx.order.deleting && !elsewhere) else { return false };
     let asked = cx.status.in_flight.is_some();

@@ -55,7 +55,8 @@ pub fn revoke(cx: &mut Cx<'_>) -> Flow {
 
 /// Whether there may be licences of the order; one that was restored may not know what it had.
 pub(super) fn may_have_any(cx: &Cx<'_>) -> bool {
-    !cx.status.licenses.is_empty() || (may_have_been_restored(cx.order) && cx.facts.licenses.server.is_some())
+    let at_a_server = cx.facts.licenses.server.is_some() || cx.handler.license_server.is_some();
+    !cx.status.licenses.is_empty() || (may_have_been_restored(cx.order) && at_a_server)
 }
 
 /// An order of a licence whose answer is missing gets its time before the list is believed.

@@ -320,7 +320,9 @@ fn find_or_order(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, license: &
         }
     }
     let others = cx.order.licenses.iter().map(|l| &l.product).chain(cx.status.licenses.iter().map(|l| &l.product));
-    let others: Vec<String> = others.map(|product| remote_id(&cx.order.marker.short(), product)).collect();
+    // One that was given up keeps its remote id, stopped, and its product's name may begin like this one's.
+    let others: Vec<String> =
+        others.chain(server.policy.products.keys()).map(|product| remote_id(&cx.order.marker.short(), product)).collect();
     if let Some(row) = rows.iter().find(|row| cut_short(remote_of(row), remote) && !others.iter().any(|o| o == remote_of(row))) {
         return Break(truncated(cx, step, &row.id, remote_of(row), remote));
     }

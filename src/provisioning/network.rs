@@ -410,9 +410,10 @@ pub(super) fn remove_addresses(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
     }
     let rows = addresses(cx, step, server)?;
     let main = main_row(cx, step, server, &rows)?;
-    if cx.handler.operator_allocates() && super::adoption::adopted(cx) {
+    if cx.handler.operator_allocates() && rows.len() > 1 {
         let used = pool(cx, step)?;
         super::adoption::note_addresses(cx, step, &rows, &used)?;
+        super::orphaning::note_addresses_again(cx, step, &rows, &used)?;
     }
     if let Some(row) = rows.iter().find(|r| r.address != main.address) {
         let call = Call::RemoveAddress { server: server.clone(), row: row.row.clone(), address: row.address };

@@ -8,15 +8,16 @@ use std::ops::ControlFlow::{Break, Continue};
 
 use crate::api::common::Time;
 use crate::api::handler::DeletionPolicy;
+use crate::api::order::StepStatus;
 use crate::api::task::TaskType;
 
-use crate::panel::model::ServerId;
+use crate::panel::model::{AddressRow, PoolAddress, ServerId};
 
 use super::call::Call;
 use super::context::{Cx, Flow, Recheck};
 use super::facts::{Look, Row, Seen};
 use super::inflight::Shows;
-use super::marker::Found;
+use super::marker::{Found, tokens};
 use super::people::people;
 use super::reason::Reason;
 use super::step::{State, Step};
@@ -108,6 +109,32 @@ pub(super) fn let_be(cx: &mut Cx<'_>) -> Flow {
     }
     cx.finish(step, State::Done, LEFT);
     Continue(())
+}
+
+/// The policy was changed in the middle of it: what was left as it is, is taken back after all.
+pub(super) fn taken_after_all(cx: &mut Cx<'_>) {
+    let left = |s: &StepStatus| s.state == State::Skipped.as_str() && s.message == LEFT;
+    if cx.status.steps.iter().any(left) {
+        cx.status.steps.retain(|s| !left(s));
+        cx.list_steps();
+    }
+}
+
+/// What had our note until the policy was changed gets it again, so that it goes back with the server. The main address is parking's.
+pub(super) fn note_addresses_again(cx: &mut Cx<'_>, step: Step, rows: &[AddressRow], used: &[PoolAddress]) -> Flow {
+    let Some(server) = &cx.status.server else { return Continue(()) };
+    let recorded = |a: &PoolAddress| {
+        let text = a.address.to_string();
+        server.addresses.contains(&text) && server.main_address.as_ref() != Some(&text)
+    };
+    let nobodys = |a: &&PoolAddress| a.group == cx.handler.public_group && tokens(&a.note).next().is_none() && recorded(a);
+    match used.iter().filter(nobodys).find(|a| rows.iter().any(|r| r.address == a.address)) {
+        None => Continue(()),
+        Some(found) => {
+            let note = cx.order.marker.with_short(&found.note);
+            Break(cx.call(step, Call::SetNote { address: found.address, note }, Shows::AtOnce))
+        }
+    }
 }
 
 /// No note in the pool names this order any more. What is on the server stays in use; what never got there goes back.

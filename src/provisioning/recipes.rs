@@ -6,12 +6,12 @@
 use std::ops::ControlFlow::{Break, Continue};
 
 use crate::api::common::Time;
-use crate::api::order::ReadyWhen;
-use crate::panel::error::ErrorClass;
+use crate::api::order::{ReadyWhen, ServerStatus};
+use crate::api::task::TaskType;
 use crate::panel::model::{ServerId, ServerRow};
 
 use super::call::Call;
-use super::context::{Cx, Flow, Halt, Recheck, Wait, WaitKind, after};
+use super::context::{Cx, Flow, Halt, Next, Recheck, Wait, WaitKind, after};
 use super::facts::Look;
 use super::give_back::{self, Then};
 use super::inflight::Shows;
@@ -38,21 +38,23 @@ pub fn with_installation(order: &Order, handler: &Handler) -> Vec<String> {
     order.recipes.iter().take(if handler.run_recipe { 1 } else { usize::MAX }).cloned().collect()
 }
 
-/// The first recipe that has not run yet, where recipes can be run by themselves.
+/// The first recipe that has not run yet, where recipes can be run by themselves. What has begun is followed to its end, whatever the
+/// handler says by now.
 #[must_use]
 pub fn next(cx: &Cx<'_>) -> Option<String> {
-    let server = cx.status.server.as_ref().filter(|_| cx.handler.run_recipe)?;
-    if let Some(running) = &server.running_recipe {
-        return Some(running.clone());
-    }
-    cx.order.recipes.iter().find(|r| !server.recipes.contains(r)).cloned()
+    let server = cx.status.server.as_ref()?;
+    let added = || cx.order.recipes.iter().filter(|_| cx.handler.run_recipe).find(|r| !server.recipes.contains(r)).cloned();
+    server.running_recipe.clone().or_else(added)
+}
+
+/// A server that is off, or on its way there, runs nothing.
+fn is_off(cx: &Cx<'_>) -> bool {
+    cx.state(Step::HandOver).over() && (cx.order.suspended || !super::suspension::as_asked(cx))
 }
 
 /// Recipes that were added to the order are run at once.
 pub(super) fn follow_spec(cx: &mut Cx<'_>) {
-    // A server that is off, or on its way there, runs nothing.
-    let off = cx.state(Step::HandOver).over() && (cx.order.suspended || !super::suspension::as_asked(cx));
-    if !off && cx.state(STEP).over() && cx.state(Step::InstallOS).over() && next(cx).is_some() {
+    if !is_off(cx) && cx.state(STEP).over() && cx.state(Step::InstallOS).over() && next(cx).is_some() {
         cx.step(STEP).finished_at = None;
         cx.enter(STEP, State::Pending, "spec.recipes changed");
     }
@@ -117,7 +119,16 @@ pub(super) fn run(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
         return Continue(());
     }
     while let Some(recipe) = next(cx) {
+        if is_off(cx) && running(cx).is_none() {
+            cx.finish(STEP, State::Skipped, "the service is suspended");
+            return Continue(());
+        }
         run_one(cx, server, &recipe)?;
+    }
+    // The handler may have lost its way to run them meanwhile.
+    let ran = |s: &ServerStatus| s.handed_over_at.is_some() || cx.order.recipes.iter().all(|r| s.recipes.contains(r));
+    if !cx.status.server.as_ref().is_some_and(ran) {
+        supported(cx, STEP)?;
     }
     let failed = cx.status.server.as_ref().is_some_and(|s| !s.failed_recipes.is_empty());
     let (state, message) = if cx.order.recipes.is_empty() {
@@ -140,7 +151,9 @@ fn run_one(cx: &mut Cx<'_>, server: &ServerId, recipe: &str) -> Flow {
         // The panel took it: recorded at once, so that a restart follows it instead of running it again.
         return Break(follow(cx, recipe));
     }
-    unconfirmed(cx, recipe)?;
+    if running(cx) == Some(recipe) && cx.state(STEP) == State::Failed {
+        return unconfirmed(cx, recipe);
+    }
     let row = cx.need_row(STEP, server)?;
     match cx.state(STEP) {
         State::Running if cx.status.in_flight.is_none() => asked(cx, recipe, &row),
@@ -162,15 +175,30 @@ fn run_one(cx: &mut Cx<'_>, server: &ServerId, recipe: &str) -> Flow {
     }
 }
 
-/// A recipe that may have run is run again by a person's word only, whatever else of the spec changes.
+/// The recipe that was asked for by itself, and whose end is not known, or was a failure.
+fn running<'c>(cx: &'c Cx<'_>) -> Option<&'c str> {
+    cx.status.server.as_ref().and_then(|s| s.running_recipe.as_deref())
+}
+
+/// A recipe that may have run is run again by a person's word only, whatever else of the spec changes. One that is not asked for any more
+/// is nobody's business.
 fn unconfirmed(cx: &mut Cx<'_>, recipe: &str) -> Flow {
-    let codes = ["AnswerLost", "RecipeTimeout", Reason::RecipeFailed.as_str()];
-    let running = cx.status.server.as_ref().is_some_and(|s| s.running_recipe.as_deref() == Some(recipe));
-    let error = cx.status.last_error.clone().filter(|e| e.step == STEP.as_str() && codes.contains(&e.code.as_str()));
-    match error {
-        Some(error) if running && cx.state(STEP) == State::Failed => Break(cx.fail_for_good(STEP, &error.code, &error.message, error.time)),
-        Some(_) | None => Continue(()),
+    if !cx.order.recipes.iter().any(|r| r == recipe) {
+        if let Some(server) = cx.status.server.as_mut() {
+            server.running_recipe = None;
+        }
+        cx.supersede(TaskType::FailedOperation);
+        cx.forget_attempts();
+        cx.enter(STEP, State::Pending, "");
+        return Continue(());
     }
+    let codes = ["AnswerLost", "RecipeTimeout", Reason::RecipeFailed.as_str()];
+    let error = cx.status.last_error.clone().filter(|e| e.step == STEP.as_str() && codes.contains(&e.code.as_str()));
+    Break(match error {
+        Some(error) => cx.fail_for_good(STEP, &error.code, &error.message, error.time),
+        // What went wrong was told, and something else since: that the recipe may have run stays true.
+        None => ask_a_person(cx, STEP, "AnswerLost", &format!("recipe {recipe} may have run; it is not run twice")),
+    })
 }
 
 fn begin(cx: &mut Cx<'_>, call: Call, recipe: &str, row: &ServerRow) -> Halt {
@@ -180,15 +208,16 @@ fn begin(cx: &mut Cx<'_>, call: Call, recipe: &str, row: &ServerRow) -> Halt {
     if cx.state(STEP) == State::Failed {
         cx.enter(STEP, State::Pending, "");
     }
-    if let Some(server) = cx.status.server.as_mut() {
-        // With the intent: a spec that changes must not change what is followed.
-        server.running_recipe = Some(recipe.to_owned());
-    }
-    let refused = cx.facts.refusal(|c| *c == call).is_some_and(|e| e.class() != ErrorClass::Down);
+    let refused = cx.facts.refusal(|c| *c == call).is_some();
     let halt = cx.call(STEP, call, Shows::InTheList);
-    if refused && let Some(server) = cx.status.server.as_mut() {
-        // What the panel refused has not run: the spec may name another one by now.
-        server.running_recipe = None;
+    if let Some(server) = cx.status.server.as_mut() {
+        if matches!(halt.next, Next::Call(_)) {
+            // With the intent: a spec that changes must not change what is followed.
+            server.running_recipe = Some(recipe.to_owned());
+        } else if refused {
+            // What the panel refused has not run: the spec may name another one by now.
+            server.running_recipe = None;
+        }
     }
     halt
 }

@@ -156,12 +156,19 @@ pub(super) fn finish(cx: &mut Cx<'_>) {
 /// say, or for a new value of `spec.reinstall`; another change of the spec says nothing of it. `Continue` where this is not so.
 pub(super) fn lost(cx: &mut Cx<'_>) -> Flow {
     let Some(server) = cx.status.server.as_ref().filter(|s| s.handed_over_at.is_some()) else { return Flow::Continue(()) };
-    let same = server.reinstall.as_deref() == Some(cx.order.reinstall.as_str()) || cx.order.reinstall.is_empty();
-    // A department that has answered took the step out of its failure.
-    let unanswered = server.reinstall_unconfirmed && cx.state(STEP) == State::Failed && same;
+    let withdrawn = cx.order.reinstall.is_empty();
+    let same = server.reinstall.as_deref() == Some(cx.order.reinstall.as_str()) || withdrawn;
+    // A department that has answered took the step out of its failure; what nobody wants any more is not repeated by its word either.
+    let unanswered = server.reinstall_unconfirmed && same && (cx.state(STEP) == State::Failed || withdrawn);
     let lost = cx.intent(STEP).is_some_and(|f| !cx.intent_is_own(f));
     if !lost && !unanswered {
-        return Flow::Continue(());
+        // The data may be there still: who protects them since then is heard.
+        let protected = server.reinstall_unconfirmed && cx.order.deletion_protection;
+        return if protected {
+            Flow::Break(cx.stall(STEP, Reason::ReinstallProtected, PROTECTED, Recheck::OnChange))
+        } else {
+            Flow::Continue(())
+        };
     }
     cx.settled_in_list(STEP)?;
     if let Some(server) = cx.status.server.as_mut() {

@@ -28,6 +28,9 @@ const UP: [Step; 2] = [Step::Resume, Step::PortsOn];
 /// What is waited for while a port is being switched, and while something else runs on the server.
 const CONNECTIONS: &str = "connections";
 
+/// What the step of a power-on says that was overtaken. The panel may have been asked for it.
+pub(super) const NOT_NEEDED: &str = "not needed: the service is suspended";
+
 /// Whether a status says that the service is suspended, all of it.
 #[must_use]
 pub fn is_over(status: &OrderStatus) -> bool {
@@ -78,7 +81,7 @@ pub(super) fn overtake(cx: &mut Cx<'_>) {
         cx.status.waiting_on = None;
     }
     if power && cx.intent(Step::PowerOn).is_none() {
-        cx.finish(Step::PowerOn, State::Done, "not needed: the service is suspended");
+        cx.finish(Step::PowerOn, State::Done, NOT_NEEDED);
     }
 }
 

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::api::common::Time;
-use crate::api::order::TaskSummary;
+use crate::api::order::{OrderStatus, TaskSummary};
 use crate::api::task::{Resolution, TaskType};
 
 use super::context::{Cx, Flow, Halt, Next, SHORT, Wait, WaitKind, after, cut};
@@ -73,6 +73,16 @@ pub fn waits_for(task: &TaskSummary) -> String {
 /// How the note of a task begins that the operator has closed.
 pub const BY_OPERATOR: &str = "closed by the operator: ";
 
+/// No open task of an order is needed any more; the shell closes the objects.
+pub(super) fn supersede_all(status: &mut OrderStatus, now: Timestamp) {
+    status.manual_tasks.iter_mut().filter(|t| t.state == OPEN).for_each(|task| supersede(task, now));
+}
+
+fn supersede(task: &mut TaskSummary, now: Timestamp) {
+    task.state = SUPERSEDED.into();
+    task.closed_at = Some(Time::seconds(now));
+}
+
 impl Cx<'_> {
     /// Whether a department is asked for this.
     #[must_use]
@@ -115,9 +125,7 @@ impl Cx<'_> {
 
     /// No open task is needed any more; the shell closes the objects.
     pub fn supersede_tasks(&mut self) {
-        for at in 0..self.status.manual_tasks.len() {
-            self.supersede_at(at);
-        }
+        supersede_all(&mut self.status, self.now);
     }
 
     /// No open task of this type is needed any more; whether there was one.
@@ -131,10 +139,9 @@ impl Cx<'_> {
     }
 
     fn supersede_at(&mut self, at: usize) {
-        let now = Time::seconds(self.now);
+        let now = self.now;
         if let Some(task) = self.status.manual_tasks.get_mut(at).filter(|t| t.state == OPEN) {
-            task.state = SUPERSEDED.into();
-            task.closed_at = Some(now);
+            supersede(task, now);
         }
     }
 

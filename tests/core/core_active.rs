@@ -227,3 +227,16 @@ fn what_is_not_allowed_is_told_while_the_panel_is_down() {
     world.run_for(seconds(120));
     assert!(!stalled(&world), "{}", world.describe());
 }
+
+/// A step that is taken once more is no preparation: a client's server that is gone is a department's business.
+#[test]
+fn a_clients_server_that_is_gone_is_asked_about_while_something_else_is_waited_for() {
+    let mut world = Kind::Licensed.world();
+    world.until_phase("web", "Active");
+    world.panel.licenses.state = HandlerState::NotReady("down".into());
+    world.edit("web", |raw| raw.spec.licenses.truncate(1));
+    world.run_for(seconds(300));
+    world.panel.server("1").gone = true;
+    world.until("a task", Duration::from_hours(2), |w| w.open_tasks() == [TaskType::FailedOperation]);
+    assert!(stalled(&world), "{}", world.describe());
+}

@@ -183,6 +183,9 @@ fn a_change_of_mind_while_deleting_is_followed() {
             assert!(world.panel.servers.values().all(|s| s.notes.is_empty()), "{}", world.describe());
             assert!(world.panel.used.iter().all(|u| u.note.is_empty()), "{}", world.describe());
             assert_eq!(world.panel.servers["1"].owner.is_some(), to == DeletionPolicy::Orphan, "{}", world.describe());
+            if to == DeletionPolicy::Release {
+                world.assert_clean();
+            }
         }
     }
 }

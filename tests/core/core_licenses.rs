@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::licenses::Bought;
+use crate::support::licenses::{Bought, policy};
 use crate::support::sweep::{Kind, assert_active, assert_released, reach, try_all};
 use crate::support::world::{Fault, World};
 use crate::support::{later, seconds};
@@ -471,4 +471,40 @@ fn a_licence_that_is_gone_keeps_no_other_from_being_renewed() {
     only(&mut world).expires = end;
     world.run_for(Duration::from_hours(3));
     assert_eq!((renewals(&world), stalled(&world).0.as_str()), (1, "LicenseGone"), "{}", world.describe());
+}
+
+/// A licence server whose handler is not there, or may not be used, is waited for by an order that may have licences there.
+#[test]
+fn a_restored_order_is_not_closed_without_its_licence_server() {
+    let mut world = active();
+    let stored = world.orders.get_mut("web").unwrap();
+    stored.status.licenses.clear();
+    stored.raw.metadata.annotations = Some([("dci-operator.dev/order-id".to_owned(), "u-web".to_owned())].into());
+    stored.raw.metadata.uid = Some("u-restored".into());
+    stored.version += 1;
+    world.panel.licenses.usable = false;
+    world.delete("web");
+    world.run_for(Duration::from_hours(3));
+    assert_eq!(world.phase("web"), "Deleting", "{}", world.describe());
+    assert!(world.panel.licenses.rows.values().all(|b| !b.suspended));
+    world.panel.licenses.usable = true;
+    world.force("web");
+    reach(&mut world, "gone", Kind::Licensed);
+    assert!(world.panel.licenses.rows.values().all(|b| b.suspended), "{}", world.describe());
+}
+
+/// The name of one product is how that of another begins: the stopped licence is no cut one of it.
+#[test]
+fn a_product_whose_name_continues_that_of_one_given_up_is_ordered() {
+    let mut world = Kind::Licensed.world();
+    world.panel.licenses.policy = policy(|l| l["products"]["LitePlus"] = json!({"pricelist": "55229"}));
+    order_licenses(&mut world, &["Lite"]);
+    reach(&mut world, "Active", Kind::Plain);
+    order_licenses(&mut world, &["LitePlus"]);
+    world.until("ordered", Duration::from_hours(2), |w| {
+        w.phase("web") == "Active"
+            && w.status("web").licenses.iter().any(|l| l.product == "LitePlus")
+            && w.status("web").licenses.len() == 1
+    });
+    assert_eq!(world.panel.licenses.rows.len(), 2, "{}", world.describe());
 }

@@ -114,3 +114,19 @@ fn a_server_that_stays_disabled_is_enabled_so_many_times_and_then_a_department_i
     let enabled = world.asked.iter().filter(|(_, call)| call.name() == "enable").count();
     assert_eq!(enabled, usize::try_from(world.handler.max_attempts).unwrap(), "{}", world.describe());
 }
+
+/// A suspension overtakes a power-on that the panel took: it may still come about when the server is free.
+#[test]
+fn a_power_on_that_a_suspension_overtook_is_waited_for_before_the_release() {
+    let mut world = settled();
+    world.panel.power_takes = world.handler.settle * 4;
+    world.panel.server("1").on = false;
+    let before = made(&world, "powerOn");
+    world.until("asked for", Duration::from_hours(1), |w| made(w, "powerOn") > before);
+    suspend(&mut world, true);
+    world.until_phase("web", "Suspended");
+    world.delete("web");
+    world.until_phase("web", "gone");
+    world.run_for(world.handler.power);
+    assert!(!world.panel.server("1").on, "{}", world.describe());
+}

@@ -238,3 +238,57 @@ fn a_reinstall_that_is_refused_and_withdrawn_leaves_what_is_installed_and_runs_n
         assert_eq!(after, before, "{withdrawn}");
     }
 }
+
+/// What a department gave up is not begun again by a change of the spec, whatever it is about.
+#[test]
+fn a_recipe_that_may_have_run_is_not_run_again_when_its_task_was_cancelled_and_the_spec_changes() {
+    for taken_out in [true, false] {
+        let mut world = world(&can(), &THREE[..1], |_, _| ());
+        world.until_phase("web", "Active");
+        world.faults.insert(world.asked.len(), Fault::LostNot);
+        world.edit("web", |raw| raw.spec.recipes.push("b.sh".into()));
+        world.until("a task", Duration::from_hours(3), |w| !w.open_tasks().is_empty());
+        world.resolve(TaskType::FailedOperation, Resolution::Cancelled);
+        world.until("given up", Duration::from_hours(1), |w| stalled(w).as_deref() == Some("TaskCancelled"));
+        world.edit("web", |raw| if taken_out { raw.spec.recipes.truncate(1) } else { raw.spec.recipes.push("c.sh".into()) });
+        world.run_for(Duration::from_hours(3));
+        let asked = world.asked.iter().filter(|(_, call)| call.name() == "runRecipe").count();
+        assert_eq!(asked, 1, "taken out: {taken_out}\n{}", world.describe());
+        if taken_out {
+            assert_eq!((world.phase("web"), world.open_tasks().len()), ("Active", 0), "{}", world.describe());
+        } else {
+            assert_eq!(world.open_tasks(), [TaskType::FailedOperation], "{}", world.describe());
+        }
+    }
+}
+
+#[test]
+fn a_failed_recipe_that_is_taken_out_of_the_spec_is_nobodys_business() {
+    let mut world = world(&can(), &THREE[..1], |_, _| ());
+    world.until_phase("web", "Active");
+    world.panel.runs_that_fail = 1;
+    world.edit("web", |raw| raw.spec.recipes.push("b.sh".into()));
+    world.until("a task", Duration::from_hours(2), |w| !w.open_tasks().is_empty());
+    world.edit("web", |raw| raw.spec.recipes.truncate(1));
+    world.until_phase("web", "Active");
+    assert!(world.open_tasks().is_empty(), "{}", world.describe());
+    assert_eq!(ran(&world, "1"), ["a.sh", "b.sh"]);
+    world.run_for(Duration::from_hours(2));
+    assert_eq!((ran(&world, "1").len(), world.phase("web")), (2, "Active"));
+}
+
+/// A slip in the handler's dialect while a recipe runs: it is followed to its end, and the order is not Ready without the others.
+#[test]
+fn recipes_under_way_are_followed_although_the_handler_cannot_run_any_more() {
+    let mut world = world(&can(), &THREE, |_, _| ());
+    world.until("it runs", Duration::from_hours(2), |w| number_of_run(w, "b.sh").is_some());
+    world.handler = handler(|_| ());
+    world.force("web");
+    world.run_for(Duration::from_hours(2));
+    assert_ne!(world.phase("web"), "Active", "{}", world.describe());
+    assert_eq!(stalled(&world).as_deref(), Some("SeveralRecipes"), "{}", world.describe());
+    world.handler = handler(|h| h["dialect"] = can());
+    world.force("web");
+    world.until_phase("web", "Active");
+    assert_eq!(ran(&world, "1"), THREE, "each once");
+}

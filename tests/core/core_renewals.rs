@@ -224,3 +224,16 @@ fn an_order_stays_active_while_the_licence_server_is_down_in_the_middle_of_a_ren
         world.assert_quiet();
     }
 }
+
+#[test]
+fn a_licence_that_ends_while_the_server_is_coming_on_is_renewed_once_and_nothing_is_switched_twice() {
+    let mut world = with(&["Lite"]);
+    world.panel.power_takes = world.handler.power / 2;
+    world.panel.server("1").on = false;
+    let switched = |w: &World| w.asked.iter().filter(|(_, call)| call.name() == "powerOn").count();
+    let before = switched(&world);
+    world.until("it is asked for", Duration::from_hours(1), |w| switched(w) > before);
+    ends(&mut world, "Lite");
+    world.run_for(Duration::from_hours(6));
+    assert_eq!((switched(&world), renewals(&world), world.phase("web")), (before + 1, 1, "Active"), "{}", world.describe());
+}

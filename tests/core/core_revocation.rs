@@ -101,3 +101,22 @@ fn the_deletion_waits_for_the_licence_server_before_it_touches_the_server() {
         assert!(kind == Kind::Licensed || names == [FREE_NAME, FREE_NAME], "{names:?}");
     }
 }
+
+/// A protected order that is deleted is refused first: when it is let go, what it had is taken back all the same.
+#[test]
+fn licences_kept_for_the_next_server_are_stopped_where_the_deletion_was_refused_at_first() {
+    let mut world = Kind::Licensed.world();
+    world.handler.run_recipe = true;
+    world.panel.licenses.key_takes = Duration::from_hours(1);
+    world.until("bought", Duration::from_hours(1), |w| w.panel.licenses.rows.len() == 2);
+    world.panel.runs_that_fail = 1;
+    world.edit("web", |raw| raw.spec.recipes.push("more.sh".into()));
+    world.until("given back", Duration::from_hours(2), |w| w.status("web").steps.iter().any(|s| s.name == "RevokeLicenses"));
+    world.edit("web", |raw| raw.spec.deletion_protection = true);
+    world.delete("web");
+    world.run_for(Duration::from_mins(10));
+    assert_eq!(world.phase("web"), "Deleting");
+    world.edit("web", |raw| raw.spec.deletion_protection = false);
+    reach(&mut world, "gone", Kind::Licensed);
+    assert!(world.panel.licenses.rows.values().all(|b| b.suspended), "{}", world.describe());
+}

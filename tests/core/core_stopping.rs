@@ -266,3 +266,16 @@ fn a_power_error_beside_a_lost_cancellation_lets_no_server_go_unasked() {
     let at = |name: &str| names.iter().position(|n| *n == name);
     assert!(at("cancelOperation").is_some() && at("powerOff").is_some() && at("powerOff") < at("release"), "{names:?}");
 }
+
+/// An installation that shows only when the power was given up already: it is cancelled like any other.
+#[test]
+fn an_installation_that_shows_late_is_cancelled_also_where_ipmi_errors_are_ignored() {
+    let mut world = World::simple(1, 4);
+    world.panel.installs_show_after = seconds(90);
+    world.until("asked for", Duration::from_hours(1), |w| made(w, "install") == 1);
+    (world.panel.server("1").ipmi, world.may_stay_on) = (Ipmi::Refuses, true);
+    world.delete("web");
+    world.until_phase("web", "gone");
+    world.assert_clean();
+    assert_eq!(made(&world, "cancelOperation"), 1, "{}", world.describe());
+}

@@ -172,3 +172,40 @@ fn a_lost_reinstallation_is_followed_where_it_shows_and_never_repeated_where_it_
         }
     }
 }
+
+/// The data may be there still: a department's word repeats nothing that is protected by then, or that nobody wants any more.
+#[test]
+fn a_lost_reinstallation_is_not_repeated_where_it_is_protected_or_withdrawn_since() {
+    for protected in [true, false] {
+        let mut world = settled();
+        world.faults.insert(world.asked.len(), Fault::LostNot);
+        reinstall(&mut world, "again");
+        world.until("a task", Duration::from_hours(1), |w| !w.open_tasks().is_empty());
+        world.edit("web", |raw| {
+            if protected {
+                raw.spec.deletion_protection = true;
+            } else {
+                raw.spec.reinstall = String::new();
+            }
+        });
+        world.run_for(Duration::from_mins(10));
+        world.resolve(TaskType::FailedOperation, Resolution::Retry);
+        world.run_for(Duration::from_hours(3));
+        assert_eq!(world.panel.servers["1"].installs, 1, "protected: {protected}\n{}", world.describe());
+        if protected {
+            let told = find(&world.status("web").conditions, ConditionType::Stalled).map(|c| c.reason.clone());
+            assert_eq!(told.as_deref(), Some("ReinstallProtected"), "{}", world.describe());
+            // It was a while ago: the department is asked once more.
+            world.edit("web", |raw| raw.spec.deletion_protection = false);
+            world.until("a task", Duration::from_hours(1), |w| !w.open_tasks().is_empty());
+            world.resolve(TaskType::FailedOperation, Resolution::Retry);
+            until_settled(&mut world);
+            assert_eq!(world.panel.servers["1"].installs, 2, "{}", world.describe());
+        } else {
+            assert_eq!(world.open_tasks(), [TaskType::FailedOperation], "{}", world.describe());
+            world.resolve(TaskType::FailedOperation, Resolution::Done);
+            until_settled(&mut world);
+            assert_eq!(world.panel.servers["1"].installs, 1, "{}", world.describe());
+        }
+    }
+}

@@ -243,3 +243,23 @@ fn a_suspended_order_is_deleted_after_it_was_enabled() {
         assert_released(&world, kind);
     }
 }
+
+/// A recipe that was refused waits for its next try: not on a server that is switched off.
+#[test]
+fn no_recipe_is_run_on_a_suspended_server() {
+    let mut world = World::new(Panel::new(2, 4), handler(|h| h["dialect"] = json!({"runRecipe": {"func": "x"}})));
+    world.add(order("web", "u-web", |_| ()));
+    world.until_phase("web", "Active");
+    world.always = Some(("runRecipe", Fault::Refused));
+    world.edit("web", |raw| raw.spec.recipes = vec!["b.sh".into()]);
+    world.until("refused", Duration::from_hours(1), |w| w.asked.iter().any(|(_, call)| call.name() == "runRecipe"));
+    suspend(&mut world, true);
+    world.until_phase("web", "Suspended");
+    let at = world.asked.len();
+    world.run_for(Duration::from_hours(2));
+    assert_eq!((since(&world, at).len(), world.phase("web")), (0, "Suspended"), "{}", world.describe());
+    world.always = None;
+    suspend(&mut world, false);
+    until_settled(&mut world);
+    assert_eq!(world.panel.servers["1"].ran, ["b.sh"], "{}", world.describe());
+}

@@ -44,6 +44,8 @@ pub struct Server {
     pub remote_max: usize,
     pub policy: LicensePolicy,
     pub state: HandlerState,
+    /// Whether its handler is there, and lets the order's use it.
+    pub usable: bool,
     pub list: Option<std::sync::Arc<LicenseList>>,
     pub changed: BTreeMap<String, Timestamp>,
     /// A licence, somebody's or ours, of which neither the list nor its form tells the remote id.
@@ -83,6 +85,7 @@ impl Server {
             remote_max: usize::MAX,
             policy: policy(|_| ()),
             state: HandlerState::Ready,
+            usable: true,
             list: None,
             changed: BTreeMap::new(),
             unread: None,

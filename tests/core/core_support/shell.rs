@@ -195,7 +195,7 @@ impl World {
     fn license_server(&self, name: &str, order: &Order) -> Option<LicenseServer> {
         let recorded = self.orders[name].status.licenses.iter().any(|l| l.handler.is_some());
         let concerned = recorded || !order.licenses.is_empty() || order.order_id != order.uid;
-        let key = self.handler.license_server.clone().filter(|_| concerned)?;
+        let key = self.handler.license_server.clone().filter(|_| concerned && self.panel.licenses.usable)?;
         let server = &self.panel.licenses;
         let (state, policy, list) = (server.state.clone(), server.policy.clone(), server.list.clone());
         Some(LicenseServer { key, state, policy, list, changed: server.changed.get(name).copied() })
