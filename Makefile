@@ -31,7 +31,7 @@ test-unit: ## unit and integration tests, without a control plane
 test-e2e: needs ## tests on a real API server, then which permissions they used
 	@deploy/ci/stages.sh control-plane build e2e audit
 
-lint: ## rustfmt, clippy, shellcheck, cargo deny; the last two where they are installed or to be had
+lint: ## rustfmt, clippy, shellcheck, actionlint, cargo deny; the last three where they are installed or to be had
 	@deploy/ci/stages.sh lint
 
 .PHONY: current bench soak sweep model simulation conformance states manifests mutants fuzz fuzz-coverage

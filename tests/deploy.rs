@@ -415,6 +415,22 @@ fn no_pipeline_takes_a_server_back_by_the_way() {
     assert!(orders > 4, "only {orders} examples of orders");
 }
 
+/// Where a pipeline heals, protection that is taken away by hand is put back, and an order that is deleted before its file is made anew,
+/// with another server.
+#[test]
+fn a_server_is_given_back_from_git_first() {
+    for file in ["deploy/argocd/README.md", "deploy/flux/README.md", "docs/letting-go.md"] {
+        let text = text(file);
+        let at = |words: &str| text.find(words).unwrap_or_else(|| panic!("{file}: nothing of {words}"));
+        let way = ["`deletionProtection: false`", "out of Git", "`kubectl delete dso"].map(at);
+        assert!(way.is_sorted(), "{file}: protection, file and order are not in this order: {way:?}");
+    }
+    // Said of the examples, whose orders are protected.
+    for file in ["deploy/argocd/orders/web-01.yaml", "deploy/flux/orders/web-01.yaml"] {
+        assert!(text(file).contains("\n  deletionProtection: true\n"), "{file}");
+    }
+}
+
 #[test]
 fn the_copies_of_the_definitions_are_the_same() {
     for entry in std::fs::read_dir(path("crds")).unwrap() {

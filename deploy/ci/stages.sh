@@ -19,7 +19,7 @@ usage: stages.sh STAGE…
 
   control-plane   find or build the API server, etcd, kubectl and Helm
   build           the programs and all tests
-  lint            rustfmt, clippy, shellcheck, cargo deny; the last two where they are installed or to be had
+  lint            rustfmt, clippy, shellcheck, actionlint, cargo deny; the last three where they are installed or to be had
   unit            unit and integration tests that need no API server
   mutants         what changed in src/provisioning, made wrong line by line: a test has to notice (deploy/ci/mutants.sh)
   pure            the build without default features (no Kubernetes client, no HTTP, no runtime)
@@ -50,18 +50,18 @@ stage_build() {
   run "$CARGO" build --locked --bins && run "$CARGO" test --locked --no-run
 }
 
-# Its path; nothing, and why on the standard error, where it is not to be had.
-cargo_deny() { deploy/ci/cargo-deny.sh || true; }
+# A program's path; nothing, and why on the standard error, where it is not to be had.
+program() { deploy/ci/program.sh "$1" || true; }
 
 # Licences, bans and sources. What is not built here (for other systems) is described in packages that may have to be fetched.
 allowed() {
   local deny
-  deny=$(cargo_deny)
+  deny=$(program cargo-deny)
   run "$CARGO" fetch --locked --quiet && run "$deny" --offline check --show-stats bans licenses sources
 }
 
 stage_lint() {
-  local rc=0 scripts=()
+  local rc=0 scripts=() workflows
   run "$CARGO" fmt --check || rc=1
   run "$CARGO" clippy --locked --all-targets -- --deny warnings || rc=1
   if command -v shellcheck >/dev/null; then
@@ -70,7 +70,14 @@ stage_lint() {
   else
     skipped "shellcheck is not installed"
   fi
-  if [[ -n $(cargo_deny) ]]; then
+  workflows=$(program actionlint)
+  if [[ -n $workflows ]]; then
+    # Their scripts too, by shellcheck.
+    run "$workflows" -no-color .github/workflows/*.yaml || rc=1
+  else
+    skipped "actionlint is not installed and cannot be fetched"
+  fi
+  if [[ -n $(program cargo-deny) ]]; then
     # Advisories need the network, and change without us: they are for check-all.
     allowed || rc=1
   else
@@ -195,7 +202,7 @@ stage_current() {
 
 stage_deny() {
   local deny said rc=0
-  deny=$(cargo_deny)
+  deny=$(program cargo-deny)
   [[ -n $deny ]] || return 1
   allowed || return 1
   printf '+ cargo deny check advisories\n'

@@ -1,5 +1,7 @@
 //! What CI runs: the workflows hang together, and the script for kind cleans up whatever fails.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::{path, text};
@@ -114,6 +116,38 @@ fn workflow(name: &str) -> Value {
     serde_yaml::from_str(&text(&format!(".github/workflows/{name}.yaml"))).unwrap()
 }
 
+/// Each in a release that others are seen to use, on a Node that runners have. actionlint says so of the best known only, and reads no
+/// action of our own.
+const ACTIONS: [&str; 12] = [
+    "EmbarkStudios/cargo-deny-action@v2",
+    "actions/attest-build-provenance@v4",
+    "actions/attest@v4",
+    "actions/cache@v6",
+    "actions/checkout@v7",
+    "actions/upload-artifact@v7",
+    "azure/setup-helm@v5",
+    "docker/build-push-action@v7",
+    "docker/login-action@v4",
+    "docker/setup-buildx-action@v4",
+    "docker/setup-qemu-action@v4",
+    "helm/kind-action@v1",
+];
+
+#[test]
+fn every_action_of_others_is_one_that_was_looked_at() {
+    let workflows = std::fs::read_dir(path(".github/workflows")).unwrap().map(|entry| entry.unwrap().path());
+    let mut found = BTreeSet::new();
+    for file in workflows.chain([path(".github/actions/debian/action.yaml")]) {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let uses = text.lines().filter_map(|line| line.trim_start_matches([' ', '-']).strip_prefix("uses: "));
+        found.extend(uses.filter(|action| !action.starts_with("./")).map(str::to_owned));
+    }
+    assert_eq!(found.iter().map(String::as_str).collect::<Vec<_>>(), ACTIONS);
+    // What deploy/kind/README.md says of the workflows is done.
+    assert!(text("deploy/kind/README.md").contains("the workflows with actionlint (`make lint`"));
+    assert!(text("deploy/ci/stages.sh").contains("program actionlint"));
+}
+
 /// An image or a chart that has a name is used; it gets one when nothing is left that could fail.
 #[test]
 fn nothing_is_released_before_its_checks() {
@@ -132,7 +166,7 @@ fn nothing_is_released_before_its_checks() {
     let build = &steps[at("push-by-digest=true")]["with"];
     assert!(build["tags"].is_null() && build["push"].is_null(), "the image has a name before it was seen to start: {build}");
     let order =
-        ["push-by-digest=true", "docker run --rm", "helm lint", "attest-sbom", "imagetools create --tag", "helm push", "gh release create"];
+        ["push-by-digest=true", "docker run --rm", "helm lint", "sbom-path", "imagetools create --tag", "helm push", "gh release create"];
     let order = order.map(at);
     assert!(order.is_sorted(), "{order:?}");
 }

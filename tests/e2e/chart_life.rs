@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::support::plane::{OPERATOR, OwnPlane, Plane};
+use super::support::plane::{OPERATOR, OwnPlane, Plane, plane};
+use super::support::world::random;
 use super::support::{Setup, World, objects};
 
 const PREVIOUS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/charts/dci-operator-0.1.0.tgz");
@@ -157,6 +158,38 @@ async fn a_release_is_installed_upgraded_rolled_back_and_removed_around_a_live_o
     world.until_gone("web-01").await;
     world.assert_server_released(17);
     world.end().await;
+}
+
+/// A strategy that was not written out is the server's, which takes it for nobody's: `Recreate` beside its fields is refused. As Helm 4
+/// applies, which lets the server merge, and as Helm 3 did.
+#[test]
+fn taking_turns_is_switched_off_and_on_again_on_a_live_release() {
+    let plane = plane();
+    for merges in ["--server-side=true", "--server-side=false"] {
+        let namespace = format!("turns-{}", random());
+        plane.kubectl(&["create", "namespace", &namespace], None);
+        let watch = format!("watchNamespaces={{{namespace}}}");
+        let values = ["--set", &watch, "--set", "clusterId=e2e,crds.enabled=false,rbac.userRoles=false"];
+        let helm = |what: &[&str]| plane.helm(&[what, &["--namespace", &namespace]].concat());
+        let deployment = ["get", "deployment", "live-dci-operator", "-n", &namespace, "-o", "json"];
+        let strategy = || {
+            let deployment: Value = serde_json::from_str(&plane.kubectl(&deployment, None)).unwrap();
+            let strategy = &deployment["spec"]["strategy"];
+            assert_eq!(strategy["type"] == "RollingUpdate", strategy["rollingUpdate"].is_object(), "{strategy}");
+            strategy["type"].as_str().unwrap().to_owned()
+        };
+        helm(&[&["install", "live", CURRENT, merges], &values[..]].concat());
+        assert_eq!(strategy(), "RollingUpdate");
+        helm(&[&["upgrade", "live", CURRENT, "--set", "leaderElection.enabled=false"], &values[..]].concat());
+        assert_eq!(strategy(), "Recreate");
+        helm(&[&["upgrade", "live", CURRENT], &values[..]].concat());
+        assert_eq!(strategy(), "RollingUpdate");
+        helm(&["rollback", "live", "2"]);
+        assert_eq!(strategy(), "Recreate");
+        helm(&["rollback", "live", "1"]);
+        assert_eq!(strategy(), "RollingUpdate");
+        helm(&["uninstall", "live"]);
+    }
 }
 
 /// docs/uninstall.md, word by word: an operator that goes before its orders, one order that is given up by hand, the rest in the

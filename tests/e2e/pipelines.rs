@@ -180,6 +180,8 @@ fn kustomize_is_what_the_chart_makes() {
                 "{overlay}: {}",
                 kept["metadata"]["name"]
             );
+            // No release has them (docs/uninstall.md).
+            assert!(annotations["helm.sh/resource-policy"].is_null(), "{overlay}: {annotations}");
         }
         all.extend(built);
     }

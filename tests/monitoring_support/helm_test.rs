@@ -54,3 +54,15 @@ fn helm_test_passes_where_a_replica_works_and_nowhere_else() {
     let (code, said) = run("other", &["up 1\n"]);
     assert!(code == 1 && said.contains("does not serve its metrics"), "{code}: {said}");
 }
+
+/// The Service leads to any of the replicas. The one that works is met among as many as the chart takes.
+#[test]
+fn helm_test_asks_often_enough_for_as_many_replicas_as_there_may_be() {
+    let schema: serde_json::Value = serde_json::from_str(&text("charts/dci-operator/values.schema.json")).unwrap();
+    let most = schema["properties"]["replicaCount"]["maximum"].as_f64().unwrap();
+    let script = script();
+    let (_, rest) = script.split_once("$(seq ").unwrap();
+    let times: i32 = rest.split(')').next().unwrap().parse().unwrap();
+    let missed = (1.0 - 1.0 / most).powi(times);
+    assert!(missed < 0.0002, "{times} questions miss the one of {most} that works with {missed}");
+}

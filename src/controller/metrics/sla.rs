@@ -12,7 +12,8 @@ use crate::provisioning::step::{State, Step};
 pub const NO_DEADLINE: Duration = Duration::from_hours(24);
 
 /// The SLA of a step: the time that one attempt may take by `spec.timeouts`, and one `spec.retry.interval`. An order that is in a step
-/// for longer has seen an attempt fail, and the next one is not quick either.
+/// for longer has seen an attempt fail, and the next one is not quick either; or it waits, for a free server, a department, a panel or a
+/// handler, and then no attempt need have failed.
 #[must_use]
 pub fn of(step: Step, handler: &HandlerSpec) -> Duration {
     let timeouts = &handler.timeouts;
@@ -105,5 +106,17 @@ mod tests {
         assert_eq!(at_hand(&status), Some(Step::PowerOn));
         status.steps[1].state = "Done".into();
         assert_eq!(at_hand(&status), None);
+    }
+
+    /// As docs/metrics.md has it: beyond its SLA, and nothing has failed.
+    #[test]
+    fn an_order_that_waits_for_a_free_server_is_in_its_step_without_an_attempt() {
+        let since_when = Timestamp::from_second(10).unwrap();
+        let status: OrderStatus = serde_json::from_value(json!({
+            "steps": [{"name": "Allocate", "state": "Waiting", "startedAt": since_when.to_string()}],
+        }))
+        .unwrap();
+        assert!(status.attempts_for.is_none() && status.attempts == 0);
+        assert_eq!((at_hand(&status), since(&status, Step::Allocate)), (Some(Step::Allocate), Some(since_when)));
     }
 }
