@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use serde_json::{Value, json};
 
 use super::adversary::{Amiss, Fault};
-use super::invariants::{Call, view};
+use super::invariants::Call;
 use super::replica::Replica;
 use super::world::{Late, World};
 
@@ -122,10 +122,6 @@ async fn post(world: Arc<World>, who: Arc<Replica>, sent: Sent) -> Result<Vec<u8
             return Err(nobody_knows());
         }
         Some(Fault::Refused) => {
-            if call.func == "ip.delete" && !view::is_public(&call.target) {
-                // A parking address that is not taken back is told of, and holds nobody up: it stays taken.
-                world.touch(&call.target);
-            }
             br#"{"doc":{"error":{"$type":"server_busy","$object":"operation","$lang":"en","msg":{"$":"The server is busy"}}}}"#.to_vec()
         }
         Some(Fault::Slow(after)) => {
