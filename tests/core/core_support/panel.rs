@@ -116,8 +116,6 @@ pub struct Panel {
     pub journal: Vec<Call>,
     /// The licence server.
     pub licenses: super::licenses::Server,
-    /// Parking addresses that the pool did not take back.
-    pub refused_parking: usize,
     rows_made: usize,
 }
 

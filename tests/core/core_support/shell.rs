@@ -432,15 +432,11 @@ impl World {
                 }
                 matches!(fault, Some(Fault::LostLate(_))).then(|| Outcome::Ambiguous(lost()))
             }
-            Some(Fault::Refused) => {
-                self.refuse(call);
-                Some(Outcome::Refused(refused("busy", call.name())))
-            }
+            Some(Fault::Refused) => Some(Outcome::Refused(refused("busy", call.name()))),
             Some(Fault::Unreachable) => {
                 Some(Outcome::of_error(PanelError::Unreachable { panel: "dci".into(), detail: "connection refused".into() }))
             }
             Some(Fault::Ignored) => {
-                self.refuse(call);
                 if let Call::RunRecipe { recipe, .. } = call {
                     self.ignored_recipes.push(recipe.clone());
                 }
@@ -461,13 +457,6 @@ impl World {
             self.delete(name);
         }
         outcome
-    }
-
-    /// A parking address that the pool does not take back stays in use: that is told, and blocks nothing.
-    fn refuse(&mut self, call: &Call) {
-        let Call::GiveBack { address } = call else { return };
-        let parking = |u: &&PoolAddress| u.address == *address && u.group == "parking";
-        self.panel.refused_parking += self.panel.used.iter().filter(parking).count();
     }
 
     pub fn forget(&mut self, name: &str, order: &Order) -> Ended {

@@ -366,12 +366,10 @@ impl World {
             let on: BTreeSet<IpAddr> = sites().flat_map(|p| p.servers.values().flat_map(|s| s.rows.iter().map(|r| r.address))).collect();
             let used: BTreeSet<IpAddr> = pool.used.iter().map(|u| u.address).collect();
             assert!(on.is_subset(&used), "{name}: an address is on a server and free\n{}", self.describe());
-            let refused: usize = sites().map(|p| p.refused_parking).sum();
             let left: Vec<&PoolAddress> = pool.used.iter().filter(|u| !on.contains(&u.address)).collect();
-            // One that was not taken back carries the order's note as long as there is an order that asks for it again.
-            let noted = |u: &PoolAddress| !u.note.is_empty() && self.orders.is_empty();
-            let leaked = left.iter().any(|u| u.group != "parking" || noted(u)) || left.len() > refused;
-            assert!(!leaked, "{name}: {left:?} leak\n{}", self.describe());
+            // One that was not taken back yet carries the order's note as long as there is an order that asks for it again.
+            let asked_again = |u: &&PoolAddress| u.group == "parking" && !u.note.is_empty() && !self.orders.is_empty();
+            assert!(left.iter().all(asked_again), "{name}: {left:?} leak\n{}", self.describe());
         }
     }
 }

@@ -226,13 +226,10 @@ pub fn assert_active(world: &World, kind: Kind) {
         let noted = ours().count();
         assert_eq!(noted, expected, "notes\n{}", tell());
     }
-    let told = status.steps.iter().any(|s| s.name == "ChangeAddress" && s.message.contains("could not be given back"));
     let parked = world.panel.used.iter().filter(|u| u.group == "parking").count();
-    let stays = told || matches!(kind, Kind::DisableIpChange | Kind::NoParking);
+    let stays = matches!(kind, Kind::DisableIpChange | Kind::NoParking);
     let kept = world.panel.servers.len() - usize::from(!stays);
-    // One that did not go back from a server that was given back is told with that server.
-    let before = if kind.given_back() > 0 && !told { world.panel.refused_parking } else { 0 };
-    assert!((kept..=kept + before).contains(&parked), "parking addresses in use\n{}", tell());
+    assert_eq!(parked, kept, "parking addresses in use\n{}", tell());
     assert_eq!(status.server.as_ref().map(|s| s.addresses.len()), Some(v4 + v6), "status\n{}", tell());
     for (id, other) in world.panel.servers.iter().filter(|(id, _)| **id != bound.id) {
         let returned = status.tried_servers.iter().any(|t| t.id == *id);

@@ -490,8 +490,7 @@ impl World {
             assert!(rows == [FREE_DOMAIN], "server {id} keeps addresses or domains\n{}", self.describe());
         }
         assert!(self.panel.used.iter().all(|u| u.group == "parking" && u.note.is_empty()), "addresses are kept\n{}", self.describe());
-        let kept = self.panel.used.len() - self.panel.servers.len();
-        assert!(kept <= self.panel.refused_parking, "addresses leak\n{}", self.describe());
+        assert_eq!(self.panel.used.len(), self.panel.servers.len(), "addresses leak\n{}", self.describe());
         assert!(self.locks.is_empty() && self.open_tasks().is_empty(), "locks or tasks are left\n{}", self.describe());
     }
 }
