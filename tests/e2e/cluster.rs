@@ -39,6 +39,14 @@ async fn namespaces_go_poison_stays_alone_and_a_dying_definition_releases_nothin
                         "spec": {"domain": 5}});
     world.until_stored(&shop, &poison).await;
     world.until_reason("DedicatedServerOrder", "poison", "Stalled", "InvalidObject").await;
+    // One that has a server answers for it though it cannot be read: nobody is told to take its marks away.
+    world.patch("DedicatedServerOrder", "web-01", &json!({"spec": {"domain": 5}})).await;
+    world.until_reason("DedicatedServerOrder", "web-01", "Stalled", "InvalidObject").await;
+    world.polls(3).await;
+    let handler = world.record.get("ProcessingHandler", "msk-1").unwrap();
+    assert!(handler["status"]["orphans"].is_null(), "{}", handler["status"]);
+    world.patch("DedicatedServerOrder", "web-01", &json!({"spec": {"domain": "web-01.example.net"}})).await;
+    world.until_active("web-01").await;
     let mut kept =
         super::support::objects::order("kept", &json!({"client": {"username": "other"}, "configuration": {"serverType": "E5-64G"}}));
     kept["spec"]["handlerRef"] = json!({"name": "msk-1"});
