@@ -301,7 +301,7 @@ async fn save(
             Some(_) => {}
         }
     }
-    match super::license_server::readiness(context, handler).await {
+    match super::license_ref::readiness(context, handler).await {
         Some((ready, reason, message)) => probed.set(ConditionType::LicenseServerReady, ready, reason, &message),
         None => condition::remove(&mut probed.status.conditions, ConditionType::LicenseServerReady),
     }

@@ -22,6 +22,7 @@ pub mod identity;
 pub mod index;
 pub mod ipmanager;
 pub mod license_calls;
+pub mod license_ref;
 pub mod license_server;
 pub mod locks;
 pub mod logs;

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::licenses;
 use super::support::kstatus::is_true;
 use super::support::plane::OwnPlane;
 use super::support::{Setup, World};
@@ -11,13 +12,15 @@ const CRD: &str = "crd/dedicatedserverorders.dci-operator.dev";
 #[tokio::test]
 async fn namespaces_go_poison_stays_alone_and_a_dying_definition_releases_nothing() {
     let Some(own) = OwnPlane::start("cluster") else { return };
-    let mut world = World::everywhere(own.plane, own.identity.clone(), Setup::default()).await;
+    let setup = Setup { panels: licenses::panels(&json!({})), ..Setup::default() };
+    let setup = setup.handler(&json!({"licenseServerRef": {"name": "isp"}, "limits": {"maxConcurrentOperations": 1}}));
+    let mut world = World::everywhere(own.plane, own.identity.clone(), setup).await;
     let (shop, provider) = (world.shop.clone(), world.provider.clone());
 
     // Without the permission to read labels a handler that selects by them says so, instead of serving nobody without a word.
     let allowed = |value: serde_json::Value| json!({"spec": {"allowedNamespaces": value}});
     let selector = json!({"from": "Selector", "selector": {"matchLabels": {"team": "shop"}}});
-    world.patch("ProcessingHandler", "msk-1", &allowed(selector)).await;
+    world.patch("ProcessingHandler", "msk-1", &allowed(selector.clone())).await;
     let refused = world.until_reason("ProcessingHandler", "msk-1", "Stalled", "NamespaceLabelsForbidden").await;
     assert!(refused["status"].to_string().contains("rbac.namespaceSelectors"), "{}", refused["status"]);
     world.patch("ProcessingHandler", "msk-1", &allowed(json!({"from": "All", "selector": null}))).await;
@@ -27,6 +30,21 @@ async fn namespaces_go_poison_stays_alone_and_a_dying_definition_releases_nothin
     world.until_active("web-01").await;
     let (_, system) = world.kubectl(&["get", "namespace", "kube-system", "-o", "jsonpath={.metadata.uid}"]).await;
     assert!(world.server(17)["notes"].as_str().unwrap().starts_with(&format!("k8s:{system}/{shop}/web-01/")), "{}", world.server(17));
+
+    // Nor can it be told whether a licence server that selects by them may be used. Who wants licences waits, says so, keeps nobody from the
+    // only place, and goes when it is deleted.
+    licenses::sell(&mut world, &json!({"allowedNamespaces": selector})).await;
+    world.until_reason("ProcessingHandler", "isp", "Stalled", "NamespaceLabelsForbidden").await;
+    world.order("licensed", &json!({"licenses": [{"product": "Lite"}]})).await;
+    let waits = world.until_reason("DedicatedServerOrder", "licensed", "Ready", "LicenseServerNotReady").await;
+    assert!(waits["status"]["waitingOn"]["message"].to_string().contains("cannot be told"), "{}", waits["status"]);
+    world.order("plain", &json!({"configuration": {"serverType": "E5-64G"}})).await;
+    world.until_active("plain").await;
+    for (name, server) in [("licensed", 19), ("plain", 20)] {
+        world.delete("DedicatedServerOrder", name).await;
+        world.until_gone(name).await;
+        world.assert_server_released(server);
+    }
 
     // An object that the operator cannot read, which takes definitions that let it in.
     let loose = json!([
