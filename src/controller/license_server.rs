@@ -160,9 +160,14 @@ pub async fn reconcile(handler: &ProcessingHandler, context: &Context) -> Result
         let theirs = h.key().namespace;
         h.spec.license_server_ref.as_ref().is_some_and(|r| r.name == key.name && *r.namespace.as_ref().unwrap_or(&theirs) == key.namespace)
     };
-    let handlers = context.handlers.read(|h| named(h).then_some(())).len();
+    let (mut handlers, mut licensed) = (context.handlers.read(|h| named(h).then_some(())).len(), orders.len());
     let deleting = handler.metadata.deletion_timestamp.is_some();
-    let needed = !orders.is_empty() || handlers > 0;
+    if deleting && handlers + licensed == 0 {
+        // What this version cannot read holds it as well; each is asked by itself, and so only where it matters.
+        handlers = super::unread::handlers_with_licenses(context, &key).await;
+        licensed = super::unread::orders_with_licenses(context, &key).await;
+    }
+    let needed = handlers + licensed > 0;
     if deleting && !needed {
         context.panels.forget_handler(&key);
     }
@@ -178,7 +183,7 @@ pub async fn reconcile(handler: &ProcessingHandler, context: &Context) -> Result
     turn.taken(outcome.is_ok());
     let turned = runtime.set_state(state_of(handler, outcome.as_ref().err()));
     wake(handler, context, &orders, outcome.as_ref().ok(), turned);
-    let held = deleting.then(|| format!("{handlers} handlers name it, and {} orders have licences from it", orders.len()));
+    let held = deleting.then(|| format!("{handlers} handlers name it, and {licensed} orders have licences from it"));
     save(handler, context, &orders, outcome.as_ref(), held).await?;
     Ok(turn.next())
 }

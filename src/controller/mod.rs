@@ -57,6 +57,7 @@ pub mod sweep;
 pub mod task;
 pub mod task_status;
 pub mod trace;
+mod unread;
 pub mod users;
 pub mod webhook;
 pub mod webhook_secrets;
