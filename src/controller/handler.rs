@@ -336,7 +336,8 @@ fn inventory(now: &Inventory) -> InventoryStatus {
     for row in now.rows.values() {
         let is_free = matching::is_free_of_any_type(row);
         free += i64::from(is_free);
-        if let Some(name) = row.types.first() {
+        // Ordered, allocated and waited for under each of them.
+        for name in &row.names {
             let entry = by.entry(name).or_default();
             entry.0 += i64::from(is_free);
             entry.1 += 1;
@@ -354,6 +355,20 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_server_is_counted_under_each_name_that_people_know_it_by_and_under_no_id() {
+        use crate::panel::model::{FREE_DOMAIN, ServerRow};
+        let row = |id: &str, hostname: &str, names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            let types = [vec!["4".to_owned()], names.clone()].concat();
+            (id.to_owned(), ServerRow { types, names, hostname: hostname.into(), ..ServerRow::blank(id) })
+        };
+        let rows = [row("1", FREE_DOMAIN, &["E5", "E3"]), row("2", "web.example.net", &["E5"])];
+        let counted = inventory(&Inventory { rows: rows.into(), ..Inventory::default() });
+        let shown: Vec<_> = counted.by_configuration.iter().map(|c| (c.configuration.as_str(), c.free, c.total)).collect();
+        assert_eq!((counted.total, counted.free, shown), (2, 1, vec![("E5", 1, 2), ("E3", 1, 1)]));
+    }
 
     #[test]
     fn another_panel_or_another_way_to_take_addresses_is_noticed() {
