@@ -62,6 +62,8 @@ pub struct Inventory {
     pub rows: BTreeMap<String, ServerRow>,
     /// When the list was asked for: nothing that changed later is in it.
     pub began: Timestamp,
+    /// Which list of this process it is: what is read for some servers only is read for each of them in turn.
+    pub turn: usize,
     /// The ids of the list before this one.
     pub previous: Option<BTreeSet<String>>,
     /// Ids of the users whose servers are looked at, by name, where the list made it necessary to know them.

@@ -454,7 +454,7 @@ impl World {
         let (ids, owners) = (BTreeMap::new(), names.chain([ADMIN.to_owned()]).collect());
         let unread =
             self.unread.iter().map(|(id, since)| (id.clone(), Unread { since: *since, why: "an error document".into() })).collect();
-        self.inventory = Some(Arc::new(Inventory { rows, began: self.now, previous, ids, owners, markers, unread, hardware }));
+        self.inventory = Some(Arc::new(Inventory { rows, began: self.now, turn: 0, previous, ids, owners, markers, unread, hardware }));
         self.sweep_locks();
         if let Some(id) = self.taken_after_list.take() {
             self.panel.server(&id).owner = Some(UserId("7".into()));
