@@ -34,7 +34,7 @@ pub struct Whose {
 pub async fn take(panel: &Arc<dyn ServerPanel>, before: Option<&Inventory>, whose: &Whose) -> Result<Inventory, PanelError> {
     let (began, turn) = (Timestamp::now(), before.map_or(0, |before| before.turn.wrapping_add(1)));
     let mut rows: BTreeMap<String, ServerRow> = panel.servers().await?.into_iter().map(|row| (row.id.0.clone(), row)).collect();
-    let ids = ids_of(panel, before, whose, &rows).await?;
+    let (ids, asked) = ids_of(panel, before, whose, &rows).await?;
     let names = whose.owners.union(&whose.remembered).cloned().collect();
     let known = |names: &BTreeSet<String>| -> BTreeSet<String> {
         names.iter().flat_map(|name| [Some(name), ids.get(name)]).flatten().cloned().collect()
@@ -69,33 +69,43 @@ pub async fn take(panel: &Arc<dyn ServerPanel>, before: Option<&Inventory>, whos
         }
     }
     let previous = before.map(|b| b.rows.keys().cloned().collect());
-    Ok(Inventory { rows, began, turn, previous, ids, owners: names, markers, unread, hardware: BTreeMap::new() })
+    Ok(Inventory { rows, began, turn, previous, ids, asked, owners: names, markers, unread, hardware: BTreeMap::new() })
 }
 
-/// The ids of the owners, for panels whose list shows those instead of names. Read only where the list shows an owner
-/// that is neither, and once: an id that is known stays known.
+/// The ids of the owners, for panels whose list shows those instead of names, and the names that were asked for. Read only where the list
+/// shows an owner that is neither, and once: an id that is known stays known, and who had no user is asked for again when an owner shows that
+/// is new. A name that is not looked at meanwhile is a new one.
 async fn ids_of(
     panel: &Arc<dyn ServerPanel>,
     before: Option<&Inventory>,
     whose: &Whose,
     rows: &BTreeMap<String, ServerRow>,
-) -> Result<BTreeMap<String, String>, PanelError> {
+) -> Result<(BTreeMap<String, String>, BTreeSet<String>), PanelError> {
     let looked_at = |name: &String| whose.owners.contains(name) || whose.remembered.contains(name);
     let known: BTreeMap<String, String> =
         before.map(|b| b.ids.iter().filter(|(name, _)| looked_at(name)).map(|(n, i)| (n.clone(), i.clone())).collect()).unwrap_or_default();
+    let asked: BTreeSet<String> = before.iter().flat_map(|b| &b.asked).filter(|name| looked_at(name)).cloned().collect();
     let owners = |rows: &BTreeMap<String, ServerRow>| rows.values().filter_map(|row| row.owner.clone()).collect();
-    if !unsure(whose, &known, before.map(|b| owners(&b.rows)).as_ref(), &owners(rows)) {
-        return Ok(known);
+    if !unsure(whose, &known, &asked, before.map(|b| owners(&b.rows)).as_ref(), &owners(rows)) {
+        return Ok((known, asked));
     }
-    Ok(panel.users().await?.into_iter().filter(|u| looked_at(&u.name)).map(|u| (u.name, u.id.0)).collect())
+    let users = panel.users().await?.into_iter().filter(|u| looked_at(&u.name));
+    Ok((users.map(|u| (u.name, u.id.0)).collect(), whose.owners.union(&whose.remembered).cloned().collect()))
 }
 
 /// Whether an owner in the list may be one of ours under an id that is not known.
-fn unsure(whose: &Whose, known: &BTreeMap<String, String>, before: Option<&BTreeSet<String>>, now: &BTreeSet<String>) -> bool {
+fn unsure(
+    whose: &Whose,
+    known: &BTreeMap<String, String>,
+    asked: &BTreeSet<String>,
+    before: Option<&BTreeSet<String>>,
+    now: &BTreeSet<String>,
+) -> bool {
     let strange =
         |owner: &&String| !whose.owners.contains(*owner) && !whose.remembered.contains(*owner) && !known.values().any(|id| id == *owner);
-    // Users that are only remembered may not exist any more: they are no reason to ask again and again.
-    let all_known = whose.owners.iter().all(|name| known.contains_key(name));
+    // Users that are only remembered may not exist any more: they are no reason to ask again and again. Nor are those who have no user yet,
+    // as the client of an order for what is sold out.
+    let all_known = whose.owners.iter().all(|name| known.contains_key(name) || asked.contains(name));
     // One whom no list has shown before may be one of ours who was made anew.
     let new = |owner: &String| before.is_some_and(|before| !before.contains(owner));
     now.iter().filter(strange).any(|owner| !all_known || new(owner))
@@ -278,11 +288,19 @@ mod tests {
         let whose = Whose { owners: set(&["dci", "acme"]), remembered: set(&["old"]), remarked: BTreeSet::new() };
         let all = BTreeMap::from([("dci".to_owned(), "2".to_owned()), ("acme".to_owned(), "57".to_owned())]);
         let some = BTreeMap::from([("dci".to_owned(), "2".to_owned())]);
-        let unsure = |known, before: Option<&[&str]>, now: &[&str]| unsure(&whose, known, before.map(set).as_ref(), &set(now));
+        let asking = |known, asked: &[&str], before: Option<&[&str]>, now: &[&str]| {
+            unsure(&whose, known, &set(asked), before.map(set).as_ref(), &set(now))
+        };
+        let unsure = |known, before: Option<&[&str]>, now: &[&str]| asking(known, &[], before, now);
         assert!(!unsure(&some, None, &["dci", "acme", "old"]), "the list shows names");
         assert!(unsure(&some, None, &["2", "57"]));
         assert!(!unsure(&all, Some(&["2", "57", "99"]), &["2", "57", "99"]), "a stranger who was there before");
         assert!(unsure(&all, Some(&["2", "57"]), &["2", "91"]), "acme may have been made anew");
         assert!(!unsure(&all, None, &["2", "99"]));
+        // Acme had no user when that was asked.
+        let both = ["dci", "acme"];
+        assert!(!asking(&some, &both, Some(&["2", "99"]), &["2", "99"]), "nor has he one now, as far as the list shows");
+        assert!(asking(&some, &both, Some(&["2", "99"]), &["2", "99", "57"]), "and now he may have one");
+        assert!(asking(&some, &["dci"], Some(&["2", "99"]), &["2", "99"]), "he was not asked for");
     }
 }

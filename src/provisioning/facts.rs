@@ -68,6 +68,8 @@ pub struct Inventory {
     pub previous: Option<BTreeSet<String>>,
     /// Ids of the users whose servers are looked at, by name, where the list made it necessary to know them.
     pub ids: BTreeMap<String, String>,
+    /// Names that the panel's users were looked through for: one of them that has no id had no user then.
+    pub asked: BTreeSet<String>,
     /// Names of the users whose servers were looked at.
     pub owners: BTreeSet<String>,
     /// Markers read from the servers' notes, by server id.
