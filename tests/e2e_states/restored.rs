@@ -241,9 +241,15 @@ async fn a_restored_order_waits_for_a_handler_that_cannot_be_read() {
     world.order("web-01", &json!({"handlerRef": null, "handlerSelector": {"namespace": provider, "matchLabels": {"zone": "msk"}}})).await;
     let active = world.until_active("web-01").await;
     assert_eq!(active["status"]["server"]["handler"], format!("{provider}/msk-1"));
-    let (before, made) = (untouched(&world, 17), world.changes().len());
+    // And one that names it.
+    world.order("web-02", &json!({})).await;
+    world.until_active("web-02").await;
+    let servers = |world: &World| [17, 19].map(|id| untouched(world, id));
+    let (before, made) = (servers(&world), world.changes().len());
     down(&mut world).await;
-    restore(&mut world, "web-01", &json!({})).await;
+    for name in ["web-01", "web-02"] {
+        restore(&mut world, name, &json!({})).await;
+    }
     // Stored while the definitions were those of another version.
     let loose = json!([
         {"op": "replace", "path": "/spec/versions/0/schema",
@@ -268,10 +274,17 @@ async fn a_restored_order_waits_for_a_handler_that_cannot_be_read() {
         let lists = world.requests("dci2", "server");
         world.until("more lists", |world| (world.requests("dci2", "server") >= lists + 3).then_some(())).await;
         assert!(told(&world.record.get(ORDER, "web-01").unwrap()), "{part}");
-        assert_eq!((untouched(&world, 17), &world.changes()[made..]), (before.clone(), &[] as &[String]), "{part}");
+        assert_eq!((servers(&world), &world.changes()[made..]), (before.clone(), &[] as &[String]), "{part}");
     }
+    // Nobody is asked to give up what is at a handler that is there.
+    world.delete(ORDER, "web-02").await;
+    let told = |o: &Value| condition(o, "Ready").is_some_and(|c| c["message"].to_string().contains("cannot read it"));
+    world.until_order("web-02", "waits for its handler", told).await;
     world.patch(HANDLER, "msk-1", &json!({"spec": {"priority": 10}})).await;
-    world.until_gone("web-01").await;
-    world.assert_released(17);
+    for (name, server) in [("web-01", 17), ("web-02", 19)] {
+        world.until_gone(name).await;
+        world.assert_server_released(server);
+    }
+    assert!(world.record.all("ManualTask").is_empty());
     world.end().await;
 }
