@@ -73,8 +73,8 @@ pub async fn take(panel: &Arc<dyn ServerPanel>, before: Option<&Inventory>, whos
 }
 
 /// The ids of the owners, for panels whose list shows those instead of names, and the names that were asked for. Read only where the list
-/// shows an owner that is neither, and once: an id that is known stays known, and who had no user is asked for again when an owner shows that
-/// is new. A name that is not looked at meanwhile is a new one.
+/// shows an owner that is neither, and once: an id that is known stays known, and who had no user is asked for again when an owner shows
+/// that is new. A name that is not looked at meanwhile is a new one.
 async fn ids_of(
     panel: &Arc<dyn ServerPanel>,
     before: Option<&Inventory>,

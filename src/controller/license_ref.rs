@@ -62,8 +62,8 @@ fn if_allowed(handler: Box<ProcessingHandler>, allowed: Result<bool, kube::Error
     }
 }
 
-/// What a pass over an order knows of its licence server; `None` also where the order has nothing to do with licences. Why one cannot be used
-/// is the provider's business: the order hears no more than that it is so.
+/// What a pass over an order knows of its licence server; `None` also where the order has nothing to do with licences. Why one cannot be
+/// used is the provider's business: the order hears no more than that it is so.
 pub async fn facts(
     context: &Context,
     object: &DedicatedServerOrder,

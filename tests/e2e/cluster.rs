@@ -44,8 +44,8 @@ async fn namespaces_go_poison_stays_alone_and_a_dying_definition_releases_nothin
     let (_, system) = world.kubectl(&["get", "namespace", "kube-system", "-o", "jsonpath={.metadata.uid}"]).await;
     assert!(world.server(17)["notes"].as_str().unwrap().starts_with(&format!("k8s:{system}/{shop}/web-01/")), "{}", world.server(17));
 
-    // Nor can it be told whether a licence server that selects by them may be used. Who wants licences waits, says so, keeps nobody from the
-    // only place, and goes when it is deleted.
+    // Nor can it be told whether a licence server that selects by them may be used. Who wants licences waits, says so, keeps nobody from
+    // the only place, and goes when it is deleted.
     licenses::sell(&mut world, &json!({"allowedNamespaces": selector})).await;
     world.until_reason("ProcessingHandler", "isp", "Stalled", "NamespaceLabelsForbidden").await;
     world.order("licensed", &json!({"licenses": [{"product": "Lite"}]})).await;
