@@ -82,7 +82,7 @@ pub async fn reconcile(object: Arc<Guarded<ProcessingHandler>>, context: Arc<Con
     let epoch = runtime.epoch();
     let allocated = AllocatedBy::new(handler, &runtime, holders() + unread);
     let outcome = match allocated.check().and_then(|()| supported(handler, orders.len() + unread)) {
-        Ok(panel) => polled::in_time(poll(handler, &key, panel, &runtime, &orders, &selecting, &context)).await,
+        Ok(panel) => polled::in_time(Box::pin(poll(handler, &key, panel, &runtime, &orders, &selecting, &context))).await,
         Err(problem) => Err(problem),
     };
     turn.taken(outcome.is_ok());

@@ -66,7 +66,7 @@ pub async fn reconcile(object: Arc<Guarded<IPManager>>, context: Arc<Context>) -
         Err(rest) => return Ok(rest),
     };
     let was_ready = context.panels.pool(&key).is_some_and(|p| p.ready.is_ok());
-    let outcome = polled::in_time(probe(manager, &key, &context)).await;
+    let outcome = polled::in_time(Box::pin(probe(manager, &key, &context))).await;
     turn.taken(outcome.is_ok());
     let ready = outcome.as_ref().map(|_| ()).map_err(|p| p.message.clone());
     let mut runtime = context.panels.pool(&key).unwrap_or(PoolRuntime {

@@ -179,7 +179,7 @@ pub async fn reconcile(handler: &ProcessingHandler, context: &Context) -> Result
         Err(rest) => return Ok(rest),
     };
     let runtime = context.panels.licenses.get(&key);
-    let outcome = polled::in_time(poll(handler, &key, &runtime, &orders, context)).await;
+    let outcome = polled::in_time(Box::pin(poll(handler, &key, &runtime, &orders, context))).await;
     turn.taken(outcome.is_ok());
     let turned = runtime.set_state(state_of(handler, outcome.as_ref().err()));
     wake(handler, context, &orders, outcome.as_ref().ok(), turned);
