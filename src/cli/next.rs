@@ -24,7 +24,13 @@ pub fn next(order: &DedicatedServerOrder, now: Timestamp) -> String {
         return "the operator: it has not acted upon the last change of the order yet".into();
     }
     if let Some(stalled) = condition::find(&status.conditions, ConditionType::Stalled).filter(|c| c.status == "True") {
-        return stands_still(&stalled.reason, status, now);
+        let still = stands_still(&stalled.reason, status, now);
+        // A department that is asked about it may end it all the same: of an order that is being deleted nobody else can.
+        let asked = status.waiting_on.as_ref().filter(|wait| is_asked(wait, status));
+        return match asked {
+            Some(wait) => format!("{}; or {still}", awaited(wait, order, status, now)),
+            None => still,
+        };
     }
     if let Some(wait) = &status.waiting_on {
         return awaited(wait, order, status, now);
@@ -42,6 +48,11 @@ pub fn next(order: &DedicatedServerOrder, now: Timestamp) -> String {
             format!("the operator: {step} goes on by itself")
         }
     }
+}
+
+/// Whether a department is waited for whose task is open.
+fn is_asked(wait: &WaitingOn, status: &OrderStatus) -> bool {
+    wait.kind == WaitKind::Department.as_str() && status.manual_tasks.iter().any(|task| task.name == wait.name && task.state == OPEN)
 }
 
 /// Nothing goes on until somebody changes something.
@@ -207,6 +218,8 @@ mod tests {
             json!({"name": "stopserver-u-1-1", "type": "StopServer", "department": "Operations", "state": "Open",
                 "escalatedAt": escalated, "escalateTo": "Leads"})
         };
+        let failed =
+            |state: &str| json!({"name": "failedoperation-u-1-1", "type": "FailedOperation", "department": "Operations", "state": state});
         let server = json!({"id": "17", "handler": "hosting/msk-1", "configuration": "E3"});
         for (status, wanted) in [
             (json!({"observedGeneration": -1}), "the operator: it has not seen the order yet; where that lasts, see whether it runs"),
@@ -254,6 +267,17 @@ mod tests {
                 json!({"inFlight": {"operationId": "1", "step": "Allocate", "call": "claim", "target": "server/17", "attempt": 1,
                     "since": "2026-01-01T11:59:00Z", "outcome": "Sent"}}),
                 "the operator: call claim of step Allocate is being made, or its effect is looked for",
+            ),
+            // It is being deleted, and its server is not marked as its own.
+            (
+                json!({"conditions": [condition("Stalled", "NotOurServer")], "waitingOn": wait("Department", "failedoperation-u-1-1", "x"),
+                    "manualTasks": [failed("Open")], "server": server}),
+                "department Operations: kubectl dci close -n hosting failedoperation-u-1-1 Done|Retry|Cancelled|Abandon; or the provider: put the marker back into the server's notes, or delete the order and have the provider abandon it",
+            ),
+            (
+                json!({"conditions": [condition("Stalled", "NotOurServer")], "waitingOn": wait("Department", "failedoperation-u-1-1", "x"),
+                    "manualTasks": [failed("Cancelled")], "server": server}),
+                "the provider: put the marker back into the server's notes, or delete the order and have the provider abandon it",
             ),
             (json!({"progress": {"percent": 5, "step": "Allocate"}}), "the operator: Allocate goes on by itself"),
         ] {

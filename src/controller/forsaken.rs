@@ -35,12 +35,13 @@ const OUTCOME: usize = 4096;
 
 /// One pass over an order that is being deleted and whose panel nobody can ask.
 pub async fn close(context: &Context, order: &DedicatedServerOrder, parsed: &Order, key: &ObjectKey) -> Result<Action, OrderError> {
-    let handler = context.handlers.get(key);
     let snapshot = context.panels.handler(key).snapshot(None);
-    let (why, forsaken) = match (&handler, snapshot.state) {
+    let (why, forsaken) = match (context.handlers.find(key), snapshot.state) {
         (None, _) => (format!("handler {key} does not exist"), Some(Forsaken::HandlerMissing)),
-        (Some(_), HandlerState::NotReady(why)) => (why, snapshot.credentials_missing.map(Forsaken::CredentialsMissing)),
-        (Some(_), HandlerState::Ready | HandlerState::Suspended) => ("the handler is not ready".to_owned(), None),
+        // It is there, and nobody is asked to give up what is at its panel. Whom it allows cannot be read either.
+        (Some(Err(_)), _) => (format!("handler {key} does not exist, or this version of the operator cannot read it"), None),
+        (Some(Ok(_)), HandlerState::NotReady(why)) => (why, snapshot.credentials_missing.map(Forsaken::CredentialsMissing)),
+        (Some(Ok(_)), HandlerState::Ready | HandlerState::Suspended) => ("the handler is not ready".to_owned(), None),
     };
     let policy = super::serving::policy(context, key);
     // No call is made here, so that no operation needs an id.

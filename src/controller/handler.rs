@@ -64,7 +64,9 @@ pub async fn reconcile(object: Arc<Guarded<ProcessingHandler>>, context: Arc<Con
     let claims = |order: &DedicatedServerOrder| order.metadata.uid.as_ref().is_some_and(|uid| runtime.places(|p| p.has(uid)));
     let holds = |order: &&DedicatedServerOrder| has_something(order) || claims(order);
     let holders = || orders.iter().chain(&selecting).copied().filter(holds).count();
-    let holding = if deleting { holders() } else { orders.len() };
+    // What this version cannot read holds it as well; each is asked by itself, and so only where it matters.
+    let unread = if (deleting || moves(handler)) && holders() == 0 { super::unread::orders_of(&context, handler).await } else { 0 };
+    let holding = unread + if deleting { holders() } else { orders.len() };
     let needed = holding > 0;
     if deleting && !needed {
         context.panels.forget_handler(&key);
@@ -78,9 +80,9 @@ pub async fn reconcile(object: Arc<Guarded<ProcessingHandler>>, context: Arc<Con
     };
     runtime.note_first_spec(is_seen(handler));
     let epoch = runtime.epoch();
-    let allocated = AllocatedBy::new(handler, &runtime, holders());
-    let outcome = match allocated.check() {
-        Ok(()) => poll(handler, &key, &runtime, &orders, &selecting, &context).await,
+    let allocated = AllocatedBy::new(handler, &runtime, holders() + unread);
+    let outcome = match allocated.check().and_then(|()| supported(handler, orders.len() + unread)) {
+        Ok(panel) => polled::in_time(Box::pin(poll(handler, &key, panel, &runtime, &orders, &selecting, &context))).await,
         Err(problem) => Err(problem),
     };
     turn.taken(outcome.is_ok());
@@ -89,7 +91,9 @@ pub async fn reconcile(object: Arc<Guarded<ProcessingHandler>>, context: Arc<Con
     // Another spec is looked at once by every order: one that rests does so for ever otherwise.
     let turned = runtime.set_state(state_of(handler, outcome.as_ref().err())) || runtime.epoch() != epoch;
     wake(&context, named.iter().chain(&selecting).copied(), outcome.as_ref().ok(), turned);
-    save(handler, &context, &orders, holding, allocated.record(), outcome.as_ref()).await?;
+    let what = if unread > 0 { "unreadable order" } else { "order" };
+    let held = deleting.then(|| super::users::still_in_use(holding, what));
+    save(handler, &context, &orders, held, allocated.record(), outcome.as_ref()).await?;
     if let Ok(seen) = &outcome
         && runtime.locks_due()
     {
@@ -117,12 +121,12 @@ struct Seen {
 async fn poll(
     handler: &ProcessingHandler,
     key: &ObjectKey,
+    panel_id: String,
     runtime: &HandlerRuntime,
     orders: &[&DedicatedServerOrder],
     selecting: &[&DedicatedServerOrder],
     context: &Context,
 ) -> Result<Seen, Problem> {
-    let panel_id = supported(handler, orders)?;
     super::namespaces::readable(context, handler).await?;
     let limits = &handler.spec.limits;
     let rate = u32::try_from(limits.requests_per_second).unwrap_or(0);
@@ -200,8 +204,18 @@ fn is_seen(handler: &ProcessingHandler) -> bool {
     !refused && status.and_then(|s| s.observed_generation) == handler.metadata.generation
 }
 
+/// Whether the spec names another panel, or another way to take addresses, than the status has written down: neither changes while orders
+/// have something there.
+fn moves(handler: &ProcessingHandler) -> bool {
+    let Some(status) = &handler.status else { return false };
+    let panel = PanelId::of_url(&handler.spec.connection.url).ok().map(|panel| panel.to_string());
+    let way = handler.spec.ip_management.as_ref().map(|management| management.allocate_by.as_str());
+    let differ = |was: Option<&str>, is: Option<&str>| was.zip(is).is_some_and(|(was, is)| was != is);
+    differ(status.panel.as_deref(), panel.as_deref()) || differ(status.allocate_by.as_deref(), way)
+}
+
 /// What this version does, on the panel that the handler has had since its orders exist.
-fn supported(handler: &ProcessingHandler, orders: &[&DedicatedServerOrder]) -> Result<String, Problem> {
+fn supported(handler: &ProcessingHandler, orders: usize) -> Result<String, Problem> {
     if let Some(problem) = crate::api::check::check_handler(handler).into_iter().next() {
         return Err(Problem::stalled(Reason::InvalidSpec, problem.to_string()));
     }
@@ -212,7 +226,7 @@ fn supported(handler: &ProcessingHandler, orders: &[&DedicatedServerOrder]) -> R
             return Err(Problem::stalled(Reason::NotSupportedYet, message));
         }
     }
-    panel_identity(handler, orders.len())
+    panel_identity(handler, orders)
 }
 
 /// The identity of the panel, which stays while orders use it.
@@ -286,7 +300,7 @@ async fn save(
     handler: &ProcessingHandler,
     context: &Context,
     orders: &[&DedicatedServerOrder],
-    holding: usize,
+    held: Option<String>,
     allocated_by: Option<String>,
     outcome: Result<&Seen, &Problem>,
 ) -> Result<(), StatusError> {
@@ -301,7 +315,7 @@ async fn save(
             Some(_) => {}
         }
     }
-    match super::license_server::readiness(context, handler).await {
+    match super::license_ref::readiness(context, handler).await {
         Some((ready, reason, message)) => probed.set(ConditionType::LicenseServerReady, ready, reason, &message),
         None => condition::remove(&mut probed.status.conditions, ConditionType::LicenseServerReady),
     }
@@ -313,7 +327,6 @@ async fn save(
         super::client_names::recall(status, orders);
         super::strays::report(context, handler, orders, &seen.panel, &seen.now, status);
     }
-    let held = handler.metadata.deletion_timestamp.is_some().then(|| super::users::still_in_use(holding, "order"));
     probed.save(context, orders, held).await
 }
 
@@ -323,7 +336,8 @@ fn inventory(now: &Inventory) -> InventoryStatus {
     for row in now.rows.values() {
         let is_free = matching::is_free_of_any_type(row);
         free += i64::from(is_free);
-        if let Some(name) = row.types.first() {
+        // Ordered, allocated and waited for under each of them.
+        for name in &row.names {
             let entry = by.entry(name).or_default();
             entry.0 += i64::from(is_free);
             entry.1 += 1;
@@ -341,6 +355,34 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    #[test]
+    fn a_server_is_counted_under_each_name_that_people_know_it_by_and_under_no_id() {
+        use crate::panel::model::{FREE_DOMAIN, ServerRow};
+        let row = |id: &str, hostname: &str, names: &[&str]| {
+            let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+            let types = [vec!["4".to_owned()], names.clone()].concat();
+            (id.to_owned(), ServerRow { types, names, hostname: hostname.into(), ..ServerRow::blank(id) })
+        };
+        let rows = [row("1", FREE_DOMAIN, &["E5", "E3"]), row("2", "web.example.net", &["E5"])];
+        let counted = inventory(&Inventory { rows: rows.into(), ..Inventory::default() });
+        let shown: Vec<_> = counted.by_configuration.iter().map(|c| (c.configuration.as_str(), c.free, c.total)).collect();
+        assert_eq!((counted.total, counted.free, shown), (2, 1, vec![("E5", 1, 2), ("E3", 1, 1)]));
+    }
+
+    #[test]
+    fn another_panel_or_another_way_to_take_addresses_is_noticed() {
+        let handler = |status: &serde_json::Value| crate::api::samples::handler(&json!({"status": status}));
+        let same = json!({"panel": "dci.example.net:443/dcimgr", "allocateBy": "Operator"});
+        for (status, expected) in [
+            (json!({}), false),
+            (same, false),
+            (json!({"panel": "dci.example.net:1500/dcimgr", "allocateBy": "Operator"}), true),
+            (json!({"panel": "dci.example.net:443/dcimgr", "allocateBy": "Panel"}), true),
+        ] {
+            assert_eq!(moves(&handler(&status)), expected, "{status}");
+        }
+    }
 
     #[test]
     fn an_address_manager_that_nobody_has_seen_with_this_spec_may_be_another_one() {

@@ -50,8 +50,7 @@ pub async fn take(
             known.insert(row.id.0.clone(), hardware.clone());
         }
     }
-    let turn = usize::try_from(now.began.as_second()).unwrap_or_default();
-    let wanted = due(&free, &known, turn).into_iter().map(|row| row.id.0.clone()).collect();
+    let wanted = due(&free, &known, now.turn).into_iter().map(|row| row.id.0.clone()).collect();
     for (id, form) in forms(panel, wanted, AT_A_TIME).await {
         learn(&mut known, &now.rows[&id], form);
     }
@@ -72,10 +71,10 @@ fn learn(known: &mut BTreeMap<String, Hardware>, row: &ServerRow, form: Result<S
     }
 }
 
-/// The servers whose forms are read now: the unknown first, then some in turn.
+/// The servers whose forms are read now: the unknown first, then some in turn, each list those that come after the ones of the list before.
 fn due<'r>(free: &[&'r ServerRow], known: &BTreeMap<String, Hardware>, turn: usize) -> Vec<&'r ServerRow> {
     let (still, missing): (Vec<&ServerRow>, Vec<&ServerRow>) = free.iter().partition(|row| known.contains_key(&row.id.0));
-    let first = if still.is_empty() { 0 } else { turn % still.len() };
+    let first = turn.wrapping_mul(AGAIN) % still.len().max(1);
     let again = still.iter().cycle().skip(first).take(AGAIN.min(still.len())).copied();
     missing.into_iter().chain(again).take(FORMS).collect()
 }
@@ -119,7 +118,17 @@ mod tests {
         rows[4].description = "other".into();
         // 18 and 19 are unknown, 3 and 4 differ, 5 was changed by us.
         assert_eq!(ids(&rows, &before, &["5"], 18, 0), [3, 4, 5, 18, 19, 0, 1, 2, 6, 7, 8, 9, 10]);
-        assert_eq!(ids(&rows, &before, &["5"], 18, 14), [3, 4, 5, 18, 19, 17, 0, 1, 2, 6, 7, 8, 9]);
+        assert_eq!(ids(&rows, &before, &["5"], 18, 13), [3, 4, 5, 18, 19, 17, 0, 1, 2, 6, 7, 8, 9]);
+    }
+
+    #[test]
+    fn every_free_server_has_its_turn_however_many_there_are() {
+        for number in [1, 5, 8, 10, 15, 20, 30, 60] {
+            let rows: Vec<ServerRow> = (0..number).map(row).collect();
+            let before = inventory(&rows);
+            let read: BTreeSet<usize> = (0..=number / AGAIN).flat_map(|turn| ids(&rows, &before, &[], number, turn)).collect();
+            assert_eq!(read.len(), number);
+        }
     }
 
     #[test]
@@ -138,7 +147,7 @@ mod tests {
         let before = inventory(&rows);
         assert_eq!(ids(&rows, &before, &[], 0, 0).len(), FORMS);
         assert_eq!(ids(&rows, &before, &[], 500, 7).len(), AGAIN);
-        assert_eq!(ids(&rows[..3], &before, &[], 3, 2), [2, 0, 1], "no server twice");
+        assert_eq!(ids(&rows[..3], &before, &[], 3, 1), [2, 0, 1], "no server twice");
         assert!(ids(&[], &before, &[], 0, 5).is_empty());
     }
 }

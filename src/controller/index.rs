@@ -32,15 +32,15 @@ pub struct Whose {
 /// The list does not show notes, so that a
 /// server's form is read once, and again when its owner or hostname differs from the list before (design.md section 9).
 pub async fn take(panel: &Arc<dyn ServerPanel>, before: Option<&Inventory>, whose: &Whose) -> Result<Inventory, PanelError> {
-    let began = Timestamp::now();
+    let (began, turn) = (Timestamp::now(), before.map_or(0, |before| before.turn.wrapping_add(1)));
     let mut rows: BTreeMap<String, ServerRow> = panel.servers().await?.into_iter().map(|row| (row.id.0.clone(), row)).collect();
-    let ids = ids_of(panel, before, whose, &rows).await?;
+    let (ids, asked) = ids_of(panel, before, whose, &rows).await?;
     let names = whose.owners.union(&whose.remembered).cloned().collect();
     let known = |names: &BTreeSet<String>| -> BTreeSet<String> {
         names.iter().flat_map(|name| [Some(name), ids.get(name)]).flatten().cloned().collect()
     };
     let mut owners = known(&whose.owners);
-    progress_text(panel, before, &owners, &mut rows).await;
+    progress_text(panel, turn, before, &owners, &mut rows).await;
     owners.extend(known(&whose.remembered));
     let mut markers = BTreeMap::new();
     let mut wanted = Vec::new();
@@ -53,8 +53,8 @@ pub async fn take(panel: &Arc<dyn ServerPanel>, before: Option<&Inventory>, whos
         }
     }
     // Those that cannot be read, or take their time, are not the first ones each time.
-    let turn = usize::try_from(began.as_second()).unwrap_or_default() % wanted.len().max(1);
-    wanted.rotate_left(turn);
+    let first = turn % wanted.len().max(1);
+    wanted.rotate_left(first);
     // What was not read is not in the index: who might own it waits, and the next list goes on.
     let mut unread = BTreeMap::new();
     for (id, form) in forms(panel, wanted, AT_A_TIME).await {
@@ -69,33 +69,43 @@ pub async fn take(panel: &Arc<dyn ServerPanel>, before: Option<&Inventory>, whos
         }
     }
     let previous = before.map(|b| b.rows.keys().cloned().collect());
-    Ok(Inventory { rows, began, previous, ids, owners: names, markers, unread, hardware: BTreeMap::new() })
+    Ok(Inventory { rows, began, turn, previous, ids, asked, owners: names, markers, unread, hardware: BTreeMap::new() })
 }
 
-/// The ids of the owners, for panels whose list shows those instead of names. Read only where the list shows an owner
-/// that is neither, and once: an id that is known stays known.
+/// The ids of the owners, for panels whose list shows those instead of names, and the names that were asked for. Read only where the list
+/// shows an owner that is neither, and once: an id that is known stays known, and who had no user is asked for again when an owner shows
+/// that is new. A name that is not looked at meanwhile is a new one.
 async fn ids_of(
     panel: &Arc<dyn ServerPanel>,
     before: Option<&Inventory>,
     whose: &Whose,
     rows: &BTreeMap<String, ServerRow>,
-) -> Result<BTreeMap<String, String>, PanelError> {
+) -> Result<(BTreeMap<String, String>, BTreeSet<String>), PanelError> {
     let looked_at = |name: &String| whose.owners.contains(name) || whose.remembered.contains(name);
     let known: BTreeMap<String, String> =
         before.map(|b| b.ids.iter().filter(|(name, _)| looked_at(name)).map(|(n, i)| (n.clone(), i.clone())).collect()).unwrap_or_default();
+    let asked: BTreeSet<String> = before.iter().flat_map(|b| &b.asked).filter(|name| looked_at(name)).cloned().collect();
     let owners = |rows: &BTreeMap<String, ServerRow>| rows.values().filter_map(|row| row.owner.clone()).collect();
-    if !unsure(whose, &known, before.map(|b| owners(&b.rows)).as_ref(), &owners(rows)) {
-        return Ok(known);
+    if !unsure(whose, &known, &asked, before.map(|b| owners(&b.rows)).as_ref(), &owners(rows)) {
+        return Ok((known, asked));
     }
-    Ok(panel.users().await?.into_iter().filter(|u| looked_at(&u.name)).map(|u| (u.name, u.id.0)).collect())
+    let users = panel.users().await?.into_iter().filter(|u| looked_at(&u.name));
+    Ok((users.map(|u| (u.name, u.id.0)).collect(), whose.owners.union(&whose.remembered).cloned().collect()))
 }
 
 /// Whether an owner in the list may be one of ours under an id that is not known.
-fn unsure(whose: &Whose, known: &BTreeMap<String, String>, before: Option<&BTreeSet<String>>, now: &BTreeSet<String>) -> bool {
+fn unsure(
+    whose: &Whose,
+    known: &BTreeMap<String, String>,
+    asked: &BTreeSet<String>,
+    before: Option<&BTreeSet<String>>,
+    now: &BTreeSet<String>,
+) -> bool {
     let strange =
         |owner: &&String| !whose.owners.contains(*owner) && !whose.remembered.contains(*owner) && !known.values().any(|id| id == *owner);
-    // Users that are only remembered may not exist any more: they are no reason to ask again and again.
-    let all_known = whose.owners.iter().all(|name| known.contains_key(name));
+    // Users that are only remembered may not exist any more: they are no reason to ask again and again. Nor are those who have no user yet,
+    // as the client of an order for what is sold out.
+    let all_known = whose.owners.iter().all(|name| known.contains_key(name) || asked.contains(name));
     // One whom no list has shown before may be one of ours who was made anew.
     let new = |owner: &String| before.is_some_and(|before| !before.contains(owner));
     now.iter().filter(strange).any(|owner| !all_known || new(owner))
@@ -104,6 +114,7 @@ fn unsure(whose: &Whose, known: &BTreeMap<String, String>, before: Option<&BTree
 /// The panel's words for installations whose flag carries none: one tooltip for each list, in turn, never one for each order.
 async fn progress_text(
     panel: &Arc<dyn ServerPanel>,
+    turn: usize,
     before: Option<&Inventory>,
     owners: &BTreeSet<String>,
     rows: &mut BTreeMap<String, ServerRow>,
@@ -111,10 +122,8 @@ async fn progress_text(
     let silent = |row: &ServerRow| row.install.as_deref() == Some("") && row.owner.as_ref().is_some_and(|o| owners.contains(o));
     let known = |id: &String| before.and_then(|b| b.rows.get(id)?.install.clone()).filter(|text| !text.is_empty());
     let waiting: Vec<String> = rows.values().filter(|row| silent(row)).map(|row| row.id.0.clone()).collect();
-    // Those that have no text yet come first; then one after the other as time goes by.
-    let turn = usize::try_from(Timestamp::now().as_second()).unwrap_or_default();
-    let next = waiting.iter().find(|id| known(id).is_none()).or_else(|| waiting.get(turn % waiting.len().max(1)));
-    let asked = match next {
+    // Also those that have no text yet: one of which the panel says nothing keeps no other from its turn.
+    let asked = match waiting.get(turn % waiting.len().max(1)) {
         Some(id) => panel.operation_text(&ServerId(id.clone())).await.ok().flatten().map(|text| (id.clone(), text)),
         None => None,
     };
@@ -136,19 +145,162 @@ pub fn changed(before: Option<&Inventory>, now: &Inventory) -> BTreeSet<String> 
 
 #[cfg(test)]
 mod tests {
+    use std::future::{pending, ready};
+    use std::net::IpAddr;
+    use std::sync::Mutex;
+
+    use futures::FutureExt as _;
+    use secrecy::SecretString;
+
     use super::*;
+    use crate::controller::panels::lock;
+    use crate::panel::model::{
+        AddressRow, AddressRowId, AddressSpec, Connection, InstallForm, InstallRequest, MainAddress, PanelUser, Parts, Power, Probe,
+        ServerEdit, ServerForm, UserId,
+    };
+    use crate::panel::{Change, Read};
+
+    /// Two servers of ours that install without words; only the second has a tooltip. What it was asked about is noted.
+    #[derive(Default)]
+    struct Installing {
+        texts: Mutex<Vec<String>>,
+    }
+
+    impl ServerPanel for Installing {
+        fn servers(&self) -> Read<'_, Vec<ServerRow>> {
+            let row = |id: &str| ServerRow { owner: Some("dci".into()), install: Some(String::new()), ..ServerRow::blank(id) };
+            ready(Ok(vec![row("17"), row("18")])).boxed()
+        }
+
+        fn users(&self) -> Read<'_, Vec<PanelUser>> {
+            pending().boxed()
+        }
+
+        fn server_form<'a>(&'a self, _: &'a ServerId) -> Read<'a, ServerForm> {
+            let (notes, parts) = (String::new(), Parts::default());
+            ready(Ok(ServerForm { owner: None, notes, hostname: None, disabled: false, parts })).boxed()
+        }
+
+        fn operation_text<'a>(&'a self, server: &'a ServerId) -> Read<'a, Option<String>> {
+            lock(&self.texts).push(server.0.clone());
+            ready(Ok((server.0 == "18").then(|| "Installing: 42%".to_owned()))).boxed()
+        }
+
+        fn probe(&self) -> Read<'_, Probe> {
+            pending().boxed()
+        }
+
+        fn create_user<'a>(&'a self, _: &'a str, _: &'a SecretString) -> Change<'a, UserId> {
+            pending().boxed()
+        }
+
+        fn edit_server<'a>(&'a self, _: &'a ServerId, _: &'a ServerEdit) -> Change<'a, ()> {
+            pending().boxed()
+        }
+
+        fn addresses<'a>(&'a self, _: &'a ServerId) -> Read<'a, Vec<AddressRow>> {
+            pending().boxed()
+        }
+
+        fn add_address<'a>(&'a self, _: &'a ServerId, _: &'a AddressSpec) -> Change<'a, IpAddr> {
+            pending().boxed()
+        }
+
+        fn replace_main_address<'a>(&'a self, _: &'a ServerId, _: &'a AddressRowId, _: &'a MainAddress) -> Change<'a, ()> {
+            pending().boxed()
+        }
+
+        fn set_domain<'a>(&'a self, _: &'a ServerId, _: &'a AddressRowId, _: &'a str) -> Change<'a, ()> {
+            pending().boxed()
+        }
+
+        fn remove_address<'a>(&'a self, _: &'a ServerId, _: &'a AddressRowId) -> Change<'a, ()> {
+            pending().boxed()
+        }
+
+        fn power<'a>(&'a self, _: &'a ServerId, _: Power) -> Change<'a, ()> {
+            pending().boxed()
+        }
+
+        fn enable<'a>(&'a self, _: &'a ServerId) -> Change<'a, ()> {
+            pending().boxed()
+        }
+
+        fn disable<'a>(&'a self, _: &'a ServerId) -> Change<'a, ()> {
+            pending().boxed()
+        }
+
+        fn switch_connection<'a>(&'a self, _: &'a ServerId, _: &'a str, _: Power) -> Change<'a, ()> {
+            pending().boxed()
+        }
+
+        fn set_password<'a>(&'a self, _: &'a ServerId, _: &'a SecretString) -> Change<'a, ()> {
+            pending().boxed()
+        }
+
+        fn install_form<'a>(&'a self, _: &'a ServerId) -> Read<'a, InstallForm> {
+            pending().boxed()
+        }
+
+        fn install<'a>(&'a self, _: &'a ServerId, _: &'a InstallRequest) -> Change<'a, ()> {
+            pending().boxed()
+        }
+
+        fn run_recipe<'a>(&'a self, _: &'a ServerId, _: &'a str) -> Change<'a, ()> {
+            pending().boxed()
+        }
+
+        fn flag_for_cleaning<'a>(&'a self, _: &'a ServerId) -> Change<'a, ()> {
+            pending().boxed()
+        }
+
+        fn cancel_operation<'a>(&'a self, _: &'a ServerId) -> Change<'a, ()> {
+            pending().boxed()
+        }
+
+        fn connections<'a>(&'a self, _: &'a ServerId) -> Read<'a, Vec<Connection>> {
+            pending().boxed()
+        }
+    }
+
+    fn set(all: &[&str]) -> BTreeSet<String> {
+        all.iter().map(|s| (*s).to_owned()).collect()
+    }
+
+    #[tokio::test]
+    async fn each_server_that_installs_has_its_turn_whatever_the_others_say() {
+        let installing = Arc::new(Installing::default());
+        let panel: Arc<dyn ServerPanel> = installing.clone();
+        let whose = Whose { owners: set(&["dci"]), remembered: BTreeSet::new(), remarked: BTreeSet::new() };
+        let mut list: Option<Inventory> = None;
+        for turn in 0..4 {
+            let next = take(&panel, list.as_ref(), &whose).await.unwrap();
+            assert_eq!(next.turn, turn);
+            list = Some(next);
+        }
+        assert_eq!(*lock(&installing.texts), ["17", "18", "17", "18"], "however far the lists are apart");
+        let texts: Vec<Option<String>> = list.unwrap().rows.into_values().map(|row| row.install).collect();
+        assert_eq!(texts, [Some(String::new()), Some("Installing: 42%".to_owned())], "what was read stays");
+    }
 
     #[test]
     fn users_are_asked_for_where_an_owner_may_be_one_of_ours_under_another_id() {
-        let set = |all: &[&str]| all.iter().map(|s| (*s).to_owned()).collect::<BTreeSet<String>>();
         let whose = Whose { owners: set(&["dci", "acme"]), remembered: set(&["old"]), remarked: BTreeSet::new() };
         let all = BTreeMap::from([("dci".to_owned(), "2".to_owned()), ("acme".to_owned(), "57".to_owned())]);
         let some = BTreeMap::from([("dci".to_owned(), "2".to_owned())]);
-        let unsure = |known, before: Option<&[&str]>, now: &[&str]| unsure(&whose, known, before.map(set).as_ref(), &set(now));
+        let asking = |known, asked: &[&str], before: Option<&[&str]>, now: &[&str]| {
+            unsure(&whose, known, &set(asked), before.map(set).as_ref(), &set(now))
+        };
+        let unsure = |known, before: Option<&[&str]>, now: &[&str]| asking(known, &[], before, now);
         assert!(!unsure(&some, None, &["dci", "acme", "old"]), "the list shows names");
         assert!(unsure(&some, None, &["2", "57"]));
         assert!(!unsure(&all, Some(&["2", "57", "99"]), &["2", "57", "99"]), "a stranger who was there before");
         assert!(unsure(&all, Some(&["2", "57"]), &["2", "91"]), "acme may have been made anew");
         assert!(!unsure(&all, None, &["2", "99"]));
+        // Acme had no user when that was asked.
+        let both = ["dci", "acme"];
+        assert!(!asking(&some, &both, Some(&["2", "99"]), &["2", "99"]), "nor has he one now, as far as the list shows");
+        assert!(asking(&some, &both, Some(&["2", "99"]), &["2", "99", "57"]), "and now he may have one");
+        assert!(asking(&some, &["dci"], Some(&["2", "99"]), &["2", "99"]), "he was not asked for");
     }
 }

@@ -50,8 +50,11 @@ pub async fn reconcile(object: Arc<Guarded<IPManager>>, context: Arc<Context>) -
     };
     let key = ObjectKey { namespace: manager.namespace().unwrap_or_default(), name: manager.name_any() };
     let users: usize = context.handlers.read(|h| uses(h, &key).then_some(())).len();
-    let needed = users > 0;
-    if manager.metadata.deletion_timestamp.is_some() && !needed {
+    let deleting = manager.metadata.deletion_timestamp.is_some();
+    // What this version cannot read holds it as well; each is asked by itself, and so only where it matters.
+    let unread = if deleting && users == 0 { super::unread::handlers_of_pool(&context, &key).await } else { 0 };
+    let needed = users + unread > 0;
+    if deleting && !needed {
         context.panels.forget_pool(&key);
     }
     if let Some(action) = polled::hold(&context.client, manager, needed).await? {
@@ -63,7 +66,7 @@ pub async fn reconcile(object: Arc<Guarded<IPManager>>, context: Arc<Context>) -
         Err(rest) => return Ok(rest),
     };
     let was_ready = context.panels.pool(&key).is_some_and(|p| p.ready.is_ok());
-    let outcome = probe(manager, &key, &context).await;
+    let outcome = polled::in_time(Box::pin(probe(manager, &key, &context))).await;
     turn.taken(outcome.is_ok());
     let ready = outcome.as_ref().map(|_| ()).map_err(|p| p.message.clone());
     let mut runtime = context.panels.pool(&key).unwrap_or(PoolRuntime {
@@ -80,7 +83,9 @@ pub async fn reconcile(object: Arc<Guarded<IPManager>>, context: Arc<Context>) -
             context.wake_handlers.wake(&handler);
         }
     }
-    save(manager, &context, outcome, users).await?;
+    let what = if unread > 0 { "unreadable handler" } else { "handler" };
+    let held = deleting.then(|| super::users::still_in_use(users + unread, what));
+    save(manager, &context, outcome, held).await?;
     Ok(turn.next())
 }
 
@@ -206,7 +211,7 @@ fn same_addresses(was: &str, now: &str, used: &[PoolAddress], had: &BTreeSet<IpA
     Err(Problem::stalled(Reason::PanelChanged, message))
 }
 
-async fn save(manager: &IPManager, context: &Context, outcome: Result<Seen, Problem>, users: usize) -> Result<(), StatusError> {
+async fn save(manager: &IPManager, context: &Context, outcome: Result<Seen, Problem>, held: Option<String>) -> Result<(), StatusError> {
     let now = Timestamp::now();
     let generation = manager.metadata.generation.unwrap_or_default();
     let old = manager.status.clone().unwrap_or_default();
@@ -220,8 +225,7 @@ async fn save(manager: &IPManager, context: &Context, outcome: Result<Seen, Prob
         }
         Err(problem) => condition::set(conditions, ConditionType::Ready, false, problem.reason.as_str(), &problem.message, generation, now),
     }
-    let deleting = manager.metadata.deletion_timestamp.is_some().then(|| super::users::still_in_use(users, "handler"));
-    set_progress(conditions, outcome.as_ref().err(), deleting, generation, now);
+    set_progress(conditions, outcome.as_ref().err(), held, generation, now);
     condition::carry_times(&old.conditions, &mut new.conditions);
     new.last_handled_reconcile_at = manager.annotations().get(RECONCILE_ANNOTATION).cloned();
     if new != old {

@@ -9,7 +9,6 @@ use jiff::Timestamp;
 use kube::runtime::controller::Action;
 
 use crate::api::common::{ObjectKey, Time};
-use crate::api::handler::Module;
 use crate::api::handler_status::LicenseCounts;
 use crate::api::{DedicatedServerOrder, ProcessingHandler};
 use crate::panel::billmanager6::{BillManager6, calls};
@@ -19,13 +18,12 @@ use crate::panel::error::{ErrorClass, PanelError};
 use crate::panel::license::{LicensePanel, LicenseRow, LicenseState};
 use crate::provisioning::facts::HandlerState;
 use crate::provisioning::license_server::{LicenseList, LicensePolicy, LicenseServer};
-use crate::provisioning::order::{Handler, Order};
 use crate::provisioning::reason::Reason;
-use crate::provisioning::selection::may_have_been_restored;
 
 use super::connection::connection;
 use super::context::Context;
 use super::handler::{KIND, dialect_calls, panel_identity, state_of};
+use super::license_ref::recorded;
 use super::metrics::PanelObserver;
 use super::panels::lock;
 use super::polled::{self, Turn};
@@ -105,6 +103,26 @@ impl LicenseRuntime {
         inner.list.replace(list)
     }
 
+    /// Whether it can be used; `None` before this process has asked it.
+    #[must_use]
+    pub fn state(&self) -> Option<HandlerState> {
+        lock(&self.0).state.clone()
+    }
+
+    /// What an order sees of it now.
+    #[must_use]
+    pub fn shown(&self, handler: &ProcessingHandler, uid: &str) -> LicenseServer {
+        let inner = lock(&self.0);
+        let unknown = || HandlerState::NotReady("it has not been probed yet".into());
+        LicenseServer {
+            key: handler.key(),
+            state: inner.state.clone().unwrap_or_else(unknown),
+            policy: LicensePolicy::new(&handler.spec),
+            list: inner.list.clone(),
+            changed: inner.changed.get(uid).copied(),
+        }
+    }
+
     /// True when that changed.
     fn set_state(&self, state: HandlerState) -> bool {
         let mut inner = lock(&self.0);
@@ -132,70 +150,6 @@ impl LicenseServers {
     }
 }
 
-/// The handler that an order's licences are at: the one that ordered them, else the one that its handler names.
-fn recorded(order: &DedicatedServerOrder) -> Option<ObjectKey> {
-    let licenses = order.status.as_ref().map(|s| s.licenses.as_slice()).unwrap_or_default();
-    let (namespace, name) = licenses.iter().find_map(|l| l.handler.as_deref())?.split_once('/')?;
-    Some(ObjectKey { namespace: namespace.into(), name: name.into() })
-}
-
-/// A licence server that may be used from a namespace. What may not be used looks the same as what does not exist.
-async fn usable(context: &Context, key: &ObjectKey, namespace: &str) -> Result<Option<ProcessingHandler>, kube::Error> {
-    let Some(handler) = context.handlers.get(key).filter(|h| h.spec.module == Module::BILLmanager6) else { return Ok(None) };
-    Ok(context.allowed(&handler, namespace).await?.then_some(handler))
-}
-
-/// What a pass over an order knows of its licence server; `None` also where the order has nothing to do with licences.
-pub async fn facts(
-    context: &Context,
-    object: &DedicatedServerOrder,
-    order: &Order,
-    policy: &Handler,
-) -> Result<Option<LicenseServer>, kube::Error> {
-    let has = recorded(object);
-    let restored = may_have_been_restored(order);
-    if order.licenses.is_empty() && has.is_none() && !restored {
-        return Ok(None);
-    }
-    let handler = match (&has, &policy.license_server) {
-        // Once something was ordered there, a server that no longer allows the namespace still takes it back.
-        (Some(key), _) => context.handlers.get(key).filter(|h| h.spec.module == Module::BILLmanager6),
-        (None, Some(key)) => usable(context, key, &policy.key.namespace).await?,
-        (None, None) => None,
-    };
-    Ok(handler.map(|handler| {
-        let key = handler.key();
-        let runtime = context.panels.licenses.get(&key);
-        let inner = lock(&runtime.0);
-        let unknown = || HandlerState::NotReady("it has not been probed yet".into());
-        LicenseServer {
-            state: inner.state.clone().unwrap_or_else(unknown),
-            policy: LicensePolicy::new(&handler.spec),
-            list: inner.list.clone(),
-            changed: inner.changed.get(&order.uid).copied(),
-            key,
-        }
-    }))
-}
-
-/// Condition `LicenseServerReady` of a handler that names a licence server: whether it is, and why not.
-pub async fn readiness(context: &Context, handler: &ProcessingHandler) -> Option<(bool, Reason, String)> {
-    let reference = handler.spec.license_server_ref.as_ref()?;
-    let own = handler.key().namespace;
-    let key = ObjectKey { namespace: reference.namespace.clone().unwrap_or_else(|| own.clone()), name: reference.name.clone() };
-    let no = |message: String| Some((false, Reason::LicenseServerNotReady, message));
-    match usable(context, &key, &own).await {
-        Ok(None) => no(format!("licence server {key} does not exist, is none, or may not be used from this namespace")),
-        Err(error) => no(format!("licence server {key}: {error}")),
-        Ok(Some(_)) => match lock(&context.panels.licenses.get(&key).0).state.clone() {
-            Some(HandlerState::Ready) => Some((true, Reason::Reachable, String::new())),
-            Some(HandlerState::Suspended) => no(format!("licence server {key} is suspended")),
-            Some(HandlerState::NotReady(why)) => no(format!("licence server {key}: {why}")),
-            None => no(format!("licence server {key} has not been probed yet")),
-        },
-    }
-}
-
 /// Brings one licence server up to date: one list serves all orders.
 pub async fn reconcile(handler: &ProcessingHandler, context: &Context) -> Result<Action, StatusError> {
     let key = handler.key();
@@ -206,9 +160,14 @@ pub async fn reconcile(handler: &ProcessingHandler, context: &Context) -> Result
         let theirs = h.key().namespace;
         h.spec.license_server_ref.as_ref().is_some_and(|r| r.name == key.name && *r.namespace.as_ref().unwrap_or(&theirs) == key.namespace)
     };
-    let handlers = context.handlers.read(|h| named(h).then_some(())).len();
+    let (mut handlers, mut licensed) = (context.handlers.read(|h| named(h).then_some(())).len(), orders.len());
     let deleting = handler.metadata.deletion_timestamp.is_some();
-    let needed = !orders.is_empty() || handlers > 0;
+    if deleting && handlers + licensed == 0 {
+        // What this version cannot read holds it as well; each is asked by itself, and so only where it matters.
+        handlers = super::unread::handlers_with_licenses(context, &key).await;
+        licensed = super::unread::orders_with_licenses(context, &key).await;
+    }
+    let needed = handlers + licensed > 0;
     if deleting && !needed {
         context.panels.forget_handler(&key);
     }
@@ -220,11 +179,11 @@ pub async fn reconcile(handler: &ProcessingHandler, context: &Context) -> Result
         Err(rest) => return Ok(rest),
     };
     let runtime = context.panels.licenses.get(&key);
-    let outcome = poll(handler, &key, &runtime, &orders, context).await;
+    let outcome = polled::in_time(Box::pin(poll(handler, &key, &runtime, &orders, context))).await;
     turn.taken(outcome.is_ok());
     let turned = runtime.set_state(state_of(handler, outcome.as_ref().err()));
     wake(handler, context, &orders, outcome.as_ref().ok(), turned);
-    let held = deleting.then(|| format!("{handlers} handlers name it, and {} orders have licences from it", orders.len()));
+    let held = deleting.then(|| format!("{handlers} handlers name it, and {licensed} orders have licences from it"));
     save(handler, context, &orders, outcome.as_ref(), held).await?;
     Ok(turn.next())
 }

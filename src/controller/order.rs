@@ -331,8 +331,14 @@ impl Pass<'_> {
         facts.password_due =
             policy.sets_password && self.parsed.own_password && self.handler.password_due(&self.parsed.uid, policy.retry_interval);
         facts.another_handler = super::selection::another(self.context, &self.order, &self.parsed).await;
-        facts.licenses.server = super::license_server::facts(self.context, &self.order, &self.parsed, &client.policy).await?;
-        let ended = Box::pin(self.act(&client, facts)).await;
+        let licenses = super::license_ref::facts(self.context, &self.order, &self.parsed, &client.policy).await;
+        let ended = match licenses {
+            Ok(server) => {
+                facts.licenses.server = server;
+                Box::pin(self.act(&client, facts)).await
+            }
+            Err(error) => Err(error.into()),
+        };
         if ended.is_err() {
             self.keep_place(false);
         }

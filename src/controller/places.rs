@@ -1,6 +1,6 @@
 //! Places at a handler: who may be at work there at once, who waits, in order of creation, and how many orders a namespace has.
 //!
-//! An order that waits for a person (a task, a changed spec) has no place: nothing of it runs at the panel.
+//! An order that waits for a person (a task, a changed spec) or for its licence server has no place: nothing of it runs at the panel.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -177,8 +177,10 @@ pub fn at_work(order: &DedicatedServerOrder) -> bool {
     let begun = |step: Step| status.steps.iter().any(|r| r.name == step.as_str() && State::parse(&r.state) != State::Pending);
     let person = status.waiting_on.as_ref().is_some_and(|w| w.kind == "Department")
         || condition::is_true(&status.conditions, ConditionType::Stalled);
+    let ready = condition::find(&status.conditions, ConditionType::Ready);
+    let elsewhere = ready.is_some_and(|c| c.reason == Reason::LicenseServerNotReady.as_str());
     let busy = if going(order) { begun(Step::PowerOff) } else { !handed_over(order) };
-    order.is_bound() && busy && (status.in_flight.is_some() || !person)
+    order.is_bound() && busy && (status.in_flight.is_some() || !(person || elsewhere))
 }
 
 /// Whether an order waits for a place, or for its namespace to have fewer orders.
@@ -421,6 +423,22 @@ mod tests {
         assert_eq!(places.enter(&gone, true, &none, 1), Place::Momentarily(0), "it waits itself");
         assert_eq!(places.enter(&next, false, &none, 1), Place::Taken);
         assert_eq!(places.closes("gone"), None);
+    }
+
+    #[test]
+    fn an_order_that_waits_for_its_licence_server_keeps_nobody_from_a_place() {
+        let works = |reason: &str, flight: &serde_json::Value| {
+            let ready =
+                json!({"type": "Ready", "status": "False", "reason": reason, "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"});
+            let server = json!({"id": "17", "handler": "hosting/msk-1", "configuration": "E3"});
+            at_work(&crate::api::samples::order(&json!({"status": {"server": server, "conditions": [ready], "inFlight": flight}})))
+        };
+        let nothing = serde_json::Value::Null;
+        assert!(works("WaitingForPanel", &nothing));
+        assert!(!works("LicenseServerNotReady", &nothing));
+        let flight = json!({"operationId": "1", "step": "IssueLicenses", "call": "orderLicense", "target": "license/x", "attempt": 1,
+                            "since": "2026-01-01T00:00:00Z", "outcome": "Ambiguous"});
+        assert!(works("LicenseServerNotReady", &flight), "what was asked for may be under way");
     }
 
     #[test]

@@ -11,12 +11,28 @@ use serde::de::DeserializeOwned;
 
 use crate::api::common::ObjectKey;
 use crate::api::{IN_USE_FINALIZER, RECONCILE_ANNOTATION};
+use crate::provisioning::reason::Reason;
 
 use super::panels::Panels;
+use super::problem::Problem;
+use super::runner::RECONCILE_TIMEOUT;
 use super::status::{self, StatusError};
 
 /// How soon a write is repeated that met another one.
 pub const CONFLICT: Duration = Duration::from_secs(1);
+
+/// The longest that a panel is asked in one turn. The reconcile ends a little later whatever it does, and has to tell of it before.
+const ASKING: Duration = RECONCILE_TIMEOUT.saturating_sub(Duration::from_mins(1));
+
+/// What a panel was asked for. Where each request is answered and all of them take too long, nobody would hear of it otherwise: the object
+/// would stay Ready with what it knew before.
+pub async fn in_time<T>(asked: impl Future<Output = Result<T, Problem>>) -> Result<T, Problem> {
+    tokio::time::timeout(ASKING, asked).await.unwrap_or_else(|_| {
+        let most = crate::api::Duration(ASKING);
+        let message = format!("its lists did not end within {most}, though it answers: find out why it is so slow");
+        Err(Problem::passing(Reason::Unreachable, message))
+    })
+}
 
 /// Keeps the finalizer on an object until nobody needs it and it is being deleted. An action: the reconcile ends here.
 pub async fn hold<K>(client: &Client, object: &K, needed: bool) -> Result<Option<Action>, StatusError>
@@ -109,6 +125,20 @@ mod tests {
             Ok::<_, std::convert::Infallible>(Response::builder().status(code).body(Body::from(status.to_string().into_bytes())).unwrap())
         });
         Client::new(service, "default")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_panel_whose_lists_do_not_end_is_told_of_before_the_reconcile_is_over() {
+        let began = tokio::time::Instant::now();
+        let slow = |minutes| async move {
+            tokio::time::sleep(Duration::from_mins(minutes)).await;
+            Ok(minutes)
+        };
+        assert_eq!(in_time(slow(8)).await.unwrap(), 8);
+        let problem = in_time(slow(60)).await.unwrap_err();
+        assert_eq!((problem.reason, problem.stalled), (Reason::Unreachable, false));
+        assert!(problem.message.contains("did not end within 9m"), "{}", problem.message);
+        assert!(began.elapsed() < Duration::from_mins(8) + RECONCILE_TIMEOUT);
     }
 
     #[tokio::test]

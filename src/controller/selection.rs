@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use kube::ResourceExt;
 use kube::runtime::controller::Action;
+use kube::{Resource, ResourceExt};
 
 use crate::api::common::ObjectKey;
 use crate::api::handler::Module;
@@ -19,6 +19,7 @@ use super::order::{Ended, OrderError, Pass, known, release_object, save};
 use super::pass_end::close_superseded;
 use super::queue;
 use super::runtime::{HandlerRuntime, Snapshot};
+use super::stores::Guarded;
 
 /// A handler that an order selects, with what the process knows of it.
 struct Held {
@@ -69,6 +70,12 @@ async fn selected(context: &Context, selector: &Selector, namespace: &str) -> Ve
     all
 }
 
+/// Whether an order selects a handler that this version cannot read: nobody looks there for its server, and it may be there.
+fn selects_unread(handlers: &[Arc<Guarded<ProcessingHandler>>], selector: &Selector) -> bool {
+    let mut unread = handlers.iter().filter(|handler| handler.0.is_err());
+    unread.any(|handler| selector.selects(&ObjectKey::of(handler.meta()), handler.labels()))
+}
+
 /// Whether an order that has a server could be served by another handler as well.
 pub(super) async fn another(context: &Context, order: &DedicatedServerOrder, parsed: &Order) -> bool {
     let (Some(selector), Some(status)) = (&parsed.selector, &order.status) else { return false };
@@ -93,7 +100,8 @@ pub(super) async fn pass(order: DedicatedServerOrder, parsed: Order, selector: &
             Ended::Forgotten(stored) => release_object(&stored, context, None).await,
         };
     }
-    if restored && (all.is_empty() || !all.iter().all(|h| selection::looked_through(&parsed, &h.candidate()))) {
+    let looked_through = || all.iter().all(|h| selection::looked_through(&parsed, &h.candidate()));
+    if restored && (all.is_empty() || !looked_through() || selects_unread(&context.handlers.all(), selector)) {
         let status = selection::not_looked_through(&parsed, Timestamp::now(), &known(&order));
         let stored = save(&order, status, context).await?;
         close_superseded(context, &stored).await?;
@@ -195,5 +203,34 @@ fn at<'a>(held: &Held, order: &DedicatedServerOrder, parsed: &Order, passed: Opt
         parsed: parsed.clone(),
         selecting: passed,
         last: false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::api::samples;
+
+    #[test]
+    fn a_handler_that_cannot_be_read_is_selected_by_its_labels_all_the_same() {
+        let cached = |name: &str, priority: &Value| {
+            let metadata = json!({"name": name, "namespace": "hosting", "labels": {"zone": "msk"}});
+            let mut object = serde_json::to_value(samples::handler(&json!({"metadata": metadata}))).unwrap();
+            object["spec"]["priority"] = priority.clone();
+            Arc::new(serde_json::from_value::<Guarded<ProcessingHandler>>(object).unwrap())
+        };
+        let handlers = [cached("msk-1", &json!("high")), cached("msk-2", &json!(10))];
+        assert!(handlers[0].0.is_err() && handlers[1].0.is_ok());
+        let selects = |handlers: &[Arc<Guarded<ProcessingHandler>>], namespace: &str, zone: &str| {
+            let labels = BTreeMap::from([("zone".to_owned(), zone.to_owned())]);
+            selects_unread(handlers, &Selector { namespace: namespace.into(), labels })
+        };
+        assert!(selects(&handlers, "hosting", "msk"));
+        assert!(!selects(&handlers, "hosting", "spb") && !selects(&handlers, "elsewhere", "msk"), "not selected");
+        assert!(!selects(&handlers[1..], "hosting", "msk"), "one that is read is looked through");
     }
 }

@@ -5,9 +5,12 @@
 //! told has shown in two lists in a row, since orders come and go while a list is being read.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 
+use crate::api::common::ObjectKey;
 use crate::api::handler_status::{GhostOrder, HandlerStatus, OrphanServer};
 use crate::api::order::InFlight;
 use crate::api::{DedicatedServerOrder, ProcessingHandler};
@@ -15,10 +18,11 @@ use crate::provisioning::context::{SHORT, cut};
 use crate::provisioning::facts::{Inventory, Row};
 use crate::provisioning::marker::Marker;
 use crate::provisioning::notices::Notice;
-use crate::provisioning::order::marked_id;
+use crate::provisioning::order::{id_by, marked_id};
 use crate::provisioning::step::Step;
 
 use super::context::Context;
+use super::stores::Guarded;
 
 /// Entries of each list that a status shows.
 const SHOWN: usize = 50;
@@ -68,10 +72,27 @@ impl Live {
         })
     }
 
+    /// One that this version cannot read, by its metadata. Which server it has nobody knows: whatever carries its marker may be that one.
+    fn unread(metadata: &ObjectMeta, cluster: &str) -> Option<Self> {
+        let ObjectKey { namespace, name } = ObjectKey::of(metadata);
+        let order_id = id_by(metadata)?.to_owned();
+        let marker = Marker { cluster: cluster.to_owned(), namespace, name, order_id };
+        Some(Self { marker, server: None, asked: None, leaving: false })
+    }
+
     fn answers_for(&self, panel: &str, server: &str) -> bool {
         let bound = self.server.as_ref().is_none_or(|(at, id)| (at.is_empty() || at == panel) && id == server);
         bound || self.asked.as_deref() == Some(server)
     }
+}
+
+/// All orders that are there: one that cannot be read is one of them.
+fn live(orders: &[Arc<Guarded<DedicatedServerOrder>>], cluster: &str) -> Vec<Live> {
+    let of = |order: &Arc<Guarded<DedicatedServerOrder>>| match &order.0 {
+        Ok(order) => Live::of(order, cluster),
+        Err(invalid) => Live::unread(&invalid.metadata, cluster),
+    };
+    orders.iter().filter_map(of).collect()
 }
 
 /// Servers of this list that carry a marker of this cluster which no order answers to. `sees`: whether orders of a namespace are
@@ -157,7 +178,7 @@ pub fn report(
     new: &mut HandlerStatus,
 ) {
     let key = handler.key();
-    let all = context.orders.read(|o| Live::of(o, &context.cluster));
+    let all = live(&context.orders.all(), &context.cluster);
     let own: Vec<Live> = orders.iter().filter_map(|o| Live::of(o, &context.cluster)).collect();
     let mut found = orphans(now, panel, &context.cluster, &all, |namespace| context.wake_orders.sees(namespace));
     found.extend(ghosts(now, panel, &own));
@@ -177,7 +198,10 @@ pub fn report(
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
+    use crate::api::{ORDER_ID_ANNOTATION, samples};
     use crate::panel::model::ServerRow;
 
     const PANEL: &str = "dci.example.net:1500/dcimgr";
@@ -186,7 +210,7 @@ mod tests {
         Marker { cluster: "c".into(), namespace: "shop".into(), name: name.into(), order_id: id.into() }
     }
 
-    fn live(name: &str, id: &str, server: Option<&str>) -> Live {
+    fn order(name: &str, id: &str, server: Option<&str>) -> Live {
         Live { marker: marker(name, id), server: server.map(|s| (PANEL.into(), s.into())), asked: None, leaving: false }
     }
 
@@ -200,19 +224,31 @@ mod tests {
         }
     }
 
+    /// The order `shop/web` with a spec that this version cannot read, as it is cached.
+    fn unread(metadata: &Value) -> Vec<Live> {
+        let mut object = serde_json::to_value(samples::order(&json!({"metadata": metadata}))).unwrap();
+        object["spec"]["domain"] = json!(5);
+        let guarded: Guarded<DedicatedServerOrder> = serde_json::from_value(object).unwrap();
+        assert!(guarded.0.is_err());
+        live(&[Arc::new(guarded)], "c")
+    }
+
     #[test]
     fn a_marker_that_no_order_answers_to_is_an_orphan() {
         let now = list(&[("17", &[marker("web", "u-1")])], &["17"]);
-        let asking = Live { asked: Some("17".into()), ..live("web", "u-1", Some("99")) };
-        let elsewhere = Live { server: Some(("other".into(), "17".into())), ..live("web", "u-1", None) };
+        let asking = Live { asked: Some("17".into()), ..order("web", "u-1", Some("99")) };
+        let elsewhere = Live { server: Some(("other".into(), "17".into())), ..order("web", "u-1", None) };
         let rows = [
             ("no order", vec![], 1),
-            ("its order", vec![live("web", "u-1", Some("17"))], 0),
-            ("its order, not bound yet", vec![live("web", "u-1", None)], 0),
-            ("its order, with another server", vec![live("web", "u-1", Some("18"))], 1),
+            ("its order", vec![order("web", "u-1", Some("17"))], 0),
+            ("its order, not bound yet", vec![order("web", "u-1", None)], 0),
+            ("its order, with another server", vec![order("web", "u-1", Some("18"))], 1),
             ("its order, asking for it", vec![asking], 0),
             ("its order, at another panel", vec![elsewhere], 1),
-            ("another id of this name", vec![live("web", "u-2", Some("17"))], 1),
+            ("another id of this name", vec![order("web", "u-2", Some("17"))], 1),
+            ("its order, which cannot be read", unread(&json!({"uid": "u-1"})), 0),
+            ("its order, restored, which cannot be read", unread(&json!({"uid": "u-9", "annotations": {ORDER_ID_ANNOTATION: "u-1"}})), 0),
+            ("another order of this name, which cannot be read", unread(&json!({"uid": "u-2"})), 1),
         ];
         for (what, orders, expected) in rows {
             assert_eq!(orphans(&now, PANEL, "c", &orders, |_| true).len(), expected, "{what}");
@@ -223,7 +259,7 @@ mod tests {
 
     #[test]
     fn an_order_without_its_server_is_a_ghost() {
-        let order = live("web", "u-1", Some("17"));
+        let order = order("web", "u-1", Some("17"));
         let marked = |markers: &[Marker]| list(&[("17", markers), ("18", &[])], &["17", "18"]);
         let mut not_looked_at = marked(&[]);
         not_looked_at.markers.remove("17");

@@ -164,13 +164,14 @@ fn own_note(theirs: Option<&str>, why: &str) -> String {
     }
 }
 
-/// Whether the order has yet to read the answer: its handler is gone, or does not work. Removed now, it would be asked again.
-fn awaited(context: &Context, task: &ManualTask) -> bool {
-    let name = task.name_any();
-    context
-        .orders
-        .get(&task.spec.order_ref.key())
-        .is_some_and(|order| order.metadata.uid.as_deref() == Some(&task.spec.order_ref.uid) && awaits(&order, &name))
+/// Whether the order has yet to read the answer: its handler is gone, or does not work, or it cannot be read itself. Removed now, it would
+/// be asked again.
+fn awaited(order: Option<&Result<DedicatedServerOrder, String>>, task: &ManualTask) -> bool {
+    match order {
+        Some(Ok(order)) => order.metadata.uid.as_deref() == Some(&task.spec.order_ref.uid) && awaits(order, &task.name_any()),
+        Some(Err(_)) => true,
+        None => false,
+    }
 }
 
 /// Whether nobody waits for the answer to an open task any more: its order went without closing it, since its finalizer was removed by
@@ -259,7 +260,7 @@ pub async fn reconcile(object: Arc<Guarded<ManualTask>>, context: Arc<Context>) 
     context.wake_orders.wake(&task.spec.order_ref.key());
     let deadline = task.spec.deadline.filter(|_| ours && new.closed_at.is_none() && new.escalated_at.is_none()).map(|t| t.0);
     let mut removal = new.closed_at.filter(|_| ours).map(|t| crate::provisioning::context::after(t.0, context.task_retention));
-    if removal.is_some_and(|at| at <= now) && awaited(&context, task) {
+    if removal.is_some_and(|at| at <= now) && awaited(context.orders.find(&task.spec.order_ref.key()).as_ref(), task) {
         removal = Some(crate::provisioning::context::after(now, AWAITED));
     } else if removal.is_some_and(|at| at <= now) {
         let api: Api<ManualTask> = Api::namespaced(context.client.clone(), &task.namespace().unwrap_or_default());
@@ -357,6 +358,20 @@ mod tests {
         ] {
             assert_eq!(forsakes(Some(&order(uid, &tasks)), &task), expected, "{uid} {tasks}");
         }
+    }
+
+    #[test]
+    fn an_answer_is_kept_for_an_order_that_has_yet_to_read_it_and_for_one_that_cannot_be_read() {
+        use crate::api::samples;
+        let task = samples::task(&json!({}));
+        let order = |uid: &str, state: &str| {
+            let tasks = json!([{"name": "stopserver-u-1-1", "type": "StopServer", "department": "Operations", "state": state}]);
+            Ok(samples::order(&json!({"metadata": {"uid": uid}, "status": {"manualTasks": tasks}})))
+        };
+        assert!(awaited(Some(&order("u-1", "Open")), &task));
+        assert!(!awaited(Some(&order("u-1", "Done")), &task) && !awaited(Some(&order("u-2", "Open")), &task));
+        assert!(awaited(Some(&Err("invalid type".into())), &task));
+        assert!(!awaited(None, &task), "it is gone");
     }
 
     #[test]

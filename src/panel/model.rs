@@ -134,8 +134,10 @@ pub struct ServerRow {
     pub mac: Option<String>,
     /// Owner as the list shows it: the name of a user (or an id); `None` when there is none.
     pub owner: Option<String>,
-    /// `chassis_templ` and `type`: either may name the server's type.
+    /// `chassis_templ` and `type`: either may name the server's type, by its id or by its name.
     pub types: Vec<String>,
+    /// Those of them that people know it by: the names, where the list shows any.
+    pub names: Vec<String>,
     /// Power.
     pub power: PowerFlags,
     /// State of the machine.
@@ -158,6 +160,7 @@ impl ServerRow {
             mac: None,
             owner: None,
             types: Vec::new(),
+            names: Vec::new(),
             power: PowerFlags::default(),
             flags: ServerFlags::default(),
             install: None,

@@ -71,7 +71,8 @@ pub fn asked(order: &Order, status: &OrderStatus) -> bool {
 /// Until when an order is left alone: it stalled or backs off, and nothing has changed since.
 fn held(order: &Order, facts: &Facts, now: Timestamp, status: &OrderStatus) -> Option<Next> {
     let forsaken = order.deleting && facts.forsaken.is_some();
-    if facts.forced || forsaken || closing_begins(order.deleting, status) || status.observed_generation != Some(order.generation) {
+    let changed = status.observed_generation != Some(order.generation) || closing_begins(order.deleting, status);
+    if facts.forced || forsaken || changed || was_unreadable(status) {
         return None;
     }
     // A task was closed, or somebody deleted one that is needed.
@@ -94,10 +95,17 @@ fn held(order: &Order, facts: &Facts, now: Timestamp, status: &OrderStatus) -> O
     }
 }
 
+/// The order could not be read when it was last looked at: nothing that is said of it now was decided.
+fn was_unreadable(status: &OrderStatus) -> bool {
+    let stalled = condition::find(&status.conditions, ConditionType::Stalled);
+    stalled.is_some_and(|c| c.reason == Reason::InvalidObject.as_str())
+}
+
 /// An order whose server drifted stays stalled for as long as the panel cannot be asked whether it still does.
 fn blind(cx: &Cx<'_>) -> Option<Timestamp> {
     let seen = cx.status.observed_generation == Some(cx.order.generation);
-    if !condition::is_true(&cx.status.conditions, ConditionType::Stalled) || !seen || !super::opening::at_rest(cx) {
+    let stalled = condition::is_true(&cx.status.conditions, ConditionType::Stalled) && !was_unreadable(&cx.status);
+    if !stalled || !seen || !super::opening::at_rest(cx) {
         return None;
     }
     // Whether licences are in order tells their server, which may be there; and a spec that was refused may be allowed by now.
@@ -285,4 +293,30 @@ pub(super) fn waiting_without_handler(
     let mut status = cx.status;
     conclude(&mut status, &verdict, order.generation, now, None);
     status
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::samples;
+
+    #[test]
+    fn an_order_that_can_be_read_again_is_decided_upon_at_once() {
+        let order = Order::parse(&samples::order(&json!({})), "c").unwrap();
+        let facts = Facts::new(HandlerState::NotReady("it is down".into()), "1".into());
+        for (reason, then) in [("InvalidObject", "HandlerNotReady"), ("UnknownTemplate", "UnknownTemplate")] {
+            let said = |type_: &str, status: &str| {
+                json!({
+                    "type": type_, "status": status, "reason": reason, "message": "m", "lastTransitionTime": "2026-01-01T00:00:00Z",
+                })
+            };
+            let conditions = [said("Ready", "False"), said("Stalled", "True")];
+            let stored = samples::order(&json!({"status": {"observedGeneration": 1, "phase": "Failed", "conditions": conditions}}));
+            let decided = decide(&order, &Handler::placeholder(), &facts, Timestamp::UNIX_EPOCH, &stored.status.unwrap());
+            let ready = condition::find(&decided.status.conditions, ConditionType::Ready).unwrap();
+            assert_eq!(ready.reason, then, "its spec is what it was");
+        }
+    }
 }

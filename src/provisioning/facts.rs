@@ -62,10 +62,14 @@ pub struct Inventory {
     pub rows: BTreeMap<String, ServerRow>,
     /// When the list was asked for: nothing that changed later is in it.
     pub began: Timestamp,
+    /// Which list of this process it is: what is read for some servers only is read for each of them in turn.
+    pub turn: usize,
     /// The ids of the list before this one.
     pub previous: Option<BTreeSet<String>>,
     /// Ids of the users whose servers are looked at, by name, where the list made it necessary to know them.
     pub ids: BTreeMap<String, String>,
+    /// Names that the panel's users were looked through for: one of them that has no id had no user then.
+    pub asked: BTreeSet<String>,
     /// Names of the users whose servers were looked at.
     pub owners: BTreeSet<String>,
     /// Markers read from the servers' notes, by server id.

@@ -13,8 +13,8 @@ use crate::panel::license::{LicenseForm, LicenseId, LicenseRow};
 
 use super::facts::{HandlerState, Prepared};
 
-/// What the handler of a licence server says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What the handler of a licence server says; by default nothing is sold, and nothing is renewed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LicensePolicy {
     /// Products by name.
     pub products: BTreeMap<String, LicenseProduct>,
@@ -27,7 +27,7 @@ pub struct LicensePolicy {
 }
 
 impl LicensePolicy {
-    /// Takes it out of a handler's spec; without `licenses` nothing is sold, and nothing is renewed.
+    /// Takes it out of a handler's spec.
     #[must_use]
     pub fn new(spec: &HandlerSpec) -> Self {
         match &spec.licenses {
@@ -37,9 +37,7 @@ impl LicensePolicy {
                 renew_before: sold.renew_before.0,
                 on_deletion: sold.on_deletion,
             },
-            None => {
-                Self { products: BTreeMap::new(), project: None, renew_before: Duration::ZERO, on_deletion: LicenseDeletion::default() }
-            }
+            None => Self::default(),
         }
     }
 }
@@ -74,7 +72,7 @@ pub const LIST: &str = "";
 /// What one pass has read of licences.
 #[derive(Clone, Debug, Default)]
 pub struct LicenseFacts {
-    /// The server; `None`: there is none, or it may not be used.
+    /// The server; `None`: there is none, or it may not be used. One of which that cannot be told is there, and not ready.
     pub server: Option<LicenseServer>,
     /// The list, read in this pass since its last change.
     pub fresh: Option<Vec<LicenseRow>>,

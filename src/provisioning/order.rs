@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::api::common::ObjectKey;
 use crate::api::handler::{Adoption, AllocateBy, DeletionPolicy, HandlerSpec, IpmiErrorPolicy};
@@ -119,7 +120,7 @@ impl Order {
             deletion_policy: spec.deletion_policy,
             deletion_protection: spec.deletion_protection,
             adopt: spec.adopt.as_ref().map(|a| ServerId(a.server_id.clone())),
-            reconcile_requested: annotation(raw, RECONCILE_ANNOTATION).map(str::to_owned),
+            reconcile_requested: annotation(&raw.metadata, RECONCILE_ANNOTATION).map(str::to_owned),
             reinstall: spec.reinstall.clone(),
             key,
             uid,
@@ -145,21 +146,33 @@ pub fn selector(raw: &DedicatedServerOrder) -> Option<Selector> {
     Some(Selector { namespace, labels: selector.match_labels.clone() })
 }
 
-fn annotation<'a>(raw: &'a DedicatedServerOrder, name: &str) -> Option<&'a str> {
-    raw.metadata.annotations.as_ref()?.get(name).map(String::as_str).filter(|v| !v.is_empty())
+fn annotation<'a>(metadata: &'a ObjectMeta, name: &str) -> Option<&'a str> {
+    metadata.annotations.as_ref()?.get(name).map(String::as_str).filter(|v| !v.is_empty())
 }
 
 /// The order id that the annotation carries.
 #[must_use]
 pub fn order_id(raw: &DedicatedServerOrder) -> Option<&str> {
-    annotation(raw, ORDER_ID_ANNOTATION).filter(|id| id.len() <= 64 && id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'))
+    annotated_id(&raw.metadata)
+}
+
+/// The same by the metadata alone, which an order that cannot be read has, too.
+#[must_use]
+pub fn annotated_id(metadata: &ObjectMeta) -> Option<&str> {
+    annotation(metadata, ORDER_ID_ANNOTATION).filter(|id| id.len() <= 64 && id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-'))
 }
 
 /// The id that markers, locks and Secrets name the order by: what its annotation carries, or else its uid. Nothing only of an object
 /// that no server has seen.
 #[must_use]
 pub fn marked_id(raw: &DedicatedServerOrder) -> Option<&str> {
-    order_id(raw).or(raw.metadata.uid.as_deref())
+    id_by(&raw.metadata)
+}
+
+/// The same by the metadata alone.
+#[must_use]
+pub fn id_by(metadata: &ObjectMeta) -> Option<&str> {
+    annotated_id(metadata).or(metadata.uid.as_deref())
 }
 
 /// What the decisions need of a handler.

@@ -50,6 +50,7 @@ fn row(id: &str) -> ServerRow {
         mac: None,
         owner: None,
         types: vec!["E3".into()],
+        names: vec!["E3".into()],
         power: PowerFlags::default(),
         flags: ServerFlags::default(),
         description: String::new(),

@@ -41,6 +41,11 @@ async fn orders_for_what_is_sold_out_cost_the_panel_nothing_and_keep_nobody_back
     let waiting = world.record.get("DedicatedServerOrder", "wait-24").unwrap();
     let message = waiting["status"]["waitingOn"]["message"].as_str().unwrap();
     assert!(message.starts_with("the panel knows no server of type none; place ") && message.ends_with(" of 20+"), "{message}");
+    // Nor is it asked in each list whether their clients have users by now. The one who got a server is a new owner.
+    world.polls(2).await;
+    let asked = world.requests("dci", "user");
+    world.polls(5).await;
+    assert_eq!(world.requests("dci", "user"), asked);
     world.end().await;
 }
 

@@ -9,8 +9,8 @@ use super::support::{Setup, World};
 
 const LICENSE_PASSWORD: &str = "license-pass-3Kz8";
 
-/// A world with a licence server `bill`, whose handler `isp` is made from this patch of `spec.licenses`.
-pub async fn start(behaviour: &Value, licenses: &Value) -> World {
+/// All panels, and a licence server `bill`.
+pub fn panels(behaviour: &Value) -> Value {
     let mut panels = super::support::objects::panels();
     panels["billmanager6"] = json!([{
         "name": "bill",
@@ -18,24 +18,33 @@ pub async fn start(behaviour: &Value, licenses: &Value) -> World {
         "behaviour": behaviour,
         "pricelists": [{"id": 55227, "name": "ISPmanager 6 Lite"}, {"id": 55228, "name": "ISPmanager 6 Pro"}],
     }]);
-    let setup = Setup { panels, ..Setup::default() }.handler(&json!({"licenseServerRef": {"name": "isp"}}));
-    let mut world = World::start(setup).await;
+    panels
+}
+
+/// Creates the handler `isp` of the licence server, with this patch of its spec.
+pub async fn sell(world: &mut World, spec: &Value) {
     world.keep_secret(LICENSE_PASSWORD);
     let credentials = json!({"username": "reseller", "password": LICENSE_PASSWORD});
     world.create(&world.provider, super::support::objects::secret("isp", &credentials)).await;
-    let mut sold = json!({"products": {"Lite": {"pricelist": "55227"}, "Pro": {"pricelist": "55228", "addons": {"7": "2"}}}});
-    sold = super::support::objects::merged(sold, licenses);
+    let base = json!({
+        "module": "BILLmanager6",
+        "connection": {"url": world.sim.url("bill").unwrap(), "credentialsSecretRef": {"name": "isp"}, "timeout": "5s"},
+        "licenses": {"products": {"Lite": {"pricelist": "55227"}, "Pro": {"pricelist": "55228", "addons": {"7": "2"}}}},
+        "pollInterval": "1s",
+        "limits": {"requestsPerSecond": 0},
+    });
     let handler = json!({
         "apiVersion": "dci-operator.dev/v1alpha1", "kind": "ProcessingHandler", "metadata": {"name": "isp"},
-        "spec": {
-            "module": "BILLmanager6",
-            "connection": {"url": world.sim.url("bill").unwrap(), "credentialsSecretRef": {"name": "isp"}, "timeout": "5s"},
-            "licenses": sold,
-            "pollInterval": "1s",
-            "limits": {"requestsPerSecond": 0},
-        },
+        "spec": super::support::objects::merged(base, spec),
     });
     world.create(&world.provider, handler).await;
+}
+
+/// A world with a licence server `bill`, whose handler `isp` is made from this patch of `spec.licenses`.
+pub async fn start(behaviour: &Value, licenses: &Value) -> World {
+    let setup = Setup { panels: panels(behaviour), ..Setup::default() }.handler(&json!({"licenseServerRef": {"name": "isp"}}));
+    let mut world = World::start(setup).await;
+    sell(&mut world, &json!({ "licenses": licenses })).await;
     world.until_reason("ProcessingHandler", "isp", "Ready", "Reachable").await;
     world
 }

@@ -1,13 +1,15 @@
 //! Orders that come back from a backup, without status, here or in another cluster: they find what is theirs, and nothing is taken twice.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use super::support::hands::{ORDER, assert_done, backup, down, freeze, lose, picture, restore, saved_secret, settled, thaw, untouched, up};
 use super::support::kstatus::condition;
-use super::support::objects::merged;
+use super::support::objects::{self, merged};
 use super::support::plane::OwnPlane;
 use super::support::{Setup, World};
+
+const HANDLER: &str = "ProcessingHandler";
 
 async fn remove_secret(world: &World, name: &str) {
     assert_done(world, &["delete", "secret", name, "-n", &world.shop, "--ignore-not-found"]).await;
@@ -215,4 +217,74 @@ async fn in_a_new_cluster_orders_find_their_servers_by_the_old_cluster_id_and_ta
     nothing_was_done(&new);
     new.end().await;
     old.end().await;
+}
+
+/// Of two handlers that an order selects one cannot be read when the order comes back: the one that has its server.
+#[tokio::test]
+async fn a_restored_order_waits_for_a_handler_that_cannot_be_read() {
+    let Some(own) = OwnPlane::start("unread") else { return };
+    let mut panels = objects::panels();
+    let servers = json!([{"id": 27, "name": "R2-27", "type": "E3-16G", "ip": "10.0.0.27"}]);
+    // Panels of one product have addresses of their own.
+    let second = merged(panels["dcimanager5"][0].clone(), &json!({"name": "dci2", "listen": "127.0.0.2:0", "servers": servers}));
+    panels["dcimanager5"].as_array_mut().unwrap().push(second);
+    panels["ipmanager5"][0]["holds_for"].as_array_mut().unwrap().push(json!({"panel": "dci2", "user": "dci"}));
+    let mut world = World::own_namespaces(own.plane, Setup { panels, ..Setup::default() }).await;
+    let provider = world.provider.clone();
+    let mut other = objects::handler(world.sim.url("dci2").unwrap(), &json!({"priority": 20}));
+    other["metadata"] = json!({"name": "msk-2", "labels": {"zone": "msk"}});
+    world.create(&provider, other).await;
+    world.patch(HANDLER, "msk-1", &json!({"metadata": {"labels": {"zone": "msk"}}, "spec": {"priority": 10}})).await;
+    for name in ["msk-1", "msk-2"] {
+        world.until_reason(HANDLER, name, "Ready", "Reachable").await;
+    }
+    world.order("web-01", &json!({"handlerRef": null, "handlerSelector": {"namespace": provider, "matchLabels": {"zone": "msk"}}})).await;
+    let active = world.until_active("web-01").await;
+    assert_eq!(active["status"]["server"]["handler"], format!("{provider}/msk-1"));
+    // And one that names it.
+    world.order("web-02", &json!({})).await;
+    world.until_active("web-02").await;
+    let servers = |world: &World| [17, 19].map(|id| untouched(world, id));
+    let (before, made) = (servers(&world), world.changes().len());
+    down(&mut world).await;
+    for name in ["web-01", "web-02"] {
+        restore(&mut world, name, &json!({})).await;
+    }
+    // Stored while the definitions were those of another version.
+    let loose = json!([
+        {"op": "replace", "path": "/spec/versions/0/schema",
+         "value": {"openAPIV3Schema": {"type": "object", "x-kubernetes-preserve-unknown-fields": true}}},
+        {"op": "add", "path": "/spec/versions/0/selectableFields", "value": null},
+    ]);
+    own.plane.define(&["patch", "crd/processinghandlers.dci-operator.dev", "--type=json", "-p", &loose.to_string()], None);
+    let poison = json!({"apiVersion": "dci-operator.dev/v1alpha1", "kind": HANDLER, "metadata": {"name": "poison"},
+                        "spec": {"priority": "high"}});
+    world.until_stored(&provider, &poison).await;
+    world.patch(HANDLER, "msk-1", &json!({"spec": {"priority": "high"}})).await;
+    up(&mut world).await;
+    world.until_reason(HANDLER, "msk-1", "Stalled", "InvalidObject").await;
+    // The other one has a free server, and is asked nothing but what it has.
+    for (deleted, part) in [(false, "no other one is taken"), (true, "remove the finalizer")] {
+        if deleted {
+            world.delete(ORDER, "web-01").await;
+        }
+        let told =
+            |o: &Value| condition(o, "Ready").is_some_and(|c| c["reason"] == "HandlerNotReady" && c["message"].to_string().contains(part));
+        world.until_order("web-01", part, |o| o["metadata"]["deletionTimestamp"].is_string() == deleted && told(o)).await;
+        let lists = world.requests("dci2", "server");
+        world.until("more lists", |world| (world.requests("dci2", "server") >= lists + 3).then_some(())).await;
+        assert!(told(&world.record.get(ORDER, "web-01").unwrap()), "{part}");
+        assert_eq!((servers(&world), &world.changes()[made..]), (before.clone(), &[] as &[String]), "{part}");
+    }
+    // Nobody is asked to give up what is at a handler that is there.
+    world.delete(ORDER, "web-02").await;
+    let told = |o: &Value| condition(o, "Ready").is_some_and(|c| c["message"].to_string().contains("cannot read it"));
+    world.until_order("web-02", "waits for its handler", told).await;
+    world.patch(HANDLER, "msk-1", &json!({"spec": {"priority": 10}})).await;
+    for (name, server) in [("web-01", 17), ("web-02", 19)] {
+        world.until_gone(name).await;
+        world.assert_server_released(server);
+    }
+    assert!(world.record.all("ManualTask").is_empty());
+    world.end().await;
 }

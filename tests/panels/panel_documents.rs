@@ -206,8 +206,17 @@ fn a_server_has_either_type() {
     };
     assert_eq!(types(json!({"id": "1", "type": {"$": "E3"}, "chassis_templ": {"$": "E3"}})), ["E3"]);
     assert_eq!(types(json!({"id": "1", "type": {"$": "E3"}, "chassis_templ": {}})), ["E3"]);
-    assert_eq!(types(json!({"id": "1", "chassis_templ": {"$": "E5", "$orig": "4"}, "type": {"$": "E3"}})), ["4", "E5", "E3"]);
+    let both = json!({"id": "1", "chassis_templ": {"$": "E5", "$orig": "4"}, "type": {"$": "E3"}});
+    assert_eq!(types(both.clone()), ["4", "E5", "E3"]);
     assert!(types(json!({"id": "1"})).is_empty());
+    // People know it by its names, and by its id only where there is no name.
+    let names = |row: Value| {
+        let list = document(&json!({ "elem": row }));
+        parse::server_row(&list.rows().unwrap()[0]).unwrap().names
+    };
+    assert_eq!(names(both), ["E5", "E3"]);
+    assert_eq!(names(json!({"id": "1", "type": {"$orig": "4"}})), ["4"]);
+    assert_eq!(names(json!({"id": "1", "type": {"$": "E3"}, "chassis_templ": {"$": "E3", "$orig": "4"}})), ["E3"]);
     let list = document(&json!({"elem": [{"name": "x"}, {"id": {}}]}));
     assert!(list.rows().unwrap().iter().all(|r| parse::server_row(r).is_err()));
 }

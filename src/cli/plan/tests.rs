@@ -133,6 +133,13 @@ fn what_speaks_for_and_against_a_handler() {
             Weight::Waits,
             "no server of type X (WaitingForCapacity); it has: E3, E5",
         ),
+        (
+            json!({"configuration": {"serverType": "E5"}}),
+            json!({"status": {"inventory": {"total": 1, "free": 1, "byConfiguration": [{"configuration": "E3", "free": 1, "total": 1},
+                {"configuration": "E5", "free": 1, "total": 1}]}}}),
+            Weight::Good,
+            "1 of 1 servers of type E5 are free",
+        ),
         (json!({}), json!({"status": {"inventory": null}}), Weight::Unknown, "has not counted"),
         (
             json!({"configuration": {"serverType": null, "custom": {"memoryGiB": 64}}}),

@@ -103,7 +103,8 @@ fn handlers<'a>(metrics: &Metrics, objects: &Objects<'a>) -> BTreeMap<String, &'
         }
         if rest > 0 {
             add(&mut total, [&key, OTHER], rest);
-            add(&mut free, [&key, OTHER], rest_free);
+            // Those that go by two names were taken off twice.
+            add(&mut free, [&key, OTHER], rest_free.max(0));
         }
     }
     for key in &objects.unreadable_handlers {
@@ -288,6 +289,16 @@ mod tests {
         publish(&metrics, &Objects { handlers: vec![&good], ..Objects::default() }, Timestamp::now());
         let text = metrics.text().unwrap();
         assert!(!text.contains("h/b") && !text.contains("h/c") && text.contains("handler=\"none\""), "{text}");
+    }
+
+    #[test]
+    fn servers_that_go_by_two_names_leave_no_less_than_none_for_the_rest() {
+        let metrics = Metrics::default();
+        let count = |name: &str| json!({"configuration": name, "free": 1, "total": 1});
+        let inventory = json!({"total": 3, "free": 1, "byConfiguration": [count("E3"), count("E5")]});
+        let handler = samples::handler(&json!({"metadata": {"name": "a"}, "status": {"inventory": inventory}}));
+        publish(&metrics, &Objects { handlers: vec![&handler], ..Objects::default() }, Timestamp::now());
+        assert_eq!((metrics.servers.of(["h/a", OTHER]).get(), metrics.servers_free.of(["h/a", OTHER]).get()), (1, 0));
     }
 
     #[test]

@@ -147,7 +147,7 @@ metrics! {
     /// Time until the answer to a request to a panel, waiting for a free place aside.
     panel_request_duration: quick "panel_request_duration" in Seconds ["panel", "call"];
 
-    /// Servers that the panel lists, by configuration: the 50 largest, and `other`.
+    /// Servers that the panel lists, by configuration: the 50 largest, and `other`. One that goes by two names is counted under each.
     servers: gauge "servers" ["handler", "configuration"];
     /// Those of them that are free.
     servers_free: gauge "servers_free" ["handler", "configuration"];

@@ -80,8 +80,7 @@ pub fn objects(metrics: &Metrics, cached: &Cached, now: Timestamp) {
 
 /// Namespace and name of what cannot be read.
 fn unreadable<K: Resource>(objects: &[Arc<Guarded<K>>]) -> impl Iterator<Item = String> {
-    let metadata = objects.iter().filter_map(|object| object.0.as_ref().err()).map(|invalid| invalid.metadata.clone());
-    metadata.map(|m| ObjectKey { namespace: m.namespace.unwrap_or_default(), name: m.name.unwrap_or_default() }.to_string())
+    objects.iter().filter_map(|object| object.0.as_ref().err()).map(|invalid| ObjectKey::of(&invalid.metadata).to_string())
 }
 
 fn number<K: Resource>(objects: &[Arc<Guarded<K>>]) -> i64 {

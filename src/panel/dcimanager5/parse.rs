@@ -14,13 +14,12 @@ use super::notes;
 
 /// A row of `server` (ispsystem-api.md 2.1, confirmed).
 pub fn server_row(row: &Fields<'_>) -> Result<ServerRow, String> {
-    let mut types = Vec::new();
-    for name in ["chassis_templ", "type"] {
-        for text in [row.reference(name), row.display(name).filter(|v| !is_nothing(v))].into_iter().flatten() {
-            if !types.contains(&text) {
-                types.push(text);
-            }
-        }
+    let (mut types, mut names) = (Vec::new(), Vec::new());
+    for field in ["chassis_templ", "type"] {
+        let (reference, name) = (row.reference(field), row.display(field).filter(|v| !is_nothing(v)));
+        add(&mut names, name.clone().or_else(|| reference.clone()));
+        add(&mut types, reference);
+        add(&mut types, name);
     }
     Ok(ServerRow {
         id: ServerId(row.opt("id").ok_or("id in one of its rows")?),
@@ -30,6 +29,7 @@ pub fn server_row(row: &Fields<'_>) -> Result<ServerRow, String> {
         mac: row.reference("mac"),
         owner: row.reference("owner"),
         types,
+        names,
         power: PowerFlags { on: row.flag("poweron"), off: row.flag("poweroff"), error: row.flag("powererror") },
         flags: ServerFlags {
             blocked: row.flag("blocked"),
@@ -41,6 +41,12 @@ pub fn server_row(row: &Fields<'_>) -> Result<ServerRow, String> {
         install: row.flag("install_in_progress").then(|| row.display("install_in_progress").unwrap_or_default()),
         description: row.display("gen_chassis_name").unwrap_or_default(),
     })
+}
+
+/// One more, unless it is there already.
+fn add(texts: &mut Vec<String>, text: Option<String>) {
+    let new = text.filter(|text| !texts.contains(text));
+    texts.extend(new);
 }
 
 /// A row of `user` (ispsystem-api.md 1.2 point 5 and 2.9: 16 is an ordinary user, confirmed; `lvUser` is its name on creation).

@@ -24,6 +24,7 @@ impl Panel {
                     mac: Some(format!("00:00:00:00:00:{id}")),
                     owner: s.owner.as_ref().map(|o| self.user_name(o)),
                     types: vec![s.kind.clone()],
+                    names: vec![s.kind.clone()],
                     power: PowerFlags { on: s.on, off: !s.on, error },
                     flags,
                     install: s.operation.as_ref().filter(|o| o.shown).map(|_| "Installing: 42%".into()),

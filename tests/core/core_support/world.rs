@@ -451,10 +451,11 @@ impl World {
         let parts = |id: &String| Hardware::of_server(&self.panel.servers[id].parts, "");
         let hardware = rows.keys().map(|id| (id.clone(), parts(id))).collect();
         let names = self.orders.values().map(|o| o.raw.spec.client.username.clone());
-        let (ids, owners) = (BTreeMap::new(), names.chain([ADMIN.to_owned()]).collect());
+        let (ids, asked, owners) = (BTreeMap::new(), BTreeSet::new(), names.chain([ADMIN.to_owned()]).collect());
         let unread =
             self.unread.iter().map(|(id, since)| (id.clone(), Unread { since: *since, why: "an error document".into() })).collect();
-        self.inventory = Some(Arc::new(Inventory { rows, began: self.now, previous, ids, owners, markers, unread, hardware }));
+        self.inventory =
+            Some(Arc::new(Inventory { rows, began: self.now, turn: 0, previous, ids, asked, owners, markers, unread, hardware }));
         self.sweep_locks();
         if let Some(id) = self.taken_after_list.take() {
             self.panel.server(&id).owner = Some(UserId("7".into()));
