@@ -192,10 +192,13 @@ mod tests {
     #[tokio::test]
     async fn what_is_not_told_holds_and_what_is_gone_does_not() {
         let found = json!({"apiVersion": "dci-operator.dev/v1alpha1", "kind": "DedicatedServerOrder", "metadata": {"name": "x"}});
-        let failed =
-            |code: u16| json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "", "reason": "", "code": code});
-        for (code, answer, held, told) in [(200, found, 0, 1), (404, failed(404), 0, 0), (403, failed(403), 1, 1), (500, failed(500), 1, 1)]
-        {
+        let failed = |code: u16, reason: &str| json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "", "reason": reason, "code": code});
+        for (code, answer, held, told) in [
+            (200, found, 0, 1),
+            (404, failed(404, "NotFound"), 0, 0),
+            (403, failed(403, "Forbidden"), 1, 1),
+            (500, failed(500, "InternalError"), 1, 1),
+        ] {
             let service = tower::service_fn(move |_: Request<Body>| {
                 let body = Body::from(answer.to_string().into_bytes());
                 async move { Ok::<_, std::convert::Infallible>(Response::builder().status(code).body(body).unwrap()) }
