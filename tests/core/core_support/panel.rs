@@ -63,6 +63,8 @@ pub struct Server {
     pub operation: Option<Operation>,
     pub failed: bool,
     pub template: Option<String>,
+    /// The template that was chosen last.
+    pub chosen: Option<String>,
     pub ipmi: Ipmi,
     pub gone: bool,
     pub busy_until: Option<Timestamp>,
@@ -85,6 +87,7 @@ pub struct Late {
 }
 
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one thing that a panel may do or not")]
 pub struct Panel {
     pub servers: BTreeMap<String, Server>,
     pub users: Vec<PanelUser>,
@@ -105,6 +108,10 @@ pub struct Panel {
     pub install_takes: Duration,
     /// How long a running installation does not show in the list.
     pub installs_show_after: Duration,
+    /// Whether a failure shows until something has succeeded, and not only until something begins.
+    pub failures_stay: bool,
+    /// Whether the form names the template that was chosen last, installed or not.
+    pub forms_name_what_was_chosen: bool,
     pub power_takes: Duration,
     pub ports_take: Duration,
     /// Whether the panel shows if a port is on, and whether it switches the ports itself with the block.
@@ -146,6 +153,8 @@ impl Panel {
             recipes_that_fail: 0,
             install_takes: Duration::from_mins(10),
             installs_show_after: Duration::ZERO,
+            failures_stay: false,
+            forms_name_what_was_chosen: false,
             power_takes: Duration::from_secs(20),
             ports_take: Duration::from_secs(3),
             ports_show: true,
@@ -180,6 +189,7 @@ impl Panel {
                 operation: None,
                 failed: false,
                 template: None,
+                chosen: None,
                 ipmi: Ipmi::Works,
                 gone: false,
                 busy_until: None,
@@ -449,8 +459,9 @@ impl Panel {
         self.runs_that_fail -= usize::from(fails);
         let until = Some(later(now, self.install_takes));
         let (shows, shown) = (later(now, self.installs_show_after), self.installs_show_after.is_zero());
+        let stays = self.failures_stay;
         let s = self.server(&server.0);
-        s.failed = false;
+        s.failed = s.failed && stays;
         s.ran.push(recipe.into());
         let template = s.template.clone().unwrap_or_default();
         s.operation = Some(Operation { shows, shown, until, template, fails: false, recipe_fails: fails });
@@ -465,11 +476,13 @@ impl Panel {
         self.installs_that_hang -= usize::from(hangs);
         let until = later(now, self.install_takes);
         let (shows, shown) = (later(now, self.installs_show_after), self.installs_show_after.is_zero());
+        let stays = self.failures_stay;
         let s = self.server(&server.0);
         s.installs += 1;
+        s.chosen = Some(template.into());
         s.flagged = false;
         s.ran = recipe.map(str::to_owned).into_iter().collect();
-        s.failed = false;
+        s.failed = s.failed && stays;
         s.operation = Some(Operation { shows, shown, until: (!hangs).then_some(until), template: template.into(), fails, recipe_fails });
     }
 }

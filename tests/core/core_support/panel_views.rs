@@ -41,7 +41,10 @@ impl Panel {
     }
 
     pub fn install_form(&self, id: &ServerId) -> InstallForm {
-        let current = self.servers.get(&id.0).and_then(|s| s.template.clone());
+        let current = self.servers.get(&id.0).and_then(|s| match &s.chosen {
+            Some(chosen) if self.forms_name_what_was_chosen => Some(chosen.clone()),
+            Some(_) | None => s.template.clone(),
+        });
         InstallForm { current, templates: self.templates.clone(), recipes: None, tags: self.tags.clone() }
     }
 
