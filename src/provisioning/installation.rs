@@ -1,11 +1,12 @@
 //! Installation: started once, followed by its flags, repeated only where nothing of a client's can be lost.
 //!
 //! DCImanager 5 has no operation object (ispsystem-api.md 0.2): an installation shows as a flag of the server's row. It counts as made
-//! where its flag was seen, and then gone; and where the flag was never seen, but the form of operations names the template, which
-//! it did not before the installation was asked for. A form that named it before, since the client before had the same system, tells
-//! nothing, and there is nothing else to ask: the panel shows no operation that is over and not when a system was installed, and what
-//! it says of the progress on a server where nothing runs is not known. An installation that nobody saw on such a server, as one that
-//! ends between two polls, counts as not made: before the hand-over it is made again, as often as anything may fail, and then, as after
+//! where its flag was seen, and then gone, unless the form of operations names another system after that, or none; and where the flag
+//! was never seen, but the form names the template, which it did not before the installation was asked for. A form that named it before,
+//! since the client before had the same system, tells nothing, and there is nothing else to ask: the panel shows no operation that is
+//! over and not when a system was installed, and what it says of the progress on a server where nothing runs is not known. An installation
+//! that nobody saw on such a server, as one that ends between two polls, counts as not made; one that was seen counts as made, although
+//! somebody may have cancelled it. What was not made is made again before the hand-over, as often as anything may fail; then, and after
 //! the hand-over at once, a department says what is there.
 
 use std::ops::ControlFlow::{Break, Continue};
@@ -31,6 +32,10 @@ const OPERATION: &str = "operation";
 const TIMEOUT: &str = "InstallTimeout";
 /// The error of an installation that the panel accepted, and of which it showed nothing.
 const VANISHED: &str = "InstallVanished";
+/// The error of an installation that was over, while the form named another system, or none.
+const CANCELLED: &str = "InstallCancelled";
+/// What is waited for while the form does not name the system of an installation that is over.
+const FORM: &str = "form";
 
 /// The system is installed.
 pub(super) fn install(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
@@ -179,7 +184,7 @@ fn not_made(cx: &mut Cx<'_>, server: &ServerId, code: &str, message: &str) -> Fl
 
 /// Whether an error says that nothing shows of an installation that the panel accepted.
 pub(super) fn is_unconfirmed(code: &str) -> bool {
-    code == VANISHED
+    [VANISHED, CANCELLED].contains(&code)
 }
 
 /// Whether the form of operations names this template as the one that is there; `None` where the panel does not show the form.
@@ -220,8 +225,7 @@ fn seen(cx: &mut Cx<'_>, server: &ServerId, row: &ServerRow) -> Flow {
         return super::recipes::installation_failed(cx, server);
     }
     if row.install.is_none() {
-        cx.finish(STEP, State::Done, "");
-        return Continue(());
+        return over(cx, server);
     }
     let since = cx.step(STEP).started_at.map_or(cx.now, |t| t.0);
     if cx.now >= after(since, cx.handler.install) {
@@ -233,6 +237,30 @@ fn seen(cx: &mut Cx<'_>, server: &ServerId, row: &ServerRow) -> Flow {
         return Break(cx.call(STEP, cancel, Shows::InTheList));
     }
     Break(at_work(cx, server, row))
+}
+
+/// The flag is gone. What a cancelled operation leaves is not known (ispsystem-api.md 2.6): a form that names another system, or none,
+/// shows that this one was not installed. One that the panel does not show, or that cannot be compared, shows nothing.
+fn over(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
+    let Some(form) = cx.facts.install_forms.get(&server.0) else { return Break(cx.look(STEP, Look::InstallForm(server.clone()))) };
+    let wanted = asked_for(cx);
+    let other = form.as_ref().filter(|f| f.names_another(&wanted));
+    let Some(there) = other.map(|f| f.current.clone().unwrap_or_else(|| "no system".to_owned())) else {
+        cx.finish(STEP, State::Done, "");
+        return Continue(());
+    };
+    // A panel may write the form a moment after it has taken the flag away.
+    let since = cx.status.waiting_on.as_ref().filter(|w| w.name == FORM).map_or(cx.now, |w| w.since.0);
+    let due = after(since, cx.handler.settle);
+    if cx.now >= due {
+        let message = format!(
+            "the installation is over, and the panel's form names {there}, not {wanted}: somebody cancelled it there, or installed another one"
+        );
+        return not_made(cx, server, CANCELLED, &message);
+    }
+    let message = format!("the installation is over; waiting for the panel's form to name {wanted}");
+    let until = Some(after(cx.now, cx.handler.poll).min(due));
+    Break(cx.wait(STEP, Wait { kind: WaitKind::Panel, name: FORM, reason: Reason::Preparing, message, until, deadline: Some(due) }))
 }
 
 /// The flag is there: the panel's own words become the progress. Where a failure may turn out to be a recipe's alone the form is read at

@@ -173,6 +173,66 @@ fn a_reinstallation_that_nobody_saw_is_made_once() {
     assert_installed(&world, TEMPLATE);
 }
 
+#[test]
+fn an_installation_that_somebody_cancels_at_the_panel_is_made_again() {
+    for before in [None, Some(UBUNTU)] {
+        let mut world = world(before);
+        until_state(&mut world, "Waiting");
+        world.panel.server("1").operation = None;
+        until_error(&mut world, "InstallCancelled");
+        world.until_phase("web", "Active");
+        assert_eq!((installs(&world), world.tasks.len()), ((2, 2), 0), "{before:?}\n{}", world.describe());
+        assert_installed(&world, TEMPLATE);
+        world.assert_quiet();
+    }
+}
+
+#[test]
+fn a_reinstallation_that_somebody_cancels_at_the_panel_is_left_to_a_department() {
+    for resolution in [Resolution::Retry, Resolution::Done] {
+        let mut world = settled();
+        world.edit("web", |raw| (raw.spec.reinstall, raw.spec.operating_system.template) = ("again".into(), UBUNTU.into()));
+        until_state(&mut world, "Waiting");
+        world.panel.server("1").operation = None;
+        until_task(&mut world);
+        let details = world.tasks[0].details.clone();
+        assert!(details.contains("InstallCancelled") && details.contains(&format!("names {TEMPLATE}, not {UBUNTU}")), "{details}");
+        world.run_for(Duration::from_hours(6));
+        assert_eq!((installs(&world), world.tasks.len()), ((2, 2), 1), "{resolution:?}\n{}", world.describe());
+        if resolution == Resolution::Done {
+            // A person has installed it.
+            world.panel.server("1").template = Some(UBUNTU.into());
+        }
+        world.resolve(TaskType::FailedOperation, resolution);
+        world.until_phase("web", "Active");
+        let expected = if resolution == Resolution::Retry { (3, 3) } else { (2, 2) };
+        assert_eq!((installs(&world), world.tasks.len()), (expected, 1), "{resolution:?}\n{}", world.describe());
+        assert_installed(&world, UBUNTU);
+    }
+}
+
+/// How a panel's form may be otherwise.
+type Form = fn(&mut Panel);
+
+#[test]
+fn an_installation_that_was_seen_costs_no_second_one_where_the_form_is_late_or_tells_nothing() {
+    let forms: [(&str, Form); 3] = [
+        ("it names the system a while after the end", |p| p.forms_name_after = seconds(90)),
+        ("it has no place for the system", |p| p.forms_name_any = false),
+        ("it names what was chosen", |p| p.forms_name_what_was_chosen = true),
+    ];
+    for (what, form) in forms {
+        for before in [None, Some(UBUNTU), Some(TEMPLATE)] {
+            let mut world = world(before);
+            form(&mut world.panel);
+            world.until_phase("web", "Active");
+            assert_eq!((installs(&world), world.tasks.len()), ((1, 1), 0), "{what}, {before:?}\n{}", world.describe());
+            assert_installed(&world, TEMPLATE);
+            world.assert_quiet();
+        }
+    }
+}
+
 /// A panel may show that an operation failed until another one has succeeded.
 #[test]
 fn a_failure_from_before_is_not_that_of_an_installation_that_runs_or_is_to_show() {
@@ -203,10 +263,10 @@ fn a_failure_from_before_is_not_that_of_the_next_recipe() {
     assert_installed(&world, TEMPLATE);
 }
 
-/// etcd is put back to a time before the hand-over.
+/// etcd is put back to a time before the hand-over; the client may have installed another system since, by himself.
 #[test]
 fn a_status_from_before_the_hand_over_learns_of_it_where_nothing_shows_the_installation() {
-    for (state, there) in [("Running", TEMPLATE), ("Waiting", TEMPLATE)] {
+    for (state, there) in [("Running", TEMPLATE), ("Waiting", UBUNTU)] {
         let mut world = World::new(Panel::new(1, 4), handler(|h| h["retry"]["maxAttempts"] = json!(1)));
         world.add(order("web", "u-web", |_| ()));
         world.panel.server("1").template = Some(TEMPLATE.into());

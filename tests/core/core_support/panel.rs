@@ -65,6 +65,8 @@ pub struct Server {
     pub template: Option<String>,
     /// The template that was chosen last.
     pub chosen: Option<String>,
+    /// Until then the form names this one.
+    pub named: Option<(Timestamp, Option<String>)>,
     pub ipmi: Ipmi,
     pub gone: bool,
     pub busy_until: Option<Timestamp>,
@@ -112,6 +114,10 @@ pub struct Panel {
     pub failures_stay: bool,
     /// Whether the form names the template that was chosen last, installed or not.
     pub forms_name_what_was_chosen: bool,
+    /// How long after its end the form does not name what was installed.
+    pub forms_name_after: Duration,
+    /// Whether the form has a place for the template that is there.
+    pub forms_name_any: bool,
     pub power_takes: Duration,
     pub ports_take: Duration,
     /// Whether the panel shows if a port is on, and whether it switches the ports itself with the block.
@@ -155,6 +161,8 @@ impl Panel {
             installs_show_after: Duration::ZERO,
             failures_stay: false,
             forms_name_what_was_chosen: false,
+            forms_name_after: Duration::ZERO,
+            forms_name_any: true,
             power_takes: Duration::from_secs(20),
             ports_take: Duration::from_secs(3),
             ports_show: true,
@@ -190,6 +198,7 @@ impl Panel {
                 failed: false,
                 template: None,
                 chosen: None,
+                named: None,
                 ipmi: Ipmi::Works,
                 gone: false,
                 busy_until: None,
@@ -231,6 +240,7 @@ impl Panel {
             // A change that has become impossible by now has no effect.
             let _ = self.apply(&late.call, late.at, false);
         }
+        let named = later(now, self.forms_name_after);
         for server in self.servers.values_mut() {
             if let Some((at, on)) = server.power.filter(|(at, _)| *at <= now) {
                 let _ = at;
@@ -248,6 +258,7 @@ impl Panel {
                 server.operation = None;
                 server.failed = operation.fails || operation.recipe_fails;
                 if !operation.fails {
+                    server.named = Some((named, server.template.take()));
                     server.template = Some(operation.template);
                 }
             }
