@@ -166,7 +166,11 @@ fn asked(cx: &mut Cx<'_>, server: &ServerId, row: &ServerRow) -> Flow {
         cx.finish(STEP, State::Done, "");
         return Continue(());
     }
-    let why = if tells_nothing(cx, server) { "; its form names the template, as it did before" } else { "" };
+    let why = match (row.flags.operation_failed, tells_nothing(cx, server)) {
+        (true, true | false) => "; its list shows a failure, as it did before",
+        (false, true) => "; its form names the template, as it did before",
+        (false, false) => "",
+    };
     let message = format!("the panel accepted the installation, but shows no trace of it{why}");
     not_made(cx, server, VANISHED, &message)
 }
