@@ -231,7 +231,7 @@ fn the_config_map_for_argo_cd_is_made_of_the_scripts() {
 }
 
 /// What Argo CD has to show of each stored object, by the name of its file.
-const HEALTH: [(&str, &str, &str); 31] = [
+const HEALTH: [(&str, &str, &str); 32] = [
     ("handler-departments", "Healthy", "Reachable"),
     ("handler-dialect", "Healthy", "Reachable"),
     ("handler-license-server", "Healthy", "Reachable"),
@@ -251,6 +251,7 @@ const HEALTH: [(&str, &str, &str); 31] = [
     ("order-changed", "Progressing", "has not seen"),
     ("order-given-up-on", "Degraded", "failed on two servers"),
     ("order-giving-back", "Progressing", "given back"),
+    ("order-installing", "Progressing", "55%: installing"),
     ("order-licensed", "Healthy", "prepared"),
     ("order-preparing", "Progressing", "%: "),
     ("order-reinstall-refused", "Suspended", "waits for Operations or Leads"),

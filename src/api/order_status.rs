@@ -173,9 +173,16 @@ pub struct ServerStatus {
     /// What the system is, while that installation has not begun: said again where it is withdrawn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before_reinstall: Option<InstalledSystem>,
-    /// True: the answer to that installation was lost and it does not show; a department says whether it is repeated.
+    /// True: nothing shows that this installation was made, its answer being lost or not; a department says whether it is repeated.
     #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "std::ops::Not::not")]
     pub reinstall_unconfirmed: bool,
+    /// True, while the system is being installed: the panel's form named the template before it could be there, or was not shown, so that it
+    /// tells nothing of this installation.
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "std::ops::Not::not")]
+    pub template_stood: bool,
+    /// True, while the system is being installed or a recipe runs: the panel's list showed a failed operation before that was asked for.
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "std::ops::Not::not")]
+    pub failure_stood: bool,
     /// Version of the password from the user's Secret that the system was given last: a digest with a key from Secret `<order>-password-key`.
     /// It ends in `unknown` where the answer to a change is missing: the password of the Secret is set again then.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -195,8 +195,8 @@ pub(super) async fn save(
         return Ok(order.clone());
     }
     let stored = status::write(&context.client, order, &new).await?;
-    if stored.status.as_ref().and_then(|s| s.in_flight.as_ref()) != new.in_flight.as_ref() {
-        let error = StatusError::CrdOutdated { object: order.key().to_string(), field: "status.inFlight" };
+    if let Some(field) = status::dropped(stored.status.as_ref(), &new) {
+        let error = StatusError::CrdOutdated { object: order.key().to_string(), field };
         let notice = Notice { warning: true, reason: Reason::CRDOutdated.as_str().into(), message: error.to_string() };
         let _ = context.events.publish(order.object_ref(&()), notice);
         return Err(error.into());

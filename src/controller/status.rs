@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::api::DedicatedServerOrder;
 use crate::api::condition::{self, Condition, ConditionType};
+use crate::api::order_status::OrderStatus;
 use crate::provisioning::reason::Reason;
 
 /// Why a status was not written.
@@ -98,6 +99,16 @@ where
     *new.status_mut() = Some(status.clone());
     let params = PostParams { field_manager: Some("dci-operator".into()), ..PostParams::default() };
     api.replace_status(&object.name_any(), &params, &new).await.map_err(|e| patch_error(name, e))
+}
+
+/// What the server dropped of an order's status without which nothing may be asked for: the intent, and what showed before it.
+#[must_use]
+pub fn dropped(stored: Option<&OrderStatus>, new: &OrderStatus) -> Option<&'static str> {
+    let stood = |status: &OrderStatus| status.server.as_ref().map(|s| (s.template_stood, s.failure_stood));
+    if stored.and_then(|s| s.in_flight.as_ref()) != new.in_flight.as_ref() {
+        return Some("status.inFlight");
+    }
+    (stored.and_then(stood) != stood(new)).then_some("status.server.templateStood or failureStood")
 }
 
 /// Tells an object that this version cannot read that it is so. It stops nobody else.
@@ -187,7 +198,40 @@ pub fn has_finalizer<K: Resource>(object: &K, finalizer: &str) -> bool {
 mod tests {
     use kube::core::Status;
 
+    use crate::api::order::{InFlight, ServerStatus};
+
     use super::*;
+
+    #[test]
+    fn what_a_server_with_older_definitions_drops_is_noticed() {
+        let at: crate::api::Time = serde_json::from_value(json!("2026-01-01T00:00:00Z")).unwrap();
+        let intent = InFlight {
+            operation_id: "1".into(),
+            step: "InstallOS".into(),
+            call: "install".into(),
+            target: "server/17".into(),
+            handler: None,
+            attempt: 1,
+            since: at,
+            outcome: "Sent".into(),
+            looks: 0,
+        };
+        let server = |template_stood, failure_stood| ServerStatus { template_stood, failure_stood, ..ServerStatus::default() };
+        let with = |in_flight: Option<&InFlight>, server: Option<ServerStatus>| OrderStatus {
+            in_flight: in_flight.cloned(),
+            server,
+            ..OrderStatus::default()
+        };
+        let none = with(Some(&intent), Some(server(false, false)));
+        assert_eq!(dropped(Some(&none), &none), None);
+        assert_eq!(dropped(None, &with(None, None)), None);
+        for new in [with(Some(&intent), Some(server(true, false))), with(Some(&intent), Some(server(false, true)))] {
+            assert_eq!(dropped(Some(&new), &new), None);
+            assert_eq!(dropped(Some(&none), &new), Some("status.server.templateStood or failureStood"));
+            assert_eq!(dropped(Some(&with(None, new.server.clone())), &new), Some("status.inFlight"));
+            assert_eq!(dropped(None, &new), Some("status.inFlight"));
+        }
+    }
 
     #[test]
     fn a_policy_that_denies_is_nobody_who_was_quicker() {

@@ -314,6 +314,8 @@ pub struct MainAddress {
 pub struct InstallForm {
     /// The template that is installed or was chosen last.
     pub current: Option<String>,
+    /// Whether the form has a place for it, so that naming none says that there is none.
+    pub shows_current: bool,
     /// Templates on offer; `None` when the panel shows no such list.
     pub templates: Option<Vec<String>>,
     /// Recipes on offer; `None` when the panel shows no such list.
@@ -323,6 +325,19 @@ pub struct InstallForm {
 }
 
 impl InstallForm {
+    /// Whether the form says that another system than this one is there, or none. It may call what is there by a name for people: only what
+    /// it offers itself, or what is written as templates are (ispsystem-api.md 2.6, confirmed), can be compared.
+    #[must_use]
+    pub fn names_another(&self, template: &str) -> bool {
+        match self.current.as_deref() {
+            None => self.shows_current,
+            Some(current) => {
+                let offered = self.templates.as_ref().is_some_and(|all| all.iter().any(|t| t == current));
+                current != template && (offered || current.contains("__"))
+            }
+        }
+    }
+
     /// Whether a recipe may run on a template: they share a tag (ispsystem-api.md 5.3, confirmed). What has none fits all.
     #[must_use]
     pub fn share_a_tag(&self, template: &str, recipe: &str) -> bool {

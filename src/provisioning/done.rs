@@ -165,8 +165,10 @@ fn installed(cx: &mut Cx<'_>, step: Step, since: Time) -> Flow<Answer> {
         cx.enter(step, State::Waiting, "");
         return Continue(Answer::AskTheStep);
     }
-    // The flag stays when a person runs the recipe: nothing at the panel shows that it has run.
+    // The flag stays when a person runs the recipe: nothing at the panel shows that it has run. Nor does anything show that only a recipe
+    // failed where the form named the system before: whoever has looked at the server is believed.
     let recipe = cx.status.last_error.as_ref().is_some_and(|e| e.code == Reason::RecipeFailed.as_str());
+    let recipe = recipe || super::recipes::may_be_the_recipe(cx);
     if row.flags.operation_failed && !recipe {
         return Continue(Answer::Differs(format!("its list shows that an operation on server {server} failed")));
     }

@@ -1,6 +1,13 @@
 //! Installation: started once, followed by its flags, repeated only where nothing of a client's can be lost.
 //!
-//! DCImanager 5 has no operation object (ispsystem-api.md 0.2): an installation shows as a flag of the server's row.
+//! DCImanager 5 has no operation object (ispsystem-api.md 0.2): an installation shows as a flag of the server's row. It counts as made
+//! where its flag was seen, and then gone, unless the form of operations names another system after that, or none; and where the flag
+//! was never seen, but the form names the template, which it did not before the installation was asked for. A form that named it before,
+//! since the client before had the same system, tells nothing, and there is nothing else to ask: the panel shows no operation that is
+//! over and not when a system was installed, and what it says of the progress on a server where nothing runs is not known. An installation
+//! that nobody saw on such a server, as one that ends between two polls, counts as not made; one that was seen counts as made, although
+//! somebody may have cancelled it. What was not made is made again before the hand-over, as often as anything may fail; then, and after
+//! the hand-over at once, a department says what is there.
 
 use std::ops::ControlFlow::{Break, Continue};
 
@@ -25,6 +32,10 @@ const OPERATION: &str = "operation";
 const TIMEOUT: &str = "InstallTimeout";
 /// The error of an installation that the panel accepted, and of which it showed nothing.
 const VANISHED: &str = "InstallVanished";
+/// The error of an installation that was over, while the form named another system, or none.
+const CANCELLED: &str = "InstallCancelled";
+/// What is waited for while the form does not name the system of an installation that is over.
+const FORM: &str = "form";
 
 /// The system is installed.
 pub(super) fn install(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
@@ -50,7 +61,7 @@ pub(super) fn install(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
         State::Running if row.install.is_some() => {
             // The answer was lost, but the panel is at work.
             cx.status.in_flight = None;
-            Break(at_work(cx, &row))
+            Break(at_work(cx, server, &row))
         }
         State::Pending | State::Running | State::Failed | State::Done | State::Skipped => begin(cx, server, &row),
     }
@@ -69,7 +80,7 @@ fn begin(cx: &mut Cx<'_>, server: &ServerId, row: &ServerRow) -> Flow {
     let vanished = cx.status.last_error.as_ref().is_some_and(|e| e.code == VANISHED);
     if vanished && row.install.is_some() {
         // It shows at last: one that the panel accepted is never asked for twice.
-        return Break(at_work(cx, row));
+        return Break(at_work(cx, server, row));
     }
     if row.install.is_some() || row.flags.diagnostics {
         return Break(busy(cx, server, row));
@@ -96,7 +107,10 @@ fn begin(cx: &mut Cx<'_>, server: &ServerId, row: &ServerRow) -> Flow {
     if matches!(halt.next, Next::Call(_)) {
         // Recorded with the intent: an answer that is lost must not lose what was asked for.
         let (template, recipes) = (cx.order.template.clone(), super::recipes::with_installation(cx.order, cx.handler));
+        let named = names(cx, server, &template);
         if let Some(status) = cx.status.server.as_mut() {
+            // What shows already shows nothing of this installation; nor does what comes from a form that could not be compared.
+            (status.template_stood, status.failure_stood) = (named != Some(false), row.flags.operation_failed);
             status.template = Some(template);
             status.recipes = recipes;
             status.failed_recipes.clear();
@@ -130,7 +144,7 @@ pub(super) fn operation_ends(cx: &mut Cx<'_>, step: Step, message: &str, too_lon
 /// The panel accepted it; its flag has not been seen yet.
 fn asked(cx: &mut Cx<'_>, server: &ServerId, row: &ServerRow) -> Flow {
     if row.install.is_some() {
-        return Break(at_work(cx, row));
+        return Break(at_work(cx, server, row));
     }
     let since = cx.step(STEP).started_at.map_or(cx.now, |t| t.0);
     let due = after(since, cx.handler.settle);
@@ -141,23 +155,66 @@ fn asked(cx: &mut Cx<'_>, server: &ServerId, row: &ServerRow) -> Flow {
         // Only a list that was asked for when the flag was due tells that it is not there.
         return Break(cx.wait_for_list(STEP));
     }
-    if row.flags.operation_failed {
+    if row.flags.operation_failed && !failure_stood(cx) {
         return super::recipes::installation_failed(cx, server);
     }
-    match cx.facts.install_forms.get(&server.0) {
-        None => Break(cx.look(STEP, Look::InstallForm(server.clone()))),
-        Some(_) if shows_ours(cx, server) => {
-            cx.finish(STEP, State::Done, "");
-            Continue(())
-        }
-        Some(_) => Break(cx.fail(STEP, VANISHED, "the panel accepted the installation, but shows no trace of it")),
+    if !cx.facts.install_forms.contains_key(&server.0) {
+        return Break(cx.look(STEP, Look::InstallForm(server.clone())));
     }
+    // Beside a failure that may be an older one the form does not tell how this installation ended.
+    if !row.flags.operation_failed && shows_ours(cx, server) {
+        cx.finish(STEP, State::Done, "");
+        return Continue(());
+    }
+    let why = match (row.flags.operation_failed, tells_nothing(cx, server)) {
+        (true, true | false) => "; its list shows a failure, as it did before",
+        (false, true) => "; its form names the template, as it did before",
+        (false, false) => "",
+    };
+    let message = format!("the panel accepted the installation, but shows no trace of it{why}");
+    not_made(cx, server, VANISHED, &message)
 }
 
-/// Whether the form of operations names the template that was asked for as the one that is there.
+/// Nothing shows that it was made. Before the hand-over nothing of a client's is lost by another one. After it the disks may hold the
+/// client's data still, or hold them already: a person looks.
+fn not_made(cx: &mut Cx<'_>, server: &ServerId, code: &str, message: &str) -> Flow {
+    if cx.status.server.as_ref().is_some_and(|s| s.handed_over_at.is_some()) {
+        return Break(reinstallation::unconfirmed(cx, code, message));
+    }
+    // A status from before the hand-over knows nothing of it.
+    super::recovery::is_the_clients(cx, STEP, server)?;
+    Break(cx.fail(STEP, code, message))
+}
+
+/// Whether an error says that nothing shows of an installation that the panel accepted.
+pub(super) fn is_unconfirmed(code: &str) -> bool {
+    [VANISHED, CANCELLED].contains(&code)
+}
+
+/// Whether the form of operations names this template as the one that is there; `None` where the panel does not show the form.
+fn names(cx: &Cx<'_>, server: &ServerId, template: &str) -> Option<bool> {
+    let form = cx.facts.install_forms.get(&server.0).and_then(Option::as_ref)?;
+    Some(form.current.as_deref() == Some(template))
+}
+
+/// Whether that the form names a template tells nothing of the installation that was asked for last.
+fn template_stood(cx: &Cx<'_>) -> bool {
+    cx.status.server.as_ref().is_some_and(|s| s.template_stood)
+}
+
+/// Whether that the list shows a failed operation tells nothing of what was asked for last.
+pub(super) fn failure_stood(cx: &Cx<'_>) -> bool {
+    cx.status.server.as_ref().is_some_and(|s| s.failure_stood)
+}
+
+/// Whether the form shows that the template that was asked for was installed: it names it, and did not before.
 pub(super) fn shows_ours(cx: &Cx<'_>, server: &ServerId) -> bool {
-    let form = cx.facts.install_forms.get(&server.0).and_then(Option::as_ref);
-    form.and_then(|f| f.current.as_ref()).is_some_and(|current| *current == asked_for(cx))
+    !template_stood(cx) && names(cx, server, &asked_for(cx)) == Some(true)
+}
+
+/// Whether the form names the template that was asked for, as it did before, so that it tells nothing either way.
+pub(super) fn tells_nothing(cx: &Cx<'_>, server: &ServerId) -> bool {
+    template_stood(cx) && names(cx, server, &asked_for(cx)) == Some(true)
 }
 
 /// The template that was asked for last; the spec may have changed since.
@@ -167,12 +224,12 @@ pub(super) fn asked_for(cx: &Cx<'_>) -> String {
 
 /// The flag was seen before.
 fn seen(cx: &mut Cx<'_>, server: &ServerId, row: &ServerRow) -> Flow {
-    if row.flags.operation_failed {
+    // While it runs the panel may still show the failure of an attempt before; one that is new is not waited out.
+    if row.flags.operation_failed && (row.install.is_none() || !failure_stood(cx)) {
         return super::recipes::installation_failed(cx, server);
     }
     if row.install.is_none() {
-        cx.finish(STEP, State::Done, "");
-        return Continue(());
+        return over(cx, server);
     }
     let since = cx.step(STEP).started_at.map_or(cx.now, |t| t.0);
     if cx.now >= after(since, cx.handler.install) {
@@ -183,11 +240,46 @@ fn seen(cx: &mut Cx<'_>, server: &ServerId, row: &ServerRow) -> Flow {
         }
         return Break(cx.call(STEP, cancel, Shows::InTheList));
     }
-    Break(at_work(cx, row))
+    Break(at_work(cx, server, row))
 }
 
-/// The flag is there: the panel's own words become the progress.
-fn at_work(cx: &mut Cx<'_>, row: &ServerRow) -> Halt {
+/// The flag is gone. What a cancelled operation leaves is not known (ispsystem-api.md 2.6): a form that names another system, or none,
+/// shows that this one was not installed. One that the panel does not show, or that cannot be compared, shows nothing.
+fn over(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
+    let Some(form) = cx.facts.install_forms.get(&server.0) else { return Break(cx.look(STEP, Look::InstallForm(server.clone()))) };
+    let wanted = asked_for(cx);
+    let other = form.as_ref().filter(|f| f.names_another(&wanted));
+    let Some(there) = other.map(|f| f.current.clone().unwrap_or_else(|| "no system".to_owned())) else {
+        cx.finish(STEP, State::Done, "");
+        return Continue(());
+    };
+    // A panel may write the form a moment after it has taken the flag away.
+    let since = cx.status.waiting_on.as_ref().filter(|w| w.name == FORM).map_or(cx.now, |w| w.since.0);
+    let due = after(since, cx.handler.settle);
+    if cx.now >= due {
+        let message = format!(
+            "the installation is over, and the panel's form names {there}, not {wanted}: somebody cancelled it there, or installed another one"
+        );
+        return not_made(cx, server, CANCELLED, &message);
+    }
+    let message = format!("the installation is over; waiting for the panel's form to name {wanted}");
+    let until = Some(after(cx.now, cx.handler.poll).min(due));
+    Break(cx.wait(STEP, Wait { kind: WaitKind::Panel, name: FORM, reason: Reason::Preparing, message, until, deadline: Some(due) }))
+}
+
+/// The flag is there: the panel's own words become the progress. Where a failure may turn out to be a recipe's alone the form is read at
+/// first sight: one that names a system before it is there names what was chosen, and tells nothing of it in the end.
+fn at_work(cx: &mut Cx<'_>, server: &ServerId, row: &ServerRow) -> Halt {
+    let first = cx.state(STEP) != State::Waiting;
+    if first && cx.status.server.as_ref().is_some_and(|s| !s.template_stood && !s.recipes.is_empty()) {
+        if !cx.facts.install_forms.contains_key(&server.0) {
+            return cx.look(STEP, Look::InstallForm(server.clone()));
+        }
+        let early = names(cx, server, &asked_for(cx)) == Some(true);
+        if let Some(status) = cx.status.server.as_mut() {
+            status.template_stood = early;
+        }
+    }
     let text = row.install.clone().unwrap_or_default();
     cx.enter(STEP, State::Waiting, "");
     follow(cx, &text)

@@ -22,6 +22,8 @@ use super::step::{State, Step};
 const STEP: Step = Step::RunRecipes;
 /// Servers that are given back because of a failed recipe before a department is asked.
 const OTHERS: usize = 1;
+/// The error of an installation that the panel reports as failed.
+const INSTALL_FAILED: &str = "InstallFailed";
 
 /// Whether the handler can do what the order asks for.
 pub(super) fn supported(cx: &mut Cx<'_>, step: Step) -> Flow {
@@ -66,28 +68,40 @@ pub fn wait_for_reinstall(order: &Order, handler: &Handler, ran: &[String]) -> b
     if handler.run_recipe { ran.iter().any(|r| !order.recipes.contains(r)) } else { ran != order.recipes }
 }
 
-/// The panel reports that an installation failed. Where the system is there all the same, it was the recipe that failed: how
-/// that shows on DCImanager 5 is not known otherwise (ispsystem-api.md 0.2), and a server whose client before had the same system
-/// looks the same. `Continue`: the recipe failed, and nobody waits for it.
+/// The panel reports that an installation failed. Where its form names the system, which it did not before, it was the recipe that
+/// failed: how that shows on DCImanager 5 is not known otherwise (ispsystem-api.md 0.2). Where the form named it before, nobody can
+/// tell: an order that waits for recipes takes another server, as for a recipe, and any other one is not handed over on a guess, but
+/// installed again. `Continue`: the recipe failed, and nobody waits for it.
 pub(super) fn installation_failed(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
     let step = Step::InstallOS;
     let asked = cx.status.server.as_ref().and_then(|s| s.recipes.first().cloned());
-    let Some(recipe) = asked else { return Break(cx.fail(step, "InstallFailed", "the panel reports that the installation failed")) };
+    let Some(recipe) = asked else { return Break(cx.fail(step, INSTALL_FAILED, "the panel reports that the installation failed")) };
     if !cx.facts.install_forms.contains_key(&server.0) {
         return Break(cx.look(step, Look::InstallForm(server.clone())));
     }
-    if !super::installation::shows_ours(cx, server) {
-        return Break(cx.fail(step, "InstallFailed", "the panel reports that the installation failed"));
+    let untold = super::installation::tells_nothing(cx, server);
+    if !untold && !super::installation::shows_ours(cx, server) {
+        return Break(cx.fail(step, INSTALL_FAILED, "the panel reports that the installation failed"));
     }
-    let message = format!("the system is installed, but the panel reports a failure: recipe {recipe} failed");
-    match cx.order.ready_when {
-        ReadyWhen::OSInstalled => {
+    let message = if untold {
+        format!("the panel reports a failure; whether recipe {recipe} failed alone cannot be told, since the form named the system before")
+    } else {
+        format!("the system is installed, but the panel reports a failure: recipe {recipe} failed")
+    };
+    match (cx.order.ready_when, untold) {
+        (ReadyWhen::OSInstalled, false) => {
             cx.finish(step, State::Done, "");
             note_failed(cx, &recipe);
             Continue(())
         }
-        ReadyWhen::RecipesFinished => Break(failed(cx, step, &message)),
+        (ReadyWhen::OSInstalled, true) => Break(cx.fail(step, INSTALL_FAILED, &message)),
+        (ReadyWhen::RecipesFinished, true | false) => Break(failed(cx, step, &message)),
     }
+}
+
+/// Whether a failure that the panel shows of an installation may be its recipe's, as far as anybody can tell.
+pub(super) fn may_be_the_recipe(cx: &Cx<'_>) -> bool {
+    cx.status.server.as_ref().is_some_and(|s| s.template_stood && !s.recipes.is_empty())
 }
 
 /// A failed recipe that the order waits for: another server, once; then a department.
@@ -214,6 +228,7 @@ fn begin(cx: &mut Cx<'_>, call: Call, recipe: &str, row: &ServerRow) -> Halt {
         if matches!(halt.next, Next::Call(_)) {
             // With the intent: a spec that changes must not change what is followed.
             server.running_recipe = Some(recipe.to_owned());
+            server.failure_stood = row.flags.operation_failed;
         } else if refused {
             // What the panel refused has not run: the spec may name another one by now.
             server.running_recipe = None;
@@ -241,7 +256,8 @@ fn asked(cx: &mut Cx<'_>, recipe: &str, row: &ServerRow) -> Flow {
 
 /// The flag was seen before.
 fn seen(cx: &mut Cx<'_>, recipe: &str, row: &ServerRow) -> Flow {
-    if row.install.is_none() || row.flags.operation_failed {
+    // While it runs the panel may still show the failure of what ran before.
+    if row.install.is_none() || (row.flags.operation_failed && !super::installation::failure_stood(cx)) {
         return ended(cx, recipe, row);
     }
     let since = cx.step(STEP).started_at.map_or(cx.now, |t| t.0);
@@ -271,6 +287,7 @@ fn ended(cx: &mut Cx<'_>, recipe: &str, row: &ServerRow) -> Flow {
 fn note_run(cx: &mut Cx<'_>, recipe: &str) {
     if let Some(server) = cx.status.server.as_mut() {
         server.running_recipe = None;
+        server.failure_stood = false;
         if !server.recipes.iter().any(|r| r == recipe) {
             server.recipes.push(recipe.to_owned());
         }

@@ -6,6 +6,7 @@
 //! (the data are gone), whatever the spec says next. Until then a value that is put back, a protection or a suspension costs
 //! nothing. A lost answer that leaves no trace is never repeated here: a department looks (design.md section 9).
 
+use crate::api::common::Time;
 use crate::api::order::{InstalledSystem, OrderStatus};
 use crate::api::task::TaskType;
 
@@ -18,6 +19,9 @@ use super::step::{OPENING, State, Step};
 const STEP: Step = Step::InstallOS;
 /// The error of a lost answer that left no trace.
 const LOST: &str = "AnswerLost";
+/// The error of an installation of which nothing is known any more but that nothing showed that it was made.
+const UNCONFIRMED: &str = "InstallUnconfirmed";
+const NOT_REPEATED: &str = "nothing shows that the installation was made; it is not repeated by itself, since the server was handed over";
 /// What the condition and the message say where a protection refuses it.
 const PROTECTED: &str = "spec.reinstall has a new value, and spec.deletionProtection refuses what destroys data: set deletionProtection: false to have the system installed again, or put spec.reinstall back";
 const SUSPENDED: &str = "spec.reinstall has a new value; the system is installed again when the service is not suspended any more";
@@ -146,14 +150,28 @@ pub(super) fn finish(cx: &mut Cx<'_>) {
     if let Some(server) = cx.status.server.as_mut() {
         server.reinstall_unconfirmed = false;
         server.before_reinstall = None;
+        server.template_stood = false;
+        // What showed before a recipe that runs by itself counts until that is over.
+        server.failure_stood = server.failure_stood && server.running_recipe.is_some();
     }
     if let Some(token) = cx.status.server.as_mut().and_then(|s| s.reinstall.take()) {
         cx.status.last_handled_reinstall = Some(token);
     }
 }
 
+/// Nothing shows of an installation on a server that was handed over, though the panel accepted it: not repeated, whatever the spec says
+/// of other things.
+pub(super) fn unconfirmed(cx: &mut Cx<'_>, code: &str, message: &str) -> Halt {
+    if let Some(server) = cx.status.server.as_mut() {
+        server.reinstall_unconfirmed = true;
+    }
+    let message = format!("{message}; it is not repeated by itself, since the server was handed over");
+    cx.fail_for_good(STEP, code, &message, Time::seconds(cx.now))
+}
+
 /// The answer to an installation on a server that was handed over is lost, and nothing shows: whether it was made is for a person to
-/// say, or for a new value of `spec.reinstall`; another change of the spec says nothing of it. `Continue` where this is not so.
+/// say, or for a new value of `spec.reinstall`; another change of the spec says nothing of it. So it is where the panel had accepted it.
+/// `Continue` where this is not so.
 pub(super) fn lost(cx: &mut Cx<'_>) -> Flow {
     let Some(server) = cx.status.server.as_ref().filter(|s| s.handed_over_at.is_some()) else { return Flow::Continue(()) };
     let withdrawn = cx.order.reinstall.is_empty();
@@ -161,14 +179,14 @@ pub(super) fn lost(cx: &mut Cx<'_>) -> Flow {
     // A department that has answered took the step out of its failure; what nobody wants any more is not repeated by its word either.
     let unanswered = server.reinstall_unconfirmed && same && (cx.state(STEP) == State::Failed || withdrawn);
     let lost = cx.intent(STEP).is_some_and(|f| !cx.intent_is_own(f));
-    if !lost && !unanswered {
+    match (lost, unanswered) {
         // The data may be there still: who protects them since then is heard.
-        let protected = server.reinstall_unconfirmed && cx.order.deletion_protection;
-        return if protected {
-            Flow::Break(cx.stall(STEP, Reason::ReinstallProtected, PROTECTED, Recheck::OnChange))
-        } else {
-            Flow::Continue(())
-        };
+        (false, false) if server.reinstall_unconfirmed && cx.order.deletion_protection => {
+            return Flow::Break(cx.stall(STEP, Reason::ReinstallProtected, PROTECTED, Recheck::OnChange));
+        }
+        (false, false) => return Flow::Continue(()),
+        (false, true) => return Flow::Break(ask_again(cx)),
+        (true, true | false) => {}
     }
     cx.settled_in_list(STEP)?;
     if let Some(server) = cx.status.server.as_mut() {
@@ -177,6 +195,17 @@ pub(super) fn lost(cx: &mut Cx<'_>) -> Flow {
     cx.status.in_flight = None;
     let message = "the answer to the installation was lost, and the panel shows no trace of it; it is not repeated by itself, since the server was handed over";
     Flow::Break(cx.fail_after_losses(STEP, LOST, message, 1))
+}
+
+/// A department is asked as it was before, where the status still tells why.
+fn ask_again(cx: &mut Cx<'_>) -> Halt {
+    let told = cx.status.last_error.clone().filter(|e| e.step == STEP.as_str());
+    let told = told.filter(|e| e.code == LOST || super::installation::is_unconfirmed(&e.code));
+    let (code, message, at) = told.map_or_else(
+        || (UNCONFIRMED.to_owned(), NOT_REPEATED.to_owned(), Time::seconds(cx.now)),
+        |error| (error.code, error.message, error.time),
+    );
+    cx.fail_for_good(STEP, &code, &message, at)
 }
 
 /// A protection refuses what the spec asks for; the order is looked after all the same.

@@ -9,8 +9,8 @@
 //! - `POST /_sim/servers`: servers as in the configuration, and `panel`; the answer is `{"ids": ["20"]}`
 //! - `POST /_sim/servers/{id}`: `{"owner": "acme" or "", "hostname", "name", "mac", "notes", "type", "power": "on",
 //!   "ipmi": "dead", "ip", "flags": {"hwproblem": true, "blocked", "disabled", "operation_failed"},
-//!   "operations": [{"outcome": "fail", "duration": "5s"}], "finish_operation": true, "delete": true}`, each optional;
-//!   the answer is the server; `DELETE /_sim/servers/{id}`
+//!   "operations": [{"outcome": "fail", "duration": "5s"}], "finish_operation": true, "cancel_operation": true, "delete": true}`,
+//!   each optional; the answer is the server; `DELETE /_sim/servers/{id}`
 //! - `POST /_sim/users`: `{"name", "password", "level", "delete"}`
 //! - `POST /_sim/addresses`: `{"ip", "group", "holder", "domain", "note", "delete"}`
 //! - `POST /_sim/licenses/{id}`: `{"remote_id", "ip", "expires": "2026-12-31", "issue_key": true, "delete": true}`, each optional

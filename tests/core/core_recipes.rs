@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::support::panel::Panel;
+use crate::support::panel::{Panel, TEMPLATE};
 use crate::support::world::{Fault, World, handler, order};
 use dci_operator::api::condition::{self, ConditionType};
 use dci_operator::api::task::{Resolution, TaskType};
@@ -117,6 +117,55 @@ fn a_recipe_that_fails_on_two_servers_is_told_as_that() {
         assert!(task.details.contains(&part), "{part} in\n{}", task.details);
     }
     assert!(tried.time < error.time);
+}
+
+/// Panels on whose form nothing shows what failed: it names the system all along.
+const UNTOLD: [fn(&mut Panel); 2] =
+    [|panel| panel.servers.values_mut().for_each(|s| s.template = Some(TEMPLATE.into())), |panel| panel.forms_name_what_was_chosen = true];
+
+#[test]
+fn a_failed_installation_is_no_failed_recipe_though_the_form_names_the_system() {
+    for untold in UNTOLD {
+        let mut world = world(&json!({}), &THREE[..1], |panel, spec| {
+            untold(panel);
+            panel.installs_that_fail = 1;
+            spec["readyWhen"] = json!("OSInstalled");
+        });
+        world.until_phase("web", "Active");
+        let server = world.status("web").server.as_ref().unwrap();
+        assert!(server.failed_recipes.is_empty() && !server.template_stood, "{server:?}");
+        let panel = &world.panel.servers["1"];
+        assert_eq!((panel.installs, panel.template.as_deref(), world.tasks.len()), (2, Some(TEMPLATE), 0), "{}", world.describe());
+    }
+}
+
+#[test]
+fn where_nothing_shows_whether_system_or_recipe_failed_nothing_is_handed_over_on_a_guess() {
+    for untold in UNTOLD {
+        // Nobody waits for the recipe, and nobody can tell that it was the recipe.
+        let mut world = world(&json!({}), &THREE[..1], |panel, spec| {
+            untold(panel);
+            panel.recipes_that_fail = 99;
+            spec["readyWhen"] = json!("OSInstalled");
+        });
+        world.until("a task", Duration::from_hours(12), |w| !w.open_tasks().is_empty());
+        let details = &world.tasks[0].details;
+        assert!(details.contains("InstallFailed") && details.contains("whether recipe a.sh failed alone cannot be told"), "{details}");
+        assert_eq!(world.panel.servers["1"].installs, 3);
+        // The failure goes on to show: only whoever looks at the server knows better.
+        world.resolve(TaskType::FailedOperation, Resolution::Done);
+        world.until_phase("web", "Active");
+        assert_eq!((world.panel.servers["1"].installs, world.tasks.len()), (3, 1), "{}", world.describe());
+        // An order that waits for its recipes takes another server, once, as where the recipe is known to have failed.
+        let mut world = self::world(&json!({}), &THREE[..1], |panel, _| {
+            untold(panel);
+            panel.recipes_that_fail = 1;
+        });
+        world.until_phase("web", "Active");
+        let (status, servers) = (world.status("web"), &world.panel.servers);
+        assert!(status.tried_servers[0].message.contains("cannot be told"), "{:?}", status.tried_servers[0]);
+        assert_eq!((servers["1"].installs, servers["2"].installs, world.tasks.len()), (1, 1, 0), "{}", world.describe());
+    }
 }
 
 #[test]

@@ -74,3 +74,19 @@ async fn an_installation_that_fails_is_tried_again() {
     assert_eq!(steps.iter().find(|s| s["name"] == "InstallOS").unwrap()["attempts"], 2);
     world.end().await;
 }
+
+#[tokio::test]
+async fn an_installation_that_is_cancelled_at_the_panel_is_made_again() {
+    let mut world = World::start(Setup::default()).await;
+    world.sim.change_server(17, json!({"operations": [{"duration": "1h"}]})).unwrap();
+    world.order("web-01", &json!({})).await;
+    let seen = |o: &Value| {
+        let steps = o["status"]["steps"].as_array();
+        steps.is_some_and(|steps| steps.iter().any(|s| s["name"] == "InstallOS" && s["state"] == "Waiting"))
+    };
+    world.until_order("web-01", "its installation is seen", seen).await;
+    world.sim.change_server(17, json!({"cancel_operation": true})).unwrap();
+    world.until_active("web-01").await;
+    assert_eq!((world.asked("server.operations"), &world.server(17)["installed"]["times"]), (2, &json!(1)));
+    world.end().await;
+}

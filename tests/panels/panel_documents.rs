@@ -189,6 +189,29 @@ fn options_of_a_select_are_its_keys() {
 }
 
 #[test]
+fn a_form_of_operations_says_that_another_system_is_there_only_where_it_can_be_compared() {
+    let offer =
+        json!({"$name": "ostemplate", "val": [{"$key": "Own", "$": "Our own"}, {"$key": "ISPsystem__A"}, {"$key": "ISPsystem__B"}]});
+    for (current, named, another) in [
+        (json!({"$": "ISPsystem__A"}), Some("ISPsystem__A"), false),
+        (json!({"$": "A for people", "$orig": "ISPsystem__A"}), Some("ISPsystem__A"), false),
+        (json!({"$": "ISPsystem__B"}), Some("ISPsystem__B"), true),
+        (json!({"$": "Own"}), Some("Own"), true),
+        // Not on offer any more, but written as a template is.
+        (json!({"$": "ISPsystem__Old"}), Some("ISPsystem__Old"), true),
+        (json!({"$": "A for people"}), Some("A for people"), false),
+        (json!({}), None, true),
+        (json!({"$": "null"}), None, true),
+    ] {
+        let form = parse::install_form(&document(&json!({"ostemplate": current, "slist": offer})));
+        assert_eq!((form.current.as_deref(), form.shows_current), (named, true), "{current}");
+        assert_eq!(form.names_another("ISPsystem__A"), another, "{current}");
+    }
+    let form = parse::install_form(&document(&json!({"slist": offer})));
+    assert!(form.current.is_none() && !form.names_another("ISPsystem__A"), "a form without a place for it says nothing");
+}
+
+#[test]
 fn an_owner_may_be_missing_in_many_ways() {
     for owner in [json!(null), json!({}), json!({"$": ""}), json!({"$": "no_owner"}), json!({"$": "null"}), json!(" ")] {
         let list = document(&json!({"elem": {"id": {"$": "17"}, "owner": owner}}));

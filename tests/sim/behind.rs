@@ -53,6 +53,22 @@ async fn people_end_operations() {
 }
 
 #[tokio::test]
+async fn people_cancel_operations_and_a_form_may_name_what_was_chosen() {
+    let (as_usual, release) = (crate::support::CONFIG.to_owned(), "release: {diagnostics: true}");
+    let chosen = as_usual.replace(release, &format!("behaviour: {{ostemplate_in_form: chosen}}\n    {release}"));
+    for (config, named) in [(as_usual, None), (chosen, Some("ISPsystem__Endless"))] {
+        let bench = Bench::with(&config).await;
+        let install = "func=server.operations&sok=ok&elid=17&operation=ostemplate&ostemplate=ISPsystem__Endless&passwd=a&confirm=a";
+        bench.done(install).await;
+        let (status, server) = post(&bench, "/servers/17", json!({"cancel_operation": true})).await;
+        assert_eq!((status, &server["operation"], &server["installed"]["times"]), (200, &Value::Null, &json!(0)));
+        let row = bench.server(17).await;
+        assert!(row.get("install_in_progress").is_none() && row.get("operation_failed").is_none(), "{row}");
+        assert_eq!(bench.done("func=server.operations&elid=17").await["ostemplate"]["$"].as_str(), named);
+    }
+}
+
+#[tokio::test]
 async fn people_change_users_and_addresses() {
     let bench = Bench::start().await;
     assert_eq!(post(&bench, "/users", json!({"panel": "dci", "name": "admin", "password": "new"})).await.0, 200);

@@ -419,6 +419,8 @@ impl Scenario {
     /// The configuration of all panels.
     fn all_panels(&self) -> Value {
         let mut panels = merged(objects::panels(), &self.panels);
+        // Longer than from one list to the next, as what takes minutes does: it is seen while it runs.
+        panels["dcimanager5"][0]["durations"]["install"] = "15s".into();
         let more = (0..self.servers).map(|n| json!({"id": 30 + n, "type": "E3-16G", "ip": format!("10.0.0.{}", 30 + n)}));
         let servers: Vec<Value> = panels["dcimanager5"][0]["servers"].as_array().into_iter().flatten().cloned().chain(more).collect();
         panels["dcimanager5"][0]["servers"] = servers.into();

@@ -44,10 +44,21 @@ fn possibilities() -> Vec<(&'static str, &'static str, &'static str, Vec<Value>)
     ]
 }
 
+/// More of them, which came later: drawn apart, so that what else a seed decides stays as it is.
+fn later_possibilities() -> Vec<(&'static str, &'static str, &'static str, Vec<Value>)> {
+    vec![
+        ("dcimanager5", "behaviour", "operation_failed_until", vec!["next-success".into()]),
+        ("dcimanager5", "behaviour", "ostemplate_in_form", vec!["chosen".into()]),
+    ]
+}
+
 /// What is not the usual one: kind, part, field, value.
-fn drawn(dice: &mut Adversary) -> Vec<(&'static str, &'static str, &'static str, Value)> {
+fn drawn(
+    dice: &mut Adversary,
+    possibilities: Vec<(&'static str, &'static str, &'static str, Vec<Value>)>,
+) -> Vec<(&'static str, &'static str, &'static str, Value)> {
     let mut all = Vec::new();
-    for (kind, part, field, choices) in possibilities() {
+    for (kind, part, field, choices) in possibilities {
         let which = usize::try_from(dice.below(choices.len() as u64)).unwrap_or(0);
         if dice.chance(RATE) {
             all.push((kind, part, field, choices[which].clone()));
@@ -69,7 +80,8 @@ impl Scenario {
     /// At panels that are so: `dcimanager5.behaviour.notes_limit=40`.
     pub fn at(mut self, text: &str) -> Self {
         let (path, value) = text.split_once('=').unwrap_or_else(|| panic!("{text:?} says nothing of a panel"));
-        let known = possibilities().into_iter().find(|(kind, part, field, _)| format!("{kind}.{part}.{field}") == path);
+        let mut all = possibilities().into_iter().chain(later_possibilities());
+        let known = all.find(|(kind, part, field, _)| format!("{kind}.{part}.{field}") == path);
         let (kind, part, field, _) = known.unwrap_or_else(|| panic!("{path:?} is no possibility"));
         self.swarm.push((kind, part, field, serde_json::from_str(value).unwrap_or_else(|_| value.into())));
         self
@@ -80,8 +92,9 @@ impl Scenario {
         let mut scenario = Self::plain(seed);
         let mut dice = Adversary::new(seed.wrapping_mul(0xd134_2543_de82_ef95) ^ 0x5a);
         if dice.chance(700) {
-            scenario.swarm = drawn(&mut dice);
+            scenario.swarm = drawn(&mut dice, possibilities());
         }
+        scenario.swarm.extend(drawn(&mut Adversary::new(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5b), later_possibilities()));
         scenario.staff.elect = dice.chance(500);
         if dice.chance(300) {
             scenario.staff.kept = 30;

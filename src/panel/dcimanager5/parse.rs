@@ -166,6 +166,7 @@ pub fn edited_form(document: &Document, shown: &ServerForm, edit: &ServerEdit) -
 pub fn install_form(document: &Document) -> InstallForm {
     InstallForm {
         current: document.fields().reference("ostemplate"),
+        shows_current: document.fields().has("ostemplate"),
         templates: document.options("ostemplate"),
         recipes: document.options("recipe"),
         tags: ["ostemplate", "recipe"].into_iter().flat_map(|list| document.option_tags(list)).collect(),

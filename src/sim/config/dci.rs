@@ -108,6 +108,10 @@ pub(crate) struct DciBehaviour {
     pub(crate) list_mac: bool,
     /// Which of the two fields with the server type the list shows.
     pub(crate) type_fields: TypeFields,
+    /// How long the list shows that an operation has failed.
+    pub(crate) operation_failed_until: FailedUntil,
+    /// Which template the form of operations names.
+    pub(crate) ostemplate_in_form: FormTemplate,
 }
 
 impl Default for DciBehaviour {
@@ -125,6 +129,8 @@ impl Default for DciBehaviour {
             iplist_groups: true,
             list_mac: false,
             type_fields: TypeFields::Both,
+            operation_failed_until: FailedUntil::NextOperation,
+            ostemplate_in_form: FormTemplate::Installed,
         }
     }
 }
@@ -187,6 +193,25 @@ pub(crate) enum TypeFields {
     Both,
     Type,
     ChassisTempl,
+}
+
+/// How long `operation_failed` shows (section 2.1: the last operation failed; when that ends is unknown).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum FailedUntil {
+    /// Another operation begins.
+    NextOperation,
+    /// Another operation has succeeded.
+    NextSuccess,
+}
+
+/// What `ostemplate` is in the form of operations (section 2.6: "current").
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum FormTemplate {
+    Installed,
+    /// What was chosen last, whatever became of it.
+    Chosen,
 }
 
 /// What the panel does with a server that has become free (section 2.8).

@@ -1,7 +1,7 @@
 //! `server.operations`, `server.opercancel`: section 2.6 of the facts.
 
 use crate::sim::{
-    config::TemplateKind,
+    config::{FormTemplate, TemplateKind},
     coremanager::{
         Call,
         doc::{Doc, Node, slist},
@@ -81,10 +81,14 @@ fn form(dci: &Dci, id: u64) -> Result<Doc, Refusal> {
     recipes.extend(dci.recipes.iter().map(|recipe| (recipe.name.clone(), recipe.name.clone())));
     let recipe = if server.installed.recipe.is_empty() { NULL } else { &server.installed.recipe };
     let ip = server.main_ip().map_or_else(String::new, |ip| ip.to_string());
+    let template = match dci.behaviour.ostemplate_in_form {
+        FormTemplate::Chosen if !server.installed.chosen.is_empty() => &server.installed.chosen,
+        FormTemplate::Installed | FormTemplate::Chosen => &server.installed.template,
+    };
     Ok(Doc::fields(vec![
         Node::text("elid", id.to_string()),
         Node::text("operation", "ostemplate"),
-        Node::text("ostemplate", server.installed.template.clone()),
+        Node::text("ostemplate", template.clone()),
         Node::text("recipe", recipe),
         Node::text("hostname", server.hostname()),
         Node::text("ipaddr", ip),

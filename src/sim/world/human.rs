@@ -31,6 +31,8 @@ pub(crate) struct ServerChange {
     pub(crate) operations: Option<Vec<Script>>,
     /// End the running operation now: `true` as it should, `false` as failed.
     pub(crate) finish_operation: Option<bool>,
+    /// Cancel the running operation, at the panel.
+    pub(crate) cancel_operation: bool,
     pub(crate) delete: bool,
 }
 
@@ -103,6 +105,9 @@ impl World {
         {
             operation.finish(now, done);
             server.settle_operation(now);
+        }
+        if change.cancel_operation {
+            server.operation = None;
         }
         if let Some(owner) = owner {
             server.owner = owner;

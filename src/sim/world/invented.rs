@@ -9,7 +9,7 @@ use super::{
     refusal::{Kind, Refusal},
     server::Server,
 };
-use crate::sim::config::{Flag, OperationOutcome, RecipeOutcome, Script, TemplateKind};
+use crate::sim::config::{FailedUntil, Flag, OperationOutcome, RecipeOutcome, Script, TemplateKind};
 
 /// What is kept of a password, so that it can be compared and not told.
 pub(crate) fn digest(password: &str) -> String {
@@ -39,9 +39,12 @@ impl Dci {
         };
         let duration = self.invented.recipe_duration;
         let visible = now + self.durations.operation_visible_after.0;
+        let forgives = self.behaviour.operation_failed_until == FailedUntil::NextOperation;
         let server = self.running_system(id)?;
         let script = server.scripts.pop_front().unwrap_or(Script { outcome: usual, duration: None });
-        server.marks.set(Flag::OperationFailed, false);
+        if forgives {
+            server.marks.set(Flag::OperationFailed, false);
+        }
         server.operation = Some(Operation {
             kind: TemplateKind::Os,
             template: server.installed.template.clone(),

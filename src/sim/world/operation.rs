@@ -6,7 +6,7 @@ use super::{
     refusal::{Kind, Refusal},
     server::Server,
 };
-use crate::sim::config::{DiagOutcome, Flag, OperationOutcome, RecipeOutcome, Script, TemplateKind};
+use crate::sim::config::{DiagOutcome, FailedUntil, Flag, OperationOutcome, RecipeOutcome, Script, TemplateKind};
 
 /// An operation that runs.
 #[derive(Debug, Clone)]
@@ -68,7 +68,10 @@ impl Server {
         let Some(operation) = self.operation.take_if(ended) else { return };
         self.power.settle(operation.ends);
         let success = match operation.outcome {
-            OperationOutcome::Success => true,
+            OperationOutcome::Success => {
+                self.marks.set(Flag::OperationFailed, false);
+                true
+            }
             OperationOutcome::Fail | OperationOutcome::Hang => {
                 self.marks.set(Flag::OperationFailed, true);
                 return;
@@ -163,9 +166,15 @@ impl Dci {
             (outcome, _) => outcome,
         };
         let visible = now + self.durations.operation_visible_after.0;
+        let forgives = self.behaviour.operation_failed_until == FailedUntil::NextOperation;
         let server = self.server_mut(id)?;
         let script = server.scripts.pop_front().unwrap_or(Script { outcome, duration: None });
-        server.marks.set(Flag::OperationFailed, false);
+        if forgives {
+            server.marks.set(Flag::OperationFailed, false);
+        }
+        if call.kind == TemplateKind::Os {
+            server.installed.chosen.clone_from(&call.template);
+        }
         server.operation = Some(Operation {
             kind: call.kind,
             template: call.template,

@@ -24,6 +24,8 @@ pub(crate) struct IpRow {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Installed {
     pub(crate) template: String,
+    /// The template that was chosen last, whatever became of it.
+    pub(crate) chosen: String,
     /// The recipe that has run, when one has.
     pub(crate) recipe: String,
     /// How many systems have been installed on this server so far.

@@ -123,6 +123,24 @@ fn installations_end_as_they_are_told() {
 }
 
 #[test]
+fn a_failure_shows_until_something_begins_or_until_something_succeeds() {
+    for (until, while_the_next_one_runs) in [("next-operation", false), ("next-success", true)] {
+        let mut world = world(&format!("\n    behaviour: {{operation_failed_until: {until}}}"), "[{type: T, ip: 10.0.0.1}]");
+        let failed = |world: &World| world.dci[0].servers[&1].marks.has(Flag::OperationFailed);
+        for begin in [0, 20] {
+            install(&mut world, "Broken", "", at(begin)).unwrap();
+            assert_eq!(failed(&world), begin > 0 && while_the_next_one_runs, "{until}");
+            world.advance(at(begin + 20));
+            assert!(failed(&world), "{until}");
+        }
+        install(&mut world, "Debian", "", at(40)).unwrap();
+        assert_eq!(failed(&world), while_the_next_one_runs, "{until}");
+        world.advance(at(60));
+        assert!(!failed(&world), "{until}");
+    }
+}
+
+#[test]
 fn installations_are_refused() {
     for (servers, template, recipe, kind) in [
         ("[{type: T, ip: 10.0.0.1}]", "Nothing", "", Kind::Value),

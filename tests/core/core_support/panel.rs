@@ -63,6 +63,10 @@ pub struct Server {
     pub operation: Option<Operation>,
     pub failed: bool,
     pub template: Option<String>,
+    /// The template that was chosen last.
+    pub chosen: Option<String>,
+    /// Until then the form names this one.
+    pub named: Option<(Timestamp, Option<String>)>,
     pub ipmi: Ipmi,
     pub gone: bool,
     pub busy_until: Option<Timestamp>,
@@ -85,6 +89,7 @@ pub struct Late {
 }
 
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one thing that a panel may do or not")]
 pub struct Panel {
     pub servers: BTreeMap<String, Server>,
     pub users: Vec<PanelUser>,
@@ -105,6 +110,14 @@ pub struct Panel {
     pub install_takes: Duration,
     /// How long a running installation does not show in the list.
     pub installs_show_after: Duration,
+    /// Whether a failure shows until something has succeeded, and not only until something begins.
+    pub failures_stay: bool,
+    /// Whether the form names the template that was chosen last, installed or not.
+    pub forms_name_what_was_chosen: bool,
+    /// How long after its end the form does not name what was installed.
+    pub forms_name_after: Duration,
+    /// Whether the form has a place for the template that is there.
+    pub forms_name_any: bool,
     pub power_takes: Duration,
     pub ports_take: Duration,
     /// Whether the panel shows if a port is on, and whether it switches the ports itself with the block.
@@ -146,6 +159,10 @@ impl Panel {
             recipes_that_fail: 0,
             install_takes: Duration::from_mins(10),
             installs_show_after: Duration::ZERO,
+            failures_stay: false,
+            forms_name_what_was_chosen: false,
+            forms_name_after: Duration::ZERO,
+            forms_name_any: true,
             power_takes: Duration::from_secs(20),
             ports_take: Duration::from_secs(3),
             ports_show: true,
@@ -179,6 +196,8 @@ impl Panel {
                 operation: None,
                 failed: false,
                 template: None,
+                chosen: None,
+                named: None,
                 ipmi: Ipmi::Works,
                 gone: false,
                 busy_until: None,
@@ -220,6 +239,7 @@ impl Panel {
             // A change that has become impossible by now has no effect.
             let _ = self.apply(&late.call, late.at, false);
         }
+        let named = later(now, self.forms_name_after);
         for server in self.servers.values_mut() {
             if let Some((at, on)) = server.power.filter(|(at, _)| *at <= now) {
                 let _ = at;
@@ -237,6 +257,7 @@ impl Panel {
                 server.operation = None;
                 server.failed = operation.fails || operation.recipe_fails;
                 if !operation.fails {
+                    server.named = Some((named, server.template.take()));
                     server.template = Some(operation.template);
                 }
             }
@@ -448,8 +469,9 @@ impl Panel {
         self.runs_that_fail -= usize::from(fails);
         let until = Some(later(now, self.install_takes));
         let (shows, shown) = (later(now, self.installs_show_after), self.installs_show_after.is_zero());
+        let stays = self.failures_stay;
         let s = self.server(&server.0);
-        s.failed = false;
+        s.failed = s.failed && stays;
         s.ran.push(recipe.into());
         let template = s.template.clone().unwrap_or_default();
         s.operation = Some(Operation { shows, shown, until, template, fails: false, recipe_fails: fails });
@@ -464,11 +486,13 @@ impl Panel {
         self.installs_that_hang -= usize::from(hangs);
         let until = later(now, self.install_takes);
         let (shows, shown) = (later(now, self.installs_show_after), self.installs_show_after.is_zero());
+        let stays = self.failures_stay;
         let s = self.server(&server.0);
         s.installs += 1;
+        s.chosen = Some(template.into());
         s.flagged = false;
         s.ran = recipe.map(str::to_owned).into_iter().collect();
-        s.failed = false;
+        s.failed = s.failed && stays;
         s.operation = Some(Operation { shows, shown, until: (!hangs).then_some(until), template: template.into(), fails, recipe_fails });
     }
 }

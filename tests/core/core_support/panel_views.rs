@@ -41,9 +41,14 @@ impl Panel {
         Some(ServerForm { owner, notes: s.notes.clone(), hostname: None, disabled: s.disabled, parts: s.parts.clone() })
     }
 
-    pub fn install_form(&self, id: &ServerId) -> InstallForm {
-        let current = self.servers.get(&id.0).and_then(|s| s.template.clone());
-        InstallForm { current, templates: self.templates.clone(), recipes: None, tags: self.tags.clone() }
+    pub fn install_form(&self, id: &ServerId, now: Timestamp) -> InstallForm {
+        let current = self.servers.get(&id.0).filter(|_| self.forms_name_any).and_then(|s| match &s.named {
+            _ if self.forms_name_what_was_chosen && s.chosen.is_some() => s.chosen.clone(),
+            Some((until, before)) if now < *until => before.clone(),
+            Some(_) | None => s.template.clone(),
+        });
+        let (templates, tags) = (self.templates.clone(), self.tags.clone());
+        InstallForm { current, shows_current: self.forms_name_any, templates, recipes: None, tags }
     }
 
     pub fn connections(&self, id: &ServerId, now: Timestamp) -> Vec<Connection> {

@@ -286,7 +286,7 @@ impl World {
             },
             Look::Pool => facts.pool = Some(self.panel.used.clone()),
             Look::InstallForm(server) => {
-                let form = self.panel.install_form(server);
+                let form = self.panel.install_form(server, self.now);
                 facts.install_forms.insert(server.0.clone(), Some(form));
             }
             Look::Connections(server) => facts.connections = Some(self.panel.connections(server, self.now)),

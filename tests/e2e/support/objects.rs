@@ -94,7 +94,7 @@ pub fn panels() -> Value {
                 {"name": "owner-of-18", "password": "x"},
                 {"name": "plain", "password": PANEL_PASSWORD},
             ],
-            "durations": {"power": "200ms", "install": "1500ms", "connection": "100ms"},
+            "durations": {"power": "200ms", "install": "2500ms", "connection": "100ms"},
             "server_types": [{"name": "E3-16G"}, {"name": "E5-64G"}],
             "os_templates": [
                 {"name": DEBIAN},
