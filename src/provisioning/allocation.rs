@@ -13,7 +13,7 @@ use super::context::{Cx, Flow, Halt, Recheck, SHORT, Wait, WaitKind, after, cut}
 use super::facts::{Inventory, Look, Prepare, Prepared, Seen};
 use super::half_claim::{claim_in_flight, claim_target};
 use super::inflight::Shows;
-use super::marker::{Found, Marker};
+use super::marker::{Found, Marker, is_bare, tokens};
 use super::matching;
 use super::people::{People, people};
 use super::queue::about;
@@ -23,6 +23,8 @@ use super::wanted::Wanted;
 
 /// Names of a template list that a message shows.
 const SHOWN: usize = 12;
+/// Servers that one pass loses to others: whatever a panel makes of markers, no order asks for all of its servers.
+const LOST: usize = 5;
 
 /// Ends with a server of the order's own in the status.
 pub(super) fn allocate(cx: &mut Cx<'_>) -> Flow {
@@ -131,16 +133,18 @@ fn find_own(cx: &mut Cx<'_>, inventory: &Inventory, people: &People) -> Flow {
         [server] => return bind_if_ours(cx, &ServerId(server.clone()), people),
         servers => return Break(several(cx, step, &servers.join(", "))),
     }
+    if let Some(target) = claim_target(cx).filter(|target| inventory.markers.contains_key(&target.0))
+        && let Seen::There(form) = cx.form(step, &target)?
+        && matches!(own.find_in(&form.notes), Found::Truncated(left) if !is_bare(&left))
+    {
+        // Our own marker, cut short or changed, looks like another order's: the claim is undone below.
+        return Continue(());
+    }
     elsewhere(cx, step, inventory)?;
     if let Some(server) = previous.first() {
-        let claimed = claim_target(cx).is_some_and(|target| target.0 == *server);
         match cx.form(step, &ServerId(server.clone()))? {
-            // Our own marker, cut short: the claim is undone below.
-            Seen::There(form) if claimed && matches!(cx.order.marker.find_in(&form.notes), Found::Truncated(_)) => return Continue(()),
             // The index is older than the form.
-            Seen::There(form)
-                if !super::marker::tokens(&form.notes).any(|word| Marker::parse(word).is_some_and(|m| own.has_name_of(&m))) =>
-            {
+            Seen::There(form) if !tokens(&form.notes).any(|word| Marker::parse(word).is_some_and(|m| own.has_name_of(&m))) => {
                 return Break(cx.wait_for_list(step));
             }
             // The claim was undone, and landed once more: nobody knows what else has happened there since.
@@ -313,6 +317,12 @@ fn ask_for(cx: &mut Cx<'_>, server: ServerId, people: &People) -> Halt {
     let refused = |(c, e): &&(Call, PanelError)| is_claim(c) && e.class() != ErrorClass::Expectation;
     if let Some(error) = cx.facts.refused.iter().rev().find(refused).map(|(_, e)| e.clone()) {
         return cx.fail_with(Step::Allocate, &error);
+    }
+    if cx.facts.applied.iter().filter(|c| is_claim(c)).count() >= LOST {
+        let message = format!(
+            "{LOST} servers in a row were somebody else's right after they were claimed for this order: see what else gives away the servers of this panel"
+        );
+        return cx.fail(Step::Allocate, "ClaimsLost", &message);
     }
     cx.call(Step::Allocate, call, Shows::AtOnce)
 }

@@ -92,6 +92,9 @@ pub struct Panel {
     pub free: BTreeMap<String, Vec<IpAddr>>,
     pub used: Vec<PoolAddress>,
     pub notes_max: usize,
+    /// What becomes of a slash in notes that are written, and what stands behind them then.
+    pub notes_slash: &'static str,
+    pub notes_end: &'static str,
     pub note_max: usize,
     pub replace: Replace,
     pub installs_that_fail: usize,
@@ -137,6 +140,8 @@ impl Panel {
             free: BTreeMap::new(),
             used: Vec::new(),
             notes_max: usize::MAX,
+            notes_slash: "/",
+            notes_end: "",
             note_max: usize::MAX,
             replace: Replace::Works,
             installs_that_fail: 0,
@@ -316,7 +321,8 @@ impl Panel {
     }
 
     fn cut(&self, notes: &str) -> String {
-        notes.chars().take(self.notes_max).collect()
+        let kept: String = notes.chars().take(self.notes_max).collect();
+        kept.replace('/', self.notes_slash) + self.notes_end
     }
 
     /// Makes a change; `checked` is false for one that was checked when it was asked for, and lands only now.
