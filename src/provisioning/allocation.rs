@@ -185,7 +185,13 @@ pub(super) fn elsewhere(cx: &mut Cx<'_>, step: Step, inventory: &Inventory) -> F
 
 /// Allocating, or letting an order go, before every server that could be ours has been looked at could lose or double one.
 pub(super) fn index_complete(cx: &mut Cx<'_>, step: Step, inventory: &Inventory, people: &People) -> Flow {
-    let ours = |row: &ServerRow| row.owner.as_deref().is_some_and(|owner| people.is_me(owner) || people.is_client(owner));
+    // The server of a restored order may belong to a log-in that the operator had before.
+    let searches = cx.status.server.is_none() && super::selection::may_have_been_restored(cx.order);
+    if searches && inventory.former.is_none() {
+        return Break(cx.wait_for_list(step));
+    }
+    let former = |owner: &str| searches && inventory.former.as_ref().is_some_and(|former| former.contains(owner));
+    let ours = |row: &ServerRow| row.owner.as_deref().is_some_and(|o| people.is_me(o) || people.is_client(o) || former(o));
     let not_read = || inventory.rows.values().filter(|row| ours(row) && !inventory.markers.contains_key(&row.id.0));
     if let Some((server, unread)) = not_read().find_map(|row| Some((&row.id, inventory.unread.get(&row.id.0)?))) {
         let message = format!(

@@ -96,8 +96,11 @@ pub fn found(order: &Order, candidate: &Candidate<'_>) -> bool {
 pub fn looked_through(order: &Order, candidate: &Candidate<'_>) -> bool {
     candidate.inventory.is_some_and(|i| {
         let names = [order.username.as_str(), candidate.login];
-        let ours = |owner: &String| names.iter().any(|n| owner == n || i.ids.get(*n) == Some(owner));
+        let restored = may_have_been_restored(order);
+        let former = |owner: &String| restored && i.former.as_ref().is_some_and(|former| former.contains(owner));
+        let ours = |owner: &String| names.iter().any(|n| owner == n || i.ids.get(*n) == Some(owner)) || former(owner);
         i.owners.contains(&order.username)
+            && (!restored || i.former.is_some())
             && !i.rows.iter().any(|(id, row)| row.owner.as_ref().is_some_and(ours) && !i.markers.contains_key(id))
     })
 }

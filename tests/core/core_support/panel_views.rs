@@ -1,8 +1,8 @@
 //! What the panel in memory shows of its servers: the list, the forms, and the connections.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use dci_operator::panel::model::{Connection, InstallForm, PowerFlags, ServerFlags, ServerForm, ServerId, ServerRow};
+use dci_operator::panel::model::{Connection, InstallForm, Level, PowerFlags, ServerFlags, ServerForm, ServerId, ServerRow, UserId};
 use jiff::Timestamp;
 
 use super::panel::{Ipmi, Panel};
@@ -32,6 +32,13 @@ impl Panel {
                 (id.clone(), row)
             })
             .collect()
+    }
+
+    /// Owners of servers who are neither these nor ordinary users: administrators, and those whom no user is.
+    pub fn strangers(&self, known: &[UserId]) -> BTreeSet<UserId> {
+        let ordinary = |id: &UserId| self.users.iter().any(|user| user.id == *id && user.level == Level::User);
+        let owners = self.servers.values().filter(|s| !s.gone).filter_map(|s| s.owner.clone());
+        owners.filter(|owner| !known.contains(owner) && !ordinary(owner)).collect()
     }
 
     pub fn form(&self, id: &ServerId) -> Option<ServerForm> {
