@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::support::changes::reinstall;
 use crate::support::look::{made, picture, reason, stalled, until_reason};
 use crate::support::panel::ADMIN;
 use crate::support::seconds;
@@ -9,6 +10,7 @@ use crate::support::world::{World, order};
 use dci_operator::api::condition::{ConditionType, find};
 use dci_operator::panel::model::{Level, PanelUser, UserId};
 use dci_operator::provisioning::facts::Prepare;
+use dci_operator::provisioning::step::{OPENING, State, Step};
 use serde_json::json;
 
 /// Its client is there, and it waits for something else: until a server is asked for, another client may be named.
@@ -98,4 +100,26 @@ fn a_restored_order_finds_its_server_also_where_an_earlier_log_in_of_the_operato
             world.assert_clean();
         }
     }
+}
+
+/// Somebody deletes the client's user while the system is being installed. What begins anew for it ends: as long as a step of the opening is
+/// open, no reinstallation begins.
+#[test]
+fn a_user_that_is_made_again_at_the_hand_over_leaves_no_step_open() {
+    let mut world = World::simple(2, 4);
+    world.until("an installation", Duration::from_hours(1), |w| w.panel.servers["1"].installs == 1);
+    world.panel.users.retain(|user| user.name != "acme");
+    world.until_phase("web", "Active");
+    let open = |world: &World| {
+        let state = |step: &Step| world.status("web").steps.iter().find(|s| s.name == step.as_str()).map_or("", |s| s.state.as_str());
+        OPENING.iter().filter(|step| !State::parse(state(step)).over()).map(|step| step.as_str()).collect::<Vec<_>>()
+    };
+    assert_eq!((open(&world), made(&world, "createUser")), (Vec::new(), 2), "{}", world.describe());
+    // Left by a version that did not end it.
+    let client = world.orders.get_mut("web").unwrap().status.steps.iter_mut().find(|s| s.name == Step::CreateClient.as_str()).unwrap();
+    client.state = State::Running.as_str().into();
+    world.run_for(seconds(90));
+    assert_eq!(open(&world), Vec::<&str>::new(), "{}", world.describe());
+    reinstall(&mut world, "again");
+    world.until("installed again", Duration::from_hours(2), |w| w.panel.servers["1"].installs == 2 && w.phase("web") == "Active");
 }
