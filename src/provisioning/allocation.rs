@@ -2,14 +2,14 @@
 
 use std::ops::ControlFlow::{Break, Continue};
 
-use crate::api::order::ServerStatus;
+use crate::api::order::{OrderStatus, ServerStatus};
 use crate::panel::error::{ErrorClass, PanelError};
 use crate::panel::model::{InstallForm, ServerForm, ServerId, ServerRow};
 
 use super::call::Call;
 use super::capacity;
 use super::client::create_client;
-use super::context::{Cx, Flow, Halt, Recheck, SHORT, Wait, WaitKind, after, cut};
+use super::context::{Cx, Flow, Halt, Next, Recheck, SHORT, Wait, WaitKind, after, cut};
 use super::facts::{Inventory, Look, Prepare, Prepared, Seen};
 use super::half_claim::{claim_in_flight, claim_target};
 use super::inflight::Shows;
@@ -23,6 +23,8 @@ use super::wanted::Wanted;
 
 /// Names of a template list that a message shows.
 const SHOWN: usize = 12;
+/// Kinds of servers that one decision asks for what can be installed on them: each costs requests, and the name may be mistyped.
+const KINDS: usize = 8;
 /// Servers that one pass loses to others: whatever a panel makes of markers, no order asks for all of its servers.
 const LOST: usize = 5;
 
@@ -292,12 +294,21 @@ fn claim(cx: &mut Cx<'_>, inventory: &Inventory, people: &People) -> Flow {
         Wanted::Ready(_) => mine.into_iter().map(|row| row.id.clone()).collect(),
         Wanted::Custom(parts) => super::assembly::best_first(cx, inventory, parts, &mine)?,
     };
+    let (mut told, mut unfit): (Option<(Halt, OrderStatus)>, Vec<&[String]>) = (None, Vec::new());
     for server in servers {
+        let types = inventory.rows.get(&server.0).map(|row| row.types.as_slice()).unwrap_or_default();
+        if unfit.len() >= KINDS || (!types.is_empty() && unfit.contains(&types)) {
+            continue;
+        }
         match cx.form(step, &server)? {
             Seen::There(form) if matching::form_is_free(&form) => {}
             Seen::There(_) | Seen::Missing => continue,
         }
-        offers(cx, step, &server)?;
+        if let Some(said) = not_offered(cx, &wanted, &server)? {
+            told.get_or_insert(said);
+            unfit.push(types);
+            continue;
+        }
         if cx.order.own_password {
             // Without it nothing can be installed: no server is taken for an order that lacks it.
             prepared(cx, step, Prepare::RootPassword, Reason::CredentialsMissing)?;
@@ -307,6 +318,10 @@ fn claim(cx: &mut Cx<'_>, inventory: &Inventory, people: &People) -> Flow {
         }
         return Break(ask_for(cx, server, people));
     }
+    if let Some((halt, status)) = told {
+        cx.status = status;
+        return Break(halt);
+    }
     let none = match &wanted {
         Wanted::Ready(_) | Wanted::Custom(_) if for_others => capacity::FOR_OTHERS.to_owned(),
         Wanted::Custom(parts) => return Break(super::assembly::without_server(cx, parts)),
@@ -314,6 +329,20 @@ fn claim(cx: &mut Cx<'_>, inventory: &Inventory, people: &People) -> Flow {
     };
     let message = capacity::lack(&none, &cx.status, &cx.facts.queue);
     Break(wait_for_capacity(cx, Reason::WaitingForCapacity, message))
+}
+
+/// What is said of a server for which the panel does not offer what is to be installed. An order that composes its configuration says it
+/// only where no other one will do: servers of other types have other systems.
+fn not_offered(cx: &mut Cx<'_>, wanted: &Wanted, server: &ServerId) -> Flow<Option<(Halt, OrderStatus)>> {
+    let before = cx.status.clone();
+    match offers(cx, Step::Allocate, server) {
+        Continue(()) => Continue(None),
+        Break(halt @ Halt { next: Next::Wait(_), .. }) if matches!(wanted, Wanted::Custom(_)) => {
+            let told = std::mem::replace(&mut cx.status, before);
+            Continue(Some((halt, told)))
+        }
+        Break(halt) => Break(halt),
+    }
 }
 
 fn ask_for(cx: &mut Cx<'_>, server: ServerId, people: &People) -> Halt {

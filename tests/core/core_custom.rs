@@ -306,6 +306,37 @@ fn a_better_server_in_the_form_than_in_the_list_is_no_reason_to_take_a_worse_one
     assert_eq!((server_of(&world), world.tasks.len()), ("2", 0), "{}", world.describe());
 }
 
+/// The best server is of a type for which the panel has other systems.
+#[test]
+fn a_server_that_can_be_installed_is_taken_where_a_better_one_cannot() {
+    let fits = || parts("E-2146G", 64, &["1920SSD", "1920SSD"]);
+    let other = || vec!["ISPsystem__Ubuntu-24.04-x86_64".to_owned()];
+    for both in [false, true] {
+        let mut world = world(&[fits(), fits()]);
+        world.panel.server("2").kind = "E5-64G".into();
+        world.panel.templates_of.insert("1".into(), other());
+        if both {
+            world.panel.templates_of.insert("2".into(), other());
+            world.until_phase("web", "Failed");
+            assert_eq!(reason(&world, ConditionType::Stalled), "UnknownTemplate");
+            assert!(stalled(&world).contains("for server 1;") && world.status("web").server.is_none(), "{}", world.describe());
+            world.panel.templates_of.remove("2");
+        }
+        world.until_phase("web", "Active");
+        assert_eq!((server_of(&world), world.tasks.len(), world.panel.servers["1"].installs), ("2", 0, 0), "{}", world.describe());
+    }
+    // A template that nobody has costs no request for each free server.
+    for (kinds, most) in [(1, 8), (20, 24)] {
+        let mut world = world(&[(); 20].map(|()| fits()));
+        for (n, server) in world.panel.servers.values_mut().enumerate() {
+            server.kind = format!("E{}", n % kinds);
+        }
+        world.panel.templates = Some(other());
+        world.until_phase("web", "Failed");
+        assert!((5..=most).contains(&world.reads), "{} reads\n{}", world.reads, world.describe());
+    }
+}
+
 #[test]
 fn who_came_first_is_served_first() {
     for configuration in [json!({"serverType": "E3-16G"}), composed()] {

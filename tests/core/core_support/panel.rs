@@ -114,6 +114,8 @@ pub struct Panel {
     pub ports_show: bool,
     pub ports_follow: bool,
     pub templates: Option<Vec<String>>,
+    /// Those of servers that have others, by id.
+    pub templates_of: BTreeMap<String, Vec<String>>,
     pub late: Vec<Late>,
     /// Every change that took effect, in order.
     pub journal: Vec<Call>,
@@ -156,6 +158,7 @@ impl Panel {
             ports_show: true,
             ports_follow: true,
             templates: Some(vec![TEMPLATE.into(), "ISPsystem__Ubuntu-24.04-x86_64".into()]),
+            templates_of: BTreeMap::new(),
             late: Vec::new(),
             journal: Vec::new(),
             licenses: super::licenses::Server::new(),

@@ -49,7 +49,8 @@ impl Panel {
 
     pub fn install_form(&self, id: &ServerId) -> InstallForm {
         let current = self.servers.get(&id.0).and_then(|s| s.template.clone());
-        InstallForm { current, templates: self.templates.clone(), recipes: None, tags: self.tags.clone() }
+        let templates = self.templates_of.get(&id.0).cloned().or_else(|| self.templates.clone());
+        InstallForm { current, templates, recipes: None, tags: self.tags.clone() }
     }
 
     pub fn connections(&self, id: &ServerId, now: Timestamp) -> Vec<Connection> {
