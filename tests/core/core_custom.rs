@@ -9,6 +9,7 @@ use dci_operator::api::condition::{self, ConditionType};
 use dci_operator::api::task::{Resolution, TaskType};
 use dci_operator::panel::model::{Parts, UserId};
 use dci_operator::provisioning::facts::HandlerState;
+use dci_operator::provisioning::tasks::BY_OPERATOR;
 use dci_operator::provisioning::wanted::Wanted;
 use serde_json::{Value, json};
 
@@ -289,6 +290,37 @@ fn what_is_built_or_bought_for_a_configuration_that_changes_is_called_off() {
         assert_eq!((world.open_tasks(), world.phase("web")), (Vec::new(), "Pending"), "{}", world.describe());
         assert!(world.tasks[raised].by_operator);
         world.assert_quiet();
+    }
+}
+
+/// What the operator closes, while an order is away or points elsewhere, is no department's answer.
+#[test]
+fn a_task_that_the_operator_closed_is_asked_anew_with_all_that_it_said() {
+    for (reserved, bought) in [(false, false), (false, true), (true, false), (true, true)] {
+        let mut world = world(&[parts("E-2146G", 32, &["1920SSD"])]);
+        if !reserved {
+            world.panel.server("1").owner = Some(UserId("7".into()));
+        }
+        until_task(&mut world, TaskType::Assembly);
+        if bought {
+            world.resolve(TaskType::Assembly, Resolution::PartsMissing);
+            until_task(&mut world, TaskType::Procurement);
+        }
+        let closed = world.tasks.last_mut().unwrap();
+        (closed.resolution, closed.note) =
+            (Some(Resolution::Cancelled), format!("{BY_OPERATOR}departments of another namespace are asked"));
+        let (closed, raised) = (closed.clone(), world.tasks.len());
+        world.force("web");
+        until_task(&mut world, closed.type_);
+        let anew = &world.tasks[raised];
+        assert!(closed.details.contains("1920SSD"), "{}", closed.details);
+        assert_eq!((&anew.summary, &anew.details, world.tasks.len()), (&closed.summary, &closed.details, raised + 1));
+        if !reserved {
+            // What it asks for is known from then on.
+            world.edit("web", |raw| raw.spec.configuration = serde_json::from_value(json!({"custom": {"memoryGiB": 128}})).unwrap());
+            world.run_for(seconds(150));
+            assert!(world.tasks[raised].by_operator, "{}", world.describe());
+        }
     }
 }
 
