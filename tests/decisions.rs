@@ -24,6 +24,8 @@ mod core_custom;
 mod core_forsaken;
 #[path = "core/core_give_back.rs"]
 mod core_give_back;
+#[path = "core/core_half_claims.rs"]
+mod core_half_claims;
 #[path = "core/core_installation.rs"]
 mod core_installation;
 #[path = "core/core_letting_go.rs"]

@@ -30,7 +30,7 @@ use super::polled::{self, Turn};
 use super::probed::Probed;
 use super::problem::{Problem, problem_of, problem_of_settings};
 use super::runtime::{HandlerRuntime, ServerClient};
-use super::serving::has_something;
+use super::serving::{has_something, searches};
 use super::status::{self, StatusError};
 use super::stores::Guarded;
 
@@ -173,6 +173,7 @@ async fn poll(
         owners,
         remembered: handler.status.iter().flat_map(|s| &s.clients).map(|c| c.username.clone()).collect(),
         remarked: runtime.remarked(),
+        searched: orders.iter().chain(selecting).copied().any(searches),
     };
     let mut now = index::take(&panel, before.as_deref(), &whose).await.map_err(|e| problem_of(&e))?;
     if hardware::is_needed(handler, orders.iter().chain(selecting).copied()) {

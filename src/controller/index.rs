@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use crate::panel::ServerPanel;
 use crate::panel::error::PanelError;
-use crate::panel::model::{ServerId, ServerRow};
+use crate::panel::model::{Level, PanelUser, ServerId, ServerRow};
 use crate::provisioning::context::{SHORT, cut};
 use crate::provisioning::facts::{Inventory, Unread};
 use crate::provisioning::marker::{Marker, tokens};
@@ -25,6 +25,8 @@ pub struct Whose {
     pub remembered: BTreeSet<String>,
     /// Servers whose marker was changed while owner and host name were not.
     pub remarked: BTreeSet<String>,
+    /// An order looks for a server that it may have had before it was restored. The operator may have had another log-in then.
+    pub searched: bool,
 }
 
 /// Lists the panel's servers, and reads the notes of those whose owner may be ours.
@@ -42,6 +44,8 @@ pub async fn take(panel: &Arc<dyn ServerPanel>, before: Option<&Inventory>, whos
     let mut owners = known(&whose.owners);
     progress_text(panel, turn, before, &owners, &mut rows).await;
     owners.extend(known(&whose.remembered));
+    let former = former(panel, whose, &rows, &owners).await?;
+    owners.extend(former.iter().flatten().cloned());
     let mut markers = BTreeMap::new();
     let mut wanted = Vec::new();
     for (id, row) in rows.iter().filter(|(_, row)| row.owner.as_ref().is_some_and(|o| owners.contains(o))) {
@@ -69,7 +73,32 @@ pub async fn take(panel: &Arc<dyn ServerPanel>, before: Option<&Inventory>, whos
         }
     }
     let previous = before.map(|b| b.rows.keys().cloned().collect());
-    Ok(Inventory { rows, began, turn, previous, ids, asked, owners: names, markers, unread, hardware: BTreeMap::new() })
+    Ok(Inventory { rows, began, turn, previous, ids, asked, owners: names, former, markers, unread, hardware: BTreeMap::new() })
+}
+
+/// Owners in the list, beside those that are known, who may be the operator under an earlier log-in.
+async fn former(
+    panel: &Arc<dyn ServerPanel>,
+    whose: &Whose,
+    rows: &BTreeMap<String, ServerRow>,
+    known: &BTreeSet<String>,
+) -> Result<Option<BTreeSet<String>>, PanelError> {
+    if !whose.searched {
+        return Ok(None);
+    }
+    let owners = rows.values().filter_map(|row| row.owner.clone());
+    let mut strange: BTreeSet<String> = owners.filter(|owner| !known.contains(owner)).collect();
+    if !strange.is_empty() {
+        let users = panel.users().await?;
+        strange.retain(|owner| may_have_been_ours(owner, &users));
+    }
+    Ok(Some(strange))
+}
+
+/// Whether an owner is an administrator, or nobody whom the panel knows: a log-in that is not used any more may have been deleted.
+fn may_have_been_ours(owner: &str, users: &[PanelUser]) -> bool {
+    let mut named = users.iter().filter(|user| user.id.0 == owner || user.name == owner).peekable();
+    named.peek().is_none() || named.any(|user| user.level == Level::Administrator)
 }
 
 /// The ids of the owners, for panels whose list shows those instead of names, and the names that were asked for. Read only where the list
@@ -271,7 +300,7 @@ mod tests {
     async fn each_server_that_installs_has_its_turn_whatever_the_others_say() {
         let installing = Arc::new(Installing::default());
         let panel: Arc<dyn ServerPanel> = installing.clone();
-        let whose = Whose { owners: set(&["dci"]), remembered: BTreeSet::new(), remarked: BTreeSet::new() };
+        let whose = Whose { owners: set(&["dci"]), remembered: BTreeSet::new(), remarked: BTreeSet::new(), searched: false };
         let mut list: Option<Inventory> = None;
         for turn in 0..4 {
             let next = take(&panel, list.as_ref(), &whose).await.unwrap();
@@ -285,7 +314,7 @@ mod tests {
 
     #[test]
     fn users_are_asked_for_where_an_owner_may_be_one_of_ours_under_another_id() {
-        let whose = Whose { owners: set(&["dci", "acme"]), remembered: set(&["old"]), remarked: BTreeSet::new() };
+        let whose = Whose { owners: set(&["dci", "acme"]), remembered: set(&["old"]), remarked: BTreeSet::new(), searched: false };
         let all = BTreeMap::from([("dci".to_owned(), "2".to_owned()), ("acme".to_owned(), "57".to_owned())]);
         let some = BTreeMap::from([("dci".to_owned(), "2".to_owned())]);
         let asking = |known, asked: &[&str], before: Option<&[&str]>, now: &[&str]| {
@@ -302,5 +331,14 @@ mod tests {
         assert!(!asking(&some, &both, Some(&["2", "99"]), &["2", "99"]), "nor has he one now, as far as the list shows");
         assert!(asking(&some, &both, Some(&["2", "99"]), &["2", "99", "57"]), "and now he may have one");
         assert!(asking(&some, &["dci"], Some(&["2", "99"]), &["2", "99"]), "he was not asked for");
+    }
+
+    #[test]
+    fn an_earlier_log_in_is_an_administrator_or_nobody_whom_the_panel_knows() {
+        let user = |id: &str, name: &str, level: Level| PanelUser { id: id.into(), name: name.into(), level };
+        let users = [user("1", "root", Level::Administrator), user("7", "bob", Level::User), user("8", "1", Level::User)];
+        for (owner, expected) in [("root", true), ("1", true), ("99", true), ("gone", true), ("bob", false), ("7", false), ("8", false)] {
+            assert_eq!(may_have_been_ours(owner, &users), expected, "{owner}");
+        }
     }
 }

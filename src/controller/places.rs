@@ -180,7 +180,8 @@ pub fn at_work(order: &DedicatedServerOrder) -> bool {
     let ready = condition::find(&status.conditions, ConditionType::Ready);
     let elsewhere = ready.is_some_and(|c| c.reason == Reason::LicenseServerNotReady.as_str());
     let busy = if going(order) { begun(Step::PowerOff) } else { !handed_over(order) };
-    order.is_bound() && busy && (status.in_flight.is_some() || !(person || elsewhere))
+    // One whose server a department has built asks for a place like any other.
+    order.is_bound() && busy && (status.in_flight.is_some() || !(person || elsewhere || waits(order)))
 }
 
 /// Whether an order waits for a place, or for its namespace to have fewer orders.
@@ -367,6 +368,23 @@ mod tests {
         let begun = BTreeSet::from(["b".to_owned()]);
         assert_eq!(places.enter(&ticket(1, "a"), false, &begun, 1), Place::Taken, "it may come back");
         assert_eq!(places.enter(&ticket(2, "b"), false, &BTreeSet::new(), 1), Place::Momentarily(0));
+    }
+
+    #[test]
+    fn an_order_with_a_server_that_waits_for_a_place_is_not_at_work() {
+        let flight = json!({"operationId": "op", "step": "PowerOn", "call": "powerOn", "target": "server/1", "attempt": 1,
+            "since": "2026-01-01T00:00:00Z", "outcome": "Sent"});
+        let at_work = |reason: &str, in_flight: &serde_json::Value| {
+            let ready =
+                json!({"type": "Ready", "status": "False", "reason": reason, "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"});
+            let server = json!({"id": "1", "name": "", "handler": "hosting/msk-1", "panel": "", "configuration": "", "client": ""});
+            let waits = json!({"kind": "Capacity", "name": "hosting/msk-1", "since": "2026-01-01T00:00:00Z", "message": ""});
+            let status = json!({"server": server, "waitingOn": waits, "inFlight": in_flight, "conditions": [ready]});
+            at_work(&crate::api::samples::order(&json!({"status": status})))
+        };
+        assert!(!at_work("LimitReached", &json!(null)), "its server was built meanwhile");
+        assert!(at_work("WaitingForCapacity", &json!(null)), "an address is waited for with the place");
+        assert!(at_work("LimitReached", &flight), "something of it may run at the panel");
     }
 
     #[test]

@@ -17,7 +17,17 @@ use super::runtime::HandlerRuntime;
 #[must_use]
 pub fn has_something(order: &DedicatedServerOrder) -> bool {
     let licensed = order.status.as_ref().is_some_and(|s| !s.licenses.is_empty());
-    order.is_bound() || licensed || marked_id(order).is_some_and(|id| order.metadata.uid.as_deref() != Some(id))
+    order.is_bound() || licensed || restored(order)
+}
+
+fn restored(order: &DedicatedServerOrder) -> bool {
+    marked_id(order).is_some_and(|id| order.metadata.uid.as_deref() != Some(id))
+}
+
+/// Whether an order looks for a server that it may have had before it was restored.
+#[must_use]
+pub fn searches(order: &DedicatedServerOrder) -> bool {
+    restored(order) && order.status.as_ref().is_none_or(|s| s.server.is_none())
 }
 
 /// What is said of a handler that is being deleted.

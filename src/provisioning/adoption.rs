@@ -12,12 +12,13 @@ use crate::api::order::ServerStatus;
 use crate::panel::error::ErrorClass;
 use crate::panel::model::{AddressRow, Family, PoolAddress, ServerForm, ServerId, ServerRow};
 
-use super::allocation::{index_complete, prepared, truncated};
+use super::allocation::{index_complete, prepared};
 use super::call::Call;
 use super::client::ordinary_client;
 use super::context::{Cx, Flow, Halt, Recheck, SHORT, cut};
 use super::facts::{Look, Prepare, Row, Seen};
 use super::fitting::compare;
+use super::half_claim::truncated;
 use super::hardware::Hardware;
 use super::inflight::Shows;
 use super::marker::{Found, tokens};

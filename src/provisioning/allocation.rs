@@ -2,17 +2,18 @@
 
 use std::ops::ControlFlow::{Break, Continue};
 
-use crate::api::order::ServerStatus;
+use crate::api::order::{OrderStatus, ServerStatus};
 use crate::panel::error::{ErrorClass, PanelError};
 use crate::panel::model::{InstallForm, ServerForm, ServerId, ServerRow};
 
-use super::call::{Call, Left};
+use super::call::Call;
 use super::capacity;
 use super::client::create_client;
-use super::context::{Cx, Flow, Halt, Recheck, SHORT, Wait, WaitKind, after, cut};
-use super::facts::{Inventory, Look, Prepare, Prepared, Row, Seen};
+use super::context::{Cx, Flow, Halt, Next, Recheck, SHORT, Wait, WaitKind, after, cut};
+use super::facts::{Inventory, Look, Prepare, Prepared, Seen};
+use super::half_claim::{claim_in_flight, claim_target};
 use super::inflight::Shows;
-use super::marker::{Found, Marker};
+use super::marker::{Found, Marker, is_bare, tokens};
 use super::matching;
 use super::people::{People, people};
 use super::queue::about;
@@ -22,6 +23,10 @@ use super::wanted::Wanted;
 
 /// Names of a template list that a message shows.
 const SHOWN: usize = 12;
+/// Kinds of servers that one decision asks for what can be installed on them: each costs requests, and the name may be mistyped.
+const KINDS: usize = 8;
+/// Servers that one pass loses to others: whatever a panel makes of markers, no order asks for all of its servers.
+const LOST: usize = 5;
 
 /// Ends with a server of the order's own in the status.
 pub(super) fn allocate(cx: &mut Cx<'_>) -> Flow {
@@ -130,16 +135,18 @@ fn find_own(cx: &mut Cx<'_>, inventory: &Inventory, people: &People) -> Flow {
         [server] => return bind_if_ours(cx, &ServerId(server.clone()), people),
         servers => return Break(several(cx, step, &servers.join(", "))),
     }
+    if let Some(target) = claim_target(cx).filter(|target| inventory.markers.contains_key(&target.0))
+        && let Seen::There(form) = cx.form(step, &target)?
+        && matches!(own.find_in(&form.notes), Found::Truncated(left) if !is_bare(&left))
+    {
+        // Our own marker, cut short or changed, looks like another order's: the claim is undone below.
+        return Continue(());
+    }
     elsewhere(cx, step, inventory)?;
     if let Some(server) = previous.first() {
-        let claimed = claim_target(cx).is_some_and(|target| target.0 == *server);
         match cx.form(step, &ServerId(server.clone()))? {
-            // Our own marker, cut short: the claim is undone below.
-            Seen::There(form) if claimed && matches!(cx.order.marker.find_in(&form.notes), Found::Truncated(_)) => return Continue(()),
             // The index is older than the form.
-            Seen::There(form)
-                if !super::marker::tokens(&form.notes).any(|word| Marker::parse(word).is_some_and(|m| own.has_name_of(&m))) =>
-            {
+            Seen::There(form) if !tokens(&form.notes).any(|word| Marker::parse(word).is_some_and(|m| own.has_name_of(&m))) => {
                 return Break(cx.wait_for_list(step));
             }
             // The claim was undone, and landed once more: nobody knows what else has happened there since.
@@ -180,7 +187,13 @@ pub(super) fn elsewhere(cx: &mut Cx<'_>, step: Step, inventory: &Inventory) -> F
 
 /// Allocating, or letting an order go, before every server that could be ours has been looked at could lose or double one.
 pub(super) fn index_complete(cx: &mut Cx<'_>, step: Step, inventory: &Inventory, people: &People) -> Flow {
-    let ours = |row: &ServerRow| row.owner.as_deref().is_some_and(|owner| people.is_me(owner) || people.is_client(owner));
+    // The server of a restored order may belong to a log-in that the operator had before.
+    let searches = cx.status.server.is_none() && super::selection::may_have_been_restored(cx.order);
+    if searches && inventory.former.is_none() {
+        return Break(cx.wait_for_list(step));
+    }
+    let former = |owner: &str| searches && inventory.former.as_ref().is_some_and(|former| former.contains(owner));
+    let ours = |row: &ServerRow| row.owner.as_deref().is_some_and(|o| people.is_me(o) || people.is_client(o) || former(o));
     let not_read = || inventory.rows.values().filter(|row| ours(row) && !inventory.markers.contains_key(&row.id.0));
     if let Some((server, unread)) = not_read().find_map(|row| Some((&row.id, inventory.unread.get(&row.id.0)?))) {
         let message = format!(
@@ -216,14 +229,14 @@ pub(super) fn several(cx: &mut Cx<'_>, step: Step, servers: &str) -> Halt {
     cx.stall(step, Reason::SeveralServersFound, &message, Recheck::Later)
 }
 
-fn beside_another(cx: &mut Cx<'_>, step: Step, server: &ServerId, other: &str) -> Halt {
+pub(super) fn beside_another(cx: &mut Cx<'_>, step: Step, server: &ServerId, other: &str) -> Halt {
     let message =
         format!("server {server} carries `{other}` beside this order's marker; it is not touched: take one of the two out of its notes");
     cx.stall(step, Reason::NotOurServer, &message, Recheck::Later)
 }
 
 /// Writes the server into the status: from here on it is the order's.
-fn bind(cx: &mut Cx<'_>, server: &ServerId, form: &ServerForm, people: &People) -> Flow {
+pub(super) fn bind(cx: &mut Cx<'_>, server: &ServerId, form: &ServerForm, people: &People) -> Flow {
     let step = Step::Allocate;
     let owner = form.owner.clone().unwrap_or_default();
     let handed_over = people.is_client(&owner);
@@ -281,12 +294,21 @@ fn claim(cx: &mut Cx<'_>, inventory: &Inventory, people: &People) -> Flow {
         Wanted::Ready(_) => mine.into_iter().map(|row| row.id.clone()).collect(),
         Wanted::Custom(parts) => super::assembly::best_first(cx, inventory, parts, &mine)?,
     };
+    let (mut told, mut unfit): (Option<(Halt, OrderStatus)>, Vec<&[String]>) = (None, Vec::new());
     for server in servers {
+        let types = inventory.rows.get(&server.0).map(|row| row.types.as_slice()).unwrap_or_default();
+        if unfit.len() >= KINDS || (!types.is_empty() && unfit.contains(&types)) {
+            continue;
+        }
         match cx.form(step, &server)? {
             Seen::There(form) if matching::form_is_free(&form) => {}
             Seen::There(_) | Seen::Missing => continue,
         }
-        offers(cx, step, &server)?;
+        if let Some(said) = not_offered(cx, &wanted, &server)? {
+            told.get_or_insert(said);
+            unfit.push(types);
+            continue;
+        }
         if cx.order.own_password {
             // Without it nothing can be installed: no server is taken for an order that lacks it.
             prepared(cx, step, Prepare::RootPassword, Reason::CredentialsMissing)?;
@@ -295,6 +317,10 @@ fn claim(cx: &mut Cx<'_>, inventory: &Inventory, people: &People) -> Flow {
             super::recovery::no_address_elsewhere(cx)?;
         }
         return Break(ask_for(cx, server, people));
+    }
+    if let Some((halt, status)) = told {
+        cx.status = status;
+        return Break(halt);
     }
     let none = match &wanted {
         Wanted::Ready(_) | Wanted::Custom(_) if for_others => capacity::FOR_OTHERS.to_owned(),
@@ -305,6 +331,20 @@ fn claim(cx: &mut Cx<'_>, inventory: &Inventory, people: &People) -> Flow {
     Break(wait_for_capacity(cx, Reason::WaitingForCapacity, message))
 }
 
+/// What is said of a server for which the panel does not offer what is to be installed. An order that composes its configuration says it
+/// only where no other one will do: servers of other types have other systems.
+fn not_offered(cx: &mut Cx<'_>, wanted: &Wanted, server: &ServerId) -> Flow<Option<(Halt, OrderStatus)>> {
+    let before = cx.status.clone();
+    match offers(cx, Step::Allocate, server) {
+        Continue(()) => Continue(None),
+        Break(halt @ Halt { next: Next::Wait(_), .. }) if matches!(wanted, Wanted::Custom(_)) => {
+            let told = std::mem::replace(&mut cx.status, before);
+            Continue(Some((halt, told)))
+        }
+        Break(halt) => Break(halt),
+    }
+}
+
 fn ask_for(cx: &mut Cx<'_>, server: ServerId, people: &People) -> Halt {
     let call = Call::Claim { server, owner: people.me.id.clone(), marker: cx.order.marker.clone() };
     // A refusal of this very server was answered by choosing another; what is left here is a panel that refuses as such.
@@ -313,104 +353,13 @@ fn ask_for(cx: &mut Cx<'_>, server: ServerId, people: &People) -> Halt {
     if let Some(error) = cx.facts.refused.iter().rev().find(refused).map(|(_, e)| e.clone()) {
         return cx.fail_with(Step::Allocate, &error);
     }
+    if cx.facts.applied.iter().filter(|c| is_claim(c)).count() >= LOST {
+        let message = format!(
+            "{LOST} servers in a row were somebody else's right after they were claimed for this order: see what else gives away the servers of this panel"
+        );
+        return cx.fail(Step::Allocate, "ClaimsLost", &message);
+    }
     cx.call(Step::Allocate, call, Shows::AtOnce)
-}
-
-/// The server that a claim was asked for, whose outcome is not known.
-pub(super) fn claim_target(cx: &Cx<'_>) -> Option<ServerId> {
-    cx.intent(Step::Allocate)?.server().map(ServerId::from)
-}
-
-/// A claim was asked for: what does its target show?
-fn claim_in_flight(cx: &mut Cx<'_>, server: &ServerId, people: &People) -> Flow {
-    let step = Step::Allocate;
-    let own = cx.intent(step).is_some_and(|f| cx.intent_is_own(f));
-    let undone = cx.intent(step).is_some_and(|f| f.call == "unclaim");
-    if let Some(error) = cx.facts.refusal(|c| matches!(c, Call::Unclaim { .. })).cloned() {
-        return Break(cx.fail_with(step, &error));
-    }
-    if cx.facts.applied(|c| matches!(c, Call::Unclaim { .. })) {
-        return Break(truncated(cx, server));
-    }
-    let form = match cx.form(step, server)? {
-        Seen::There(form) => form,
-        Seen::Missing if own => return Continue(()),
-        Seen::Missing if matches!(cx.row(server), Row::Gone) => {
-            cx.settled(step)?;
-            cx.status.in_flight = None;
-            return Continue(());
-        }
-        Seen::Missing => return Break(cx.wait_for_list(step)),
-    };
-    match cx.order.marker.find_in(&form.notes) {
-        Found::Ours => return bind(cx, server, &form, people),
-        Found::Truncated(written) if is_of_a_claim(&written, &form, people) => return Break(undo(cx, server, Left::Marker(written))),
-        // The panel has done it, and kept nothing of the marker: to claim another one would leave this one to nobody.
-        Found::Nothing if cx.facts.applied(|c| matches!(c, Call::Claim { server: claimed, .. } if claimed == server)) => {
-            if let Some(owner) = ours_without_marker(&form, people) {
-                return Break(undo(cx, server, Left::Owner(owner)));
-            }
-        }
-        Found::Nothing if undone && ours_without_marker(&form, people).is_none() => {
-            cx.settled(step)?;
-            return Break(truncated(cx, server));
-        }
-        Found::Nothing | Found::Truncated(_) | Found::Previous(_) | Found::Foreign(_) => {}
-    }
-    if own {
-        // Asked for in this pass and not ours: lost to somebody else, or refused. Nothing is undone there; another one is chosen.
-        cx.status.in_flight = None;
-        return Continue(());
-    }
-    // The claim may still land: another server is only chosen when it has had its time.
-    cx.settled(step)?;
-    let clients = form.owner.as_deref().is_some_and(|owner| people.is_client(owner));
-    if cx.order.marker.find_in(&form.notes) == Found::Nothing && (clients || ours_without_marker(&form, people).is_some()) {
-        // The intent stays: nothing else tells of this server, also where another handler would be tried.
-        let message = perhaps_ours(cx, server);
-        return Break(cx.stall(step, Reason::MarkerTruncated, &message, Recheck::Later));
-    }
-    let sold = cx.facts.inventory.as_ref().is_some_and(|list| {
-        matching::form_is_free(&form) && capacity::free(&cx.order.wanted, &cx.status, cx.handler, list).iter().any(|row| row.id == *server)
-    });
-    if !sold {
-        // It may have been taken out of service, or become another configuration, while nobody looked.
-        cx.status.in_flight = None;
-        return Continue(());
-    }
-    let call = Call::Claim { server: server.clone(), owner: people.me.id.clone(), marker: cx.order.marker.clone() };
-    Break(cx.call(step, call, Shows::AtOnce))
-}
-
-/// Whether the panel has kept nothing of a claim's marker is not known: a person may have given the server to its owner since, be it only
-/// to have it out of sale.
-fn perhaps_ours(cx: &Cx<'_>, server: &ServerId) -> String {
-    format!(
-        "server {server} was asked for, and has an owner without a marker: the panel may have kept nothing of it; no other one is taken: put `{}` into its notes if it is this order's, or take its owner away at the panel",
-        cx.order.marker
-    )
-}
-
-fn undo(cx: &mut Cx<'_>, server: &ServerId, left: Left) -> Halt {
-    cx.call(Step::Allocate, Call::Unclaim { server: server.clone(), left }, Shows::AtOnce)
-}
-
-/// What is left of a marker tells whose it was; a bare prefix may be anybody's word.
-fn is_of_a_claim(written: &str, form: &ServerForm, people: &People) -> bool {
-    !super::marker::is_bare(written) || ours_without_marker(form, people).is_some()
-}
-
-/// The owner of a server that the operator's user has.
-fn ours_without_marker(form: &ServerForm, people: &People) -> Option<String> {
-    form.owner.clone().filter(|owner| people.is_me(owner))
-}
-
-pub(super) fn truncated(cx: &mut Cx<'_>, server: &ServerId) -> Halt {
-    let message = format!("server {server}: the panel cut the marker `{}` short; the claim was undone", cx.order.marker);
-    cx.status.in_flight = None;
-    // A department may have been asked about it: that has come right.
-    cx.forget_attempts();
-    cx.stall(Step::Allocate, Reason::MarkerTruncated, &message, Recheck::OnChange)
 }
 
 /// The panel offers template and recipes for this server, as far as it tells.
@@ -446,58 +395,4 @@ fn shown(names: &[String]) -> String {
         text.push_str(", …");
     }
     if text.is_empty() { "nothing".into() } else { text }
-}
-
-/// Closing, with a claim whose answer is not known: `Continue` with a server in the status when it was applied.
-pub(super) fn resolve_claim(cx: &mut Cx<'_>, step: Step, server: &ServerId) -> Flow {
-    if cx.order.adopt.is_some() {
-        return super::adoption::resolve(cx, step, server);
-    }
-    let form = match cx.form(step, server)? {
-        Seen::There(form) => form,
-        Seen::Missing => {
-            if matches!(cx.row(server), Row::Gone) {
-                cx.status.in_flight = None;
-                return Continue(());
-            }
-            return Break(cx.wait_for_list(step));
-        }
-    };
-    match cx.order.marker.find_in(&form.notes) {
-        Found::Ours => {
-            let people = people(cx, step)?;
-            let intent = cx.status.in_flight.take();
-            let flow = bind(cx, server, &form, &people);
-            if flow.is_break() {
-                cx.status.in_flight = intent;
-            }
-            flow
-        }
-        Found::Truncated(written) if !super::marker::is_bare(&written) => {
-            if let Some(error) = cx.facts.refusal(|c| matches!(c, Call::Unclaim { .. })).cloned() {
-                return Break(cx.fail_with(step, &error));
-            }
-            Break(undo(cx, server, Left::Marker(written)))
-        }
-        Found::Foreign(other) | Found::Previous(other) if cx.order.marker.stands_in(&form.notes) => {
-            Break(beside_another(cx, step, server, &other))
-        }
-        found @ (Found::Nothing | Found::Truncated(_) | Found::Previous(_) | Found::Foreign(_)) => {
-            cx.settled(step)?;
-            no_trace(cx, step, server, &form, &found)
-        }
-    }
-}
-
-/// Closing: the server that a claim was asked for shows no marker of ours. Where it is the operator's user's all the same it is not
-/// forgotten.
-fn no_trace(cx: &mut Cx<'_>, step: Step, server: &ServerId, form: &ServerForm, found: &Found) -> Flow {
-    let people = people(cx, step)?;
-    let claimed = claim_target(cx).as_ref() == Some(server);
-    let nobodys = matches!(found, Found::Nothing | Found::Truncated(_)) && ours_without_marker(form, &people).is_some();
-    if claimed && nobodys {
-        return Break(cx.fail(step, Reason::MarkerTruncated.as_str(), &perhaps_ours(cx, server)));
-    }
-    cx.status.in_flight = None;
-    Continue(())
 }

@@ -8,14 +8,14 @@ use crate::panel::model::{ServerId, ServerRow};
 
 use super::attempts::intent_of;
 use super::context::{Cx, Flow, Halt, LONG, Next, Recheck, SHORT, Wait, WaitKind, cut};
-use super::facts::{Inventory, Seen};
+use super::facts::{Inventory, Seen, TaskView};
 use super::fitting::{Comparison, compare};
 use super::give_back::{Then, give_back};
 use super::hardware::Hardware;
 use super::order::Order;
 use super::reason::Reason;
 use super::step::{State, Step};
-use super::tasks::{Ask, OPEN, waits_for};
+use super::tasks::{Ask, BY_OPERATOR, OPEN, waits_for};
 use super::wanted::Wanted;
 
 /// `manualTasks[].state`: closed as Cancelled, and afterwards somebody asked for another attempt.
@@ -223,7 +223,9 @@ fn pending(cx: &mut Cx<'_>, type_: TaskType, wanted: &CustomConfiguration, serve
     let department = department(cx, type_);
     let open = cx.status.manual_tasks.iter().rev().find(|t| t.type_ == type_.as_str() && t.state == OPEN);
     let view = open.filter(|t| t.department == department).and_then(|t| cx.facts.tasks.iter().find(|v| v.name == t.name));
-    if view.is_some_and(|v| v.resolution.is_none_or(|r| type_.takes(r))) {
+    // What the operator closed itself is nobody's answer.
+    let stands = |v: &TaskView| v.resolution.is_none_or(|r| type_.takes(r) && !v.note.starts_with(BY_OPERATOR));
+    if view.is_some_and(stands) {
         return Continue(Ask { type_, department, step: step_of(server), summary: String::new(), details: String::new() });
     }
     let (hardware, compared) = present(cx, wanted, server)?;

@@ -11,10 +11,11 @@ use crate::api::task::{Resolution, TaskType};
 use crate::panel::error::ErrorClass;
 use crate::panel::model::{FREE_DOMAIN, ServerId, ServerRow};
 
-use super::allocation::{claim_target, index_complete, resolve_claim};
+use super::allocation::index_complete;
 use super::call::Call;
 use super::context::{Busy, Cx, Flow, Halt, Next, Wait, WaitKind, after};
 use super::facts::{Inventory, Look, Row, Seen};
+use super::half_claim::{claim_target, resolve_claim};
 use super::inflight::Shows;
 use super::opening::{note_power, wait_for_power};
 use super::people::people;

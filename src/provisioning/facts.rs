@@ -72,6 +72,9 @@ pub struct Inventory {
     pub asked: BTreeSet<String>,
     /// Names of the users whose servers were looked at.
     pub owners: BTreeSet<String>,
+    /// Owners in the list who may be the operator under an earlier log-in: administrators, and those whom no user is. Their servers are
+    /// looked at only while an order looks for one that it may have had before it was restored; `None` while none does.
+    pub former: Option<BTreeSet<String>>,
     /// Markers read from the servers' notes, by server id.
     pub markers: BTreeMap<String, Vec<Marker>>,
     /// Servers of these owners whose notes cannot be read, by id.

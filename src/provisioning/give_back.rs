@@ -58,7 +58,7 @@ pub(super) fn give_back(cx: &mut Cx<'_>, then: Then) -> Halt {
 }
 
 /// Whether a client's data may be on the disks: handed over, perhaps handed over, or taken over from the beginning.
-fn may_be_the_clients(cx: &Cx<'_>) -> bool {
+pub(super) fn may_be_the_clients(cx: &Cx<'_>) -> bool {
     let ever_asked = cx.status.steps.iter().any(|s| s.name == Step::HandOver.as_str() && s.attempts > 0);
     let handed_over = cx.status.server.as_ref().is_some_and(|s| s.handed_over_at.is_some());
     handed_over || ever_asked || cx.state(Step::HandOver).over() || cx.intent(Step::HandOver).is_some() || cx.order.adopt.is_some()

@@ -25,7 +25,7 @@ pub enum Found {
     Nothing,
     /// This order's marker, and no other.
     Ours,
-    /// Our marker, but cut short by the panel: this is what is left of it.
+    /// Our marker, but cut short or changed by the panel: this is what is left of it.
     Truncated(String),
     /// A marker of the same namespace and name with another order id: an earlier order's.
     Previous(String),
@@ -33,10 +33,10 @@ pub enum Found {
     Foreign(String),
 }
 
-/// Whether nothing is left of a marker but how every one begins.
+/// Whether nothing is left of a marker but how every one begins, with a sign that it was cut or without.
 #[must_use]
 pub fn is_bare(written: &str) -> bool {
-    written == PREFIX
+    written.strip_prefix(PREFIX).is_some_and(|rest| !rest.contains(|c: char| c.is_ascii_alphanumeric()))
 }
 
 impl Marker {
@@ -100,10 +100,13 @@ impl Marker {
                 others.push(token);
             }
         }
-        match (ours, others.first()) {
-            (true, None) => Found::Ours,
-            (false, None) => Found::Nothing,
-            (_, Some(other)) => self.judge(ours, &full, other),
+        // One that is nothing of ours says more than what is left of ours beside it.
+        let strange = others.iter().find(|word| ours || !self.is_left_in(&full, word));
+        match (strange, others.first()) {
+            (Some(other), _) => self.judge(other),
+            (None, Some(left)) => Found::Truncated((*left).to_owned()),
+            (None, None) if ours => Found::Ours,
+            (None, None) => Found::Nothing,
         }
     }
 
@@ -114,14 +117,33 @@ impl Marker {
         tokens(notes).any(|token| token == full)
     }
 
-    fn judge(&self, ours: bool, full: &str, other: &str) -> Found {
-        if !ours && other.len() >= PREFIX.len() && full.starts_with(other) {
-            return Found::Truncated(other.to_owned());
-        }
+    /// Whether a word in the notes is beyond doubt of another order: no panel makes another name and another id of ours.
+    #[must_use]
+    pub fn is_of_another(&self, word: &str) -> bool {
+        Self::parse(word).is_some_and(|m| m.order_id != self.order_id && !self.is_named_like(&m))
+    }
+
+    fn judge(&self, other: &str) -> Found {
         match Self::parse(other) {
             Some(m) if self.has_name_of(&m) => Found::Previous(other.to_owned()),
             Some(_) | None => Found::Foreign(other.to_owned()),
         }
+    }
+
+    /// Whether a word is what a panel left of this marker: cut, with a sign of that or without, or with more written into it or behind it.
+    fn is_left_in(&self, full: &str, word: &str) -> bool {
+        let kept = word.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
+        let is_id = |id: &str| id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+        full.starts_with(kept)
+            || match Self::parse(word) {
+                Some(m) => self.is_named_like(&m) && (m.order_id == self.order_id || !is_id(&m.order_id)),
+                None => word.contains(&self.order_id),
+            }
+    }
+
+    /// The same name, though a panel wrote it in small letters: of a name only the cluster's part may have others.
+    fn is_named_like(&self, other: &Self) -> bool {
+        self.cluster.eq_ignore_ascii_case(&other.cluster) && self.namespace == other.namespace && self.name == other.name
     }
 }
 
@@ -159,9 +181,35 @@ mod tests {
             ("k8s:c2/shop/web-01/u-1".into(), Found::Foreign("k8s:c2/shop/web-01/u-1".into())),
             (format!("{full} k8s:c1/shop/web-02/u-9"), Found::Foreign("k8s:c1/shop/web-02/u-9".into())),
             ("k8s:".into(), Found::Truncated("k8s:".into())),
+            (format!("{full} {full}…"), Found::Previous(format!("{full}…"))),
+            (format!("{full}<br/> k8s:c2/shop/web-01/u-9"), Found::Foreign("k8s:c2/shop/web-01/u-9".into())),
         ];
         for (notes, expected) in rows {
             assert_eq!(m.find_in(&notes), expected, "{notes}");
+        }
+    }
+
+    #[test]
+    fn what_a_panel_made_of_ours_is_told_from_what_others_wrote() {
+        let m = Marker { cluster: "C1".into(), ..marker() };
+        let left = ["k8s:C1/shop/web-01/u-1…", "k8s:C1/shop/web-01/u-1<br>", "k8s:C1/shop/web-01/u-1<br/>", "k8s:C1/shop/we...", "k8s:…"];
+        let written_into =
+            [r"k8s:C1\/shop\/web-01\/u-1", "k8s:C1&#47;shop&#47;web-01&#47;u-1", "k8s:c1/shop/web-01/u-1", "k8s:C1/shop/web-01/u-&hellip;"];
+        for word in left.into_iter().chain(written_into) {
+            assert_eq!(m.find_in(word), Found::Truncated(word.to_owned()));
+            assert_eq!((is_bare(word), m.is_of_another(word)), (word == "k8s:…", false), "{word}");
+        }
+        // (word, whether it is another order's beyond doubt)
+        for (word, another) in [
+            ("k8s:C2/shop/web-01/u-2", true),
+            ("k8s:C1/shop/web-02/u-2", true),
+            ("k8s:c1/shop/web-01/u-2", false),
+            ("k8s:C1/shop/web-01/u-11", false),
+            ("k8s:C2/shop/web-01/u-1", false),
+            ("k8s:42", false),
+        ] {
+            assert!(matches!(m.find_in(word), Found::Previous(_) | Found::Foreign(_)), "{word}");
+            assert_eq!(m.is_of_another(word), another, "{word}");
         }
     }
 

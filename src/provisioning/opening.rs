@@ -197,6 +197,8 @@ pub(super) fn note_power(cx: &mut Cx<'_>, power: PowerFlags) {
 fn hand_over(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
     let step = Step::HandOver;
     if cx.state(step).over() {
+        // An earlier version left it begun.
+        cx.finish(Step::CreateClient, State::Done, "");
         return Continue(());
     }
     let people = people(cx, step)?;
@@ -205,6 +207,7 @@ fn hand_over(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
         cx.enter(Step::CreateClient, State::Pending, "the panel's user is gone");
         return super::client::create_client(cx);
     };
+    cx.finish(Step::CreateClient, State::Done, "");
     let form = cx.own_form(step, server)?;
     if !people.client_has(&form) {
         if let Some(owner) = form.owner.as_deref().filter(|o| !people.is_me(o)) {

@@ -96,8 +96,11 @@ pub fn found(order: &Order, candidate: &Candidate<'_>) -> bool {
 pub fn looked_through(order: &Order, candidate: &Candidate<'_>) -> bool {
     candidate.inventory.is_some_and(|i| {
         let names = [order.username.as_str(), candidate.login];
-        let ours = |owner: &String| names.iter().any(|n| owner == n || i.ids.get(*n) == Some(owner));
+        let restored = may_have_been_restored(order);
+        let former = |owner: &String| restored && i.former.as_ref().is_some_and(|former| former.contains(owner));
+        let ours = |owner: &String| names.iter().any(|n| owner == n || i.ids.get(*n) == Some(owner)) || former(owner);
         i.owners.contains(&order.username)
+            && (!restored || i.former.is_some())
             && !i.rows.iter().any(|(id, row)| row.owner.as_ref().is_some_and(ours) && !i.markers.contains_key(id))
     })
 }
@@ -288,8 +291,9 @@ fn cured_elsewhere(step: Step) -> bool {
 
 /// A step failed too often, and another handler could serve the order: the server is given back first.
 pub(super) fn try_another_handler(cx: &mut Cx<'_>, step: Step, message: &str) -> Flow {
-    let handed_over = cx.status.server.as_ref().is_none_or(|s| s.handed_over_at.is_some());
-    if cx.order.deleting || handed_over || give_back::under_way(cx) || !cured_elsewhere(step) || !cx.facts.another_handler {
+    // One that is not given back is looked after by a department.
+    let stays = cx.status.server.is_none() || give_back::may_be_the_clients(cx);
+    if cx.order.deleting || stays || give_back::under_way(cx) || !cured_elsewhere(step) || !cx.facts.another_handler {
         return Continue(());
     }
     let message = format!("{} failed {} times: {message}", step.as_str(), cx.status.attempts);

@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
-use crate::support::look::{made, reason, stalled, until_reason};
+use crate::support::changes::reinstall;
+use crate::support::look::{made, picture, reason, stalled, until_reason};
 use crate::support::panel::ADMIN;
 use crate::support::seconds;
-use crate::support::world::World;
+use crate::support::world::{World, order};
 use dci_operator::api::condition::{ConditionType, find};
 use dci_operator::panel::model::{Level, PanelUser, UserId};
 use dci_operator::provisioning::facts::Prepare;
+use dci_operator::provisioning::step::{OPENING, State, Step};
+use serde_json::json;
 
 /// Its client is there, and it waits for something else: until a server is asked for, another client may be named.
 fn before_its_claim() -> World {
@@ -66,4 +69,57 @@ fn a_server_that_cannot_be_read_is_named_by_the_orders_that_wait_for_it() {
     assert!(stalled(&world) && made(&world, "claim") == 0 && world.tasks.is_empty(), "{}", world.describe());
     world.unread = None;
     world.until_phase("web", "Active");
+}
+
+/// The Secret names another administrator since the server was taken, and the order was restored without its status. No address carries its
+/// note yet.
+#[test]
+fn a_restored_order_finds_its_server_also_where_an_earlier_log_in_of_the_operator_has_it() {
+    // An administrator whom the panel still knows, and one who was deleted.
+    for (former, deleted) in [("70", false), ("70", true), ("99", false), ("99", true)] {
+        let mut world = World::simple(3, 4);
+        world.panel.users.push(PanelUser { id: "70".into(), name: "root2".into(), level: Level::Administrator });
+        world.until("a server", Duration::from_hours(1), |w| w.status("web").server.is_some());
+        let ours = world.panel.server("1").owner.replace(UserId(former.into()));
+        assert!(ours.is_some() && world.panel.used.iter().all(|u| u.note.is_empty()), "{}", world.describe());
+        world.orders.remove("web");
+        world.restart();
+        world.add(order("web", "u-new", |raw| raw["metadata"]["annotations"] = json!({"dci-operator.dev/order-id": "u-web"})));
+        world.run_for(seconds(60));
+        let before = picture(&world);
+        if deleted {
+            world.delete("web");
+        }
+        until_reason(&mut world, "OwnerChanged");
+        world.run_for(Duration::from_hours(6));
+        assert_eq!((picture(&world), made(&world, "claim")), (before, 1), "{former} {deleted}\n{}", world.describe());
+        world.panel.server("1").owner = ours;
+        world.until_phase("web", if deleted { "gone" } else { "Active" });
+        assert_eq!(made(&world, "claim"), 1, "{}", world.describe());
+        if deleted {
+            world.assert_clean();
+        }
+    }
+}
+
+/// Somebody deletes the client's user while the system is being installed. What begins anew for it ends: as long as a step of the opening is
+/// open, no reinstallation begins.
+#[test]
+fn a_user_that_is_made_again_at_the_hand_over_leaves_no_step_open() {
+    let mut world = World::simple(2, 4);
+    world.until("an installation", Duration::from_hours(1), |w| w.panel.servers["1"].installs == 1);
+    world.panel.users.retain(|user| user.name != "acme");
+    world.until_phase("web", "Active");
+    let open = |world: &World| {
+        let state = |step: &Step| world.status("web").steps.iter().find(|s| s.name == step.as_str()).map_or("", |s| s.state.as_str());
+        OPENING.iter().filter(|step| !State::parse(state(step)).over()).map(|step| step.as_str()).collect::<Vec<_>>()
+    };
+    assert_eq!((open(&world), made(&world, "createUser")), (Vec::new(), 2), "{}", world.describe());
+    // Left by a version that did not end it.
+    let client = world.orders.get_mut("web").unwrap().status.steps.iter_mut().find(|s| s.name == Step::CreateClient.as_str()).unwrap();
+    client.state = State::Running.as_str().into();
+    world.run_for(seconds(90));
+    assert_eq!(open(&world), Vec::<&str>::new(), "{}", world.describe());
+    reinstall(&mut world, "again");
+    world.until("installed again", Duration::from_hours(2), |w| w.panel.servers["1"].installs == 2 && w.phase("web") == "Active");
 }

@@ -9,6 +9,7 @@ use dci_operator::api::condition::{self, ConditionType};
 use dci_operator::api::task::{Resolution, TaskType};
 use dci_operator::panel::model::{Parts, UserId};
 use dci_operator::provisioning::facts::HandlerState;
+use dci_operator::provisioning::tasks::BY_OPERATOR;
 use dci_operator::provisioning::wanted::Wanted;
 use serde_json::{Value, json};
 
@@ -292,6 +293,37 @@ fn what_is_built_or_bought_for_a_configuration_that_changes_is_called_off() {
     }
 }
 
+/// What the operator closes, while an order is away or points elsewhere, is no department's answer.
+#[test]
+fn a_task_that_the_operator_closed_is_asked_anew_with_all_that_it_said() {
+    for (reserved, bought) in [(false, false), (false, true), (true, false), (true, true)] {
+        let mut world = world(&[parts("E-2146G", 32, &["1920SSD"])]);
+        if !reserved {
+            world.panel.server("1").owner = Some(UserId("7".into()));
+        }
+        until_task(&mut world, TaskType::Assembly);
+        if bought {
+            world.resolve(TaskType::Assembly, Resolution::PartsMissing);
+            until_task(&mut world, TaskType::Procurement);
+        }
+        let closed = world.tasks.last_mut().unwrap();
+        (closed.resolution, closed.note) =
+            (Some(Resolution::Cancelled), format!("{BY_OPERATOR}departments of another namespace are asked"));
+        let (closed, raised) = (closed.clone(), world.tasks.len());
+        world.force("web");
+        until_task(&mut world, closed.type_);
+        let anew = &world.tasks[raised];
+        assert!(closed.details.contains("1920SSD"), "{}", closed.details);
+        assert_eq!((&anew.summary, &anew.details, world.tasks.len()), (&closed.summary, &closed.details, raised + 1));
+        if !reserved {
+            // What it asks for is known from then on.
+            world.edit("web", |raw| raw.spec.configuration = serde_json::from_value(json!({"custom": {"memoryGiB": 128}})).unwrap());
+            world.run_for(seconds(150));
+            assert!(world.tasks[raised].by_operator, "{}", world.describe());
+        }
+    }
+}
+
 #[test]
 fn a_better_server_in_the_form_than_in_the_list_is_no_reason_to_take_a_worse_one() {
     let fits = parts("E-2146G", 64, &["1920SSD", "1920SSD"]);
@@ -304,6 +336,37 @@ fn a_better_server_in_the_form_than_in_the_list_is_no_reason_to_take_a_worse_one
     world.pass("web");
     world.until_phase("web", "Active");
     assert_eq!((server_of(&world), world.tasks.len()), ("2", 0), "{}", world.describe());
+}
+
+/// The best server is of a type for which the panel has other systems.
+#[test]
+fn a_server_that_can_be_installed_is_taken_where_a_better_one_cannot() {
+    let fits = || parts("E-2146G", 64, &["1920SSD", "1920SSD"]);
+    let other = || vec!["ISPsystem__Ubuntu-24.04-x86_64".to_owned()];
+    for both in [false, true] {
+        let mut world = world(&[fits(), fits()]);
+        world.panel.server("2").kind = "E5-64G".into();
+        world.panel.templates_of.insert("1".into(), other());
+        if both {
+            world.panel.templates_of.insert("2".into(), other());
+            world.until_phase("web", "Failed");
+            assert_eq!(reason(&world, ConditionType::Stalled), "UnknownTemplate");
+            assert!(stalled(&world).contains("for server 1;") && world.status("web").server.is_none(), "{}", world.describe());
+            world.panel.templates_of.remove("2");
+        }
+        world.until_phase("web", "Active");
+        assert_eq!((server_of(&world), world.tasks.len(), world.panel.servers["1"].installs), ("2", 0, 0), "{}", world.describe());
+    }
+    // A template that nobody has costs no request for each free server.
+    for (kinds, most) in [(1, 8), (20, 24)] {
+        let mut world = world(&[(); 20].map(|()| fits()));
+        for (n, server) in world.panel.servers.values_mut().enumerate() {
+            server.kind = format!("E{}", n % kinds);
+        }
+        world.panel.templates = Some(other());
+        world.until_phase("web", "Failed");
+        assert!((5..=most).contains(&world.reads), "{} reads\n{}", world.reads, world.describe());
+    }
 }
 
 #[test]

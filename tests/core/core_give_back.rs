@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::support::panel::Panel;
-use crate::support::world::{World, handler, order};
+use crate::support::world::{Fault, World, handler, order};
 use dci_operator::api::condition::{self, ConditionType};
 use dci_operator::api::task::{Resolution, TaskType};
 use dci_operator::provisioning::call::Call;
@@ -110,4 +110,29 @@ fn a_recipe_that_nobody_waits_for_is_only_told() {
     assert_eq!(condition(&world, ConditionType::OSInstalled).0, "True");
     assert!(world.tasks.is_empty() && tried(&world).is_empty());
     world.assert_quiet();
+}
+
+/// Its hand-over was asked for once, and refused: the client may have had it for a moment. Another handler could serve the order.
+#[test]
+fn what_fails_after_a_hand_over_was_asked_for_is_told_to_a_department_and_not_tried_at_another_handler() {
+    let mut world = World::of_sites();
+    for (name, priority) in [("a", 10), ("b", 20)] {
+        world.add_site(name, priority, "one", 2, |_, _| ());
+    }
+    world.add(order("web", "u-web", |raw| {
+        raw["spec"].as_object_mut().unwrap().remove("handlerRef");
+        raw["spec"]["handlerSelector"] = json!({"namespace": "hosting", "matchLabels": {"zone": "msk"}});
+    }));
+    world.always = Some(("handOver", Fault::Refused));
+    world.until("a hand-over", Duration::from_hours(2), |w| w.asked.iter().any(|(_, call)| matches!(call, Call::HandOver { .. })));
+    world.always = Some(("setDomain", Fault::Refused));
+    world.edit("web", |raw| raw.spec.domain = "new.example.net".into());
+    world.until("a task", Duration::from_hours(4), |w| !w.tasks.is_empty());
+    world.run_for(Duration::from_hours(1));
+    assert_eq!((world.open_tasks().as_slice(), world.tasks.len()), ([TaskType::FailedOperation].as_slice(), 1), "{}", world.describe());
+    let server = world.status("web").server.clone().unwrap();
+    assert!(server.handler == "hosting/a" && server.returning.is_none(), "{}", world.describe());
+    world.always = None;
+    world.resolve(TaskType::FailedOperation, Resolution::Retry);
+    world.until_phase("web", "Active");
 }

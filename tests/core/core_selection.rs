@@ -84,6 +84,7 @@ fn one(name: &str, priority: i32, pool: &str, servers: &[&str]) -> One {
         inventory: Inventory {
             rows: servers.iter().map(|id| ((*id).to_owned(), row(id))).collect(),
             owners: ["acme".to_owned(), "op".to_owned()].into(),
+            former: Some(["root".to_owned()].into()),
             ..Inventory::default()
         },
         priority,
@@ -244,15 +245,18 @@ fn a_handler_is_looked_through_when_every_server_that_may_be_ours_was_read() {
     let mut handler = one("h", 1, "p", &["7"]);
     assert!(looked_through(&order, &handler.candidate()));
     assert!(!looked_through(&order, &Candidate { inventory: None, ..handler.candidate() }));
-    for owner in ["acme", "op", "12"] {
+    for owner in ["acme", "op", "12", "root"] {
         handler.inventory.ids = [("acme".to_owned(), "12".to_owned())].into();
         handler.inventory.rows.get_mut("7").unwrap().owner = Some(owner.into());
         assert!(!looked_through(&order, &handler.candidate()), "{owner}");
     }
     handler.inventory.markers = [("7".to_owned(), Vec::new())].into();
     assert!(looked_through(&order, &handler.candidate()));
+    handler.inventory.former = None;
+    assert!(!looked_through(&order, &handler.candidate()), "nobody looked for an earlier log-in of the operator's");
+    assert!(looked_through(&self::order(|_| ()), &handler.candidate()), "nor is that asked for where nothing was restored");
     handler.inventory.owners.remove("acme");
-    assert!(!looked_through(&order, &handler.candidate()), "nobody looked for this client");
+    assert!(!looked_through(&self::order(|_| ()), &handler.candidate()), "nobody looked for this client");
 }
 
 #[test]

@@ -218,3 +218,25 @@ async fn what_is_built_for_an_order_that_goes_is_called_off_though_the_credentia
     world.assert_released(20);
     world.end().await;
 }
+
+/// Nobody keeps a place while people are at work: whoever has it by then is served first.
+#[tokio::test]
+async fn an_order_whose_server_was_built_waits_for_a_place_like_any_other() {
+    let mut world = World::start(similar().handler(&json!({"limits": {"maxConcurrentOperations": 1}}))).await;
+    world.order("web-01", &composed()).await;
+    let task = until_task(&mut world, "Assembly").await;
+    world.order("web-02", &json!({"operatingSystem": {"template": "ISPsystem__Slow-1"}})).await;
+    world.until("the other one installs", |world| (world.asked("server.operations") == 1).then_some(())).await;
+    world.sim.change_server(20, json!({"hardware": {"hdd_1": "1920SSD"}})).unwrap();
+    close(&world, &task, "Done").await;
+    world.until_reason("DedicatedServerOrder", "web-01", "Ready", "LimitReached").await;
+    world.polls(5).await;
+    let waiting = world.until_reason("DedicatedServerOrder", "web-01", "Ready", "LimitReached").await;
+    assert_eq!(step(&waiting, "PowerOn"), "Pending", "{:#?}", world.changes());
+    let served = world.record.get("DedicatedServerOrder", "web-02").unwrap();
+    let at = served["status"]["server"]["id"].as_str().unwrap().parse().unwrap();
+    world.sim.change_server(at, json!({"finish_operation": true})).unwrap();
+    world.until_active("web-02").await;
+    world.until_active("web-01").await;
+    world.end().await;
+}

@@ -210,12 +210,14 @@ fn of_two_orders_one_gets_the_server() {
 
 #[test]
 fn a_marker_that_is_cut_short_is_taken_away_and_the_client_keeps_the_server() {
-    let mut world = adopting(|_| ());
-    world.panel.notes_max = 16;
-    let before = picture(&world);
-    until_reason(&mut world, "web", "MarkerTruncated");
-    world.run_for(Duration::from_hours(1));
-    assert_eq!((picture(&world), names(&world.asked)), (before, vec!["adopt", "unmark"]));
+    for (kept, end) in [(16, ""), (usize::MAX, "…")] {
+        let mut world = adopting(|_| ());
+        (world.panel.notes_max, world.panel.notes_end) = (kept, end);
+        let before = picture(&world);
+        until_reason(&mut world, "web", "MarkerTruncated");
+        world.run_for(Duration::from_hours(1));
+        assert_eq!((picture(&world), names(&world.asked)), (before, vec!["adopt", "unmark"]));
+    }
 }
 
 #[test]

@@ -97,6 +97,9 @@ pub struct Panel {
     pub free: BTreeMap<String, Vec<IpAddr>>,
     pub used: Vec<PoolAddress>,
     pub notes_max: usize,
+    /// What becomes of a slash in notes that are written, and what stands behind them then.
+    pub notes_slash: &'static str,
+    pub notes_end: &'static str,
     pub note_max: usize,
     pub replace: Replace,
     pub installs_that_fail: usize,
@@ -124,6 +127,8 @@ pub struct Panel {
     pub ports_show: bool,
     pub ports_follow: bool,
     pub templates: Option<Vec<String>>,
+    /// Those of servers that have others, by id.
+    pub templates_of: BTreeMap<String, Vec<String>>,
     pub late: Vec<Late>,
     /// Every change that took effect, in order.
     pub journal: Vec<Call>,
@@ -150,6 +155,8 @@ impl Panel {
             free: BTreeMap::new(),
             used: Vec::new(),
             notes_max: usize::MAX,
+            notes_slash: "/",
+            notes_end: "",
             note_max: usize::MAX,
             replace: Replace::Works,
             installs_that_fail: 0,
@@ -168,6 +175,7 @@ impl Panel {
             ports_show: true,
             ports_follow: true,
             templates: Some(vec![TEMPLATE.into(), "ISPsystem__Ubuntu-24.04-x86_64".into()]),
+            templates_of: BTreeMap::new(),
             late: Vec::new(),
             journal: Vec::new(),
             licenses: super::licenses::Server::new(),
@@ -336,7 +344,8 @@ impl Panel {
     }
 
     fn cut(&self, notes: &str) -> String {
-        notes.chars().take(self.notes_max).collect()
+        let kept: String = notes.chars().take(self.notes_max).collect();
+        kept.replace('/', self.notes_slash) + self.notes_end
     }
 
     /// Makes a change; `checked` is false for one that was checked when it was asked for, and lands only now.

@@ -1,8 +1,8 @@
 //! What the panel in memory shows of its servers: the list, the forms, and the connections.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use dci_operator::panel::model::{Connection, InstallForm, PowerFlags, ServerFlags, ServerForm, ServerId, ServerRow};
+use dci_operator::panel::model::{Connection, InstallForm, Level, PowerFlags, ServerFlags, ServerForm, ServerId, ServerRow, UserId};
 use jiff::Timestamp;
 
 use super::panel::{Ipmi, Panel};
@@ -35,6 +35,13 @@ impl Panel {
             .collect()
     }
 
+    /// Owners of servers who are neither these nor ordinary users: administrators, and those whom no user is.
+    pub fn strangers(&self, known: &[UserId]) -> BTreeSet<UserId> {
+        let ordinary = |id: &UserId| self.users.iter().any(|user| user.id == *id && user.level == Level::User);
+        let owners = self.servers.values().filter(|s| !s.gone).filter_map(|s| s.owner.clone());
+        owners.filter(|owner| !known.contains(owner) && !ordinary(owner)).collect()
+    }
+
     pub fn form(&self, id: &ServerId) -> Option<ServerForm> {
         let s = self.servers.get(&id.0).filter(|s| !s.gone)?;
         let owner = s.owner.as_ref().map(|o| o.0.clone());
@@ -47,8 +54,8 @@ impl Panel {
             Some((until, before)) if now < *until => before.clone(),
             Some(_) | None => s.template.clone(),
         });
-        let (templates, tags) = (self.templates.clone(), self.tags.clone());
-        InstallForm { current, shows_current: self.forms_name_any, templates, recipes: None, tags }
+        let templates = self.templates_of.get(&id.0).cloned().or_else(|| self.templates.clone());
+        InstallForm { current, shows_current: self.forms_name_any, templates, recipes: None, tags: self.tags.clone() }
     }
 
     pub fn connections(&self, id: &ServerId, now: Timestamp) -> Vec<Connection> {

@@ -4,12 +4,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use dci_operator::api::DedicatedServerOrder;
-use dci_operator::api::RECONCILE_ANNOTATION;
 use dci_operator::api::common::ObjectKey;
 use dci_operator::api::handler::HandlerSpec;
 use dci_operator::api::order::OrderStatus;
 use dci_operator::api::task::{Resolution, TaskType};
+use dci_operator::api::{DedicatedServerOrder, ORDER_ID_ANNOTATION, RECONCILE_ANNOTATION};
 use dci_operator::panel::model::{FREE_DOMAIN, UserId};
 use dci_operator::provisioning::call::Call;
 use dci_operator::provisioning::facts::{HandlerState, Inventory, Prepare, Unread};
@@ -428,9 +427,13 @@ impl World {
             let names = self.orders.values().map(|o| o.raw.spec.client.username.clone());
             names.chain([ADMIN.to_owned()]).filter_map(|n| self.panel.user(&n).map(|u| u.id.clone())).collect()
         };
+        let id_of = |raw: &DedicatedServerOrder| raw.metadata.annotations.as_ref().and_then(|all| all.get(ORDER_ID_ANNOTATION).cloned());
+        let searches = |o: &Stored| o.status.server.is_none() && id_of(&o.raw).is_some_and(|id| Some(id) != o.raw.metadata.uid);
+        let strangers = self.orders.values().any(searches).then(|| self.panel.strangers(&clients));
+        let looked_at = |owner: &UserId| clients.contains(owner) || strangers.as_ref().is_some_and(|all| all.contains(owner));
         let mut index = BTreeMap::new();
         for (id, row) in &rows {
-            let Some(owner) = self.panel.servers[id].owner.clone().filter(|o| clients.contains(o)) else { continue };
+            let Some(owner) = self.panel.servers[id].owner.clone().filter(looked_at) else { continue };
             if self.unread.as_ref().is_some_and(|(unread, _)| unread == id) {
                 continue;
             }
@@ -454,8 +457,9 @@ impl World {
         let (ids, asked, owners) = (BTreeMap::new(), BTreeSet::new(), names.chain([ADMIN.to_owned()]).collect());
         let unread =
             self.unread.iter().map(|(id, since)| (id.clone(), Unread { since: *since, why: "an error document".into() })).collect();
+        let former = strangers.map(|all| all.iter().map(|id| self.panel.user_name(id)).collect());
         self.inventory =
-            Some(Arc::new(Inventory { rows, began: self.now, turn: 0, previous, ids, asked, owners, markers, unread, hardware }));
+            Some(Arc::new(Inventory { rows, began: self.now, turn: 0, previous, ids, asked, owners, former, markers, unread, hardware }));
         self.sweep_locks();
         if let Some(id) = self.taken_after_list.take() {
             self.panel.server(&id).owner = Some(UserId("7".into()));
