@@ -13,6 +13,7 @@ use super::kstatus;
 mod asked;
 pub mod calls;
 mod purchases;
+pub mod ready;
 pub mod rest;
 #[cfg(test)]
 mod tests;
