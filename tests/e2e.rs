@@ -5,6 +5,8 @@
 #![cfg(all(feature = "sim", feature = "operator"))]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that fails so says where")]
 
+#[path = "commit/mod.rs"]
+mod commit;
 #[path = "invariants/mod.rs"]
 #[allow(dead_code, reason = "shared with other tests, which feed it otherwise")]
 mod invariants;

@@ -1,9 +1,12 @@
 //! The fuzz targets on stable: the corpus is replayed, then mutated for a while. `make fuzz` does it for longer.
 //!
-//! `DCI_FUZZ_SECONDS` (default 10) for each target, `DCI_FUZZ_SEED` (default fixed) for another or a repeated run: the same
-//! seed tries the same inputs in the same order. A failure prints both, and the input.
+//! `DCI_FUZZ_SECONDS` (default 10) for each target: half of them for inputs that are always the same, half for those of the commit.
+//! `DCI_FUZZ_SEED` for another or a repeated run: the same seed tries the same inputs in the same order. A failure prints both, and the
+//! input.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "tests")]
 
+#[path = "commit/mod.rs"]
+mod commit;
 #[path = "../fuzz/entries.rs"]
 mod entries;
 
@@ -12,7 +15,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// The seed of every run that names no other.
+/// The seed of half of every run that names no other.
 const SEED: u64 = 0x5eed_0001;
 /// Seeds that are refused, in order; all others are accepted.
 const REFUSED: [&str; 22] = [
@@ -152,6 +155,14 @@ fn shown(bytes: &[u8]) -> String {
     })
 }
 
+/// What decides which inputs are tried, one after the other: always the same, and another one with each commit.
+fn chosen() -> Vec<u64> {
+    if std::env::var_os("DCI_FUZZ_SEED").is_some() {
+        return vec![number("DCI_FUZZ_SEED", SEED)];
+    }
+    std::iter::once(SEED).chain(commit::seed()).collect()
+}
+
 fn fuzz(name: &str) {
     let (_, entry) = entries::ALL.into_iter().find(|(n, _)| *n == name).unwrap();
     let seeds = corpus(name);
@@ -164,14 +175,22 @@ fn fuzz(name: &str) {
     let known: Vec<&str> = REFUSED.into_iter().filter(|seed| seed.split('/').next() == Some(name)).collect();
     assert_eq!(refused, known, "the seeds that are refused");
     let seeds: Vec<Vec<u8>> = seeds.into_iter().map(|(_, bytes)| bytes).collect();
-    let seed = number("DCI_FUZZ_SEED", SEED);
     let time = Duration::from_secs(number("DCI_FUZZ_SECONDS", 10));
-    println!("{name}: {} seeds replayed; DCI_FUZZ_SEED={seed} DCI_FUZZ_SECONDS={}", seeds.len(), time.as_secs());
+    let chosen = chosen();
+    println!("{name}: {} seeds replayed; DCI_FUZZ_SECONDS={}, for {} seeds", seeds.len(), time.as_secs(), chosen.len());
+    for seed in &chosen {
+        mutated(name, entry, &seeds, *seed, time / u32::try_from(chosen.len()).unwrap());
+    }
+}
+
+/// Tries mutations of the seeds of the corpus for a while.
+fn mutated(name: &str, entry: fn(&[u8]) -> bool, seeds: &[Vec<u8>], seed: u64, time: Duration) {
+    println!("{name}: DCI_FUZZ_SEED={seed}");
     let mut random = Random(seed);
     let (began, mut tried, mut accepted) = (Instant::now(), 0u64, 0u64);
     while began.elapsed() < time || tried < FEWEST {
         let mut input = seeds[random.below(seeds.len())].clone();
-        mutate(&mut input, &seeds, &mut random);
+        mutate(&mut input, seeds, &mut random);
         let result = catch_unwind(AssertUnwindSafe(|| entry(&input)));
         let Ok(taken) = result else { panic!("{name} fails: DCI_FUZZ_SEED={seed}, input {tried}: {}", shown(&input)) };
         tried += 1;

@@ -1,6 +1,7 @@
 //! Whatever somebody applies: the server refuses it and says which field, or the operator does with a reason and a cure, or it works;
 //! no good order beside it is kept from its server; a good spec cures each refusal; and in the end nothing of it is left (as Acto,
-//! SOSP '23, looks at operators). `DCI_MANIFESTS=n` draws so many, `DCI_MANIFESTS_SEED` decides which.
+//! SOSP '23, looks at operators). `DCI_MANIFESTS=n` draws so many, `DCI_MANIFESTS_SEED` decides which: half of them are always the same,
+//! the others change with each commit, where it does not say otherwise.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -34,6 +35,17 @@ const ON_ITS_WAY: [Reason; 9] = [
 
 pub(super) fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).ok().map_or(default, |text| text.parse().unwrap())
+}
+
+/// What decides which are drawn, by turns: always the same, and another one with each commit. `DCI_MANIFESTS_SEED=1,7` says which instead.
+pub(super) fn seeds() -> Vec<u64> {
+    let seeds: Vec<u64> = match std::env::var("DCI_MANIFESTS_SEED") {
+        Ok(text) => text.split(',').map(|seed| seed.trim().parse::<u64>().unwrap()).collect(),
+        Err(_) => std::iter::once(1).chain(super::commit::seed().map(|commit| commit % 1_000_000)).collect(),
+    };
+    let said: Vec<String> = seeds.iter().map(u64::to_string).collect();
+    super::tables::tell(&format!("DCI_MANIFESTS_SEED={}", said.join(",")));
+    seeds
 }
 
 /// What became of a manifest.
@@ -253,16 +265,18 @@ pub(super) fn world_setup() -> Setup {
 }
 
 async fn run(count: usize) {
-    let seed = number("DCI_MANIFESTS_SEED", 1);
-    eprintln!("{count} manifests of seed {seed} (DCI_MANIFESTS, DCI_MANIFESTS_SEED)");
+    let mut draws: Vec<Draw> = seeds().into_iter().map(Draw::new).collect();
+    let turns = draws.len();
+    eprintln!("DCI_MANIFESTS={count}");
     let mut world = World::start(world_setup()).await;
     world.until_reason("ProcessingHandler", "msk-1", "Ready", "Reachable").await;
     let (provider, dci, ipm) = (world.provider.clone(), world.sim.url("dci").unwrap().to_owned(), world.sim.url("ipm").unwrap().to_owned());
     let places = Places { provider: &provider, dci: &dci, ipm: &ipm };
-    let (schemas, mut draw, began) = (Schemas::new(), Draw::new(seed), Instant::now());
+    let (schemas, began) = (Schemas::new(), Instant::now());
     let mut run = Run { world, fates: BTreeMap::new(), cured: 0, made_anew: 0 };
     for first in (0..count).step_by(BATCH) {
-        let batch: Vec<Manifest> = (first..count.min(first + BATCH)).map(|number| manifest(&mut draw, &schemas, &places, number)).collect();
+        let draw = &mut draws[first / BATCH % turns];
+        let batch: Vec<Manifest> = (first..count.min(first + BATCH)).map(|number| manifest(draw, &schemas, &places, number)).collect();
         if first == 0 {
             by_kubectl(&run.world, &batch).await;
         }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 use tokio::task::JoinHandle;
 
+use super::invariants::calls::DECISION;
 use super::proxy::{Events, OnEvent, Proxy, Running};
 use super::rules::{Rules, follow};
 use super::support::hands::{ORDER, backup, down, freeze, lose, picture, settled, thaw, up};
@@ -31,7 +32,8 @@ impl Watched {
             let url = proxy.panel(panel, world.sim.url(panel).unwrap()).await;
             world.patch(kind, name, &json!({"spec": {"connection": {"url": url}}})).await;
         }
-        let rules = Rules::new(world.sim.window());
+        // What is held back, and who stands still, is the tests' own doing, of which the rules are not told.
+        let rules = Rules::new(world.sim.window(), DECISION);
         proxy.observe(rules.clone());
         let follower = tokio::spawn(follow(world.record.clone(), rules.clone()));
         up(&mut world).await;

@@ -25,7 +25,8 @@ const HARMFUL: [&str; 10] = [
 const ACTIONS: [&str; 11] =
     ["delete", "poweron", "poweroff", "reboot", "enable", "disable", "opercancel", "on", "off", "suspend", "resume"];
 
-/// How old what was read may be when it is acted upon, in milliseconds: a decision waits for the API server at most.
+/// How old what was read may be when it is acted upon where something goes wrong, in milliseconds: a decision waits for the API server at
+/// most. For so long after that it may have been held up, too.
 pub const DECISION: u64 = 60_000;
 
 /// A call of a panel.
@@ -227,6 +228,14 @@ impl Calls {
             others => wrong.push(format!("(2) {what}, which showed the marker of {others:?}; orders that have it: {holders:?}")),
         }
         wrong
+    }
+
+    /// The order whose marker the process has last read on the server that a call is about.
+    pub fn holder<'o>(&self, call: &Call, orders: &[&'o Value]) -> Option<&'o Value> {
+        let seen = self.seen.get(&(call.who.clone(), call.panel.clone(), call.server().to_owned()))?;
+        let [one] = seen.marks.as_slice() else { return None };
+        let has = |o: &&Value| view::server_of(o) == Some(call.server()) && view::order_id(o).starts_with(one.as_str());
+        orders.iter().copied().find(has)
     }
 
     /// (2): an address or a licence that is taken away was read in the same decision, and an order that changes or goes has it.

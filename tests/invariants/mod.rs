@@ -10,7 +10,10 @@ use serde_json::Value;
 
 use super::kstatus;
 
+mod asked;
 pub mod calls;
+mod purchases;
+pub mod ready;
 pub mod rest;
 #[cfg(test)]
 mod tests;
@@ -26,15 +29,19 @@ const AFTERMATH: u64 = 20_000;
 pub struct Invariants {
     /// No status may hold these.
     pub secrets: Vec<String>,
-    /// How old what was read may be when it is acted upon, in milliseconds.
+    /// How old what was read may be when it is acted upon, in milliseconds, where nothing went wrong lately.
     pub decision: u64,
     /// The tester does not see reads: what needs them is not checked.
     pub blind: bool,
     /// Order ids of orders that a person gave up: what is left of them is known to somebody.
     pub abandoned: BTreeSet<String>,
     calls: calls::Calls,
-    /// Order ids of orders that are gone, with their names.
-    gone: BTreeMap<String, String>,
+    asked: asked::Asked,
+    purchases: purchases::Purchases,
+    /// When the last thing ended that may hold a decision up.
+    disturbed: Option<u64>,
+    /// Orders that are gone, by order id.
+    gone: BTreeMap<String, Gone>,
     /// Objects as they are: by kind, namespace and name.
     objects: BTreeMap<(String, String), Value>,
     /// Servers and addresses whose records a person changed, and when.
@@ -42,6 +49,13 @@ pub struct Invariants {
     users: BTreeMap<(String, String), String>,
     /// Servers that a department has said to be off, by the `StopServer` task of an order: its uid, and the server that it had then.
     stopped: BTreeSet<(String, String)>,
+}
+
+/// An order that is gone.
+struct Gone {
+    name: String,
+    /// Its licences may run on: the client keeps them with his server, or they were given up.
+    licenses_stay: bool,
 }
 
 /// One thing that happened, for those who have all of it only afterwards.
@@ -64,6 +78,9 @@ impl Default for Invariants {
             blind: false,
             abandoned: BTreeSet::new(),
             calls: calls::Calls::default(),
+            asked: asked::Asked::default(),
+            purchases: purchases::Purchases::default(),
+            disturbed: None,
             gone: BTreeMap::new(),
             objects: BTreeMap::new(),
             hands: BTreeMap::new(),
@@ -111,7 +128,18 @@ impl Invariants {
 
     /// A person took an order out of the cluster by force, namespace and name: what it has stays where it is.
     pub fn taken_out(&mut self, order: &str) {
-        self.gone.retain(|_, name| name != order);
+        self.gone.retain(|_, gone| gone.name != order);
+    }
+
+    /// Something goes wrong, until then, that may hold up whoever decides: a lost or late answer, an outage, a process that stands still.
+    pub fn disturbed(&mut self, until: u64) {
+        self.disturbed = self.disturbed.max(Some(until));
+    }
+
+    /// How old what was read may be now. A decision that nothing holds up takes some requests; one that was held up waits for answers.
+    fn within(&self, at: u64) -> u64 {
+        let lately = self.disturbed.is_some_and(|until| at <= until + calls::DECISION);
+        if lately { calls::DECISION } else { self.decision }
     }
 
     fn touched(&self, server: &str, at: u64) -> bool {
@@ -121,7 +149,11 @@ impl Invariants {
     /// A call leaves the operator. `panels`: what they are now; null where that is not known.
     pub fn sent(&mut self, call: &Call, at: u64, panels: &Value) -> Vec<String> {
         let orders: Vec<&Value> = self.of_kind("DedicatedServerOrder").collect();
-        let mut wrong = if self.blind { Vec::new() } else { self.calls.check(call, at, self.decision, &orders) };
+        let mut wrong = Vec::new();
+        if !self.blind {
+            wrong.extend(self.calls.check(call, at, self.within(at), &orders));
+            wrong.extend(self.calls.holder(call, &orders).and_then(|order| self.asked.forbids(call, order)));
+        }
         if call.releases() {
             wrong.extend(self.not_before_its_task(call, at, panels));
         }
@@ -151,7 +183,7 @@ impl Invariants {
             if servers.len() > 1 {
                 wrong.push(format!("(1) order id {mark} has the servers {}", servers.join(", ")));
             }
-            if let Some(name) = self.gone.get(mark) {
+            if let Some(Gone { name, .. }) = self.gone.get(mark) {
                 wrong.push(format!("(3) order {name} is gone, and server {} carries its marker again", servers.join(", ")));
             }
         }
@@ -179,24 +211,21 @@ impl Invariants {
             if marks.len() > 1 {
                 wrong.push(format!("(1) address {ip} is noted for {} orders", marks.len()));
             }
-            if let Some(name) = marks.iter().find_map(|mark| self.gone.get(mark)) {
+            if let Some(Gone { name, .. }) = marks.iter().find_map(|mark| self.gone.get(mark)) {
                 wrong.push(format!("(3) order {name} is gone, and address {ip} is noted for it again"));
             }
         }
-        let mut bought = BTreeMap::new();
-        for (id, remote, marks) in view::licenses(panels) {
+        let licenses = view::licenses(panels);
+        for (id, _, marks) in &licenses {
             if marks.len() > 1 {
                 wrong.push(format!("(1) licence {id} belongs to {} orders", marks.len()));
             }
-            if let Some(name) = marks.iter().find_map(|mark| self.gone.get(mark)).filter(|_| view::runs(panels, id)) {
+            let gone = marks.iter().find_map(|mark| self.gone.get(mark)).filter(|gone| !gone.licenses_stay && view::runs(panels, id));
+            if let Some(Gone { name, .. }) = gone {
                 wrong.push(format!("(3) order {name} is gone, and licence {id} runs for it again"));
             }
-            if !marks.is_empty()
-                && let Some(other) = bought.insert(remote, id)
-            {
-                wrong.push(format!("(6) licences {other} and {id} were both bought for {remote}"));
-            }
         }
+        wrong.extend(self.purchases.seen(&licenses, |id| self.hands.contains_key(id)));
         let users = view::users(panels);
         for (user, was) in &self.users {
             if users.get(user).is_some_and(|is| is != was) {
@@ -243,6 +272,12 @@ impl Invariants {
         if let (None, Some(order)) = (before, after) {
             // Restored: it is there again, and so may be what it has.
             self.gone.remove(view::order_id(order));
+        }
+        if let Some(after) = after {
+            self.asked.changed(before, after);
+        }
+        if let (Some(before), Some(after)) = (before, after) {
+            self.purchases.changed(before, after);
         }
         let holds = |order: Option<&Value>| order.is_some_and(|o| list(&o["metadata"]["finalizers"]).iter().any(|f| f == view::FINALIZER));
         if let Some(order) = before
@@ -294,9 +329,7 @@ impl Invariants {
         {
             wrong.push(format!("(4) order {name} is let go, and {told}"));
         }
-        if !licenses_stay {
-            self.gone.insert(id, name);
-        }
+        self.gone.insert(id, Gone { name, licenses_stay });
         wrong
     }
 

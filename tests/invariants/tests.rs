@@ -234,6 +234,35 @@ fn read_before_it_is_harmed() {
 }
 
 #[test]
+fn what_a_client_has_is_neither_installed_over_nor_stopped() {
+    let handed = |patch: Value| {
+        let server = json!({"id": "17", "handedOverAt": "2026-01-01T00:00:00Z"});
+        let mut order = order(Some("17"), &patch);
+        order["status"]["server"] = server;
+        Event::Object(None, Some(order))
+    };
+    for func in ["server.operations", "server.poweroff"] {
+        let asked = || Event::Sent(call(&format!("func={func}&elid=17&sok=ok")));
+        holds(vec![has("17"), answer(VIEW, MARKER), asked()]);
+        breaks("(2)", vec![handed(Value::Null), answer(VIEW, MARKER), asked()]);
+    }
+    holds(vec![handed(deleting()), answer(VIEW, MARKER), Event::Sent(call("func=server.poweroff&elid=17"))]);
+}
+
+#[test]
+fn what_was_read_may_be_older_where_something_went_wrong() {
+    let late = |disturbed: Option<u64>| {
+        let mut rules = Invariants { decision: 2000, ..Invariants::default() };
+        disturbed.into_iter().for_each(|until| rules.disturbed(until));
+        let read = Event::Answered(Call { began: 100_000, answer: Some(json!({"doc": MARKER}).to_string()), ..call(VIEW) });
+        let off = Event::Sent(call("func=server.poweroff&elid=17"));
+        rules.all(&[(0, has("17")), (100_000, read), (110_000, off)])
+    };
+    let over = 110_000 - super::calls::DECISION;
+    assert!(!late(None).is_empty() && !late(Some(over - 1)).is_empty() && late(Some(over)).is_empty() && late(Some(200_000)).is_empty());
+}
+
+#[test]
 fn an_old_answer_tells_nothing_new() {
     let off = || Event::Sent(call("func=server.poweroff&elid=17"));
     let asked = |began: u64, who: &str, notes: &str| match answer(VIEW, notes) {
@@ -282,6 +311,12 @@ fn nothing_is_left_and_the_panel_has_said_so() {
     let licensed = || json!({"panels": {"bill": {"licenses": [{"id": "7", "remoteId": "k8s:u-1/Lite", "status": "2"}]}}});
     holds(ends(given_up("RevokeLicenses", "Skipped"), licensed()));
     breaks("(3)", ends(given_up("RevokeLicenses", "Done"), licensed()));
+    // They alone may run on: whatever else says later that it is the order's is told. So it is where a client keeps his server.
+    let kept = || with_spec(&order(Some("17"), &deleting()), &json!({"deletionPolicy": "Orphan"}));
+    for goes in [ends(given_up("RevokeLicenses", "Skipped"), licensed()), ends(kept(), licensed())] {
+        holds([goes.clone(), vec![Event::Panels(licensed())]].concat());
+        breaks("(3)", [goes, vec![Event::Panels(marked())]].concat());
+    }
     // Released, but nobody has looked.
     let released = || vec![has("17"), answer(VIEW, MARKER), edit("", "no_owner"), Event::Panels(panels("", &Value::Null))];
     breaks("(4)", [released(), vec![gone(order(Some("17"), &deleting()))]].concat());

@@ -109,6 +109,11 @@ pub fn licenses(panels: &Value) -> Vec<(&str, &str, Vec<String>)> {
     rows(panels, "licenses").map(|(_, row)| (text(&row["id"]), text(&row["remoteId"]), marks(text(&row["remoteId"])))).collect()
 }
 
+/// The licences with this remote id.
+pub fn licenses_of<'a>(panels: &'a Value, remote: &'a str) -> impl Iterator<Item = &'a Value> {
+    rows(panels, "licenses").map(|(_, row)| row).filter(move |row| row["remoteId"] == remote)
+}
+
 /// Every client's user with panel and id, and what must not change of it. Whose passwords people change are administrators.
 pub fn users(panels: &Value) -> BTreeMap<(String, String), String> {
     let told = |row: &Value| format!("{} {} {}", text(&row["name"]), row["level"], text(&row["passwordSha256"]));

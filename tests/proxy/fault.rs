@@ -31,6 +31,23 @@ pub enum Fault {
     Truncate,
 }
 
+impl Fault {
+    /// How long it may hold up whoever asked.
+    pub fn lasts(&self) -> Duration {
+        match self {
+            Self::Late(by) | Self::SlowAnswer(by) => *by,
+            Self::Drop
+            | Self::DropAnswer
+            | Self::Kill
+            | Self::KillBefore
+            | Self::Duplicate
+            | Self::Status(..)
+            | Self::Garbage
+            | Self::Truncate => Duration::ZERO,
+        }
+    }
+}
+
 impl Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -69,6 +69,8 @@ pub struct Letter {
     pub at: Instant,
     /// What was sent.
     pub body: Bytes,
+    /// What goes wrong with it.
+    pub fault: Option<Fault>,
 }
 
 /// Somebody who is told of each request while it is on its way, in the order in which things happen.
@@ -390,8 +392,9 @@ async fn take(proxy: Proxy, side: Arc<Side>, request: Request<Incoming>) -> Resu
     let asked = if side.name == KUBE { proxy.0.counter.kube(&head, &body) } else { proxy.0.counter.panel(&side.name, &head, &body) };
     let watch = asked.watch.then(|| Events::of_path(&asked.path));
     let who = proxy.0.victim.lock().unwrap().unwrap_or_default();
-    let letter = Letter { side: side.name.clone(), who, change: asked.change, at: asked.at, body };
+    let (change, at) = (asked.change, asked.at);
     let (index, fault) = proxy.arrived(asked);
+    let letter = Letter { side: side.name.clone(), who, change, at, body, fault: fault.clone() };
     if let Some(observer) = proxy.observer() {
         observer.sent(&letter);
     }

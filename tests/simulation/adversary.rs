@@ -49,6 +49,15 @@ impl Fault {
             Self::Twice(_) => "twice",
         }
     }
+
+    /// How long it may hold up whoever asked, in milliseconds.
+    pub fn lasts(self) -> u64 {
+        match self {
+            Self::Late(span) | Self::CrashLate(span) | Self::Slow(span) | Self::AnswerLate(span) | Self::Twice(span) => span,
+            Self::Lost => super::http::PATIENCE,
+            Self::CrashBefore | Self::CrashAfter | Self::Unreachable | Self::AnswerLost | Self::Refused => 0,
+        }
+    }
 }
 
 /// A list of servers that is not what the panel has.

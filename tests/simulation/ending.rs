@@ -7,7 +7,7 @@ use serde::Deserialize as _;
 use serde_json::Value;
 
 use super::apiserver::{LEASES, ORDERS, SECRETS, TASKS};
-use super::invariants::{rest, view};
+use super::invariants::{ready, rest, view};
 use super::people::ended;
 use super::world::World;
 
@@ -89,8 +89,82 @@ fn wrong_passwords(world: &World) -> Vec<String> {
     orders.iter().filter(|o| !view::server_of(o).is_some_and(|id| world.is_touched(id))).filter_map(wrong).collect()
 }
 
-/// Says what is wrong with the end of a world. Where a rule was broken before it did not come to its end.
-pub fn judge(world: &World, alone: bool) {
+/// Orders that say that they are ready, and have no such server, or not all that belongs to it. `untouched`: of servers only that no person
+/// had his hands on: what was done to others just now the operator may not have seen.
+fn unlike(world: &World, untouched: bool) -> Vec<String> {
+    let (panels, orders) = (world.panels.state(), world.server(|s| s.all(ORDERS).cloned().collect::<Vec<_>>()));
+    let of = |order: &Value| {
+        let server = view::text(&order["status"]["server"]["id"]);
+        if untouched && world.is_touched(server) {
+            Vec::new()
+        } else {
+            ready::unlike(order, &panels, |what| world.has_changed(server, what))
+        }
+    };
+    orders.iter().flat_map(of).collect()
+}
+
+/// Looks at a world that goes on, while everything in it is settled.
+pub fn look(world: &World) {
+    for what in unlike(world, true) {
+        world.violation(format!("(7) {what}"));
+    }
+}
+
+/// What is a client's to decide of his server.
+const KEPT: [&str; 6] = ["/owner", "/hostname", "/power", "/ips", "/installed", "/flags/disabled"];
+
+/// In what a server that nobody touched is not what it was.
+fn changed(was: &Value, is: Option<&Value>, whose: &str) -> Vec<String> {
+    let Some(is) = is else { return vec![format!("server {} of {whose} is gone", was["id"])] };
+    let differs = KEPT.iter().filter(|field| was.pointer(field) != is.pointer(field));
+    differs
+        .map(|field| format!("server {} of {whose}: {field} was {:?}, and is {:?}", was["id"], was.pointer(field), is.pointer(field)))
+        .collect()
+}
+
+/// Servers that clients have without an order: those that were somebody's at first and that no order ever had, and those that were left to
+/// their clients as they were. Of an order that was never changed that is as they were at first, down to the notes.
+fn not_kept(world: &World) -> Vec<String> {
+    let panels = world.panels.state();
+    let (servers, at_first) = (view::servers(&panels), view::servers(&world.at_first));
+    let shown = |id: &str| servers.iter().find(|server| server.id() == id).map(|server| server.state);
+    let owned = || at_first.iter().filter(|server| !view::text(&server.state["owner"]).is_empty() && !world.is_touched(server.id()));
+    let strangers = owned().filter(|server| !world.was_held(server.id()));
+    let mut wrong: Vec<String> = strangers.flat_map(|server| changed(server.state, shown(server.id()), "a stranger")).collect();
+    for (id, kept) in world.kept().into_iter().filter(|(id, kept)| kept.let_go && !world.is_touched(id)) {
+        let whose = format!("the client of order {}", view::name(&kept.order));
+        wrong.extend(changed(&kept.server, shown(&id), &whose));
+        let Some(now) = shown(&id) else { continue };
+        if !view::marks(view::text(&now["notes"])).is_empty() {
+            wrong.push(format!("server {id} of {whose} carries a marker: {}", now["notes"]));
+        }
+        // What it was at first, where all that its order did was to take it over and to go.
+        let first = owned().find(|server| server.id() == id).filter(|_| kept.order["metadata"]["generation"] == 1);
+        if let Some(first) = first {
+            wrong.extend(changed(first.state, Some(now), &whose));
+            if first.state["notes"] != now["notes"] {
+                wrong.push(format!("the notes of server {id} of {whose} were {}, and are {}", first.state["notes"], now["notes"]));
+            }
+        }
+    }
+    wrong
+}
+
+/// How many passes there may be for each object that is looked after, once nothing goes wrong any more: so many, and one in each second.
+const PASSES: u64 = 200;
+
+/// Somebody is at work all the time, although it is all the same: what only reads is seen by nobody else.
+fn restless(world: &World) -> Option<String> {
+    let (span, passes) = world.passes()?;
+    // Every order that there was, with its tasks, handlers and address managers.
+    let looked_after = world.times("act-order") + 4;
+    let most = (PASSES + span / 1000) * looked_after;
+    (passes > most).then(|| format!("{passes} passes in {} s over {looked_after} objects, after the last fault", span / 1000))
+}
+
+/// Says what is wrong with the end of a world. Where a rule was broken before it did not come to its end. `leaves_nothing`: no order stays.
+pub fn judge(world: &World, alone: bool, leaves_nothing: bool) {
     for what in world.cut_short() {
         world.violation(what);
     }
@@ -99,8 +173,15 @@ pub fn judge(world: &World, alone: bool) {
     }
     let mut wrong = left_over(world);
     wrong.extend(wrong_passwords(world));
+    wrong.extend(unlike(world, false));
+    wrong.extend(not_kept(world));
+    wrong.extend(restless(world));
     if alone {
         wrong.extend(undisturbed(world));
+    }
+    let left = ended(world);
+    if leaves_nothing && !left.is_empty() {
+        wrong.push(format!("every order was deleted, and nobody did anything by hand: {left}"));
     }
     for what in wrong {
         world.violation(format!("(7) {what}"));

@@ -19,7 +19,7 @@ use super::replica::Replica;
 use super::world::{Late, World};
 
 /// How long a client of the operator's waits for an answer of the API server, in milliseconds.
-const PATIENCE: u64 = 15_000;
+pub const PATIENCE: u64 = 15_000;
 
 /// What a request asks for.
 #[derive(Clone, Debug)]
@@ -127,12 +127,14 @@ async fn serve(world: Arc<World>, who: Arc<Replica>, request: Request<kube::clie
     tokio::time::sleep(Duration::from_millis(way)).await;
     who.alive().await;
     if super::determinism::now() < down {
+        world.disturb(0);
         return Err(broken("the API server is down"));
     }
     if asked.query("watch") == "true" || asked.query("watch") == "1" {
         return Ok(watch(world, who, &asked));
     }
     if asked.method == "GET" && world.adversary(|a| a.chance(a.reads)) {
+        world.disturb(300);
         tokio::time::sleep(Duration::from_millis(300)).await;
         return Err(broken("the answer is lost"));
     }

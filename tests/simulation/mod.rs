@@ -6,6 +6,8 @@ pub mod defaults;
 pub mod determinism;
 pub mod ending;
 pub mod http;
+pub mod lives;
+pub mod noted;
 pub mod panels;
 pub mod patch;
 pub mod people;

@@ -87,10 +87,12 @@ async fn post(world: Arc<World>, who: Arc<Replica>, sent: Sent) -> Result<Vec<u8
         return Err(WireError::NotSent("frozen".into()));
     }
     if super::determinism::now() < down {
+        world.disturb(0);
         return Err(WireError::NotSent("connection refused".into()));
     }
     let nobody_knows = || WireError::NoAnswer("connection closed".into());
     if lost {
+        world.disturb(0);
         return Err(nobody_knows());
     }
     let fault = if call.change { world.meet(&format!("{} {} {}", sent.path, call.func, call.target)) } else { None };
@@ -99,6 +101,9 @@ async fn post(world: Arc<World>, who: Arc<Replica>, sent: Sent) -> Result<Vec<u8
     let answer = match fault {
         None => {
             let answer = amiss(&world, &call, world.panel_call(&sent));
+            if old > 0 {
+                world.disturb(old);
+            }
             tokio::time::sleep(Duration::from_millis(old)).await;
             answer
         }

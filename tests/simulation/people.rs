@@ -75,6 +75,28 @@ impl Act {
             Self::Calm => "calm",
         }
     }
+
+    /// Somebody does behind the operator's back, or to its handler, what keeps an order from its end. Repairs do not.
+    pub fn is_by_hand(&self) -> bool {
+        match self {
+            Self::Server(..) | Self::LoseTasks | Self::Address(..) | Self::Handler(..) => true,
+            Self::Order(_)
+            | Self::Delete(_)
+            | Self::DeleteAll
+            | Self::Await(_)
+            | Self::AskAgain
+            | Self::Heal
+            | Self::Edit(..)
+            | Self::Freeze(..)
+            | Self::Clock(_)
+            | Self::PanelsDown(_)
+            | Self::PanelDown(..)
+            | Self::ApiDown(_)
+            | Self::Amiss(..)
+            | Self::Alone
+            | Self::Calm => false,
+        }
+    }
 }
 
 /// Which server.
@@ -90,6 +112,8 @@ pub struct People {
     calm: Option<u64>,
     /// How long departments take for a task, in milliseconds.
     pub takes: u64,
+    /// The first server that is to be built lacks parts.
+    lacks_parts: bool,
     seen: BTreeMap<String, u64>,
     /// How many tasks were closed for each order.
     closed: BTreeMap<String, usize>,
@@ -100,8 +124,9 @@ pub struct People {
 }
 
 impl People {
-    pub fn new(script: Vec<(u64, Act)>, takes: u64) -> Self {
-        Self { script, calm: None, takes, seen: BTreeMap::new(), closed: BTreeMap::new(), quiet: None, deleted: Vec::new() }
+    pub fn new(script: Vec<(u64, Act)>, takes: u64, lacks_parts: bool) -> Self {
+        let (seen, closed) = (BTreeMap::new(), BTreeMap::new());
+        Self { script, calm: None, takes, lacks_parts, seen, closed, quiet: None, deleted: Vec::new() }
     }
 
     pub fn calm_since(&self) -> Option<u64> {
@@ -115,11 +140,14 @@ impl People {
 
     pub fn act(&mut self, world: &World) {
         while let Some((at, act)) = self.script.first().cloned().filter(|(at, _)| *at <= now()) {
-            if let Act::Await(most) = act
-                && now() < at + most
-                && !Self::unsettled(world).is_empty()
-            {
-                break;
+            if let Act::Await(most) = act {
+                let settled = Self::unsettled(world).is_empty();
+                if !settled && now() < at + most {
+                    break;
+                }
+                if settled {
+                    super::ending::look(world);
+                }
             }
             self.script.remove(0);
             world.tell(&format!("   somebody: {}", described(&act)));
@@ -205,7 +233,7 @@ impl People {
                     Which::Id(id) => Some(id),
                 };
                 if let Some(id) = id {
-                    world.by_hand(id);
+                    world.by_hand(id, &change);
                     let mut change = change;
                     change["panel"] = panel_of(id).into();
                     if let Err(error) = world.panels.change_server(id, change) {
@@ -242,6 +270,7 @@ impl People {
             Act::ApiDown(ms) => world.adversary(|a| a.api_down_until = now() + ms),
             Act::Calm => {
                 world.adversary(super::adversary::Adversary::calm);
+                world.calms();
                 self.calm = Some(now());
             }
         }
@@ -261,7 +290,7 @@ impl People {
             let resolution = match task["spec"]["type"].as_str() {
                 // Whoever builds servers has what is asked for, or lacks parts; without a server there is nothing to build.
                 Some("Assembly") => match server_of(world, &order) {
-                    Some(_) if world.adversary(|a| a.chance(300)) => "PartsMissing",
+                    Some(_) if self.is_short_of_parts(world) => "PartsMissing",
                     Some(id) => {
                         let mut built = super::scenario::fitting();
                         built["panel"] = panel_of(id).into();
@@ -296,6 +325,12 @@ impl People {
             let patch = json!({"spec": {"resolution": resolution}});
             let _ = world.change(|s| s.patch(&(TASKS, PROVIDER.into(), name), "application/merge-patch+json", &patch, false, now()));
         }
+    }
+
+    /// Whoever builds servers lacks parts, now and then, and where the first one is to be so.
+    fn is_short_of_parts(&mut self, world: &World) -> bool {
+        let by_chance = world.adversary(|a| a.chance(300));
+        std::mem::take(&mut self.lacks_parts) || by_chance
     }
 
     /// What is not as it should be in the end, once nothing goes wrong any more.

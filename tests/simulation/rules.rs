@@ -9,6 +9,10 @@ use super::kstatus;
 use super::objects::{PANEL_PASSWORD, POOL_PASSWORD};
 use super::world::World;
 
+/// How old what was read may be when it is acted upon where nothing went wrong lately, in milliseconds: a decision that reads a server, its
+/// users, addresses and connections, and writes its intent, makes some ten requests of less than 80 ms each.
+const DECISION: u64 = 2000;
+
 /// What is remembered between two looks.
 pub struct Rules {
     pub invariants: Invariants,
@@ -29,7 +33,9 @@ pub struct Seen {
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { invariants: Invariants::new(&[PANEL_PASSWORD, POOL_PASSWORD]), seen: 0, writes: 0, calls: 0 }
+        let mut invariants = Invariants::new(&[PANEL_PASSWORD, POOL_PASSWORD]);
+        invariants.decision = DECISION;
+        Self { invariants, seen: 0, writes: 0, calls: 0 }
     }
 }
 
@@ -52,6 +58,9 @@ impl Rules {
             let panels = if leaves { world.panels.state() } else { Value::Null };
             if leaves && let Some(order) = before.filter(|o| view::is_abandoned(o)) {
                 abandoned(world, order);
+            }
+            if *kind == ORDERS {
+                world.order_seen(before, after, leaves);
             }
             wrong.extend(self.invariants.changed(before, after, &panels));
         }
@@ -89,7 +98,35 @@ fn came_up(world: &World, kind: &Kind, before: Option<&Value>, after: Option<&Va
         if let Some(stalled) = reason(after).filter(|_| before.is_none_or(|b| reason(b) != reason(after))) {
             world.met(&format!("stalled-{stalled}"));
         }
+        for what in happened(before.unwrap_or(&Value::Null), after) {
+            world.met(&what);
+        }
     }
+}
+
+/// What has become of an order's server and of its licences.
+fn happened(before: &Value, after: &Value) -> Vec<String> {
+    let server = |o: &Value, what: &str| view::text(&o["status"]["server"][what]).to_owned();
+    let is_new = |what: &str, is: &str| server(before, what) != is && server(after, what) == is;
+    let had = !server(before, "id").is_empty();
+    let taken = !had && !server(after, "id").is_empty();
+    let given_back = had && server(after, "id").is_empty() && !view::is_deleting(after);
+    let leave = server(before, "reinstall");
+    let reinstalled = !leave.is_empty() && server(after, "reinstall").is_empty() && after["status"]["lastHandledReinstall"] == leave;
+    let words = [
+        ("adopted", taken && after["spec"]["adopt"].is_object()),
+        ("second-panel", is_new("handler", "hosting/msk-2")),
+        ("given-back", given_back),
+        ("reinstalled", reinstalled),
+    ];
+    let states = |o: &Value| -> Vec<String> {
+        let licenses = view::list(&o["status"]["licenses"]).iter();
+        licenses.map(|l| format!("{} {}", view::text(&l["product"]), view::text(&l["state"]))).collect()
+    };
+    let (were, are) = (states(before), states(after));
+    let licences = are.iter().filter(|state| !were.contains(state)).filter_map(|state| state.split_once(' '));
+    let licences = licences.filter(|(_, state)| !state.is_empty()).map(|(_, state)| format!("licence-{state}"));
+    words.into_iter().filter(|(_, so)| *so).map(|(word, _)| word.to_owned()).chain(licences).collect()
 }
 
 /// What an order had that was given up is known to somebody.

@@ -12,9 +12,6 @@ use super::replica::Staff;
 use super::world::{PROVIDER, SHOP, SYSTEM, World};
 use super::{ending, swarm};
 
-/// How old what was read may be when it is acted upon where nothing goes wrong, in milliseconds.
-const DECISION: u64 = 2000;
-
 /// Everything that decides a run.
 #[allow(clippy::struct_excessive_bools, reason = "each is a part of the world that is there or not")]
 pub struct Scenario {
@@ -40,6 +37,8 @@ pub struct Scenario {
     pub licenses: bool,
     /// Servers of known parts, departments that build and buy, and orders with configurations of their own.
     pub custom: bool,
+    /// The first server that departments build lacks parts, which have to be bought.
+    pub lacks_parts: bool,
     /// A client who has a server already.
     pub adoption: bool,
 }
@@ -55,7 +54,7 @@ pub fn fitting() -> Value {
 }
 
 /// The configuration of a client's own that such a server fits.
-fn composed() -> Value {
+pub fn composed() -> Value {
     json!({"custom": {"cpu": {"model": "E-2146G"}, "memoryGiB": 64, "disks": [{"type": "SSD", "sizeGB": 1920, "count": 2}]}})
 }
 
@@ -136,28 +135,6 @@ fn any_act(name: &str, dice: &mut Adversary) -> Act {
     }
 }
 
-/// Lives that differ in their calls.
-pub const LIVES: [&str; 6] = ["life", "full", "custom", "adopt", "stop", "failover"];
-/// One more, in which two processes act at once: they get in each other's way hundreds of times.
-pub const TWINS: &str = "twins";
-/// What somebody may do at any effect of a life.
-pub const ACTS: [&str; 14] = [
-    "delete",
-    "domain",
-    "suspend",
-    "reinstall",
-    "addresses",
-    "licenses",
-    "owner",
-    "marker",
-    "power",
-    "ipmi",
-    "address",
-    "moved",
-    "server",
-    "tasks",
-];
-
 pub fn order(name: &str, spec: &Value) -> Value {
     let mut order = objects::order(name, spec);
     order["spec"]["handlerRef"]["namespace"] = PROVIDER.into();
@@ -179,86 +156,9 @@ impl Scenario {
             undisturbed: false,
             licenses: false,
             custom: false,
+            lacks_parts: false,
             adoption: false,
         }
-    }
-
-    /// A life by its name: each with other calls in it.
-    pub fn named(name: &str, seed: u64) -> Option<Self> {
-        let mut scenario = Self { undisturbed: true, ..Self::new(seed) };
-        let edit = |spec: Value| Act::Edit("web".into(), json!({"spec": spec}));
-        let (mut first, mut then) = (json!({}), Vec::new());
-        match name {
-            "life" => {}
-            "full" => {
-                scenario.licenses = true;
-                first = json!({"addresses": {"ipv4": 2, "ipv6": 1}, "licenses": [{"product": "Lite"}], "recipes": ["ISPsystem__nginx.sh"]});
-                then = vec![
-                    edit(json!({"domain": "other.example.net", "addresses": {"ipv4": 1, "ipv6": 0}})),
-                    edit(json!({"suspended": true})),
-                    edit(json!({"suspended": false, "licenses": []})),
-                    edit(json!({"reinstall": "again"})),
-                ];
-            }
-            "custom" => {
-                scenario.custom = true;
-                scenario.script.push((900, Act::Server(Which::Id(20), json!({"owner": "owner-of-18"}))));
-                first = json!({"configuration": null});
-            }
-            "adopt" => {
-                scenario.adoption = true;
-                first =
-                    json!({"adopt": {"serverId": "21"}, "addresses": {"ipv4": 2}, "domain": "old.example.net", "deletionPolicy": "Orphan"});
-            }
-            "stop" => {
-                scenario.handler = json!({"ipmiErrorPolicy": "CreateTask"});
-                then = vec![Act::Server(Which::Of("web".into()), json!({"ipmi": "dead"}))];
-            }
-            // Two of them at once: a leader is for speed, not for safety.
-            "twins" => {
-                scenario.staff = Staff { processes: 2, elect: false, ..scenario.staff };
-                then = vec![edit(json!({"addresses": {"ipv4": 2}}))];
-            }
-            "failover" => {
-                scenario.two_panels = true;
-                scenario.handler = json!({"retry": {"maxAttempts": 2}});
-                let fails = json!({"operations": vec![json!({"outcome": "fail"}); 20]});
-                scenario.script.extend([17, 19].map(|id| (900, Act::Server(Which::Id(id), fails.clone()))));
-                // A server whose installation failed is nobody's until somebody has looked at it, and so is its lock.
-                then = vec![Act::Heal];
-                first = json!({"handlerRef": null, "handlerSelector": {"namespace": PROVIDER, "matchLabels": {"zone": "msk"}}});
-            }
-            // Not one of the lives: it ends with an Active order, where its handler was found to be cured.
-            "cured" => {
-                scenario.undisturbed = false;
-                scenario.handler = json!({"allowedDeletionPolicies": ["Release"]});
-                first = json!({"deletionPolicy": "Orphan"});
-                then = vec![Act::Handler("msk-1".into(), json!({"allowedDeletionPolicies": ["Release", "Orphan"]}))];
-            }
-            _ => return None,
-        }
-        let mut order = order("web", &first);
-        if first["handlerSelector"].is_object() {
-            order["spec"]["handlerRef"] = Value::Null;
-        }
-        if scenario.custom {
-            order["spec"]["configuration"] = composed();
-        }
-        scenario.script.extend([(1000, Act::Calm), (1000, Act::Order(order))]);
-        for act in then {
-            scenario.script.extend([(1001, Act::Await(1_800_000)), (1002, act)]);
-        }
-        if name != "cured" {
-            scenario.script.extend([(1001, Act::Await(1_800_000)), (1002, Act::Delete("web".into()))]);
-        }
-        Some(scenario)
-    }
-
-    /// A claim that lands long after its order is gone, which no protocol without compare-and-swap survives: the rules have to see it.
-    pub fn hole(seed: u64) -> Self {
-        let mut scenario = Self::named("life", seed).unwrap();
-        scenario.adversary.named = vec![("dcimgr server.edit 17".into(), Fault::Late(150_000))];
-        scenario
     }
 
     /// Anything, with anything going wrong meanwhile, at panels of the usual kind, with a leader where there are two.
@@ -314,6 +214,15 @@ impl Scenario {
         if more.chance(150) {
             let moved = json!({"ip": format!("198.51.100.{}", 100 + more.below(100))});
             script.push((1000 + more.below(300_000), Act::Server(Which::Of(pick(&mut more, names).into()), moved)));
+        }
+        // Drawn apart once more: what comes up too seldom by itself for a hundred worlds.
+        let mut rare = Adversary::new(seed.wrapping_mul(0xbf58_476d_1ce4_e5b9) ^ 0x2f);
+        scenario.lacks_parts = rare.chance(500);
+        if rare.chance(80) {
+            scenario.handler["ipmiErrorPolicy"] = "CreateTask".into();
+            let (name, at) = (names[0], 90_000 + rare.below(40_000));
+            script.push((at, Act::Server(Which::Of(name.into()), json!({"ipmi": "dead"}))));
+            script.push((at + 1, Act::Delete(name.into())));
         }
         script.sort_by_key(|(at, _)| *at);
         let calm = 150_000 + dice.below(200_000);
@@ -379,37 +288,6 @@ impl Scenario {
         order
     }
 
-    /// Somebody does this when the effect of this number is about to happen.
-    pub fn interrupted(mut self, effect: usize, act: &str) -> Self {
-        let edit = |spec: Value| Act::Edit("web".into(), json!({"spec": spec}));
-        let server = |change: Value| Act::Server(Which::Of("web".into()), change);
-        let act = match act {
-            "delete" => Act::Delete("web".into()),
-            "domain" => edit(json!({"domain": "meanwhile.example.net"})),
-            "suspend" => edit(json!({"suspended": true})),
-            "reinstall" => edit(json!({"reinstall": "meanwhile"})),
-            "addresses" => edit(json!({"addresses": {"ipv4": 3, "ipv6": 1}})),
-            "licenses" if self.licenses => edit(json!({"licenses": [{"product": "Pro"}]})),
-            // Where nobody sells licences the panel is asked for another recipe.
-            "licenses" => edit(json!({"recipes": ["ISPsystem__nginx.sh"]})),
-            "owner" => server(json!({"owner": "owner-of-18"})),
-            "marker" => server(json!({"notes": ""})),
-            "power" => server(json!({"power": "off"})),
-            "ipmi" => server(json!({"ipmi": "dead"})),
-            "address" => Act::Address("web".into(), true),
-            "moved" => server(json!({"ip": "198.51.100.77"})),
-            "server" => server(json!({"delete": true})),
-            "tasks" => Act::LoseTasks,
-            _ => panic!("nobody does {act:?}"),
-        };
-        self.adversary.acts = [(effect, act)].into();
-        self.undisturbed = false;
-        // What is broken by hand is put right by hand, and the order asked again.
-        let last = self.script.len().saturating_sub(1);
-        self.script.splice(last..last, [(1001, Act::Heal), (1001, Act::AskAgain), (1001, Act::Await(1_800_000))]);
-        self
-    }
-
     /// With these faults at these effects.
     pub fn with(mut self, faults: &[(usize, Fault)]) -> Self {
         self.adversary.planned = faults.iter().copied().collect();
@@ -468,16 +346,20 @@ impl Scenario {
         merged(policy, &self.handler)
     }
 
+    /// Every order is deleted in the end, at panels of the usual kind, and nobody does anything by hand meanwhile: whatever else goes
+    /// wrong, none of them stays.
+    fn leaves_nothing(&self) -> bool {
+        let acts = || self.script.iter().map(|(_, act)| act).chain(self.adversary.acts.values());
+        self.swarm.is_empty() && acts().any(|act| matches!(act, Act::DeleteAll)) && !acts().any(Act::is_by_hand)
+    }
+
     /// Runs it to its end.
     pub fn run(self) -> Arc<World> {
         let (panels, policy) = (self.all_panels(), self.policy());
-        let quiet = self.adversary.planned.is_empty() && self.adversary.named.is_empty();
+        let leaves_nothing = self.leaves_nothing();
         let world = Arc::new(World::new(&panels, self.adversary, self.staff));
         for (kind, part, field, value) in &self.swarm {
             world.tell(&format!("{kind}: {part}.{field} is {value}"));
-        }
-        if self.undisturbed && quiet {
-            world.decide_within(DECISION);
         }
         for (kind, namespace, object) in [
             (NAMESPACES, "", json!({"metadata": {"name": SYSTEM}})),
@@ -498,8 +380,8 @@ impl Scenario {
             let created = world.change(|s| s.create((kind, namespace.into(), String::new()), object, 0));
             created.unwrap_or_else(|refusal| panic!("{refusal:?}"));
         }
-        world.run(&mut People::new(self.script, self.department_takes));
-        ending::judge(&world, self.undisturbed);
+        world.run(&mut People::new(self.script, self.department_takes, self.lacks_parts));
+        ending::judge(&world, self.undisturbed, leaves_nothing);
         world
     }
 }

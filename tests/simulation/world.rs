@@ -1,6 +1,6 @@
 //! The two worlds, API server and panels, which outlive every process; and the process that is started, killed and started again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,10 +18,11 @@ use serde_json::Value;
 use tokio::sync::Notify;
 
 use super::adversary::{Adversary, Fault};
-use super::apiserver::{Answer, ApiServer, HANDLERS, IPMANAGERS, ORDERS, TASKS};
+use super::apiserver::{Answer, ApiServer, HANDLERS, IPMANAGERS, Kind, ORDERS, TASKS};
 use super::determinism::now;
 use super::http::{Asked, Door};
-use super::invariants::{Call, view};
+use super::invariants::Call;
+use super::noted::Noted;
 use super::panels::{PanelWire, Sent};
 use super::people::{Act, People};
 use super::replica::{Replica, Staff};
@@ -31,6 +32,9 @@ use super::rules::Rules;
 pub const SYSTEM: &str = "system";
 pub const PROVIDER: &str = "hosting";
 pub const SHOP: &str = "shop";
+
+/// The kinds that the operator looks after.
+const RECONCILED: [Kind; 4] = [ORDERS, HANDLERS, IPMANAGERS, TASKS];
 
 /// How long things may take once nothing goes wrong any more, in milliseconds.
 const PATIENCE: u64 = 5_400_000;
@@ -46,7 +50,7 @@ pub struct World {
     server: Mutex<ApiServer>,
     pub panels: Offline,
     adversary: Mutex<Adversary>,
-    rules: Mutex<Rules>,
+    pub(super) rules: Mutex<Rules>,
     late: Mutex<Vec<(u64, Late)>>,
     trace: Mutex<Vec<String>>,
     violations: Mutex<Vec<String>>,
@@ -69,8 +73,9 @@ pub struct World {
     metrics: Mutex<Vec<Arc<Metrics>>>,
     /// The panels before anything happened.
     pub at_first: Value,
-    /// Servers and addresses that a person had his hands on, or gave up.
-    touched: Mutex<BTreeSet<String>>,
+    pub(super) noted: Mutex<Noted>,
+    /// Since when nothing goes wrong any more, in milliseconds, and how many passes there had been until then.
+    calm: Mutex<Option<(u64, u64)>>,
     /// What came up, and how often.
     met: Mutex<BTreeMap<String, u64>>,
     /// How long nothing may be written at rest, in milliseconds.
@@ -79,7 +84,7 @@ pub struct World {
     pub idle: AtomicBool,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -142,7 +147,8 @@ impl World {
             alone: AtomicBool::new(false),
             crashes: Mutex::default(),
             metrics: Mutex::default(),
-            touched: Mutex::default(),
+            noted: Mutex::default(),
+            calm: Mutex::default(),
             met: Mutex::default(),
             idle: AtomicBool::new(false),
         }
@@ -182,6 +188,7 @@ impl World {
         });
         if let Some(fault) = fault {
             self.met(fault.name());
+            self.disturb(fault.lasts());
         }
         if let Some(act) = act {
             lock(&self.prompt).push(act);
@@ -321,6 +328,7 @@ impl World {
 
     /// A process is frozen for so long.
     pub fn freeze(&self, number: usize, span: u64) {
+        self.disturb(span);
         if let Some(replica) = lock(&self.replicas).get(number) {
             replica.freeze(now() + span);
         }
@@ -439,34 +447,6 @@ impl World {
         lock(&self.rules).invariants.abandoned.iter().cloned().collect()
     }
 
-    /// Somebody changes a server's records by hand.
-    pub fn by_hand(&self, server: u64) {
-        let panels = self.panels.state();
-        let id = server.to_string();
-        for server in view::servers(&panels).iter().filter(|s| s.id() == id) {
-            self.touch(&id);
-            for row in view::list(&server.state["ips"]) {
-                self.touch(view::text(&row["ip"]));
-            }
-        }
-        lock(&self.rules).invariants.by_hand(&id, now());
-    }
-
-    /// A person had his hands on a server or an address, or gave it up: what becomes of it is not the operator's alone.
-    pub fn touch(&self, what: &str) {
-        lock(&self.touched).insert(what.to_owned());
-    }
-
-    /// A person changes an address where it is kept: who gets it next is not the operator's doing.
-    pub fn address_by_hand(&self, ip: &str) {
-        self.touch(ip);
-        lock(&self.rules).invariants.by_hand(ip, now());
-    }
-
-    pub fn is_touched(&self, what: &str) -> bool {
-        lock(&self.touched).contains(what)
-    }
-
     /// Something came up.
     pub fn met(&self, what: &str) {
         *lock(&self.met).entry(what.to_owned()).or_default() += 1;
@@ -477,21 +457,45 @@ impl World {
         lock(&self.met).iter().map(|(what, times)| format!("{what}={times}")).collect::<Vec<_>>().join(" ")
     }
 
+    /// How often this came up.
+    pub fn times(&self, what: &str) -> u64 {
+        lock(&self.met).get(what).copied().unwrap_or(0)
+    }
+
     /// From now on there is one process.
     pub fn end_others(&self) {
         self.alone.store(true, Ordering::SeqCst);
     }
 
-    /// Only what was read as short a time ago may be acted upon, in milliseconds.
-    pub fn decide_within(&self, span: u64) {
-        lock(&self.rules).invariants.decision = span;
+    /// From now on nothing goes wrong any more.
+    pub fn calms(&self) {
+        let passes = self.all_passes();
+        *lock(&self.calm) = Some((now(), passes));
+    }
+
+    /// How long nothing has gone wrong, in milliseconds, and the passes since then. `None`: it still may, or two processes work of which
+    /// none leads, and wake each other with all that they write.
+    pub fn passes(&self) -> Option<(u64, u64)> {
+        let (since, before) = lock(&self.calm).filter(|_| !self.leaderless() || self.alone.load(Ordering::SeqCst))?;
+        Some((now() - since, self.all_passes() - before))
+    }
+
+    /// How many reconciles have ended, however they did.
+    fn all_passes(&self) -> u64 {
+        let ends = || RECONCILED.into_iter().flat_map(|kind| ["ok", "error", "panic", "timeout"].map(|how| [kind.kind, how]));
+        lock(&self.metrics).iter().map(|metrics| ends().map(|end| metrics.reconciles.of(end).get()).sum::<u64>()).sum()
+    }
+
+    /// Something goes wrong, for so many milliseconds, that may hold up whoever decides.
+    pub fn disturb(&self, span: u64) {
+        lock(&self.rules).invariants.disturbed(now() + span);
     }
 
     /// Reconciles that a panic or the time ended: they are contained, and repeated, and nobody would hear of them.
     pub fn cut_short(&self) -> Vec<String> {
         let mut found = Vec::new();
         for metrics in lock(&self.metrics).iter() {
-            for kind in [ORDERS, HANDLERS, IPMANAGERS, TASKS] {
+            for kind in RECONCILED {
                 for how in ["panic", "timeout"] {
                     let times = metrics.reconciles.of([kind.kind, how]).get();
                     found.extend((times > 0).then(|| format!("{times} reconciles of {} ended by {how}", kind.kind)));

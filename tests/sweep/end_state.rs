@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
 use serde_json::{Value, json};
 
-use crate::invariants::rest;
+use crate::invariants::{ready, rest};
 use crate::support::World;
 
 fn rows(value: &Value) -> &[Value] {
@@ -85,6 +85,12 @@ pub async fn wrong_passwords(world: &World) -> Vec<String> {
         wrong.extend(rest::wrong_password(&order, &panels, data.get(&key).map(|bytes| bytes.0.as_slice())));
     }
     wrong
+}
+
+/// In what the servers of orders that are ready are not as the orders ask.
+pub fn unlike(world: &World) -> Vec<String> {
+    let panels = world.sim.state();
+    world.record.all("DedicatedServerOrder").iter().flat_map(|order| ready::unlike(order, &panels, |_| false)).collect()
 }
 
 /// Where two ends differ, path by path.

@@ -15,13 +15,17 @@ use crate::support::World;
 use crate::support::operator::Launch;
 use crate::support::record::Record;
 
-use super::end_state::{differences, end_state, left_over, wrong_passwords};
+use super::end_state::{differences, end_state, left_over, unlike, wrong_passwords};
 use super::plan::Job;
 use super::rules::{Rules, follow};
 use super::scenario::Life;
 
 /// How long a condition is waited for: many instances share the machine, and nothing but this tells slow from stuck.
 const PATIENCE: Duration = Duration::from_mins(5);
+
+/// How old what was read may be when it is acted upon where nothing went wrong lately, in milliseconds: a decision makes some ten requests,
+/// and many instances share the machine.
+const DECISION: u64 = 10_000;
 
 /// How long an order that has all it wants may go on writing.
 const QUIET: Duration = Duration::from_mins(2);
@@ -124,7 +128,7 @@ impl Run {
             let timeout = format!("{}s", super::plan::PANEL_TIMEOUT.as_secs());
             world.patch(kind, name, &json!({"spec": {"connection": {"url": url, "timeout": timeout}}})).await;
         }
-        let rules = Rules::new(world.sim.window());
+        let rules = Rules::new(world.sim.window(), DECISION);
         proxy.observe(rules.clone());
         let follower = Task(tokio::spawn(follow(world.record.clone(), rules.clone())));
         let installer = install(world.record.clone(), world.sim.window(), world.sim.url("sim").unwrap().to_owned(), life.fails());
@@ -200,6 +204,7 @@ pub async fn reference(life: Life) -> Vec<Reference> {
         let after = asked[over..].iter().filter(|asked| scenario.deletes() && asked.change && !probes(asked));
         let points = asked[from..over].iter().chain(after).map(|asked| asked.point.clone()).collect();
         assert_eq!(wrong_passwords(&run.world).await, Vec::<String>::new());
+        assert_eq!(unlike(&run.world), Vec::<String>::new());
         all.push(Reference { points, end: end_state(&run.world), took });
     }
     run.given_back().await;
@@ -226,6 +231,7 @@ pub async fn life(life: Life, jobs: &[Job], references: &[Reference], tell: impl
         let mut wrong = differences(&reference.end, &end_state(&run.world));
         wrong.retain(|what| !(twice && what.starts_with(".panels.bill.licenses")));
         wrong.extend(wrong_passwords(&run.world).await);
+        wrong.extend(unlike(&run.world).into_iter().filter(|what| !(twice && what.contains("licences k8s:"))));
         assert!(wrong.is_empty(), "the end is another one: {}", wrong.join("; "));
         run.obeyed(twice);
         let last = met.iter().map(|asked| asked.at).max();

@@ -44,8 +44,10 @@ fn version(object: &Value) -> u64 {
 }
 
 impl Rules {
-    pub fn new(window: Window) -> Arc<Self> {
-        let invariants = Invariants::new(&[PANEL_PASSWORD, POOL_PASSWORD]);
+    /// `decision`: how old what was read may be when it is acted upon where nothing went wrong lately, in milliseconds.
+    pub fn new(window: Window, decision: u64) -> Arc<Self> {
+        let mut invariants = Invariants::new(&[PANEL_PASSWORD, POOL_PASSWORD]);
+        invariants.decision = decision;
         Arc::new(Self {
             window,
             began: Instant::now(),
@@ -125,6 +127,10 @@ impl Rules {
 
 impl Observer for Rules {
     fn sent(&self, letter: &Letter) {
+        if let Some(fault) = &letter.fault {
+            let until = self.since(letter.at + fault.lasts());
+            self.inner.lock().unwrap().invariants.disturbed(until);
+        }
         let Some(call) = self.call(letter) else { return };
         let panels = if call.releases() { self.window.state() } else { Value::Null };
         let now = self.now();
