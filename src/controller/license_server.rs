@@ -418,7 +418,7 @@ mod tests {
 
         fn license<'a>(&'a self, _: &'a LicenseId) -> Read<'a, LicenseForm> {
             let remote_id = "k8s:u-web/Lite".to_owned();
-            ready(Ok(LicenseForm { name: String::new(), address: None, remote_id, key: None, expires: None })).boxed()
+            ready(Ok(LicenseForm { name: String::new(), address: None, remote_id, key: None, expires: Ok(None) })).boxed()
         }
 
         fn order<'a>(&'a self, _: &'a LicenseOrder) -> Change<'a, LicenseId> {

@@ -58,7 +58,7 @@ pub struct LicenseRow {
     pub by_form: bool,
     /// Status.
     pub state: LicenseState,
-    /// When it ends: the beginning of that day, UTC.
+    /// When it ends: the beginning of that day, UTC; `None` where the list does not tell.
     pub expires: Option<Timestamp>,
 }
 
@@ -73,8 +73,8 @@ pub struct LicenseForm {
     pub remote_id: String,
     /// The key; `None` while the server has not made it.
     pub key: Option<SecretString>,
-    /// When it ends: the beginning of that day, UTC.
-    pub expires: Option<Timestamp>,
+    /// When it ends: the beginning of that day, UTC; `None`: it does not. An error is what stands there instead of a date.
+    pub expires: Result<Option<Timestamp>, String>,
 }
 
 /// A licence to be ordered.

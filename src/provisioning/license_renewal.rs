@@ -89,7 +89,8 @@ pub(super) fn is_due(cx: &Cx<'_>, server: &LicenseServer, record: &LicenseStatus
     !rests && after(cx.now, server.policy.renew_before.min(half)) >= expires.0
 }
 
-/// Renewed once for each period: it is due by the date that is recorded, and done as soon as the form shows another one.
+/// Renewed once for each period: it is due by the date that is recorded, and done as soon as the form shows another one. An end that is not
+/// understood is told before a client relies on the licence.
 pub(super) fn renewal(
     cx: &mut Cx<'_>,
     step: Step,
@@ -100,7 +101,16 @@ pub(super) fn renewal(
     form: &LicenseForm,
 ) -> Flow {
     let now = cx.now;
-    let shown = form.expires.map(Time::seconds);
+    let end = match &form.expires {
+        Ok(end) => *end,
+        Err(text) => {
+            let message = format!(
+                "licence {id} shows `{text}` as its end, which is no date that is understood, such as 2026-12-31: nobody would renew it in time"
+            );
+            return Break(cx.fail(step, "UnknownDate", &message));
+        }
+    };
+    let shown = end.map(Time::seconds);
     let ours = awaits(cx, remote, "renewLicense");
     let entry = entry(cx, &license.product, server.key.to_string());
     if entry.expires_at != shown {
@@ -111,7 +121,7 @@ pub(super) fn renewal(
         seen(cx, remote, "renewLicense");
     }
     let due = record(cx, &license.product).is_some_and(|record| is_due(cx, server, record));
-    let Some(expires) = form.expires.filter(|_| due) else { return Continue(()) };
+    let Some(expires) = end.filter(|_| due) else { return Continue(()) };
     let call = Call::RenewLicense { license: id.clone(), remote_id: remote.to_owned(), period: license.period, expires };
     Break(change(cx, step, server, call))
 }

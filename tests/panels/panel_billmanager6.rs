@@ -81,7 +81,7 @@ async fn a_licence_lives_from_order_to_release() {
         assert_eq!((row.remote_id.as_deref(), row.state), (Some("k8s:uid-1/Lite"), LicenseState::Active));
         applied(panel.renew(&id, 2).await);
         let end = "2031-03-31T00:00:00Z".parse().ok();
-        assert_eq!(panel.license(&id).await.unwrap().expires, end, "sixty days");
+        assert_eq!(panel.license(&id).await.unwrap().expires, Ok(end), "sixty days");
         let moved = LicenseEdit {
             expect: "k8s:uid-1/Lite".into(),
             address: "203.0.113.11".parse().unwrap(),

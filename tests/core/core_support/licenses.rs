@@ -54,6 +54,8 @@ pub struct Server {
     pub hidden: BTreeSet<String>,
     /// Remote ids that the list does not show, as they were remembered when their forms were read.
     pub remembered: BTreeMap<String, String>,
+    /// What stands in list and forms instead of a date.
+    pub no_date: Option<String>,
 }
 
 pub fn key() -> ObjectKey {
@@ -89,6 +91,7 @@ impl Server {
             refused: BTreeSet::new(),
             hidden: BTreeSet::new(),
             remembered: BTreeMap::new(),
+            no_date: None,
         }
     }
 
@@ -104,7 +107,7 @@ impl Server {
             remote_id: (self.unread.as_ref() != Some(id)).then(|| self.remembered.get(id).unwrap_or(&b.remote_id).clone()),
             by_form: self.remembered.contains_key(id),
             state: if b.suspended { LicenseState::Suspended } else { LicenseState::Active },
-            expires: Some(b.expires),
+            expires: Some(b.expires).filter(|_| self.no_date.is_none()),
         };
         let unread = self.unread.iter().filter(|id| !self.rows.contains_key(*id)).map(|id| LicenseRow {
             id: LicenseId(id.clone()),
@@ -129,7 +132,7 @@ impl Server {
             address: Some(b.address),
             remote_id: b.remote_id.clone(),
             key: (now >= b.key_at).then(|| SecretString::from(format!("KEY-{id}"))),
-            expires: Some(b.expires),
+            expires: self.no_date.clone().map_or(Ok(Some(b.expires)), Err),
         })
     }
 
