@@ -76,7 +76,7 @@ impl Panels<'_> {
         let forms = facts.licenses.forms.values().flatten();
         let keys: BTreeMap<String, SecretString> = forms
             .filter_map(|form| {
-                let product = form.remote_id.strip_prefix(&prefix)?;
+                let product = form.remote_id.as_deref()?.strip_prefix(&prefix)?;
                 self.order.licenses.iter().any(|l| l.product == product).then_some(())?;
                 Some((product.to_owned(), form.key.clone()?))
             })

@@ -69,8 +69,8 @@ pub struct LicenseForm {
     pub name: String,
     /// The address it is bound to.
     pub address: Option<IpAddr>,
-    /// The caller's own id.
-    pub remote_id: String,
+    /// The caller's own id; `None` where the form does not show it, which is not the same as nobody's.
+    pub remote_id: Option<String>,
     /// The key; `None` while the server has not made it.
     pub key: Option<SecretString>,
     /// When it ends: the beginning of that day, UTC; `None`: it does not. An error is what stands there instead of a date.

@@ -204,7 +204,9 @@ fn pressing(cx: &mut Cx<'_>) -> Option<(String, Halt)> {
         let Some(id) = record(cx, &license.product).filter(due).and_then(|record| record.id.clone()).map(LicenseId) else { continue };
         let remote = remote_id(&cx.order.marker.short(), &license.product);
         let flow = match form(cx, step, &id) {
-            Continue(Some(form)) if form.remote_id == remote => renewal(cx, step, &server, &license, &id, &remote, &form),
+            Continue(Some(form)) if form.remote_id.as_deref() == Some(remote.as_str()) => {
+                renewal(cx, step, &server, &license, &id, &remote, &form)
+            }
             Continue(_) => continue,
             Break(halt) => Break(halt),
         };

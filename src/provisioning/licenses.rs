@@ -209,8 +209,10 @@ fn one(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, license: &License, a
     let Some(form) = form(cx, step, &id)? else {
         return Break(not_there(cx, step, server, license, &remote, &id));
     };
-    if form.remote_id != remote {
-        return Break(other_remote_id(cx, step, &id, &form, &remote));
+    match form.remote_id.as_deref() {
+        Some(shown) if shown == remote => {}
+        Some(shown) => return Break(other_remote_id(cx, step, &id, shown, &remote)),
+        None => return Break(untold(cx, step, &id, &remote)),
     }
     seen(cx, &remote, "orderLicense");
     let handler = server.key.to_string();
@@ -285,10 +287,27 @@ pub(super) fn all_read(cx: &mut Cx<'_>, step: Step, rows: &[LicenseRow]) -> Flow
         return Continue(());
     }
     let message = format!(
-        "the licence server shows no remote id of {}, and their forms cannot be read: whether one is this order's is not known",
+        "the licence server shows no remote id of {}, nor can it be read from their forms: whether one is this order's is not known",
         some_of(&unread)
     );
-    Break(cx.stall(step, Reason::PanelError, &message, Recheck::Later))
+    Break(not_known(cx, step, &message))
+}
+
+/// A licence that was this order's as far as anybody knows, and does not tell whose it is.
+pub(super) fn untold(cx: &mut Cx<'_>, step: Step, id: &LicenseId, remote: &str) -> Halt {
+    let message = format!(
+        "the form of licence {id} shows no remote id: whether it is this order's (`{remote}`) is not known; let the licence server show it there, or delete the licence there"
+    );
+    not_known(cx, step, &message)
+}
+
+/// Whose a licence is, or what became of it, cannot be told: nothing is bought or stopped by guess. An order that goes asks a department,
+/// which may give its licences up.
+pub(super) fn not_known(cx: &mut Cx<'_>, step: Step, message: &str) -> Halt {
+    if cx.order.deleting {
+        return cx.fail(step, Reason::PanelError.as_str(), message);
+    }
+    cx.stall(step, Reason::PanelError, message, Recheck::Later)
 }
 
 /// The first few of many.
@@ -349,12 +368,11 @@ fn truncated(cx: &mut Cx<'_>, step: Step, id: &LicenseId, found: &str, remote: &
     cx.stall(step, Reason::MarkerTruncated, &message, Recheck::Later)
 }
 
-fn other_remote_id(cx: &mut Cx<'_>, step: Step, id: &LicenseId, form: &LicenseForm, remote: &str) -> Halt {
-    if cut_short(&form.remote_id, remote) {
-        return truncated(cx, step, id, &form.remote_id, remote);
+fn other_remote_id(cx: &mut Cx<'_>, step: Step, id: &LicenseId, shown: &str, remote: &str) -> Halt {
+    if cut_short(shown, remote) {
+        return truncated(cx, step, id, shown, remote);
     }
-    let message =
-        format!("licence {id} carries remote id `{}`; put `{remote}` there, or remove the licence from spec.licenses", form.remote_id);
+    let message = format!("licence {id} carries remote id `{shown}`; put `{remote}` there, or remove the licence from spec.licenses");
     cx.stall(step, Reason::NotOurLicense, &message, Recheck::Later)
 }
 

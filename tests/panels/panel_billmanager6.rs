@@ -74,7 +74,7 @@ async fn a_licence_lives_from_order_to_release() {
         assert!(panel.licenses().await.unwrap().is_empty(), "another account's licence does not show");
         let id = applied(panel.order(&an_order()).await);
         let form = panel.license(&id).await.unwrap();
-        assert!(form.key.is_none() && form.remote_id == "k8s:uid-1/Lite" && form.address == Some(an_order().address));
+        assert!(form.key.is_none() && form.remote_id.as_deref() == Some("k8s:uid-1/Lite") && form.address == Some(an_order().address));
         sim.change_license(id.0.parse().unwrap(), json!({"issue_key": true, "expires": "2031-01-30"})).unwrap();
         assert!(panel.license(&id).await.unwrap().key.unwrap().expose_secret().starts_with("LIC-"));
         let row = panel.licenses().await.unwrap().pop().unwrap();
@@ -160,7 +160,24 @@ async fn a_list_without_remote_ids_says_so() {
     let World { panel, sim: _sim } = with("", "list_remote_id: false").await;
     let id = applied(panel.order(&an_order()).await);
     assert_eq!(panel.licenses().await.unwrap()[0].remote_id, None, "which is not the same as an empty one");
-    assert_eq!(panel.license(&id).await.unwrap().remote_id, "k8s:uid-1/Lite");
+    assert_eq!(panel.license(&id).await.unwrap().remote_id.as_deref(), Some("k8s:uid-1/Lite"));
+}
+
+/// Only key and date are confirmed in the form: without a remote id it is nobody's as little as ours.
+#[tokio::test]
+async fn a_form_without_a_remote_id_says_so() {
+    let World { panel, sim } = with("", "list_remote_id: false, form_remote_id: false").await;
+    let id = applied(panel.order(&an_order()).await);
+    assert_eq!(panel.licenses().await.unwrap()[0].remote_id, None);
+    let form = panel.license(&id).await.unwrap();
+    assert_eq!((form.remote_id, form.address), (None, Some(an_order().address)));
+    for expect in ["k8s:uid-1/Lite", ""] {
+        let edit =
+            LicenseEdit { expect: expect.into(), address: "0.0.0.0".parse().unwrap(), name: "free.lic".into(), remote_id: String::new() };
+        let Outcome::Refused(error) = panel.edit(&id, &edit).await else { panic!("not known whose it is: {expect:?}") };
+        assert!(error.to_string().contains("(it shows none)"), "{error}");
+    }
+    assert_eq!(sim.state()["panels"]["bill"]["licenses"][1]["name"], "web-01.example.net", "nothing was sent");
 }
 
 #[tokio::test]

@@ -86,9 +86,10 @@ impl BillManager6 {
     /// The published client sends these fields alone (ispsystem-api.md 5.6, change IP/name: confirmed).
     async fn do_edit(&self, id: &LicenseId, edit: &LicenseEdit) -> Outcome<()> {
         match self.do_license(id).await {
-            Ok(form) if form.remote_id == edit.expect => {}
+            Ok(form) if form.remote_id.as_deref() == Some(edit.expect.as_str()) => {}
             Ok(form) => {
-                let what = format!("remote id {:?} of licence {id} (it shows {:?})", edit.expect, form.remote_id);
+                let shown = form.remote_id.map_or_else(|| "none".to_owned(), |shown| format!("{shown:?}"));
+                let what = format!("remote id {:?} of licence {id} (it shows {shown})", edit.expect);
                 return Outcome::Refused(self.client.incomplete(calls::EDIT, what));
             }
             Err(error) => return Outcome::Refused(error),

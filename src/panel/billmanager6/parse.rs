@@ -37,8 +37,7 @@ fn state(text: &str) -> LicenseState {
 
 /// The view of `soft.edit`: `lickey` may be empty at first (confirmed).
 ///
-/// A document that shows neither remote id nor key nor date is no form of a licence: taken for one, it would show a licence of
-/// nobody.
+/// A document that shows neither remote id nor key nor date is no form of a licence.
 pub fn license_form(document: &Document, id: &LicenseId) -> Result<LicenseForm, String> {
     let form = document.fields();
     if !["remoteid", "lickey", "expiredate"].iter().any(|name| form.has(name)) {
@@ -48,7 +47,8 @@ pub fn license_form(document: &Document, id: &LicenseId) -> Result<LicenseForm, 
     Ok(LicenseForm {
         name: form.opt("licname").or_else(|| form.opt("name")).unwrap_or_default(),
         address: form.opt("ip").and_then(|text| address(&text)),
-        remote_id: form.opt("remoteid").unwrap_or_default(),
+        // Only key and date are confirmed: a form without this says nothing of whose the licence is.
+        remote_id: form.has("remoteid").then(|| form.opt("remoteid").unwrap_or_default()),
         key: form.opt("lickey").map(SecretString::from),
         expires: form.opt("expiredate").map_or(Ok(None), |text| date(&text)),
     })
@@ -107,9 +107,12 @@ mod tests {
         let id = LicenseId::from("7001");
         let form = document(r#"{"doc":{"elid":{"$":"7001"},"remoteid":{"$":"k8s:u/Lite"},"lickey":{},"expiredate":{"$":"2026-12-22"}}}"#);
         let form = license_form(&form, &id).unwrap();
-        assert!(form.key.is_none() && form.remote_id == "k8s:u/Lite");
+        assert!(form.key.is_none() && form.remote_id.as_deref() == Some("k8s:u/Lite"));
         let keyed = document(r#"{"doc":{"lickey":{"$":" KEY-1 "}}}"#);
         assert_eq!(license_form(&keyed, &id).unwrap().key.unwrap().expose_secret(), "KEY-1");
+        assert_eq!(license_form(&keyed, &id).unwrap().remote_id, None, "whose it is, it does not tell");
+        let freed = document(r#"{"doc":{"remoteid":{},"lickey":{"$":"KEY-1"}}}"#);
+        assert_eq!(license_form(&freed, &id).unwrap().remote_id.as_deref(), Some(""), "nobody's");
         for other in [r#"{"doc":{"ok":{}}}"#, r#"{"doc":{"elid":{"$":"9"},"remoteid":{"$":"x"}}}"#] {
             assert!(license_form(&document(other), &id).is_err(), "{other}");
         }
@@ -132,7 +135,7 @@ mod tests {
         }
         let form = document(r#"{"doc":{"remoteid":{"$":"k8s:u/Lite"},"expiredate":{"$":"22.12.2026"}}}"#);
         let form = license_form(&form, &LicenseId::from("7001")).unwrap();
-        assert_eq!((form.remote_id.as_str(), form.expires), ("k8s:u/Lite", Err("22.12.2026".to_owned())), "whose it is, it tells");
+        assert_eq!((form.remote_id.as_deref(), form.expires), (Some("k8s:u/Lite"), Err("22.12.2026".to_owned())), "whose it is, it tells");
         let form = document(r#"{"doc":{"lickey":{},"expiredate":{}}}"#);
         assert_eq!(license_form(&form, &LicenseId::from("7001")).unwrap().expires, Ok(None));
     }

@@ -36,18 +36,21 @@ pub(super) fn list(bill: &Bill, call: &Call<'_>) -> Doc {
 
 /// `soft.edit`: shows a licence with its key, or changes address, name and remote id; what is left out stays.
 pub(super) fn edit(bill: &mut Bill, call: &Call<'_>) -> Result<Doc, Refusal> {
-    let (now, limit) = (call.now, bill.behaviour.remote_id_limit);
+    let (now, limit, tells) = (call.now, bill.behaviour.remote_id_limit, bill.behaviour.form_remote_id);
     let elid = call.params.get("elid");
     let license = bill.find(elid, &call.user.name)?;
     if !call.is_submitted() {
-        return Ok(Doc::fields(vec![
+        let mut fields = vec![
             Node::text("elid", elid),
             Node::text("licname", license.name.clone()),
             Node::text("ip", ip(license)),
-            Node::text("remoteid", license.remote_id.clone()),
             Node::text("lickey", license.key(now)),
             Node::text("expiredate", license.expires.to_string()),
-        ]));
+        ];
+        if tells {
+            fields.push(Node::text("remoteid", license.remote_id.clone()));
+        }
+        return Ok(Doc::fields(fields));
     }
     if let Some(text) = call.params.sent("ip") {
         license.ip = Some(text.parse().map_err(|_| Refusal::value("ip", text))?);

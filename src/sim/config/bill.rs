@@ -44,6 +44,8 @@ pub(crate) struct BillBehaviour {
     pub(crate) remote_id_limit: Option<usize>,
     /// Whether the list shows remote ids.
     pub(crate) list_remote_id: bool,
+    /// Whether the form does.
+    pub(crate) form_remote_id: bool,
     /// A second running licence of a tariff on one address is refused.
     pub(crate) one_per_address: bool,
 }
@@ -55,6 +57,7 @@ impl Default for BillBehaviour {
             month: Span(std::time::Duration::from_hours(30 * 24)),
             remote_id_limit: None,
             list_remote_id: true,
+            form_remote_id: true,
             one_per_address: false,
         }
     }

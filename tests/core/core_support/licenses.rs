@@ -48,6 +48,8 @@ pub struct Server {
     pub changed: BTreeMap<String, Timestamp>,
     /// A licence, somebody's or ours, of which neither the list nor its form tells the remote id.
     pub unread: Option<String>,
+    /// The list shows no remote ids, and the forms have no such field.
+    pub untold: bool,
     /// Licences whose forms are refused.
     pub refused: BTreeSet<String>,
     /// Licences that the list does not show, though they are there: a filter hides them.
@@ -88,6 +90,7 @@ impl Server {
             list: None,
             changed: BTreeMap::new(),
             unread: None,
+            untold: false,
             refused: BTreeSet::new(),
             hidden: BTreeSet::new(),
             remembered: BTreeMap::new(),
@@ -99,12 +102,16 @@ impl Server {
         self.rows.get_mut(&id.0).ok_or_else(|| refused("missed", "soft.edit"))
     }
 
+    fn tells(&self, id: &str) -> bool {
+        !self.untold && self.unread.as_deref() != Some(id)
+    }
+
     pub fn fresh(&self) -> Vec<LicenseRow> {
         let row = |(id, b): (&String, &Bought)| LicenseRow {
             id: LicenseId(id.clone()),
             name: b.name.clone(),
             address: Some(b.address),
-            remote_id: (self.unread.as_ref() != Some(id)).then(|| self.remembered.get(id).unwrap_or(&b.remote_id).clone()),
+            remote_id: self.remembered.get(id).or(self.tells(id).then_some(&b.remote_id)).cloned(),
             by_form: self.remembered.contains_key(id),
             state: if b.suspended { LicenseState::Suspended } else { LicenseState::Active },
             expires: Some(b.expires).filter(|_| self.no_date.is_none()),
@@ -130,7 +137,7 @@ impl Server {
         self.rows.get(&id.0).map(|b| LicenseForm {
             name: b.name.clone(),
             address: Some(b.address),
-            remote_id: b.remote_id.clone(),
+            remote_id: self.tells(&id.0).then(|| b.remote_id.clone()),
             key: (now >= b.key_at).then(|| SecretString::from(format!("KEY-{id}"))),
             expires: self.no_date.clone().map_or(Ok(Some(b.expires)), Err),
         })
@@ -141,7 +148,7 @@ impl Server {
         let there = |id: &LicenseId| self.rows.get(&id.0).ok_or_else(|| refused("missed", "soft.edit"));
         match call {
             Call::EditLicense { license, remote_id, .. } | Call::FreeLicense { license, remote_id } => {
-                if there(license)?.remote_id == *remote_id { Ok(()) } else { Err(refused("value", "soft.edit")) }
+                if self.tells(&license.0) && there(license)?.remote_id == *remote_id { Ok(()) } else { Err(refused("value", "soft.edit")) }
             }
             Call::RenewLicense { license, .. } | Call::SuspendLicense { license, .. } | Call::ResumeLicense { license, .. } => {
                 there(license).map(drop)
