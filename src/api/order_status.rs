@@ -389,9 +389,9 @@ pub struct InFlight {
     pub handler: Option<String>,
     /// Which attempt this is, from 1.
     pub attempt: i32,
-    /// When it was written, or, once Ambiguous, since when its answer has been missing.
+    /// When it was written, or, once Ambiguous or Answered, since when its effect has been looked for.
     pub since: Time,
-    /// Sent or Ambiguous.
+    /// Sent; Ambiguous: its answer is missing; or Answered: the panel said that it was done, and does not show it.
     pub outcome: String,
     /// How often the effect was looked for in vain.
     #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "is_zero")]

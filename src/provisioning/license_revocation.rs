@@ -9,7 +9,7 @@ use crate::panel::license::{FREE_NAME, LicenseId, LicenseRow, LicenseState};
 use super::call::Call;
 use super::context::{Cx, Flow, Halt};
 use super::license_server::LicenseServer;
-use super::licenses::{SUSPENDED, all_read, change, entry, form, fresh, not_known, remote_id, remote_of, seen, target, untold, usable};
+use super::licenses::{SUSPENDED, all_read, awaits, change, entry, form, fresh, not_known, remote_id, remote_of, seen, untold, usable};
 use super::selection::may_have_been_restored;
 use super::step::{State, Step};
 
@@ -71,8 +71,8 @@ fn opening_settled(cx: &mut Cx<'_>, step: Step) -> Flow {
 /// is gone.
 pub(super) fn take_back(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, record: &LicenseStatus) -> Flow {
     let remote = remote_id(&cx.order.marker.short(), &record.product);
-    if cx.status.in_flight.as_ref().is_some_and(|f| f.target == target(&remote) && f.call == "orderLicense") {
-        // Whether it was bought is not known yet.
+    if ["orderLicense", "resumeLicense"].iter().any(|call| awaits(cx, &remote, call)) {
+        // Whether it was bought, or started again, is not known yet.
         cx.settled(step)?;
     }
     // Of a licence that our own order made the server may have kept a part of the remote id, or nothing at all.
@@ -101,7 +101,7 @@ pub(super) fn take_back(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, rec
     if record.id.is_none() || rows.iter().any(unread) {
         all_read(cx, step, &rows)?;
     }
-    for call in ["orderLicense", "renewLicense", "suspendLicense", "freeLicense"] {
+    for call in ["orderLicense", "renewLicense", "resumeLicense", "suspendLicense", "freeLicense"] {
         seen(cx, &remote, call);
     }
     Continue(())

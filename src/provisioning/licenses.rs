@@ -7,7 +7,6 @@
 use std::net::IpAddr;
 use std::ops::ControlFlow::{Break, Continue};
 
-use crate::api::common::Time;
 use crate::api::order::{InFlight, License, LicenseStatus};
 use crate::panel::error::ErrorClass;
 use crate::panel::license::{LicenseForm, LicenseId, LicenseRow, LicenseState};
@@ -15,7 +14,8 @@ use crate::panel::license::{LicenseForm, LicenseId, LicenseRow, LicenseState};
 use super::call::Call;
 use super::context::{Cx, Flow, Halt, Recheck, Wait, WaitKind, after};
 use super::facts::{HandlerState, Look, Prepare};
-use super::inflight::{AMBIGUOUS, Shows};
+use super::inflight::Shows;
+use super::license_answers::{not_shown_yet, note_unseen};
 use super::license_renewal::{fresh_enough, is_due, is_renewal, note_list, renewal, row};
 use super::license_revocation::take_back;
 use super::license_server::{LIST, LicenseServer};
@@ -48,6 +48,9 @@ pub fn issue(cx: &mut Cx<'_>) -> Flow {
         cx.enter(step, State::Pending, why);
     }
     let ready = cx.facts.licenses.server.as_ref().is_some_and(|s| s.state == HandlerState::Ready);
+    if !ready {
+        note_unseen(cx);
+    }
     // A renewal has had its time: whether it came about the server's list tells when it is back.
     let renewal = |f: &InFlight| is_renewal(f) && cx.now >= after(f.since.0, cx.handler.settle * 2);
     if !ready && cx.status.in_flight.as_ref().is_none_or(renewal) && as_asked(cx) {
@@ -138,7 +141,7 @@ fn unlike_spec(cx: &Cx<'_>) -> Option<&'static str> {
 }
 
 /// Licences stop with the service, once the client has it.
-fn wanted_state(cx: &Cx<'_>) -> &'static str {
+pub(super) fn wanted_state(cx: &Cx<'_>) -> &'static str {
     let handed_over = cx.status.server.as_ref().is_some_and(|s| s.handed_over_at.is_some());
     if cx.order.suspended && handed_over { SUSPENDED } else { ISSUED }
 }
@@ -398,34 +401,11 @@ fn not_there(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, license: &Lice
     }
     // Ordered, and it never showed: as good as an answer that was lost.
     let message = format!("the licence server said that it made licence {id}, and does not show it");
-    let halt = lost(cx, step, &message);
+    let halt = not_shown_yet(cx, step, &message);
     if cx.status.in_flight.is_none() {
         entry(cx, &license.product, server.key.to_string()).id = None;
     }
     halt
-}
-
-/// A success that does not show is waited for like an answer that is missing: nothing that costs money is repeated at once.
-fn lost(cx: &mut Cx<'_>, step: Step, message: &str) -> Halt {
-    let now = Time(cx.now);
-    if cx.status.in_flight.clone().is_some_and(|f| cx.intent_is_own(&f))
-        && let Some(f) = cx.status.in_flight.as_mut()
-    {
-        f.outcome = AMBIGUOUS.into();
-        f.since = now;
-        f.looks = 0;
-        // One that is renewed beside something else is not what the order is about.
-        if !cx.state(step).over() {
-            cx.note_loss(step);
-        }
-    }
-    match cx.settled(step) {
-        Break(halt) => halt,
-        Continue(()) => {
-            cx.status.in_flight = None;
-            cx.fail(step, "NoEffect", message)
-        }
-    }
 }
 
 /// Asks for a change at the licence server. What concerns the whole server is waited for, and blamed on no order.
@@ -435,30 +415,36 @@ pub(super) fn change(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, call: 
     {
         return wait_for_server(cx, step, &server.key.to_string(), error.to_string());
     }
-    let costs = matches!(call, Call::OrderLicense { .. } | Call::RenewLicense { .. });
-    if costs && cx.facts.applied.contains(&call) {
+    if cx.facts.applied.contains(&call) {
         let message = format!("the licence server said that {} was done, but it does not show", call.name());
-        return lost(cx, step, &message);
+        return not_shown_yet(cx, step, &message);
     }
     cx.call(step, call, Shows::AtOnce)
 }
 
-/// Stops and starts with the service.
+/// Stops and starts with the service. What was asked for before the spec changed its mind may still take effect: it gets its time.
 fn suspension(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, product: &str, id: &LicenseId, remote: &str) -> Flow {
     let wanted = wanted_state(cx);
+    let away = if wanted == SUSPENDED { "resumeLicense" } else { "suspendLicense" };
     let state = record(cx, product).and_then(|r| r.state.clone());
-    if (state.as_deref() == Some(SUSPENDED)) == (wanted == SUSPENDED) {
+    if !awaits(cx, remote, away) && (state.as_deref() == Some(SUSPENDED)) == (wanted == SUSPENDED) {
         return Continue(());
     }
     let rows = fresh(cx, step)?;
     let stopped = rows.iter().any(|row| row.id == *id && row.state == LicenseState::Suspended);
+    seen(cx, remote, if stopped { "suspendLicense" } else { "resumeLicense" });
+    if stopped != (state.as_deref() == Some(SUSPENDED)) {
+        entry(cx, product, server.key.to_string()).state = Some(if stopped { SUSPENDED } else { ORDERED }.into());
+    }
     if stopped != (wanted == SUSPENDED) {
         let (license, remote_id) = (id.clone(), remote.to_owned());
         let call = if stopped { Call::ResumeLicense { license, remote_id } } else { Call::SuspendLicense { license, remote_id } };
         return Break(change(cx, step, server, call));
     }
-    seen(cx, remote, if stopped { "suspendLicense" } else { "resumeLicense" });
-    entry(cx, product, server.key.to_string()).state = Some(if stopped { SUSPENDED } else { ORDERED }.into());
+    if awaits(cx, remote, away) {
+        cx.settled(step)?;
+        seen(cx, remote, away);
+    }
     Continue(())
 }
 

@@ -25,6 +25,7 @@ pub mod give_back;
 pub mod hardware;
 pub mod inflight;
 pub mod installation;
+mod license_answers;
 pub mod license_renewal;
 pub mod license_revocation;
 pub mod license_server;

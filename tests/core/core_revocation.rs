@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::core_licenses::{active, order_licenses, stalled};
 use crate::support::seconds;
 use crate::support::sweep::{Kind, assert_released, reach};
-use crate::support::world::World;
+use crate::support::world::{Fault, World};
 use dci_operator::api::task::{Resolution, TaskType};
 use dci_operator::panel::license::FREE_NAME;
 use dci_operator::provisioning::call::Call;
@@ -161,5 +161,58 @@ fn the_deletion_waits_for_the_licence_server_before_it_touches_the_server() {
         assert!(last < off, "licences first\n{}", world.describe());
         let names: Vec<&str> = world.panel.licenses.rows.values().map(|b| b.name.as_str()).collect();
         assert!(kind == Kind::Licensed || names == [FREE_NAME, FREE_NAME], "{names:?}");
+    }
+}
+
+/// The licence server works through what is asked of it: what it accepted shows a moment later.
+#[test]
+fn a_licence_that_takes_a_moment_to_stop_is_no_failure() {
+    for kind in [Kind::Licensed, Kind::LicensedFreed] {
+        let mut world = kind.world();
+        reach(&mut world, "Active", kind);
+        world.run_for(seconds(60));
+        world.handler.max_attempts = 1;
+        world.panel.licenses.shows_after = seconds(30);
+        world.delete("web");
+        let asked = |w: &World, name: &str| w.asked.iter().filter(|(_, call)| call.name() == name).count();
+        world.until("asked", Duration::from_hours(1), |w| asked(w, "suspendLicense") == 1 && w.status("web").waiting_on.is_some());
+        let status = world.status("web");
+        assert_eq!(status.in_flight.as_ref().map(|f| f.outcome.as_str()), Some("Answered"), "{}", world.describe());
+        let on = status.waiting_on.as_ref().unwrap();
+        assert!(on.message.contains("suspendLicense was answered as done, and does not show yet"), "{}", on.message);
+        assert!(status.last_error.is_none() && status.attempts == 0, "{}", world.describe());
+        reach(&mut world, "gone", kind);
+        assert_released(&world, kind);
+        let freed = if kind == Kind::LicensedFreed { 2 } else { 0 };
+        assert_eq!((asked(&world, "suspendLicense"), asked(&world, "freeLicense")), (2, freed), "{}", world.describe());
+        assert!(world.tasks.is_empty(), "nobody is asked for nothing\n{}", world.describe());
+    }
+}
+
+/// A licence that says that it stops, and never does, is told after as many attempts as anything has.
+#[test]
+fn a_licence_that_never_stops_is_told_as_one_whose_stop_was_answered() {
+    let mut world = active();
+    world.always = Some(("suspendLicense", Fault::Ignored));
+    world.delete("web");
+    world.until("a task", Duration::from_hours(3), |w| w.open_tasks() == [TaskType::FailedOperation]);
+    let told = world.tasks.last().unwrap().details.clone();
+    assert!(told.contains("NoEffect: suspendLicense was asked for 3 times and answered as done, and its effect never showed"), "{told}");
+    assert!(world.panel.servers["1"].on, "{}", world.describe());
+}
+
+/// A suspension shows a while later; by then the service shall run again.
+#[test]
+fn a_licence_whose_stop_shows_after_the_service_was_resumed_is_started_again() {
+    for shows in [seconds(30), seconds(200)] {
+        let mut world = active();
+        world.panel.licenses.shows_after = shows;
+        world.edit("web", |raw| raw.spec.suspended = true);
+        let asked = |w: &World| w.asked.iter().any(|(_, call)| call.name() == "suspendLicense");
+        world.until("asked", Duration::from_hours(1), asked);
+        world.edit("web", |raw| raw.spec.suspended = false);
+        world.run_for(Duration::from_hours(2));
+        assert!(world.panel.licenses.rows.values().all(|b| !b.suspended), "{shows:?}\n{}", world.describe());
+        assert_eq!((world.phase("web"), world.tasks.len()), ("Active", 0), "{shows:?}\n{}", world.describe());
     }
 }

@@ -30,6 +30,18 @@ pub struct Bought {
     pub expires: Timestamp,
     pub suspended: bool,
     pub renewals: usize,
+    /// What list and forms go on to show, and until when.
+    pub before: Option<(Timestamp, Box<Self>)>,
+}
+
+impl Bought {
+    /// What list and form show of it.
+    fn shown(&self, now: Timestamp) -> &Self {
+        match &self.before {
+            Some((until, before)) if now < *until => before,
+            Some(_) | None => self,
+        }
+    }
 }
 
 /// The licence server of the world.
@@ -39,6 +51,8 @@ pub struct Server {
     /// Orders that were ever made, by remote id.
     pub orders: BTreeMap<String, usize>,
     pub key_takes: Duration,
+    /// How long after it was made a change shows in list and form.
+    pub shows_after: Duration,
     pub period_days: u64,
     /// Characters of a remote id that are kept.
     pub remote_max: usize,
@@ -83,6 +97,7 @@ impl Server {
             rows: BTreeMap::new(),
             orders: BTreeMap::new(),
             key_takes: Duration::from_secs(45),
+            shows_after: Duration::ZERO,
             period_days: 30,
             remote_max: usize::MAX,
             policy: policy(|_| ()),
@@ -98,15 +113,21 @@ impl Server {
         }
     }
 
-    fn find(&mut self, id: &LicenseId) -> Result<&mut Bought, PanelError> {
-        self.rows.get_mut(&id.0).ok_or_else(|| refused("missed", "soft.edit"))
+    /// A licence that is about to be changed.
+    fn find(&mut self, id: &LicenseId, now: Timestamp) -> Result<&mut Bought, PanelError> {
+        let lag = self.shows_after;
+        let b = self.rows.get_mut(&id.0).ok_or_else(|| refused("missed", "soft.edit"))?;
+        if !lag.is_zero() {
+            b.before = Some((later(now, lag), Box::new(Bought { before: None, ..b.shown(now).clone() })));
+        }
+        Ok(b)
     }
 
     fn tells(&self, id: &str) -> bool {
         !self.untold && self.unread.as_deref() != Some(id)
     }
 
-    pub fn fresh(&self) -> Vec<LicenseRow> {
+    pub fn fresh(&self, now: Timestamp) -> Vec<LicenseRow> {
         let row = |(id, b): (&String, &Bought)| LicenseRow {
             id: LicenseId(id.clone()),
             name: b.name.clone(),
@@ -125,16 +146,16 @@ impl Server {
             state: LicenseState::Active,
             expires: None,
         });
-        self.rows.iter().filter(|(id, _)| !self.hidden.contains(*id)).map(row).chain(unread).collect()
+        self.rows.iter().filter(|(id, _)| !self.hidden.contains(*id)).map(|(id, b)| row((id, b.shown(now)))).chain(unread).collect()
     }
 
     pub fn take_list(&mut self, now: Timestamp) {
-        let rows = self.fresh().into_iter().map(|row| (row.id.0.clone(), row)).collect();
+        let rows = self.fresh(now).into_iter().map(|row| (row.id.0.clone(), row)).collect();
         self.list = Some(std::sync::Arc::new(LicenseList { rows, began: now }));
     }
 
     pub fn form(&self, id: &LicenseId, now: Timestamp) -> Option<LicenseForm> {
-        self.rows.get(&id.0).map(|b| LicenseForm {
+        self.rows.get(&id.0).map(|b| b.shown(now)).map(|b| LicenseForm {
             name: b.name.clone(),
             address: Some(b.address),
             remote_id: self.tells(&id.0).then(|| b.remote_id.clone()),
@@ -172,22 +193,23 @@ impl Server {
                     expires: later(now, Duration::from_secs(self.period_days * DAY)),
                     suspended: false,
                     renewals: 0,
+                    before: None,
                 };
                 self.rows.insert(id, bought);
             }
-            Call::EditLicense { license, address, .. } => self.find(license)?.address = *address,
+            Call::EditLicense { license, address, .. } => self.find(license, now)?.address = *address,
             Call::FreeLicense { license, .. } => {
-                let b = self.find(license)?;
+                let b = self.find(license, now)?;
                 (b.name, b.address, b.remote_id) = (FREE_NAME.into(), "0.0.0.0".parse().unwrap(), String::new());
             }
             Call::RenewLicense { license, .. } => {
                 let days = self.period_days;
-                let b = self.find(license)?;
+                let b = self.find(license, now)?;
                 b.renewals += 1;
                 b.expires = later(b.expires, Duration::from_secs(days * DAY));
             }
-            Call::SuspendLicense { license, .. } => self.find(license)?.suspended = true,
-            Call::ResumeLicense { license, .. } => self.find(license)?.suspended = false,
+            Call::SuspendLicense { license, .. } => self.find(license, now)?.suspended = true,
+            Call::ResumeLicense { license, .. } => self.find(license, now)?.suspended = false,
             _ => {}
         }
         Ok(())

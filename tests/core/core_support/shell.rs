@@ -291,7 +291,7 @@ impl World {
             }
             Look::Connections(server) => facts.connections = Some(self.panel.connections(server, self.now)),
             Look::Locks => facts.locks = Some(self.locks.clone()),
-            Look::Licenses => facts.licenses.fresh = Some(self.panel.licenses.fresh()),
+            Look::Licenses => facts.licenses.fresh = Some(self.panel.licenses.fresh(self.now)),
             Look::License(id) if self.panel.licenses.refused.contains(&id.0) => {
                 assert!(!facts.licenses.unread.contains_key(&id.0), "read again though it was refused\n{}", self.describe());
                 facts.licenses.unread.insert(id.0.clone(), refused("access", "soft.edit"));
