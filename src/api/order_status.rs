@@ -313,6 +313,12 @@ pub struct LicenseStatus {
     /// When a renewal last came to nothing while the order waited for something else: it is asked for again an hour later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub renewal_failed_at: Option<Time>,
+    /// When the licence server answered that it was ordered, or renewed, while it does not show that: it is not paid for again by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answered_at: Option<Time>,
+    /// The end that this answer named, where it was a renewal's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answered_end: Option<Time>,
 }
 
 /// What failed attempts are counted for.

@@ -453,7 +453,7 @@ mod tests {
             pending().boxed()
         }
 
-        fn renew<'a>(&'a self, _: &'a LicenseId, _: i32) -> Change<'a, ()> {
+        fn renew<'a>(&'a self, _: &'a LicenseId, _: i32) -> Change<'a, Option<Timestamp>> {
             pending().boxed()
         }
 

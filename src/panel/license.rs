@@ -114,6 +114,8 @@ pub use client::LicensePanel;
 
 #[cfg(feature = "operator")]
 mod client {
+    use jiff::Timestamp;
+
     use super::{LicenseEdit, LicenseForm, LicenseId, LicenseOrder, LicenseRow};
     use crate::panel::model::Probe;
     use crate::panel::{Change, Read};
@@ -131,8 +133,8 @@ mod client {
         /// Writes address, name and remote id, after the form was read and shows `edit.expect`; else nothing is sent, and the
         /// outcome is `Refused`.
         fn edit<'a>(&'a self, id: &'a LicenseId, edit: &'a LicenseEdit) -> Change<'a, ()>;
-        /// Prolongs by so many months: costs money.
-        fn renew<'a>(&'a self, id: &'a LicenseId, months: i32) -> Change<'a, ()>;
+        /// Prolongs by so many months: costs money. The answer names the new end, which list and form may show later.
+        fn renew<'a>(&'a self, id: &'a LicenseId, months: i32) -> Change<'a, Option<Timestamp>>;
         /// Stops it.
         fn suspend<'a>(&'a self, id: &'a LicenseId) -> Change<'a, ()>;
         /// Starts it again.

@@ -8,6 +8,7 @@ use crate::panel::license::{FREE_NAME, LicenseId, LicenseRow, LicenseState};
 
 use super::call::Call;
 use super::context::{Cx, Flow, Halt};
+use super::license_answers::wait_for_license;
 use super::license_server::LicenseServer;
 use super::licenses::{SUSPENDED, all_read, awaits, change, entry, form, fresh, not_known, remote_id, remote_of, seen, untold, usable};
 use super::selection::may_have_been_restored;
@@ -95,6 +96,9 @@ pub(super) fn take_back(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, rec
                 None if form.name != FREE_NAME => return Break(untold(cx, step, &id, &remote)),
                 Some(_) | None => {}
             }
+        } else if record.state.is_none() && record.answered_at.is_some() && !rows.iter().any(|row| remote_of(row) == remote) {
+            // It was ordered, as the answer said, and may still come: nobody would know of it then.
+            return Break(wait_for_license(cx, step, server, record, &id, &remote));
         }
     }
     let unread = |row: &LicenseRow| Some(&row.id.0) == record.id.as_ref() && row.remote_id.is_none() && !ours(&row);

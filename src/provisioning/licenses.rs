@@ -15,7 +15,7 @@ use super::call::Call;
 use super::context::{Cx, Flow, Halt, Recheck, Wait, WaitKind, after};
 use super::facts::{HandlerState, Look, Prepare};
 use super::inflight::Shows;
-use super::license_answers::{not_shown_yet, note_unseen};
+use super::license_answers::{is_end_overdue, not_shown_yet, note_unseen, wait_for_license};
 use super::license_renewal::{fresh_enough, is_due, is_renewal, note_list, renewal, row};
 use super::license_revocation::take_back;
 use super::license_server::{LIST, LicenseServer};
@@ -123,6 +123,9 @@ fn due(cx: &Cx<'_>) -> Option<&'static str> {
         if super::decide::asked(cx.order, &cx.status) && !have.is_empty() {
             return Some("looked at again, as asked");
         }
+        if have.iter().any(|record| is_end_overdue(record, cx.now)) {
+            return Some("a renewal that was answered does not show");
+        }
         have.iter().any(|record| is_due(cx, server, record)).then_some("a licence ends soon")
     })
 }
@@ -200,17 +203,10 @@ fn one(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, license: &License, a
     let remote = remote_id(&cx.order.marker.short(), &license.product);
     let id = match record(cx, &license.product).and_then(|r| r.id.clone()) {
         Some(id) => LicenseId(id),
-        None => match cx.facts.licenses.bought.get(&remote).cloned() {
-            Some(id) => {
-                // Not verified yet, hence without a state; but known, whatever happens to the reads that follow.
-                entry(cx, &license.product, server.key.to_string()).id = Some(id.0.clone());
-                id
-            }
-            None => find_or_order(cx, step, server, license, address, &remote)?,
-        },
+        None => find_or_order(cx, step, server, license, address, &remote)?,
     };
     let Some(form) = form(cx, step, &id)? else {
-        return Break(not_there(cx, step, server, license, &remote, &id));
+        return Break(not_there(cx, step, server, license, address, &remote, &id));
     };
     match form.remote_id.as_deref() {
         Some(shown) if shown == remote => {}
@@ -221,6 +217,7 @@ fn one(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, license: &License, a
     let handler = server.key.to_string();
     let entry = entry(cx, &license.product, handler);
     entry.id = Some(id.0.clone());
+    entry.answered_at = entry.answered_at.filter(|_| entry.answered_end.is_some());
     entry.state.get_or_insert_with(|| ORDERED.into());
     if form.address != Some(address) {
         let call = Call::EditLicense { license: id, remote_id: remote, address, name: form.name };
@@ -380,32 +377,42 @@ fn other_remote_id(cx: &mut Cx<'_>, step: Step, id: &LicenseId, shown: &str, rem
 }
 
 /// A licence that the server does not know.
-fn not_there(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, license: &License, remote: &str, id: &LicenseId) -> Halt {
+fn not_there(
+    cx: &mut Cx<'_>,
+    step: Step,
+    server: &LicenseServer,
+    license: &License,
+    address: IpAddr,
+    remote: &str,
+    id: &LicenseId,
+) -> Halt {
     let rows = match fresh(cx, step) {
         Continue(rows) => rows,
         Break(halt) => return halt,
     };
-    let verified = record(cx, &license.product).is_some_and(|r| r.state.is_some());
+    let known = record(cx, &license.product).cloned().unwrap_or_default();
     if let Some(row) = rows.iter().find(|row| remote_of(row) == remote && row.id != *id) {
         // Somebody moved our remote id to another licence: that one is ours now.
         let moved = row.id.0.clone();
         entry(cx, &license.product, server.key.to_string()).id = Some(moved);
         return cx.wait_for_list(step);
     }
-    if verified {
+    if known.state.is_some() {
         let message = format!(
             "licence {id} ({}) is not at the licence server any more; no other is bought by itself: remove it from spec.licenses, and add it again later",
             license.product
         );
         return cx.stall(step, Reason::LicenseGone, &message, Recheck::Later);
     }
-    // Ordered, and it never showed: as good as an answer that was lost.
-    let message = format!("the licence server said that it made licence {id}, and does not show it");
-    let halt = not_shown_yet(cx, step, &message);
-    if cx.status.in_flight.is_none() {
-        entry(cx, &license.product, server.key.to_string()).id = None;
+    if known.answered_at.is_some() {
+        return wait_for_license(cx, step, server, &known, id, remote);
     }
-    halt
+    // A department was asked about it, and said that it is not there.
+    entry(cx, &license.product, server.key.to_string()).id = None;
+    match find_or_order(cx, step, server, license, address, remote) {
+        Continue(_) => cx.wait_for_list(step),
+        Break(halt) => halt,
+    }
 }
 
 /// Asks for a change at the licence server. What concerns the whole server is waited for, and blamed on no order.

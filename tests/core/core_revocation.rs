@@ -29,8 +29,7 @@ fn a_licence_of_ours_that_cannot_be_read_is_not_taken_for_stopped() {
     assert_released(&world, Kind::Licensed);
 }
 
-/// A panel whose list shows no remote ids, and whose forms have no such field: what is ours by its id alone is stopped where the order's own
-/// purchase named it, and nothing else.
+/// A panel whose list shows no remote ids, and whose forms have no such field: nothing tells that a licence is still ours.
 #[test]
 fn licences_that_do_not_tell_whose_they_are_are_neither_stopped_by_guess_nor_left_running() {
     for known in [true, false] {

@@ -79,8 +79,8 @@ async fn a_licence_lives_from_order_to_release() {
         assert!(panel.license(&id).await.unwrap().key.unwrap().expose_secret().starts_with("LIC-"));
         let row = panel.licenses().await.unwrap().pop().unwrap();
         assert_eq!((row.remote_id.as_deref(), row.state), (Some("k8s:uid-1/Lite"), LicenseState::Active));
-        applied(panel.renew(&id, 2).await);
         let end = "2031-03-31T00:00:00Z".parse().ok();
+        assert_eq!(applied(panel.renew(&id, 2).await), end, "the answer names it");
         assert_eq!(panel.license(&id).await.unwrap().expires, Ok(end), "sixty days");
         let moved = LicenseEdit {
             expect: "k8s:uid-1/Lite".into(),
@@ -133,7 +133,7 @@ async fn the_calls_are_those_of_the_published_client() {
     let of = |names: &[&str]| names.iter().map(|n| sent.get(*n).cloned().unwrap_or_default()).collect::<Vec<_>>();
     assert_eq!(of(&["pricelist", "period", "ip", "licname", "project"]), ["55227", "1", "203.0.113.10", "web-01.example.net", "4"]);
     assert_eq!(of(&["remoteid", "sok", "skipbasket", "clicked_button", "addon_7"]), ["k8s:uid-1/Lite", "ok", "on", "finish", "2"]);
-    applied(panel.renew(&id, 3).await);
+    assert_eq!(applied(panel.renew(&id, 3).await), "2031-01-01T00:00:00Z".parse().ok());
     let renewed = server.last("service.prolong");
     assert_eq!((renewed.get("elid"), renewed.get("period"), renewed.get("sok")), ("7001", "3", "ok"));
     let edit = LicenseEdit { expect: "r".into(), address: "0.0.0.0".parse().unwrap(), name: "free.lic".into(), remote_id: String::new() };
@@ -161,6 +161,20 @@ async fn a_list_without_remote_ids_says_so() {
     let id = applied(panel.order(&an_order()).await);
     assert_eq!(panel.licenses().await.unwrap()[0].remote_id, None, "which is not the same as an empty one");
     assert_eq!(panel.license(&id).await.unwrap().remote_id.as_deref(), Some("k8s:uid-1/Lite"));
+}
+
+/// What the answers name is all that shows for a while.
+#[tokio::test]
+async fn an_answer_names_what_does_not_show_yet() {
+    let World { panel, sim } = with("", "show_delay: 1h").await;
+    let id = applied(panel.order(&an_order()).await);
+    assert!(panel.licenses().await.unwrap().is_empty());
+    assert_eq!(panel.license(&id).await.unwrap_err().class(), ErrorClass::Missing);
+    sim.change_license(id.0.parse().unwrap(), json!({"expires": "2031-01-30"})).unwrap();
+    let (before, end) = ("2031-01-30T00:00:00Z".parse().ok(), "2031-03-01T00:00:00Z".parse().ok());
+    assert_eq!(applied(panel.renew(&id, 1).await), end);
+    assert_eq!(panel.license(&id).await.unwrap().expires, Ok(before));
+    assert_eq!(panel.licenses().await.unwrap()[0].expires, before);
 }
 
 /// Only key and date are confirmed in the form: without a remote id it is nobody's as little as ours.

@@ -54,6 +54,15 @@ pub fn license_form(document: &Document, id: &LicenseId) -> Result<LicenseForm, 
     })
 }
 
+/// The new end in the answer to `service.prolong`, a document in the document (confirmed); `None` where none is named.
+#[must_use]
+pub fn prolonged(document: &Document) -> Option<Timestamp> {
+    let answer = document.fields();
+    let inner = answer.children("doc").unwrap_or_default();
+    let end = inner.first().and_then(|doc| doc.opt("newexpiredate")).or_else(|| answer.opt("newexpiredate"))?;
+    date(&end).ok().flatten()
+}
+
 /// The beginning of a day, UTC; `None` where nothing or zeros stand: such a licence does not end. The form of a date is not known
 /// (ispsystem-api.md 5.6): what else is no day of this era is given back as it stands there, since nobody knows when that licence ends.
 pub fn date(text: &str) -> Result<Option<Timestamp>, String> {
@@ -138,6 +147,22 @@ mod tests {
         assert_eq!((form.remote_id.as_deref(), form.expires), (Some("k8s:u/Lite"), Err("22.12.2026".to_owned())), "whose it is, it tells");
         let form = document(r#"{"doc":{"lickey":{},"expiredate":{}}}"#);
         assert_eq!(license_form(&form, &LicenseId::from("7001")).unwrap().expires, Ok(None));
+    }
+
+    #[test]
+    fn a_renewal_names_the_new_end() {
+        let at = "2027-01-22T00:00:00Z".parse().ok();
+        let named = [
+            r#"{"doc":{"doc":{"newexpiredate":{"$":"2027-01-22"}},"ok":{}}}"#,
+            r#"{"doc":{"doc":[{"newexpiredate":{"$":"22 Jan","$orig":"2027-01-22"}}]}}"#,
+            r#"{"doc":{"newexpiredate":{"$":"2027-01-22 00:00:00"}}}"#,
+        ];
+        for answer in named {
+            assert_eq!(prolonged(&document(answer)), at, "{answer}");
+        }
+        for answer in [r#"{"doc":{"ok":{}}}"#, r#"{"doc":{"doc":"x"}}"#, r#"{"doc":{"doc":{"newexpiredate":{"$":"soon"}}}}"#] {
+            assert_eq!(prolonged(&document(answer)), None, "{answer}");
+        }
     }
 
     proptest! {

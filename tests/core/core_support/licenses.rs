@@ -10,7 +10,7 @@ use dci_operator::panel::error::PanelError;
 use dci_operator::panel::license::{FREE_NAME, LicenseForm, LicenseId, LicenseRow, LicenseState};
 use dci_operator::provisioning::call::Call;
 use dci_operator::provisioning::facts::HandlerState;
-use dci_operator::provisioning::license_server::{LicenseList, LicensePolicy};
+use dci_operator::provisioning::license_server::{LicenseAnswers, LicenseList, LicensePolicy};
 use jiff::Timestamp;
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -30,16 +30,21 @@ pub struct Bought {
     pub expires: Timestamp,
     pub suspended: bool,
     pub renewals: usize,
-    /// What list and forms go on to show, and until when.
+    /// When it came, or comes, into list and forms.
+    pub shown_from: Timestamp,
+    /// What they go on to show, and until when.
     pub before: Option<(Timestamp, Box<Self>)>,
 }
 
 impl Bought {
-    /// What list and form show of it.
-    fn shown(&self, now: Timestamp) -> &Self {
+    /// What list and form show of it; none while they do not show it at all.
+    fn shown(&self, now: Timestamp) -> Option<&Self> {
+        if now < self.shown_from {
+            return None;
+        }
         match &self.before {
-            Some((until, before)) if now < *until => before,
-            Some(_) | None => self,
+            Some((until, before)) if now < *until => Some(before.as_ref()),
+            Some(_) | None => Some(self),
         }
     }
 }
@@ -60,6 +65,8 @@ pub struct Server {
     pub state: HandlerState,
     pub list: Option<std::sync::Arc<LicenseList>>,
     pub changed: BTreeMap<String, Timestamp>,
+    /// What the process remembers of what was answered, by order.
+    pub answers: BTreeMap<String, LicenseAnswers>,
     /// A licence, somebody's or ours, of which neither the list nor its form tells the remote id.
     pub unread: Option<String>,
     /// The list shows no remote ids, and the forms have no such field.
@@ -104,6 +111,7 @@ impl Server {
             state: HandlerState::Ready,
             list: None,
             changed: BTreeMap::new(),
+            answers: BTreeMap::new(),
             unread: None,
             untold: false,
             refused: BTreeSet::new(),
@@ -117,9 +125,8 @@ impl Server {
     fn find(&mut self, id: &LicenseId, now: Timestamp) -> Result<&mut Bought, PanelError> {
         let lag = self.shows_after;
         let b = self.rows.get_mut(&id.0).ok_or_else(|| refused("missed", "soft.edit"))?;
-        if !lag.is_zero() {
-            b.before = Some((later(now, lag), Box::new(Bought { before: None, ..b.shown(now).clone() })));
-        }
+        let shown = if lag.is_zero() { None } else { b.shown(now).cloned() };
+        b.before = shown.map(|shown| (later(now, lag), Box::new(Bought { before: None, ..shown })));
         Ok(b)
     }
 
@@ -146,7 +153,12 @@ impl Server {
             state: LicenseState::Active,
             expires: None,
         });
-        self.rows.iter().filter(|(id, _)| !self.hidden.contains(*id)).map(|(id, b)| row((id, b.shown(now)))).chain(unread).collect()
+        self.rows
+            .iter()
+            .filter(|(id, _)| !self.hidden.contains(*id))
+            .filter_map(|(id, b)| Some(row((id, b.shown(now)?))))
+            .chain(unread)
+            .collect()
     }
 
     pub fn take_list(&mut self, now: Timestamp) {
@@ -155,7 +167,7 @@ impl Server {
     }
 
     pub fn form(&self, id: &LicenseId, now: Timestamp) -> Option<LicenseForm> {
-        self.rows.get(&id.0).map(|b| b.shown(now)).map(|b| LicenseForm {
+        self.rows.get(&id.0).and_then(|b| b.shown(now)).map(|b| LicenseForm {
             name: b.name.clone(),
             address: Some(b.address),
             remote_id: self.tells(&id.0).then(|| b.remote_id.clone()),
@@ -193,6 +205,7 @@ impl Server {
                     expires: later(now, Duration::from_secs(self.period_days * DAY)),
                     suspended: false,
                     renewals: 0,
+                    shown_from: later(now, self.shows_after),
                     before: None,
                 };
                 self.rows.insert(id, bought);
