@@ -55,7 +55,7 @@ pub fn documents(bytes: &[u8]) -> bool {
             assert!(!license.id.0.is_empty(), "a licence without an id");
         }
     }
-    let _ = licenses::license_form(&document, &LicenseId("17".into()));
+    let _ = (licenses::license_form(&document, &LicenseId("17".into())), licenses::prolonged(&document));
     let server = ServerId::from("17");
     if let Ok(form) = parse::server_form(&document, &server) {
         let edit = ServerEdit { expect: Expect::Free, owner: OwnerEdit::Nobody, notes: NotesEdit::Add("k8s:a/b/c/d".into()) };

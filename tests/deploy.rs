@@ -231,7 +231,7 @@ fn the_config_map_for_argo_cd_is_made_of_the_scripts() {
 }
 
 /// What Argo CD has to show of each stored object, by the name of its file.
-const HEALTH: [(&str, &str, &str); 32] = [
+const HEALTH: [(&str, &str, &str); 33] = [
     ("handler-departments", "Healthy", "Reachable"),
     ("handler-dialect", "Healthy", "Reachable"),
     ("handler-license-server", "Healthy", "Reachable"),
@@ -256,6 +256,7 @@ const HEALTH: [(&str, &str, &str); 32] = [
     ("order-preparing", "Progressing", "%: "),
     ("order-reinstall-refused", "Suspended", "waits for Operations or Leads"),
     ("order-reinstalling", "Suspended", "waits for Operations or Leads"),
+    ("order-renewal-answered", "Healthy", "prepared"),
     ("order-renewal-failed", "Healthy", "prepared"),
     ("order-releasing", "Progressing", "taken back"),
     ("order-stalled", "Degraded", ""),

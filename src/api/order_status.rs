@@ -320,6 +320,12 @@ pub struct LicenseStatus {
     /// When a renewal last came to nothing while the order waited for something else: it is asked for again an hour later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub renewal_failed_at: Option<Time>,
+    /// When the licence server answered that it was ordered, or renewed, while it does not show that: it is not paid for again by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answered_at: Option<Time>,
+    /// The end that this answer named, where it was a renewal's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answered_end: Option<Time>,
 }
 
 /// What failed attempts are counted for.
@@ -396,9 +402,9 @@ pub struct InFlight {
     pub handler: Option<String>,
     /// Which attempt this is, from 1.
     pub attempt: i32,
-    /// When it was written, or, once Ambiguous, since when its answer has been missing.
+    /// When it was written, or, once Ambiguous or Answered, since when its effect has been looked for.
     pub since: Time,
-    /// Sent or Ambiguous.
+    /// Sent; Ambiguous: its answer is missing; or Answered: the panel said that it was done, and does not show it.
     pub outcome: String,
     /// How often the effect was looked for in vain.
     #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "is_zero")]

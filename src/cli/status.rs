@@ -88,8 +88,11 @@ fn waits(table: &mut Table, status: &OrderStatus, now: Timestamp) {
         table.row(["Waits for:", &format!("{} {}, {}{until}: {}", wait.kind, wait.name, since(now, wait.since), wait.message)]);
     }
     if let Some(call) = &status.in_flight {
-        let lost =
-            if call.outcome == "Ambiguous" { format!(", its answer is missing, looked for {} times", call.looks) } else { String::new() };
+        let lost = match call.outcome.as_str() {
+            "Ambiguous" => format!(", its answer is missing, looked for {} times", call.looks),
+            "Answered" => format!(", answered as done, looked for {} times", call.looks),
+            _ => String::new(),
+        };
         table.row([
             "In flight:",
             &format!("{} on {} (step {}, attempt {}), {}{lost}", call.call, call.target, call.step, call.attempt, since(now, call.since)),

@@ -61,13 +61,19 @@ impl Panels<'_> {
         self.license_server(facts).map(|(_, panel)| panel)
     }
 
-    /// Something was asked for at the licence server: older lists do not speak of it any more.
+    /// Something was asked for at the licence server: older lists do not speak of it any more, and what it answered is kept.
     pub(super) fn note_license_change(&self, facts: &mut Facts) {
         let now = Timestamp::now();
         if let Some(server) = &mut facts.licenses.server {
             self.context.panels.licenses.get(&server.key).note_change(&self.order.uid, now);
             server.changed = Some(now);
         }
+        self.keep_answers(facts);
+    }
+
+    /// Keeps what was answered: somebody else may write the order before its status tells.
+    pub(super) fn keep_answers(&self, facts: &Facts) {
+        self.context.memory.keep_answers(&self.order.uid, facts.licenses.answers.clone());
     }
 
     /// The keys of all licences that were read, in one Secret.
@@ -76,7 +82,7 @@ impl Panels<'_> {
         let forms = facts.licenses.forms.values().flatten();
         let keys: BTreeMap<String, SecretString> = forms
             .filter_map(|form| {
-                let product = form.remote_id.strip_prefix(&prefix)?;
+                let product = form.remote_id.as_deref()?.strip_prefix(&prefix)?;
                 self.order.licenses.iter().any(|l| l.product == product).then_some(())?;
                 Some((product.to_owned(), form.key.clone()?))
             })

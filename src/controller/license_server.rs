@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use kube::runtime::controller::Action;
 
 use crate::api::common::{ObjectKey, Time};
@@ -36,6 +36,20 @@ use super::stores;
 /// What of a row has to be the same for its form to be believed: name, address, end.
 type Shown = (String, Option<IpAddr>, Option<Timestamp>);
 
+/// How long a form that told no remote id is not asked again: there may be thousands of them.
+const UNTOLD: SignedDuration = SignedDuration::from_hours(1);
+
+/// What a form told, where the list shows no remote id.
+#[derive(Clone)]
+struct Told {
+    /// The row at that time.
+    shown: Shown,
+    /// None where the form shows none either: nobody knows whose the licence is.
+    remote_id: Option<String>,
+    /// When it was read.
+    at: Timestamp,
+}
+
 #[derive(Default)]
 struct Inner {
     panel: Option<Arc<dyn LicensePanel>>,
@@ -44,7 +58,7 @@ struct Inner {
     state: Option<HandlerState>,
     list: Option<Arc<LicenseList>>,
     /// Remote ids read from forms, where the list shows none.
-    remote_ids: BTreeMap<String, (Shown, String)>,
+    remote_ids: BTreeMap<String, Told>,
     /// When this process last changed a licence of an order, by uid.
     changed: BTreeMap<String, Timestamp>,
 }
@@ -67,7 +81,7 @@ impl LicenseRuntime {
     }
 
     /// The complete list, each row with its remote id. Where the list shows none the form does; it is read when the row differs. One
-    /// licence whose form cannot be read keeps no order from the others: its row tells no remote id.
+    /// licence whose form cannot be read, or shows none either, keeps no order from the others: its row tells no remote id.
     pub async fn list(&self, panel: &dyn LicensePanel) -> Result<LicenseList, PanelError> {
         let began = Timestamp::now();
         let mut rows = BTreeMap::new();
@@ -75,10 +89,19 @@ impl LicenseRuntime {
         for mut row in panel.licenses().await? {
             if row.remote_id.is_none() {
                 let shown = (row.name.clone(), row.address, row.expires);
-                let remote = match known.get(&row.id.0).filter(|(was, _)| *was == shown) {
-                    Some((_, remote)) => remote.clone(),
+                let stands = |told: &&Told| told.shown == shown && (told.remote_id.is_some() || began.duration_since(told.at) < UNTOLD);
+                let remote_id = match known.get(&row.id.0).filter(stands) {
+                    Some(told) => told.remote_id.clone(),
                     None => match panel.license(&row.id).await {
-                        Ok(form) => form.remote_id,
+                        Ok(form) => {
+                            if form.remote_id.is_none() {
+                                tracing::warn!(license = %row.id, "neither the list nor the form shows whose licence it is");
+                            }
+                            // At once: a list that fails half-way through, or takes too long, goes on from here the next time.
+                            let told = Told { shown, remote_id: form.remote_id.clone(), at: began };
+                            lock(&self.0).remote_ids.insert(row.id.0.clone(), told);
+                            form.remote_id
+                        }
                         Err(error) if matches!(error.class(), ErrorClass::Refused | ErrorClass::Missing) => {
                             tracing::warn!(license = %row.id, %error, "whose licence it is cannot be read");
                             rows.insert(row.id.0.clone(), row);
@@ -87,9 +110,8 @@ impl LicenseRuntime {
                         Err(error) => return Err(error),
                     },
                 };
-                // At once: a list that fails half-way through, or takes too long, goes on from here the next time.
-                lock(&self.0).remote_ids.insert(row.id.0.clone(), (shown, remote.clone()));
-                (row.remote_id, row.by_form) = (Some(remote), true);
+                row.by_form = remote_id.is_some();
+                row.remote_id = remote_id;
             }
             rows.insert(row.id.0.clone(), row);
         }
@@ -341,6 +363,7 @@ fn running(row: &LicenseRow) -> bool {
 #[cfg(test)]
 mod tests {
     use std::future::{pending, ready};
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use futures::FutureExt as _;
     use serde_json::{Value, json};
@@ -363,8 +386,8 @@ mod tests {
         }
     }
 
-    /// A licence server whose list shows no remote ids.
-    struct Forms;
+    /// A licence server whose list shows no remote ids; what its forms show, and how often they were read.
+    struct Forms(Option<&'static str>, AtomicUsize);
 
     impl LicensePanel for Forms {
         fn probe(&self) -> Read<'_, Probe> {
@@ -376,8 +399,9 @@ mod tests {
         }
 
         fn license<'a>(&'a self, _: &'a LicenseId) -> Read<'a, LicenseForm> {
-            let remote_id = "k8s:u-web/Lite".to_owned();
-            ready(Ok(LicenseForm { name: String::new(), address: None, remote_id, key: None, expires: None })).boxed()
+            self.1.fetch_add(1, Ordering::Relaxed);
+            let remote_id = self.0.map(str::to_owned);
+            ready(Ok(LicenseForm { name: String::new(), address: None, remote_id, key: None, expires: Ok(None) })).boxed()
         }
 
         fn order<'a>(&'a self, _: &'a LicenseOrder) -> Change<'a, LicenseId> {
@@ -388,7 +412,7 @@ mod tests {
             pending().boxed()
         }
 
-        fn renew<'a>(&'a self, _: &'a LicenseId, _: i32) -> Change<'a, ()> {
+        fn renew<'a>(&'a self, _: &'a LicenseId, _: i32) -> Change<'a, Option<Timestamp>> {
             pending().boxed()
         }
 
@@ -403,11 +427,26 @@ mod tests {
 
     #[tokio::test]
     async fn a_remote_id_that_the_list_does_not_show_is_told_as_one_of_a_form() {
-        let runtime = LicenseRuntime::default();
+        let (runtime, panel) = (LicenseRuntime::default(), Forms(Some("k8s:u-web/Lite"), AtomicUsize::new(0)));
         for _ in ["read", "remembered"] {
-            let rows = runtime.list(&Forms).await.unwrap().rows;
+            let rows = runtime.list(&panel).await.unwrap().rows;
             assert_eq!((rows["1"].remote_id.as_deref(), rows["1"].by_form), (Some("k8s:u-web/Lite"), true));
         }
+        assert_eq!(panel.1.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test]
+    async fn a_remote_id_that_no_form_shows_either_is_not_known_and_asked_for_again_an_hour_later() {
+        let (runtime, panel) = (LicenseRuntime::default(), Forms(None, AtomicUsize::new(0)));
+        for _ in ["read", "remembered"] {
+            let rows = runtime.list(&panel).await.unwrap().rows;
+            assert_eq!((rows["1"].remote_id.as_deref(), rows["1"].by_form), (None, false));
+        }
+        assert_eq!(panel.1.load(Ordering::Relaxed), 1);
+        lock(&runtime.0).remote_ids.values_mut().for_each(|told| told.at -= UNTOLD);
+        let told = Forms(Some("k8s:u-web/Lite"), AtomicUsize::new(0));
+        let rows = runtime.list(&told).await.unwrap().rows;
+        assert_eq!((rows["1"].remote_id.as_deref(), rows["1"].by_form), (Some("k8s:u-web/Lite"), true));
     }
 
     #[test]

@@ -1,10 +1,12 @@
-//! What this process remembers of orders that the cache does not tell: the versions that it wrote, and which orders it has begun with.
+//! What this process remembers of orders that the cache does not tell: the versions that it wrote, which orders it has begun with, and what
+//! they were answered at licence servers.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 
 use crate::api::DedicatedServerOrder;
 use crate::api::common::ObjectKey;
+use crate::provisioning::license_server::LicenseAnswers;
 
 use super::panels::lock;
 
@@ -20,6 +22,8 @@ struct Inner {
     outrun: BTreeSet<String>,
     /// Uid of the order that a pass was begun for.
     begun: BTreeMap<ObjectKey, String>,
+    /// What licence servers answered to orders, by uid: no status may tell it yet.
+    answers: BTreeMap<String, LicenseAnswers>,
 }
 
 impl Memory {
@@ -60,11 +64,28 @@ impl Memory {
         inner.outrun.remove(uid) || matches!((written, version_of(order)), (Some(written), Some(seen)) if seen < written)
     }
 
+    /// Keeps what the licence server answered to an order.
+    pub fn keep_answers(&self, uid: &str, answers: LicenseAnswers) {
+        lock(&self.0).answers.insert(uid.to_owned(), answers);
+    }
+
+    /// What it answered to the call that the order's status has in flight: the write that was to tell it may have come to nothing.
+    /// Where none is in flight (`asked`) nothing is kept any more.
+    #[must_use]
+    pub fn answers(&self, uid: &str, asked: bool) -> LicenseAnswers {
+        let mut inner = lock(&self.0);
+        if !asked {
+            inner.answers.remove(uid);
+        }
+        inner.answers.get(uid).cloned().unwrap_or_default()
+    }
+
     /// Forgets an order that is gone.
     pub fn forget(&self, key: &ObjectKey, uid: &str) {
         let mut inner = lock(&self.0);
         inner.written.remove(uid);
         inner.outrun.remove(uid);
+        inner.answers.remove(uid);
         if inner.begun.get(key).is_some_and(|known| known == uid) {
             inner.begun.remove(key);
         }
@@ -90,6 +111,20 @@ mod tests {
         assert!(!memory.behind(&order));
         memory.outrun("u-1");
         assert!(memory.behind(&order) && !memory.behind(&order));
+    }
+
+    #[test]
+    fn what_a_licence_server_answered_is_kept_while_the_call_is_in_flight() {
+        let (memory, key) = (Memory::default(), ObjectKey { namespace: "shop".into(), name: "web".into() });
+        let answers = LicenseAnswers { bought: [("k8s:u-1/Lite".to_owned(), "7001".into())].into(), ..LicenseAnswers::default() };
+        memory.keep_answers("u-1", answers.clone());
+        assert_eq!((memory.answers("u-1", true), memory.answers("u-2", true)), (answers.clone(), LicenseAnswers::default()));
+        assert_eq!(memory.answers("u-1", true), answers, "also by a pass after the next one");
+        assert_eq!(memory.answers("u-1", false), LicenseAnswers::default(), "the status tells it by now");
+        assert_eq!(memory.answers("u-1", true), LicenseAnswers::default());
+        memory.keep_answers("u-1", answers);
+        memory.forget(&key, "u-1");
+        assert_eq!(memory.answers("u-1", true), LicenseAnswers::default());
     }
 
     #[test]

@@ -17,6 +17,7 @@ use crate::provisioning::context::Next;
 use crate::provisioning::decide::{self, Decision};
 use crate::provisioning::facts::{Facts, HandlerState};
 use crate::provisioning::forsaken::Forsaken;
+use crate::provisioning::licenses::target;
 use crate::provisioning::notices::{self, Notice};
 use crate::provisioning::order::{Order, Refusal};
 use crate::provisioning::reason::Reason;
@@ -331,6 +332,8 @@ impl Pass<'_> {
         facts.password_due =
             policy.sets_password && self.parsed.own_password && self.handler.password_due(&self.parsed.uid, policy.retry_interval);
         facts.another_handler = super::selection::another(self.context, &self.order, &self.parsed).await;
+        let asked = self.order.status.as_ref().and_then(|s| s.in_flight.as_ref()).is_some_and(|f| f.target.starts_with(&target("")));
+        facts.licenses.answers = self.context.memory.answers(&self.parsed.uid, asked);
         let licenses = super::license_ref::facts(self.context, &self.order, &self.parsed, &client.policy).await;
         let ended = match licenses {
             Ok(server) => {

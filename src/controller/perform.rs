@@ -177,6 +177,10 @@ impl Panels<'_> {
                 }
             };
         }
+        if let Some(remote) = call.license() {
+            facts.licenses.answers.forget(remote);
+            self.keep_answers(facts);
+        }
         let panel = self.client.panel();
         let none = |outcome: Outcome<()>| outcome.map(|()| None);
         let outcome = match call {
@@ -287,7 +291,7 @@ impl Panels<'_> {
                 let outcome = ready!(self.licenses(facts)).order(&order).await;
                 if let Outcome::Applied(id) = &outcome {
                     // Known from now on, whatever happens to the reads that follow.
-                    facts.licenses.bought.insert(remote_id.clone(), id.clone());
+                    facts.licenses.answers.bought.insert(remote_id.clone(), id.clone());
                 }
                 none(outcome.unit())
             }
@@ -300,7 +304,13 @@ impl Panels<'_> {
                 let edit = LicenseEdit { expect: remote_id.clone(), address: nowhere, name: FREE_NAME.into(), remote_id: String::new() };
                 none(ready!(self.licenses(facts)).edit(license, &edit).await)
             }
-            Call::RenewLicense { license, period, .. } => none(ready!(self.licenses(facts)).renew(license, *period).await),
+            Call::RenewLicense { license, remote_id, period, .. } => {
+                let outcome = ready!(self.licenses(facts)).renew(license, *period).await;
+                if let Outcome::Applied(Some(end)) = &outcome {
+                    facts.licenses.answers.prolonged.insert(remote_id.clone(), *end);
+                }
+                none(outcome.unit())
+            }
             Call::SuspendLicense { license, .. } => none(ready!(self.licenses(facts)).suspend(license).await),
             Call::ResumeLicense { license, .. } => none(ready!(self.licenses(facts)).resume(license).await),
         };

@@ -58,7 +58,7 @@ pub struct LicenseRow {
     pub by_form: bool,
     /// Status.
     pub state: LicenseState,
-    /// When it ends: the beginning of that day, UTC.
+    /// When it ends: the beginning of that day, UTC; `None` where the list does not tell.
     pub expires: Option<Timestamp>,
 }
 
@@ -69,12 +69,12 @@ pub struct LicenseForm {
     pub name: String,
     /// The address it is bound to.
     pub address: Option<IpAddr>,
-    /// The caller's own id.
-    pub remote_id: String,
+    /// The caller's own id; `None` where the form does not show it, which is not the same as nobody's.
+    pub remote_id: Option<String>,
     /// The key; `None` while the server has not made it.
     pub key: Option<SecretString>,
-    /// When it ends: the beginning of that day, UTC.
-    pub expires: Option<Timestamp>,
+    /// When it ends: the beginning of that day, UTC; `None`: it does not. An error is what stands there instead of a date.
+    pub expires: Result<Option<Timestamp>, String>,
 }
 
 /// A licence to be ordered.
@@ -114,6 +114,8 @@ pub use client::LicensePanel;
 
 #[cfg(feature = "operator")]
 mod client {
+    use jiff::Timestamp;
+
     use super::{LicenseEdit, LicenseForm, LicenseId, LicenseOrder, LicenseRow};
     use crate::panel::model::Probe;
     use crate::panel::{Change, Read};
@@ -131,8 +133,8 @@ mod client {
         /// Writes address, name and remote id, after the form was read and shows `edit.expect`; else nothing is sent, and the
         /// outcome is `Refused`.
         fn edit<'a>(&'a self, id: &'a LicenseId, edit: &'a LicenseEdit) -> Change<'a, ()>;
-        /// Prolongs by so many months: costs money.
-        fn renew<'a>(&'a self, id: &'a LicenseId, months: i32) -> Change<'a, ()>;
+        /// Prolongs by so many months: costs money. The answer names the new end, which list and form may show later.
+        fn renew<'a>(&'a self, id: &'a LicenseId, months: i32) -> Change<'a, Option<Timestamp>>;
         /// Stops it.
         fn suspend<'a>(&'a self, id: &'a LicenseId) -> Change<'a, ()>;
         /// Starts it again.

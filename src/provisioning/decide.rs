@@ -33,6 +33,7 @@ pub struct Decision {
 pub fn decide(order: &Order, handler: &Handler, facts: &Facts, now: Timestamp, status: &OrderStatus) -> Decision {
     let asked = asked(order, status);
     let mut cx = Cx { order, handler, facts, now, status: status.clone() };
+    super::license_answers::note(&mut cx);
     let pressing = super::license_renewal::is_pressing(&cx);
     if !asked
         && !pressing

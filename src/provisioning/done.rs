@@ -12,6 +12,7 @@ use super::allocation::index_complete;
 use super::call::Call;
 use super::context::{Cx, Flow, Halt, LONG, cut};
 use super::facts::{Look, Row, Seen};
+use super::licenses::{TARGET, target};
 use super::marker::Found;
 use super::people::people;
 use super::reason::Reason;
@@ -250,11 +251,17 @@ impl Cx<'_> {
     pub(super) fn contradicts_done(&mut self, step: Step, call: &Call) -> Option<Halt> {
         let (verified, _) = self.being_verified()?;
         let failed = self.status.attempts_for.as_ref().map(|a| a.call.as_str());
-        if verified != step || failed != Some(call.name()) {
+        if verified != step || failed != Some(call.name()) || self.is_of_another_license(call) {
             return None;
         }
         let shown = format!("{} is still needed{}", call.name(), self.shown());
         Some(self.not_confirmed(step, &shown))
+    }
+
+    /// What failed was about one licence, and this call is about another one: that is nothing that a department said was done.
+    fn is_of_another_license(&self, call: &Call) -> bool {
+        let failed = self.status.attempts_for.as_ref().map(|a| a.target.as_str()).filter(|target| target.starts_with(TARGET));
+        failed.zip(call.license()).is_some_and(|(failed, remote)| failed != target(remote))
     }
 
     /// The addresses of the server as far as this decision has read them.

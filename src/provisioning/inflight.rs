@@ -22,6 +22,8 @@ use super::step::{State, Step};
 pub const SENT: &str = "Sent";
 /// `inFlight.outcome`: an answer is missing.
 pub const AMBIGUOUS: &str = "Ambiguous";
+/// `inFlight.outcome`: the panel answered that it was done, and does not show it.
+pub const ANSWERED: &str = "Answered";
 /// How often the effect of a lost answer is looked for in vain before the call is made again.
 const LOOKS: i32 = 2;
 
@@ -203,6 +205,7 @@ impl Cx<'_> {
             ControlFlow::Break(halt) => halt,
             ControlFlow::Continue(()) if self.failed_so_far(step).saturating_add(lost) >= self.handler.max_attempts => {
                 // Lost as often as anything may fail: a person looks why.
+                let code = if self.was_answered() { "NoEffect" } else { "AnswerLost" };
                 let message = self.lost_each_time(step, &call, lost);
                 if let (Call::Unclaim { .. } | Call::Unmark { .. }, Some(f)) = (&call, self.status.in_flight.as_mut()) {
                     // Nothing but the intent leads back to a server with half a marker.
@@ -210,15 +213,23 @@ impl Cx<'_> {
                 } else {
                     self.status.in_flight = None;
                 }
-                self.fail_after_losses(step, "AnswerLost", &message, lost)
+                self.fail_after_losses(step, code, &message, lost)
             }
             ControlFlow::Continue(()) => self.new_intent(step, call, target, attempt),
         }
     }
 
+    /// Whether the panel answered that what is in flight was done.
+    fn was_answered(&self) -> bool {
+        self.status.in_flight.as_ref().is_some_and(|f| f.outcome == ANSWERED)
+    }
+
     /// What a call without an answer is said to have come to. The panel may well have answered, only not whether it was done.
     fn lost_each_time(&self, step: Step, call: &Call, lost: i32) -> String {
         let times = if lost == 1 { "once".to_owned() } else { format!("{lost} times") };
+        if self.was_answered() {
+            return format!("{} was asked for {times} and answered as done, and its effect never showed", call.name());
+        }
         match self.last_words(step) {
             Some(error) => {
                 format!(
@@ -259,12 +270,16 @@ impl Cx<'_> {
             f.since = Time(self.now);
         }
         let until = after(f.since.0, self.handler.settle);
-        let why = self.last_words(step).map_or_else(String::new, |error| format!(" ({error})"));
-        let message =
-            format!("the answer to {} was lost{why}; looking again before anything is repeated ({} of {LOOKS})", f.call, f.looks + 1);
+        let (reason, what) = if f.outcome == ANSWERED {
+            (Reason::WaitingForPanel, format!("{} was answered as done, and does not show yet", f.call))
+        } else {
+            let why = self.last_words(step).map_or_else(String::new, |error| format!(" ({error})"));
+            (Reason::AnswerLost, format!("the answer to {} was lost{why}", f.call))
+        };
+        let message = format!("{what}; looking again before anything is repeated ({} of {LOOKS})", f.looks + 1);
         self.status.in_flight = Some(f);
         let name = self.handler.panel.clone();
-        let wait = Wait { kind: WaitKind::Panel, name: &name, reason: Reason::AnswerLost, message, until: Some(until), deadline: None };
+        let wait = Wait { kind: WaitKind::Panel, name: &name, reason, message, until: Some(until), deadline: None };
         ControlFlow::Break(self.wait(step, wait))
     }
 

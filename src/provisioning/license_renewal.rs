@@ -17,6 +17,7 @@ use crate::panel::license::{LicenseForm, LicenseId, LicenseRow, LicenseState};
 use super::call::Call;
 use super::context::{Cx, Flow, Halt, Next, after};
 use super::facts::HandlerState;
+use super::license_answers::end_shows_in_time;
 use super::license_server::LicenseServer;
 use super::licenses::{ISSUED, TARGET, awaits, change, entry, form, record, remote_id, seen, target};
 use super::step::{State, Step};
@@ -69,18 +70,26 @@ pub(super) fn note_list(cx: &mut Cx<'_>) {
     }
 }
 
-/// Keeps the end that the licence server shows. One that has moved on by half a period (`half`) or more was renewed, by us or by somebody.
+/// Keeps the end that the licence server shows. One that has moved on by half a period (`half`) or more was renewed, by us or by somebody;
+/// that, or the end that an answer named, is what was waited for.
 fn note_end(record: &mut LicenseStatus, shown: Option<Time>, half: Option<Duration>, now: Timestamp) {
-    if let (Some(was), Some(is), Some(half)) = (record.expires_at, shown, half)
-        && is.0 >= after(was.0, half)
-    {
+    let renewed = matches!((record.expires_at, shown, half), (Some(was), Some(is), Some(half)) if is.0 >= after(was.0, half));
+    if renewed {
         record.renewed_at = Some(Time::seconds(now));
+    }
+    let moved_to = |end: Time| shown.is_none_or(|is| is >= end && Some(is) > record.expires_at);
+    if record.answered_end.is_some_and(|end| renewed || moved_to(end)) {
+        (record.answered_at, record.answered_end) = (None, None);
     }
     record.expires_at = shown;
 }
 
-/// A licence ends within `renewBefore`, but never before half of its period is over, and it was not renewed within as long.
+/// A licence ends within `renewBefore`, but never before half of its period is over, it was not renewed within as long, and no answer said
+/// that it was.
 pub(super) fn is_due(cx: &Cx<'_>, server: &LicenseServer, record: &LicenseStatus) -> bool {
+    if record.answered_end.is_some() {
+        return false;
+    }
     let Some(half) = period(&cx.order.licenses, record).map(half_of) else { return false };
     let Some(expires) = record.expires_at.filter(|_| record.state.as_deref() == Some(ISSUED)) else { return false };
     // Half of what was bought then, where that shows: the period of the spec may be another one by now.
@@ -89,7 +98,8 @@ pub(super) fn is_due(cx: &Cx<'_>, server: &LicenseServer, record: &LicenseStatus
     !rests && after(cx.now, server.policy.renew_before.min(half)) >= expires.0
 }
 
-/// Renewed once for each period: it is due by the date that is recorded, and done as soon as the form shows another one.
+/// Renewed once for each period: it is due by the date that is recorded, and done as soon as the form shows another one. An end that is not
+/// understood is told before a client relies on the licence.
 pub(super) fn renewal(
     cx: &mut Cx<'_>,
     step: Step,
@@ -100,7 +110,16 @@ pub(super) fn renewal(
     form: &LicenseForm,
 ) -> Flow {
     let now = cx.now;
-    let shown = form.expires.map(Time::seconds);
+    let end = match &form.expires {
+        Ok(end) => *end,
+        Err(text) => {
+            let message = format!(
+                "licence {id} shows `{text}` as its end, which is no date that is understood, such as 2026-12-31: nobody would renew it in time"
+            );
+            return Break(cx.fail(step, "UnknownDate", &message));
+        }
+    };
+    let shown = end.map(Time::seconds);
     let ours = awaits(cx, remote, "renewLicense");
     let entry = entry(cx, &license.product, server.key.to_string());
     if entry.expires_at != shown {
@@ -110,8 +129,9 @@ pub(super) fn renewal(
         }
         seen(cx, remote, "renewLicense");
     }
+    end_shows_in_time(cx, step, &license.product, id, remote)?;
     let due = record(cx, &license.product).is_some_and(|record| is_due(cx, server, record));
-    let Some(expires) = form.expires.filter(|_| due) else { return Continue(()) };
+    let Some(expires) = end.filter(|_| due) else { return Continue(()) };
     let call = Call::RenewLicense { license: id.clone(), remote_id: remote.to_owned(), period: license.period, expires };
     Break(change(cx, step, server, call))
 }
@@ -162,6 +182,10 @@ pub(super) fn meanwhile(cx: &mut Cx<'_>, halt: Halt) -> Halt {
         Next::Wait(_) => true,
         Next::Look(_) | Next::Prepare(_) | Next::Call(_) | Next::Raise(_) | Next::Forget => false,
     };
+    if waits && !cx.order.deleting {
+        // What was renewed shows also where the order stands still.
+        note_list(cx);
+    }
     if !waits || !is_pressing(cx) {
         return halt;
     }
@@ -195,7 +219,9 @@ fn pressing(cx: &mut Cx<'_>) -> Option<(String, Halt)> {
         let Some(id) = record(cx, &license.product).filter(due).and_then(|record| record.id.clone()).map(LicenseId) else { continue };
         let remote = remote_id(&cx.order.marker.short(), &license.product);
         let flow = match form(cx, step, &id) {
-            Continue(Some(form)) if form.remote_id == remote => renewal(cx, step, &server, &license, &id, &remote, &form),
+            Continue(Some(form)) if form.remote_id.as_deref() == Some(remote.as_str()) => {
+                renewal(cx, step, &server, &license, &id, &remote, &form)
+            }
             Continue(_) => continue,
             Break(halt) => Break(halt),
         };

@@ -7,10 +7,10 @@ use crate::api::order::LicenseStatus;
 use crate::panel::license::{FREE_NAME, LicenseId, LicenseRow, LicenseState};
 
 use super::call::Call;
-use super::context::{Cx, Flow, Halt, Recheck};
+use super::context::{Cx, Flow, Halt};
+use super::license_answers::wait_for_license;
 use super::license_server::LicenseServer;
-use super::licenses::{SUSPENDED, all_read, change, entry, form, fresh, remote_id, remote_of, seen, target, usable};
-use super::reason::Reason;
+use super::licenses::{SUSPENDED, all_read, awaits, change, entry, form, fresh, not_known, remote_id, remote_of, seen, untold, usable};
 use super::selection::may_have_been_restored;
 use super::step::{State, Step};
 
@@ -73,8 +73,8 @@ fn opening_settled(cx: &mut Cx<'_>, step: Step) -> Flow {
 /// is gone.
 pub(super) fn take_back(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, record: &LicenseStatus) -> Flow {
     let remote = remote_id(&cx.order.marker.short(), &record.product);
-    if cx.status.in_flight.as_ref().is_some_and(|f| f.target == target(&remote) && f.call == "orderLicense") {
-        // Whether it was bought is not known yet.
+    if ["orderLicense", "resumeLicense"].iter().any(|call| awaits(cx, &remote, call)) {
+        // Whether it was bought, or started again, is not known yet.
         cx.settled(step)?;
     }
     // Of a licence that our own order made the server may have kept a part of the remote id, or nothing at all.
@@ -90,15 +90,23 @@ pub(super) fn take_back(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, rec
     if let Some(id) = record.id.as_ref().filter(|id| !is_listed(cx, id)) {
         // A filter that is stored at the licence server hides rows without a word (ispsystem-api.md 1.3): it may go on all the same.
         let id = LicenseId(id.clone());
-        if form(cx, step, &id)?.is_some_and(|form| part(&form.remote_id, &form.name)) {
-            return Break(hidden(cx, step, &id, &remote));
+        if let Some(form) = form(cx, step, &id)? {
+            match form.remote_id.as_deref() {
+                Some(left) if part(left, &form.name) => return Break(hidden(cx, step, &id, &remote)),
+                // It was ours, and nothing says that it is somebody else's by now.
+                None if form.name != FREE_NAME => return Break(untold(cx, step, &id, &remote)),
+                Some(_) | None => {}
+            }
+        } else if record.state.is_none() && record.answered_at.is_some() && !rows.iter().any(|row| remote_of(row) == remote) {
+            // It was ordered, as the answer said, and may still come: nobody would know of it then.
+            return Break(wait_for_license(cx, step, server, record, &id, &remote));
         }
     }
-    let unread = |row: &LicenseRow| Some(&row.id.0) == record.id.as_ref() && row.remote_id.is_none();
+    let unread = |row: &LicenseRow| Some(&row.id.0) == record.id.as_ref() && row.remote_id.is_none() && !ours(&row);
     if record.id.is_none() || rows.iter().any(unread) {
         all_read(cx, step, &rows)?;
     }
-    for call in ["orderLicense", "renewLicense", "suspendLicense", "freeLicense"] {
+    for call in ["orderLicense", "renewLicense", "resumeLicense", "suspendLicense", "freeLicense"] {
         seen(cx, &remote, call);
     }
     Continue(())
@@ -114,11 +122,7 @@ fn hidden(cx: &mut Cx<'_>, step: Step, id: &LicenseId, remote: &str) -> Halt {
     let message = format!(
         "the list of the licence server does not show licence {id}, and its form says that it is ours (`{remote}`); take away the filter that hides it, or delete the licence there"
     );
-    if cx.order.deleting {
-        // A department may give the licence up.
-        return cx.fail(step, Reason::PanelError.as_str(), &message);
-    }
-    cx.stall(step, Reason::PanelError, &message, Recheck::Later)
+    not_known(cx, step, &message)
 }
 
 /// Suspends, and frees where the handler says so. The row is of this very decision, and it or its form shows whose licence it is.
@@ -126,8 +130,12 @@ fn stop(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, row: &LicenseRow) -
     let (license, remote_id) = (row.id.clone(), remote_of(row).to_owned());
     if row.state != LicenseState::Suspended {
         // What is remembered of a form may have changed since, and this is somebody else's by now. Whoever frees it compares, too.
-        if row.by_form && form(cx, step, &license)?.is_none_or(|form| form.remote_id != remote_id) {
-            return Continue(());
+        if row.by_form {
+            match form(cx, step, &license)?.map(|form| form.remote_id) {
+                Some(Some(shown)) if shown == remote_id => {}
+                Some(None) => return Break(untold(cx, step, &license, &remote_id)),
+                Some(Some(_)) | None => return Continue(()),
+            }
         }
         return Break(change(cx, step, server, Call::SuspendLicense { license, remote_id }));
     }

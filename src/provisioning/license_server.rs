@@ -84,8 +84,25 @@ pub struct LicenseFacts {
     pub keys: Option<Prepared>,
     /// The Secret that they are in; none when there are no keys.
     pub secret: Option<String>,
-    /// Licences that were ordered in this pass, by remote id, as the answers named them.
+    /// What was answered to the calls of this pass, or to the one in flight where this process has made it.
+    pub answers: LicenseAnswers,
+}
+
+/// What the answers to purchases named, by our ids of the licences.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LicenseAnswers {
+    /// Licences that were ordered.
     pub bought: BTreeMap<String, LicenseId>,
+    /// The new ends of licences that were renewed.
+    pub prolonged: BTreeMap<String, Timestamp>,
+}
+
+impl LicenseAnswers {
+    /// Something else is about to be asked of a licence: what was answered before is known by now.
+    pub fn forget(&mut self, remote: &str) {
+        self.bought.remove(remote);
+        self.prolonged.remove(remote);
+    }
 }
 
 impl LicenseFacts {

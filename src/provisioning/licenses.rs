@@ -7,7 +7,6 @@
 use std::net::IpAddr;
 use std::ops::ControlFlow::{Break, Continue};
 
-use crate::api::common::Time;
 use crate::api::order::{InFlight, License, LicenseStatus};
 use crate::panel::error::ErrorClass;
 use crate::panel::license::{LicenseForm, LicenseId, LicenseRow, LicenseState};
@@ -15,7 +14,8 @@ use crate::panel::license::{LicenseForm, LicenseId, LicenseRow, LicenseState};
 use super::call::Call;
 use super::context::{Cx, Flow, Halt, Recheck, Wait, WaitKind, after};
 use super::facts::{HandlerState, Look, Prepare};
-use super::inflight::{AMBIGUOUS, Shows};
+use super::inflight::Shows;
+use super::license_answers::{is_end_overdue, not_shown_yet, note_unseen, wait_for_license};
 use super::license_renewal::{fresh_enough, is_due, is_renewal, note_list, renewal, row};
 use super::license_revocation::take_back;
 use super::license_server::{LIST, LicenseServer};
@@ -48,6 +48,9 @@ pub fn issue(cx: &mut Cx<'_>) -> Flow {
         cx.enter(step, State::Pending, why);
     }
     let ready = cx.facts.licenses.server.as_ref().is_some_and(|s| s.state == HandlerState::Ready);
+    if !ready {
+        note_unseen(cx);
+    }
     // A renewal has had its time: whether it came about the server's list tells when it is back.
     let renewal = |f: &InFlight| is_renewal(f) && cx.now >= after(f.since.0, cx.handler.settle * 2);
     if !ready && cx.status.in_flight.as_ref().is_none_or(renewal) && as_asked(cx) {
@@ -120,6 +123,9 @@ fn due(cx: &Cx<'_>) -> Option<&'static str> {
         if super::decide::asked(cx.order, &cx.status) && !have.is_empty() {
             return Some("looked at again, as asked");
         }
+        if have.iter().any(|record| is_end_overdue(record, cx.now)) {
+            return Some("a renewal that was answered does not show");
+        }
         have.iter().any(|record| is_due(cx, server, record)).then_some("a licence ends soon")
     })
 }
@@ -138,7 +144,7 @@ fn unlike_spec(cx: &Cx<'_>) -> Option<&'static str> {
 }
 
 /// Licences stop with the service, once the client has it.
-fn wanted_state(cx: &Cx<'_>) -> &'static str {
+pub(super) fn wanted_state(cx: &Cx<'_>) -> &'static str {
     let handed_over = cx.status.server.as_ref().is_some_and(|s| s.handed_over_at.is_some());
     if cx.order.suspended && handed_over { SUSPENDED } else { ISSUED }
 }
@@ -197,25 +203,21 @@ fn one(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, license: &License, a
     let remote = remote_id(&cx.order.marker.short(), &license.product);
     let id = match record(cx, &license.product).and_then(|r| r.id.clone()) {
         Some(id) => LicenseId(id),
-        None => match cx.facts.licenses.bought.get(&remote).cloned() {
-            Some(id) => {
-                // Not verified yet, hence without a state; but known, whatever happens to the reads that follow.
-                entry(cx, &license.product, server.key.to_string()).id = Some(id.0.clone());
-                id
-            }
-            None => find_or_order(cx, step, server, license, address, &remote)?,
-        },
+        None => find_or_order(cx, step, server, license, address, &remote)?,
     };
     let Some(form) = form(cx, step, &id)? else {
-        return Break(not_there(cx, step, server, license, &remote, &id));
+        return Break(not_there(cx, step, server, license, address, &remote, &id));
     };
-    if form.remote_id != remote {
-        return Break(other_remote_id(cx, step, &id, &form, &remote));
+    match form.remote_id.as_deref() {
+        Some(shown) if shown == remote => {}
+        Some(shown) => return Break(other_remote_id(cx, step, &id, shown, &remote)),
+        None => return Break(untold(cx, step, &id, &remote)),
     }
     seen(cx, &remote, "orderLicense");
     let handler = server.key.to_string();
     let entry = entry(cx, &license.product, handler);
     entry.id = Some(id.0.clone());
+    entry.answered_at = entry.answered_at.filter(|_| entry.answered_end.is_some());
     entry.state.get_or_insert_with(|| ORDERED.into());
     if form.address != Some(address) {
         let call = Call::EditLicense { license: id, remote_id: remote, address, name: form.name };
@@ -285,10 +287,27 @@ pub(super) fn all_read(cx: &mut Cx<'_>, step: Step, rows: &[LicenseRow]) -> Flow
         return Continue(());
     }
     let message = format!(
-        "the licence server shows no remote id of {}, and their forms cannot be read: whether one is this order's is not known",
+        "the licence server shows no remote id of {}, nor can it be read from their forms: whether one is this order's is not known",
         some_of(&unread)
     );
-    Break(cx.stall(step, Reason::PanelError, &message, Recheck::Later))
+    Break(not_known(cx, step, &message))
+}
+
+/// A licence that was this order's as far as anybody knows, and does not tell whose it is.
+pub(super) fn untold(cx: &mut Cx<'_>, step: Step, id: &LicenseId, remote: &str) -> Halt {
+    let message = format!(
+        "the form of licence {id} shows no remote id: whether it is this order's (`{remote}`) is not known; let the licence server show it there, or delete the licence there"
+    );
+    not_known(cx, step, &message)
+}
+
+/// Whose a licence is, or what became of it, cannot be told: nothing is bought or stopped by guess. An order that goes asks a department,
+/// which may give its licences up.
+pub(super) fn not_known(cx: &mut Cx<'_>, step: Step, message: &str) -> Halt {
+    if cx.order.deleting {
+        return cx.fail(step, Reason::PanelError.as_str(), message);
+    }
+    cx.stall(step, Reason::PanelError, message, Recheck::Later)
 }
 
 /// The first few of many.
@@ -351,64 +370,50 @@ fn truncated(cx: &mut Cx<'_>, step: Step, id: &LicenseId, found: &str, remote: &
     cx.stall(step, Reason::MarkerTruncated, &message, Recheck::Later)
 }
 
-fn other_remote_id(cx: &mut Cx<'_>, step: Step, id: &LicenseId, form: &LicenseForm, remote: &str) -> Halt {
-    if cut_short(&form.remote_id, remote) {
-        return truncated(cx, step, id, &form.remote_id, remote);
+fn other_remote_id(cx: &mut Cx<'_>, step: Step, id: &LicenseId, shown: &str, remote: &str) -> Halt {
+    if cut_short(shown, remote) {
+        return truncated(cx, step, id, shown, remote);
     }
-    let message =
-        format!("licence {id} carries remote id `{}`; put `{remote}` there, or remove the licence from spec.licenses", form.remote_id);
+    let message = format!("licence {id} carries remote id `{shown}`; put `{remote}` there, or remove the licence from spec.licenses");
     cx.stall(step, Reason::NotOurLicense, &message, Recheck::Later)
 }
 
 /// A licence that the server does not know.
-fn not_there(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, license: &License, remote: &str, id: &LicenseId) -> Halt {
+fn not_there(
+    cx: &mut Cx<'_>,
+    step: Step,
+    server: &LicenseServer,
+    license: &License,
+    address: IpAddr,
+    remote: &str,
+    id: &LicenseId,
+) -> Halt {
     let rows = match fresh(cx, step) {
         Continue(rows) => rows,
         Break(halt) => return halt,
     };
-    let verified = record(cx, &license.product).is_some_and(|r| r.state.is_some());
+    let known = record(cx, &license.product).cloned().unwrap_or_default();
     if let Some(row) = rows.iter().find(|row| remote_of(row) == remote && row.id != *id) {
         // Somebody moved our remote id to another licence: that one is ours now.
         let moved = row.id.0.clone();
         entry(cx, &license.product, server.key.to_string()).id = Some(moved);
         return cx.wait_for_list(step);
     }
-    if verified {
+    if known.state.is_some() {
         let message = format!(
             "licence {id} ({}) is not at the licence server any more; no other is bought by itself: remove it from spec.licenses, and add it again later",
             license.product
         );
         return cx.stall(step, Reason::LicenseGone, &message, Recheck::Later);
     }
-    // Ordered, and it never showed: as good as an answer that was lost.
-    let message = format!("the licence server said that it made licence {id}, and does not show it");
-    let halt = lost(cx, step, &message);
-    if cx.status.in_flight.is_none() {
-        entry(cx, &license.product, server.key.to_string()).id = None;
+    if known.answered_at.is_some() {
+        return wait_for_license(cx, step, server, &known, id, remote);
     }
-    halt
-}
-
-/// A success that does not show is waited for like an answer that is missing: nothing that costs money is repeated at once.
-fn lost(cx: &mut Cx<'_>, step: Step, message: &str) -> Halt {
-    let now = Time(cx.now);
-    if cx.status.in_flight.clone().is_some_and(|f| cx.intent_is_own(&f))
-        && let Some(f) = cx.status.in_flight.as_mut()
-    {
-        f.outcome = AMBIGUOUS.into();
-        f.since = now;
-        f.looks = 0;
-        // One that is renewed beside something else is not what the order is about.
-        if !cx.state(step).over() {
-            cx.note_loss(step);
-        }
-    }
-    match cx.settled(step) {
+    // A department was asked about it, and said that it is not there.
+    entry(cx, &license.product, server.key.to_string()).id = None;
+    match find_or_order(cx, step, server, license, address, remote) {
+        Continue(_) => cx.wait_for_list(step),
         Break(halt) => halt,
-        Continue(()) => {
-            cx.status.in_flight = None;
-            cx.fail(step, "NoEffect", message)
-        }
     }
 }
 
@@ -419,30 +424,36 @@ pub(super) fn change(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, call: 
     {
         return wait_for_server(cx, step, &server.key.to_string(), error.to_string());
     }
-    let costs = matches!(call, Call::OrderLicense { .. } | Call::RenewLicense { .. });
-    if costs && cx.facts.applied.contains(&call) {
+    if cx.facts.applied.contains(&call) {
         let message = format!("the licence server said that {} was done, but it does not show", call.name());
-        return lost(cx, step, &message);
+        return not_shown_yet(cx, step, &message);
     }
     cx.call(step, call, Shows::AtOnce)
 }
 
-/// Stops and starts with the service.
+/// Stops and starts with the service. What was asked for before the spec changed its mind may still take effect: it gets its time.
 fn suspension(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, product: &str, id: &LicenseId, remote: &str) -> Flow {
     let wanted = wanted_state(cx);
+    let away = if wanted == SUSPENDED { "resumeLicense" } else { "suspendLicense" };
     let state = record(cx, product).and_then(|r| r.state.clone());
-    if (state.as_deref() == Some(SUSPENDED)) == (wanted == SUSPENDED) {
+    if !awaits(cx, remote, away) && (state.as_deref() == Some(SUSPENDED)) == (wanted == SUSPENDED) {
         return Continue(());
     }
     let rows = fresh(cx, step)?;
     let stopped = rows.iter().any(|row| row.id == *id && row.state == LicenseState::Suspended);
+    seen(cx, remote, if stopped { "suspendLicense" } else { "resumeLicense" });
+    if stopped != (state.as_deref() == Some(SUSPENDED)) {
+        entry(cx, product, server.key.to_string()).state = Some(if stopped { SUSPENDED } else { ORDERED }.into());
+    }
     if stopped != (wanted == SUSPENDED) {
         let (license, remote_id) = (id.clone(), remote.to_owned());
         let call = if stopped { Call::ResumeLicense { license, remote_id } } else { Call::SuspendLicense { license, remote_id } };
         return Break(change(cx, step, server, call));
     }
-    seen(cx, remote, if stopped { "suspendLicense" } else { "resumeLicense" });
-    entry(cx, product, server.key.to_string()).state = Some(if stopped { SUSPENDED } else { ORDERED }.into());
+    if awaits(cx, remote, away) {
+        cx.settled(step)?;
+        seen(cx, remote, away);
+    }
     Continue(())
 }
 

@@ -26,6 +26,7 @@ mod half_claim;
 pub mod hardware;
 pub mod inflight;
 pub mod installation;
+mod license_answers;
 pub mod license_renewal;
 pub mod license_revocation;
 pub mod license_server;

@@ -43,6 +43,19 @@ impl Cx<'_> {
         self.give_up(step, &message)
     }
 
+    /// The same for a call of an earlier pass: nothing of this one tells which it was.
+    pub(super) fn fail_for_good_of(&mut self, step: Step, code: &str, message: &str, call: &str, target: &str) -> Halt {
+        if let Some(halt) = self.fails_to_verify(step, message) {
+            return halt;
+        }
+        self.note_attempt(step, Time::seconds(self.now));
+        if let Some(counted) = self.status.attempts_for.as_mut() {
+            (counted.call, counted.target) = (call.to_owned(), target.to_owned());
+        }
+        let message = self.note_failure(step, code, message, 1);
+        self.give_up(step, &message)
+    }
+
     /// So many attempts whose answers were lost, each noted when it was, have failed: there are too many of them.
     pub(super) fn fail_after_losses(&mut self, step: Step, code: &str, message: &str, lost: i32) -> Halt {
         if let Some(halt) = self.fails_to_verify(step, message) {
@@ -122,6 +135,7 @@ impl Cx<'_> {
         let ask = Ask { type_: TaskType::FailedOperation, department, step, summary, details };
         match self.ask(&ask)? {
             Resolution::Retry | Resolution::PartsMissing => {
+                super::license_answers::may_be_repeated(self);
                 self.forget_attempts();
                 self.enter(step, State::Pending, "");
             }

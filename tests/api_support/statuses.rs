@@ -143,9 +143,9 @@ prop_compose! {
 prop_compose! {
     pub fn license()(
         product in word(), id in of(word()), handler in of(word()), state in of(word()), address in of(word()), expires_at in of(time()),
-        renewed_at in of(time()), renewal_failed_at in of(time()),
+        renewed_at in of(time()), renewal_failed_at in of(time()), (answered_at, answered_end) in (of(time()), of(time())),
     ) -> LicenseStatus {
-        LicenseStatus { product, id, handler, state, address, expires_at, renewed_at, renewal_failed_at }
+        LicenseStatus { product, id, handler, state, address, expires_at, renewed_at, renewal_failed_at, answered_at, answered_end }
     }
 }
 

@@ -41,6 +41,26 @@ fn a_licence_server_that_is_down_keeps_no_service_running_and_none_off() {
     world.until("it is on", Duration::from_hours(1), |w| w.panel.servers["1"].on && !w.panel.servers["1"].disabled);
 }
 
+/// It goes down before it shows that a licence stopped, and the service shall run again.
+#[test]
+fn a_licence_server_that_goes_down_while_a_licence_stops_keeps_no_service_off() {
+    for fault in [None, Some(("suspendLicense", Fault::LostApplied))] {
+        let mut world = licensed();
+        world.panel.licenses.shows_after = seconds(30);
+        world.always = fault;
+        world.edit("web", |raw| raw.spec.suspended = true);
+        world.until("asked", Duration::from_hours(1), |w| w.asked.iter().any(|(_, call)| call.name() == "suspendLicense"));
+        world.panel.licenses.state = HandlerState::NotReady("down".into());
+        world.edit("web", |raw| raw.spec.suspended = false);
+        world.until("it is on", Duration::from_hours(1), |w| w.panel.servers["1"].on && !w.panel.servers["1"].disabled);
+        assert!(world.panel.licenses.rows.values().any(|b| b.suspended), "{}", world.describe());
+        world.panel.licenses.state = HandlerState::Ready;
+        world.run_for(Duration::from_hours(2));
+        assert!(world.panel.licenses.rows.values().all(|b| !b.suspended), "{fault:?}\n{}", world.describe());
+        assert_eq!((world.phase("web"), world.tasks.len()), ("Active", 0), "{fault:?}\n{}", world.describe());
+    }
+}
+
 #[test]
 fn a_recipe_waits_for_the_end_of_a_suspension() {
     let mut world = with_recipes();

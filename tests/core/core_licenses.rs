@@ -28,7 +28,7 @@ pub fn stalled(world: &World) -> (String, String) {
     found.map(|c| (c.reason.clone(), c.message.clone())).unwrap_or_default()
 }
 
-fn made(world: &World, is: impl Fn(&Call) -> bool) -> usize {
+pub fn made(world: &World, is: impl Fn(&Call) -> bool) -> usize {
     world.panel.journal.iter().filter(|c| is(c)).count()
 }
 
@@ -200,7 +200,7 @@ fn renew_before_longer_than_the_period_does_not_renew_without_end() {
 }
 
 /// One licence, of a month at a time; how often it was renewed.
-fn monthly() -> World {
+pub fn monthly() -> World {
     let mut world = Kind::Licensed.world();
     order_licenses(&mut world, &["Lite"]);
     reach(&mut world, "Active", Kind::Licensed);
@@ -212,12 +212,12 @@ fn only(world: &mut World) -> &mut Bought {
     world.panel.licenses.rows.values_mut().next().unwrap()
 }
 
-fn renewals(world: &World) -> usize {
+pub fn renewals(world: &World) -> usize {
     world.panel.licenses.rows.values().map(|b| b.renewals).sum()
 }
 
 /// Days go by; the last hour of them is looked at.
-fn days(world: &mut World, days: u64) {
+pub fn days(world: &mut World, days: u64) {
     world.now = later(world.now, seconds(days * DAY));
     world.run_for(Duration::from_hours(1));
 }

@@ -6,6 +6,7 @@ use crate::support::licenses::Bought;
 use crate::support::sweep::{Kind, reach};
 use crate::support::world::{Fault, World};
 use crate::support::{later, seconds};
+use dci_operator::api::Time;
 use dci_operator::api::condition::{self, ConditionType};
 use dci_operator::api::handler::DeletionPolicy;
 use dci_operator::api::task::{Resolution, TaskType};
@@ -236,4 +237,118 @@ fn a_licence_that_ends_while_the_server_is_coming_on_is_renewed_once_and_nothing
     ends(&mut world, "Lite");
     world.run_for(Duration::from_hours(6));
     assert_eq!((switched(&world), renewals(&world), world.phase("web")), (before + 1, 1, "Active"), "{}", world.describe());
+}
+
+/// What was answered for a licence, and does not show.
+fn answered(world: &World) -> Option<(Time, Time)> {
+    let record = &world.status("web").licenses[0];
+    record.answered_at.zip(record.answered_end)
+}
+
+/// List and form show the new end an hour after the answer has named it; whatever becomes of the process or the order meanwhile.
+#[test]
+fn an_end_that_a_renewals_answer_named_is_believed_until_it_shows() {
+    type Stand = fn(&mut World);
+    let rest: Stand = |_| ();
+    let down: Stand = |world| world.state = HandlerState::NotReady("down".into());
+    let forbidden: Stand = |world| {
+        world.edit("web", |raw| raw.spec.deletion_policy = DeletionPolicy::Orphan);
+        world.until("forbidden", Duration::from_hours(1), |w| stalled(w) == "DeletionPolicyForbidden");
+    };
+    for (what, stand) in [("at rest", rest), ("down", down), ("forbidden", forbidden)] {
+        for fault in [None, Some(Fault::Touched)] {
+            let mut world = with(&["Lite"]);
+            stand(&mut world);
+            let phase = world.phase("web").to_owned();
+            world.panel.licenses.shows_after = Duration::from_hours(1);
+            ends(&mut world, "Lite");
+            let old = of(&mut world, "Lite").expires;
+            if let Some(fault) = fault {
+                world.faults.insert(world.asked.len(), fault);
+            }
+            world.until("told", Duration::from_hours(1), |w| answered(w).is_some());
+            assert_eq!(answered(&world).map(|(_, end)| end), Some(Time::seconds(later(old, seconds(30 * DAY)))));
+            world.restart();
+            world.run_for(seconds(1800));
+            assert!(answered(&world).is_some() && world.status("web").in_flight.is_none(), "{what} {fault:?}\n{}", world.describe());
+            world.run_for(Duration::from_hours(6));
+            let record = world.status("web").licenses[0].clone();
+            assert_eq!((asked(&world), renewals(&world), answered(&world)), (1, 1, None), "{what} {fault:?}\n{}", world.describe());
+            assert_eq!(record.expires_at, Some(Time::seconds(later(old, seconds(30 * DAY)))), "{what} {fault:?}");
+            assert_eq!((world.phase("web"), world.tasks.len()), (phase.as_str(), 0), "{what} {fault:?}\n{}", world.describe());
+            world.assert_quiet();
+        }
+    }
+}
+
+/// It is not paid for again, whoever is slow: somebody has half of the time that is left to look why it does not show.
+#[test]
+fn a_renewal_that_never_shows_is_paid_for_once_and_a_department_finds_out() {
+    for (resolution, shows) in
+        [(Resolution::Done, true), (Resolution::Retry, true), (Resolution::Retry, false), (Resolution::Cancelled, false)]
+    {
+        let mut world = with(&["Lite"]);
+        world.panel.licenses.shows_after = Duration::from_hours(1000);
+        ends(&mut world, "Lite");
+        world.until("answered", Duration::from_hours(1), |w| answered(w).is_some());
+        world.run_for(Duration::from_hours(11));
+        assert_eq!((world.phase("web"), ready(&world), world.tasks.len()), ("Active", true, 0), "{}", world.describe());
+        world.until("a task", Duration::from_hours(2), |w| w.open_tasks() == [TaskType::FailedOperation]);
+        let told = world.tasks.last().unwrap().details.clone();
+        let id = world.status("web").licenses[0].id.clone().unwrap();
+        for part in [
+            "call renewLicense, target license/k8s:u-web/Lite.".to_owned(),
+            format!("LicenseNotShown: licence {id} (`k8s:u-web/Lite`) was renewed until {}", answered(&world).unwrap().1),
+        ] {
+            assert!(told.contains(&part), "{part}\n{told}");
+        }
+        world.restart();
+        world.run_for(Duration::from_hours(6));
+        assert_eq!((asked(&world), world.open_tasks().len()), (1, 1), "{}", world.describe());
+        world.panel.licenses.shows_after = Duration::ZERO;
+        if shows {
+            of(&mut world, "Lite").before = None;
+        }
+        world.resolve(TaskType::FailedOperation, resolution);
+        world.run_for(Duration::from_hours(3));
+        let once = shows || resolution == Resolution::Cancelled;
+        assert_eq!((asked(&world), world.tasks.len()), (if once { 1 } else { 2 }, 1), "{resolution:?} {shows}\n{}", world.describe());
+        let active = resolution != Resolution::Cancelled;
+        assert_eq!((world.phase("web") == "Active", answered(&world).is_none()), (active, active), "{resolution:?} {shows}");
+    }
+}
+
+/// A department said that it is done, and the server goes on to show the old end.
+#[test]
+fn a_renewal_that_is_said_to_be_done_and_does_not_show_is_asked_about_again_and_not_paid_for() {
+    let mut world = with(&["Lite"]);
+    world.panel.licenses.shows_after = Duration::from_hours(1000);
+    ends(&mut world, "Lite");
+    world.until("a task", Duration::from_hours(24), |w| w.open_tasks() == [TaskType::FailedOperation]);
+    world.resolve(TaskType::FailedOperation, Resolution::Done);
+    world.until("another task", Duration::from_hours(1), |w| w.tasks.len() == 2);
+    assert!(world.tasks[1].details.contains("call renewLicense, target license/k8s:u-web/Lite."), "{}", world.tasks[1].details);
+    // Another period is no reason to pay for one more either.
+    world.edit("web", |raw| raw.spec.licenses[0].period = 2);
+    world.run_for(Duration::from_hours(3));
+    assert_eq!((asked(&world), world.open_tasks()), (1, vec![TaskType::FailedOperation]), "{}", world.describe());
+    // Somebody renews it by hand.
+    let row = of(&mut world, "Lite");
+    (row.before, row.renewals) = (None, row.renewals + 1);
+    world.resolve(TaskType::FailedOperation, Resolution::Done);
+    world.run_for(Duration::from_hours(1));
+    assert_eq!((asked(&world), world.phase("web"), answered(&world)), (1, "Active", None), "{}", world.describe());
+}
+
+/// The next period: what was believed of the last one does not keep it back.
+#[test]
+fn a_licence_that_shows_its_ends_late_is_renewed_once_for_each_period() {
+    let mut world = with(&["Lite"]);
+    world.panel.licenses.shows_after = Duration::from_hours(1);
+    for period in 1..=3 {
+        ends(&mut world, "Lite");
+        world.run_for(Duration::from_hours(6));
+        assert_eq!((asked(&world), answered(&world), world.phase("web")), (period, None, "Active"), "{}", world.describe());
+        world.now = later(world.now, seconds(29 * DAY));
+    }
 }

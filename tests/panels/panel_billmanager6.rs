@@ -74,14 +74,14 @@ async fn a_licence_lives_from_order_to_release() {
         assert!(panel.licenses().await.unwrap().is_empty(), "another account's licence does not show");
         let id = applied(panel.order(&an_order()).await);
         let form = panel.license(&id).await.unwrap();
-        assert!(form.key.is_none() && form.remote_id == "k8s:uid-1/Lite" && form.address == Some(an_order().address));
+        assert!(form.key.is_none() && form.remote_id.as_deref() == Some("k8s:uid-1/Lite") && form.address == Some(an_order().address));
         sim.change_license(id.0.parse().unwrap(), json!({"issue_key": true, "expires": "2031-01-30"})).unwrap();
         assert!(panel.license(&id).await.unwrap().key.unwrap().expose_secret().starts_with("LIC-"));
         let row = panel.licenses().await.unwrap().pop().unwrap();
         assert_eq!((row.remote_id.as_deref(), row.state), (Some("k8s:uid-1/Lite"), LicenseState::Active));
-        applied(panel.renew(&id, 2).await);
         let end = "2031-03-31T00:00:00Z".parse().ok();
-        assert_eq!(panel.license(&id).await.unwrap().expires, end, "sixty days");
+        assert_eq!(applied(panel.renew(&id, 2).await), end, "the answer names it");
+        assert_eq!(panel.license(&id).await.unwrap().expires, Ok(end), "sixty days");
         let moved = LicenseEdit {
             expect: "k8s:uid-1/Lite".into(),
             address: "203.0.113.11".parse().unwrap(),
@@ -133,7 +133,7 @@ async fn the_calls_are_those_of_the_published_client() {
     let of = |names: &[&str]| names.iter().map(|n| sent.get(*n).cloned().unwrap_or_default()).collect::<Vec<_>>();
     assert_eq!(of(&["pricelist", "period", "ip", "licname", "project"]), ["55227", "1", "203.0.113.10", "web-01.example.net", "4"]);
     assert_eq!(of(&["remoteid", "sok", "skipbasket", "clicked_button", "addon_7"]), ["k8s:uid-1/Lite", "ok", "on", "finish", "2"]);
-    applied(panel.renew(&id, 3).await);
+    assert_eq!(applied(panel.renew(&id, 3).await), "2031-01-01T00:00:00Z".parse().ok());
     let renewed = server.last("service.prolong");
     assert_eq!((renewed.get("elid"), renewed.get("period"), renewed.get("sok")), ("7001", "3", "ok"));
     let edit = LicenseEdit { expect: "r".into(), address: "0.0.0.0".parse().unwrap(), name: "free.lic".into(), remote_id: String::new() };
@@ -160,7 +160,38 @@ async fn a_list_without_remote_ids_says_so() {
     let World { panel, sim: _sim } = with("", "list_remote_id: false").await;
     let id = applied(panel.order(&an_order()).await);
     assert_eq!(panel.licenses().await.unwrap()[0].remote_id, None, "which is not the same as an empty one");
-    assert_eq!(panel.license(&id).await.unwrap().remote_id, "k8s:uid-1/Lite");
+    assert_eq!(panel.license(&id).await.unwrap().remote_id.as_deref(), Some("k8s:uid-1/Lite"));
+}
+
+/// What the answers name is all that shows for a while.
+#[tokio::test]
+async fn an_answer_names_what_does_not_show_yet() {
+    let World { panel, sim } = with("", "show_delay: 1h").await;
+    let id = applied(panel.order(&an_order()).await);
+    assert!(panel.licenses().await.unwrap().is_empty());
+    assert_eq!(panel.license(&id).await.unwrap_err().class(), ErrorClass::Missing);
+    sim.change_license(id.0.parse().unwrap(), json!({"expires": "2031-01-30"})).unwrap();
+    let (before, end) = ("2031-01-30T00:00:00Z".parse().ok(), "2031-03-01T00:00:00Z".parse().ok());
+    assert_eq!(applied(panel.renew(&id, 1).await), end);
+    assert_eq!(panel.license(&id).await.unwrap().expires, Ok(before));
+    assert_eq!(panel.licenses().await.unwrap()[0].expires, before);
+}
+
+/// Only key and date are confirmed in the form: without a remote id it is nobody's as little as ours.
+#[tokio::test]
+async fn a_form_without_a_remote_id_says_so() {
+    let World { panel, sim } = with("", "list_remote_id: false, form_remote_id: false").await;
+    let id = applied(panel.order(&an_order()).await);
+    assert_eq!(panel.licenses().await.unwrap()[0].remote_id, None);
+    let form = panel.license(&id).await.unwrap();
+    assert_eq!((form.remote_id, form.address), (None, Some(an_order().address)));
+    for expect in ["k8s:uid-1/Lite", ""] {
+        let edit =
+            LicenseEdit { expect: expect.into(), address: "0.0.0.0".parse().unwrap(), name: "free.lic".into(), remote_id: String::new() };
+        let Outcome::Refused(error) = panel.edit(&id, &edit).await else { panic!("not known whose it is: {expect:?}") };
+        assert!(error.to_string().contains("(it shows none)"), "{error}");
+    }
+    assert_eq!(sim.state()["panels"]["bill"]["licenses"][1]["name"], "web-01.example.net", "nothing was sent");
 }
 
 #[tokio::test]

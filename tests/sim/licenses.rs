@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::support::{Bench, column, error};
+use crate::support::{Bench, column, error, eventually};
 
 const CONFIG: &str = "
 billmanager6:
@@ -51,5 +51,38 @@ async fn what_is_refused() {
     assert!(column(&other("func=soft".into()).await, "id").is_empty(), "an account sees its own");
     for func in ["soft.edit", "soft.suspend", "service.prolong&sok=ok&period=1"] {
         assert_eq!(error(&other(format!("func={func}&elid={id}")).await), ("missed", "soft"));
+    }
+}
+
+/// The answer says what was done; list and form show it when its time has come.
+#[tokio::test]
+async fn what_was_done_shows_later_where_it_is_configured_so() {
+    const THERE: &str = "licenses: [{owner: reseller, pricelist: 55227, ip: 198.51.100.7, name: old, remote_id: r}]";
+    for (delay, shows) in [("1h", false), ("200ms", true)] {
+        let behaviour = CONFIG.replace("key_delay: 1h, remote_id_limit: 8, one_per_address: true", &format!("show_delay: {delay}"));
+        let bench = Bench::with(&format!("{}    {THERE}\n", behaviour.trim_end_matches(' '))).await;
+        let bill = async |query: &str| bench.call_as("reseller:secret", "bill", query).await;
+        let there = column(&bill("func=soft").await, "id").remove(0);
+        let before = bill(&format!("func=soft.edit&elid={there}")).await["expiredate"].clone();
+        let answer = bill(&format!("func=service.prolong&elid={there}&period=1&sok=ok")).await;
+        let end = answer["doc"]["newexpiredate"].clone();
+        assert_ne!(end, before);
+        bill(&format!("func=soft.suspend&elid={there}")).await;
+        let bought = bill(ORDER).await["id"]["$"].as_str().unwrap().to_owned();
+        if shows {
+            eventually("all of it shows", async || {
+                let list = bill("func=soft").await;
+                let form = bill(&format!("func=soft.edit&elid={there}")).await;
+                column(&list, "status") == ["3", "2"] && column(&list, "id") == [there.clone(), bought.clone()] && form["expiredate"] == end
+            })
+            .await;
+            continue;
+        }
+        let list = bill("func=soft").await;
+        assert_eq!((column(&list, "id"), column(&list, "status")), (vec![there.clone()], vec!["2".to_owned()]));
+        assert_eq!(bill(&format!("func=soft.edit&elid={there}")).await["expiredate"], before);
+        assert_eq!(error(&bill(&format!("func=soft.edit&elid={bought}")).await), ("missed", "soft"));
+        let truth = bench.sim.state()["panels"]["bill"]["licenses"].clone();
+        assert_eq!((&truth[0]["expires"], &truth[0]["status"], &truth[1]["id"]), (&end["$"], &json!("3"), &json!(bought)));
     }
 }

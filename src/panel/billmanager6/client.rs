@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use futures::FutureExt;
+use jiff::Timestamp;
 
 use crate::panel::coremanager::Client;
 use crate::panel::coremanager::document::Document;
@@ -86,9 +87,10 @@ impl BillManager6 {
     /// The published client sends these fields alone (ispsystem-api.md 5.6, change IP/name: confirmed).
     async fn do_edit(&self, id: &LicenseId, edit: &LicenseEdit) -> Outcome<()> {
         match self.do_license(id).await {
-            Ok(form) if form.remote_id == edit.expect => {}
+            Ok(form) if form.remote_id.as_deref() == Some(edit.expect.as_str()) => {}
             Ok(form) => {
-                let what = format!("remote id {:?} of licence {id} (it shows {:?})", edit.expect, form.remote_id);
+                let shown = form.remote_id.map_or_else(|| "none".to_owned(), |shown| format!("{shown:?}"));
+                let what = format!("remote id {:?} of licence {id} (it shows {shown})", edit.expect);
                 return Outcome::Refused(self.client.incomplete(calls::EDIT, what));
             }
             Err(error) => return Outcome::Refused(error),
@@ -113,8 +115,13 @@ impl BillManager6 {
         self.act(name, &Values::from([("license", id.0.clone())])).await
     }
 
-    async fn do_renew(&self, id: &LicenseId, months: i32) -> Outcome<()> {
-        self.act(calls::RENEW, &Values::from([("license", id.0.clone()), ("period", months.to_string())])).await
+    async fn do_renew(&self, id: &LicenseId, months: i32) -> Outcome<Option<Timestamp>> {
+        let call = match self.call(calls::RENEW) {
+            Ok(call) => call,
+            Err(error) => return Outcome::Refused(error),
+        };
+        let params = call.fill(&Values::from([("license", id.0.clone()), ("period", months.to_string())]));
+        self.client.change(&call.func, &params).await.map(|document: Document| parse::prolonged(&document))
     }
 }
 
@@ -139,7 +146,7 @@ impl LicensePanel for BillManager6 {
         self.do_edit(id, edit).boxed()
     }
 
-    fn renew<'a>(&'a self, id: &'a LicenseId, months: i32) -> Change<'a, ()> {
+    fn renew<'a>(&'a self, id: &'a LicenseId, months: i32) -> Change<'a, Option<Timestamp>> {
         self.do_renew(id, months).boxed()
     }
 

@@ -21,7 +21,7 @@ fn ip(license: &License) -> String {
 /// `soft`: an account sees its own licences.
 pub(super) fn list(bill: &Bill, call: &Call<'_>) -> Doc {
     let own = bill.licenses.values().filter(|license| license.owner == call.user.name);
-    let rows = own.map(|license| {
+    let rows = own.filter_map(|license| license.shown(call.now)).map(|license| {
         let row = Node::new("elem")
             .field("id", license.id.to_string())
             .field("pricelist", bill.pricelists.get(&license.pricelist).cloned().unwrap_or_default())
@@ -36,19 +36,23 @@ pub(super) fn list(bill: &Bill, call: &Call<'_>) -> Doc {
 
 /// `soft.edit`: shows a licence with its key, or changes address, name and remote id; what is left out stays.
 pub(super) fn edit(bill: &mut Bill, call: &Call<'_>) -> Result<Doc, Refusal> {
-    let (now, limit) = (call.now, bill.behaviour.remote_id_limit);
+    let (now, limit, tells) = (call.now, bill.behaviour.remote_id_limit, bill.behaviour.form_remote_id);
     let elid = call.params.get("elid");
-    let license = bill.find(elid, &call.user.name)?;
     if !call.is_submitted() {
-        return Ok(Doc::fields(vec![
+        let license = bill.find(elid, &call.user.name)?.shown(now).ok_or_else(|| Refusal::missed("soft", elid))?;
+        let mut fields = vec![
             Node::text("elid", elid),
             Node::text("licname", license.name.clone()),
             Node::text("ip", ip(license)),
-            Node::text("remoteid", license.remote_id.clone()),
             Node::text("lickey", license.key(now)),
             Node::text("expiredate", license.expires.to_string()),
-        ]));
+        ];
+        if tells {
+            fields.push(Node::text("remoteid", license.remote_id.clone()));
+        }
+        return Ok(Doc::fields(fields));
     }
+    let license = bill.change(elid, &call.user.name, now)?;
     if let Some(text) = call.params.sent("ip") {
         license.ip = Some(text.parse().map_err(|_| Refusal::value("ip", text))?);
     }
@@ -89,7 +93,7 @@ pub(super) fn order(bill: &mut Bill, call: &Call<'_>) -> Result<Doc, Refusal> {
 /// `soft.suspend` and `soft.resume`.
 pub(super) fn set_status(bill: &mut Bill, call: &Call<'_>, status: Status) -> Result<Doc, Refusal> {
     for elid in call.elids()? {
-        bill.find(elid, &call.user.name)?.status = status;
+        bill.change(elid, &call.user.name, call.now)?.status = status;
     }
     Ok(Doc::ok())
 }
@@ -99,6 +103,6 @@ pub(super) fn prolong(bill: &mut Bill, call: &Call<'_>) -> Result<Doc, Refusal> 
     if !call.is_submitted() {
         return Ok(Doc::fields(vec![Node::new("period")]));
     }
-    let end = bill.prolong(call.params.get("elid"), &call.user.name, call.params.get("period"))?;
+    let end = bill.prolong(call.params.get("elid"), &call.user.name, call.params.get("period"), call.now)?;
     Ok(Doc::fields(vec![Node::new("doc").field("newexpiredate", end.to_string())]))
 }

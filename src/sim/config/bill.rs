@@ -38,12 +38,16 @@ fn billmgr() -> String {
 pub(crate) struct BillBehaviour {
     /// How long after the order the key is there.
     pub(crate) key_delay: Span,
+    /// How long after an order, or another change, list and form show it; the answer comes at once.
+    pub(crate) show_delay: Span,
     /// How long a month of a licence is.
     pub(crate) month: Span,
     /// Remote ids longer than this are cut without a word; absent: not cut.
     pub(crate) remote_id_limit: Option<usize>,
     /// Whether the list shows remote ids.
     pub(crate) list_remote_id: bool,
+    /// Whether the form does.
+    pub(crate) form_remote_id: bool,
     /// A second running licence of a tariff on one address is refused.
     pub(crate) one_per_address: bool,
 }
@@ -52,9 +56,11 @@ impl Default for BillBehaviour {
     fn default() -> Self {
         Self {
             key_delay: Span(std::time::Duration::ZERO),
+            show_delay: Span(std::time::Duration::ZERO),
             month: Span(std::time::Duration::from_hours(30 * 24)),
             remote_id_limit: None,
             list_remote_id: true,
+            form_remote_id: true,
             one_per_address: false,
         }
     }

@@ -41,9 +41,24 @@ pub(crate) struct License {
     pub(crate) key_at: Moment,
     pub(crate) expires: jiff::civil::Date,
     pub(crate) renewals: u64,
+    /// When it comes into list and form.
+    shown_from: Moment,
+    /// What they go on to show, and until when.
+    before: Option<(Moment, Box<License>)>,
 }
 
 impl License {
+    /// What list and form show of it; none while they do not show it at all.
+    pub(crate) fn shown(&self, now: Moment) -> Option<&Self> {
+        if now < self.shown_from {
+            return None;
+        }
+        match &self.before {
+            Some((until, before)) if now < *until => Some(before.as_ref()),
+            Some(_) | None => Some(self),
+        }
+    }
+
     /// The key, once it is there.
     pub(crate) fn key(&self, now: Moment) -> &str {
         if now >= self.key_at { &self.key } else { "" }
@@ -109,7 +124,10 @@ impl Bill {
             let (period, project, addons) = ("1", "", BTreeMap::new());
             let order = Order { owner, pricelist: &pricelist, period, ip: &ip, name, project, remote_id, addons };
             let made = bill.order(&order, Moment::ZERO);
-            made.map_err(|refusal| ConfigError::invalid(format!("{place}: licenses"), refusal.to_string()))?;
+            let id = made.map_err(|refusal| ConfigError::invalid(format!("{place}: licenses"), refusal.to_string()))?;
+            if let Some(license) = bill.licenses.get_mut(&id) {
+                license.shown_from = Moment::ZERO;
+            }
         }
         Ok(bill)
     }
@@ -144,6 +162,8 @@ impl Bill {
             key_at: now + self.behaviour.key_delay.0,
             expires: day_after(jiff::Timestamp::now(), self.span(period)),
             renewals: 0,
+            shown_from: now + self.behaviour.show_delay.0,
+            before: None,
         };
         self.licenses.insert(id, license);
         Ok(id)
@@ -156,10 +176,21 @@ impl Bill {
         self.licenses.get_mut(&id).filter(|l| l.owner == owner).ok_or_else(missed)
     }
 
-    /// `service.prolong`: counted from the end that it has. Returns the new one.
-    pub(crate) fn prolong(&mut self, elid: &str, owner: &str, period: &str) -> Result<jiff::civil::Date, Refusal> {
-        let span = self.span(months(period)?);
+    /// The same, to be changed: list and form show that later, where it is configured so.
+    pub(crate) fn change(&mut self, elid: &str, owner: &str, now: Moment) -> Result<&mut License, Refusal> {
+        let delay = self.behaviour.show_delay.0;
         let license = self.find(elid, owner)?;
+        if !delay.is_zero() {
+            let shown = license.shown(now).cloned();
+            license.before = shown.map(|shown| (now + delay, Box::new(License { before: None, ..shown })));
+        }
+        Ok(license)
+    }
+
+    /// `service.prolong`: counted from the end that it has. Returns the new one.
+    pub(crate) fn prolong(&mut self, elid: &str, owner: &str, period: &str, now: Moment) -> Result<jiff::civil::Date, Refusal> {
+        let span = self.span(months(period)?);
+        let license = self.change(elid, owner, now)?;
         let end = license.expires.to_zoned(jiff::tz::TimeZone::UTC).map_err(|_| Refusal::value("expiredate", elid))?;
         license.expires = day_after(end.timestamp(), span);
         license.renewals += 1;
@@ -182,6 +213,8 @@ impl World {
             return self.bill[bill].licenses.remove(&id).map(drop).ok_or_else(missed);
         }
         let license = self.bill[bill].licenses.get_mut(&id).ok_or_else(missed)?;
+        // What a person does shows at once.
+        (license.shown_from, license.before) = (Moment::ZERO, None);
         if let Some(remote) = &change.remote_id {
             license.remote_id.clone_from(remote);
         }

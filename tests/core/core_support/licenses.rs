@@ -10,7 +10,7 @@ use dci_operator::panel::error::PanelError;
 use dci_operator::panel::license::{FREE_NAME, LicenseForm, LicenseId, LicenseRow, LicenseState};
 use dci_operator::provisioning::call::Call;
 use dci_operator::provisioning::facts::HandlerState;
-use dci_operator::provisioning::license_server::{LicenseList, LicensePolicy};
+use dci_operator::provisioning::license_server::{LicenseAnswers, LicenseList, LicensePolicy};
 use jiff::Timestamp;
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -30,6 +30,23 @@ pub struct Bought {
     pub expires: Timestamp,
     pub suspended: bool,
     pub renewals: usize,
+    /// When it came, or comes, into list and forms.
+    pub shown_from: Timestamp,
+    /// What they go on to show, and until when.
+    pub before: Option<(Timestamp, Box<Self>)>,
+}
+
+impl Bought {
+    /// What list and form show of it; none while they do not show it at all.
+    fn shown(&self, now: Timestamp) -> Option<&Self> {
+        if now < self.shown_from {
+            return None;
+        }
+        match &self.before {
+            Some((until, before)) if now < *until => Some(before.as_ref()),
+            Some(_) | None => Some(self),
+        }
+    }
 }
 
 /// The licence server of the world.
@@ -39,6 +56,8 @@ pub struct Server {
     /// Orders that were ever made, by remote id.
     pub orders: BTreeMap<String, usize>,
     pub key_takes: Duration,
+    /// How long after it was made a change shows in list and form.
+    pub shows_after: Duration,
     pub period_days: u64,
     /// Characters of a remote id that are kept.
     pub remote_max: usize,
@@ -48,14 +67,20 @@ pub struct Server {
     pub usable: bool,
     pub list: Option<std::sync::Arc<LicenseList>>,
     pub changed: BTreeMap<String, Timestamp>,
+    /// What the process remembers of what was answered, by order.
+    pub answers: BTreeMap<String, LicenseAnswers>,
     /// A licence, somebody's or ours, of which neither the list nor its form tells the remote id.
     pub unread: Option<String>,
+    /// The list shows no remote ids, and the forms have no such field.
+    pub untold: bool,
     /// Licences whose forms are refused.
     pub refused: BTreeSet<String>,
     /// Licences that the list does not show, though they are there: a filter hides them.
     pub hidden: BTreeSet<String>,
     /// Remote ids that the list does not show, as they were remembered when their forms were read.
     pub remembered: BTreeMap<String, String>,
+    /// What stands in list and forms instead of a date.
+    pub no_date: Option<String>,
 }
 
 pub fn key() -> ObjectKey {
@@ -81,6 +106,7 @@ impl Server {
             rows: BTreeMap::new(),
             orders: BTreeMap::new(),
             key_takes: Duration::from_secs(45),
+            shows_after: Duration::ZERO,
             period_days: 30,
             remote_max: usize::MAX,
             policy: policy(|_| ()),
@@ -88,26 +114,38 @@ impl Server {
             usable: true,
             list: None,
             changed: BTreeMap::new(),
+            answers: BTreeMap::new(),
             unread: None,
+            untold: false,
             refused: BTreeSet::new(),
             hidden: BTreeSet::new(),
             remembered: BTreeMap::new(),
+            no_date: None,
         }
     }
 
-    fn find(&mut self, id: &LicenseId) -> Result<&mut Bought, PanelError> {
-        self.rows.get_mut(&id.0).ok_or_else(|| refused("missed", "soft.edit"))
+    /// A licence that is about to be changed.
+    fn find(&mut self, id: &LicenseId, now: Timestamp) -> Result<&mut Bought, PanelError> {
+        let lag = self.shows_after;
+        let b = self.rows.get_mut(&id.0).ok_or_else(|| refused("missed", "soft.edit"))?;
+        let shown = if lag.is_zero() { None } else { b.shown(now).cloned() };
+        b.before = shown.map(|shown| (later(now, lag), Box::new(Bought { before: None, ..shown })));
+        Ok(b)
     }
 
-    pub fn fresh(&self) -> Vec<LicenseRow> {
+    fn tells(&self, id: &str) -> bool {
+        !self.untold && self.unread.as_deref() != Some(id)
+    }
+
+    pub fn fresh(&self, now: Timestamp) -> Vec<LicenseRow> {
         let row = |(id, b): (&String, &Bought)| LicenseRow {
             id: LicenseId(id.clone()),
             name: b.name.clone(),
             address: Some(b.address),
-            remote_id: (self.unread.as_ref() != Some(id)).then(|| self.remembered.get(id).unwrap_or(&b.remote_id).clone()),
+            remote_id: self.remembered.get(id).or(self.tells(id).then_some(&b.remote_id)).cloned(),
             by_form: self.remembered.contains_key(id),
             state: if b.suspended { LicenseState::Suspended } else { LicenseState::Active },
-            expires: Some(b.expires),
+            expires: Some(b.expires).filter(|_| self.no_date.is_none()),
         };
         let unread = self.unread.iter().filter(|id| !self.rows.contains_key(*id)).map(|id| LicenseRow {
             id: LicenseId(id.clone()),
@@ -118,21 +156,26 @@ impl Server {
             state: LicenseState::Active,
             expires: None,
         });
-        self.rows.iter().filter(|(id, _)| !self.hidden.contains(*id)).map(row).chain(unread).collect()
+        self.rows
+            .iter()
+            .filter(|(id, _)| !self.hidden.contains(*id))
+            .filter_map(|(id, b)| Some(row((id, b.shown(now)?))))
+            .chain(unread)
+            .collect()
     }
 
     pub fn take_list(&mut self, now: Timestamp) {
-        let rows = self.fresh().into_iter().map(|row| (row.id.0.clone(), row)).collect();
+        let rows = self.fresh(now).into_iter().map(|row| (row.id.0.clone(), row)).collect();
         self.list = Some(std::sync::Arc::new(LicenseList { rows, began: now }));
     }
 
     pub fn form(&self, id: &LicenseId, now: Timestamp) -> Option<LicenseForm> {
-        self.rows.get(&id.0).map(|b| LicenseForm {
+        self.rows.get(&id.0).and_then(|b| b.shown(now)).map(|b| LicenseForm {
             name: b.name.clone(),
             address: Some(b.address),
-            remote_id: b.remote_id.clone(),
+            remote_id: self.tells(&id.0).then(|| b.remote_id.clone()),
             key: (now >= b.key_at).then(|| SecretString::from(format!("KEY-{id}"))),
-            expires: Some(b.expires),
+            expires: self.no_date.clone().map_or(Ok(Some(b.expires)), Err),
         })
     }
 
@@ -141,7 +184,7 @@ impl Server {
         let there = |id: &LicenseId| self.rows.get(&id.0).ok_or_else(|| refused("missed", "soft.edit"));
         match call {
             Call::EditLicense { license, remote_id, .. } | Call::FreeLicense { license, remote_id } => {
-                if there(license)?.remote_id == *remote_id { Ok(()) } else { Err(refused("value", "soft.edit")) }
+                if self.tells(&license.0) && there(license)?.remote_id == *remote_id { Ok(()) } else { Err(refused("value", "soft.edit")) }
             }
             Call::RenewLicense { license, .. } | Call::SuspendLicense { license, .. } | Call::ResumeLicense { license, .. } => {
                 there(license).map(drop)
@@ -165,22 +208,24 @@ impl Server {
                     expires: later(now, Duration::from_secs(self.period_days * DAY)),
                     suspended: false,
                     renewals: 0,
+                    shown_from: later(now, self.shows_after),
+                    before: None,
                 };
                 self.rows.insert(id, bought);
             }
-            Call::EditLicense { license, address, .. } => self.find(license)?.address = *address,
+            Call::EditLicense { license, address, .. } => self.find(license, now)?.address = *address,
             Call::FreeLicense { license, .. } => {
-                let b = self.find(license)?;
+                let b = self.find(license, now)?;
                 (b.name, b.address, b.remote_id) = (FREE_NAME.into(), "0.0.0.0".parse().unwrap(), String::new());
             }
             Call::RenewLicense { license, .. } => {
                 let days = self.period_days;
-                let b = self.find(license)?;
+                let b = self.find(license, now)?;
                 b.renewals += 1;
                 b.expires = later(b.expires, Duration::from_secs(days * DAY));
             }
-            Call::SuspendLicense { license, .. } => self.find(license)?.suspended = true,
-            Call::ResumeLicense { license, .. } => self.find(license)?.suspended = false,
+            Call::SuspendLicense { license, .. } => self.find(license, now)?.suspended = true,
+            Call::ResumeLicense { license, .. } => self.find(license, now)?.suspended = false,
             _ => {}
         }
         Ok(())

@@ -70,6 +70,8 @@ impl World {
         facts.forced = forced || restarted;
         facts.restarted = restarted && !forced;
         facts.licenses.server = self.license_server(name, &order);
+        let asked = status.in_flight.as_ref().is_some_and(|f| f.target.starts_with("license/"));
+        facts.licenses.answers = self.panel.licenses.answers.get(name).filter(|_| asked).cloned().unwrap_or_default();
         let due = self.password_at.is_none_or(|at| later(at, self.handler.retry_interval) <= self.now);
         facts.password_due = self.handler.sets_password && order.own_password && due;
         let views = self.tasks.iter().filter(|t| t.uid == order.uid);
@@ -101,6 +103,9 @@ impl World {
                     }
                     rules::before_call(self, name, &order, &call, &pass, facts.own_operation.as_deref());
                     pass.forms.clear();
+                    if let Some(remote) = call.license() {
+                        facts.licenses.answers.forget(remote);
+                    }
                     match self.perform(name, &order, &call) {
                         Some(outcome) => {
                             self.note_bought(name, &call, &outcome, &mut facts);
@@ -212,8 +217,14 @@ impl World {
             // An answer may name a licence that is not there.
             let kept: String = remote.chars().take(self.panel.licenses.remote_max).collect();
             let id = self.panel.licenses.of(&kept).pop().unwrap_or_else(|| LicenseId("9999".into()));
-            facts.licenses.bought.insert(remote.to_owned(), id);
+            facts.licenses.answers.bought.insert(remote.to_owned(), id);
         }
+        if let (Call::RenewLicense { license, expires, .. }, Outcome::Applied(_)) = (call, outcome) {
+            // One that says no more than that it is done names no end.
+            let end = self.panel.licenses.rows.get(&license.0).map(|b| b.expires).filter(|end| end > expires);
+            facts.licenses.answers.prolonged.extend(end.map(|end| (remote.to_owned(), end)));
+        }
+        self.panel.licenses.answers.insert(name.to_owned(), facts.licenses.answers.clone());
     }
 
     fn conflict(&mut self, name: &str) -> Ended {
@@ -291,7 +302,7 @@ impl World {
             }
             Look::Connections(server) => facts.connections = Some(self.panel.connections(server, self.now)),
             Look::Locks => facts.locks = Some(self.locks.clone()),
-            Look::Licenses => facts.licenses.fresh = Some(self.panel.licenses.fresh()),
+            Look::Licenses => facts.licenses.fresh = Some(self.panel.licenses.fresh(self.now)),
             Look::License(id) if self.panel.licenses.refused.contains(&id.0) => {
                 assert!(!facts.licenses.unread.contains_key(&id.0), "read again though it was refused\n{}", self.describe());
                 facts.licenses.unread.insert(id.0.clone(), refused("access", "soft.edit"));

@@ -317,7 +317,8 @@ impl World {
         self.inventory = None;
         self.index.clear();
         self.changed.clear();
-        (self.panel.licenses.list, self.panel.licenses.changed) = (None, BTreeMap::new());
+        let licenses = &mut self.panel.licenses;
+        (licenses.list, licenses.changed, licenses.answers) = (None, BTreeMap::new(), BTreeMap::new());
         self.next_list = later(self.now, seconds(1));
         self.forget_sites();
         for stored in self.orders.values_mut() {

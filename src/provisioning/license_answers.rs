@@ -1,0 +1,164 @@
+//! What the licence server answered that it did, and does not show: waited for and looked for, and never asked for again at once.
+//!
+//! BILLmanager works through what is asked of it (ispsystem-api.md 5.1, status 5: in progress), and repeats what fails for about an hour
+//! (5.2): what it accepted may show a while later. A licence and an end that an answer named are believed, stand in the status
+//! (`licenses[].answeredAt`, `answeredEnd`), and are never paid for again but on a department's word.
+
+use std::ops::ControlFlow::{Break, Continue};
+use std::time::Duration;
+
+use jiff::Timestamp;
+
+use crate::api::common::Time;
+use crate::api::order::{InFlight, LicenseStatus};
+use crate::panel::license::LicenseId;
+
+use super::context::{Cx, Flow, Halt, Wait, WaitKind, after};
+use super::inflight::ANSWERED;
+use super::license_server::LicenseServer;
+use super::licenses::{ORDERED, SUSPENDED, awaits, record, remote_id, seen, target, wanted_state};
+use super::reason::Reason;
+use super::step::{State, Step};
+
+/// `lastError.code`: answered as done, and not shown for as long as it is believed.
+const NOT_SHOWN: &str = "LicenseNotShown";
+const ORDER: &str = "orderLicense";
+const RENEWAL: &str = "renewLicense";
+/// How long a licence that an answer named is waited for, and an end at least.
+const AT_LEAST: Duration = Duration::from_hours(1);
+/// How long an end that an answer named is believed at most: the three days before the old one (`licenses.renewBefore`) have room for it.
+const AT_MOST: Duration = Duration::from_hours(24);
+
+/// Keeps what was answered in this pass. Called once at the beginning of every decision, since reads may fail before it is needed, and the
+/// order may be about something else.
+pub(super) fn note(cx: &mut Cx<'_>) {
+    let (facts, now, marker) = (cx.facts, Time::seconds(cx.now), cx.order.marker.short());
+    for at in 0..cx.status.licenses.len() {
+        let remote = remote_id(&marker, &cx.status.licenses[at].product);
+        let bought = facts.licenses.answers.bought.get(&remote).filter(|_| awaits(cx, &remote, ORDER));
+        let prolonged = facts.licenses.answers.prolonged.get(&remote).filter(|_| awaits(cx, &remote, RENEWAL));
+        let record = &mut cx.status.licenses[at];
+        // Noted while the clock was ahead: the time counts from now on at the latest.
+        record.answered_at = record.answered_at.map(|at| at.min(now));
+        if let Some(id) = bought {
+            // Not verified yet, hence without a state; but known from now on.
+            (record.id, record.answered_at) = (Some(id.0.clone()), Some(now));
+            seen(cx, &remote, ORDER);
+        } else if let Some(end) = prolonged {
+            (record.answered_at, record.answered_end, record.renewed_at) = (Some(now), Some(Time::seconds(*end)), Some(now));
+            seen(cx, &remote, RENEWAL);
+        }
+    }
+}
+
+/// Until when an answer is believed; none where nothing is waited for. A new end has half of the time that the old one leaves, within
+/// bounds.
+fn believed_until(record: &LicenseStatus) -> Option<Timestamp> {
+    let at = record.answered_at?.0;
+    let left = record.answered_end.and(record.expires_at).and_then(|end| Duration::try_from(end.0.duration_since(at)).ok());
+    Some(after(at, left.map_or(AT_LEAST, |left| (left / 2).clamp(AT_LEAST, AT_MOST))))
+}
+
+fn is_overdue(record: &LicenseStatus, now: Timestamp) -> bool {
+    believed_until(record).is_some_and(|until| now >= until)
+}
+
+/// A renewal was answered, and the licence server has shown the end before it for too long.
+pub(super) fn is_end_overdue(record: &LicenseStatus, now: Timestamp) -> bool {
+    record.answered_end.is_some() && is_overdue(record, now)
+}
+
+/// `Continue` while an end that an answer named is believed; after that a department finds out.
+pub(super) fn end_shows_in_time(cx: &mut Cx<'_>, step: Step, product: &str, id: &LicenseId, remote: &str) -> Flow {
+    let Some(record) = record(cx, product).filter(|r| is_end_overdue(r, cx.now)).cloned() else { return Continue(()) };
+    let told = |time: Option<Time>| time.map_or_else(|| "nothing".to_owned(), |time| time.to_string());
+    let message = format!(
+        "licence {id} (`{remote}`) was renewed until {}, as the licence server answered at {}, and it goes on to show {}: look there whether that was paid for and is under way; only Retry pays for it once more",
+        told(record.answered_end),
+        told(record.answered_at),
+        told(record.expires_at)
+    );
+    Break(cx.fail_for_good_of(step, NOT_SHOWN, &message, RENEWAL, &target(remote)))
+}
+
+/// An answer named a licence that neither list nor form shows: it is waited for, also by an order that does not want it any more, and in
+/// the end a department finds out.
+pub(super) fn wait_for_license(
+    cx: &mut Cx<'_>,
+    step: Step,
+    server: &LicenseServer,
+    record: &LicenseStatus,
+    id: &LicenseId,
+    remote: &str,
+) -> Halt {
+    let (at, until) = (record.answered_at.unwrap_or(Time(cx.now)), believed_until(record).unwrap_or(cx.now));
+    if cx.now < until {
+        cx.enter(step, State::Waiting, "a licence that was ordered is awaited");
+        let message = format!("the licence server answered at {at} that it made licence {id} (`{remote}`), and does not show it yet");
+        let name = format!("licence {id} from {}", server.key);
+        let (reason, next) = (Reason::WaitingForPanel, Some(after(cx.now, cx.handler.poll)));
+        return cx.wait(step, Wait { kind: WaitKind::Panel, name: &name, reason, message, until: next, deadline: Some(until) });
+    }
+    let wanted = !cx.order.deleting && cx.order.licenses.iter().any(|l| l.product == record.product);
+    let next = if wanted { "only Retry orders another one" } else { "stop it there if it comes; Retry goes on without it" };
+    let message = format!(
+        "the licence server answered at {at} that it made licence {id} (`{remote}`), and has not shown it since: look there whether it was made and paid for; {next}"
+    );
+    cx.fail_for_good_of(step, NOT_SHOWN, &message, ORDER, &target(remote))
+}
+
+/// A department was asked about what was answered and does not show, and wants it anew: now it may be ordered, or paid for, once more.
+pub(super) fn may_be_repeated(cx: &mut Cx<'_>) {
+    let Some(asked) = cx.status.attempts_for.clone() else { return };
+    let (now, marker) = (cx.now, cx.order.marker.short());
+    for record in cx.status.licenses.iter_mut().filter(|record| is_overdue(record, now)) {
+        let call = if record.answered_end.is_some() { RENEWAL } else { ORDER };
+        if asked.call == call && asked.target == target(&remote_id(&marker, &record.product)) {
+            record.renewed_at = record.renewed_at.filter(|_| record.answered_end.is_none());
+            (record.answered_at, record.answered_end) = (None, None);
+        }
+    }
+}
+
+/// A call was answered as done in this pass, and its effect does not show: it is waited for like one whose answer is missing.
+pub(super) fn not_shown_yet(cx: &mut Cx<'_>, step: Step, message: &str) -> Halt {
+    let now = Time(cx.now);
+    if cx.status.in_flight.clone().is_some_and(|f| cx.intent_is_own(&f))
+        && let Some(f) = cx.status.in_flight.as_mut()
+    {
+        f.outcome = ANSWERED.into();
+        f.since = now;
+        f.looks = 0;
+        // One that is renewed beside something else is not what the order is about.
+        if !cx.state(step).over() {
+            cx.note_loss(step);
+        }
+    }
+    match cx.settled(step) {
+        Break(halt) => halt,
+        Continue(()) => {
+            cx.status.in_flight = None;
+            cx.fail(step, "NoEffect", message)
+        }
+    }
+}
+
+/// The licence server is down, and did not show whether a licence stopped, or started again, that shall not any more: the record says what
+/// was asked for, so that it is looked at when the server is back. The client's service does not wait for that.
+pub(super) fn note_unseen(cx: &mut Cx<'_>) {
+    let had_its_time = |f: &&InFlight| !cx.intent_is_own(f) && cx.now >= after(f.since.0, cx.handler.settle * 2);
+    let Some(f) = cx.status.in_flight.as_ref().filter(had_its_time).cloned() else { return };
+    let state = match f.call.as_str() {
+        "suspendLicense" => SUSPENDED,
+        "resumeLicense" => ORDERED,
+        _ => return,
+    };
+    if (state == SUSPENDED) == (wanted_state(cx) == SUSPENDED) {
+        return;
+    }
+    let marker = cx.order.marker.short();
+    if let Some(record) = cx.status.licenses.iter_mut().find(|r| target(&remote_id(&marker, &r.product)) == f.target) {
+        record.state = Some(state.into());
+        cx.status.in_flight = None;
+    }
+}

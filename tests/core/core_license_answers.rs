@@ -1,0 +1,162 @@
+//! What a licence server answers and shows is believed as far as it goes: ends, remote ids, and what it says that it did.
+
+use std::time::Duration;
+
+use crate::core_licenses::{days, made, monthly, renewals, stalled};
+use crate::support::seconds;
+use crate::support::sweep::{Kind, assert_active, assert_released, reach};
+use crate::support::world::{Fault, World};
+use dci_operator::api::task::{Resolution, TaskType};
+use dci_operator::provisioning::call::Call;
+
+/// Taken for the end of a licence that has none, it would let the licence lapse.
+#[test]
+fn an_end_that_is_no_date_is_told_before_the_client_relies_on_it() {
+    let mut world = Kind::Licensed.world();
+    world.panel.licenses.no_date = Some("22.12.2026".into());
+    world.until("a task", Duration::from_hours(24), |w| w.open_tasks() == [TaskType::FailedOperation]);
+    let told = world.tasks.last().unwrap().details.clone();
+    assert!(told.contains("UnknownDate: licence 7001 shows `22.12.2026` as its end"), "{told}");
+    assert_eq!(made(&world, |c| matches!(c, Call::OrderLicense { .. } | Call::HandOver { .. })), 1, "{}", world.describe());
+    world.panel.licenses.no_date = None;
+    world.resolve(TaskType::FailedOperation, Resolution::Retry);
+    reach(&mut world, "Active", Kind::Licensed);
+    assert_active(&world, Kind::Licensed);
+    // Whose a licence is, and that it is stopped, shows all the same.
+    world.panel.licenses.no_date = Some("22.12.2026".into());
+    world.delete("web");
+    reach(&mut world, "gone", Kind::Licensed);
+    assert_released(&world, Kind::Licensed);
+}
+
+/// The licence server shows ends in another form from some day on.
+#[test]
+fn an_end_that_was_a_date_once_is_told_when_it_is_near() {
+    let mut world = monthly();
+    world.panel.licenses.no_date = Some("31 Jan 2026".into());
+    (0..24).for_each(|_| days(&mut world, 1));
+    assert_eq!((world.phase("web"), world.open_tasks()), ("Active", Vec::new()), "{}", world.describe());
+    (0..3).for_each(|_| days(&mut world, 1));
+    assert_eq!((renewals(&world), world.open_tasks()), (0, vec![TaskType::FailedOperation]), "{}", world.describe());
+    world.panel.licenses.no_date = None;
+    world.resolve(TaskType::FailedOperation, Resolution::Retry);
+    world.run_for(Duration::from_hours(1));
+    assert_eq!((renewals(&world), world.phase("web")), (1, "Active"), "{}", world.describe());
+}
+
+/// Neither list nor forms show remote ids, and the answer to a purchase is lost: whether it was made nobody knows.
+#[test]
+fn nothing_is_bought_again_where_no_form_tells_whose_a_licence_is() {
+    let mut world = Kind::Licensed.world();
+    world.panel.licenses.untold = true;
+    world.always = Some(("orderLicense", Fault::LostApplied));
+    world.until("Stalled", Duration::from_hours(3), |w| stalled(w).0 == "PanelError");
+    assert!(stalled(&world).1.contains("no remote id of licences 7001"), "{}", stalled(&world).1);
+    world.run_for(Duration::from_hours(6));
+    assert_eq!(world.panel.licenses.rows.len(), 1, "{}", world.describe());
+    (world.always, world.panel.licenses.untold) = (None, false);
+    world.force("web");
+    reach(&mut world, "Active", Kind::Licensed);
+    assert_active(&world, Kind::Licensed);
+}
+
+/// The answer names it, so that it is not bought again; but the order does not rely on what may be somebody else's.
+#[test]
+fn a_licence_that_was_named_and_does_not_tell_whose_it_is_is_told_and_stopped_in_the_end() {
+    let mut world = Kind::Licensed.world();
+    world.panel.licenses.untold = true;
+    world.until("Stalled", Duration::from_hours(3), |w| stalled(w).0 == "PanelError");
+    assert!(stalled(&world).1.contains("the form of licence 7001 shows no remote id"), "{}", stalled(&world).1);
+    world.restart();
+    world.run_for(Duration::from_hours(6));
+    assert_eq!((world.panel.licenses.rows.len(), world.status("web").licenses[0].id.as_deref()), (1, Some("7001")), "{}", world.describe());
+    world.delete("web");
+    reach(&mut world, "gone", Kind::Licensed);
+    assert_released(&world, Kind::Licensed);
+}
+
+fn bought(world: &World) -> usize {
+    made(world, |c| matches!(c, Call::OrderLicense { .. }))
+}
+
+/// List and form show what was bought a while after the answer has named it.
+#[test]
+fn a_licence_that_an_answer_named_is_waited_for_and_not_bought_again() {
+    for fault in [None, Some(Fault::Touched)] {
+        let mut world = Kind::Licensed.world();
+        world.panel.licenses.shows_after = seconds(1800);
+        world.always = fault.map(|fault| ("orderLicense", fault));
+        world.until("named", Duration::from_hours(1), |w| w.status("web").licenses.iter().any(|l| l.id.is_some()));
+        let record = world.status("web").licenses[0].clone();
+        assert!(record.answered_at.is_some() && record.state.is_none() && world.status("web").in_flight.is_none(), "{}", world.describe());
+        world.restart();
+        let waits = |w: &World| w.status("web").waiting_on.as_ref().is_some_and(|on| on.name == "licence 7001 from hosting/isp");
+        world.until("it is waited for", Duration::from_hours(1), waits);
+        reach(&mut world, "Active", Kind::Licensed);
+        assert_active(&world, Kind::Licensed);
+        assert!(world.tasks.is_empty() && world.status("web").licenses.iter().all(|l| l.answered_at.is_none()), "{}", world.describe());
+    }
+}
+
+/// It does not come: nothing is bought in its place but on a department's word, and what came after all is not bought again.
+#[test]
+fn a_licence_that_never_shows_is_bought_again_on_a_departments_word_alone() {
+    for (comes, most, resolution) in
+        [(true, 1, Resolution::Retry), (false, 1, Resolution::Retry), (true, 3, Resolution::Done), (false, 3, Resolution::Retry)]
+    {
+        let mut world = Kind::Licensed.world();
+        world.handler.max_attempts = most;
+        world.panel.licenses.shows_after = Duration::from_hours(1000);
+        world.until("a task", Duration::from_hours(3), |w| w.open_tasks() == [TaskType::FailedOperation]);
+        let told = world.tasks.last().unwrap().details.clone();
+        for part in ["call orderLicense, target license/k8s:u-web/Pro.", "made licence 7001 (`k8s:u-web/Pro`), and has not shown it since"]
+        {
+            assert!(told.contains(part), "{part}\n{told}");
+        }
+        world.restart();
+        world.run_for(Duration::from_hours(6));
+        assert_eq!((bought(&world), world.status("web").licenses[0].id.as_deref()), (1, Some("7001")), "{}", world.describe());
+        world.panel.licenses.shows_after = Duration::ZERO;
+        if comes {
+            world.panel.licenses.rows.values_mut().for_each(|b| b.shown_from = world.now);
+        }
+        world.resolve(TaskType::FailedOperation, resolution);
+        reach(&mut world, "Active", Kind::Licensed);
+        let ordered = world.panel.licenses.orders["k8s:u-web/Pro"];
+        assert_eq!((ordered, world.tasks.len()), (if comes { 1 } else { 2 }, 1), "{comes} {most}\n{}", world.describe());
+    }
+}
+
+/// The order goes before the licence that it bought shows: it would run on, and nobody would know of it.
+#[test]
+fn an_order_that_goes_waits_for_the_licence_that_an_answer_named() {
+    let mut world = Kind::Licensed.world();
+    world.panel.licenses.shows_after = seconds(1800);
+    world.until("bought", Duration::from_hours(1), |w| bought(w) == 1);
+    world.panel.licenses.shows_after = Duration::ZERO;
+    world.delete("web");
+    world.run_for(seconds(1200));
+    assert!(world.phase("web") == "Deleting" && world.panel.servers["1"].on, "{}", world.describe());
+    world.until("gone", Duration::from_hours(1), |w| w.phase("web") == "gone");
+    assert_released(&world, Kind::Licensed);
+    assert!(bought(&world) == 1 && world.tasks.is_empty(), "{}", world.describe());
+}
+
+/// Nothing was made, though the answer said so.
+#[test]
+fn an_order_that_goes_has_a_department_look_for_a_licence_that_does_not_come() {
+    let mut world = Kind::Licensed.world();
+    world.always = Some(("orderLicense", Fault::Ignored));
+    world.until("asked", Duration::from_hours(1), |w| !w.status("web").licenses.is_empty() && w.status("web").licenses[0].id.is_some());
+    world.delete("web");
+    world.until("a task", Duration::from_hours(3), |w| w.open_tasks() == [TaskType::FailedOperation]);
+    let told = world.tasks.last().unwrap().details.clone();
+    assert!(
+        told.contains("made licence 9999 (`k8s:u-web/Pro`), and has not shown it since") && told.contains("Retry goes on without it"),
+        "{told}"
+    );
+    assert!(world.panel.servers["1"].on, "{}", world.describe());
+    world.resolve(TaskType::FailedOperation, Resolution::Retry);
+    world.until("gone", Duration::from_hours(1), |w| w.phase("web") == "gone");
+    assert_released(&world, Kind::Licensed);
+}
