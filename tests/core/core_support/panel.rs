@@ -154,7 +154,6 @@ impl Panel {
             late: Vec::new(),
             journal: Vec::new(),
             licenses: super::licenses::Server::new(),
-            refused_parking: 0,
             rows_made: 0,
         };
         let addresses = |prefix: &str, range: std::ops::RangeInclusive<usize>| -> Vec<IpAddr> {
