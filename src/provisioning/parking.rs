@@ -8,10 +8,11 @@ use crate::panel::model::{AddressRow, Family, PoolAddress, ServerId};
 use super::call::Call;
 use super::context::{Cx, Flow, SHORT, cut};
 use super::inflight::Shows;
+use super::main_address::{main_by_panel, main_row, not_replaced, record_main, replace_main, replaced};
 use super::marker::tokens;
 use super::moved::{leave_where_they_are, listed_elsewhere};
-use super::network::{addresses, main_by_panel, main_row, not_replaced, ours, parsed, record_main, replace_main, replaced, take};
-use super::pool::{is_parking, not_done, pool};
+use super::network::{addresses, ours, parsed};
+use super::pool::{is_parking, not_done, pool, take};
 use super::step::{State, Step};
 
 /// The parking address that the server had goes back to its pool. A refusal is reported and blocks nothing, but the address stays in the

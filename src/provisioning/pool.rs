@@ -1,12 +1,14 @@
-//! IPmanager's side of an order's addresses: those in use there, what it refuses, and the names that its records carry.
+//! IPmanager's side of an order's addresses: those in use there, those that are taken, what it refuses, and the names that its records
+//! carry.
 
+use std::net::IpAddr;
 use std::ops::ControlFlow::{Break, Continue};
 
 use crate::panel::error::{ErrorClass, PanelError};
-use crate::panel::model::PoolAddress;
+use crate::panel::model::{FREE_DOMAIN, Family, PoolAddress};
 
 use super::call::Call;
-use super::context::{Cx, Flow, Halt, SHORT, Wait, WaitKind, after, cut};
+use super::context::{Cx, Flow, Halt, Recheck, SHORT, Wait, WaitKind, after, cut};
 use super::facts::Look;
 use super::inflight::Shows;
 use super::reason::Reason;
@@ -38,14 +40,48 @@ pub(super) fn not_done(cx: &Cx<'_>, which: impl Fn(&Call) -> bool, said: &str) -
     refusal.map(ToString::to_string).or_else(|| cx.facts.applied(which).then(|| said.to_owned()))
 }
 
+/// Takes one more address. An answer whose note did not stick is undone: an address without our note would be lost for ever.
+pub(super) fn take(cx: &mut Cx<'_>, step: Step, family: Family, group: &str) -> Halt {
+    let domain = if step == Step::ParkAddress { FREE_DOMAIN.to_owned() } else { cx.order.domain.clone() };
+    let call = Call::TakeAddress { family, group: group.to_owned(), domain, note: cx.order.marker.short() };
+    if let Some(error) = cx.facts.refusal(|c| *c == call).cloned() {
+        return match error.class() {
+            ErrorClass::Down | ErrorClass::Credentials | ErrorClass::Dialect => cx.fail_with(step, &error),
+            ErrorClass::Refused if error.refuses_session() => cx.fail_with(step, &error),
+            ErrorClass::Missing | ErrorClass::Exists | ErrorClass::Refused | ErrorClass::Expectation if error.faults_request() => {
+                wrong_group(cx, step, group, &error)
+            }
+            ErrorClass::Missing | ErrorClass::Exists | ErrorClass::Refused | ErrorClass::Expectation => no_address(cx, step, group, &error),
+        };
+    }
+    if let Some(address) = cx.facts.taken.iter().find(|a| cx.facts.applied.contains(&Call::GiveBack { address: **a })) {
+        let message = format!("IPmanager did not store the note `{}` of {address}; the address was given back", cx.order.marker.short());
+        return cx.stall(step, Reason::MarkerTruncated, &message, Recheck::OnChange);
+    }
+    if let Some(address) = unmarked(cx) {
+        return cx.call(step, Call::GiveBack { address }, Shows::AtOnce);
+    }
+    // The same call may be needed several times in one pass: each one that worked shows as one more address of ours.
+    if cx.facts.applied.iter().filter(|c| matches!(c, Call::TakeAddress { .. })).count() == cx.facts.taken.len() {
+        return cx.call_again(step, call, Shows::AtOnce);
+    }
+    cx.call(step, call, Shows::AtOnce)
+}
+
+/// An address that an answer of this pass named, and which the pool does not show as ours.
+fn unmarked(cx: &Cx<'_>) -> Option<IpAddr> {
+    let used = cx.facts.pool.as_deref().unwrap_or_default();
+    cx.facts.taken.iter().copied().find(|a| !used.iter().any(|u| u.address == *a && cx.order.marker.is_in_note(&u.note)))
+}
+
 /// The panel does not take what it was asked for: waiting brings no address, a person has to look.
-pub(super) fn wrong_group(cx: &mut Cx<'_>, step: Step, group: &str, error: &PanelError) -> Halt {
+fn wrong_group(cx: &mut Cx<'_>, step: Step, group: &str, error: &PanelError) -> Halt {
     let field = if step == Step::ParkAddress { "parkingIPType" } else { "publicIPType" };
     let message = format!("the panel gives no address of group {group} (ipManagement.{field} of the handler) to its user: {error}");
     cx.fail(step, &error.code(), &message)
 }
 
-pub(super) fn no_address(cx: &mut Cx<'_>, step: Step, group: &str, error: &PanelError) -> Halt {
+fn no_address(cx: &mut Cx<'_>, step: Step, group: &str, error: &PanelError) -> Halt {
     // What a panel answers when a pool is empty is not known (ispsystem-api.md 4.1): any refusal that does not fault the request
     // waits, slowly. A server that is taken back for want of one does not wait for ever: a person can end it.
     let message = format!("no free address of group {group}: {error}");
