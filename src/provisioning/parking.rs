@@ -8,7 +8,7 @@ use crate::panel::model::{AddressRow, Family, PoolAddress, ServerId};
 use super::call::Call;
 use super::context::{Cx, Flow, SHORT, cut};
 use super::inflight::Shows;
-use super::main_address::{main_by_panel, main_row, not_replaced, record_main, replace_main, replaced};
+use super::main_address::{leave_main, main_by_panel, main_row, not_replaced, note_replaced, record_main, replace_main, replaced};
 use super::marker::tokens;
 use super::moved::{leave_where_they_are, listed_elsewhere};
 use super::network::{addresses, ours, parsed};
@@ -130,11 +130,15 @@ fn park_from_pool(cx: &mut Cx<'_>, server: &ServerId, group: &str) -> Flow {
         cx.step(step).message = cut(&format!("address {} could not be noted, and stays taken: {why}", found.address), SHORT);
     }
     if !parked {
-        if mine.is_empty() && not_replaced(cx).is_none() {
+        if let Some(why) = not_replaced(cx, step)? {
+            return Break(leave_main(cx, step, server, &main, &mine, &rows, &why));
+        }
+        if mine.is_empty() {
             return Break(take(cx, step, Family::of(main.address), group));
         }
         return Break(replace_main(cx, step, server, &main, &mine, &rows, group.to_owned()));
     }
+    note_replaced(cx, step);
     // A parking address too many, taken by a call whose answer was lost.
     if let Some(address) = mine.into_iter().find(|a| *a != main.address) {
         return Break(cx.call(step, Call::GiveBack { address }, Shows::AtOnce));

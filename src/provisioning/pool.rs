@@ -32,12 +32,16 @@ pub(super) fn is_parking(cx: &Cx<'_>, address: &PoolAddress) -> bool {
     cx.handler.parking_group.as_ref() == Some(&address.group)
 }
 
+/// How a change that this pass asked for was refused. `None`: it was not, or nobody was there to answer, or believed who asked.
+pub(super) fn refused(cx: &Cx<'_>, which: impl Fn(&Call) -> bool) -> Option<String> {
+    let answers = |e: &&PanelError| !matches!(e.class(), ErrorClass::Down | ErrorClass::Credentials) && !e.refuses_session();
+    cx.facts.refusal(which).filter(answers).map(ToString::to_string)
+}
+
 /// Why a change that this pass asked for did not come about: the refusal, or `said` where it was said to be done. Ask only where it does
 /// not show. `None`: it was not asked for, or nobody was there to answer, or believed who asked.
 pub(super) fn not_done(cx: &Cx<'_>, which: impl Fn(&Call) -> bool, said: &str) -> Option<String> {
-    let answers = |e: &&PanelError| !matches!(e.class(), ErrorClass::Down | ErrorClass::Credentials) && !e.refuses_session();
-    let refusal = cx.facts.refusal(&which).filter(answers);
-    refusal.map(ToString::to_string).or_else(|| cx.facts.applied(which).then(|| said.to_owned()))
+    refused(cx, &which).or_else(|| cx.facts.applied(which).then(|| said.to_owned()))
 }
 
 /// Takes one more address. An answer whose note did not stick is undone: an address without our note would be lost for ever.

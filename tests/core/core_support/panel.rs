@@ -34,6 +34,8 @@ pub enum Ipmi {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Replace {
     Works,
+    /// It is answered at once, and done so much later.
+    Later(Duration),
     Ignored,
     Refused,
 }
@@ -77,7 +79,7 @@ pub struct Server {
     pub flagged: bool,
 }
 
-/// A change that takes effect after its answer was lost: it was checked when it was asked for.
+/// A change that takes effect after its answer, or after that was lost: it was checked when it was asked for.
 #[derive(Clone, Debug)]
 pub struct Late {
     pub at: Timestamp,
@@ -324,6 +326,10 @@ impl Panel {
         if checked {
             self.check(call)?;
         }
+        if let (Call::ReplaceMain { .. }, Replace::Later(takes), true) = (call, self.replace, checked) {
+            self.late.push(Late { at: later(now, takes), call: call.clone() });
+            return Ok(None);
+        }
         self.journal.push(call.clone());
         if call.at_license_server() {
             return self.licenses.apply(call, now).map(|()| None);
@@ -397,7 +403,7 @@ impl Panel {
                 }
             }
             Call::GiveBack { address } => self.give_back(*address),
-            Call::ReplaceMain { server, row, address, group, domain, .. } if self.replace == Replace::Works => {
+            Call::ReplaceMain { server, row, address, group, domain, .. } if matches!(self.replace, Replace::Works | Replace::Later(_)) => {
                 let family = Family::of(self.server(&server.0).main);
                 let chosen = address.or_else(|| self.take(family, group, domain, ""));
                 if let Some(new) = chosen
