@@ -137,7 +137,7 @@ fn from_pool(cx: &mut Cx<'_>, server: &ServerId) -> Flow<Vec<IpAddr>> {
         let wanted = wanted - others.len();
         let have: Vec<IpAddr> = mine.iter().copied().filter(|a| Family::of(*a) == family && !(keep_main && *a == main.address)).collect();
         if have.len() < wanted {
-            return Break(take(cx, step, family, &group));
+            return Break(take(cx, step, family, &group, &have));
         }
         if have.len() > wanted {
             return Break(give_up_one(cx, step, server, &rows, &main, &have));

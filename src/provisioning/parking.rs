@@ -134,7 +134,7 @@ fn park_from_pool(cx: &mut Cx<'_>, server: &ServerId, group: &str) -> Flow {
             return Break(leave_main(cx, step, server, &main, &mine, &rows, &why));
         }
         if mine.is_empty() {
-            return Break(take(cx, step, Family::of(main.address), group));
+            return Break(take(cx, step, Family::of(main.address), group, &mine));
         }
         return Break(replace_main(cx, step, server, &main, &mine, &rows, group.to_owned()));
     }

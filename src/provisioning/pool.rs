@@ -11,6 +11,7 @@ use super::call::Call;
 use super::context::{Cx, Flow, Halt, Recheck, SHORT, Wait, WaitKind, after, cut};
 use super::facts::Look;
 use super::inflight::Shows;
+use super::moved::listed_elsewhere;
 use super::reason::Reason;
 use super::step::Step;
 
@@ -44,8 +45,12 @@ pub(super) fn not_done(cx: &Cx<'_>, which: impl Fn(&Call) -> bool, said: &str) -
     refused(cx, &which).or_else(|| cx.facts.applied(which).then(|| said.to_owned()))
 }
 
-/// Takes one more address. An answer whose note did not stick is undone: an address without our note would be lost for ever.
-pub(super) fn take(cx: &mut Cx<'_>, step: Step, family: Family, group: &str) -> Halt {
+/// How many addresses one pass may be given that another order has, too.
+const NOT_OURS: usize = 3;
+
+/// Takes one more address beside those that the order has of this kind. One whose note did not stick is given back: without our note it
+/// would be lost for ever. One that another order has noted as well, or that stands on a server, is left to whoever has it.
+pub(super) fn take(cx: &mut Cx<'_>, step: Step, family: Family, group: &str, have: &[IpAddr]) -> Halt {
     let domain = if step == Step::ParkAddress { FREE_DOMAIN.to_owned() } else { cx.order.domain.clone() };
     let call = Call::TakeAddress { family, group: group.to_owned(), domain, note: cx.order.marker.short() };
     if let Some(error) = cx.facts.refusal(|c| *c == call).cloned() {
@@ -65,17 +70,36 @@ pub(super) fn take(cx: &mut Cx<'_>, step: Step, family: Family, group: &str) -> 
     if let Some(address) = unmarked(cx) {
         return cx.call(step, Call::GiveBack { address }, Shows::AtOnce);
     }
+    let Some(taking) = cx.facts.taking.clone().filter(|_| cx.facts.applied.contains(&call)) else {
+        return cx.call(step, call, Shows::AtOnce);
+    };
     // The same call may be needed several times in one pass: each one that worked shows as one more address of ours.
-    if cx.facts.applied.iter().filter(|c| matches!(c, Call::TakeAddress { .. })).count() == cx.facts.taken.len() {
+    if have.iter().any(|a| !taking.before.contains(a)) {
         return cx.call_again(step, call, Shows::AtOnce);
     }
-    cx.call(step, call, Shows::AtOnce)
+    let Some(named) = taking.named else { return cx.call(step, call, Shows::AtOnce) };
+    let theirs: Vec<String> = cx.facts.taken.iter().filter(|a| is_anothers(cx, **a)).map(IpAddr::to_string).collect();
+    if !is_anothers(cx, named) {
+        let message = format!("IPmanager gave address {named}, which it does not show as this order's; it stays as it is");
+        return cx.fail(step, "NoEffect", &message);
+    }
+    if theirs.len() < NOT_OURS {
+        return cx.call_again(step, call, Shows::AtOnce);
+    }
+    let message = format!("IPmanager gave addresses that other orders have noted, and which are left to them: {}", theirs.join(", "));
+    cx.fail(step, "AddressTaken", &message)
 }
 
-/// An address that an answer of this pass named, and which the pool does not show as ours.
+/// Whether the pool shows an address with another order's word: it was given to both, and theirs is the later note.
+fn is_anothers(cx: &Cx<'_>, address: IpAddr) -> bool {
+    cx.facts.pool.iter().flatten().any(|a| a.address == address && cx.order.marker.is_anothers(&a.note))
+}
+
+/// An address that an answer of this pass named, which the pool shows for nobody and no server is known to have.
 fn unmarked(cx: &Cx<'_>) -> Option<IpAddr> {
-    let used = cx.facts.pool.as_deref().unwrap_or_default();
-    cx.facts.taken.iter().copied().find(|a| !used.iter().any(|u| u.address == *a && cx.order.marker.is_in_note(&u.note)))
+    let noted = |a: IpAddr| cx.facts.pool.iter().flatten().any(|u| u.address == a && cx.order.marker.is_in_note(&u.note));
+    let stands = |a: IpAddr| cx.facts.addresses.iter().flatten().any(|r| r.address == a) || listed_elsewhere(cx, a);
+    cx.facts.taken.iter().copied().find(|a| !noted(*a) && !is_anothers(cx, *a) && !stands(*a))
 }
 
 /// The panel does not take what it was asked for: waiting brings no address, a person has to look.

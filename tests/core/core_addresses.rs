@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::support::look::{note_of, takes};
 use crate::support::panel::{Panel, Replace};
 use crate::support::sweep::{Kind, assert_active, assert_released, reach};
 use crate::support::world::{Fault, World, handler, order};
@@ -22,10 +23,6 @@ fn world(field: &str, group: &str) -> World {
 fn reason(world: &World) -> String {
     let conditions = &world.status("web").conditions;
     condition::find(conditions, ConditionType::Ready).map(|c| c.reason.clone()).unwrap_or_default()
-}
-
-fn takes(world: &World) -> usize {
-    world.asked.iter().filter(|(_, c)| c.name() == "takeAddress").count()
 }
 
 #[test]
@@ -194,22 +191,22 @@ fn assert_in_use(world: &World) {
 fn an_address_is_kept_while_the_panel_takes_its_time_to_replace_the_main_one() {
     for kind in [Kind::Plain, Kind::Several, Kind::ByPanel] {
         // The last one is more than an answer that is lost has: it counts as failed, and is tried with the same address.
-        for takes in [30, 100, 200, 420].map(seconds) {
+        for span in [30, 100, 200, 420].map(seconds) {
             let mut world = kind.world();
-            world.panel.replace = Replace::Later(takes);
+            world.panel.replace = Replace::Later(span);
             for phase in ["Active", "gone"] {
                 if phase == "gone" {
                     assert_active(&world, kind);
                     world.delete("web");
                 }
-                world.until(&format!("{kind:?} {takes:?} {phase}"), Duration::from_hours(12), |w| {
+                world.until(&format!("{kind:?} {span:?} {phase}"), Duration::from_hours(12), |w| {
                     assert_in_use(w);
                     w.phase("web") == phase
                 });
             }
             assert_released(&world, kind);
             let asked = world.asked.iter().filter(|(_, c)| matches!(c, Call::ReplaceMain { .. })).count();
-            assert_eq!((asked, world.tasks.len()), (2, 0), "{kind:?} {takes:?}\n{}", world.describe());
+            assert_eq!((asked, world.tasks.len()), (2, 0), "{kind:?} {span:?}\n{}", world.describe());
         }
     }
 }
@@ -291,10 +288,6 @@ fn one_address_moved() -> (World, IpAddr) {
     let other = world.panel.server("2");
     (other.main, other.rows, other.owner) = (moved, vec![row], client);
     (world, moved)
-}
-
-fn note_of(world: &World, address: IpAddr) -> Option<String> {
-    world.panel.used.iter().find(|used| used.address == address).map(|used| used.note.clone())
 }
 
 #[test]

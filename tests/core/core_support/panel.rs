@@ -95,6 +95,10 @@ pub struct Panel {
     pub used: Vec<PoolAddress>,
     pub notes_max: usize,
     pub note_max: usize,
+    /// So many addresses that are taken next another order takes at the same time, and notes them later.
+    pub noted_over: usize,
+    /// What the answer to the taking of an address names instead of it.
+    pub names: Option<IpAddr>,
     pub replace: Replace,
     pub installs_that_fail: usize,
     pub installs_that_hang: usize,
@@ -140,6 +144,8 @@ impl Panel {
             used: Vec::new(),
             notes_max: usize::MAX,
             note_max: usize::MAX,
+            noted_over: 0,
+            names: None,
             replace: Replace::Works,
             installs_that_fail: 0,
             installs_that_hang: 0,
@@ -297,25 +303,6 @@ impl Panel {
         }
     }
 
-    fn pick(&self, family: Family, group: &str) -> Option<IpAddr> {
-        self.free.get(group)?.iter().copied().filter(|a| Family::of(*a) == family).min()
-    }
-
-    fn take(&mut self, family: Family, group: &str, domain: &str, note: &str) -> Option<IpAddr> {
-        let address = self.pick(family, group)?;
-        self.free.get_mut(group)?.retain(|a| *a != address);
-        let note: String = note.chars().take(self.note_max).collect();
-        self.used.push(PoolAddress { address, group: group.into(), domain: domain.into(), note });
-        Some(address)
-    }
-
-    pub fn give_back(&mut self, address: IpAddr) {
-        if let Some(at) = self.used.iter().position(|u| u.address == address) {
-            let used = self.used.remove(at);
-            self.free.entry(used.group).or_default().push(address);
-        }
-    }
-
     fn cut(&self, notes: &str) -> String {
         notes.chars().take(self.notes_max).collect()
     }
@@ -391,7 +378,10 @@ impl Panel {
                     s.power = Some((later(now, power_takes), on));
                 }
             }
-            Call::TakeAddress { family, group, domain, note } => return Ok(self.take(*family, group, domain, note)),
+            Call::TakeAddress { family, group, domain, note } => {
+                let taken = self.take(*family, group, domain, note);
+                return Ok(taken.map(|address| self.names.unwrap_or(address)));
+            }
             Call::SetNote { address, note } => {
                 if let Some(used) = self.used.iter_mut().find(|u| u.address == *address) {
                     used.note.clone_from(note);
