@@ -103,7 +103,7 @@ fn from_pool(cx: &mut Cx<'_>, server: &ServerId) -> Flow<Vec<IpAddr>> {
     let keep_main = keeps_main(cx);
     if !main_is_left_alone(cx)
         && let Some(own) =
-            used.iter().find(|a| a.address == main.address && a.group == group && super::marker::tokens(&a.note).next().is_none())
+            used.iter().find(|a| a.address == main.address && a.is_of(&group) && super::marker::tokens(&a.note).next().is_none())
     {
         // The main address is a public one already, left there when no parking group was configured: it becomes ours.
         let note = cx.order.marker.with_short(&own.note);

@@ -25,12 +25,12 @@ pub(super) fn pool(cx: &Cx<'_>, step: Step) -> Flow<Vec<PoolAddress>> {
 
 /// Whether an address of the order's is one that a client has: also of a group that the handler took them from before.
 pub(super) fn is_public(cx: &Cx<'_>, address: &PoolAddress) -> bool {
-    address.group == cx.handler.public_group || !is_parking(cx, address)
+    address.is_of(&cx.handler.public_group) || !is_parking(cx, address)
 }
 
 /// Whether an address is one of those that free servers have.
 pub(super) fn is_parking(cx: &Cx<'_>, address: &PoolAddress) -> bool {
-    cx.handler.parking_group.as_ref() == Some(&address.group)
+    cx.handler.parking_group.as_ref().is_some_and(|group| address.is_of(group))
 }
 
 /// How a change that this pass asked for was refused. `None`: it was not, or nobody was there to answer, or believed who asked.
@@ -77,6 +77,10 @@ pub(super) fn take(cx: &mut Cx<'_>, step: Step, family: Family, group: &str, hav
     if have.iter().any(|a| !taking.before.contains(a)) {
         return cx.call_again(step, call, Shows::AtOnce);
     }
+    let new = |a: &&PoolAddress| !taking.before.contains(&a.address) && cx.order.marker.is_in_note(&a.note);
+    if let Some(found) = cx.facts.pool.iter().flatten().find(new).cloned() {
+        return unknown_group(cx, step, group, &found);
+    }
     let Some(named) = taking.named else { return cx.call(step, call, Shows::AtOnce) };
     let theirs: Vec<String> = cx.facts.taken.iter().filter(|a| is_anothers(cx, **a)).map(IpAddr::to_string).collect();
     if !is_anothers(cx, named) {
@@ -88,6 +92,15 @@ pub(super) fn take(cx: &mut Cx<'_>, step: Step, family: Family, group: &str, hav
     }
     let message = format!("IPmanager gave addresses that other orders have noted, and which are left to them: {}", theirs.join(", "));
     cx.fail(step, "AddressTaken", &message)
+}
+
+/// An address of ours does not count as what it was taken for. It carries our note, and goes back when the order goes.
+pub(super) fn unknown_group(cx: &mut Cx<'_>, step: Step, group: &str, found: &PoolAddress) -> Halt {
+    let message = format!(
+        "address {} was taken for an address of group {group}, and IPmanager shows it in group `{}`: no other one is taken; let ipManagement of the handler name the groups as IPmanager's list does",
+        found.address, found.group
+    );
+    cx.fail(step, "UnknownGroup", &message)
 }
 
 /// Whether the pool shows an address with another order's word: it was given to both, and theirs is the later note.

@@ -11,6 +11,7 @@ use dci_operator::provisioning::marker;
 use jiff::Timestamp;
 
 use super::later;
+use super::pool::{Groups, parked};
 
 /// The operator's own log-in.
 pub const ADMIN: &str = "k8s-admin";
@@ -99,6 +100,7 @@ pub struct Panel {
     pub noted_over: usize,
     /// What the answer to the taking of an address names instead of it.
     pub names: Option<IpAddr>,
+    pub groups: Groups,
     pub replace: Replace,
     pub installs_that_fail: usize,
     pub installs_that_hang: usize,
@@ -146,6 +148,7 @@ impl Panel {
             note_max: usize::MAX,
             noted_over: 0,
             names: None,
+            groups: Groups::Named,
             replace: Replace::Works,
             installs_that_fail: 0,
             installs_that_hang: 0,
@@ -174,7 +177,7 @@ impl Panel {
         for n in 1..=servers {
             let parking: IpAddr = format!("10.0.0.{n}").parse().expect("an address");
             let row = panel.row(parking, FREE_DOMAIN);
-            panel.used.push(PoolAddress { address: parking, group: "parking".into(), domain: FREE_DOMAIN.into(), note: String::new() });
+            panel.used.push(parked(parking));
             let server = Server {
                 kind: "E3-16G".into(),
                 owner: None,

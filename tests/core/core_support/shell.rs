@@ -8,7 +8,7 @@ use dci_operator::api::order::OrderStatus;
 use dci_operator::api::task::{Resolution, TaskType};
 use dci_operator::panel::error::{Outcome, PanelError};
 use dci_operator::panel::license::LicenseId;
-use dci_operator::panel::model::{PoolAddress, UserId};
+use dci_operator::panel::model::UserId;
 use dci_operator::provisioning::call::Call;
 use dci_operator::provisioning::context::Next;
 use dci_operator::provisioning::decide::{decide, refuse};
@@ -284,7 +284,7 @@ impl World {
                 Some(s) => facts.addresses = Some(s.rows.clone()),
                 None => facts.failed = Some(refused("missed", "iplist")),
             },
-            Look::Pool => facts.pool = Some(self.panel.used.clone()),
+            Look::Pool => facts.pool = Some(self.panel.pool()),
             Look::InstallForm(server) => {
                 let form = self.panel.install_form(server);
                 facts.install_forms.insert(server.0.clone(), Some(form));
