@@ -1,5 +1,6 @@
 //! What the clients send, and what they make of lists and forms that are not as they should be.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -11,7 +12,7 @@ use dci_operator::panel::dcimanager5::DciManager5;
 use dci_operator::panel::dialect::Dialect;
 use dci_operator::panel::error::{Outcome, PanelError};
 use dci_operator::panel::ipmanager5::IpManager5;
-use dci_operator::panel::model::{AddressSpec, Family, InstallRequest};
+use dci_operator::panel::model::{AddressSpec, Family, InstallRequest, MainAddress};
 use dci_operator::panel::settings::Permission;
 use dci_operator::panel::{AddressPanel, ServerPanel};
 use secrecy::SecretString;
@@ -185,6 +186,46 @@ async fn an_address_that_the_form_does_not_show_is_not_sent_empty() {
         sent(&server.last("iplist.edit")),
         [("domain", "b.example"), ("elid", "501"), ("extra", "kept"), ("iptype", "public"), ("plid", "17"), ("sok", "ok")]
     );
+}
+
+/// Empty, it would ask the address manager for any free address.
+#[tokio::test]
+async fn an_address_that_the_address_manager_s_form_does_not_show_is_not_sent_empty() {
+    for shown in [r#""ip":{},"#, r#""ip":{"$":" "},"#, ""] {
+        let form = format!(r#"{shown}"domain":{{"$":"a"}},"iptype":{{"$":"public"}},"note":{{"$":"old"}}"#);
+        let server = Server::panel(move |r| if r.get("sok") == "ok" { ok() } else { doc(&form) });
+        let panel = IpManager5::new(server.client());
+        let address = "203.0.113.5".parse().unwrap();
+        assert_eq!(panel.set_note(address, "k8s:u-1").await, Outcome::Applied(()));
+        let expected = [("domain", "a"), ("elid", "203.0.113.5"), ("iptype", "public"), ("note", "k8s:u-1"), ("sok", "ok")];
+        assert_eq!(sent(&server.last("ip.edit")), expected, "{shown}");
+        assert_eq!(panel.set_domain(address, "b").await, Outcome::Applied(()));
+        assert_eq!(sent(&server.last("ip.edit"))[0], ("domain", "b"), "{shown}");
+        assert!(!server.last("ip.edit").form.contains_key("ip"), "{shown}");
+    }
+}
+
+/// A dialect that names the new address otherwise; and the default, which leaves the choice to the panel where there is none.
+#[tokio::test]
+async fn a_main_address_that_the_form_does_not_show_is_left_to_the_panel_only_on_the_dialect_s_word() {
+    let params = [("elid", "{row}"), ("plid", "{server}"), ("sok", "ok"), ("newip", "{address}")];
+    let other: BTreeMap<String, String> = params.into_iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
+    for (dialect, address, expected) in [
+        (Dialect::new([("replaceMainAddress", "iplist.edit", &other)]).unwrap(), Some("203.0.113.5"), None),
+        (Dialect::default(), Some("203.0.113.5"), Some("203.0.113.5")),
+        (Dialect::default(), None, Some("")),
+    ] {
+        let server = Server::panel(|r| match r.get("sok") {
+            "ok" => ok(),
+            _ => doc(r#""elid":{"$":"501"},"ip":{},"domain":{"$":"a"},"iptype":{"$":"parking"}"#),
+        });
+        let address = address.map(|text| text.parse().unwrap());
+        let to = MainAddress { current: "10.0.0.1".parse().unwrap(), address, group: "public".into(), domain: "b".into() };
+        let panel = DciManager5::new(server.client(), dialect);
+        assert_eq!(panel.replace_main_address(&"17".into(), &"501".into(), &to).await, Outcome::Applied(()));
+        let sent = server.last("iplist.edit");
+        assert_eq!(sent.form.get("ip").map(String::as_str), expected, "{sent:?}");
+    }
 }
 
 #[tokio::test]
