@@ -140,6 +140,66 @@ async fn only_a_list_of_several_pages_is_read_twice() {
     }
 }
 
+/// A server's addresses by the last part of each; 0 is a row that groups others.
+fn addresses(total: &str, rows: &[u8]) -> Reply {
+    let row = |n: &u8| match n {
+        0 => r#"{"id":{"$":"g1"},"type":{"$":"group"}}"#.to_owned(),
+        n => format!(r#"{{"id":{{"$":"{n}"}},"ip":{{"$":"10.0.0.{n}"}},"type":{{"$":"ip"}}}}"#),
+    };
+    doc(&format!(r#"{total}"elem":[{}]"#, rows.iter().map(row).collect::<Vec<_>>().join(",")))
+}
+
+/// That the number of rows counts those that group others is not known. Where it does not, the first page has as many rows as it says.
+#[tokio::test]
+async fn an_address_on_the_page_behind_is_not_missed_for_a_row_that_groups_others() {
+    let server = Server::panel(|r| match r.get("p_num") {
+        "2" => addresses(r#""p_elems":{"$":"3"},"#, &[3]),
+        _ => addresses(r#""p_elems":{"$":"3"},"#, &[0, 1, 2]),
+    });
+    let panel = panel(&server);
+    for requests in [3, 6] {
+        assert_eq!(panel.addresses(&"17".into()).await.unwrap().len(), 3);
+        assert_eq!(server.count("iplist"), requests, "nothing is learned from that");
+    }
+    // A list that says three addresses and shows two has lost one.
+    let server = Server::panel(|r| match r.get("p_num") {
+        "2" => addresses(r#""p_elems":{"$":"4"},"#, &[]),
+        _ => addresses(r#""p_elems":{"$":"4"},"#, &[0, 1, 2]),
+    });
+    assert!(self::panel(&server).addresses(&"17".into()).await.is_err());
+}
+
+#[tokio::test]
+async fn that_a_panel_counts_rows_that_group_others_is_asked_once() {
+    let whole = [0, 1, 2];
+    // The page behind the last is empty, is the last one again, or is refused.
+    for (behind, requests) in [(Some([].as_slice()), [3, 4, 5]), (Some(whole.as_slice()), [3, 4, 5]), (None, [2, 4, 6])] {
+        let behind = behind.map(<[u8]>::to_vec);
+        let server = Server::panel(move |r| match (r.get("p_num"), &behind) {
+            ("2", Some(rows)) => addresses(r#""p_elems":{"$":"3"},"#, rows),
+            ("2", None) => Reply::Json(refused("value", "p_num")),
+            _ => addresses(r#""p_elems":{"$":"3"},"#, &whole),
+        });
+        let panel = panel(&server);
+        for count in requests {
+            assert_eq!(panel.addresses(&"17".into()).await.unwrap().len(), 2);
+            assert_eq!(server.count("iplist"), count);
+        }
+    }
+    // Another refusal says nothing of the page.
+    let server = Server::panel(|r| match r.get("p_num") {
+        "2" => Reply::Json(refused("busy", "server")),
+        _ => addresses(r#""p_elems":{"$":"3"},"#, &[0, 1, 2]),
+    });
+    assert!(panel(&server).addresses(&"17".into()).await.is_err());
+    // Nothing is in doubt where the addresses alone are as many, or no number is said.
+    for total in [r#""p_elems":{"$":"2"},"#, ""] {
+        let server = Server::panel(move |_| addresses(total, &[0, 1, 2]));
+        assert_eq!(panel(&server).addresses(&"17".into()).await.unwrap().len(), 2);
+        assert_eq!(server.count("iplist"), 1, "{total}");
+    }
+}
+
 #[tokio::test]
 async fn an_installation_sends_no_dangerous_value_of_the_form() {
     let server = Server::panel(|r| match r.get("sok") {
