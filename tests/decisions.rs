@@ -50,5 +50,7 @@ mod core_revocation;
 mod core_selection;
 #[path = "core/core_stopping.rs"]
 mod core_stopping;
+#[path = "core/core_taking.rs"]
+mod core_taking;
 #[path = "core/core_tasks.rs"]
 mod core_tasks;

@@ -194,6 +194,18 @@ fn a_cured_handler_is_noticed_whichever_write_fails_then() {
     }
 }
 
+/// A panel that says that it replaced the main address, and does it some seconds later.
+#[test]
+fn a_main_address_that_is_replaced_later_hinders_no_life() {
+    let began = Instant::now();
+    let runs = scenario::LIVES.into_iter().map(|life| format!("with dcimanager5.behaviour.main_ip_replace=later {life} 1"));
+    let told = children(runs.collect());
+    assert_all(&told, began);
+    for (run, told) in &told {
+        assert_eq!(told.value("ended"), "", "{run}: something is left");
+    }
+}
+
 /// What has gone wrong before: see docs/reliability.md.
 #[test]
 fn what_went_wrong_once_does_not_go_wrong_again() {

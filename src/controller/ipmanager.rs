@@ -144,7 +144,7 @@ async fn probe(manager: &IPManager, key: &ObjectKey, context: &Context) -> Resul
     }
     let mut groups: BTreeMap<String, i64> = BTreeMap::new();
     for address in used {
-        *groups.entry(address.group).or_default() += 1;
+        *groups.entry(address.group_shown.unwrap_or(address.group)).or_default() += 1;
     }
     let mut pools: Vec<Pool> =
         groups.into_iter().map(|(name, used)| Pool { name: cut(&name, SHORT), used: Some(used), free: None, total: None }).collect();
@@ -240,8 +240,10 @@ mod tests {
 
     #[test]
     fn an_address_manager_moves_only_with_what_orders_have() {
-        let record =
-            |a: &&str| PoolAddress { address: a.parse().unwrap(), group: String::new(), domain: String::new(), note: String::new() };
+        let record = |a: &&str| {
+            let (group, domain, note) = (String::new(), String::new(), String::new());
+            PoolAddress { address: a.parse().unwrap(), group, group_shown: None, domain, note }
+        };
         let used = |all: &[&str]| all.iter().map(record).collect::<Vec<_>>();
         let had = |all: &[&str]| all.iter().map(|a| a.parse().unwrap()).collect::<BTreeSet<IpAddr>>();
         let check =

@@ -392,10 +392,20 @@ pub struct PoolAddress {
     pub address: IpAddr,
     /// Group (`iptype`).
     pub group: String,
+    /// The group as people read it, where the list shows both (`$orig` and `$`, ispsystem-api.md 1.3): either may be its name.
+    pub group_shown: Option<String>,
     /// Domain.
     pub domain: String,
     /// Note; carries `k8s:<order id>` for what we took.
     pub note: String,
+}
+
+impl PoolAddress {
+    /// Whether this is its group, in either form.
+    #[must_use]
+    pub fn is_of(&self, group: &str) -> bool {
+        self.group == group || self.group_shown.as_deref() == Some(group)
+    }
 }
 
 /// A request for a free address.

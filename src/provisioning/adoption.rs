@@ -240,7 +240,7 @@ pub(super) fn note_addresses(cx: &mut Cx<'_>, step: Step, rows: &[AddressRow], u
         return Continue(());
     }
     let group = &cx.handler.public_group;
-    let strange = |a: &&PoolAddress| a.group == *group && tokens(&a.note).next().is_none();
+    let strange = |a: &&PoolAddress| a.is_of(group) && tokens(&a.note).next().is_none();
     match used.iter().filter(strange).find(|a| rows.iter().any(|r| r.address == a.address)) {
         None => Continue(()),
         Some(found) => {

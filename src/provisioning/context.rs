@@ -405,7 +405,8 @@ impl Cx<'_> {
     /// All outcomes of this pass are known, so that its intent has served; but what only the intent leads back to has to be read back.
     pub fn settle_known(&mut self) {
         let costs = |c: &Call| matches!(c, Call::Release { .. } | Call::OrderLicense { .. } | Call::RenewLicense { .. });
-        let unread = self.facts.applied.last().is_some_and(|c| c.marks() || costs(c)) && self.facts.last_refused.is_none();
+        let unseen = |c: &Call| c.marks() || costs(c) || self.is_being_replaced(c);
+        let unread = self.facts.applied.last().is_some_and(unseen) && self.facts.last_refused.is_none();
         let undoes = |c: &&Call| matches!(c, Call::Unclaim { .. } | Call::Unmark { .. });
         let half = self.facts.last_refused.as_ref().filter(undoes).filter(|_| self.status.server.is_none()).map(Call::name);
         if unread || !self.status.in_flight.as_ref().is_some_and(|f| self.intent_is_own(f)) {
@@ -420,6 +421,12 @@ impl Cx<'_> {
             }
             (Some(_) | None, _) => self.status.in_flight = None,
         }
+    }
+
+    /// Whether a call is for another main address, and the old one was not seen to be gone: the panel may be at work on it.
+    fn is_being_replaced(&self, call: &Call) -> bool {
+        let Call::ReplaceMain { current, .. } = call else { return false };
+        self.facts.addresses.as_ref().is_none_or(|rows| rows.iter().any(|row| row.address == *current))
     }
 
     /// Sets `progress` for the step at hand.

@@ -160,6 +160,15 @@ pub enum Prepared {
     Missing(String),
 }
 
+/// An address that was taken, and what was in use before.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Taking {
+    /// What was in use when it was asked for: nothing of that is what was taken.
+    pub before: BTreeSet<IpAddr>,
+    /// The address that the answer named, where it was not in use before.
+    pub named: Option<IpAddr>,
+}
+
 /// Everything a decision may look at.
 #[derive(Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "independent things that are known or not")]
@@ -230,6 +239,8 @@ pub struct Facts {
     pub ambiguous: Option<(Call, PanelError)>,
     /// Addresses that were taken in this pass, as the answers named them.
     pub taken: Vec<IpAddr>,
+    /// The last of them.
+    pub taking: Option<Taking>,
     /// A read that failed.
     pub failed: Option<PanelError>,
     /// Servers that turned out not to be free, in this pass.
@@ -290,6 +301,7 @@ impl Facts {
             last_refused: None,
             ambiguous: None,
             taken: Vec::new(),
+            taking: None,
             failed: None,
             not_free: BTreeSet::new(),
             forced: false,
@@ -311,7 +323,7 @@ impl Facts {
         self.forms.clear();
         self.addresses = None;
         self.connections = None;
-        self.pool = None;
+        let in_use = self.pool.take().unwrap_or_default();
         self.install_forms.clear();
         self.licenses.forget();
         if matches!(call, Call::CreateUser { .. }) {
@@ -327,7 +339,11 @@ impl Facts {
             Outcome::Applied(address) => {
                 self.applied.push(call.clone());
                 if matches!(call, Call::TakeAddress { .. }) {
-                    self.taken.extend(address);
+                    let before: BTreeSet<IpAddr> = in_use.iter().map(|a| a.address).collect();
+                    // That an answer names what was taken is inferred (ispsystem-api.md 4.1): what somebody had before it is not.
+                    let named = address.filter(|a| !before.contains(a));
+                    self.taken.extend(named);
+                    self.taking = Some(Taking { before, named });
                 }
             }
             Outcome::Refused(error) => {

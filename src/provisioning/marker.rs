@@ -74,6 +74,13 @@ impl Marker {
         note.split_whitespace().any(|token| token == short)
     }
 
+    /// Whether the note of an address carries another order's word. What a panel that cuts notes left of ours is none.
+    #[must_use]
+    pub fn is_anothers(&self, note: &str) -> bool {
+        let short = self.short();
+        tokens(note).any(|token| !short.starts_with(token))
+    }
+
     /// The note of an address with this order's word behind what stands there.
     #[must_use]
     pub fn with_short(&self, note: &str) -> String {
@@ -220,6 +227,25 @@ mod tests {
         assert!(m.is_in_note("rack 4 k8s:u-1"));
         assert!(!m.is_in_note("k8s:u-11"));
         assert!(!m.is_in_note(""));
+    }
+
+    #[test]
+    fn a_note_that_was_cut_short_is_no_other_orders() {
+        let m = marker();
+        for (note, anothers) in [
+            ("", false),
+            ("rack 4", false),
+            ("k8", false),
+            ("k8s:", false),
+            ("k8s:u", false),
+            ("k8s:u-1", false),
+            ("k8s:u-11", true),
+            ("k8s:u-2", true),
+            ("k8s:u-1 k8s:u-2", true),
+            ("k8s:c1/shop/web-02/u-9", true),
+        ] {
+            assert_eq!(m.is_anothers(note), anothers, "{note}");
+        }
     }
 
     proptest! {

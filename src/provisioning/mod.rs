@@ -31,6 +31,7 @@ pub mod license_renewal;
 pub mod license_revocation;
 pub mod license_server;
 pub mod licenses;
+mod main_address;
 pub mod marker;
 pub mod matching;
 mod moved;

@@ -7,16 +7,16 @@ use std::net::IpAddr;
 use std::ops::ControlFlow::{Break, Continue};
 
 use crate::api::order::{OrderStatus, ServerStatus, StepStatus};
-use crate::panel::error::{ErrorClass, PanelError};
-use crate::panel::model::{AddressRow, FREE_DOMAIN, Family, PoolAddress, ServerId};
+use crate::panel::model::{AddressRow, Family, PoolAddress, ServerId};
 
 use super::call::Call;
-use super::context::{Cx, Flow, Halt, Recheck};
+use super::context::{Cx, Flow, Halt};
 use super::facts::{Look, Row};
 use super::inflight::Shows;
+use super::main_address::{leave_main, main_by_panel, main_row, not_replaced, note_replaced, record_main, replace_main, replaced};
 use super::moved::{leave_where_they_are, listed_elsewhere};
 use super::parking::give_back_parking;
-use super::pool::{is_parking, is_public, no_address, not_done, pool, wrong_group};
+use super::pool::{is_public, pool, take};
 use super::reason::Reason;
 use super::step::{State, Step};
 
@@ -81,35 +81,6 @@ pub(super) fn parsed(text: Option<&String>) -> Option<IpAddr> {
     text.and_then(|t| t.parse().ok())
 }
 
-/// The row of the main address: the recorded one, or after a change by hand the one that the panel's list names.
-pub(super) fn main_row(cx: &mut Cx<'_>, step: Step, server: &ServerId, rows: &[AddressRow]) -> Flow<AddressRow> {
-    let recorded = cx.status.server.as_ref().and_then(|s| parsed(s.main_address.as_ref()));
-    if let Some(row) = rows.iter().find(|r| Some(r.address) == recorded) {
-        return Continue(row.clone());
-    }
-    let listed = match cx.row(server) {
-        Row::There(row) => row.main_address,
-        Row::Gone | Row::Unknown => return Break(cx.wait_for_list(step)),
-    };
-    match rows.iter().find(|r| Some(r.address) == listed) {
-        Some(row) => {
-            let row = row.clone();
-            record_main(cx, row.address);
-            Continue(row)
-        }
-        None => {
-            let message = format!("server {server}: its addresses do not contain the main address that the panel's list shows");
-            Break(cx.fail(step, "MainAddressUnknown", &message))
-        }
-    }
-}
-
-pub(super) fn record_main(cx: &mut Cx<'_>, address: IpAddr) {
-    if let Some(server) = cx.status.server.as_mut() {
-        server.main_address = Some(address.to_string());
-    }
-}
-
 /// The operator takes addresses in IPmanager and gives them to DCImanager. Returns the order's addresses, the main one first.
 fn from_pool(cx: &mut Cx<'_>, server: &ServerId) -> Flow<Vec<IpAddr>> {
     let step = Step::ChangeAddress;
@@ -132,7 +103,7 @@ fn from_pool(cx: &mut Cx<'_>, server: &ServerId) -> Flow<Vec<IpAddr>> {
     let keep_main = keeps_main(cx);
     if !main_is_left_alone(cx)
         && let Some(own) =
-            used.iter().find(|a| a.address == main.address && a.group == group && super::marker::tokens(&a.note).next().is_none())
+            used.iter().find(|a| a.address == main.address && a.is_of(&group) && super::marker::tokens(&a.note).next().is_none())
     {
         // The main address is a public one already, left there when no parking group was configured: it becomes ours.
         let note = cx.order.marker.with_short(&own.note);
@@ -140,8 +111,10 @@ fn from_pool(cx: &mut Cx<'_>, server: &ServerId) -> Flow<Vec<IpAddr>> {
     }
     leave_where_they_are(cx, step, &rows, &used)?;
     let mine = ours_in_public(cx, &used);
-    if !keep_main && !mine.contains(&main.address) && not_replaced(cx).is_some() {
-        return Break(replace_main(cx, step, server, &main, &mine, &rows, group));
+    if mine.contains(&main.address) {
+        note_replaced(cx, step);
+    } else if !keep_main && let Some(why) = not_replaced(cx, step)? {
+        return Break(leave_main(cx, step, server, &main, &mine, &rows, &why));
     }
     // Of a server that was taken over, addresses that are not the operator's to give, of another group or with another's note, count too.
     let recorded = cx.status.server.as_ref().filter(|_| super::adoption::adopted(cx)).map(|s| s.addresses.clone()).unwrap_or_default();
@@ -164,7 +137,7 @@ fn from_pool(cx: &mut Cx<'_>, server: &ServerId) -> Flow<Vec<IpAddr>> {
         let wanted = wanted - others.len();
         let have: Vec<IpAddr> = mine.iter().copied().filter(|a| Family::of(*a) == family && !(keep_main && *a == main.address)).collect();
         if have.len() < wanted {
-            return Break(take(cx, step, family, &group));
+            return Break(take(cx, step, family, &group, &have));
         }
         if have.len() > wanted {
             return Break(give_up_one(cx, step, server, &rows, &main, &have));
@@ -214,51 +187,6 @@ pub(super) fn ours<'a>(cx: &Cx<'_>, used: impl Iterator<Item = &'a PoolAddress>)
     mine
 }
 
-/// The new main address, when this pass asked for a replacement and the rows show it in the old one's place.
-pub(super) fn replaced(cx: &Cx<'_>, rows: &[AddressRow]) -> Option<IpAddr> {
-    cx.facts.applied.iter().rev().find_map(|call| match call {
-        Call::ReplaceMain { current, address: Some(new), .. } => {
-            let shows = |a: &IpAddr| rows.iter().any(|r| r.address == *a);
-            (shows(new) && !shows(current)).then_some(*new)
-        }
-        _ => None,
-    })
-}
-
-/// Takes one more address. An answer whose note did not stick is undone: an address without our note would be lost for ever.
-pub(super) fn take(cx: &mut Cx<'_>, step: Step, family: Family, group: &str) -> Halt {
-    let domain = if step == Step::ParkAddress { FREE_DOMAIN.to_owned() } else { cx.order.domain.clone() };
-    let call = Call::TakeAddress { family, group: group.to_owned(), domain, note: cx.order.marker.short() };
-    if let Some(error) = cx.facts.refusal(|c| *c == call).cloned() {
-        return match error.class() {
-            ErrorClass::Down | ErrorClass::Credentials | ErrorClass::Dialect => cx.fail_with(step, &error),
-            ErrorClass::Refused if error.refuses_session() => cx.fail_with(step, &error),
-            ErrorClass::Missing | ErrorClass::Exists | ErrorClass::Refused | ErrorClass::Expectation if error.faults_request() => {
-                wrong_group(cx, step, group, &error)
-            }
-            ErrorClass::Missing | ErrorClass::Exists | ErrorClass::Refused | ErrorClass::Expectation => no_address(cx, step, group, &error),
-        };
-    }
-    if let Some(address) = cx.facts.taken.iter().find(|a| cx.facts.applied.contains(&Call::GiveBack { address: **a })) {
-        let message = format!("IPmanager did not store the note `{}` of {address}; the address was given back", cx.order.marker.short());
-        return cx.stall(step, Reason::MarkerTruncated, &message, Recheck::OnChange);
-    }
-    if let Some(address) = unmarked(cx) {
-        return cx.call(step, Call::GiveBack { address }, Shows::AtOnce);
-    }
-    // The same call may be needed several times in one pass: each one that worked shows as one more address of ours.
-    if cx.facts.applied.iter().filter(|c| matches!(c, Call::TakeAddress { .. })).count() == cx.facts.taken.len() {
-        return cx.call_again(step, call, Shows::AtOnce);
-    }
-    cx.call(step, call, Shows::AtOnce)
-}
-
-/// An address that an answer of this pass named, and which the pool does not show as ours.
-fn unmarked(cx: &Cx<'_>) -> Option<IpAddr> {
-    let used = cx.facts.pool.as_deref().unwrap_or_default();
-    cx.facts.taken.iter().copied().find(|a| !used.iter().any(|u| u.address == *a && cx.order.marker.is_in_note(&u.note)))
-}
-
 /// More addresses are ours than are wanted: one that is not the main one goes, from the server first.
 fn give_up_one(cx: &mut Cx<'_>, step: Step, server: &ServerId, rows: &[AddressRow], main: &AddressRow, have: &[IpAddr]) -> Halt {
     let spare = have.iter().copied().filter(|a| *a != main.address);
@@ -271,67 +199,6 @@ fn give_up_one(cx: &mut Cx<'_>, step: Step, server: &ServerId, rows: &[AddressRo
         },
         None => cx.fail(step, "NothingToGiveUp", "the main address is the only one, and more are ours than are wanted"),
     }
-}
-
-/// Why the main address was not replaced, though this pass asked for it. Ask only where the rows still show the old one.
-pub(super) fn not_replaced(cx: &Cx<'_>) -> Option<String> {
-    let said = "it said that it was done, but the server's addresses do not show it";
-    not_done(cx, |c| matches!(c, Call::ReplaceMain { .. }), said)
-}
-
-/// The main address was not replaced: tried again, since a panel may have been busy, and where that does not help the handler's
-/// dialect is to be changed, which a living order waits for. One that is being deleted waits for a department, as with any failure.
-fn main_stays(cx: &mut Cx<'_>, step: Step, message: &str) -> Halt {
-    let reason = Reason::MainAddressNotReplaced;
-    let failed = cx.status.attempts_for.as_ref().filter(|a| a.step == step.as_str()).map_or(0, |_| cx.status.attempts);
-    if cx.order.deleting || cx.facts.another_handler || failed + 1 < cx.handler.max_attempts {
-        return cx.fail(step, reason.as_str(), message);
-    }
-    cx.stall(step, reason, message, Recheck::OnChange)
-}
-
-/// Replaces the main address, and takes it back when the panel does not do it.
-pub(super) fn replace_main(
-    cx: &mut Cx<'_>,
-    step: Step,
-    server: &ServerId,
-    main: &AddressRow,
-    mine: &[IpAddr],
-    rows: &[AddressRow],
-    group: String,
-) -> Halt {
-    let spare = mine.iter().copied().find(|a| Family::of(*a) == Family::of(main.address) && !rows.iter().any(|r| r.address == *a));
-    if let Some(why) = not_replaced(cx) {
-        if let Some(address) = spare {
-            return cx.call(step, Call::GiveBack { address }, Shows::AtOnce);
-        }
-        let message = format!(
-            "server {server}: the panel did not replace the main address {}: {why}; set spec.dialect.replaceMainAddress of the handler",
-            main.address
-        );
-        return main_stays(cx, step, &message);
-    }
-    let Some(address) = spare else {
-        // All of ours are on the server as additional ones: one of them is taken off first, so that it can become the main one.
-        let taken =
-            mine.iter().find(|a| Family::of(**a) == Family::of(main.address)).and_then(|a| rows.iter().find(|r| r.address == *a)).cloned();
-        return match taken {
-            Some(row) => cx.call(step, Call::RemoveAddress { server: server.clone(), row: row.row, address: row.address }, Shows::AtOnce),
-            None => cx.fail(step, "NoAddress", "no address of the main address's family is ours"),
-        };
-    };
-    // The list that the claim was found by may not have shown the server, or the address that it had before the one that is replaced now.
-    let parked = cx.facts.pool.iter().flatten().any(|a| a.address == main.address && is_parking(cx, a));
-    if step == Step::ChangeAddress
-        && let Some(status) = cx.status.server.as_mut()
-        && (parked || status.parked_address.is_none())
-    {
-        status.parked_address = Some(main.address.to_string());
-    }
-    let domain = if step == Step::ParkAddress { FREE_DOMAIN.to_owned() } else { cx.order.domain.clone() };
-    let call =
-        Call::ReplaceMain { server: server.clone(), row: main.row.clone(), current: main.address, address: Some(address), group, domain };
-    cx.call(step, call, Shows::AtOnce)
 }
 
 /// The panel takes addresses by itself. Returns the order's addresses, the main one first.
@@ -361,34 +228,6 @@ fn by_panel(cx: &mut Cx<'_>, server: &ServerId) -> Flow<Vec<IpAddr>> {
         }
     }
     Continue(main_first(main, rows.iter().map(|r| r.address)))
-}
-
-/// The panel replaces the main address by one of a group of its own choice. Returns the new main address.
-pub(super) fn main_by_panel(cx: &mut Cx<'_>, step: Step, server: &ServerId, group: &str) -> Flow<IpAddr> {
-    let rows = addresses(cx, step, server)?;
-    let old = cx.status.server.as_ref().and_then(|s| parsed(s.parked_address.as_ref()));
-    let old = if cx.handler.disable_ip_change { None } else { old };
-    let Some(old) = old else {
-        return main_row(cx, step, server, &rows).map_continue(|row| row.address);
-    };
-    let Some(row) = rows.iter().find(|r| r.address == old) else {
-        // It is gone from the rows: the list tells which one took its place.
-        let main = main_row(cx, step, server, &rows)?;
-        super::parking::forget(cx);
-        return Continue(main.address);
-    };
-    let is_replace = |c: &Call| matches!(c, Call::ReplaceMain { .. });
-    let refused = |e: &PanelError| e.class() == ErrorClass::Refused && !e.refuses_session();
-    if cx.facts.applied(is_replace) || cx.facts.refusal(is_replace).is_some_and(refused) {
-        let message = format!(
-            "server {server}: the panel did not replace the main address {old}; set spec.dialect.replaceMainAddress of the handler"
-        );
-        return Break(main_stays(cx, step, &message));
-    }
-    let domain = cx.order.domain.clone();
-    let call =
-        Call::ReplaceMain { server: server.clone(), row: row.row.clone(), current: old, address: None, group: group.to_owned(), domain };
-    Break(cx.call(step, call, Shows::AtOnce))
 }
 
 /// Every address of the server has this domain.

@@ -8,16 +8,22 @@ use crate::panel::model::{AddressRow, Family, PoolAddress, ServerId};
 use super::call::Call;
 use super::context::{Cx, Flow, SHORT, cut};
 use super::inflight::Shows;
+use super::main_address::{leave_main, main_by_panel, main_row, not_replaced, note_replaced, record_main, replace_main, replaced};
 use super::marker::tokens;
 use super::moved::{leave_where_they_are, listed_elsewhere};
-use super::network::{addresses, main_by_panel, main_row, not_replaced, ours, parsed, record_main, replace_main, replaced, take};
-use super::pool::{is_parking, not_done, pool};
+use super::network::{addresses, ours, parsed};
+use super::pool::{is_parking, not_done, pool, take, unknown_group};
 use super::step::{State, Step};
 
 /// The parking address that the server had goes back to its pool. A refusal is reported and blocks nothing, but the address stays in the
 /// status, which alone knows of it: it is tried again before the hand-over, with each change of addresses, and in closing.
 pub(super) fn give_back_parking(cx: &mut Cx<'_>, step: Step, rows: &[AddressRow], used: &[PoolAddress]) -> Flow {
-    let Some(parked) = left(cx, rows, used) else { return Continue(()) };
+    let Some(parked) = left(cx, rows, used) else {
+        if let Some(message) = stays_taken(cx, rows, used) {
+            cx.step(step).message = cut(&message, SHORT);
+        }
+        return Continue(());
+    };
     let call = Call::GiveBack { address: parked };
     let Some(why) = not_done(cx, |c| *c == call, "IPmanager said that it was, but still shows it") else {
         return Break(cx.call(step, call, Shows::AtOnce));
@@ -31,12 +37,26 @@ pub(super) fn give_back_parking(cx: &mut Cx<'_>, step: Step, rows: &[AddressRow]
     Continue(())
 }
 
-/// The parking address that the server had, where it is still taken for nobody.
-fn left(cx: &Cx<'_>, rows: &[AddressRow], used: &[PoolAddress]) -> Option<IpAddr> {
+/// The address that the server had, where it is still taken for nobody.
+fn replaced_and_taken<'u>(cx: &Cx<'_>, rows: &[AddressRow], used: &'u [PoolAddress]) -> Option<&'u PoolAddress> {
     let parked = cx.status.server.as_ref().and_then(|s| parsed(s.parked_address.as_ref()))?;
     let on_server = rows.iter().any(|r| r.address == parked);
-    let taken = used.iter().any(|a| a.address == parked && is_parking(cx, a));
-    (!on_server && taken && !in_use_elsewhere(cx, parked, used)).then_some(parked)
+    used.iter().find(|a| a.address == parked).filter(|_| !on_server && !in_use_elsewhere(cx, parked, used))
+}
+
+/// The same, where it is one of those that go back to their pool.
+fn left(cx: &Cx<'_>, rows: &[AddressRow], used: &[PoolAddress]) -> Option<IpAddr> {
+    replaced_and_taken(cx, rows, used).filter(|a| is_parking(cx, a)).map(|a| a.address)
+}
+
+/// What is said of one that goes back to no pool, since it is shown in another group: nobody else would find it.
+fn stays_taken(cx: &Cx<'_>, rows: &[AddressRow], used: &[PoolAddress]) -> Option<String> {
+    let parking = cx.handler.parking_group.as_ref()?;
+    let kept = replaced_and_taken(cx, rows, used).filter(|a| !is_parking(cx, a) && !cx.order.marker.is_in_note(&a.note))?;
+    Some(format!(
+        "address {} was replaced and stays taken: IPmanager shows it in group `{}`, not in {parking} (ipManagement.parkingIPType)",
+        kept.address, kept.group
+    ))
 }
 
 /// Whether the address that was replaced is still to be given back, as far as this decision has read.
@@ -116,10 +136,10 @@ fn park_from_pool(cx: &mut Cx<'_>, server: &ServerId, group: &str) -> Flow {
         record_main(cx, new);
     }
     let main = main_row(cx, step, server, &rows)?;
-    let parked = used.iter().any(|a| a.address == main.address && a.group == group);
+    let parked = used.iter().any(|a| a.address == main.address && a.is_of(group));
     let mine = ours_in_parking(cx, &used, group);
     // A person may have given the server a public address of another order that is gone by now: with our note it goes back like ours.
-    let nobodys = |a: &&PoolAddress| a.address == main.address && a.group == cx.handler.public_group && tokens(&a.note).next().is_none();
+    let nobodys = |a: &&PoolAddress| a.address == main.address && a.is_of(&cx.handler.public_group) && tokens(&a.note).next().is_none();
     if let Some(found) = used.iter().find(nobodys) {
         let note = cx.order.marker.with_short(&found.note);
         let call = Call::SetNote { address: found.address, note };
@@ -129,16 +149,33 @@ fn park_from_pool(cx: &mut Cx<'_>, server: &ServerId, group: &str) -> Flow {
         cx.step(step).message = cut(&format!("address {} could not be noted, and stays taken: {why}", found.address), SHORT);
     }
     if !parked {
-        if mine.is_empty() && not_replaced(cx).is_none() {
-            return Break(take(cx, step, Family::of(main.address), group));
+        if let Some(why) = not_replaced(cx, step)? {
+            return Break(leave_main(cx, step, server, &main, &mine, &rows, &why));
+        }
+        if mine.is_empty() {
+            nothing_in_unknown_group(cx, step, group, &rows, &used)?;
+            return Break(take(cx, step, Family::of(main.address), group, &mine));
         }
         return Break(replace_main(cx, step, server, &main, &mine, &rows, group.to_owned()));
     }
+    note_replaced(cx, step);
     // A parking address too many, taken by a call whose answer was lost.
     if let Some(address) = mine.into_iter().find(|a| *a != main.address) {
         return Break(cx.call(step, Call::GiveBack { address }, Shows::AtOnce));
     }
     Continue(())
+}
+
+/// What was taken for the server before, and is shown in another group than it was asked of: the next one would be, too, and stay taken.
+fn nothing_in_unknown_group(cx: &mut Cx<'_>, step: Step, group: &str, rows: &[AddressRow], used: &[PoolAddress]) -> Flow {
+    let astray = |a: &&PoolAddress| {
+        let on_server = rows.iter().any(|r| r.address == a.address);
+        cx.order.marker.is_in_note(&a.note) && !on_server && !a.is_of(&cx.handler.public_group)
+    };
+    match used.iter().find(astray) {
+        Some(found) => Break(unknown_group(cx, step, group, found)),
+        None => Continue(()),
+    }
 }
 
 /// Public addresses of ours go back; what stays on the server as its main address loses our note.
@@ -162,5 +199,5 @@ fn drop_notes(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
 
 /// Parking addresses that carry our note, lowest first.
 fn ours_in_parking(cx: &Cx<'_>, used: &[PoolAddress], parking: &str) -> Vec<IpAddr> {
-    ours(cx, used.iter().filter(|a| a.group == parking))
+    ours(cx, used.iter().filter(|a| a.is_of(parking)))
 }

@@ -1,14 +1,17 @@
-//! IPmanager's side of an order's addresses: those in use there, what it refuses, and the names that its records carry.
+//! IPmanager's side of an order's addresses: those in use there, those that are taken, what it refuses, and the names that its records
+//! carry.
 
+use std::net::IpAddr;
 use std::ops::ControlFlow::{Break, Continue};
 
 use crate::panel::error::{ErrorClass, PanelError};
-use crate::panel::model::PoolAddress;
+use crate::panel::model::{FREE_DOMAIN, Family, PoolAddress};
 
 use super::call::Call;
-use super::context::{Cx, Flow, Halt, SHORT, Wait, WaitKind, after, cut};
+use super::context::{Cx, Flow, Halt, Recheck, SHORT, Wait, WaitKind, after, cut};
 use super::facts::Look;
 use super::inflight::Shows;
+use super::moved::listed_elsewhere;
 use super::reason::Reason;
 use super::step::Step;
 
@@ -22,30 +25,104 @@ pub(super) fn pool(cx: &Cx<'_>, step: Step) -> Flow<Vec<PoolAddress>> {
 
 /// Whether an address of the order's is one that a client has: also of a group that the handler took them from before.
 pub(super) fn is_public(cx: &Cx<'_>, address: &PoolAddress) -> bool {
-    address.group == cx.handler.public_group || !is_parking(cx, address)
+    address.is_of(&cx.handler.public_group) || !is_parking(cx, address)
 }
 
 /// Whether an address is one of those that free servers have.
 pub(super) fn is_parking(cx: &Cx<'_>, address: &PoolAddress) -> bool {
-    cx.handler.parking_group.as_ref() == Some(&address.group)
+    cx.handler.parking_group.as_ref().is_some_and(|group| address.is_of(group))
+}
+
+/// How a change that this pass asked for was refused. `None`: it was not, or nobody was there to answer, or believed who asked.
+pub(super) fn refused(cx: &Cx<'_>, which: impl Fn(&Call) -> bool) -> Option<String> {
+    let answers = |e: &&PanelError| !matches!(e.class(), ErrorClass::Down | ErrorClass::Credentials) && !e.refuses_session();
+    cx.facts.refusal(which).filter(answers).map(ToString::to_string)
 }
 
 /// Why a change that this pass asked for did not come about: the refusal, or `said` where it was said to be done. Ask only where it does
 /// not show. `None`: it was not asked for, or nobody was there to answer, or believed who asked.
 pub(super) fn not_done(cx: &Cx<'_>, which: impl Fn(&Call) -> bool, said: &str) -> Option<String> {
-    let answers = |e: &&PanelError| !matches!(e.class(), ErrorClass::Down | ErrorClass::Credentials) && !e.refuses_session();
-    let refusal = cx.facts.refusal(&which).filter(answers);
-    refusal.map(ToString::to_string).or_else(|| cx.facts.applied(which).then(|| said.to_owned()))
+    refused(cx, &which).or_else(|| cx.facts.applied(which).then(|| said.to_owned()))
+}
+
+/// How many addresses one pass may be given that another order has, too.
+const NOT_OURS: usize = 3;
+
+/// Takes one more address beside those that the order has of this kind. One whose note did not stick is given back: without our note it
+/// would be lost for ever. One that another order has noted as well, or that stands on a server, is left to whoever has it.
+pub(super) fn take(cx: &mut Cx<'_>, step: Step, family: Family, group: &str, have: &[IpAddr]) -> Halt {
+    let domain = if step == Step::ParkAddress { FREE_DOMAIN.to_owned() } else { cx.order.domain.clone() };
+    let call = Call::TakeAddress { family, group: group.to_owned(), domain, note: cx.order.marker.short() };
+    if let Some(error) = cx.facts.refusal(|c| *c == call).cloned() {
+        return match error.class() {
+            ErrorClass::Down | ErrorClass::Credentials | ErrorClass::Dialect => cx.fail_with(step, &error),
+            ErrorClass::Refused if error.refuses_session() => cx.fail_with(step, &error),
+            ErrorClass::Missing | ErrorClass::Exists | ErrorClass::Refused | ErrorClass::Expectation if error.faults_request() => {
+                wrong_group(cx, step, group, &error)
+            }
+            ErrorClass::Missing | ErrorClass::Exists | ErrorClass::Refused | ErrorClass::Expectation => no_address(cx, step, group, &error),
+        };
+    }
+    if let Some(address) = cx.facts.taken.iter().find(|a| cx.facts.applied.contains(&Call::GiveBack { address: **a })) {
+        let message = format!("IPmanager did not store the note `{}` of {address}; the address was given back", cx.order.marker.short());
+        return cx.stall(step, Reason::MarkerTruncated, &message, Recheck::OnChange);
+    }
+    if let Some(address) = unmarked(cx) {
+        return cx.call(step, Call::GiveBack { address }, Shows::AtOnce);
+    }
+    let Some(taking) = cx.facts.taking.clone().filter(|_| cx.facts.applied.contains(&call)) else {
+        return cx.call(step, call, Shows::AtOnce);
+    };
+    // The same call may be needed several times in one pass: each one that worked shows as one more address of ours.
+    if have.iter().any(|a| !taking.before.contains(a)) {
+        return cx.call_again(step, call, Shows::AtOnce);
+    }
+    let new = |a: &&PoolAddress| !taking.before.contains(&a.address) && cx.order.marker.is_in_note(&a.note);
+    if let Some(found) = cx.facts.pool.iter().flatten().find(new).cloned() {
+        return unknown_group(cx, step, group, &found);
+    }
+    let Some(named) = taking.named else { return cx.call(step, call, Shows::AtOnce) };
+    let theirs: Vec<String> = cx.facts.taken.iter().filter(|a| is_anothers(cx, **a)).map(IpAddr::to_string).collect();
+    if !is_anothers(cx, named) {
+        let message = format!("IPmanager gave address {named}, which it does not show as this order's; it stays as it is");
+        return cx.fail(step, "NoEffect", &message);
+    }
+    if theirs.len() < NOT_OURS {
+        return cx.call_again(step, call, Shows::AtOnce);
+    }
+    let message = format!("IPmanager gave addresses that other orders have noted, and which are left to them: {}", theirs.join(", "));
+    cx.fail(step, "AddressTaken", &message)
+}
+
+/// An address of ours does not count as what it was taken for. It carries our note, and goes back when the order goes.
+pub(super) fn unknown_group(cx: &mut Cx<'_>, step: Step, group: &str, found: &PoolAddress) -> Halt {
+    let message = format!(
+        "address {} was taken for an address of group {group}, and IPmanager shows it in group `{}`: no other one is taken; let ipManagement of the handler name the groups as IPmanager's list does",
+        found.address, found.group
+    );
+    cx.fail(step, "UnknownGroup", &message)
+}
+
+/// Whether the pool shows an address with another order's word: it was given to both, and theirs is the later note.
+fn is_anothers(cx: &Cx<'_>, address: IpAddr) -> bool {
+    cx.facts.pool.iter().flatten().any(|a| a.address == address && cx.order.marker.is_anothers(&a.note))
+}
+
+/// An address that an answer of this pass named, which the pool shows for nobody and no server is known to have.
+fn unmarked(cx: &Cx<'_>) -> Option<IpAddr> {
+    let noted = |a: IpAddr| cx.facts.pool.iter().flatten().any(|u| u.address == a && cx.order.marker.is_in_note(&u.note));
+    let stands = |a: IpAddr| cx.facts.addresses.iter().flatten().any(|r| r.address == a) || listed_elsewhere(cx, a);
+    cx.facts.taken.iter().copied().find(|a| !noted(*a) && !is_anothers(cx, *a) && !stands(*a))
 }
 
 /// The panel does not take what it was asked for: waiting brings no address, a person has to look.
-pub(super) fn wrong_group(cx: &mut Cx<'_>, step: Step, group: &str, error: &PanelError) -> Halt {
+fn wrong_group(cx: &mut Cx<'_>, step: Step, group: &str, error: &PanelError) -> Halt {
     let field = if step == Step::ParkAddress { "parkingIPType" } else { "publicIPType" };
     let message = format!("the panel gives no address of group {group} (ipManagement.{field} of the handler) to its user: {error}");
     cx.fail(step, &error.code(), &message)
 }
 
-pub(super) fn no_address(cx: &mut Cx<'_>, step: Step, group: &str, error: &PanelError) -> Halt {
+fn no_address(cx: &mut Cx<'_>, step: Step, group: &str, error: &PanelError) -> Halt {
     // What a panel answers when a pool is empty is not known (ispsystem-api.md 4.1): any refusal that does not fault the request
     // waits, slowly. A server that is taken back for want of one does not wait for ever: a person can end it.
     let message = format!("no free address of group {group}: {error}");

@@ -3,10 +3,11 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use crate::support::later;
+use crate::support::look::{note_of, takes};
 use crate::support::panel::{Panel, Replace};
-use crate::support::sweep::{Kind, assert_active, reach};
+use crate::support::sweep::{Kind, assert_active, assert_released, reach};
 use crate::support::world::{Fault, World, handler, order};
+use crate::support::{later, seconds};
 use dci_operator::api::condition::{self, ConditionType};
 use dci_operator::api::handler::DeletionPolicy;
 use dci_operator::api::task::{Resolution, TaskType};
@@ -22,10 +23,6 @@ fn world(field: &str, group: &str) -> World {
 fn reason(world: &World) -> String {
     let conditions = &world.status("web").conditions;
     condition::find(conditions, ConditionType::Ready).map(|c| c.reason.clone()).unwrap_or_default()
-}
-
-fn takes(world: &World) -> usize {
-    world.asked.iter().filter(|(_, c)| c.name() == "takeAddress").count()
 }
 
 #[test]
@@ -183,6 +180,80 @@ fn a_panel_that_is_busy_for_a_moment_replaces_the_main_address_later() {
     }
 }
 
+/// Every address that stands on a server is in use at the address manager: free, it would be the next order's, too.
+fn assert_in_use(world: &World) {
+    let used = |address: IpAddr| world.panel.used.iter().any(|u| u.address == address);
+    let free = world.panel.servers.values().flat_map(|s| &s.rows).find(|row| !used(row.address));
+    assert!(free.is_none(), "{free:?} stands on a server and is free\n{}", world.describe());
+}
+
+#[test]
+fn an_address_is_kept_while_the_panel_takes_its_time_to_replace_the_main_one() {
+    for kind in [Kind::Plain, Kind::Several, Kind::ByPanel] {
+        // The last one is more than an answer that is lost has: it counts as failed, and is tried with the same address.
+        for span in [30, 100, 200, 420].map(seconds) {
+            let mut world = kind.world();
+            world.panel.replace = Replace::Later(span);
+            for phase in ["Active", "gone"] {
+                if phase == "gone" {
+                    assert_active(&world, kind);
+                    world.delete("web");
+                }
+                world.until(&format!("{kind:?} {span:?} {phase}"), Duration::from_hours(12), |w| {
+                    assert_in_use(w);
+                    w.phase("web") == phase
+                });
+            }
+            assert_released(&world, kind);
+            let asked = world.asked.iter().filter(|(_, c)| matches!(c, Call::ReplaceMain { .. })).count();
+            assert_eq!((asked, world.tasks.len()), (2, 0), "{kind:?} {span:?}\n{}", world.describe());
+        }
+    }
+}
+
+#[test]
+fn what_the_panel_accepted_and_does_not_show_is_said_to_be_that_and_not_to_be_a_lost_answer() {
+    let mut world = Kind::Plain.world();
+    world.panel.replace = Replace::Later(seconds(200));
+    world.until("accepted", Duration::from_hours(1), |w| w.status("web").last_error.is_some());
+    let status = world.status("web");
+    let (intent, error) = (status.in_flight.as_ref().unwrap(), status.last_error.as_ref().unwrap());
+    assert_eq!((intent.call.as_str(), intent.outcome.as_str(), error.code.as_str()), ("replaceMainAddress", "Ambiguous", "NoEffect"));
+    let waits = &status.waiting_on.as_ref().unwrap().message;
+    assert!(waits.contains("said that it replaced the main address") && !waits.contains("lost"), "{waits}");
+    assert_eq!((reason(&world).as_str(), status.attempts), ("WaitingForPanel", 0));
+    // A crash forgets nothing of it; and when it is seen, nothing is waited for any more.
+    let since = world.now;
+    world.restart();
+    world.until("it is seen", Duration::from_hours(1), |w| w.asked.last().is_some_and(|(_, c)| matches!(c, Call::Install { .. })));
+    assert!(world.now.duration_since(since).as_secs() < 240, "{}", world.describe());
+    world.until_phase("web", "Active");
+    assert_active(&world, Kind::Plain);
+    assert!(
+        world.tasks.is_empty()
+            && !world.asked.iter().any(|(_, c)| matches!(c, Call::GiveBack { address } if address.to_string().starts_with("203.")))
+    );
+}
+
+/// A panel that is at work on what it accepted refuses what it is asked for meanwhile: that says nothing of the first.
+#[test]
+fn an_address_that_was_accepted_once_is_not_freed_by_a_later_refusal() {
+    let mut world = Kind::Plain.world();
+    world.panel.replace = Replace::Later(Duration::from_mins(12));
+    world.until("the first attempt failed", Duration::from_hours(1), |w| w.status("web").attempts == 1);
+    world.always = Some(("replaceMainAddress", Fault::Refused));
+    world.until("the second failed", Duration::from_hours(1), |w| {
+        assert_in_use(w);
+        w.status("web").attempts == 2
+    });
+    world.always = None;
+    world.until("it is Active", Duration::from_hours(2), |w| {
+        assert_in_use(w);
+        w.phase("web") == "Active"
+    });
+    assert_active(&world, Kind::Plain);
+}
+
 /// The list is shared, and may be from before the server was given back by the order before: its parking address is another one by now.
 #[test]
 fn the_parking_address_that_is_replaced_goes_back_though_the_list_shows_an_older_one() {
@@ -217,10 +288,6 @@ fn one_address_moved() -> (World, IpAddr) {
     let other = world.panel.server("2");
     (other.main, other.rows, other.owner) = (moved, vec![row], client);
     (world, moved)
-}
-
-fn note_of(world: &World, address: IpAddr) -> Option<String> {
-    world.panel.used.iter().find(|used| used.address == address).map(|used| used.note.clone())
 }
 
 #[test]

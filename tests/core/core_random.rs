@@ -52,7 +52,8 @@ fn fault() -> impl Strategy<Value = Fault> {
 fn act() -> impl Strategy<Value = Act> {
     let resolution = prop_oneof![Just(Resolution::Done), Just(Resolution::Retry), Just(Resolution::Cancelled)];
     let ipmi = prop_oneof![Just(Ipmi::Works), Just(Ipmi::Refuses), Just(Ipmi::Error), Just(Ipmi::Dead)];
-    let replace = prop_oneof![Just(Replace::Works), Just(Replace::Ignored), Just(Replace::Refused)];
+    let late = (1u64..115).prop_map(|s| Replace::Later(seconds(s)));
+    let replace = prop_oneof![Just(Replace::Works), late, Just(Replace::Ignored), Just(Replace::Refused)];
     prop_oneof![
         8 => (1u64..2000).prop_map(Act::Wait),
         1 => (0u8..3).prop_map(Act::Delete),

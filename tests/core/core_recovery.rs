@@ -10,7 +10,7 @@ use crate::support::seconds;
 use crate::support::world::{Fault, World, handler, order};
 use dci_operator::api::order::{OrderStatus, Returning};
 use dci_operator::api::task::{Resolution, TaskType};
-use dci_operator::panel::model::{AddressRow, Level, PanelUser, PoolAddress, UserId};
+use dci_operator::panel::model::{AddressRow, Level, PanelUser, UserId};
 use dci_operator::provisioning::call::Call;
 use dci_operator::provisioning::context::after;
 use dci_operator::provisioning::facts::HandlerState;
@@ -314,7 +314,7 @@ fn a_main_address_of_the_other_family_counts_in_its_own() {
         (server.main, server.rows[0].address) = (parked, parked);
     }
     world.panel.used.retain(|u| u.address.to_string() != "10.0.0.1");
-    world.panel.used.push(PoolAddress { address: parked, group: "parking".into(), domain: "free.ds".into(), note: String::new() });
+    world.panel.used.push(crate::support::pool::parked(parked));
     world.until_phase("web", "Active");
     let before: Vec<_> = world.panel.servers["1"].rows.iter().map(|r| r.address).collect();
     assert!(world.panel.servers["1"].main.is_ipv6() && before.len() == 2, "{}", world.describe());

@@ -21,6 +21,7 @@ ipmanager5:
       - {name: ipadmin, password: secret, level: 30}
       - {name: dci, password: secret}
     protocol: {PROTOCOL}
+    behaviour: {BEHAVIOUR}
     address_groups:
       - {name: public, ranges: [203.0.113.10-203.0.113.12, "2001:db8:5::/64"]}
     addresses:
@@ -33,7 +34,11 @@ struct World {
 }
 
 async fn with(protocol: &str, user: &str) -> World {
-    let yaml = YAML.replace("PROTOCOL", protocol);
+    behaving(protocol, "", user).await
+}
+
+async fn behaving(protocol: &str, behaviour: &str, user: &str) -> World {
+    let yaml = YAML.replace("PROTOCOL", protocol).replace("BEHAVIOUR", behaviour);
     let sim = Simulator::start(Config::from_yaml(&yaml).unwrap(), SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
     let mut settings = ConnectionSettings::new(sim.url("ipm").unwrap(), user, SecretString::from("secret"));
     settings.timeout = Duration::from_secs(2);
@@ -57,6 +62,11 @@ fn ip(text: &str) -> IpAddr {
     text.parse().unwrap()
 }
 
+/// What the list shows of a public address.
+fn record(address: IpAddr, domain: &str, note: &str) -> PoolAddress {
+    PoolAddress { address, group: "public".into(), group_shown: None, domain: domain.into(), note: note.into() }
+}
+
 #[tokio::test]
 async fn we_learn_who_we_are() {
     let probe = with("", "dci").await.panel.probe().await.unwrap();
@@ -68,13 +78,12 @@ async fn we_learn_who_we_are() {
 async fn an_address_is_taken_noted_and_given_back() {
     for protocol in ["", "single_elem: object", "page_size: 1"] {
         let world = with(protocol, "dci").await;
-        let old =
-            PoolAddress { address: ip("203.0.113.10"), group: "public".into(), domain: "old.example.net".into(), note: "by hand".into() };
+        let old = record(ip("203.0.113.10"), "old.example.net", "by hand");
         assert_eq!(world.panel.addresses().await.unwrap(), std::slice::from_ref(&old));
         for family in [Family::Ipv4, Family::Ipv6] {
             let taken = applied(world.panel.take(&request(family)).await);
             assert_eq!(Family::of(taken), family);
-            let row = PoolAddress { address: taken, group: "public".into(), domain: "a.example".into(), note: "k8s:uid-1".into() };
+            let row = record(taken, "a.example", "k8s:uid-1");
             assert!(world.panel.addresses().await.unwrap().contains(&row));
             applied(world.panel.set_domain(taken, "b.example").await);
             let row = PoolAddress { domain: "b.example".into(), ..row };
@@ -86,6 +95,18 @@ async fn an_address_is_taken_noted_and_given_back() {
             applied(world.panel.give_back(taken).await);
         }
         assert_eq!(world.panel.addresses().await.unwrap(), [old]);
+    }
+}
+
+#[tokio::test]
+async fn a_group_is_known_by_either_of_its_forms() {
+    let world = behaving("", "group_numbers: true", "dci").await;
+    applied(world.panel.take(&request(Family::Ipv4)).await);
+    let rows = world.panel.addresses().await.unwrap();
+    assert_eq!(rows.len(), 2);
+    for row in rows {
+        assert_eq!((row.group.as_str(), row.group_shown.as_deref()), ("1", Some("public")));
+        assert!(row.is_of("1") && row.is_of("public") && !row.is_of("parking") && !row.is_of(""));
     }
 }
 

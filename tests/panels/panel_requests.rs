@@ -1,5 +1,6 @@
 //! What the clients send, and what they make of lists and forms that are not as they should be.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -11,7 +12,7 @@ use dci_operator::panel::dcimanager5::DciManager5;
 use dci_operator::panel::dialect::Dialect;
 use dci_operator::panel::error::{Outcome, PanelError};
 use dci_operator::panel::ipmanager5::IpManager5;
-use dci_operator::panel::model::{AddressSpec, Family, InstallRequest};
+use dci_operator::panel::model::{AddressSpec, Family, InstallRequest, MainAddress};
 use dci_operator::panel::settings::Permission;
 use dci_operator::panel::{AddressPanel, ServerPanel};
 use secrecy::SecretString;
@@ -139,6 +140,66 @@ async fn only_a_list_of_several_pages_is_read_twice() {
     }
 }
 
+/// A server's addresses by the last part of each; 0 is a row that groups others.
+fn addresses(total: &str, rows: &[u8]) -> Reply {
+    let row = |n: &u8| match n {
+        0 => r#"{"id":{"$":"g1"},"type":{"$":"group"}}"#.to_owned(),
+        n => format!(r#"{{"id":{{"$":"{n}"}},"ip":{{"$":"10.0.0.{n}"}},"type":{{"$":"ip"}}}}"#),
+    };
+    doc(&format!(r#"{total}"elem":[{}]"#, rows.iter().map(row).collect::<Vec<_>>().join(",")))
+}
+
+/// That the number of rows counts those that group others is not known. Where it does not, the first page has as many rows as it says.
+#[tokio::test]
+async fn an_address_on_the_page_behind_is_not_missed_for_a_row_that_groups_others() {
+    let server = Server::panel(|r| match r.get("p_num") {
+        "2" => addresses(r#""p_elems":{"$":"3"},"#, &[3]),
+        _ => addresses(r#""p_elems":{"$":"3"},"#, &[0, 1, 2]),
+    });
+    let panel = panel(&server);
+    for requests in [3, 6] {
+        assert_eq!(panel.addresses(&"17".into()).await.unwrap().len(), 3);
+        assert_eq!(server.count("iplist"), requests, "nothing is learned from that");
+    }
+    // A list that says three addresses and shows two has lost one.
+    let server = Server::panel(|r| match r.get("p_num") {
+        "2" => addresses(r#""p_elems":{"$":"4"},"#, &[]),
+        _ => addresses(r#""p_elems":{"$":"4"},"#, &[0, 1, 2]),
+    });
+    assert!(self::panel(&server).addresses(&"17".into()).await.is_err());
+}
+
+#[tokio::test]
+async fn that_a_panel_counts_rows_that_group_others_is_asked_once() {
+    let whole = [0, 1, 2];
+    // The page behind the last is empty, is the last one again, or is refused.
+    for (behind, requests) in [(Some([].as_slice()), [3, 4, 5]), (Some(whole.as_slice()), [3, 4, 5]), (None, [2, 4, 6])] {
+        let behind = behind.map(<[u8]>::to_vec);
+        let server = Server::panel(move |r| match (r.get("p_num"), &behind) {
+            ("2", Some(rows)) => addresses(r#""p_elems":{"$":"3"},"#, rows),
+            ("2", None) => Reply::Json(refused("value", "p_num")),
+            _ => addresses(r#""p_elems":{"$":"3"},"#, &whole),
+        });
+        let panel = panel(&server);
+        for count in requests {
+            assert_eq!(panel.addresses(&"17".into()).await.unwrap().len(), 2);
+            assert_eq!(server.count("iplist"), count);
+        }
+    }
+    // Another refusal says nothing of the page.
+    let server = Server::panel(|r| match r.get("p_num") {
+        "2" => Reply::Json(refused("busy", "server")),
+        _ => addresses(r#""p_elems":{"$":"3"},"#, &[0, 1, 2]),
+    });
+    assert!(panel(&server).addresses(&"17".into()).await.is_err());
+    // Nothing is in doubt where the addresses alone are as many, or no number is said.
+    for total in [r#""p_elems":{"$":"2"},"#, ""] {
+        let server = Server::panel(move |_| addresses(total, &[0, 1, 2]));
+        assert_eq!(panel(&server).addresses(&"17".into()).await.unwrap().len(), 2);
+        assert_eq!(server.count("iplist"), 1, "{total}");
+    }
+}
+
 #[tokio::test]
 async fn an_installation_sends_no_dangerous_value_of_the_form() {
     let server = Server::panel(|r| match r.get("sok") {
@@ -185,6 +246,46 @@ async fn an_address_that_the_form_does_not_show_is_not_sent_empty() {
         sent(&server.last("iplist.edit")),
         [("domain", "b.example"), ("elid", "501"), ("extra", "kept"), ("iptype", "public"), ("plid", "17"), ("sok", "ok")]
     );
+}
+
+/// Empty, it would ask the address manager for any free address.
+#[tokio::test]
+async fn an_address_that_the_address_manager_s_form_does_not_show_is_not_sent_empty() {
+    for shown in [r#""ip":{},"#, r#""ip":{"$":" "},"#, ""] {
+        let form = format!(r#"{shown}"domain":{{"$":"a"}},"iptype":{{"$":"public"}},"note":{{"$":"old"}}"#);
+        let server = Server::panel(move |r| if r.get("sok") == "ok" { ok() } else { doc(&form) });
+        let panel = IpManager5::new(server.client());
+        let address = "203.0.113.5".parse().unwrap();
+        assert_eq!(panel.set_note(address, "k8s:u-1").await, Outcome::Applied(()));
+        let expected = [("domain", "a"), ("elid", "203.0.113.5"), ("iptype", "public"), ("note", "k8s:u-1"), ("sok", "ok")];
+        assert_eq!(sent(&server.last("ip.edit")), expected, "{shown}");
+        assert_eq!(panel.set_domain(address, "b").await, Outcome::Applied(()));
+        assert_eq!(sent(&server.last("ip.edit"))[0], ("domain", "b"), "{shown}");
+        assert!(!server.last("ip.edit").form.contains_key("ip"), "{shown}");
+    }
+}
+
+/// A dialect that names the new address otherwise; and the default, which leaves the choice to the panel where there is none.
+#[tokio::test]
+async fn a_main_address_that_the_form_does_not_show_is_left_to_the_panel_only_on_the_dialect_s_word() {
+    let params = [("elid", "{row}"), ("plid", "{server}"), ("sok", "ok"), ("newip", "{address}")];
+    let other: BTreeMap<String, String> = params.into_iter().map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
+    for (dialect, address, expected) in [
+        (Dialect::new([("replaceMainAddress", "iplist.edit", &other)]).unwrap(), Some("203.0.113.5"), None),
+        (Dialect::default(), Some("203.0.113.5"), Some("203.0.113.5")),
+        (Dialect::default(), None, Some("")),
+    ] {
+        let server = Server::panel(|r| match r.get("sok") {
+            "ok" => ok(),
+            _ => doc(r#""elid":{"$":"501"},"ip":{},"domain":{"$":"a"},"iptype":{"$":"parking"}"#),
+        });
+        let address = address.map(|text| text.parse().unwrap());
+        let to = MainAddress { current: "10.0.0.1".parse().unwrap(), address, group: "public".into(), domain: "b".into() };
+        let panel = DciManager5::new(server.client(), dialect);
+        assert_eq!(panel.replace_main_address(&"17".into(), &"501".into(), &to).await, Outcome::Applied(()));
+        let sent = server.last("iplist.edit");
+        assert_eq!(sent.form.get("ip").map(String::as_str), expected, "{sent:?}");
+    }
 }
 
 #[tokio::test]

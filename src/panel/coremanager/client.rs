@@ -1,6 +1,6 @@
 //! The client of one panel: log-in, session, calls (ispsystem-api.md 1.1, 1.2 and 1.4).
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
@@ -94,6 +94,8 @@ pub struct Client {
     gate: Mutex<Gate>,
     /// Log-ins that ended, well or not; read without the gate to tell who came before which.
     logins: AtomicU64,
+    /// The panel's numbers of rows were seen to count those that group others.
+    pub(super) counts_groups: AtomicBool,
 }
 
 /// How long a log-in is not repeated that ended so.
@@ -144,6 +146,7 @@ impl Client {
             observer,
             gate: Mutex::new(Gate::default()),
             logins: AtomicU64::new(0),
+            counts_groups: AtomicBool::new(false),
         })
     }
 

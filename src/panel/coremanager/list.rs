@@ -1,8 +1,9 @@
 //! Complete lists: a list that lacks rows must never look complete, for a server that is missing may be taken for gone.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
 
-use crate::panel::error::{PanelError, SESSION};
+use crate::panel::error::{ErrorDocument, PanelError, SESSION};
 
 use super::client::Client;
 use super::document::{Document, Fields, Total};
@@ -27,13 +28,16 @@ impl Client {
     /// another one across a border of two pages, unseen, and one that comes hides this from the total. Each page but the last
     /// is therefore asked for once more. What all of them showed before and after the last one was read, they showed at that
     /// moment, too: together they are the list as it was then.
+    ///
+    /// Whether the number of rows counts those that group others is not known (ispsystem-api.md 2.5). If it does not, a page with some of
+    /// them looks like a whole list: until a list was seen to end with the rows that it counts, the page behind its last one is asked for.
     pub async fn list(&self, func: &str, params: impl Fn() -> Params, key: &'static str) -> Result<List, PanelError> {
         for _ in 0..ATTEMPTS {
             let first = self.read(func, &params()).await?;
             if filtered(&first) {
                 return Err(self.incomplete(func, "rows that a filter of our panel user hides; take the filter away at the panel"));
             }
-            let mut pages = Pages::default();
+            let mut pages = Pages { counts_groups: self.counts_groups.load(Ordering::Relaxed), ..Pages::default() };
             match pages.take(self, func, &first, key)? {
                 Verdict::Complete => return Ok(List { documents: vec![first], func: func.to_owned(), key }),
                 Verdict::More | Verdict::Changed => {}
@@ -46,15 +50,26 @@ impl Client {
             let mut documents = vec![first];
             for number in 2..=MAX_PAGES {
                 let before = pages.seen.len();
-                let document = self.read(func, &page(number)).await?;
-                let verdict = pages.take(self, func, &document, key)?;
-                documents.push(document);
+                let verdict = match self.read(func, &page(number)).await {
+                    Ok(document) => {
+                        let verdict = pages.take(self, func, &document, key)?;
+                        documents.push(document);
+                        verdict
+                    }
+                    Err(PanelError::Refused { func: refused, error, .. }) if refused == func && pages.may_end() && no_page(&error) => {
+                        Verdict::Complete
+                    }
+                    Err(error) => return Err(error),
+                };
                 match verdict {
                     Verdict::More if pages.seen.len() == before => {
                         return Err(self.incomplete(func, format!("rows: {before} of {} were shown, and no page has more", pages.total)));
                     }
                     Verdict::More => {}
                     Verdict::Complete if self.unmoved(func, page, key, &pages).await? => {
+                        if pages.ended {
+                            self.counts_groups.store(true, Ordering::Relaxed);
+                        }
                         return Ok(List { documents, func: func.to_owned(), key });
                     }
                     Verdict::Complete | Verdict::Changed => break,
@@ -107,6 +122,11 @@ fn filtered(document: &Document) -> bool {
         .any(|name| fields.opt(name).is_some_and(|v| !matches!(v.as_str(), "off" | "no" | "0" | "false")))
 }
 
+/// Whether a panel says that it has no page of that number.
+fn no_page(error: &ErrorDocument) -> bool {
+    matches!(error.kind.as_str(), "value" | "missed")
+}
+
 enum Verdict {
     Complete,
     More,
@@ -116,38 +136,59 @@ enum Verdict {
 /// The keys that a document names its rows by.
 fn keys_of(client: &Client, func: &str, document: &Document, key: &str) -> Result<BTreeSet<String>, PanelError> {
     let rows = document.rows().ok_or_else(|| client.incomplete(func, "a list: elem holds something else than rows"))?;
-    let key_of = |row: &Fields<'_>| {
-        let grouping = || (row.opt("type").as_deref() == Some("group")).then(|| format!("group {:?}", row.form()));
-        row.opt(key).or_else(grouping).ok_or_else(|| client.incomplete(func, format!("{key} in one of its rows")))
-    };
-    rows.iter().map(key_of).collect()
+    rows.iter().map(|row| key_of(row, key).ok_or_else(|| client.incomplete(func, format!("{key} in one of its rows")))).collect()
+}
+
+fn key_of(row: &Fields<'_>, key: &str) -> Option<String> {
+    row.opt(key).or_else(|| is_group(row).then(|| format!("group {:?}", row.form())))
+}
+
+/// Whether a row groups others, and is none of them (ispsystem-api.md 2.5).
+fn is_group(row: &Fields<'_>) -> bool {
+    row.opt("type").as_deref() == Some("group")
 }
 
 /// The pages read so far.
 #[derive(Default)]
 struct Pages {
     seen: BTreeSet<String>,
+    /// Those of them that group others.
+    groups: BTreeSet<String>,
     /// What each page showed.
     keys: Vec<BTreeSet<String>>,
     total: usize,
+    /// Whether the total is known to count the groups, too.
+    counts_groups: bool,
+    /// Nothing came behind as many rows as the total says, groups included.
+    ended: bool,
 }
 
 impl Pages {
     fn take(&mut self, client: &Client, func: &str, document: &Document, key: &str) -> Result<Verdict, PanelError> {
         let keys = keys_of(client, func, document, key)?;
+        let before = self.seen.len();
         self.seen.extend(keys.iter().cloned());
+        self.groups.extend(document.rows().unwrap_or_default().iter().filter(|row| is_group(row)).filter_map(|row| key_of(row, key)));
+        let first = self.keys.is_empty();
         let total = match document.total() {
-            Total::Unsaid if self.keys.is_empty() => self.seen.len(),
+            Total::Unsaid if first => self.seen.len() - self.groups.len(),
             Total::Rows(total) => total,
             Total::Unsaid | Total::Unreadable => return Err(client.incomplete(func, "the number of rows (p_elems)")),
         };
-        let changed = !self.keys.is_empty() && self.total != total;
+        let changed = !first && self.total != total;
         self.keys.push(keys);
         self.total = total;
         if changed {
             return Ok(Verdict::Changed);
         }
-        Ok(if self.seen.len() >= total { Verdict::Complete } else { Verdict::More })
+        self.ended = !first && self.seen.len() == before && self.may_end();
+        let whole = self.seen.len() - self.groups.len() >= total || self.ended || (self.counts_groups && self.may_end());
+        Ok(if whole { Verdict::Complete } else { Verdict::More })
+    }
+
+    /// Whether these are all rows if, and only if, the total counts the groups, too.
+    fn may_end(&self) -> bool {
+        self.seen.len() == self.total && !self.groups.is_empty()
     }
 }
 

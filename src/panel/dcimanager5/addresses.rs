@@ -86,7 +86,11 @@ impl DciManager5 {
             if elid == row.0 {
                 self.check_row_form(&call.func, document, row)?;
             }
-            Ok(overlay(document, &fields))
+            let mut sent = overlay(document, &fields);
+            // The same, but for a dialect that itself leaves the choice to the panel.
+            let chosen = fields.iter().any(|(name, _)| *name == "ip");
+            sent.retain(|(name, value)| name != "ip" || chosen || !value.trim().is_empty());
+            Ok(sent)
         };
         self.client.modify(&call.func, &key, build).await.unit()
     }

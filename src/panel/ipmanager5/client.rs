@@ -78,7 +78,10 @@ impl IpManager5 {
         };
         let build = |document: &_| {
             parse::check_form(document, wanted).map_err(|what| self.client.incomplete(EDIT, what))?;
-            Ok(overlay(document, &[(field, value)]))
+            let mut fields = overlay(document, &[(field, value)]);
+            // An empty address asks for any free one; a form that does not show the address must not become that.
+            fields.retain(|(name, value)| name != "ip" || !value.trim().is_empty());
+            Ok(fields)
         };
         self.client.modify(EDIT, &[("elid", &key)], build).await.unit()
     }

@@ -8,9 +8,11 @@ use crate::panel::model::PoolAddress;
 
 /// A row of `ip`: `ip, domain, iptype, note` (confirmed).
 pub fn pool_row(row: &Fields<'_>) -> Result<PoolAddress, String> {
+    let group = row.opt("iptype").unwrap_or_default();
     Ok(PoolAddress {
         address: row.opt("ip").and_then(|text| address(&text)).ok_or("an address (ip) in one of its rows")?,
-        group: row.opt("iptype").unwrap_or_default(),
+        group_shown: row.display("iptype").filter(|shown| *shown != group),
+        group,
         domain: row.opt("domain").unwrap_or_default(),
         note: row.text("note"),
     })

@@ -68,6 +68,8 @@ pub(crate) struct Durations {
     pub(crate) connection: Span,
     /// How long after its start an operation becomes visible in the list.
     pub(crate) operation_visible_after: Span,
+    /// How long a main address takes to be replaced where that is done later.
+    pub(crate) main_ip: Span,
 }
 
 impl Default for Durations {
@@ -80,6 +82,7 @@ impl Default for Durations {
             rescue: seconds(5),
             connection: seconds(1),
             operation_visible_after: seconds(0),
+            main_ip: seconds(3),
         }
     }
 }
@@ -165,6 +168,8 @@ pub(crate) enum NoOwner {
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum MainIpReplace {
     Works,
+    /// The call succeeds; the address is another one later.
+    Later,
     Ignored,
     Refused,
 }

@@ -41,11 +41,13 @@ pub(crate) struct IpmBehaviour {
     pub(crate) ip_edit_omitted: Omitted,
     /// Notes longer than this are cut without a word; absent: not cut.
     pub(crate) note_limit: Option<usize>,
+    /// Whether the list shows the number of a group as its machine value (section 1.3), and its name for people.
+    pub(crate) group_numbers: bool,
 }
 
 impl Default for IpmBehaviour {
     fn default() -> Self {
-        Self { exhausted: Exhausted::Limit, ip_edit_omitted: Omitted::Reset, note_limit: None }
+        Self { exhausted: Exhausted::Limit, ip_edit_omitted: Omitted::Reset, note_limit: None, group_numbers: false }
     }
 }
 

@@ -23,11 +23,20 @@ pub(super) fn list(ipm: &Ipm, call: &Call<'_>) -> Doc {
         let row = Node::new("elem")
             .field("ip", ip.to_string())
             .field("domain", taken.domain.clone())
-            .field("iptype", taken.group.clone())
+            .with(group(ipm, &taken.group))
             .field("note", taken.note.clone());
         if call.user.is_admin() { row.field("owner", taken.holder.clone()) } else { row }
     });
     lists::show(call, rows.collect())
+}
+
+/// The group of an address, as the list shows it.
+fn group(ipm: &Ipm, name: &str) -> Node {
+    let node = Node::text("iptype", name);
+    match ipm.base.groups.iter().position(|group| group.name == name) {
+        Some(number) if ipm.behaviour.group_numbers => node.attr("orig", (number + 1).to_string()),
+        Some(_) | None => node,
+    }
 }
 
 fn may_see(taken: &Taken, call: &Call<'_>) -> bool {

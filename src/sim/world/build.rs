@@ -186,6 +186,7 @@ fn build_dci(config: &DciConfig, world: &World) -> Result<Dci, ConfigError> {
         invented: config.invented.clone(),
         // Row and connection ids start where no server id is, so that one taken for the other is noticed.
         ids: Ids { server: 0, row: 500_000, connection: 800_000 },
+        replacements: Vec::new(),
     })
 }
 

@@ -1,6 +1,6 @@
 //! A server panel as a whole: its servers, its lists, and where its addresses come from.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, net::IpAddr};
 
 use super::{
     Moment,
@@ -37,6 +37,17 @@ pub(crate) struct Rack {
     pub(crate) name: String,
 }
 
+/// A row whose address is going to be another one.
+#[derive(Debug, Clone)]
+pub(crate) struct Replacement {
+    pub(crate) due: Moment,
+    pub(crate) server: u64,
+    pub(crate) row: u64,
+    pub(crate) domain: Option<String>,
+    pub(crate) ip: Option<IpAddr>,
+    pub(crate) any_of: Option<String>,
+}
+
 /// The last ids that were given out.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Ids {
@@ -64,6 +75,7 @@ pub(crate) struct Dci {
     pub(crate) release: ReleasePolicy,
     pub(crate) invented: Invented,
     pub(crate) ids: Ids,
+    pub(crate) replacements: Vec<Replacement>,
 }
 
 impl Dci {
@@ -72,6 +84,13 @@ impl Dci {
         for server in self.servers.values_mut() {
             server.advance(now);
         }
+    }
+
+    /// The replacements whose time has come.
+    pub(crate) fn take_due(&mut self, now: Moment) -> Vec<Replacement> {
+        let (due, left) = std::mem::take(&mut self.replacements).into_iter().partition(|replacement| replacement.due <= now);
+        self.replacements = left;
+        due
     }
 
     /// One server.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::{
     Moment, World,
     addresses::{AddressBase, Family, Taken, Want},
-    dci::Source,
+    dci::{Replacement, Source},
     refusal::Refusal,
     server::IpRow,
 };
@@ -96,6 +96,26 @@ impl World {
 
     /// Changes a row: its domain, or, if the panel does that, its address.
     pub(crate) fn change_row(&mut self, dci: usize, server: u64, row: u64, change: RowChange<'_>, now: Moment) -> Result<(), Refusal> {
+        let how = self.dci[dci].behaviour.main_ip_replace;
+        self.change_row_so(dci, server, row, change, how, now)
+    }
+
+    /// Makes a replacement whose time has come. One that has become impossible meanwhile comes to nothing.
+    pub(super) fn replace(&mut self, dci: usize, replacement: &Replacement) {
+        let Replacement { due, server, row, domain, ip, any_of } = replacement;
+        let change = RowChange { domain: domain.as_deref(), ip: *ip, any_of: any_of.as_deref() };
+        let _ = self.change_row_so(dci, *server, *row, change, MainIpReplace::Works, *due);
+    }
+
+    fn change_row_so(
+        &mut self,
+        dci: usize,
+        server: u64,
+        row: u64,
+        change: RowChange<'_>,
+        how: MainIpReplace,
+        now: Moment,
+    ) -> Result<(), Refusal> {
         let panel = &self.dci[dci];
         let missed = || Refusal::missed("ip", &row.to_string());
         let rows = &panel.server(server)?.rows;
@@ -107,7 +127,13 @@ impl World {
         let other_group = change.any_of.filter(|group| change.ip.is_none() && *group != old.group);
         let mut new = (old.ip, old.group.clone());
         if other_ip.is_some() || other_group.is_some() {
-            match panel.behaviour.main_ip_replace {
+            match how {
+                MainIpReplace::Later => {
+                    let due = now + panel.durations.main_ip.0;
+                    let (domain, any_of) = (change.domain.map(str::to_owned), change.any_of.map(str::to_owned));
+                    self.dci[dci].replacements.push(Replacement { due, server, row, domain, ip: change.ip, any_of });
+                    return Ok(());
+                }
                 MainIpReplace::Refused => {
                     let value = other_ip.map_or_else(String::new, |ip| ip.to_string());
                     return Err(Refusal::value("ip", &value));

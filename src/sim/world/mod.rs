@@ -56,5 +56,10 @@ impl World {
         for dci in &mut self.dci {
             dci.advance(now);
         }
+        for dci in 0..self.dci.len() {
+            for replacement in self.dci[dci].take_due(now) {
+                self.replace(dci, &replacement);
+            }
+        }
     }
 }

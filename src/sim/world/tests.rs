@@ -289,6 +289,27 @@ fn the_main_address_is_replaced_or_not() {
 }
 
 #[test]
+fn the_main_address_is_replaced_later() {
+    let mut world = world("\n    behaviour: {main_ip_replace: later}", "[{ip: 10.0.0.1}]");
+    let row = world.dci[0].servers[&1].rows[0].id;
+    let change = RowChange { ip: Some(ip("203.0.113.2")), domain: Some("a.example"), any_of: None };
+    world.change_row(0, 1, row, change, at(0)).unwrap();
+    for (second, address) in [(0, "10.0.0.1"), (2, "10.0.0.1"), (3, "203.0.113.2"), (9, "203.0.113.2")] {
+        world.advance(at(second));
+        let server = &world.dci[0].servers[&1];
+        assert_eq!(server.main_ip(), Some(ip(address)), "{second}");
+        assert_eq!(server.hostname() == "a.example", second >= 3);
+        assert_eq!(world.dci[0].base.taken.contains_key(&ip("10.0.0.1")), second < 3, "{second}: the old one is given back");
+    }
+    // Of a server that is gone by then nothing comes.
+    let back = RowChange { ip: Some(ip("10.0.0.7")), ..RowChange::default() };
+    world.change_row(0, 1, row, back, at(10)).unwrap();
+    world.dci[0].delete_server(1).unwrap();
+    world.advance(at(20));
+    assert!(!world.dci[0].base.taken.contains_key(&ip("10.0.0.7")));
+}
+
+#[test]
 fn addresses_of_a_server() {
     let mut world = world("", "[{ip: 10.0.0.1}, {ip: 10.0.0.2}]");
     let any = |group| NewAddress { group, family: Family::V4, ip: None, domain: "a.example" };

@@ -32,6 +32,7 @@ fn adopting(change: impl FnOnce(&mut Value)) -> World {
         panel.used.push(PoolAddress {
             address: row.address,
             group: "public".into(),
+            group_shown: None,
             domain: "web.example.net".into(),
             note: String::new(),
         });

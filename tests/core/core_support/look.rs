@@ -1,5 +1,6 @@
 //! What tests look at in a world: the word of its order `web`, and what was done at its panel.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use dci_operator::api::condition::{ConditionType, find};
@@ -27,6 +28,16 @@ pub fn until_reason(world: &mut World, wanted: &str) {
 /// How often a call was made.
 pub fn made(world: &World, name: &str) -> usize {
     world.panel.journal.iter().filter(|c| c.name() == name).count()
+}
+
+/// How often an address was asked for.
+pub fn takes(world: &World) -> usize {
+    world.asked.iter().filter(|(_, c)| c.name() == "takeAddress").count()
+}
+
+/// The note of an address that is in use.
+pub fn note_of(world: &World, address: IpAddr) -> Option<String> {
+    world.panel.used.iter().find(|used| used.address == address).map(|used| used.note.clone())
 }
 
 /// Everything that can be said of servers and addresses, to see that nothing was touched.

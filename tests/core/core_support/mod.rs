@@ -8,6 +8,7 @@ pub mod licenses;
 pub mod look;
 pub mod panel;
 pub mod panel_views;
+pub mod pool;
 pub mod rules;
 pub mod shell;
 pub mod sites;

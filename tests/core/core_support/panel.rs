@@ -11,6 +11,7 @@ use dci_operator::provisioning::marker;
 use jiff::Timestamp;
 
 use super::later;
+use super::pool::{Groups, parked};
 
 /// The operator's own log-in.
 pub const ADMIN: &str = "k8s-admin";
@@ -34,6 +35,8 @@ pub enum Ipmi {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Replace {
     Works,
+    /// It is answered at once, and done so much later.
+    Later(Duration),
     Ignored,
     Refused,
 }
@@ -81,7 +84,7 @@ pub struct Server {
     pub flagged: bool,
 }
 
-/// A change that takes effect after its answer was lost: it was checked when it was asked for.
+/// A change that takes effect after its answer, or after that was lost: it was checked when it was asked for.
 #[derive(Clone, Debug)]
 pub struct Late {
     pub at: Timestamp,
@@ -101,6 +104,11 @@ pub struct Panel {
     pub notes_slash: &'static str,
     pub notes_end: &'static str,
     pub note_max: usize,
+    /// So many addresses that are taken next another order takes at the same time, and notes them later.
+    pub noted_over: usize,
+    /// What the answer to the taking of an address names instead of it.
+    pub names: Option<IpAddr>,
+    pub groups: Groups,
     pub replace: Replace,
     pub installs_that_fail: usize,
     pub installs_that_hang: usize,
@@ -158,6 +166,9 @@ impl Panel {
             notes_slash: "/",
             notes_end: "",
             note_max: usize::MAX,
+            noted_over: 0,
+            names: None,
+            groups: Groups::Named,
             replace: Replace::Works,
             installs_that_fail: 0,
             installs_that_hang: 0,
@@ -191,7 +202,7 @@ impl Panel {
         for n in 1..=servers {
             let parking: IpAddr = format!("10.0.0.{n}").parse().expect("an address");
             let row = panel.row(parking, FREE_DOMAIN);
-            panel.used.push(PoolAddress { address: parking, group: "parking".into(), domain: FREE_DOMAIN.into(), note: String::new() });
+            panel.used.push(parked(parking));
             let server = Server {
                 kind: "E3-16G".into(),
                 owner: None,
@@ -324,25 +335,6 @@ impl Panel {
         }
     }
 
-    fn pick(&self, family: Family, group: &str) -> Option<IpAddr> {
-        self.free.get(group)?.iter().copied().filter(|a| Family::of(*a) == family).min()
-    }
-
-    fn take(&mut self, family: Family, group: &str, domain: &str, note: &str) -> Option<IpAddr> {
-        let address = self.pick(family, group)?;
-        self.free.get_mut(group)?.retain(|a| *a != address);
-        let note: String = note.chars().take(self.note_max).collect();
-        self.used.push(PoolAddress { address, group: group.into(), domain: domain.into(), note });
-        Some(address)
-    }
-
-    pub fn give_back(&mut self, address: IpAddr) {
-        if let Some(at) = self.used.iter().position(|u| u.address == address) {
-            let used = self.used.remove(at);
-            self.free.entry(used.group).or_default().push(address);
-        }
-    }
-
     fn cut(&self, notes: &str) -> String {
         let kept: String = notes.chars().take(self.notes_max).collect();
         kept.replace('/', self.notes_slash) + self.notes_end
@@ -353,6 +345,10 @@ impl Panel {
     pub fn apply(&mut self, call: &Call, now: Timestamp, checked: bool) -> Result<Option<IpAddr>, PanelError> {
         if checked {
             self.check(call)?;
+        }
+        if let (Call::ReplaceMain { .. }, Replace::Later(takes), true) = (call, self.replace, checked) {
+            self.late.push(Late { at: later(now, takes), call: call.clone() });
+            return Ok(None);
         }
         self.journal.push(call.clone());
         if call.at_license_server() {
@@ -415,7 +411,10 @@ impl Panel {
                     s.power = Some((later(now, power_takes), on));
                 }
             }
-            Call::TakeAddress { family, group, domain, note } => return Ok(self.take(*family, group, domain, note)),
+            Call::TakeAddress { family, group, domain, note } => {
+                let taken = self.take(*family, group, domain, note);
+                return Ok(taken.map(|address| self.names.unwrap_or(address)));
+            }
             Call::SetNote { address, note } => {
                 if let Some(used) = self.used.iter_mut().find(|u| u.address == *address) {
                     used.note.clone_from(note);
@@ -427,7 +426,7 @@ impl Panel {
                 }
             }
             Call::GiveBack { address } => self.give_back(*address),
-            Call::ReplaceMain { server, row, address, group, domain, .. } if self.replace == Replace::Works => {
+            Call::ReplaceMain { server, row, address, group, domain, .. } if matches!(self.replace, Replace::Works | Replace::Later(_)) => {
                 let family = Family::of(self.server(&server.0).main);
                 let chosen = address.or_else(|| self.take(family, group, domain, ""));
                 if let Some(new) = chosen

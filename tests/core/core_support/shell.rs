@@ -295,7 +295,7 @@ impl World {
                 Some(s) => facts.addresses = Some(s.rows.clone()),
                 None => facts.failed = Some(refused("missed", "iplist")),
             },
-            Look::Pool => facts.pool = Some(self.panel.used.clone()),
+            Look::Pool => facts.pool = Some(self.panel.pool()),
             Look::InstallForm(server) => {
                 let form = self.panel.install_form(server, self.now);
                 facts.install_forms.insert(server.0.clone(), Some(form));

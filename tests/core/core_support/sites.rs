@@ -18,6 +18,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::panel::{ADMIN, Panel};
+use super::pool::parked;
 use super::world::{CLUSTER, Ended, World, handler};
 use super::{later, seconds};
 
@@ -105,7 +106,7 @@ impl World {
             let parking: IpAddr = format!("10.0.{}.{id}", 10 + number).parse().unwrap();
             server.main = parking;
             server.rows[0].address = parking;
-            panel.used.push(PoolAddress { address: parking, group: "parking".into(), domain: FREE_DOMAIN.into(), note: String::new() });
+            panel.used.push(parked(parking));
         }
         let common = self.sites.pools.entry(pool.into()).or_default();
         common.used.append(&mut panel.used);

@@ -8,7 +8,7 @@ use dci_operator::api::task::{Resolution, TaskType};
 use dci_operator::provisioning::call::Call;
 use serde_json::json;
 
-use super::panel::Panel;
+use super::panel::{Panel, Replace};
 use super::seconds;
 use super::world::{Fault, World, handler, order};
 
@@ -35,9 +35,11 @@ pub enum Kind {
     Failover,
     /// Three recipes, two of them run by themselves; the disks are flagged at the end.
     Recipes,
+    /// The panel says that it replaced the main address, and does it later.
+    LateMain,
 }
 
-pub const KINDS: [Kind; 13] = [
+pub const KINDS: [Kind; 14] = [
     Kind::Plain,
     Kind::Several,
     Kind::DisableIpChange,
@@ -51,6 +53,7 @@ pub const KINDS: [Kind; 13] = [
     Kind::LicensedFreed,
     Kind::Failover,
     Kind::Recipes,
+    Kind::LateMain,
 ];
 
 /// Everything that may go wrong with one call.
@@ -87,7 +90,7 @@ impl Kind {
 
     pub fn world(self) -> World {
         let handler = handler(|spec| match self {
-            Self::Plain | Self::Several | Self::Disabled | Self::Custom | Self::Failover => {}
+            Self::Plain | Self::Several | Self::Disabled | Self::Custom | Self::Failover | Self::LateMain => {}
             Self::DisableIpChange => spec["ipManagement"]["disableIPChange"] = json!(true),
             Self::ByPanel | Self::ByPanelSeveral => spec["ipManagement"]["allocateBy"] = json!("Panel"),
             Self::NoParking => {
@@ -107,6 +110,9 @@ impl Kind {
             panel.licenses.policy = super::licenses::policy(|licenses| licenses["onDeletion"] = json!("Release"));
         }
         panel.recipes_that_fail = self.given_back();
+        if self == Self::LateMain {
+            panel.replace = Replace::Later(seconds(100));
+        }
         let mut world = World::new(panel, handler);
         let (v4, v6) = self.wanted();
         world.add(order("web", "u-web", |raw| {
