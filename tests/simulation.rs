@@ -198,7 +198,7 @@ fn a_cured_handler_is_noticed_whichever_write_fails_then() {
 #[test]
 fn a_main_address_that_is_replaced_later_hinders_no_life() {
     let began = Instant::now();
-    let runs = scenario::LIVES.into_iter().map(|life| format!("with dcimanager5.behaviour.main_ip_replace=later {life} 1"));
+    let runs = lives::LIVES.into_iter().map(|life| format!("with dcimanager5.behaviour.main_ip_replace=later {life} 1"));
     let told = children(runs.collect());
     assert_all(&told, began);
     for (run, told) in &told {
