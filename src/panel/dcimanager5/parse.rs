@@ -87,12 +87,13 @@ pub fn connection_row(row: &Fields<'_>) -> Result<Connection, String> {
 
 /// The view of `server.edit` (ispsystem-api.md 2.2).
 ///
-/// A missing field is empty, but a document without any of the fields that every server has is no form of a server: taken
-/// for one, it would show a server without owner and without notes, free for everybody.
+/// A missing field is empty, but a document without the fields that every form of a server has (confirmed) is none: taken for one, it would
+/// show a server without owner or without notes, free for everybody, and one that we release as released.
 pub fn server_form(document: &Document, server: &ServerId) -> Result<ServerForm, String> {
     let form = document.fields();
-    if !form.has("mac") && !form.has("name") {
-        return Err("the form of a server (mac and name)".to_owned());
+    let missing: Vec<&str> = ["mac", "name", "owner", "notes"].into_iter().filter(|name| !form.has(name)).collect();
+    if !missing.is_empty() {
+        return Err(format!("the form of a server ({})", missing.join(", ")));
     }
     same_object(&form, &server.0)?;
     Ok(ServerForm {
