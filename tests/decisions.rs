@@ -26,6 +26,8 @@ mod core_forsaken;
 mod core_give_back;
 #[path = "core/core_letting_go.rs"]
 mod core_letting_go;
+#[path = "core/core_level.rs"]
+mod core_level;
 #[path = "core/core_licenses.rs"]
 mod core_licenses;
 #[path = "core/core_opening.rs"]

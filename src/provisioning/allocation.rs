@@ -10,7 +10,7 @@ use super::call::{Call, Left};
 use super::capacity;
 use super::client::create_client;
 use super::context::{Cx, Flow, Halt, Recheck, SHORT, Wait, WaitKind, after, cut};
-use super::facts::{Inventory, Look, Prepare, Prepared, Row, Seen};
+use super::facts::{Inventory, Look, Prepare, Prepared, Seen};
 use super::inflight::Shows;
 use super::marker::{Found, Marker};
 use super::matching;
@@ -335,7 +335,7 @@ fn claim_in_flight(cx: &mut Cx<'_>, server: &ServerId, people: &People) -> Flow 
     let form = match cx.form(step, server)? {
         Seen::There(form) => form,
         Seen::Missing if own => return Continue(()),
-        Seen::Missing if matches!(cx.row(server), Row::Gone) => {
+        Seen::Missing if cx.is_gone(step, server)? => {
             cx.settled(step)?;
             cx.status.in_flight = None;
             return Continue(());
@@ -456,7 +456,7 @@ pub(super) fn resolve_claim(cx: &mut Cx<'_>, step: Step, server: &ServerId) -> F
     let form = match cx.form(step, server)? {
         Seen::There(form) => form,
         Seen::Missing => {
-            if matches!(cx.row(server), Row::Gone) {
+            if cx.is_gone(step, server)? {
                 cx.status.in_flight = None;
                 return Continue(());
             }

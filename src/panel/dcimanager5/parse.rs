@@ -59,6 +59,13 @@ pub fn is_ordinary(level: &str) -> bool {
     matches!(level.trim(), "16" | "lvUser")
 }
 
+/// Whether a level is an administrator's: 16 is ordinary (confirmed), 29 and 30 are administrators (inferred), and anything above the
+/// ordinary level is taken for one.
+#[must_use]
+pub fn is_administrators(level: &str) -> bool {
+    level.trim().parse::<u32>().is_ok_and(|n| n > 16)
+}
+
 /// A row of `iplist`; `None` for a grouping row (ispsystem-api.md 2.5, confirmed).
 pub fn address_row(row: &Fields<'_>) -> Result<Option<AddressRow>, String> {
     if row.opt("type").as_deref() == Some("group") {
