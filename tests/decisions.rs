@@ -30,6 +30,8 @@ mod core_half_claims;
 mod core_installation;
 #[path = "core/core_letting_go.rs"]
 mod core_letting_go;
+#[path = "core/core_level.rs"]
+mod core_level;
 #[path = "core/core_license_answers.rs"]
 mod core_license_answers;
 #[path = "core/core_licenses.rs"]

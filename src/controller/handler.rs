@@ -31,6 +31,7 @@ use super::probed::Probed;
 use super::problem::{Problem, problem_of, problem_of_settings};
 use super::runtime::{HandlerRuntime, ServerClient};
 use super::serving::{has_something, searches};
+use super::standing;
 use super::status::{self, StatusError};
 use super::stores::Guarded;
 
@@ -155,11 +156,11 @@ async fn poll(
     };
     let first = runtime.snapshot(None).client.is_none();
     let panel = client.panel().map_err(|e| problem_of(&e))?.clone();
-    if !proven {
+    // A log-in of a call may have told of another level: who we are is asked afresh, since it may be mended by now.
+    if !proven || !panel.is_administrator() {
         let probe = panel.probe().await.map_err(|e| problem_of(&e))?;
         if !probe.administrator {
-            let message = format!("panel user {} is not an administrator; give it that level", probe.login);
-            return Err(Problem::stalled(Reason::NotAdministrator, message));
+            return Err(standing::not_administrator(&probe.login));
         }
         // Where orders are served already, those go on with what they have until all of it is looked at.
         if first {
@@ -176,6 +177,7 @@ async fn poll(
         searched: orders.iter().chain(selecting).copied().any(searches),
     };
     let mut now = index::take(&panel, before.as_deref(), &whose).await.map_err(|e| problem_of(&e))?;
+    standing::check(panel.as_ref(), &client.login, before.as_deref(), &now, orders).await?;
     if hardware::is_needed(handler, orders.iter().chain(selecting).copied()) {
         now.hardware = hardware::take(&panel, before.as_deref(), &now, &runtime.changed()).await;
     }

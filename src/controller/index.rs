@@ -196,6 +196,10 @@ mod tests {
     }
 
     impl ServerPanel for Installing {
+        fn is_administrator(&self) -> bool {
+            true
+        }
+
         fn servers(&self) -> Read<'_, Vec<ServerRow>> {
             let row = |id: &str| ServerRow { owner: Some("dci".into()), install: Some(String::new()), ..ServerRow::blank(id) };
             ready(Ok(vec![row("17"), row("18")])).boxed()

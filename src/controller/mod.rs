@@ -50,6 +50,7 @@ pub mod runtime;
 pub mod secrets;
 pub mod selection;
 pub mod serving;
+mod standing;
 pub mod status;
 pub mod stores;
 pub mod strays;

@@ -39,6 +39,7 @@ pub fn problem_of(error: &PanelError) -> Problem {
     match error {
         PanelError::Certificate { .. } => Problem::stalled(Reason::CertificateRefused, message),
         PanelError::AddressDenied { .. } => Problem::stalled(Reason::AddressDenied, message),
+        PanelError::Refused { .. } if error.hides_users() => Problem::stalled(Reason::NotAdministrator, message),
         _ if error.class() == ErrorClass::Credentials => Problem::stalled(Reason::LoginRefused, message),
         // Also a log-in that it does not take now, which counts as no answer to the call that it was for.
         PanelError::Refused { .. } => Problem::stalled(Reason::PanelError, message),

@@ -133,7 +133,7 @@ impl std::fmt::Display for ErrorDocument {
 pub enum ErrorClass {
     /// The panel as a whole does not answer: one failure of the handler, not of each order.
     Down,
-    /// The credentials are not accepted.
+    /// The credentials are not accepted, or not an administrator's.
     Credentials,
     /// The object is not there (`missed`).
     Missing,
@@ -160,6 +160,7 @@ impl PanelError {
             Self::Login { .. } => ErrorClass::Credentials,
             // A log-in that the panel does not take now says nothing of the call that it was for.
             Self::Refused { func, error, .. } if func == "auth" && error.kind != "auth" => ErrorClass::Down,
+            Self::Refused { .. } if self.hides_users() => ErrorClass::Credentials,
             Self::Refused { error, .. } => match error.kind.as_str() {
                 "auth" => ErrorClass::Credentials,
                 "missed" => ErrorClass::Missing,
@@ -183,6 +184,12 @@ impl PanelError {
     #[must_use]
     pub fn was_not_tried(&self) -> bool {
         self.refuses_session() || matches!(self, Self::Refused { error, .. } if error.kind == "access")
+    }
+
+    /// Whether the panel does not show us its users: whoever may not see them is no administrator there, whatever else it answers.
+    #[must_use]
+    pub fn hides_users(&self) -> bool {
+        matches!(self, Self::Refused { func, error, .. } if func == "user" && error.kind == "access")
     }
 
     /// Whether nothing answers at the panel's address, so that nothing else is worth asking it now.

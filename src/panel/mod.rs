@@ -47,7 +47,9 @@ mod traits {
     pub trait ServerPanel: Send + Sync {
         /// Logs in afresh and tells who we are there.
         fn probe(&self) -> Read<'_, Probe>;
-        /// The complete list of servers, unfiltered.
+        /// Whether the last log-in, of which nobody has to know, told the level of an administrator; true where it told none. Costs nothing.
+        fn is_administrator(&self) -> bool;
+        /// The complete list of servers, unfiltered; an ordinary user's own ones.
         fn servers(&self) -> Read<'_, Vec<ServerRow>>;
         /// All users of the panel, administrators included.
         fn users(&self) -> Read<'_, Vec<PanelUser>>;

@@ -16,7 +16,7 @@ use super::allocation::{index_complete, prepared};
 use super::call::Call;
 use super::client::ordinary_client;
 use super::context::{Cx, Flow, Halt, Recheck, SHORT, cut};
-use super::facts::{Look, Prepare, Row, Seen};
+use super::facts::{Look, Prepare, Seen};
 use super::fitting::compare;
 use super::half_claim::truncated;
 use super::hardware::Hardware;
@@ -209,7 +209,7 @@ fn in_order(row: &ServerRow, rows: &[AddressRow]) -> Vec<IpAddr> {
 pub(super) fn resolve(cx: &mut Cx<'_>, step: Step, server: &ServerId) -> Flow {
     let form = match cx.form(step, server)? {
         Seen::There(form) => form,
-        Seen::Missing if cx.row(server) == Row::Gone => {
+        Seen::Missing if cx.is_gone(step, server)? => {
             cx.status.in_flight = None;
             return Continue(());
         }

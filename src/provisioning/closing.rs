@@ -14,7 +14,7 @@ use crate::panel::model::{FREE_DOMAIN, ServerId, ServerRow};
 use super::allocation::index_complete;
 use super::call::Call;
 use super::context::{Busy, Cx, Flow, Halt, Next, Wait, WaitKind, after};
-use super::facts::{Inventory, Look, Row, Seen};
+use super::facts::{Inventory, Look, Seen};
 use super::half_claim::{claim_target, resolve_claim};
 use super::inflight::Shows;
 use super::opening::{note_power, wait_for_power};
@@ -76,8 +76,7 @@ pub(super) fn take_back(cx: &mut Cx<'_>) -> Flow {
     super::orphaning::taken_after_all(cx);
     opening_settled(cx)?;
     super::license_revocation::revoke(cx)?;
-    // A filter that somebody stored for our user hides servers from the list; the form tells.
-    if cx.row(&server) == Row::Gone && cx.form(Step::Release, &server)? == Seen::Missing {
+    if cx.is_gone(Step::Release, &server)? {
         cx.settled(Step::Release)?;
         super::network::give_back_all(cx, Step::Release)?;
         cx.finish(Step::Release, State::Done, "the panel does not list the server any more");

@@ -11,7 +11,7 @@ use crate::panel::model::{ServerId, ServerRow};
 use super::allocation::index_complete;
 use super::call::Call;
 use super::context::{Cx, Flow, Halt, LONG, cut};
-use super::facts::{Look, Row, Seen};
+use super::facts::{Look, Seen};
 use super::licenses::{TARGET, target};
 use super::marker::Found;
 use super::people::people;
@@ -37,8 +37,7 @@ enum Answer {
 pub(super) fn verify(cx: &mut Cx<'_>) -> Flow {
     let Some((step, since)) = cx.being_verified() else { return Continue(()) };
     if let Some(server) = cx.server_id()
-        && cx.row(&server) == Row::Gone
-        && cx.form(step, &server)? == Seen::Missing
+        && cx.is_gone(step, &server)?
     {
         // Nothing can be asked of a server that is not there; what follows from that is said, or done, by whoever is next.
         cx.confirmed(step);

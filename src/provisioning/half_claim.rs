@@ -8,7 +8,7 @@ use super::allocation::{beside_another, bind};
 use super::call::{Call, Left};
 use super::capacity;
 use super::context::{Cx, Flow, Halt, Recheck};
-use super::facts::{Row, Seen};
+use super::facts::Seen;
 use super::inflight::Shows;
 use super::marker::{Found, is_bare, tokens};
 use super::matching;
@@ -36,7 +36,7 @@ pub(super) fn claim_in_flight(cx: &mut Cx<'_>, server: &ServerId, people: &Peopl
     let form = match cx.form(step, server)? {
         Seen::There(form) => form,
         Seen::Missing if own && !made => return Continue(()),
-        Seen::Missing if matches!(cx.row(server), Row::Gone) => {
+        Seen::Missing if cx.is_gone(step, server)? => {
             cx.settled(step)?;
             cx.status.in_flight = None;
             return Continue(());
@@ -139,7 +139,7 @@ pub(super) fn resolve_claim(cx: &mut Cx<'_>, step: Step, server: &ServerId) -> F
     let form = match cx.form(step, server)? {
         Seen::There(form) => form,
         Seen::Missing => {
-            if matches!(cx.row(server), Row::Gone) {
+            if cx.is_gone(step, server)? {
                 cx.status.in_flight = None;
                 return Continue(());
             }

@@ -156,7 +156,8 @@ impl Cx<'_> {
             return None;
         }
         let server = call.server().cloned().or_else(|| self.server_id())?;
-        if call.server().is_none() && self.row(&server) == Row::Gone {
+        let missing = self.facts.forms.get(&server.0) == Some(&Seen::Missing);
+        if call.server().is_none() && missing && self.row(&server) == Row::Gone {
             return None;
         }
         let form = match self.facts.forms.get(&server.0) {

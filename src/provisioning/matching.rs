@@ -46,10 +46,17 @@ fn free(inventory: &Inventory, ipmi_errors_count: bool, suits: impl Fn(&ServerRo
     let mut found: Vec<&ServerRow> = inventory.rows.values().filter(usable).collect();
     // Counting MAC addresses costs a walk over all rows, so only the few that are free are asked about.
     found.retain(|row| {
-        row.mac.as_ref().is_none_or(|mac| inventory.rows.values().filter(|other| other.mac.as_ref() == Some(mac)).nth(1).is_none())
+        let has = |other: &&ServerRow, mac: &str| other.mac.as_deref().is_some_and(|theirs| same_mac(theirs, mac));
+        row.mac.as_deref().is_none_or(|mac| inventory.rows.values().filter(|other| has(other, mac)).nth(1).is_none())
     });
     found.sort_by(|a, b| (a.power.error, a.id.sort_key()).cmp(&(b.power.error, b.id.sort_key())));
     found
+}
+
+/// Whether two texts are one MAC address: panels keep it as a person wrote it, in either case, with colons or hyphens.
+fn same_mac(one: &str, other: &str) -> bool {
+    let read = |c: u8| if c == b'-' { b':' } else { c.to_ascii_lowercase() };
+    one.bytes().map(read).eq(other.bytes().map(read))
 }
 
 /// Whether any server of this type is known at all.
@@ -113,6 +120,23 @@ mod tests {
         assert_eq!(ids(true), ["10"]);
         assert_eq!(ids(false), ["10", "9"]);
         assert!(type_is_known(&inventory, "E3-16G") && !type_is_known(&inventory, "X"));
+    }
+
+    #[test]
+    fn a_mac_that_is_written_otherwise_is_the_same() {
+        let free = |macs: [&str; 2]| {
+            let mut inventory = Inventory::default();
+            for (id, mac) in ["1", "2"].into_iter().zip(macs) {
+                inventory.rows.insert(id.into(), ServerRow { mac: Some(mac.into()), ..row(id) });
+            }
+            candidates(&inventory, "E3-16G", true).len()
+        };
+        for other in ["00:16:3e:00:00:ab", "00:16:3E:00:00:AB", "00-16-3E-00-00-ab"] {
+            assert_eq!(free(["00:16:3e:00:00:ab", other]), 0, "{other}");
+        }
+        for other in ["00:16:3e:00:00:ac", "00:16:3e:00:00:a"] {
+            assert_eq!(free(["00:16:3e:00:00:ab", other]), 2, "{other}");
+        }
     }
 
     #[test]

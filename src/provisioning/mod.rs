@@ -22,6 +22,7 @@ pub mod facts;
 pub mod fitting;
 pub mod forsaken;
 pub mod give_back;
+mod gone;
 mod half_claim;
 pub mod hardware;
 pub mod inflight;

@@ -31,7 +31,7 @@ pub fn open(cx: &mut Cx<'_>) -> Flow {
         super::allocation::allocate(cx)?;
     }
     let Some(server) = cx.server_id() else { return Continue(()) };
-    if cx.row(&server) == Row::Gone && cx.form(Step::HandOver, &server)? == Seen::Missing {
+    if cx.is_gone(Step::HandOver, &server)? {
         let message = format!("the panel does not list server {server} any more (two complete lists agree); no other one is taken");
         return Break(super::drift::drifted(cx, Reason::ServerGone, &message));
     }

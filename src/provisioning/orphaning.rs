@@ -15,7 +15,7 @@ use crate::panel::model::{AddressRow, PoolAddress, ServerId};
 
 use super::call::Call;
 use super::context::{Cx, Flow, Recheck};
-use super::facts::{Look, Row, Seen};
+use super::facts::{Look, Seen};
 use super::inflight::Shows;
 use super::marker::{Found, tokens};
 use super::people::people;
@@ -89,7 +89,7 @@ pub(super) fn let_be(cx: &mut Cx<'_>) -> Flow {
     for skipped in [Step::RevokeLicenses, Step::PowerOff, Step::RemoveAddresses, Step::ParkAddress] {
         cx.finish(skipped, State::Skipped, LEFT);
     }
-    let gone = cx.row(&server) == Row::Gone && cx.form(step, &server)? == Seen::Missing;
+    let gone = cx.is_gone(step, &server)?;
     if cx.handler.operator_allocates() {
         forget_addresses(cx, step, gone)?;
     }

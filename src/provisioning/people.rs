@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow::{Break, Continue};
 
-use crate::panel::model::{PanelUser, ServerForm};
+use crate::panel::model::{Level, PanelUser, ServerForm};
 
 use super::context::{Cx, Flow};
 use super::facts::Look;
@@ -42,7 +42,8 @@ impl People {
     }
 }
 
-/// Reads the users and finds the two that matter.
+/// Reads the users and finds the two that matter. Nothing that the panel shows is acted upon where ours is an ordinary one: it is shown its
+/// own servers only.
 pub(super) fn people(cx: &mut Cx<'_>, step: Step) -> Flow<People> {
     let Some(users) = &cx.facts.users else { return Break(cx.look(step, Look::Users)) };
     let named = |name: &str| users.iter().find(|u| u.name == name).cloned();
@@ -51,6 +52,14 @@ pub(super) fn people(cx: &mut Cx<'_>, step: Step) -> Flow<People> {
         let message = format!("the panel's list of users does not show `{}`, the operator's own user", cx.facts.login);
         return Break(cx.wait_for_handler(step, Reason::HandlerNotReady, message));
     };
+    match me.level {
+        Level::Administrator => {}
+        Level::User => {
+            let message =
+                format!("panel user `{}` is not an administrator any more, and is not shown all servers; give it that level", me.name);
+            return Break(cx.wait_for_handler(step, Reason::HandlerNotReady, message));
+        }
+    }
     let anothers = |user: &&PanelUser| users.iter().any(|u| u.id.0 == user.name && u.name != user.name);
     let ambiguous = [Some(&me), client.as_ref()].into_iter().flatten().filter(anothers).map(|u| u.name.clone()).collect();
     Continue(People { me, client, ambiguous })

@@ -115,9 +115,10 @@ impl Core {
             if panels.iter().any(|panel: &Panel| panel.name == *name) {
                 return Err(ConfigError::invalid("panels", format!("there are two panels with the name `{name}`")));
             }
-            let ProtocolConfig { session_idle, session_bound_to_ip, single_elem, page_size } = *protocol;
+            let ProtocolConfig { session_idle, session_bound_to_ip, session_keeps_level, single_elem, page_size } = *protocol;
             panels.push(Panel { name: name.clone(), place, listen, single: single_elem, page_size });
-            desks.push(Desk::new(Rules { idle: session_idle.0, bound_to_ip: session_bound_to_ip }));
+            let rules = Rules { idle: session_idle.0, bound_to_ip: session_bound_to_ip, keeps_level: session_keeps_level };
+            desks.push(Desk::new(rules));
         }
         if panels.is_empty() {
             return Err(ConfigError::invalid("panels", "there is neither a `dcimanager5` nor an `ipmanager5`, and no `billmanager6`"));

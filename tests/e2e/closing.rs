@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::support::{Setup, World};
+use super::support::{Setup, World, kstatus};
 
 /// An Active order `web-01` on server 17.
 async fn active(setup: Setup) -> World {
@@ -153,17 +153,56 @@ async fn a_handler_that_is_in_use_stays() {
     world.end().await;
 }
 
+/// An ordinary user is shown its own servers only. Whether a session keeps the rights that its user had at the log-in is not known.
+#[tokio::test]
+async fn nothing_is_given_up_while_the_panel_user_is_not_an_administrator() {
+    for keeps in [false, true] {
+        let mut world = active(Setup::dci(&json!({"protocol": {"session_keeps_level": keeps}}))).await;
+        // The operator's user has a server, so that its lists are not empty.
+        world.order("slow", &json!({"operatingSystem": {"template": "ISPsystem__Slow-1"}})).await;
+        world.until("the panel installs", |world| world.server(19)["operation"].is_object().then_some(())).await;
+        let uid = world.record.get("DedicatedServerOrder", "web-01").unwrap()["metadata"]["uid"].as_str().unwrap().to_owned();
+        let noted = |world: &World| world.taken().into_iter().filter(|(_, note)| note.contains(&uid)).collect::<Vec<_>>();
+        let addresses = noted(&world);
+        assert!(!addresses.is_empty(), "{:?}", world.taken());
+        world.behind("users", &json!({"panel": "dci", "name": "operator", "level": 16})).await;
+        if keeps {
+            world.polls(2).await;
+            let handler = world.record.get("ProcessingHandler", "msk-1").unwrap();
+            assert!(kstatus::is_true(&handler, "Ready"), "its session is shown all servers: {handler}");
+            world.sim.add_fault(json!({"action": "expire-sessions", "panel": "dci", "func": "server", "count": 1})).unwrap();
+        }
+        let handler = world.until_reason("ProcessingHandler", "msk-1", "Stalled", "NotAdministrator").await;
+        assert_eq!(kstatus::condition(&handler, "CredentialsValid").unwrap()["reason"], "NotAdministrator");
+        world.delete("DedicatedServerOrder", "web-01").await;
+        world
+            .until_order("web-01", "waits for the handler", |o| {
+                o["metadata"]["deletionTimestamp"].is_string() && o["status"]["waitingOn"]["kind"] == "Handler"
+            })
+            .await;
+        let asked = world.requests("dci", "user");
+        world.until("who it is is asked again", |world| (world.requests("dci", "user") >= asked + 3).then_some(())).await;
+        assert_eq!((&world.server(17)["owner"], noted(&world)), (&json!("acme"), addresses), "keeps {keeps}");
+        assert!(open_tasks(&world).is_empty(), "{:?}", open_tasks(&world));
+        world.behind("users", &json!({"panel": "dci", "name": "operator", "level": 29})).await;
+        world.until_gone("web-01").await;
+        world.delete("DedicatedServerOrder", "slow").await;
+        world.until_gone("slow").await;
+        world.assert_released(17);
+        world.assert_released(19);
+        world.end().await;
+    }
+}
+
 #[tokio::test]
 async fn a_server_that_lost_our_marker_is_not_touched() {
     let mut world = active(Setup::default()).await;
     world.sim.change_server(17, json!({"notes": "sold to somebody", "owner": "owner-of-18"})).unwrap();
     let before = world.changes().len();
-    world.until_order("web-01", "Stalled", |o| super::support::kstatus::is_true(o, "Stalled")).await;
+    world.until_order("web-01", "Stalled", |o| kstatus::is_true(o, "Stalled")).await;
     world.delete("DedicatedServerOrder", "web-01").await;
     world
-        .until_order("web-01", "Deleting and Stalled", |o| {
-            o["metadata"]["deletionTimestamp"].is_string() && super::support::kstatus::is_true(o, "Stalled")
-        })
+        .until_order("web-01", "Deleting and Stalled", |o| o["metadata"]["deletionTimestamp"].is_string() && kstatus::is_true(o, "Stalled"))
         .await;
     world.polls(3).await;
     assert_eq!(world.changes()[before..], [] as [String; 0]);

@@ -58,6 +58,37 @@ async fn the_panel_user_has_to_be_an_administrator() {
     world.end().await;
 }
 
+/// It is shown the same servers, and what is gone is believed of it, too.
+#[tokio::test]
+async fn the_credentials_of_another_administrator_serve_the_orders_that_are_there() {
+    let mut panels = objects::panels();
+    let second = json!({"name": "second", "password": PANEL_PASSWORD, "level": 30});
+    panels["dcimanager5"][0]["users"].as_array_mut().unwrap().push(second);
+    let mut world = World::start(Setup { panels, ..Setup::default() }).await;
+    for name in ["web-01", "web-02"] {
+        world.order(name, &json!({})).await;
+        world.until_active(name).await;
+    }
+    let (log_ins, changes) = (world.requests("dci", "auth"), world.changes());
+    world.write_secret("dci-admin", &json!({"username": "second"})).await;
+    world.until("it logs in anew", |world| (world.requests("dci", "auth") > log_ins).then_some(())).await;
+    world.polls(3).await;
+    for name in ["web-01", "web-02"] {
+        assert!(is_true(&world.record.get("DedicatedServerOrder", name).unwrap(), "Ready"), "{name}");
+    }
+    assert_eq!(world.changes(), changes);
+    world.delete("DedicatedServerOrder", "web-01").await;
+    world.until_gone("web-01").await;
+    world.assert_server_released(17);
+    world.vanish(19).await;
+    world.until_reason("DedicatedServerOrder", "web-02", "Stalled", "ServerGone").await;
+    world.delete("DedicatedServerOrder", "web-02").await;
+    world.until_gone("web-02").await;
+    let ours: Vec<_> = world.taken().into_iter().filter(|(_, note)| note.contains("k8s:")).collect();
+    assert!(ours.is_empty(), "its addresses are given back: {ours:?}");
+    world.end().await;
+}
+
 #[tokio::test]
 async fn a_panel_that_is_down_hurts_no_order() {
     let mut world = World::start(Setup::default()).await;

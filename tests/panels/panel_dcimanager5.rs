@@ -120,6 +120,29 @@ async fn we_learn_who_we_are() {
     assert_eq!(error.class(), ErrorClass::Credentials, "{error}");
 }
 
+/// A log-in tells the level, also one that a call needed by itself; a session that is older may keep its rights, or lose them at once.
+#[tokio::test]
+async fn another_level_of_our_user_is_learned_with_the_next_log_in() {
+    for keeps in [true, false] {
+        let world = with(&format!("session_keeps_level: {keeps}"), "", Dialect::default()).await;
+        assert!(world.panel.is_administrator(), "nobody has logged in yet");
+        assert!(world.panel.probe().await.unwrap().administrator && world.panel.is_administrator());
+        let human = Client::new(&settings(&world.sim, "admin", "secret")).unwrap();
+        let level = |level: &str| Params::new().with("sok", "ok").with("elid", "2").with("name", "operator").with("level", level);
+        applied(human.change("user.edit", &level("16")).await);
+        assert_eq!(world.panel.servers().await.unwrap().len(), if keeps { 4 } else { 0 }, "keeps {keeps}");
+        assert_eq!(world.panel.users().await.is_ok(), keeps);
+        assert!(world.panel.is_administrator(), "no log-in has told otherwise");
+        world.fault(json!({"action": "expire-sessions", "func": "server"}));
+        assert!(world.panel.servers().await.unwrap().is_empty(), "keeps {keeps}");
+        assert!(!world.panel.is_administrator());
+        let error = world.panel.users().await.unwrap_err();
+        assert!(error.hides_users() && error.class() == ErrorClass::Credentials, "{error}");
+        applied(human.change("user.edit", &level("29")).await);
+        assert!(world.panel.probe().await.unwrap().administrator && world.panel.is_administrator());
+    }
+}
+
 #[tokio::test]
 async fn a_filter_of_our_user_does_not_hide_servers_in_silence() {
     let world = world().await;

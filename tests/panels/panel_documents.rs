@@ -216,7 +216,7 @@ fn an_owner_may_be_missing_in_many_ways() {
     for owner in [json!(null), json!({}), json!({"$": ""}), json!({"$": "no_owner"}), json!({"$": "null"}), json!(" ")] {
         let list = document(&json!({"elem": {"id": {"$": "17"}, "owner": owner}}));
         assert_eq!(parse::server_row(&list.rows().unwrap()[0]).unwrap().owner, None, "{owner}");
-        let form = document(&json!({"mac": {}, "owner": owner, "notes": owner}));
+        let form = document(&json!({"mac": {}, "name": {}, "owner": owner, "notes": owner}));
         assert_eq!(parse::server_form(&form, &"17".into()).unwrap().owner, None, "{owner}");
     }
 }
@@ -247,10 +247,20 @@ fn a_server_has_either_type() {
 #[test]
 fn nothing_but_the_form_of_that_server_is_one() {
     let server = ServerId::from("17");
-    for wrong in [json!({}), json!({"ok": {}}), json!({"owner": {}, "notes": {}}), json!({"elid": {"$": "18"}, "mac": {}})] {
+    let whole = json!({"elid": {"$": "17"}, "mac": {}, "name": null, "owner": {}, "notes": {}});
+    assert!(parse::server_form(&document(&whole), &server).is_ok());
+    // Without notes it would show a server that we release as released, and without owner as nobody's.
+    for left_out in ["mac", "name", "owner", "notes"] {
+        let mut form = whole.clone();
+        form.as_object_mut().unwrap().remove(left_out);
+        let missing = parse::server_form(&document(&form), &server).unwrap_err();
+        assert!(missing.contains(left_out), "{left_out}: {missing}");
+    }
+    let mut another = whole;
+    another["elid"] = json!({"$": "18"});
+    for wrong in [json!({}), json!({"ok": {}}), another] {
         assert!(parse::server_form(&document(&wrong), &server).is_err(), "{wrong}");
     }
-    assert!(parse::server_form(&document(&json!({"elid": {"$": "17"}, "name": {}})), &server).is_ok());
     let address = "10.0.0.1".parse().unwrap();
     for wrong in [json!({}), json!({"ok": {}}), json!({"ip": {"$": "10.0.0.2"}}), json!({"elid": {"$": "10.0.0.2"}, "note": {}})] {
         assert!(ipm::check_form(&document(&wrong), address).is_err(), "{wrong}");
@@ -293,9 +303,11 @@ fn an_edit_sends_owner_and_notes_whatever_the_form_shows() {
     assert_eq!(sent(full.clone(), &keep), pairs(&[("mac", "m"), ("name", "n"), ("notes", "a"), ("owner", "3"), ("type", "")]));
     let add = edit(OwnerEdit::User("9".into()), NotesEdit::Add("k8s:x".into()));
     assert_eq!(sent(full, &add), pairs(&[("mac", "m"), ("name", "n"), ("notes", "a\nk8s:x"), ("owner", "9"), ("type", "")]));
-    assert_eq!(sent(json!({"mac": null}), &keep), pairs(&[("mac", ""), ("notes", ""), ("owner", "no_owner")]));
+    let empty = json!({"mac": null, "name": {}, "owner": {}, "notes": null});
+    assert_eq!(sent(empty, &keep), pairs(&[("mac", ""), ("name", ""), ("notes", ""), ("owner", "no_owner")]));
     let nobody = edit(OwnerEdit::Nobody, NotesEdit::Remove("k8s:x".into()));
-    assert_eq!(sent(json!({"mac": {}, "notes": {"$": "k8s:x"}}), &nobody), pairs(&[("mac", ""), ("notes", ""), ("owner", "no_owner")]));
+    let ours = json!({"mac": {}, "name": {}, "owner": {"$": "9"}, "notes": {"$": "k8s:x"}});
+    assert_eq!(sent(ours, &nobody), pairs(&[("mac", ""), ("name", ""), ("notes", ""), ("owner", "no_owner")]));
 }
 
 #[test]
@@ -409,13 +421,14 @@ proptest! {
         fields in prop::collection::btree_map("[a-z]{3,6}2", "\\PC{0,8}", 0..8), notes in "[a-z \n]{0,20}",
     ) {
         let mut form: serde_json::Map<String, Value> = fields.iter().map(|(n, v)| (n.clone(), json!({"$": v}))).collect();
-        form.insert("mac".into(), json!({"$": "m"}));
-        form.insert("notes".into(), json!({"$": notes}));
+        for (name, value) in [("mac", "m"), ("name", "n"), ("owner", "no_owner"), ("notes", notes.as_str())] {
+            form.insert(name.into(), json!({"$": value}));
+        }
         let document = document(&Value::Object(form));
         let shown = parse::server_form(&document, &"17".into()).unwrap();
         let edit = ServerEdit { expect: Expect::Free, owner: OwnerEdit::User("9".into()), notes: NotesEdit::Keep };
         let sent = parse::edited_form(&document, &shown, &edit);
-        prop_assert_eq!(sent.len(), fields.len() + 3);
+        prop_assert_eq!(sent.len(), fields.len() + 4);
         for (name, value) in &fields {
             prop_assert!(sent.contains(&(name.clone(), value.clone())));
         }

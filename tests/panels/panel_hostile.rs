@@ -307,7 +307,9 @@ async fn odd_ids_are_sent_back_as_they_came_in_one_field() {
     let list = serde_json::json!({"doc": {"elem": rows, "p_elems": {"$": ODD.len().to_string()}}}).to_string();
     let server = Server::panel(move |request| match request.func() {
         "server" => Reply::Json(list.clone()),
-        "server.edit" => Reply::Json(serde_json::json!({"doc": {"elid": {"$": request.get("elid")}, "mac": {}, "notes": {}}}).to_string()),
+        "server.edit" => Reply::Json(
+            serde_json::json!({"doc": {"elid": {"$": request.get("elid")}, "mac": {}, "name": {}, "owner": {}, "notes": {}}}).to_string(),
+        ),
         _ => ok(),
     });
     let panel = operator(&server);

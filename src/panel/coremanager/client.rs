@@ -92,6 +92,8 @@ pub struct Client {
     limiter: Limiter,
     observer: Arc<dyn Observer>,
     gate: Mutex<Gate>,
+    /// The level that the last log-in told, where it told one.
+    level: std::sync::Mutex<Option<String>>,
     /// Log-ins that ended, well or not; read without the gate to tell who came before which.
     logins: AtomicU64,
     /// The panel's numbers of rows were seen to count those that group others.
@@ -145,6 +147,7 @@ impl Client {
             limiter: Limiter::new(settings.requests_per_second, settings.max_concurrent),
             observer,
             gate: Mutex::new(Gate::default()),
+            level: std::sync::Mutex::default(),
             logins: AtomicU64::new(0),
             counts_groups: AtomicBool::new(false),
         })
@@ -160,6 +163,13 @@ impl Client {
     #[must_use]
     pub fn username(&self) -> &str {
         &self.username
+    }
+
+    /// The level that the last log-in told, where it told one: a session that has expired is renewed by whoever calls next, and the level may
+    /// be another one by then.
+    #[must_use]
+    pub fn level(&self) -> Option<String> {
+        self.level.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Calls a function that changes nothing.
@@ -271,6 +281,7 @@ impl Client {
         gate.refused = None;
         match result {
             Ok((access, level)) => {
+                self.level.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&level);
                 let ticket = Ticket { access, level, number };
                 gate.ticket = Some(ticket.clone());
                 Ok(ticket)

@@ -15,6 +15,8 @@ use crate::panel::model::{
 };
 use crate::panel::traits::{Change, Read};
 
+use super::parse;
+
 /// A DCImanager 5.
 pub struct DciManager5 {
     pub(super) client: Arc<Client>,
@@ -32,6 +34,10 @@ impl DciManager5 {
 impl ServerPanel for DciManager5 {
     fn probe(&self) -> Read<'_, Probe> {
         self.do_probe().boxed()
+    }
+
+    fn is_administrator(&self) -> bool {
+        self.client.level().is_none_or(|level| parse::is_administrators(&level))
     }
 
     fn servers(&self) -> Read<'_, Vec<ServerRow>> {

@@ -65,6 +65,13 @@ pub fn is_ordinary(level: &str) -> bool {
     matches!(level.trim(), "16" | "lvUser")
 }
 
+/// Whether a level is an administrator's: 16 is ordinary (confirmed), 29 and 30 are administrators (inferred), and anything above the
+/// ordinary level is taken for one.
+#[must_use]
+pub fn is_administrators(level: &str) -> bool {
+    level.trim().parse::<u32>().is_ok_and(|n| n > 16)
+}
+
 /// A row of `iplist`; `None` for a grouping row (ispsystem-api.md 2.5, confirmed).
 pub fn address_row(row: &Fields<'_>) -> Result<Option<AddressRow>, String> {
     if row.opt("type").as_deref() == Some("group") {
@@ -93,12 +100,13 @@ pub fn connection_row(row: &Fields<'_>) -> Result<Connection, String> {
 
 /// The view of `server.edit` (ispsystem-api.md 2.2).
 ///
-/// A missing field is empty, but a document without any of the fields that every server has is no form of a server: taken
-/// for one, it would show a server without owner and without notes, free for everybody.
+/// A missing field is empty, but a document without the fields that every form of a server has (confirmed) is none: taken for one, it would
+/// show a server without owner or without notes, free for everybody, and one that we release as released.
 pub fn server_form(document: &Document, server: &ServerId) -> Result<ServerForm, String> {
     let form = document.fields();
-    if !form.has("mac") && !form.has("name") {
-        return Err("the form of a server (mac and name)".to_owned());
+    let missing: Vec<&str> = ["mac", "name", "owner", "notes"].into_iter().filter(|name| !form.has(name)).collect();
+    if !missing.is_empty() {
+        return Err(format!("the form of a server ({})", missing.join(", ")));
     }
     same_object(&form, &server.0)?;
     Ok(ServerForm {

@@ -17,8 +17,7 @@ impl DciManager5 {
         let login = self.client.username().to_owned();
         let users = match self.do_users().await {
             Ok(users) => users,
-            // Whoever may not see the users is no administrator here, whatever the level is called.
-            Err(PanelError::Refused { error, .. }) if error.kind == "access" => {
+            Err(error) if error.hides_users() => {
                 return Ok(Probe { login, user_id: None, administrator: false });
             }
             Err(error) => return Err(error),
@@ -27,8 +26,7 @@ impl DciManager5 {
         self.client.unfiltered("server", &["id", "name", "hostname", "ip", "mac"]).await?;
         let own = users.into_iter().find(|user| user.name == login);
         let administrator = match told {
-            // 16 is ordinary (confirmed), 29 and 30 are administrators (inferred): anything above the ordinary level is taken for one.
-            Some(level) => !parse::is_ordinary(&level) && level.trim().parse::<u32>().is_ok_and(|n| n > 16),
+            Some(level) => parse::is_administrators(&level),
             None => own.as_ref().is_some_and(|user| match user.level {
                 Level::Administrator => true,
                 Level::User => false,

@@ -110,6 +110,8 @@ pub(crate) struct ProtocolConfig {
     pub(crate) session_idle: Span,
     /// Whether a session works only from the address that opened it.
     pub(crate) session_bound_to_ip: bool,
+    /// Whether a session keeps the level that its user had at the log-in; it is not known of real panels.
+    pub(crate) session_keeps_level: bool,
     /// How the only row of a list is written in JSON.
     pub(crate) single_elem: SingleElem,
     /// How many rows a list shows when the caller does not ask for paging; absent: all.
@@ -121,6 +123,7 @@ impl Default for ProtocolConfig {
         Self {
             session_idle: Span(std::time::Duration::from_hours(1)),
             session_bound_to_ip: true,
+            session_keeps_level: false,
             single_elem: SingleElem::Array,
             page_size: None,
         }

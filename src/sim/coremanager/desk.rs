@@ -20,6 +20,8 @@ const KEY_LENGTH: usize = 16;
 #[derive(Debug)]
 struct Session {
     user: u64,
+    /// The user's level when the session began.
+    level: u8,
     ip: IpAddr,
     last_call: Moment,
 }
@@ -49,6 +51,8 @@ impl Filters {
 pub(crate) struct Rules {
     pub(crate) idle: Duration,
     pub(crate) bound_to_ip: bool,
+    /// A session keeps the level that its user had when it began.
+    pub(crate) keeps_level: bool,
 }
 
 /// Sessions, keys and filters of one panel.
@@ -113,7 +117,7 @@ impl Desk {
         };
         let idle = self.rules.idle;
         self.sessions.retain(|_, session| now < session.last_call + idle);
-        self.sessions.insert(new_id.clone(), Session { user: user.id, ip, last_call: now });
+        self.sessions.insert(new_id.clone(), Session { user: user.id, level: user.level, ip, last_call: now });
         Ok((new_id, user))
     }
 
@@ -155,6 +159,7 @@ impl Desk {
         ip: IpAddr,
         now: Moment,
     ) -> Result<User, Refusal> {
+        let known;
         let user = if let Some(info) = params.sent("authinfo") {
             let (name, password) = info.split_once(':').ok_or_else(bad_password)?;
             users.check(name, password).ok_or_else(bad_password)?
@@ -169,7 +174,9 @@ impl Desk {
                 return Err(bad_session());
             }
             session.last_call = now;
-            users.get(session.user).ok_or_else(bad_session)?
+            let user = users.get(session.user).ok_or_else(bad_session)?;
+            known = User { level: if self.rules.keeps_level { session.level } else { user.level }, ..user.clone() };
+            &known
         };
         let user = match params.get("su") {
             "" => user,
@@ -200,7 +207,7 @@ mod tests {
         let mut users = Users::default();
         users.create("admin", "a:b", 30).unwrap();
         users.create("acme", "x", 16).unwrap();
-        (users, Desk::new(Rules { idle: at(3600), bound_to_ip }))
+        (users, Desk::new(Rules { idle: at(3600), bound_to_ip, keeps_level: false }))
     }
 
     fn who(desk: &mut Desk, users: &Users, query: &str, ip: IpAddr, now: Moment) -> Result<String, Kind> {
@@ -224,6 +231,20 @@ mod tests {
             let (users, mut desk) = office(bound);
             desk.log_in(&users, &params("username=acme&password=x"), HERE, "s".to_owned(), at(0)).unwrap();
             assert_eq!(who(&mut desk, &users, "auth=s", THERE, at(1)).is_err(), bound);
+        }
+    }
+
+    #[test]
+    fn sessions_keep_their_level_or_lose_it() {
+        for keeps_level in [true, false] {
+            let (mut users, _) = office(true);
+            let mut desk = Desk::new(Rules { idle: at(3600), bound_to_ip: true, keeps_level });
+            desk.log_in(&users, &params("username=admin&password=a:b"), HERE, "s".to_owned(), at(0)).unwrap();
+            let id = users.named("admin").unwrap().id;
+            users.change(id, None, None, Some(16)).unwrap();
+            let level = |desk: &mut Desk, query: &str| desk.identify(&users, &params(query), None, HERE, at(1)).unwrap().level;
+            assert_eq!(level(&mut desk, "auth=s"), if keeps_level { 30 } else { 16 });
+            assert_eq!(level(&mut desk, "authinfo=admin:a:b"), 16);
         }
     }
 

@@ -96,6 +96,8 @@ pub struct Late {
 pub struct Panel {
     pub servers: BTreeMap<String, Server>,
     pub users: Vec<PanelUser>,
+    /// Whether an ordinary user may not see the users, or is shown itself alone.
+    pub hides_users: bool,
     /// Free addresses by group.
     pub free: BTreeMap<String, Vec<IpAddr>>,
     pub used: Vec<PoolAddress>,
@@ -160,6 +162,7 @@ impl Panel {
         let mut panel = Self {
             servers: BTreeMap::new(),
             users: vec![PanelUser { id: "1".into(), name: ADMIN.into(), level: Level::Administrator }],
+            hides_users: true,
             free: BTreeMap::new(),
             used: Vec::new(),
             notes_max: usize::MAX,

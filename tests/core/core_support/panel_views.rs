@@ -1,16 +1,42 @@
-//! What the panel in memory shows of its servers: the list, the forms, and the connections.
+//! What the panel in memory shows the operator's user: the list of servers, the forms, the connections, and the users.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use dci_operator::panel::model::{Connection, InstallForm, Level, PowerFlags, ServerFlags, ServerForm, ServerId, ServerRow, UserId};
+use dci_operator::panel::error::PanelError;
+use dci_operator::panel::model::{
+    Connection, InstallForm, Level, PanelUser, PowerFlags, ServerFlags, ServerForm, ServerId, ServerRow, UserId,
+};
 use jiff::Timestamp;
 
-use super::panel::{Ipmi, Panel};
+use super::panel::{ADMIN, Ipmi, Panel, Server, refused};
 
 impl Panel {
+    /// Another level for the operator's user, from this moment on.
+    pub fn set_level(&mut self, level: Level) {
+        self.users.iter_mut().filter(|u| u.name == ADMIN).for_each(|u| u.level = level);
+    }
+
+    fn is_ordinary(&self) -> bool {
+        self.user(ADMIN).is_some_and(|me| me.level == Level::User)
+    }
+
+    /// Administrators are shown all servers that there are, others their own.
+    fn shows(&self, server: &Server) -> bool {
+        !server.gone && (!self.is_ordinary() || server.owner.as_ref() == self.user(ADMIN).map(|me| &me.id))
+    }
+
+    /// The list of users.
+    pub fn list_users(&self) -> Result<Vec<PanelUser>, PanelError> {
+        match (self.is_ordinary(), self.hides_users) {
+            (false, _) => Ok(self.users.clone()),
+            (true, true) => Err(refused("access", "user")),
+            (true, false) => Ok(self.user(ADMIN).into_iter().cloned().collect()),
+        }
+    }
+
     /// The list of servers.
     pub fn list(&self) -> BTreeMap<String, ServerRow> {
-        let shown = self.servers.iter().filter(|(_, s)| !s.gone);
+        let shown = self.servers.iter().filter(|(_, s)| self.shows(s));
         shown
             .map(|(id, s)| {
                 let domain = s.rows.iter().find(|r| r.address == s.main).map(|r| r.domain.clone());
@@ -43,7 +69,7 @@ impl Panel {
     }
 
     pub fn form(&self, id: &ServerId) -> Option<ServerForm> {
-        let s = self.servers.get(&id.0).filter(|s| !s.gone)?;
+        let s = self.servers.get(&id.0).filter(|s| self.shows(s))?;
         let owner = s.owner.as_ref().map(|o| o.0.clone());
         Some(ServerForm { owner, notes: s.notes.clone(), hostname: None, disabled: s.disabled, parts: s.parts.clone() })
     }

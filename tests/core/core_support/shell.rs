@@ -280,7 +280,10 @@ impl World {
             return;
         }
         match look {
-            Look::Users => facts.users = Some(self.panel.users.clone()),
+            Look::Users => match self.panel.list_users() {
+                Ok(users) => facts.users = Some(users),
+                Err(error) => facts.failed = Some(error),
+            },
             Look::Form(server) => {
                 let seen = self.panel.form(server).map_or(Seen::Missing, Seen::There);
                 if let Seen::There(form) = &seen {
@@ -291,7 +294,7 @@ impl World {
                     self.index.remove(&server.0);
                 }
             }
-            Look::Addresses(server) => match self.panel.servers.get(&server.0).filter(|s| !s.gone) {
+            Look::Addresses(server) => match self.panel.form(server).and_then(|_| self.panel.servers.get(&server.0)) {
                 Some(s) => facts.addresses = Some(s.rows.clone()),
                 None => facts.failed = Some(refused("missed", "iplist")),
             },
