@@ -39,6 +39,7 @@ pub fn decide(order: &Order, handler: &Handler, facts: &Facts, now: Timestamp, s
         && !pressing
         && let Some(next) = held(order, facts, now, status)
     {
+        super::license_renewal::note_shown(&mut cx);
         return Decision { status: cx.status, next };
     }
     if !pressing && let Some(until) = blind(&cx) {

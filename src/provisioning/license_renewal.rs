@@ -175,6 +175,13 @@ fn is_left_alone(cx: &Cx<'_>, record: &LicenseStatus) -> bool {
     of_step || rests || record.id.as_ref().is_none_or(|id| cx.facts.licenses.unread.contains_key(id))
 }
 
+/// What was renewed shows also where the order stands still.
+pub(super) fn note_shown(cx: &mut Cx<'_>) {
+    if !cx.order.deleting {
+        note_list(cx);
+    }
+}
+
 /// Whatever an order waits for, what its client uses does not end meanwhile: a decision that would only wait renews first what is due. What
 /// is said of the order stays what it is.
 pub(super) fn meanwhile(cx: &mut Cx<'_>, halt: Halt) -> Halt {
@@ -182,9 +189,8 @@ pub(super) fn meanwhile(cx: &mut Cx<'_>, halt: Halt) -> Halt {
         Next::Wait(_) => true,
         Next::Look(_) | Next::Prepare(_) | Next::Call(_) | Next::Raise(_) | Next::Forget => false,
     };
-    if waits && !cx.order.deleting {
-        // What was renewed shows also where the order stands still.
-        note_list(cx);
+    if waits {
+        note_shown(cx);
     }
     if !waits || !is_pressing(cx) {
         return halt;

@@ -139,10 +139,12 @@ impl Marker {
 
     /// Whether a word is what a panel left of this marker: cut, with a sign of that or without, or with more written into it or behind it.
     fn is_left_in(&self, full: &str, word: &str) -> bool {
+        // Some escape slashes.
+        let word = word.replace('\\', "");
         let kept = word.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
         let is_id = |id: &str| id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
         full.starts_with(kept)
-            || match Self::parse(word) {
+            || match Self::parse(&word) {
                 Some(m) => self.is_named_like(&m) && (m.order_id == self.order_id || !is_id(&m.order_id)),
                 None => word.contains(&self.order_id),
             }

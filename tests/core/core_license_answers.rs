@@ -107,6 +107,7 @@ fn a_licence_that_never_shows_is_bought_again_on_a_departments_word_alone() {
         let mut world = Kind::Licensed.world();
         world.handler.max_attempts = most;
         world.panel.licenses.shows_after = Duration::from_hours(1000);
+        world.edit("web", |raw| raw.spec.licenses.retain(|l| l.product == "Pro"));
         world.until("a task", Duration::from_hours(3), |w| w.open_tasks() == [TaskType::FailedOperation]);
         let told = world.tasks.last().unwrap().details.clone();
         for part in ["call orderLicense, target license/k8s:u-web/Pro.", "made licence 7001 (`k8s:u-web/Pro`), and has not shown it since"]

@@ -333,7 +333,8 @@ fn two_licences_with_our_remote_id_stop_the_order() {
     let mut world = Kind::Licensed.world();
     world.until("bought", Duration::from_hours(1), |w| !w.panel.licenses.of("k8s:u-web/Pro").is_empty());
     let mut twin = Kind::Licensed.world();
-    let bought = world.panel.licenses.rows.values().next().unwrap().clone();
+    let mut bought = world.panel.licenses.rows.values().next().unwrap().clone();
+    bought.shown_from = twin.now;
     for id in ["1", "2"] {
         twin.panel.licenses.rows.insert(id.into(), bought.clone());
     }
