@@ -52,13 +52,14 @@ mod tests {
 
     #[test]
     fn a_list_is_doubted_that_lacks_a_server_of_an_order_or_of_the_list_before() {
+        type Row<'r> = (&'r str, Option<&'r [&'r str]>, &'r [&'r str], &'r DedicatedServerOrder, bool);
         let list = |ids: &[&str]| Inventory {
             rows: ids.iter().map(|id| ((*id).to_owned(), ServerRow::blank(id))).collect(),
             ..Inventory::default()
         };
         let without = crate::api::samples::order(&json!({}));
         let bound = crate::api::samples::order(&json!({"status": {"server": {"id": "17", "handler": "h/msk-1", "configuration": "E3"}}}));
-        let rows: [(&str, Option<&[&str]>, &[&str], &DedicatedServerOrder, bool); 7] = [
+        let rows: [Row<'_>; 7] = [
             ("the first list", None, &["1"], &without, false),
             ("the same", Some(&["1"]), &["1"], &without, false),
             ("another server more", Some(&["1"]), &["1", "2"], &without, false),

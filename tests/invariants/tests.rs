@@ -253,7 +253,9 @@ fn what_a_client_has_is_neither_installed_over_nor_stopped() {
 fn what_was_read_may_be_older_where_something_went_wrong() {
     let late = |disturbed: Option<u64>| {
         let mut rules = Invariants { decision: 2000, ..Invariants::default() };
-        disturbed.into_iter().for_each(|until| rules.disturbed(until));
+        for until in disturbed {
+            rules.disturbed(until);
+        }
         let read = Event::Answered(Call { began: 100_000, answer: Some(json!({"doc": MARKER}).to_string()), ..call(VIEW) });
         let off = Event::Sent(call("func=server.poweroff&elid=17"));
         rules.all(&[(0, has("17")), (100_000, read), (110_000, off)])

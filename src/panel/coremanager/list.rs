@@ -136,15 +136,15 @@ enum Verdict {
 /// The keys that a document names its rows by.
 fn keys_of(client: &Client, func: &str, document: &Document, key: &str) -> Result<BTreeSet<String>, PanelError> {
     let rows = document.rows().ok_or_else(|| client.incomplete(func, "a list: elem holds something else than rows"))?;
-    rows.iter().map(|row| key_of(row, key).ok_or_else(|| client.incomplete(func, format!("{key} in one of its rows")))).collect()
+    rows.iter().map(|row| key_of(*row, key).ok_or_else(|| client.incomplete(func, format!("{key} in one of its rows")))).collect()
 }
 
-fn key_of(row: &Fields<'_>, key: &str) -> Option<String> {
+fn key_of(row: Fields<'_>, key: &str) -> Option<String> {
     row.opt(key).or_else(|| is_group(row).then(|| format!("group {:?}", row.form())))
 }
 
 /// Whether a row groups others, and is none of them (ispsystem-api.md 2.5).
-fn is_group(row: &Fields<'_>) -> bool {
+fn is_group(row: Fields<'_>) -> bool {
     row.opt("type").as_deref() == Some("group")
 }
 
@@ -168,7 +168,7 @@ impl Pages {
         let keys = keys_of(client, func, document, key)?;
         let before = self.seen.len();
         self.seen.extend(keys.iter().cloned());
-        self.groups.extend(document.rows().unwrap_or_default().iter().filter(|row| is_group(row)).filter_map(|row| key_of(row, key)));
+        self.groups.extend(document.rows().unwrap_or_default().iter().filter(|row| is_group(**row)).filter_map(|row| key_of(*row, key)));
         let first = self.keys.is_empty();
         let total = match document.total() {
             Total::Unsaid if first => self.seen.len() - self.groups.len(),
