@@ -6,6 +6,7 @@ pub mod defaults;
 pub mod determinism;
 pub mod ending;
 pub mod http;
+pub mod pages;
 pub mod panels;
 pub mod patch;
 pub mod people;

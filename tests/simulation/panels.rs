@@ -113,7 +113,8 @@ async fn post(world: Arc<World>, who: Arc<Replica>, sent: Sent) -> Result<Vec<u8
         }
         Some(Fault::Unreachable) => return Err(WireError::NotSent("connection refused".into())),
         Some(Fault::Lost) => return Err(nobody_knows()),
-        Some(Fault::AnswerLost) => {
+        // A panel knows no conflicts: what it has done and says otherwise is told by nobody.
+        Some(Fault::AnswerLost | Fault::ConflictAfter) => {
             world.panel_call(&sent);
             return Err(nobody_knows());
         }
@@ -121,7 +122,7 @@ async fn post(world: Arc<World>, who: Arc<Replica>, sent: Sent) -> Result<Vec<u8
             world.later(after, Late::Call(sent));
             return Err(nobody_knows());
         }
-        Some(Fault::Refused) => {
+        Some(Fault::Refused | Fault::ConflictBefore | Fault::TooMany) => {
             if call.func == "ip.delete" && !view::is_public(&call.target) {
                 // A parking address that is not taken back is told of, and holds nobody up: it stays taken.
                 world.touch(&call.target);

@@ -46,7 +46,7 @@ pub struct World {
     server: Mutex<ApiServer>,
     pub panels: Offline,
     adversary: Mutex<Adversary>,
-    rules: Mutex<Rules>,
+    pub(super) rules: Mutex<Rules>,
     late: Mutex<Vec<(u64, Late)>>,
     trace: Mutex<Vec<String>>,
     violations: Mutex<Vec<String>>,
@@ -58,7 +58,7 @@ pub struct World {
     prompt: Mutex<Vec<Act>>,
     prompted: Notify,
     /// The processes that run.
-    replicas: Mutex<Vec<Arc<Replica>>>,
+    pub(super) replicas: Mutex<Vec<Arc<Replica>>>,
     /// How many there are to be, and whether they elect a leader.
     pub processes: usize,
     elect: bool,
@@ -79,7 +79,7 @@ pub struct World {
     pub idle: AtomicBool,
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -121,7 +121,7 @@ impl World {
         let config = serde_yaml::to_string(panels).unwrap();
         let panels = Offline::new(&Config::from_yaml(&config).unwrap()).unwrap();
         let mut server = ApiServer::with(super::seeds::definitions());
-        server.kept = staff.kept;
+        (server.kept, server.page) = (staff.kept, staff.page);
         Self {
             server: Mutex::new(server),
             at_first: panels.state(),
