@@ -1,5 +1,7 @@
 //! Feeds what happens in a world to the invariants (`tests/invariants`), and counts what must not go on at rest.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::apiserver::{Change, HANDLERS, IPMANAGERS, Kind, ORDERS, TASKS};
@@ -7,7 +9,7 @@ use super::determinism::now;
 use super::invariants::{Call, Invariants, rest, view};
 use super::kstatus;
 use super::objects::{PANEL_PASSWORD, POOL_PASSWORD};
-use super::world::World;
+use super::world::{World, lock};
 
 /// What is remembered between two looks.
 pub struct Rules {
@@ -17,6 +19,8 @@ pub struct Rules {
     /// Requests of the operator's that write, but for those that may go on at rest, and changes asked of panels.
     pub writes: u64,
     pub calls: usize,
+    /// Order ids of orders that are just being taken out of the API server by force.
+    taken_out: BTreeSet<String>,
 }
 
 /// What a look found.
@@ -29,7 +33,7 @@ pub struct Seen {
 
 impl Default for Rules {
     fn default() -> Self {
-        Self { invariants: Invariants::new(&[PANEL_PASSWORD, POOL_PASSWORD]), seen: 0, writes: 0, calls: 0 }
+        Self { invariants: Invariants::new(&[PANEL_PASSWORD, POOL_PASSWORD]), seen: 0, writes: 0, calls: 0, taken_out: BTreeSet::new() }
     }
 }
 
@@ -50,10 +54,19 @@ impl Rules {
             let holds = |o: Option<&Value>| o.is_some_and(|o| !view::list(&o["metadata"]["finalizers"]).is_empty());
             let leaves = *kind == ORDERS && holds(before) && !holds(after);
             let panels = if leaves { world.panels.state() } else { Value::Null };
-            if leaves && let Some(order) = before.filter(|o| view::is_abandoned(o)) {
+            let taken = leaves && before.is_some_and(|o| self.taken_out.remove(view::order_id(o)));
+            if leaves && let Some(order) = before.filter(|o| !taken && view::is_abandoned(o)) {
                 abandoned(world, order);
             }
-            wrong.extend(self.invariants.changed(before, after, &panels));
+            if leaves && let Some(server) = before.filter(|o| !taken && is_kept(o)).and_then(view::server_of) {
+                world.touch(server);
+            }
+            let found = self.invariants.changed(before, after, &panels);
+            match before.filter(|_| taken) {
+                // Nobody has let it go: it is to come back.
+                Some(order) => self.invariants.taken_out(&view::name(order)),
+                None => wrong.extend(found),
+            }
         }
         Seen { wrong, changes: changes.len(), counting }
     }
@@ -74,6 +87,19 @@ impl Rules {
     }
 }
 
+impl World {
+    /// Somebody takes an order out of the API server by force, and restores it later.
+    pub fn taken_out(&self, id: &str) {
+        lock(&self.rules).taken_out.insert(id.to_owned());
+    }
+
+    /// It cannot be restored: what it had, servers and addresses, is known to somebody, as if it had been given up.
+    pub fn lost(&self, id: &str, had: &[String]) {
+        had.iter().for_each(|what| self.touch(what));
+        lock(&self.rules).invariants.abandoned.insert(id.to_owned());
+    }
+}
+
 /// Counts phases, reasons and tasks that are new.
 fn came_up(world: &World, kind: &Kind, before: Option<&Value>, after: Option<&Value>) {
     let Some(after) = after else { return };
@@ -90,6 +116,11 @@ fn came_up(world: &World, kind: &Kind, before: Option<&Value>, after: Option<&Va
             world.met(&format!("stalled-{stalled}"));
         }
     }
+}
+
+/// Its client keeps the server of an order that goes.
+fn is_kept(order: &Value) -> bool {
+    order["spec"]["deletionPolicy"] == "Orphan" && !order["status"]["server"]["handedOverAt"].is_null()
 }
 
 /// What an order had that was given up is known to somebody.

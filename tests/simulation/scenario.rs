@@ -10,7 +10,7 @@ use super::objects::{self, PANEL_PASSWORD, POOL_PASSWORD, merged};
 use super::people::{Act, People, Which};
 use super::replica::Staff;
 use super::world::{PROVIDER, SHOP, SYSTEM, World};
-use super::{ending, swarm};
+use super::{acts, ending, swarm};
 
 /// How old what was read may be when it is acted upon where nothing goes wrong, in milliseconds.
 const DECISION: u64 = 2000;
@@ -380,10 +380,10 @@ impl Scenario {
     }
 
     /// Somebody does this when the effect of this number is about to happen.
-    pub fn interrupted(mut self, effect: usize, act: &str) -> Self {
+    pub fn interrupted(mut self, effect: usize, name: &str) -> Self {
         let edit = |spec: Value| Act::Edit("web".into(), json!({"spec": spec}));
         let server = |change: Value| Act::Server(Which::Of("web".into()), change);
-        let act = match act {
+        let act = match name {
             "delete" => Act::Delete("web".into()),
             "domain" => edit(json!({"domain": "meanwhile.example.net"})),
             "suspend" => edit(json!({"suspended": true})),
@@ -400,13 +400,14 @@ impl Scenario {
             "moved" => server(json!({"ip": "198.51.100.77"})),
             "server" => server(json!({"delete": true})),
             "tasks" => Act::LoseTasks,
-            _ => panic!("nobody does {act:?}"),
+            other => self.also(other),
         };
         self.adversary.acts = [(effect, act)].into();
-        self.undisturbed = false;
+        self.undisturbed = acts::is_nobodys(name);
         // What is broken by hand is put right by hand, and the order asked again.
         let last = self.script.len().saturating_sub(1);
         self.script.splice(last..last, [(1001, Act::Heal), (1001, Act::AskAgain), (1001, Act::Await(1_800_000))]);
+        self.script.extend(acts::afterwards(name));
         self
     }
 
@@ -469,7 +470,7 @@ impl Scenario {
     /// Runs it to its end.
     pub fn run(self) -> Arc<World> {
         let (panels, policy) = (self.all_panels(), self.policy());
-        let quiet = self.adversary.planned.is_empty() && self.adversary.named.is_empty();
+        let quiet = self.adversary.planned.is_empty() && self.adversary.named.is_empty() && self.adversary.acts.is_empty();
         let world = Arc::new(World::new(&panels, self.adversary, self.staff));
         for (kind, part, field, value) in &self.swarm {
             world.tell(&format!("{kind}: {part}.{field} is {value}"));
