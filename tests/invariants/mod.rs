@@ -109,6 +109,11 @@ impl Invariants {
         self.hands.insert(server.to_owned(), at);
     }
 
+    /// A person puts the records of a panel back to what they were: its users are those of then.
+    pub fn set_back(&mut self, panel: &str) {
+        self.users.retain(|(of, _), _| of != panel);
+    }
+
     /// A person took an order out of the cluster by force, namespace and name: what it has stays where it is.
     pub fn taken_out(&mut self, order: &str) {
         self.gone.retain(|_, name| name != order);
