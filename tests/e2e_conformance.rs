@@ -34,11 +34,16 @@ use plane::plane;
 mod apiserver;
 #[path = "simulation/defaults.rs"]
 mod defaults;
+#[path = "e2e_conformance/pages.rs"]
+mod pages;
 #[path = "simulation/patch.rs"]
 mod patch;
 #[path = "api_support/schema.rs"]
 #[allow(dead_code, reason = "shared with the tests of the API")]
 mod schema;
+#[path = "simulation/pages.rs"]
+#[allow(dead_code, reason = "shared with the simulation")]
+mod simulated_pages;
 #[path = "e2e_conformance/subjects.rs"]
 mod subjects;
 
@@ -418,8 +423,8 @@ fn many(variable: &str, usual: u64) -> u64 {
     std::env::var(variable).ok().map_or(usual, |text| text.parse().unwrap_or_else(|_| panic!("{variable}={text} is no number")))
 }
 
-#[tokio::test]
-async fn the_simulated_api_server_answers_as_the_real_one() {
+/// A client of the real one, and a namespace of the test's own.
+async fn place() -> (Client, String) {
     let kubeconfig = Kubeconfig::read_from(&plane().kubeconfig).unwrap();
     let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
     let client = Client::try_from(config).unwrap();
@@ -430,6 +435,12 @@ async fn the_simulated_api_server_answers_as_the_real_one() {
     let created = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
     let request = Request::post("/api/v1/namespaces").header("content-type", "application/json");
     client.request::<Value>(request.body(serde_json::to_vec(&created).unwrap()).unwrap()).await.unwrap();
+    (client, namespace)
+}
+
+#[tokio::test]
+async fn the_simulated_api_server_answers_as_the_real_one() {
+    let (client, namespace) = place().await;
     let (first, sequences) = (many("DCI_CONFORM_FIRST", 1), many("DCI_CONFORM_SEQUENCES", 8));
     let all = (first..first + sequences).flat_map(|seed| KINDS.map(|kind| (kind, seed)));
     let all: Vec<_> = all.map(|(kind, seed)| sequence(&client, &namespace, kind, seed)).collect();
