@@ -160,6 +160,10 @@ impl Invariants {
                 wrong.push(format!("(3) order {name} is gone, and server {} carries its marker again", servers.join(", ")));
             }
         }
+        let mut taken: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for (ip, marks) in view::addresses(panels) {
+            taken.entry(ip).or_default().extend(marks);
+        }
         for (ip, holders) in view::on_servers(panels) {
             if self.hands.contains_key(ip) {
                 continue;
@@ -173,10 +177,10 @@ impl Invariants {
                 let names: Vec<String> = holders.iter().map(|s| format!("{}/{}", s.panel, s.id())).collect();
                 wrong.push(format!("(1) address {ip} is on the servers {}", names.join(", ")));
             }
-            let noted = view::addresses(panels).into_iter().filter(|(noted, _)| *noted == ip).flat_map(|(_, marks)| marks);
+            let noted = taken.get(ip).into_iter().flatten();
             wrong.extend(
                 noted
-                    .filter(|id| marked.iter().any(|mark| mark != id))
+                    .filter(|id| marked.iter().any(|mark| mark != *id))
                     .map(|id| format!("(1) address {ip} is on the server of order id {}, and noted for {id}", marked.join(", "))),
             );
         }
