@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::panel::error::{PanelError, SESSION};
 
+use super::blot::BLOT;
 use super::client::Client;
 use super::document::{Document, Fields, Total};
 use super::params::Params;
@@ -118,7 +119,11 @@ fn keys_of(client: &Client, func: &str, document: &Document, key: &str) -> Resul
     let rows = document.rows().ok_or_else(|| client.incomplete(func, "a list: elem holds something else than rows"))?;
     let key_of = |row: &Fields<'_>| {
         let grouping = || (row.opt("type").as_deref() == Some("group")).then(|| format!("group {:?}", row.form()));
-        row.opt(key).or_else(grouping).ok_or_else(|| client.incomplete(func, format!("{key} in one of its rows")))
+        // Two rows whose keys held a secret would be one, and whoever is missing may be taken for gone.
+        row.opt(key)
+            .filter(|shown| !shown.contains(BLOT))
+            .or_else(grouping)
+            .ok_or_else(|| client.incomplete(func, format!("{key} in one of its rows")))
     };
     rows.iter().map(key_of).collect()
 }
