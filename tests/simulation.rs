@@ -34,7 +34,8 @@ use simulation::{acts, adversary, determinism};
 use tables::tell;
 
 /// What a text describes: `wild 7` (`random 7`, and more in it), `full 1` (a life and its seed), `faults full 1 12/3 14/0` (what goes wrong
-/// at its effects), `act full 1 12 delete` (what somebody does meanwhile), `with dcimanager5.behaviour.notes_limit=40 wild 7` (how a panel is).
+/// at its effects), `act full 1 12 delete` (what somebody does meanwhile), `with dcimanager5.behaviour.notes_limit=40 wild 7` (how a panel
+/// is).
 fn described(text: &str) -> Scenario {
     let words: Vec<&str> = text.split_whitespace().collect();
     let word = |n: usize| words.get(n).copied().unwrap_or_else(|| panic!("{text:?} is no run"));

@@ -16,8 +16,8 @@ type Row = (bool, String);
 
 /// In what the server of an order that is ready is not as the order asks; nothing of any other order.
 ///
-/// `by_hand`: whether a person changed this of the server (`notes`, `hostname`, `ip`), edited one of its order's `licenses`, or said that it
-/// is `installed`. The lists do not show those, the operator leaves them as they are, or it is to believe what is said. Another owner, a
+/// `by_hand`: whether a person changed this of the server (`notes`, `hostname`, `ip`), edited one of its order's `licenses`, or said that
+/// it is `installed`. The lists do not show those, the operator leaves them as they are, or it is to believe what is said. Another owner, a
 /// server or a licence that is gone, and another power are its to see: they count whoever did it.
 pub fn unlike(order: &Value, panels: &Value, by_hand: impl Fn(&str) -> bool) -> Vec<String> {
     let current = order["status"]["observedGeneration"] == order["metadata"]["generation"];
