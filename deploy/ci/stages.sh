@@ -25,7 +25,7 @@ usage: stages.sh STAGE…
   pure            the build without default features (no Kubernetes client, no HTTP, no runtime)
   e2e             tests on a real API server (tests/e2e*.rs)
   audit           every permission of the chart was used in the e2e stage before, and no other was asked for
-  worlds          two thousand random worlds of the simulation, with our own code optimised
+  worlds          two thousand wild worlds of the simulation, with our own code optimised
   current         definitions, policies, tests/e2e_rules and tests/e2e.rs against a current API server's own code; skipped where Debian's
                   libraries of it are not to be had
   deny            licences, sources, duplicates and advisories of dependencies; fails without cargo deny

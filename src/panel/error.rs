@@ -173,6 +173,26 @@ impl PanelError {
         }
     }
 
+    /// The same in other words: `of` is given every text that may be the panel's.
+    #[must_use]
+    pub fn reworded(self, of: impl Fn(&str) -> String) -> Self {
+        match self {
+            Self::Unreachable { panel, detail } => Self::Unreachable { panel, detail: of(&detail) },
+            Self::Certificate { panel, detail } => Self::Certificate { panel, detail: of(&detail) },
+            Self::AddressDenied { panel, detail } => Self::AddressDenied { panel, detail: of(&detail) },
+            Self::NoAnswer { panel, func, detail } => Self::NoAnswer { panel, func, detail: of(&detail) },
+            Self::NotADocument { panel, func, detail } => Self::NotADocument { panel, func, detail: of(&detail) },
+            Self::Login { panel, object, message } => Self::Login { panel, object: of(&object), message: of(&message) },
+            Self::Refused { panel, func, error: ErrorDocument { kind, object, value, message } } => {
+                let error = ErrorDocument { kind, object: of(&object), value: of(&value), message: of(&message) };
+                Self::Refused { panel, func, error }
+            }
+            Self::Incomplete { panel, func, what } => Self::Incomplete { panel, func, what: of(&what) },
+            Self::Expectation { server, detail } => Self::Expectation { server, detail: of(&detail) },
+            Self::Dialect { call, detail } => Self::Dialect { call, detail: of(&detail) },
+        }
+    }
+
     /// Whether the panel did not believe the session of a log-in that had worked: it says nothing of what the call is about.
     #[must_use]
     pub fn refuses_session(&self) -> bool {

@@ -13,7 +13,8 @@
 //!   each optional; the answer is the server; `DELETE /_sim/servers/{id}`
 //! - `POST /_sim/users`: `{"name", "password", "level", "delete"}`
 //! - `POST /_sim/addresses`: `{"ip", "group", "holder", "domain", "note", "delete"}`
-//! - `POST /_sim/licenses/{id}`: `{"remote_id", "ip", "expires": "2026-12-31", "issue_key": true, "delete": true}`, each optional
+//! - `POST /_sim/licenses/{id}`: `{"remote_id", "ip", "expires": "2026-12-31", "issue_key": true, "suspended": true,
+//!   "delete": true}`, each optional
 
 use std::sync::Arc;
 
@@ -209,7 +210,7 @@ async fn delete_server(State(core): Shared, Path(id): Path<u64>) -> Answer {
 }
 
 /// Makes, changes or deletes a user.
-fn user(core: &Core, change: &UserChange) -> Result<Value, AdminError> {
+pub(crate) fn user(core: &Core, change: &UserChange) -> Result<Value, AdminError> {
     let found = match &change.panel {
         None => core.panels.first(),
         Some(name) => core.panels.iter().find(|panel| panel.name == *name),

@@ -10,7 +10,8 @@ use super::{
     core::{Core, Request},
     coremanager::params::Params,
     http,
-    world::human::{AddressChange, ServerChange},
+    world::bill::LicenseChange,
+    world::human::{AddressChange, ServerChange, UserChange},
 };
 
 /// Simulated panels without sockets and without tasks.
@@ -57,6 +58,18 @@ impl Offline {
         let change: AddressChange = serde_json::from_value(change).map_err(|error| SimError::Admin(error.to_string()))?;
         admin::address(&self.core, &change).map_err(|error| SimError::Admin(error.to_string()))
     }
+
+    /// Changes a licence behind the panel, as `POST /_sim/licenses/{id}` does.
+    pub fn change_license(&self, id: u64, change: Value) -> Result<Value, SimError> {
+        let change: LicenseChange = serde_json::from_value(change).map_err(|error| SimError::Admin(error.to_string()))?;
+        admin::license(&self.core, id, &change).map_err(|error| SimError::Admin(error.to_string()))
+    }
+
+    /// Makes, changes or deletes a user, as `POST /_sim/users` does.
+    pub fn change_user(&self, change: Value) -> Result<Value, SimError> {
+        let change: UserChange = serde_json::from_value(change).map_err(|error| SimError::Admin(error.to_string()))?;
+        admin::user(&self.core, &change).map_err(|error| SimError::Admin(error.to_string()))
+    }
 }
 
 #[cfg(test)]
@@ -74,6 +87,8 @@ mod tests {
         assert!(made["doc"]["error"].is_null(), "{made}");
         assert_eq!(panels.journal(0).len(), 1);
         assert!(panels.state()["panels"]["one"]["users"].to_string().contains("acme"));
+        panels.change_user(serde_json::json!({"panel": "one", "name": "acme", "delete": true})).unwrap();
+        assert!(!panels.state()["panels"]["one"]["users"].to_string().contains("acme"));
         assert_eq!(post("ipmgr", "func=whoami&out=json"), None);
     }
 }

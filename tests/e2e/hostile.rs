@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-use super::support::objects;
+use super::support::objects::{self, PANEL_PASSWORD};
 use super::support::{Setup, World};
 
 /// How many rows there are in one document: more than anybody has servers. 16 MiB of them still cost some 350 MiB while they are read
@@ -108,5 +108,90 @@ async fn a_panel_that_means_harm_takes_neither_memory_nor_the_good_panel_s_order
         world.delete("DedicatedServerOrder", name).await;
         world.until_gone(name).await;
     }
+    world.end().await;
+}
+
+/// How long the operator waits for each answer of the panel that gives none: as long as may be.
+const SILENCE: Duration = Duration::from_mins(5);
+
+/// `dci`, and `dci2` with servers of its own.
+fn two_panels() -> Value {
+    let mut panels = objects::panels();
+    let servers: Vec<Value> = (27..33).map(|id| json!({"id": id, "type": "E3-16G", "ip": format!("10.0.0.{id}")})).collect();
+    let other = json!({"name": "dci2", "listen": "127.0.0.2:0", "servers": servers});
+    let other = objects::merged(panels["dcimanager5"][0].clone(), &other);
+    panels["dcimanager5"].as_array_mut().unwrap().push(other);
+    panels["ipmanager5"][0]["holds_for"] = json!([{"panel": "dci", "user": "dci"}, {"panel": "dci2", "user": "dci"}]);
+    panels
+}
+
+/// It takes whatever it is asked, and says nothing any more: with orders of its own, while it is polled, and one that is Active.
+#[tokio::test]
+async fn a_panel_that_never_answers_holds_up_nobody_else() {
+    let mut world = World::start(Setup { panels: two_panels(), ..Setup::default() }).await;
+    let timeout = format!("{}s", SILENCE.as_secs());
+    let mut second = objects::handler(world.sim.url("dci2").unwrap(), &json!({"connection": {"timeout": timeout}}));
+    second["metadata"]["name"] = "msk-2".into();
+    let provider = world.provider.clone();
+    world.create(&provider, second).await;
+    for name in ["msk-1", "msk-2"] {
+        world.until_reason("ProcessingHandler", name, "Ready", "Reachable").await;
+    }
+    let theirs = json!({"handlerRef": {"name": "msk-2"}, "client": {"username": "theirs"}});
+    world.order("their-00", &theirs).await;
+    world.until_active("their-00").await;
+    let asked = |world: &World| world.request_counts("dci2").values().sum::<u64>();
+    world.sim.add_fault(json!({"action": "delay-before", "panel": "dci2", "delay": "1h", "count": 0})).unwrap();
+    let (before, began) = (asked(&world), Instant::now());
+    for number in 1..5 {
+        world.order(&format!("their-{number:02}"), &theirs).await;
+    }
+    world.delete("DedicatedServerOrder", "their-00").await;
+    world.until("it is asked in vain", |world| (asked(world) > before).then_some(())).await;
+    // Opened, changed and closed, before the first of these calls is given up.
+    world.order("web-01", &json!({})).await;
+    world.until_active("web-01").await;
+    world.patch("DedicatedServerOrder", "web-01", &json!({"spec": {"addresses": {"ipv4": 2}}})).await;
+    super::support::hands::settled(&mut world, "web-01", "Active").await;
+    world.delete("DedicatedServerOrder", "web-01").await;
+    world.until_gone("web-01").await;
+    world.assert_server_released(17);
+    assert!(began.elapsed() < SILENCE, "one order took {:?} beside a panel that never answers", began.elapsed());
+    let stuck = world.record.all("DedicatedServerOrder").len();
+    assert_eq!(stuck, 5, "nobody answered for them");
+    world.end().await;
+}
+
+/// It has the password that we logged in with, and shows it in whatever its lists and forms say.
+#[tokio::test]
+async fn a_panel_that_repeats_our_password_in_its_rows_shows_it_to_nobody() {
+    let mut panels = objects::panels();
+    let kind = format!("E3-{PANEL_PASSWORD}");
+    panels["dcimanager5"][0]["server_types"].as_array_mut().unwrap().push(json!({"name": kind, "description": kind}));
+    let named = |id: u64| json!({"id": id, "name": format!("R-{id} {PANEL_PASSWORD}"), "type": kind, "ip": format!("10.0.0.{id}")});
+    panels["dcimanager5"][0]["servers"].as_array_mut().unwrap().extend([named(21), named(22)]);
+    let mut world = World::start(Setup { panels, args: vec!["--log=trace".into()], ..Setup::default() }).await;
+    // As if it were an order's that is gone: whose it is, is told.
+    let notes = format!("k8s:e2e/{}/{PANEL_PASSWORD}/0c4f3a6e-0000-4000-8000-000000000000", world.shop);
+    world.sim.change_server(21, json!({"owner": "operator", "hostname": "x.example.net", "notes": notes})).unwrap();
+    let told = |object: &Value| object["status"].to_string();
+    world
+        .until("they are counted", |world| {
+            let handler = world.record.get("ProcessingHandler", "msk-1")?;
+            told(&handler).contains("E3-***").then_some(())
+        })
+        .await;
+    // An order gets such a server, and says which.
+    world.order("web-01", &json!({"configuration": {"serverType": "E3-***"}})).await;
+    let active = world.until_active("web-01").await;
+    assert!(told(&active).contains("R-22 ***"), "{active:#}");
+    world.polls(3).await;
+    let operator = world.operator.as_ref().unwrap();
+    let page = operator.page(operator.metrics, "/metrics").await.1;
+    assert!(page.contains("E3-***") && !page.contains(PANEL_PASSWORD), "{page}");
+    world.delete("DedicatedServerOrder", "web-01").await;
+    world.until_gone("web-01").await;
+    assert_eq!(world.server(22)["name"], format!("R-22 {PANEL_PASSWORD}"), "what is sent back is as it was");
+    // The log, statuses and events are searched.
     world.end().await;
 }

@@ -1,7 +1,8 @@
 //! Each property of an order that has its server, of its handler and of its IPManager is changed, one by one (Acto, SOSP '23): the server
-//! refuses it and says why, or the operator says what it makes of it; the client's server stays as it is; what is put back works again, and
-//! an order that goes without that is given back all the same. `DCI_MANIFESTS=n` changes so many properties of all, `DCI_MANIFESTS_SEED`
-//! decides which, and to what: of half of them always the same, of the others the commit, where it does not say otherwise.
+//! refuses it and says why, or the operator says what it makes of it; an order that works with it has a server as it asks for now, and in
+//! all else the client's server stays as it is; what is put back works again, and an order that goes without that is given back all the
+//! same. `DCI_MANIFESTS=n` changes so many properties of all, `DCI_MANIFESTS_SEED` decides which, and to what: of half of them always the
+//! same, of the others the commit, where it does not say otherwise.
 
 use std::collections::BTreeMap;
 
@@ -11,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::manifests::{Fate, assert_clear, assert_told, fate, number, path, seeds, send, world_setup};
 use super::support::manifests::{Draw, Manifest, Property, Schemas};
+use super::support::serves::unlike;
 use super::support::{World, objects};
 
 const ORDER: &str = "DedicatedServerOrder";
@@ -34,22 +36,26 @@ struct Trio {
 /// What a server is like for its client.
 fn seen(world: &World, id: u64) -> Value {
     let server = world.server(id);
+    let ips = server["ips"].as_array().unwrap();
+    let of = |v6: bool| ips.iter().filter(|row| row["ip"].as_str().unwrap().contains(':') == v6).count();
     json!({
-        "owner": server["owner"], "notes": server["notes"], "power": server["power"], "installed": server["installed"]["times"],
-        "main": server["ip"],
+        "owner": server["owner"], "notes": server["notes"], "power": server["power"], "disabled": server["flags"]["disabled"],
+        "installed": server["installed"]["times"], "hostname": server["hostname"],
+        "main": server["ip"], "ipv4": of(false), "ipv6": of(true),
     })
 }
 
 /// What may become of a server by this change, other than nothing; once it is put back, too.
-fn expected(property: &Property, now: &Value, before: &Value, put_back: bool) -> bool {
-    let mut before = before.clone();
-    match property.path.as_str() {
-        "spec.suspended" if !put_back => before["power"] = now["power"].clone(),
+fn may_change(property: &Property, put_back: bool) -> &'static [&'static str] {
+    match (property.kind, property.path.as_str()) {
         // A token is an installation, and putting the old one back is another.
-        "spec.reinstall" => before["installed"] = now["installed"].clone(),
-        _ => {}
+        (ORDER, "spec.reinstall") => &["installed"],
+        (ORDER, "spec.suspended") if !put_back => &["power", "disabled"],
+        (ORDER, "spec.domain") if !put_back => &["hostname"],
+        (ORDER, "spec.addresses.ipv4") if !put_back => &["ipv4"],
+        (ORDER, "spec.addresses.ipv6") if !put_back => &["ipv6"],
+        _ => &[],
     }
-    now == &before
 }
 
 impl Trio {
@@ -107,6 +113,18 @@ impl Trio {
         let (fate, text) = world.until(&label, |world| self.fate_now(world)).await;
         assert_told(&self.what, fate, &text);
         fate
+    }
+
+    /// The server is as it was before the change, but for what that is about; and where the order works, it is what the order asks for now.
+    fn assert_served(&self, world: &World, before: &Value, put_back: bool) {
+        let (now, mut expected) = (seen(world, self.id), before.clone());
+        for name in may_change(&self.property, put_back) {
+            expected[name] = now[name].clone();
+        }
+        let what = if put_back { "and put back: " } else { "" };
+        assert_eq!(now, expected, "{}: {what}the server was {before}", self.what.why);
+        let unlike = unlike(&world.sim.state(), &world.record.get(ORDER, &self.name).unwrap());
+        assert!(unlike.is_empty(), "{}: {what}{}", self.what.why, unlike.join("; "));
     }
 
     /// Whether it can be deleted as it is, and everything is given back.
@@ -190,12 +208,10 @@ async fn batch(world: &mut World, draws: &mut [Draw], properties: Vec<(usize, Pr
     // Orders are decided upon what has changed for them, too.
     world.polls(3).await;
     for (number, (trio, before, _)) in changed.iter_mut().enumerate() {
-        let now = seen(world, trio.id);
-        assert!(expected(&trio.property, &now, before, false), "{}: the server was {before}, and is {now}", trio.what.why);
+        trio.assert_served(world, before, false);
         if number % 2 == 0 || !trio.may_go(world) {
             trio.cured(world).await;
-            let now = seen(world, trio.id);
-            assert!(expected(&trio.property, &now, before, true), "{}, and put back: the server was {before}, and is {now}", trio.what.why);
+            trio.assert_served(world, before, true);
         }
         world.delete(ORDER, &trio.name).await;
     }

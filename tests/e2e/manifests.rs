@@ -1,7 +1,7 @@
 //! Whatever somebody applies: the server refuses it and says which field, or the operator does with a reason and a cure, or it works;
-//! no good order beside it is kept from its server; a good spec cures each refusal; and in the end nothing of it is left (as Acto,
-//! SOSP '23, looks at operators). `DCI_MANIFESTS=n` draws so many, `DCI_MANIFESTS_SEED` decides which: half of them are always the same,
-//! the others change with each commit, where it does not say otherwise.
+//! no good order beside it is kept from its server, and each that works has one as it asks for; a good spec cures each refusal; and in the
+//! end nothing of it is left (as Acto, SOSP '23, looks at operators). `DCI_MANIFESTS=n` draws so many, `DCI_MANIFESTS_SEED` decides which:
+//! half of them are always the same, the others change with each commit, where it does not say otherwise.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::support::kstatus::condition;
 use super::support::manifests::{Draw, Manifest, Places, Schemas, manifest};
 use super::support::record::KINDS;
+use super::support::serves::unlike;
 use super::support::{Setup, World, objects};
 
 const ORDER: &str = "DedicatedServerOrder";
@@ -147,6 +148,14 @@ impl Run {
         known
     }
 
+    /// An order that works has a server as it asks for.
+    fn assert_served(&self, kind: &str, name: &str, why: &str) {
+        if kind == ORDER {
+            let unlike = unlike(&self.world.sim.state(), &self.world.record.get(kind, name).unwrap());
+            assert!(unlike.is_empty(), "{why}: {}", unlike.join("; "));
+        }
+    }
+
     /// Sends the manifests; those that are stored come back.
     async fn apply(&mut self, batch: Vec<Manifest>) -> Vec<Manifest> {
         let world = &self.world;
@@ -210,9 +219,11 @@ impl Run {
         self.world.order(good, &json!({"client": {"username": "good"}})).await;
         for (what, (fate, text)) in stored.iter().zip(self.fates(&stored).await) {
             assert_told(what, fate, &text);
+            self.assert_served(what.kind, &what.name, &what.why);
             *self.fates.entry((what.kind, fate)).or_default() += 1;
         }
         self.world.until_active(good).await;
+        self.assert_served(ORDER, good, "a good one");
         // Tasks are made by the operator: one that a person made is only deleted.
         let mut cured = Vec::new();
         // And a name that is too long is cured by another one.
@@ -232,6 +243,7 @@ impl Run {
                     (fate == Fate::Works).then_some(())
                 })
                 .await;
+            self.assert_served(what.kind, &what.name, &what.why);
         }
         // All at once, orders first: handlers that orders use are kept by them.
         let mut order = stored;

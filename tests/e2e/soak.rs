@@ -3,6 +3,7 @@
 //! Run by `make soak`: `DCI_SOAK_MINUTES` (30), `DCI_SOAK_ORDERS` (200), `DCI_SOAK_SEED` (1). What happens depends on the machine's speed, so
 //! that a seed gives the same choices, not the same run.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::coordination::v1::Lease;
@@ -10,7 +11,7 @@ use kube::Api;
 use kube::api::ListParams;
 use serde_json::{Value, json};
 
-use super::invariants::Invariants;
+use super::invariants::{Call, Invariants, view};
 use super::support::{Setup, World};
 
 /// How long everything may take to be given back once nothing goes wrong any more.
@@ -61,26 +62,65 @@ fn resident(world: &World) -> u64 {
 }
 
 /// Whoever works in the departments: what failed is tried again, and servers that would not stop are said to be off.
-async fn departments(world: &World) -> u64 {
-    let mut closed = 0;
-    for task in world.record.all("ManualTask").into_iter().filter(|t| t["spec"]["resolution"].is_null()) {
-        let answer = if task["spec"]["type"] == "StopServer" { "Done" } else { "Retry" };
-        let name = task["metadata"]["name"].as_str().unwrap();
-        let (code, _) = world
-            .kubectl(&[
-                "patch",
-                "manualtask",
-                name,
-                "-n",
-                &world.provider,
-                "--type=merge",
-                "-p",
-                &json!({"spec": {"resolution": answer}}).to_string(),
-            ])
-            .await;
-        closed += u64::from(code == 0);
+#[derive(Default)]
+struct Departments {
+    /// How many tasks they have closed.
+    closed: u64,
+    /// `StopServer` tasks that are open: the server, and the last change that the panels had been asked for when the task was first seen.
+    stopping: BTreeMap<String, (String, u64)>,
+    /// The last change that is known.
+    read: u64,
+    /// Servers that the panels were asked to release, each with the number of the change.
+    released: Vec<(u64, String)>,
+}
+
+impl Departments {
+    /// What the panels were asked for since.
+    fn read(&mut self, world: &World) {
+        for entry in world.sim.journal(self.read) {
+            self.read = entry["seq"].as_u64().unwrap();
+            let fields = serde_json::from_value(entry["params"].clone()).unwrap();
+            let call = Call { func: view::text(&entry["func"]).to_owned(), change: true, fields, ..Call::default() };
+            // One that lands late was asked for before.
+            if call.releases() && entry["lateOf"].is_null() {
+                self.released.push((self.read, view::text(&entry["target"]).to_owned()));
+            }
+        }
     }
-    closed
+
+    /// The server that a task wants stopped.
+    fn to_stop(world: &World, task: &Value) -> Option<String> {
+        let orders = world.record.all("DedicatedServerOrder");
+        let order = orders.iter().find(|order| order["metadata"]["uid"] == task["spec"]["orderRef"]["uid"])?;
+        view::server_of(order).filter(|_| task["spec"]["type"] == "StopServer").map(str::to_owned)
+    }
+
+    /// Closes what is open. A `StopServer` task is looked at twice: what is released in between is released while it is open.
+    async fn work(&mut self, world: &World) {
+        for task in world.record.all("ManualTask").into_iter().filter(|t| t["spec"]["resolution"].is_null()) {
+            let name = view::text(&task["metadata"]["name"]);
+            self.read(world);
+            if let Some(server) = Self::to_stop(world, &task)
+                && !self.stopping.contains_key(name)
+            {
+                self.stopping.insert(name.to_owned(), (server, self.read));
+                continue;
+            }
+            let answer = if task["spec"]["type"] == "StopServer" { "Done" } else { "Retry" };
+            // As it was seen, or not at all: then it was open until now.
+            let patch = json!({"metadata": {"resourceVersion": task["metadata"]["resourceVersion"]}, "spec": {"resolution": answer}});
+            let patch = patch.to_string();
+            let (code, _) = world.kubectl(&["patch", "manualtask", name, "-n", &world.provider, "--type=merge", "-p", &patch]).await;
+            if code != 0 {
+                continue;
+            }
+            self.closed += 1;
+            if let Some((server, since)) = self.stopping.remove(name) {
+                let early = self.released.iter().any(|(at, released)| *at > since && *released == server);
+                assert!(!early, "(5) server {server} was released while task {name} was open");
+            }
+        }
+    }
 }
 
 /// What the client of one order does next.
@@ -122,6 +162,18 @@ fn obey(world: &World, rules: &mut Invariants) {
     assert!(broken.is_empty(), "{}", broken.join("\n"));
 }
 
+/// What the panels hold for whoever it is: addresses that are taken, of both groups, and users by name.
+fn held(world: &World) -> Value {
+    let state = world.sim.state();
+    let of = |panel: &Value| {
+        let taken = view::list(&panel["addresses"]);
+        let (public, parking): (Vec<&str>, Vec<&str>) = taken.iter().map(|row| view::text(&row["ip"])).partition(|ip| view::is_public(ip));
+        let users: Vec<&Value> = view::list(&panel["users"]).iter().map(|user| &user["name"]).collect();
+        json!({"public": public.len(), "parking": parking.len(), "users": users})
+    };
+    state["panels"].as_object().unwrap().iter().map(|(name, panel)| (name.clone(), of(panel))).collect()
+}
+
 #[tokio::test]
 #[ignore = "make soak"]
 async fn soak() {
@@ -147,14 +199,15 @@ async fn soak() {
         world.sim.add_fault(fault).unwrap();
     }
     let (began, span) = (Instant::now(), Duration::from_mins(minutes));
-    let (mut done, mut tasks, mut kills) = (std::collections::BTreeMap::<&str, u64>::new(), 0, 0);
+    let mut at_first = held(&world);
+    let (mut done, mut departments, mut kills) = (BTreeMap::<&str, u64>::new(), Departments::default(), 0);
     let mut sizes = Vec::new();
     let mut minute = Instant::now();
     while began.elapsed() < span {
         for name in &names {
             *done.entry(client(&world, name, &mut choices).await).or_default() += 1;
         }
-        tasks += departments(&world).await;
+        departments.work(&world).await;
         // Also: no rule of the statuses is broken, no secret is told, and the process lives.
         world.until("the rules hold", |_| Some(())).await;
         obey(&world, &mut rules);
@@ -186,7 +239,7 @@ async fn soak() {
     }
     let drained = Instant::now();
     loop {
-        tasks += departments(&world).await;
+        departments.work(&world).await;
         world.until("the rules hold", |_| Some(())).await;
         obey(&world, &mut rules);
         let left = world.record.all("DedicatedServerOrder");
@@ -197,6 +250,7 @@ async fn soak() {
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
     done.remove("");
+    let tasks = departments.closed;
     println!("\n{orders} orders, {minutes} minutes: {done:?}, {tasks} tasks closed, {kills} kills, {changes} changes at the panels");
     println!("given back in {:?}; resident KiB by minute: {sizes:?}", drained.elapsed());
     for n in 0..orders * 9 / 10 {
@@ -206,6 +260,9 @@ async fn soak() {
     world.polls(2).await;
     let left = leases.list(&ListParams::default()).await.unwrap().items;
     assert!(left.is_empty(), "locks are left: {:?}", left.iter().map(|l| &l.metadata.name).collect::<Vec<_>>());
+    // The one client of all orders keeps its user.
+    at_first["dci"]["users"].as_array_mut().unwrap().push("acme".into());
+    assert_eq!(held(&world), at_first, "what the panels hold is not what they held at first");
     let open: Vec<Value> = world.record.all("ManualTask").into_iter().filter(|t| t["spec"]["resolution"].is_null()).collect();
     assert!(open.is_empty(), "tasks are open: {open:?}");
     assert!(minutes < 3 || tasks > 0, "no department was asked for anything: these faults show nothing of tasks");

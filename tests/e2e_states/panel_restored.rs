@@ -1,6 +1,7 @@
 //! The panels' own records are put back to an older state: that is noticed, nothing is done on the ground of it, and no server or address
 //! is given to somebody else.
 
+use dci_operator::sim::Backup;
 use serde_json::{Value, json};
 
 use super::support::hands::{ORDER, picture, settled, untouched};
@@ -9,6 +10,12 @@ use super::support::{Setup, World};
 
 fn open(world: &World) -> Vec<Value> {
     world.record.all("ManualTask").into_iter().filter(|t| t["spec"]["resolution"].is_null()).collect()
+}
+
+/// A person puts the records of a panel back.
+fn set_back(world: &World, panel: &str, to: &Backup) {
+    world.sim.restore(panel, to).unwrap();
+    world.record.set_back(panel);
 }
 
 /// The order stalls with one of these reasons, and one task is open.
@@ -29,7 +36,7 @@ async fn servers_set_back_to_before_the_order_are_noticed_and_given_to_nobody() 
     world.until_active("web-01").await;
     world.polls(2).await;
     let (sold, before) = (world.sim.backup(), picture(&world));
-    world.sim.restore("dci", &unsold).unwrap();
+    set_back(&world, "dci", &unsold);
     until_noticed(&mut world, "web-01", &["NotOurServer", "OwnerChanged"]).await;
     // To the panel server 17 is free. It is not: another order gets another one, also from an operator that knows nothing yet.
     let server = untouched(&world, 17);
@@ -46,13 +53,13 @@ async fn servers_set_back_to_before_the_order_are_noticed_and_given_to_nobody() 
     world.delete(ORDER, "web-02").await;
     world.until_gone("web-02").await;
     // Put right at the panel, the order goes on.
-    world.sim.restore("dci", &sold).unwrap();
+    set_back(&world, "dci", &sold);
     settled(&mut world, "web-01", "Active").await;
     world.until("nobody needs the task any more", |world| open(world).is_empty().then_some(())).await;
     world.polls(2).await;
     assert_eq!(picture(&world), before);
     // Set back again, and deleted: what is not known to be its server is not released.
-    world.sim.restore("dci", &unsold).unwrap();
+    set_back(&world, "dci", &unsold);
     until_noticed(&mut world, "web-01", &["NotOurServer", "OwnerChanged"]).await;
     let (server, made) = (untouched(&world, 17), world.asked("server.edit"));
     world.delete(ORDER, "web-01").await;
@@ -63,7 +70,7 @@ async fn servers_set_back_to_before_the_order_are_noticed_and_given_to_nobody() 
         .await;
     world.polls(2).await;
     assert_eq!((untouched(&world, 17), world.asked("server.edit")), (server, made));
-    world.sim.restore("dci", &sold).unwrap();
+    set_back(&world, "dci", &sold);
     world.until_gone("web-01").await;
     world.assert_released(17);
     world.end().await;
@@ -84,10 +91,10 @@ async fn servers_set_back_into_the_preparation_are_noticed_and_not_installed_aga
     let (sold, before, made) = (world.sim.backup(), picture(&world), world.changes().len());
     let handed_over = world.server(17)["owner"] == "acme";
     assert!(handed_over);
-    world.sim.restore("dci", &halfway).unwrap();
+    set_back(&world, "dci", &halfway);
     until_noticed(&mut world, "web-01", &["OwnerChanged", "NotOurServer"]).await;
     assert_eq!(world.changes()[made..], [] as [String; 0]);
-    world.sim.restore("dci", &sold).unwrap();
+    set_back(&world, "dci", &sold);
     settled(&mut world, "web-01", "Active").await;
     world.until("nobody needs the task any more", |world| open(world).is_empty().then_some(())).await;
     assert_eq!((picture(&world), &world.changes()[made..]), (before, &[] as &[String]));
@@ -102,7 +109,7 @@ async fn addresses_that_the_manager_has_forgotten_are_not_given_to_a_second_serv
     world.order("web-01", &json!({"addresses": {"ipv4": 2}})).await;
     world.until_active("web-01").await;
     let (before, sold) = (untouched(&world, 17), world.sim.backup());
-    world.sim.restore("ipm", &unsold).unwrap();
+    set_back(&world, "ipm", &unsold);
     world.order("web-02", &json!({"addresses": {"ipv4": 2}})).await;
     let second = world
         .until_order("web-02", "it is told which address is used already", |o| {
@@ -115,7 +122,7 @@ async fn addresses_that_the_manager_has_forgotten_are_not_given_to_a_second_serv
     assert!(noted.is_empty(), "what could not be used was given back: {noted:?}");
     assert_eq!(untouched(&world, 17), before);
     // Put right at the address manager, it goes on with others.
-    world.sim.restore("ipm", &sold).unwrap();
+    set_back(&world, "ipm", &sold);
     let annotation = json!({"metadata": {"annotations": {"dci-operator.dev/reconcile-requested-at": "now"}}});
     world.patch(ORDER, "web-02", &annotation).await;
     let second = world.until_active("web-02").await;

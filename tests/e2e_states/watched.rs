@@ -46,11 +46,18 @@ impl Watched {
         how.map(|how| self.proxy.on_events(Events::of(resource), how))
     }
 
-    /// What is held comes, after the operator had time to go on without it.
+    /// What is held comes, after the operator had time to go on without it. Whatever else was to be met is met: a life in which it was not
+    /// shows nothing.
     async fn come(&mut self, rule: Option<u64>, how: Option<OnEvent>) {
-        if let (Some(rule), Some(OnEvent::Hold)) = (rule, how) {
-            self.world.polls(2).await;
-            assert!(self.proxy.release(rule) > 0, "something was held");
+        let (Some(rule), Some(how)) = (rule, how) else { return };
+        let proxy = &self.proxy;
+        self.world.until(&format!("an event meets {how:?}"), |_| (proxy.met_by(rule) > 0).then_some(())).await;
+        match how {
+            OnEvent::Hold => {
+                self.world.polls(2).await;
+                assert!(self.proxy.release(rule) > 0, "something was held");
+            }
+            OnEvent::Skip(_) | OnEvent::Duplicate | OnEvent::CutMidFrame | OnEvent::Gone => {}
         }
     }
 
@@ -117,16 +124,15 @@ async fn life(how: Option<OnEvent>) -> Vec<String> {
         }
     }
 
-    // Secrets are read and never watched; what is watched meets the same all the while.
+    // Secrets are read and never watched; what is watched meets the same all the while, and there is something to be met.
     let rule = at.meet("processinghandlers", how);
+    at.world.patch("ProcessingHandler", "msk-1", &json!({"metadata": {"annotations": {"example.net/password": "changed"}}})).await;
     at.world.behind("users", &json!({"panel": "dci", "name": "operator", "password": NEW_PASSWORD})).await;
     at.world.write_secret("dci-admin", &json!({"password": NEW_PASSWORD})).await;
     at.world.sim.add_fault(json!({"action": "expire-sessions", "panel": "dci", "count": 1})).unwrap();
     at.world.patch(ORDER, "web-01", &json!({"spec": {"domain": "fifth.example.net"}})).await;
     settled(&mut at.world, "web-01", "Active").await;
-    if let Some(rule) = rule {
-        at.proxy.release(rule);
-    }
+    at.come(rule, how).await;
 
     let rule = at.meet("dedicatedserverorders", how);
     at.world.delete(ORDER, "web-01").await;
@@ -263,12 +269,13 @@ async fn what_a_later_event_takes_back_and_nobody_told_changes_nothing() {
         (json!({"reinstall": "second"}), json!({"reinstall": "first"})),
         (json!({"domain": "other.example.net"}), json!({"domain": "web-01.example.net"})),
     ] {
-        at.proxy.on_events(Events::of("dedicatedserverorders").named(&at.world.shop, "web-01"), OnEvent::Skip(1));
+        let skipped = at.proxy.on_events(Events::of("dedicatedserverorders").named(&at.world.shop, "web-01"), OnEvent::Skip(1));
         at.world.patch(ORDER, "web-01", &json!({ "spec": there })).await;
         at.world.patch(ORDER, "web-01", &json!({ "spec": back })).await;
         settled(&mut at.world, "web-01", "Active").await;
         at.world.polls(2).await;
         assert_eq!((picture(&at.world), &at.world.changes()[made..]), (before.clone(), &[] as &[String]), "{there}");
+        assert_eq!(at.proxy.met_by(skipped), 1, "{there} was told");
     }
     // Lost by force and restored: the operator is told of neither, and works on with the order that is not there any more. The rules cannot
     // know that it was a person who let the order go.
@@ -283,6 +290,7 @@ async fn what_a_later_event_takes_back_and_nobody_told_changes_nothing() {
     at.world.sim.change_server(17, json!({"power": "off"})).unwrap();
     at.world.polls(3).await;
     assert_eq!(at.world.changes()[made..], [] as [String; 0]);
+    assert!(at.proxy.met_by(skipped) > 0, "nothing was kept from the operator");
     at.proxy.forget(skipped);
     at.world.patch(ORDER, "web-01", &json!({"metadata": {"annotations": {"dci-operator.dev/reconcile-requested-at": "now"}}})).await;
     at.world.until("the order that is there has its server on", |world| (world.server(17)["power"] == "on").then_some(())).await;

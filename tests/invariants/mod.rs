@@ -126,6 +126,11 @@ impl Invariants {
         self.hands.insert(server.to_owned(), at);
     }
 
+    /// A person puts the records of a panel back to what they were: its users are those of then.
+    pub fn set_back(&mut self, panel: &str) {
+        self.users.retain(|(of, _), _| of != panel);
+    }
+
     /// A person took an order out of the cluster by force, namespace and name: what it has stays where it is.
     pub fn taken_out(&mut self, order: &str) {
         self.gone.retain(|_, gone| gone.name != order);
@@ -187,6 +192,10 @@ impl Invariants {
                 wrong.push(format!("(3) order {name} is gone, and server {} carries its marker again", servers.join(", ")));
             }
         }
+        let mut taken: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+        for (ip, marks) in view::addresses(panels) {
+            taken.entry(ip).or_default().extend(marks);
+        }
         for (ip, holders) in view::on_servers(panels) {
             if self.hands.contains_key(ip) {
                 continue;
@@ -200,10 +209,10 @@ impl Invariants {
                 let names: Vec<String> = holders.iter().map(|s| format!("{}/{}", s.panel, s.id())).collect();
                 wrong.push(format!("(1) address {ip} is on the servers {}", names.join(", ")));
             }
-            let noted = view::addresses(panels).into_iter().filter(|(noted, _)| *noted == ip).flat_map(|(_, marks)| marks);
+            let noted = taken.get(ip).into_iter().flatten();
             wrong.extend(
                 noted
-                    .filter(|id| marked.iter().any(|mark| mark != id))
+                    .filter(|id| marked.iter().any(|mark| mark != *id))
                     .map(|id| format!("(1) address {ip} is on the server of order id {}, and noted for {id}", marked.join(", "))),
             );
         }

@@ -16,8 +16,9 @@ type Row = (bool, String);
 
 /// In what the server of an order that is ready is not as the order asks; nothing of any other order.
 ///
-/// `by_hand`: whether a person changed this of the server (`notes`, `hostname`, `ip`). The panel's list does not show those, or the
-/// operator leaves them as they are. Another owner, a server that is gone, and another power are its to see: they count whoever did it.
+/// `by_hand`: whether a person changed this of the server (`notes`, `hostname`, `ip`), edited one of its order's `licenses`, or said that
+/// it is `installed`. The lists do not show those, the operator leaves them as they are, or it is to believe what is said. Another owner, a
+/// server or a licence that is gone, and another power are its to see: they count whoever did it.
 pub fn unlike(order: &Value, panels: &Value, by_hand: impl Fn(&str) -> bool) -> Vec<String> {
     let current = order["status"]["observedGeneration"] == order["metadata"]["generation"];
     if !current || !kstatus::is_true(order, "Ready") || view::is_deleting(order) {
@@ -32,8 +33,12 @@ pub fn unlike(order: &Value, panels: &Value, by_hand: impl Fn(&str) -> bool) -> 
         rows.extend(addressed(order, server.state));
     }
     rows.extend(running(order, server.state));
-    rows.extend(installed(order, server.state));
-    rows.extend(licensed(order, panels));
+    if !by_hand("installed") {
+        rows.extend(installed(order, server.state));
+    }
+    if !by_hand("licenses") {
+        rows.extend(licensed(order, panels));
+    }
     let wrong = rows.into_iter().filter(|(holds, _)| !holds);
     wrong.map(|(_, what)| format!("order {name} is ready, and of its server {id} {what}")).collect()
 }
@@ -212,11 +217,14 @@ mod tests {
             ("notes", json!(""), "notes"),
             ("hostname", json!("theirs.example.net"), "hostname"),
             ("ips/0/ip", json!("198.51.100.7"), "ip"),
+            ("installed/template", json!(""), "installed"),
+            ("invented/recipes", json!([]), "installed"),
         ] {
             assert!(found(&[(at(field).as_str(), value)], &[hand]).is_empty(), "{field}");
         }
+        assert!(found(&[("/panels/bill/licenses/0/status", json!("3"))], &["licenses"]).is_empty());
         for (field, value) in [("owner", json!("other")), ("power", json!("off")), ("id", json!("18"))] {
-            assert!(!found(&[(at(field).as_str(), value)], &["owner", "power", "delete"]).is_empty(), "{field}");
+            assert!(!found(&[(at(field).as_str(), value)], &["owner", "power", "delete", "installed"]).is_empty(), "{field}");
         }
     }
 

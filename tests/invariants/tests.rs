@@ -253,7 +253,7 @@ fn what_a_client_has_is_neither_installed_over_nor_stopped() {
 fn what_was_read_may_be_older_where_something_went_wrong() {
     let late = |disturbed: Option<u64>| {
         let mut rules = Invariants { decision: 2000, ..Invariants::default() };
-        for until in disturbed {
+        if let Some(until) = disturbed {
             rules.disturbed(until);
         }
         let read = Event::Answered(Call { began: 100_000, answer: Some(json!({"doc": MARKER}).to_string()), ..call(VIEW) });

@@ -17,6 +17,7 @@ use dci_operator::panel::coremanager::params::Params;
 use dci_operator::panel::dcimanager5::DciManager5;
 use dci_operator::panel::dialect::Dialect;
 use dci_operator::panel::error::{Outcome, PanelError};
+use dci_operator::panel::model::{Expect, NotesEdit, OwnerEdit, ServerEdit, ServerId};
 use dci_operator::panel::settings::TlsMode;
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::PrivateKeyDer;
@@ -377,25 +378,69 @@ async fn a_list_that_never_ends_is_given_up() {
     assert!((1_000..=3_003).contains(&asked), "{asked} requests");
 }
 
+/// What a panel knows of us, as it is, as a program that wants to be clever writes it, and as requests have it.
+fn echo() -> String {
+    let escaped = PASSWORD.replace('s', "\\u0073");
+    format!("session {SESSION}, password {PASSWORD}, {escaped}, s3cret%26pass")
+}
+
+/// Nothing of it is in a text, in any of these forms.
+fn assert_silent(what: &str, text: &str) {
+    for secret in [SESSION, PASSWORD, "s3cret"] {
+        assert!(!text.contains(secret), "{what}: {text}");
+    }
+}
+
 #[tokio::test]
 async fn what_a_hostile_panel_says_shows_no_secret() {
-    let echo = format!("session {SESSION}, password {PASSWORD}");
+    let echo = echo();
+    let row = ["name", "type", "chassis_templ", "owner", "hostname", "mac", "gen_chassis_name", "install_in_progress"]
+        .map(|name| format!(r#""{name}":{{"$":"{echo}","$orig":"{echo}"}}"#))
+        .join(",");
+    let offers = format!(r#""slist":{{"$name":"ostemplate","val":[{{"$key":"{echo}","$":"{echo}"}}]}}"#);
     let answers = [
         format!("<html>{echo}</html>"),
         format!("{{\"doc\":{{\"error\":{{\"$type\":\"value\",\"msg\":{{\"$\":\"{echo}\"}}}}}}}}"),
         format!("{{\"doc\":{{\"x\":\"{echo}"),
         format!("{{\"doc\":{{\"$func\":\"{echo}\"}}}}"),
         format!("{{\"doc\":{{\"elem\":\"{echo}\",\"p_elems\":\"{echo}\"}}}}"),
+        format!("{{\"doc\":{{\"elem\":[{{\"id\":\"17\",{row}}}]}}}}"),
+        format!("{{\"doc\":{{\"elem\":[{{\"id\":\"{PASSWORD}-1\",{row}}},{{\"id\":\"{PASSWORD}-2\",{row}}}]}}}}"),
+        format!("{{\"doc\":{{\"{SESSION}\":\"x\",\"notes\":{{\"$\":\"k8s:{PASSWORD} {echo}\"}},{offers},{row}}}}}"),
     ];
+    let mut read = 0;
     for answer in answers {
         let said = answer.clone();
         let server = Server::panel(move |_| Reply::Raw(response("200 OK", &format!("text/{SESSION}"), said.as_bytes())));
-        let outcome = format!("{:?}", server.client().change("server.poweroff", &Params::new()).await.unit());
-        let listed = format!("{:?}", operator(&server).servers().await.map(|rows| rows.len()));
-        for text in [outcome, listed] {
-            assert!(!text.contains(PASSWORD) && !text.contains(SESSION), "{answer}: {text}");
-        }
+        let (panel, id) = (operator(&server), ServerId::from("17"));
+        let claim = ServerEdit { expect: Expect::Free, owner: OwnerEdit::Keep, notes: NotesEdit::Keep };
+        let (rows, form) = (panel.servers().await, panel.server_form(&id).await);
+        read += usize::from(rows.as_ref().is_ok_and(|rows| rows.len() == 1)) + usize::from(form.is_ok());
+        assert_silent(&answer, &format!("{:?}", server.client().change("server.poweroff", &Params::new()).await));
+        assert_silent(&answer, &format!("{rows:?} {form:?}"));
+        assert_silent(&answer, &format!("{:?} {:?}", panel.users().await, panel.install_form(&id).await));
+        assert_silent(&answer, &format!("{:?} {:?}", panel.edit_server(&id, &claim).await, panel.connections(&id).await));
     }
+    assert!(read >= 2, "a list and a form were read, and not only refused");
+}
+
+/// What is blotted out of it would be written over what stands there; what is told of it is another matter.
+#[tokio::test]
+async fn a_form_that_is_sent_back_is_as_the_panel_shows_it() {
+    let (owner, comment) = (format!("o-{PASSWORD}"), format!("{PASSWORD} {SESSION}"));
+    let shown = format!(r#""mac":"x","owner":{{"$":"{owner}"}},"comment":{{"$":"{comment}"}},"notes":{{"$":"by {PASSWORD}"}}"#);
+    let server = Server::panel(move |request| if request.get("sok") == "ok" { ok() } else { doc(&shown) });
+    let (panel, id) = (operator(&server), ServerId::from("17"));
+    let edit = |expect| ServerEdit { expect, owner: OwnerEdit::Keep, notes: NotesEdit::Add("k8s:a/b/c/d".into()) };
+    let refused = panel.edit_server(&id, &edit(Expect::Free)).await;
+    assert_eq!(server.count("server.edit"), 1, "{refused:?}");
+    assert!(format!("{refused:?}").contains("found o-***"), "{refused:?}");
+    assert_silent("refused", &format!("{refused:?}"));
+    let done = panel.edit_server(&id, &edit(Expect::Owner(owner.clone()))).await;
+    assert_eq!(done, Outcome::Applied(()));
+    let sent = server.last("server.edit");
+    assert_eq!((sent.get("owner"), sent.get("comment")), (owner.as_str(), comment.as_str()));
+    assert!(sent.get("notes").starts_with(&format!("by {PASSWORD}")) && sent.get("notes").contains("k8s:a/b/c/d"), "{}", sent.get("notes"));
 }
 
 #[test]

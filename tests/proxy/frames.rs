@@ -1,5 +1,6 @@
 //! Events of watches on their way: held back, lost, doubled, cut in the middle, or made up.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -95,6 +96,8 @@ struct Inner {
     last: u64,
     watches: Vec<Watch>,
     filters: Vec<Filter>,
+    /// How many events met each filter, also one that is over.
+    hits: BTreeMap<u64, usize>,
     seen: Vec<(Events, Value)>,
 }
 
@@ -132,6 +135,10 @@ impl Gate {
         let mut inner = self.0.lock().unwrap();
         let Some(index) = inner.filters.iter().position(|f| f.id == rule) else { return 0 };
         inner.filters.remove(index).held.len()
+    }
+
+    pub(super) fn hits(&self, rule: u64) -> usize {
+        self.0.lock().unwrap().hits.get(&rule).copied().unwrap_or_default()
     }
 
     pub(super) fn seen(&self, events: &Events) -> Vec<Value> {
@@ -232,6 +239,8 @@ impl Gate {
             let _ = line.send(Ok(frame));
             return Next::On;
         };
+        let id = inner.filters[index].id;
+        *inner.hits.entry(id).or_default() += 1;
         let filter = &mut inner.filters[index];
         let (next, done) = match &mut filter.what {
             OnEvent::Hold => {

@@ -264,6 +264,11 @@ impl Proxy {
         self.0.gate.forget(rule)
     }
 
+    /// How many events have met a rule.
+    pub fn met_by(&self, rule: u64) -> usize {
+        self.0.gate.hits(rule)
+    }
+
     /// Every event that came from the API server, whatever became of it.
     pub fn events(&self, events: &Events) -> Vec<Value> {
         self.0.gate.seen(events)

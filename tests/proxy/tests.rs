@@ -182,18 +182,21 @@ async fn events_are_held_skipped_doubled_repeated_and_cut() {
     behind.happens("a", 1).await;
     behind.happens("b", 2).await;
     assert_eq!(next(&mut watch).await, Some(is("b", "2")), "only the one is held");
-    assert_eq!(behind.proxy.release(held), 1);
+    assert_eq!((behind.proxy.release(held), behind.proxy.met_by(held)), (1, 1));
     assert_eq!(next(&mut watch).await, Some(is("a", "1")));
-    behind.proxy.on_events(of("a"), OnEvent::Skip(1));
+    let skipped = behind.proxy.on_events(of("a"), OnEvent::Skip(1));
+    assert_eq!(behind.proxy.met_by(skipped), 0);
     behind.happens("a", 3).await;
     behind.happens("a", 4).await;
     assert_eq!(next(&mut watch).await, Some(is("a", "4")));
+    assert_eq!(behind.proxy.met_by(skipped), 1, "the next one is not its any more");
     let old = behind.proxy.events(&of("a"))[0].clone();
     assert_eq!(behind.proxy.inject(&old), 1);
     assert_eq!(next(&mut watch).await, Some(is("a", "1")), "an old one once more");
     assert_eq!(behind.proxy.events(&of("a")).len(), 3, "what was skipped is on record");
-    behind.proxy.on_events(of("b"), OnEvent::CutMidFrame);
+    let cut = behind.proxy.on_events(of("b"), OnEvent::CutMidFrame);
     behind.happens("b", 5).await;
     assert_eq!(next(&mut watch).await, None);
     assert!(watch.chunk().await.is_err());
+    assert_eq!(behind.proxy.met_by(cut), 1);
 }

@@ -27,6 +27,10 @@ async fn a_licence_is_ordered_keyed_prolonged_and_given_up() {
     assert!(form["lickey"]["$"].as_str().unwrap().starts_with("LIC-") && form["expiredate"]["$"] == "2031-01-31");
     bill(&format!("func=soft.suspend&elid={id}")).await;
     assert_eq!(column(&bill("func=soft").await, "status"), ["3"]);
+    for (suspended, shown) in [(false, "2"), (true, "3")] {
+        bench.sim.change_license(id.parse().unwrap(), json!({"suspended": suspended})).unwrap();
+        assert_eq!(column(&bill("func=soft").await, "status"), [shown], "a person has stopped it: {suspended}");
+    }
     bill(&format!("func=soft.edit&elid={id}&ip=0.0.0.0&licname=free.lic&remoteid=&sok=ok")).await;
     assert_eq!(column(&bill("func=soft").await, "licname"), ["free.lic"]);
     let made: Vec<String> = bench.changes().into_iter().map(|(func, ..)| func).collect();

@@ -30,6 +30,12 @@ pub enum Fault {
     AnswerLate(u64),
     /// It arrives twice, the second time so many milliseconds later; 0: at once, and the second answer is what comes back.
     Twice(u64),
+    /// The API server says that somebody else was quicker (409), and has done nothing.
+    ConflictBefore,
+    /// It has too much to do (429), and has done nothing.
+    TooMany,
+    /// It says that somebody else was quicker, and it was this very request: what stands before it has sent it once more.
+    ConflictAfter,
 }
 
 impl Fault {
@@ -47,6 +53,9 @@ impl Fault {
             Self::Slow(_) => "slow",
             Self::AnswerLate(_) => "answer-late",
             Self::Twice(_) => "twice",
+            Self::ConflictBefore => "conflict-before",
+            Self::TooMany => "too-many",
+            Self::ConflictAfter => "conflict-after",
         }
     }
 
@@ -55,7 +64,14 @@ impl Fault {
         match self {
             Self::Late(span) | Self::CrashLate(span) | Self::Slow(span) | Self::AnswerLate(span) | Self::Twice(span) => span,
             Self::Lost => super::http::PATIENCE,
-            Self::CrashBefore | Self::CrashAfter | Self::Unreachable | Self::AnswerLost | Self::Refused => 0,
+            Self::CrashBefore
+            | Self::CrashAfter
+            | Self::Unreachable
+            | Self::AnswerLost
+            | Self::Refused
+            | Self::ConflictBefore
+            | Self::TooMany
+            | Self::ConflictAfter => 0,
         }
     }
 }
@@ -69,8 +85,8 @@ pub enum Amiss {
     Half(usize),
 }
 
-/// Every way in which one effect alone can go wrong.
-pub const SINGLE: [Fault; 11] = [
+/// Every way in which one effect alone can go wrong. Replays name them by their places here.
+pub const SINGLE: [Fault; 14] = [
     Fault::CrashBefore,
     Fault::CrashAfter,
     Fault::Unreachable,
@@ -82,10 +98,19 @@ pub const SINGLE: [Fault; 11] = [
     Fault::AnswerLate(30_000),
     Fault::Twice(0),
     Fault::Twice(200),
+    Fault::ConflictBefore,
+    Fault::TooMany,
+    Fault::ConflictAfter,
 ];
 
 /// How many of them are crashes.
 pub const CRASHES: usize = 2;
+/// How many of the last of them are ways of the API server alone.
+pub const OF_THE_API_SERVER: usize = 3;
+/// How the effects begin that are writes to the API server.
+pub const WRITE: &str = "api ";
+/// How many of a thousand faults of such a write are one of those.
+const TOLD_OTHERWISE: u64 = 300;
 
 /// The longest that a request may be on its way: less than `timeouts.settle` of the handlers.
 const LATEST: u64 = 4000;
@@ -119,6 +144,11 @@ pub struct Adversary {
     pub amiss: VecDeque<Amiss>,
     /// What somebody does when this effect is about to happen, by number.
     pub acts: BTreeMap<usize, Act>,
+    /// How many lists the API server forgets between two of their pages, at most.
+    pub forgotten: u64,
+    /// Draws what came later than the worlds whose seeds are written down somewhere, so that what else a seed decides stays as it is; none
+    /// in those.
+    pub apart: Option<Box<Adversary>>,
 }
 
 impl Adversary {
@@ -134,6 +164,23 @@ impl Adversary {
     /// True so many times of a thousand.
     pub fn chance(&mut self, of_thousand: u64) -> bool {
         of_thousand > 0 && self.below(1000) < of_thousand
+    }
+
+    /// The same, drawn apart; never where nothing is.
+    pub fn chance_apart(&mut self, of_thousand: u64) -> bool {
+        self.apart.as_mut().is_some_and(|dice| dice.chance(of_thousand))
+    }
+
+    /// Whether the API server has forgotten the list that a page is asked of.
+    pub fn forgets(&mut self) -> bool {
+        let forgets = self.forgotten > 0 && self.chance_apart(500);
+        self.forgotten -= u64::from(forgets);
+        forgets
+    }
+
+    /// Until when the API server keeps no watch open. Where nothing is drawn apart it keeps them while it is down.
+    pub fn cuts_watches_until(&self) -> u64 {
+        if self.apart.is_some() { self.api_down_until } else { 0 }
     }
 
     /// What goes wrong at the next effect.
@@ -163,11 +210,22 @@ impl Adversary {
             11 => Fault::Twice(1 + self.below(200)),
             _ => Fault::Slow(100 + self.below(3000)),
         };
+        let told_otherwise = effect.starts_with(WRITE) && self.chance_apart(TOLD_OTHERWISE);
+        if let Some(dice) = self.apart.as_mut().filter(|_| told_otherwise) {
+            let place = usize::try_from(dice.below(OF_THE_API_SERVER as u64)).unwrap_or(0);
+            return Some(SINGLE[SINGLE.len() - OF_THE_API_SERVER + place]);
+        }
         Some(match drawn {
             Fault::Late(_) if self.punctual => Fault::AnswerLost,
             Fault::CrashLate(_) if self.punctual => Fault::CrashAfter,
             other => other,
         })
+    }
+
+    /// The numbers of the effects that were writes to the API server.
+    pub fn writes(&self) -> String {
+        let writes = self.effects.iter().enumerate().filter(|(_, effect)| effect.starts_with(WRITE));
+        writes.map(|(number, _)| number.to_string()).collect::<Vec<_>>().join(" ")
     }
 
     /// What was planned for effects that did not come.
@@ -183,5 +241,6 @@ impl Adversary {
         (self.api_down_until, self.panels_down_until) = (0, 0);
         self.panel_down.clear();
         self.amiss.clear();
+        self.apart = None;
     }
 }

@@ -96,6 +96,8 @@ pub struct ApiServer {
     uids: u64,
     /// How many changes a watch may be behind.
     pub kept: usize,
+    /// The longest page of a list, whatever a client asks for; 0: as long as it likes.
+    pub page: usize,
     /// Versions up to this one have been forgotten.
     pub compacted: u64,
     definitions: Vec<Value>,
@@ -137,7 +139,7 @@ impl ApiServer {
     pub fn with(definitions: Vec<Value>) -> Self {
         let known: Vec<Value> = definitions.iter().map(|d| json!({"metadata": {"name": d["metadata"]["name"]}})).collect();
         let mut server =
-            Self { objects: BTreeMap::new(), log: VecDeque::new(), version: 100, uids: 0, kept: KEPT, compacted: 0, definitions };
+            Self { objects: BTreeMap::new(), log: VecDeque::new(), version: 100, uids: 0, kept: KEPT, page: 0, compacted: 0, definitions };
         for definition in known {
             server.create((DEFINITIONS, String::new(), String::new()), definition, 0).unwrap();
         }
@@ -224,19 +226,7 @@ impl ApiServer {
 
     /// A list of one namespace, or of all where it is empty.
     pub fn list(&self, kind: &Kind, namespace: &str, labels: &str) -> Value {
-        let wanted: Vec<(&str, &str)> = labels.split(',').filter_map(|l| l.split_once('=')).collect();
-        let fits = |object: &Value| wanted.iter().all(|(name, value)| object["metadata"]["labels"][name] == *value);
-        let items: Vec<&Value> = self
-            .objects
-            .iter()
-            .filter(|((k, n, _), object)| k == kind && (namespace.is_empty() || n == namespace) && fits(object))
-            .map(|(_, object)| &**object)
-            .collect();
-        let api_version = if kind.group.is_empty() { kind.version.to_owned() } else { format!("{}/{}", kind.group, kind.version) };
-        json!({
-            "kind": format!("{}List", kind.kind), "apiVersion": api_version,
-            "metadata": {"resourceVersion": self.version.to_string()}, "items": items,
-        })
+        listed(&self.objects, self.version, kind, namespace, labels)
     }
 
     /// `PUT`, of the object or of its status.
@@ -373,6 +363,22 @@ impl ApiServer {
     pub fn all(&self, kind: Kind) -> impl Iterator<Item = &Value> {
         self.objects.iter().filter(move |((k, _, _), _)| *k == kind).map(|(_, object)| &**object)
     }
+}
+
+/// A list of what there was at a version.
+pub fn listed(objects: &BTreeMap<Key, Arc<Value>>, version: u64, kind: &Kind, namespace: &str, labels: &str) -> Value {
+    let wanted: Vec<(&str, &str)> = labels.split(',').filter_map(|l| l.split_once('=')).collect();
+    let fits = |object: &Value| wanted.iter().all(|(name, value)| object["metadata"]["labels"][name] == *value);
+    let items: Vec<&Value> = objects
+        .iter()
+        .filter(|((k, n, _), object)| k == kind && (namespace.is_empty() || n == namespace) && fits(object))
+        .map(|(_, object)| &**object)
+        .collect();
+    let api_version = if kind.group.is_empty() { kind.version.to_owned() } else { format!("{}/{}", kind.group, kind.version) };
+    json!({
+        "kind": format!("{}List", kind.kind), "apiVersion": api_version,
+        "metadata": {"resourceVersion": version.to_string()}, "items": items,
+    })
 }
 
 fn carry(from: &Value, to: &mut Value, field: &str) {

@@ -22,8 +22,8 @@ fn is_given_back(server: &Value) -> bool {
 }
 
 /// What is left of orders that are gone: servers that were free at first and are nobody's now, but not as free ones are, and addresses
-/// that are taken for nothing. What a person changed is left out, and what a department gave up, where it carries the order's marker or
-/// the task names it.
+/// that are taken for nothing. What a person changed is left out, what a client was to keep, and what a department gave up, where it
+/// carries the order's marker or the task names it.
 fn left_over(world: &World) -> Vec<String> {
     let now = world.panels.state();
     let orders: Vec<Value> = world.server(|s| s.all(ORDERS).cloned().collect());
@@ -42,6 +42,7 @@ fn left_over(world: &World) -> Vec<String> {
     let mut left: Vec<String> = servers
         .iter()
         .filter(|s| free.iter().any(|(panel, id)| panel == s.panel && id == s.id()) && !had(s.id()) && !world.is_touched(s.id()))
+        .filter(|s| !world.was_left(s.id()))
         .filter(|s| !is_given_back(s.state))
         .map(|s| format!("server {}/{} is not given back: {}", s.panel, s.id(), s.state))
         .collect();
@@ -90,7 +91,7 @@ fn wrong_passwords(world: &World) -> Vec<String> {
 }
 
 /// Orders that say that they are ready, and have no such server, or not all that belongs to it. `untouched`: of servers only that no person
-/// had his hands on: what was done to others just now the operator may not have seen.
+/// had his hands on: what was done to others just now, or to their licences, the operator may not have seen.
 fn unlike(world: &World, untouched: bool) -> Vec<String> {
     let (panels, orders) = (world.panels.state(), world.server(|s| s.all(ORDERS).cloned().collect::<Vec<_>>()));
     let of = |order: &Value| {
@@ -98,7 +99,8 @@ fn unlike(world: &World, untouched: bool) -> Vec<String> {
         if untouched && world.is_touched(server) {
             Vec::new()
         } else {
-            ready::unlike(order, &panels, |what| world.has_changed(server, what))
+            let just_now = |what: &str| untouched && what == "licenses" && world.has_lost_a_license(server);
+            ready::unlike(order, &panels, |what| world.has_changed(server, what) || just_now(what))
         }
     };
     orders.iter().flat_map(of).collect()
@@ -140,8 +142,8 @@ fn not_kept(world: &World) -> Vec<String> {
             wrong.push(format!("server {id} of {whose} carries a marker: {}", now["notes"]));
         }
         // What it was at first, where all that its order did was to take it over and to go.
-        let first = owned().find(|server| server.id() == id).filter(|_| kept.order["metadata"]["generation"] == 1);
-        if let Some(first) = first {
+        let unchanged = kept.order["metadata"]["generation"] == 1 && world.is_first(view::order_id(&kept.order));
+        if let Some(first) = owned().find(|server| server.id() == id).filter(|_| unchanged) {
             wrong.extend(changed(first.state, Some(now), &whose));
             if first.state["notes"] != now["notes"] {
                 wrong.push(format!("the notes of server {id} of {whose} were {}, and are {}", first.state["notes"], now["notes"]));

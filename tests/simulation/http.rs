@@ -13,8 +13,9 @@ use http::{Request, Response};
 use serde_json::{Value, json};
 use tower::{BoxError, Service};
 
-use super::adversary::Fault;
+use super::adversary::{Fault, WRITE};
 use super::apiserver::{Answer, EVENTS, HANDLERS, IPMANAGERS, KINDS, Key, Kind, LEASES, Refusal};
+use super::pages::{Wanted, expired};
 use super::replica::Replica;
 use super::world::{Late, World};
 
@@ -51,6 +52,11 @@ impl Asked {
     /// The status of something that is probed.
     pub fn probes(&self) -> bool {
         self.status && [HANDLERS, IPMANAGERS].contains(&self.key.0)
+    }
+
+    /// The next page of a list.
+    fn goes_on(&self) -> bool {
+        self.method == "GET" && !self.query("continue").is_empty()
     }
 
     fn describe(&self) -> String {
@@ -138,8 +144,12 @@ async fn serve(world: Arc<World>, who: Arc<Replica>, request: Request<kube::clie
         tokio::time::sleep(Duration::from_millis(300)).await;
         return Err(broken("the answer is lost"));
     }
-    let fault = if asked.is_effect() { world.meet(&format!("api {}", asked.describe())) } else { None };
+    let fault = if asked.is_effect() { world.meet(&format!("{WRITE}{}", asked.describe())) } else { None };
     let answer = match fault {
+        None if asked.goes_on() && world.adversary(super::adversary::Adversary::forgets) => {
+            world.disturb(0);
+            Err(expired())
+        }
         None => world.apply(&asked),
         Some(Fault::CrashBefore) => return who.die(&world).await,
         Some(Fault::CrashAfter) => {
@@ -163,9 +173,7 @@ async fn serve(world: Arc<World>, who: Arc<Replica>, request: Request<kube::clie
             world.later(after, Late::Write(asked));
             return Err(broken("no answer"));
         }
-        Some(Fault::Refused) => {
-            Err(Refusal { code: 503, reason: "ServiceUnavailable", message: "the server is currently unable to handle the request".into() })
-        }
+        Some(Fault::Refused) => Err(unavailable()),
         Some(Fault::Slow(after)) => {
             tokio::time::sleep(Duration::from_millis(after)).await;
             who.alive().await;
@@ -192,18 +200,56 @@ async fn serve(world: Arc<World>, who: Arc<Replica>, request: Request<kube::clie
             world.later(after, Late::Write(asked.clone()));
             world.apply(&asked)
         }
+        Some(Fault::ConflictBefore) => Err(outrun(&asked)),
+        Some(Fault::TooMany) => Err(too_many()),
+        Some(Fault::ConflictAfter) => world.apply(&asked).and_then(|_| Err(second(&asked))),
     };
+    if asked.goes_on() {
+        world.met(if answer.is_ok() { "page" } else { "page-expired" });
+    }
     let back = world.adversary(|a| 1 + a.below(10));
     tokio::time::sleep(Duration::from_millis(back)).await;
     who.alive().await;
     Ok(respond(answer, &asked))
 }
 
+/// What a server says that is about to stop.
+fn unavailable() -> Refusal {
+    let message = "the server is currently unable to handle the request".into();
+    Refusal { code: 503, reason: "ServiceUnavailable", message }
+}
+
+/// What a server says that has too much to do.
+fn too_many() -> Refusal {
+    let message = "the server has received too many requests and has asked us to try again later".into();
+    Refusal { code: 429, reason: "TooManyRequests", message }
+}
+
+/// What is said of a write that was not made since somebody else was quicker; of a creation too, where a quota is counted.
+fn outrun(asked: &Asked) -> Refusal {
+    let message = format!(
+        "Operation cannot be fulfilled on {}: the object has been modified; please apply your changes to the latest version and try again",
+        asked.describe()
+    );
+    Refusal { code: 409, reason: "Conflict", message }
+}
+
+/// What is said of a write that is sent for the second time.
+fn second(asked: &Asked) -> Refusal {
+    match asked.method.as_str() {
+        "POST" => Refusal { code: 409, reason: "AlreadyExists", message: format!("{} already exists", asked.describe()) },
+        _ => outrun(asked),
+    }
+}
+
 /// Does what was asked.
 pub fn perform(server: &mut super::apiserver::ApiServer, asked: &Asked, now: u64) -> Answer {
     let (kind, namespace, name) = &asked.key;
     match asked.method.as_str() {
-        "GET" if name.is_empty() => Ok(Arc::new(server.list(kind, namespace, asked.query("labelSelector")))),
+        "GET" if name.is_empty() => {
+            let (labels, token) = (asked.query("labelSelector"), asked.query("continue"));
+            server.page(&Wanted { kind, namespace, labels, limit: asked.query("limit").parse().unwrap_or(0), token })
+        }
         "GET" => server.get(&asked.key),
         "POST" => server.create(asked.key.clone(), asked.body.clone(), now),
         "PUT" => server.replace(&asked.key, &asked.body, asked.status, now),
@@ -274,7 +320,7 @@ impl Watch {
     async fn next(&mut self) -> Option<String> {
         loop {
             self.who.alive().await;
-            if self.over {
+            if self.over || super::determinism::now() < self.world.adversary(|a| a.cuts_watches_until()) {
                 return None;
             }
             let changed = self.world.changed.notified();

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::acts;
 use super::adversary::Fault;
 use super::people::{Act, Which};
 use super::replica::Staff;
@@ -14,7 +15,7 @@ pub const LIVES: [&str; 6] = ["life", "full", "custom", "adopt", "stop", "failov
 pub const TWINS: &str = "twins";
 /// Not one of the lives: it ends with an Active order, where its handler was found to be cured.
 pub const CURED: &str = "cured";
-/// What somebody may do at any effect of a life.
+/// What somebody may do at any effect of a life; `acts` has more.
 pub const ACTS: [&str; 14] = [
     "delete",
     "domain",
@@ -31,8 +32,8 @@ pub const ACTS: [&str; 14] = [
     "server",
     "tasks",
 ];
-/// Those of them that are his order's to ask for: it comes to its end all the same.
-const HARMLESS: [&str; 6] = ["delete", "domain", "suspend", "reinstall", "addresses", "licenses"];
+/// What is his order's to ask for: it comes to its end all the same.
+const HARMLESS: [&str; 8] = ["delete", "domain", "suspend", "resume", "suspend-resume", "reinstall", "addresses", "licenses"];
 
 /// What has to come up in a life in which nothing goes wrong: what it is there for.
 pub fn subject(life: &str) -> &'static [&'static str] {
@@ -128,11 +129,10 @@ impl Scenario {
     }
 
     /// Somebody does this when the effect of this number is about to happen.
-    pub fn interrupted(mut self, effect: usize, act: &str) -> Self {
-        let harmless = HARMLESS.contains(&act);
+    pub fn interrupted(mut self, effect: usize, name: &str) -> Self {
         let edit = |spec: Value| Act::Edit("web".into(), json!({"spec": spec}));
         let server = |change: Value| Act::Server(Which::Of("web".into()), change);
-        let act = match act {
+        let act = match name {
             "delete" => Act::Delete("web".into()),
             "domain" => edit(json!({"domain": "meanwhile.example.net"})),
             "suspend" => edit(json!({"suspended": true})),
@@ -149,13 +149,14 @@ impl Scenario {
             "moved" => server(json!({"ip": "198.51.100.77"})),
             "server" => server(json!({"delete": true})),
             "tasks" => Act::LoseTasks,
-            _ => panic!("nobody does {act:?}"),
+            other => self.also(other),
         };
         self.adversary.acts = [(effect, act)].into();
-        self.undisturbed &= harmless;
+        self.undisturbed &= HARMLESS.contains(&name) || acts::is_nobodys(name);
         // What is broken by hand is put right by hand, and the order asked again.
         let last = self.script.len().saturating_sub(1);
         self.script.splice(last..last, [(1001, Act::Heal), (1001, Act::AskAgain), (1001, Act::Await(1_800_000))]);
+        self.script.extend(acts::afterwards(name));
         self
     }
 }

@@ -118,7 +118,8 @@ async fn post(world: Arc<World>, who: Arc<Replica>, sent: Sent) -> Result<Vec<u8
         }
         Some(Fault::Unreachable) => return Err(WireError::NotSent("connection refused".into())),
         Some(Fault::Lost) => return Err(nobody_knows()),
-        Some(Fault::AnswerLost) => {
+        // A panel knows no conflicts: what it has done and says otherwise is told by nobody.
+        Some(Fault::AnswerLost | Fault::ConflictAfter) => {
             world.panel_call(&sent);
             return Err(nobody_knows());
         }
@@ -126,7 +127,7 @@ async fn post(world: Arc<World>, who: Arc<Replica>, sent: Sent) -> Result<Vec<u8
             world.later(after, Late::Call(sent));
             return Err(nobody_knows());
         }
-        Some(Fault::Refused) => {
+        Some(Fault::Refused | Fault::ConflictBefore | Fault::TooMany) => {
             br#"{"doc":{"error":{"$type":"server_busy","$object":"operation","$lang":"en","msg":{"$":"The server is busy"}}}}"#.to_vec()
         }
         Some(Fault::Slow(after)) => {

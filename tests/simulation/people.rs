@@ -1,4 +1,4 @@
-//! Everybody else: clients who order, change and delete; people at the panel and in the departments; who ends the faults.
+//! Everybody else: clients who order, change and delete; people at the panel; who ends the faults.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -8,10 +8,15 @@ use serde_json::{Value, json};
 
 use super::adversary::Amiss;
 use super::apiserver::{HANDLERS, LEASES, ORDERS, SECRETS, TASKS};
+use super::departments::Temper;
 use super::determinism::now;
 use super::invariants::view;
 use super::kstatus;
+use super::mischief::Mischief;
 use super::world::{PROVIDER, SHOP, World};
+
+/// How people change objects.
+pub const MERGE: &str = "application/merge-patch+json";
 
 /// What somebody does at a moment.
 #[derive(Clone, Debug)]
@@ -50,6 +55,8 @@ pub enum Act {
     Alone,
     /// Nothing goes wrong from now on.
     Calm,
+    /// What is less usual.
+    Also(Mischief),
 }
 
 impl Act {
@@ -73,6 +80,7 @@ impl Act {
             Self::Amiss(..) => "amiss",
             Self::Alone => "alone",
             Self::Calm => "calm",
+            Self::Also(what) => what.name(),
         }
     }
 
@@ -80,6 +88,7 @@ impl Act {
     pub fn is_by_hand(&self) -> bool {
         match self {
             Self::Server(..) | Self::LoseTasks | Self::Address(..) | Self::Handler(..) => true,
+            Self::Also(what) => what.is_by_hand(),
             Self::Order(_)
             | Self::Delete(_)
             | Self::DeleteAll
@@ -113,10 +122,16 @@ pub struct People {
     /// How long departments take for a task, in milliseconds.
     pub takes: u64,
     /// The first server that is to be built lacks parts.
-    lacks_parts: bool,
-    seen: BTreeMap<String, u64>,
+    pub(super) lacks_parts: bool,
+    pub(super) seen: BTreeMap<String, u64>,
     /// How many tasks were closed for each order.
-    closed: BTreeMap<String, usize>,
+    pub(super) closed: BTreeMap<String, usize>,
+    /// What departments answer before they do what they usually do.
+    pub(super) temper: Temper,
+    /// What somebody does later, and at what time.
+    pub(super) later: Vec<(u64, Act)>,
+    /// Everything is being put right: nobody waits for anything.
+    pub(super) healing: bool,
     /// Since when, and after how many writes and calls, nothing has changed.
     quiet: Option<(u64, u64, usize)>,
     /// What was taken out of the address manager by hand.
@@ -125,8 +140,19 @@ pub struct People {
 
 impl People {
     pub fn new(script: Vec<(u64, Act)>, takes: u64, lacks_parts: bool) -> Self {
-        let (seen, closed) = (BTreeMap::new(), BTreeMap::new());
-        Self { script, calm: None, takes, lacks_parts, seen, closed, quiet: None, deleted: Vec::new() }
+        Self {
+            script,
+            calm: None,
+            takes,
+            lacks_parts,
+            seen: BTreeMap::new(),
+            closed: BTreeMap::new(),
+            temper: Temper::default(),
+            later: Vec::new(),
+            healing: false,
+            quiet: None,
+            deleted: Vec::new(),
+        }
     }
 
     pub fn calm_since(&self) -> Option<u64> {
@@ -135,10 +161,40 @@ impl People {
 
     pub fn next(&self, now: u64) -> Option<u64> {
         let due = |(at, act): &(u64, Act)| if matches!(act, Act::Await(_)) { (*at).max(now + 1000) } else { (*at).max(now) };
-        self.script.first().map(due)
+        let later = self.later.iter().map(|(at, _)| (*at).max(now)).min();
+        self.script.first().map(due).into_iter().chain(later).min()
+    }
+
+    /// Somebody does this so many milliseconds later, or when everything is put right.
+    pub(super) fn put_off(&mut self, after: u64, act: Act) {
+        self.later.push((now() + after, act));
+    }
+
+    /// What was put off until now, in order.
+    fn due(&mut self) -> Option<Act> {
+        let due = self.later.iter().enumerate().filter(|(_, (at, _))| *at <= now());
+        let place = due.min_by_key(|(_, (at, _))| *at)?.0;
+        Some(self.later.remove(place).1)
+    }
+
+    /// Nothing is put off any longer, and what cannot be done now is left.
+    fn put_back(&mut self, world: &World) {
+        self.healing = true;
+        while !self.later.is_empty() {
+            let mut acts = std::mem::take(&mut self.later);
+            // What belongs to an order comes after the order.
+            acts.sort_by_key(|(at, act)| (matches!(act, Act::Also(what) if what.has_an_owner()), *at));
+            for (_, act) in acts {
+                self.somebody(world, act);
+            }
+        }
+        self.healing = false;
     }
 
     pub fn act(&mut self, world: &World) {
+        while let Some(act) = self.due() {
+            self.somebody(world, act);
+        }
         while let Some((at, act)) = self.script.first().cloned().filter(|(at, _)| *at <= now()) {
             if let Act::Await(most) = act {
                 let settled = Self::unsettled(world).is_empty();
@@ -150,8 +206,7 @@ impl People {
                 }
             }
             self.script.remove(0);
-            world.tell(&format!("   somebody: {}", described(&act)));
-            self.changes(world, act);
+            self.somebody(world, act);
         }
         collect_garbage(world);
         self.departments(world);
@@ -159,14 +214,22 @@ impl People {
 
     /// Somebody does something that was not planned for a time.
     pub fn at_once(&mut self, world: &World, act: Act) {
-        world.tell(&format!("   somebody: {}", described(&act)));
-        if !self.changes(world, act) {
+        if !self.somebody(world, act) {
             world.idle.store(true, Ordering::SeqCst);
         }
     }
 
+    /// Somebody does something; whether it changes anything.
+    pub(super) fn somebody(&mut self, world: &World, act: Act) -> bool {
+        world.tell(&format!("   somebody: {}", described(&act)));
+        self.changes(world, act)
+    }
+
     /// Whether what is done changes anything; what does is counted.
     fn changes(&mut self, world: &World, act: Act) -> bool {
+        if let Act::Also(what) = act {
+            return self.mischief(world, what);
+        }
         let name = act.name();
         let all = || (world.server(|s| s.version), matches!(name, "server" | "address").then(|| world.panels.state()));
         let before = all();
@@ -180,7 +243,6 @@ impl People {
 
     fn perform(&mut self, world: &World, act: Act) {
         let key = |name: &str| (ORDERS, SHOP.to_owned(), name.to_owned());
-        let merge = "application/merge-patch+json";
         let told = |what: super::apiserver::Answer| {
             if let Err(refusal) = what {
                 world.tell(&format!("   (not so: {})", refusal.message));
@@ -198,10 +260,11 @@ impl People {
             Act::AskAgain => {
                 let patch = json!({"metadata": {"annotations": {RECONCILE_ANNOTATION: now().to_string()}}});
                 for name in names(world) {
-                    told(world.change(|s| s.patch(&key(&name), merge, &patch, false, now())));
+                    told(world.change(|s| s.patch(&key(&name), MERGE, &patch, false, now())));
                 }
             }
             Act::Heal => {
+                self.put_back(world);
                 for server in view::servers(&world.panels.state()) {
                     let id = server.id().parse().unwrap_or(0);
                     let healed = json!({"panel": server.panel, "ipmi": "alive", "flags": {"hwproblem": false, "operation_failed": false}});
@@ -220,12 +283,12 @@ impl People {
                 let handlers: Vec<String> = world.server(|s| s.all(HANDLERS).map(name_of).collect());
                 for name in handlers {
                     let patch = json!({"spec": {"suspend": false}});
-                    told(world.change(|s| s.patch(&(HANDLERS, PROVIDER.into(), name), merge, &patch, false, now())));
+                    told(world.change(|s| s.patch(&(HANDLERS, PROVIDER.into(), name), MERGE, &patch, false, now())));
                 }
             }
-            Act::Edit(name, patch) => told(world.change(|s| s.patch(&key(&name), merge, &patch, false, now()))),
+            Act::Edit(name, patch) => told(world.change(|s| s.patch(&key(&name), MERGE, &patch, false, now()))),
             Act::Handler(name, patch) => {
-                told(world.change(|s| s.patch(&(HANDLERS, PROVIDER.into(), name), merge, &json!({"spec": patch}), false, now())));
+                told(world.change(|s| s.patch(&(HANDLERS, PROVIDER.into(), name), MERGE, &json!({"spec": patch}), false, now())));
             }
             Act::Server(which, change) => {
                 let id = match which {
@@ -273,64 +336,11 @@ impl People {
                 world.calms();
                 self.calm = Some(now());
             }
-        }
-    }
-
-    /// The departments do what a task asks for, and close it.
-    fn departments(&mut self, world: &World) {
-        let open: Vec<Value> = world.server(|s| s.all(TASKS).filter(|t| t["spec"]["resolution"].is_null()).cloned().collect());
-        for task in open {
-            let uid = task["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
-            let since = *self.seen.entry(uid).or_insert_with(now);
-            if now() < since + self.takes {
-                continue;
+            // Counted by itself.
+            Act::Also(what) => {
+                self.mischief(world, what);
             }
-            let name = task["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-            let order = task["spec"]["orderRef"]["name"].as_str().unwrap_or_default().to_owned();
-            let resolution = match task["spec"]["type"].as_str() {
-                // Whoever builds servers has what is asked for, or lacks parts; without a server there is nothing to build.
-                Some("Assembly") => match server_of(world, &order) {
-                    Some(_) if self.is_short_of_parts(world) => "PartsMissing",
-                    Some(id) => {
-                        let mut built = super::scenario::fitting();
-                        built["panel"] = panel_of(id).into();
-                        let _ = world.panels.change_server(id, built);
-                        "Done"
-                    }
-                    None => "Cancelled",
-                },
-                Some("StopServer") if world.adversary(|a| a.chance(250)) => "Retry",
-                Some("StopServer") => {
-                    if let Some(id) = server_of(world, &order) {
-                        let _ = world.panels.change_server(id, json!({"panel": panel_of(id), "power": "off", "ipmi": "alive"}));
-                    }
-                    "Done"
-                }
-                Some("FailedOperation") => {
-                    let times = self.closed.entry(order.clone()).or_default();
-                    *times += 1;
-                    // What trying again does not cure is given up: the server where the order goes anyway, or the preparation.
-                    let deleting = world
-                        .server(|s| s.get(&(ORDERS, SHOP.to_owned(), order.clone())))
-                        .is_ok_and(|o| o["metadata"]["deletionTimestamp"].is_string());
-                    match (*times > 3, deleting) {
-                        (false, _) => "Retry",
-                        (true, true) => "Abandon",
-                        (true, false) => "Cancelled",
-                    }
-                }
-                _ => "Done",
-            };
-            world.tell(&format!("   a department closes {name} of {order}: {resolution}"));
-            let patch = json!({"spec": {"resolution": resolution}});
-            let _ = world.change(|s| s.patch(&(TASKS, PROVIDER.into(), name), "application/merge-patch+json", &patch, false, now()));
         }
-    }
-
-    /// Whoever builds servers lacks parts, now and then, and where the first one is to be so.
-    fn is_short_of_parts(&mut self, world: &World) -> bool {
-        let by_chance = world.adversary(|a| a.chance(300));
-        std::mem::take(&mut self.lacks_parts) || by_chance
     }
 
     /// What is not as it should be in the end, once nothing goes wrong any more.
@@ -350,7 +360,7 @@ impl People {
 
     /// Everything is settled, and nothing was written for this long. `None`: something is not settled.
     pub fn at_rest(&mut self, world: &World, rest: u64) -> Option<bool> {
-        if !self.script.is_empty() || !Self::unsettled(world).is_empty() {
+        if !self.script.is_empty() || !self.later.is_empty() || !Self::unsettled(world).is_empty() {
             self.quiet = None;
             return None;
         }
@@ -368,6 +378,7 @@ impl People {
 fn described(act: &Act) -> String {
     match act {
         Act::Order(object) => format!("orders {}", object["metadata"]["name"].as_str().unwrap_or_default()),
+        Act::Also(what) => what.described(),
         other => format!("{other:?}"),
     }
 }
@@ -385,7 +396,7 @@ fn collect_garbage(world: &World) {
     }
 }
 
-fn name_of(object: &Value) -> String {
+pub(super) fn name_of(object: &Value) -> String {
     object["metadata"]["name"].as_str().unwrap_or_default().to_owned()
 }
 
@@ -401,12 +412,12 @@ fn entered(panels: &Value, ip: &Value) -> Option<Value> {
 }
 
 /// Ids of servers differ from panel to panel.
-fn panel_of(server: u64) -> &'static str {
+pub(super) fn panel_of(server: u64) -> &'static str {
     if server < 100 { "dci" } else { "dci2" }
 }
 
 /// The server that an order has.
-fn server_of(world: &World, order: &str) -> Option<u64> {
+pub(super) fn server_of(world: &World, order: &str) -> Option<u64> {
     let key = (ORDERS, SHOP.to_owned(), order.to_owned());
     world.server(|s| s.get(&key).ok()).and_then(|o| o["status"]["server"]["id"].as_str()?.parse().ok())
 }

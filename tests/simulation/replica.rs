@@ -3,8 +3,12 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::apiserver::LEASES;
 use super::determinism::now;
-use super::world::World;
+use super::world::{SYSTEM, World, lock};
+
+/// The Lease of the process that leads.
+pub const LEADER: &str = "dci-operator";
 
 /// How long nothing may be written at rest, usually.
 const REST: u64 = 120_000;
@@ -18,11 +22,13 @@ pub struct Staff {
     pub rest: u64,
     /// How many changes the API server keeps for watches that are behind.
     pub kept: usize,
+    /// The longest page of its lists; 0: as long as it is asked for.
+    pub page: usize,
 }
 
 impl Default for Staff {
     fn default() -> Self {
-        Self { processes: 1, elect: true, rest: REST, kept: super::apiserver::KEPT }
+        Self { processes: 1, elect: true, rest: REST, kept: super::apiserver::KEPT, page: 0 }
     }
 }
 
@@ -69,5 +75,17 @@ impl Replica {
         self.dead.store(true, Ordering::SeqCst);
         world.died.notify_one();
         std::future::pending().await
+    }
+}
+
+impl World {
+    /// The process that leads is frozen for so long; whether one does.
+    pub fn freeze_leader(&self, span: u64) -> bool {
+        self.disturb(span);
+        let lease = self.server(|s| s.get(&(LEASES, SYSTEM.to_owned(), LEADER.to_owned())).ok());
+        let holder = lease.and_then(|lease| lease["spec"]["holderIdentity"].as_str().map(str::to_owned));
+        let replicas = lock(&self.replicas);
+        let leader = replicas.iter().find(|replica| Some(&replica.name) == holder.as_ref() && !replica.is_dead());
+        leader.inspect(|leader| leader.freeze(now() + span)).is_some()
     }
 }

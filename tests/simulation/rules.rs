@@ -1,5 +1,7 @@
 //! Feeds what happens in a world to the invariants (`tests/invariants`), and counts what must not go on at rest.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::apiserver::{Change, HANDLERS, IPMANAGERS, Kind, ORDERS, TASKS};
@@ -7,7 +9,7 @@ use super::determinism::now;
 use super::invariants::{Call, Invariants, rest, view};
 use super::kstatus;
 use super::objects::{PANEL_PASSWORD, POOL_PASSWORD};
-use super::world::World;
+use super::world::{World, lock};
 
 /// How old what was read may be when it is acted upon where nothing went wrong lately, in milliseconds: a decision that reads a server, its
 /// users, addresses and connections, and writes its intent, makes some ten requests of less than 80 ms each.
@@ -21,6 +23,8 @@ pub struct Rules {
     /// Requests of the operator's that write, but for those that may go on at rest, and changes asked of panels.
     pub writes: u64,
     pub calls: usize,
+    /// Order ids of orders that are just being taken out of the API server by force.
+    taken_out: BTreeSet<String>,
 }
 
 /// What a look found.
@@ -35,7 +39,7 @@ impl Default for Rules {
     fn default() -> Self {
         let mut invariants = Invariants::new(&[PANEL_PASSWORD, POOL_PASSWORD]);
         invariants.decision = DECISION;
-        Self { invariants, seen: 0, writes: 0, calls: 0 }
+        Self { invariants, seen: 0, writes: 0, calls: 0, taken_out: BTreeSet::new() }
     }
 }
 
@@ -56,13 +60,22 @@ impl Rules {
             let holds = |o: Option<&Value>| o.is_some_and(|o| !view::list(&o["metadata"]["finalizers"]).is_empty());
             let leaves = *kind == ORDERS && holds(before) && !holds(after);
             let panels = if leaves { world.panels.state() } else { Value::Null };
-            if leaves && let Some(order) = before.filter(|o| view::is_abandoned(o)) {
+            let taken = leaves && before.is_some_and(|o| self.taken_out.remove(view::order_id(o)));
+            if leaves && let Some(order) = before.filter(|o| !taken && view::is_abandoned(o)) {
                 abandoned(world, order);
             }
             if *kind == ORDERS {
-                world.order_seen(before, after, leaves);
+                world.order_seen(before, after, leaves && !taken);
             }
-            wrong.extend(self.invariants.changed(before, after, &panels));
+            if leaves && let Some(server) = before.filter(|o| !taken && is_kept(o)).and_then(view::server_of) {
+                world.leave(server);
+            }
+            let found = self.invariants.changed(before, after, &panels);
+            match before.filter(|_| taken) {
+                // Nobody has let it go: it is to come back.
+                Some(order) => self.invariants.taken_out(&view::name(order)),
+                None => wrong.extend(found),
+            }
         }
         Seen { wrong, changes: changes.len(), counting }
     }
@@ -80,6 +93,22 @@ impl Rules {
     pub fn sent(&mut self, world: &World, call: &Call) -> Vec<String> {
         let panels = if call.releases() { world.panels.state() } else { Value::Null };
         self.invariants.sent(call, now(), &panels)
+    }
+}
+
+impl World {
+    /// Somebody takes an order out of the API server by force, and restores it later.
+    pub fn taken_out(&self, id: &str) {
+        lock(&self.rules).taken_out.insert(id.to_owned());
+        self.begins_anew(id);
+    }
+
+    /// It cannot be restored: what it had, servers and addresses, is known to somebody, as if it had been given up.
+    pub fn lost(&self, id: &str, had: &[String]) {
+        for what in had {
+            self.touch(what);
+        }
+        lock(&self.rules).invariants.abandoned.insert(id.to_owned());
     }
 }
 
@@ -127,6 +156,11 @@ fn happened(before: &Value, after: &Value) -> Vec<String> {
     let licences = are.iter().filter(|state| !were.contains(state)).filter_map(|state| state.split_once(' '));
     let licences = licences.filter(|(_, state)| !state.is_empty()).map(|(_, state)| format!("licence-{state}"));
     words.into_iter().filter(|(_, so)| *so).map(|(word, _)| word.to_owned()).chain(licences).collect()
+}
+
+/// Its client keeps the server of an order that goes.
+fn is_kept(order: &Value) -> bool {
+    order["spec"]["deletionPolicy"] == "Orphan" && !order["status"]["server"]["handedOverAt"].is_null()
 }
 
 /// What an order had that was given up is known to somebody.

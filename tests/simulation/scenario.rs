@@ -215,15 +215,6 @@ impl Scenario {
             let moved = json!({"ip": format!("198.51.100.{}", 100 + more.below(100))});
             script.push((1000 + more.below(300_000), Act::Server(Which::Of(pick(&mut more, names).into()), moved)));
         }
-        // Drawn apart once more: what comes up too seldom by itself for a hundred worlds.
-        let mut rare = Adversary::new(seed.wrapping_mul(0xbf58_476d_1ce4_e5b9) ^ 0x2f);
-        scenario.lacks_parts = rare.chance(500);
-        if rare.chance(80) {
-            scenario.handler["ipmiErrorPolicy"] = "CreateTask".into();
-            let (name, at) = (names[0], 90_000 + rare.below(40_000));
-            script.push((at, Act::Server(Which::Of(name.into()), json!({"ipmi": "dead"}))));
-            script.push((at + 1, Act::Delete(name.into())));
-        }
         script.sort_by_key(|(at, _)| *at);
         let calm = 150_000 + dice.below(200_000);
         script.retain(|(at, _)| *at < calm);

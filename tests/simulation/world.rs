@@ -62,7 +62,7 @@ pub struct World {
     prompt: Mutex<Vec<Act>>,
     prompted: Notify,
     /// The processes that run.
-    replicas: Mutex<Vec<Arc<Replica>>>,
+    pub(super) replicas: Mutex<Vec<Arc<Replica>>>,
     /// How many there are to be, and whether they elect a leader.
     pub processes: usize,
     elect: bool,
@@ -126,7 +126,7 @@ impl World {
         let config = serde_yaml::to_string(panels).unwrap();
         let panels = Offline::new(&Config::from_yaml(&config).unwrap()).unwrap();
         let mut server = ApiServer::with(super::seeds::definitions());
-        server.kept = staff.kept;
+        (server.kept, server.page) = (staff.kept, staff.page);
         Self {
             server: Mutex::new(server),
             at_first: panels.state(),

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::invariants::{ready, rest};
 use crate::support::World;
+use crate::support::serves;
 
 fn rows(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
@@ -34,7 +35,8 @@ fn order(order: &Value, provider: &str) -> Value {
         "seen": status["observedGeneration"] == order["metadata"]["generation"],
         "server": [server["id"], server["domain"], server["handler"].as_str().map(|h| h.replace(provider, "provider"))],
         "addresses": rows(&server["addresses"]).iter().map(group).collect::<Vec<_>>(),
-        "reinstall": status["lastHandledReinstall"], "waitingOn": status["waitingOn"]["kind"], "lastError": status["lastError"]["reason"],
+        "reinstall": status["lastHandledReinstall"], "waitingOn": status["waitingOn"]["kind"],
+        "lastError": [status["lastError"]["step"], status["lastError"]["code"]],
     })
 }
 
@@ -53,12 +55,14 @@ fn server(server: &Value) -> Value {
 
 fn panel(panel: &Value) -> Value {
     let noted = rows(&panel["addresses"]).iter().filter(|a| is_ours(&a["note"])).count();
-    let taken = rows(&panel["addresses"]).iter().filter(|a| group(&a["ip"]) == "public").count();
+    let taken = |of: &str| rows(&panel["addresses"]).iter().filter(|a| group(&a["ip"]) == of).count();
+    let users: BTreeSet<(&str, String)> =
+        rows(&panel["users"]).iter().map(|u| (u["name"].as_str().unwrap_or_default(), u["level"].to_string())).collect();
     let licenses: Vec<Value> =
         rows(&panel["licenses"]).iter().map(|l| json!([l["pricelist"], l["status"], is_ours(&l["remoteId"])])).collect();
     json!({
         "servers": rows(&panel["servers"]).iter().map(server).collect::<Vec<_>>(),
-        "addresses": {"noted": noted, "taken": taken}, "licenses": licenses,
+        "addresses": {"noted": noted, "public": taken("public"), "parking": taken("parking")}, "licenses": licenses, "users": users,
     })
 }
 
@@ -67,12 +71,20 @@ pub fn end_state(world: &World) -> Value {
     let state = world.sim.state();
     let panels: serde_json::Map<String, Value> =
         state["panels"].as_object().into_iter().flatten().map(|(name, all)| (name.clone(), panel(all))).collect();
-    // A failed operation is not what any scenario is about; an open one holds the order back.
-    let tasks = world.record.all("ManualTask").into_iter().filter(|t| t["spec"]["type"] != "FailedOperation").collect::<Vec<_>>();
-    let tasks: Vec<Value> = tasks.iter().map(|t| json!([t["spec"]["type"], t["spec"]["resolution"]])).collect();
+    // How often something fails is not what any scenario is about; but whoever was asked is not left with it.
+    let of = |task: &Value| json!([task["spec"]["type"], task["spec"]["resolution"]]);
+    let (failed, asked): (Vec<Value>, Vec<Value>) = world.record.all("ManualTask").iter().map(of).partition(|t| t[0] == "FailedOperation");
+    let open = failed.iter().filter(|t| t[1].is_null()).count();
     let orders = world.record.all("DedicatedServerOrder");
     let orders: Vec<Value> = orders.iter().map(|o| order(o, &world.provider)).collect();
-    json!({"orders": orders, "tasks": tasks, "panels": panels})
+    json!({"orders": orders, "tasks": asked, "openFailures": open, "panels": panels})
+}
+
+/// In what the servers of orders that are ready are not as the orders ask, nor what their statuses say.
+pub fn not_as_ordered(world: &World) -> Vec<String> {
+    let panels = world.sim.state();
+    let of = |order: &Value| [ready::unlike(order, &panels, |_| false), serves::unlike(&panels, order)].concat();
+    world.record.all("DedicatedServerOrder").iter().flat_map(of).collect()
 }
 
 /// Servers of orders to which nobody could log in with what the orders' Secrets say.
@@ -85,12 +97,6 @@ pub async fn wrong_passwords(world: &World) -> Vec<String> {
         wrong.extend(rest::wrong_password(&order, &panels, data.get(&key).map(|bytes| bytes.0.as_slice())));
     }
     wrong
-}
-
-/// In what the servers of orders that are ready are not as the orders ask.
-pub fn unlike(world: &World) -> Vec<String> {
-    let panels = world.sim.state();
-    world.record.all("DedicatedServerOrder").iter().flat_map(|order| ready::unlike(order, &panels, |_| false)).collect()
 }
 
 /// Where two ends differ, path by path.
@@ -116,10 +122,22 @@ pub fn differences(expected: &Value, found: &Value) -> Vec<String> {
     all
 }
 
+/// Addresses that are taken and stand on no server: nobody would ever give them back.
+fn on_no_server(world: &World, state: &Value) -> Vec<String> {
+    let panels = || state["panels"].as_object().into_iter().flatten();
+    let servers = panels().flat_map(|(_, panel)| rows(&panel["servers"]));
+    let used: Vec<&Value> = servers.flat_map(|server| rows(&server["ips"])).map(|row| &row["ip"]).collect();
+    // Where panels take addresses by themselves, what an address manager had for their servers at first is not theirs any more.
+    let by_panel = world.record.all("ProcessingHandler").iter().any(|h| h["spec"]["ipManagement"]["allocateBy"] == "Panel");
+    let asked = panels().filter(|(_, panel)| !by_panel || panel["kind"] != "IPmanager5");
+    let taken = asked.flat_map(|(name, panel)| rows(&panel["addresses"]).iter().map(move |address| (name, address)));
+    taken.filter(|(_, a)| !used.contains(&&a["ip"])).map(|(name, a)| format!("address {a} of {name}, which is on no server")).collect()
+}
+
 /// What is left once every order is gone.
 pub fn left_over(world: &World) -> Vec<String> {
     let state = world.sim.state();
-    let mut left = Vec::new();
+    let mut left = on_no_server(world, &state);
     for (name, panel) in state["panels"].as_object().into_iter().flatten() {
         for server in rows(&panel["servers"]).iter().filter(|s| s["id"] != "18") {
             let id = server["id"].as_str().unwrap_or_default();

@@ -15,7 +15,7 @@ use crate::support::World;
 use crate::support::operator::Launch;
 use crate::support::record::Record;
 
-use super::end_state::{differences, end_state, left_over, unlike, wrong_passwords};
+use super::end_state::{differences, end_state, left_over, not_as_ordered, wrong_passwords};
 use super::plan::Job;
 use super::rules::{Rules, follow};
 use super::scenario::Life;
@@ -203,8 +203,7 @@ pub async fn reference(life: Life) -> Vec<Reference> {
         // An order that is gone leaves something to do: what else is asked for then depends on the time.
         let after = asked[over..].iter().filter(|asked| scenario.deletes() && asked.change && !probes(asked));
         let points = asked[from..over].iter().chain(after).map(|asked| asked.point.clone()).collect();
-        assert_eq!(wrong_passwords(&run.world).await, Vec::<String>::new());
-        assert_eq!(unlike(&run.world), Vec::<String>::new());
+        assert_eq!([not_as_ordered(&run.world), wrong_passwords(&run.world).await].concat(), Vec::<String>::new());
         all.push(Reference { points, end: end_state(&run.world), took });
     }
     run.given_back().await;
@@ -230,8 +229,10 @@ pub async fn life(life: Life, jobs: &[Job], references: &[Reference], tell: impl
         let met: Vec<Asked> = run.proxy.asked().drain(from..).filter(|asked| asked.fault.is_some()).collect();
         let mut wrong = differences(&reference.end, &end_state(&run.world));
         wrong.retain(|what| !(twice && what.starts_with(".panels.bill.licenses")));
+        // A handler that is down for a moment is passed over, and its panel never hears of the client.
+        wrong.retain(|what| !(life == Life::Elsewhere && what.starts_with(".panels.dci.users")));
+        wrong.extend(not_as_ordered(&run.world).into_iter().filter(|what| !(twice && what.contains("licences k8s:"))));
         wrong.extend(wrong_passwords(&run.world).await);
-        wrong.extend(unlike(&run.world).into_iter().filter(|what| !(twice && what.contains("licences k8s:"))));
         assert!(wrong.is_empty(), "the end is another one: {}", wrong.join("; "));
         run.obeyed(twice);
         let last = met.iter().map(|asked| asked.at).max();

@@ -18,7 +18,36 @@ pub fn blot(text: &str, secrets: &[&str]) -> String {
     text
 }
 
-/// How a secret may stand in a text, the longest form first: a shorter one may be a part of it.
+/// The shortest secret, in bytes, that is looked for in documents. In the words of an error what a shorter one stood in is lost, and
+/// nothing else; in a document it may be a part of ids, names and numbers that decisions are made upon.
+const LEAST: usize = 8;
+
+/// Secrets in every form, for the many texts of a document.
+pub(super) struct Needles(Vec<String>);
+
+impl Needles {
+    /// Those that are long enough. What stands in `known`, our name at the panel, is no secret: rows carry it.
+    pub(super) fn of(secrets: &[&str], known: &str) -> Self {
+        let secrets = secrets.iter().filter(|s| s.len() >= LEAST && !known.contains(**s));
+        let mut all: Vec<String> = secrets.flat_map(|secret| forms(secret)).collect();
+        longest_first(&mut all);
+        Self(all)
+    }
+
+    /// The text without them; `None` where it holds none. Most texts are shorter than any of them, and cost nothing.
+    pub(super) fn taken_out(&self, text: &str) -> Option<String> {
+        let held = |needle: &String| text.contains(needle.as_str());
+        self.0.iter().any(held).then(|| self.0.iter().fold(text.to_owned(), |text, needle| text.replace(needle, BLOT)))
+    }
+}
+
+/// A shorter form may be a part of a longer one.
+fn longest_first(forms: &mut Vec<String>) {
+    forms.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
+    forms.dedup();
+}
+
+/// How a secret may stand in a text, the longest form first.
 fn forms(secret: &str) -> Vec<String> {
     let escaped = secret.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;");
     let json = secret.replace('\\', "\\\\").replace('"', "\\\"");
@@ -35,8 +64,7 @@ fn forms(secret: &str) -> Vec<String> {
         let form = encoded(secret, upper, b"-._*");
         forms.extend([strict.replace("%20", "+"), form.replace("%20", "+"), encoded(secret, upper, b""), strict, form]);
     }
-    forms.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
-    forms.dedup();
+    longest_first(&mut forms);
     forms
 }
 
@@ -75,5 +103,14 @@ mod tests {
         }
         assert_eq!(blot("nothing here", &[secret, ""]), "nothing here");
         assert_eq!(blot("plain and plain%20", &["plain"]), "*** and ***%20");
+    }
+
+    #[test]
+    fn a_document_loses_no_short_word_and_nothing_that_everybody_knows() {
+        let out = |secrets: &[&str], text: &str| Needles::of(secrets, "dci-operator").taken_out(text);
+        assert_eq!(out(&["1", "secret7", ""], "17 and secret7"), None);
+        assert_eq!(out(&["operator"], "dci-operator"), None);
+        assert_eq!(out(&["hush-hush"], "nothing"), None);
+        assert_eq!(out(&["hush-hush", "op:hush-hush"], "R1 op:hush-hush, hush%2Dhush").as_deref(), Some("R1 ***, ***"));
     }
 }

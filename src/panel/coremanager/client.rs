@@ -177,6 +177,13 @@ impl Client {
         self.call(func, params).await.map_err(|f| f.error)
     }
 
+    /// Reads a form that is sent back: as the panel shows it, for what is blotted out of it would be written over. What is told of it has
+    /// to be without the secrets that come along.
+    pub(in crate::panel) async fn whole(&self, func: &str, params: &Params) -> Result<(Document, Vec<SecretString>), PanelError> {
+        let (document, access) = self.ask(func, params).await.map_err(|f| f.error)?;
+        Ok((document, self.sent(params, &access)))
+    }
+
     /// Calls a function that changes something. What failed before the call itself was sent is known not to have happened.
     pub async fn change(&self, func: &str, params: &Params) -> Outcome<Document> {
         match self.call(func, params).await {
@@ -199,13 +206,35 @@ impl Client {
         PanelError::Incomplete { panel: self.transport.panel().to_owned(), func: func.to_owned(), what: what.into() }
     }
 
+    /// One call, and a document that shows nothing of what was sent in secret with it.
     async fn call(&self, func: &str, params: &Params) -> Result<Document, Failure> {
+        let (mut document, access) = self.ask(func, params).await?;
+        let secrets = self.sent(params, &access);
+        document.blot(&secrets.iter().map(ExposeSecret::expose_secret).collect::<Vec<_>>(), &self.username);
+        Ok(document)
+    }
+
+    /// What a panel knows of us that it could repeat in its answer.
+    fn sent(&self, params: &Params, access: &Access) -> Vec<SecretString> {
+        let params = params.secrets().into_iter().map(SecretString::from);
+        params.chain([self.credential(access).1, self.password()]).collect()
+    }
+
+    /// The field that lets us in.
+    fn credential(&self, access: &Access) -> (&'static str, SecretString) {
+        match access {
+            Access::Session(session) => ("auth", session.clone()),
+            Access::AuthInfo => ("authinfo", SecretString::from(format!("{}:{}", self.username, self.password().expose_secret()))),
+        }
+    }
+
+    async fn ask(&self, func: &str, params: &Params) -> Result<(Document, Access), Failure> {
         let unsent = |error| Failure { error, sent: false };
         let came = self.logins.load(Ordering::Acquire);
         let ticket = self.ticket(came, |_| true).await.map_err(unsent)?;
         let answer = self.request(func, params, Some(&ticket.access)).await.map_err(|error| Failure { error, sent: true })?;
         let error = match answer {
-            Answer::Document(document) => return Ok(document),
+            Answer::Document(document) => return Ok((document, ticket.access)),
             Answer::Error(error) if error.kind != "auth" => return Err(self.refused(func, error)),
             Answer::Error(error) => error,
         };
@@ -218,8 +247,9 @@ impl Client {
         }
         let came = self.logins.load(Ordering::Acquire);
         let again = self.ticket(came, |held| held.number != ticket.number).await.map_err(unsent)?;
-        match self.request(func, params, Some(&again.access)).await {
-            Ok(Answer::Document(document)) => Ok(document),
+        let answer = self.request(func, params, Some(&again.access)).await;
+        match answer {
+            Ok(Answer::Document(document)) => Ok((document, again.access)),
             Ok(Answer::Error(error)) if error.kind != "auth" => Err(self.refused(func, error)),
             Ok(Answer::Error(error)) if again.access.is_session() => Err(unsent(self.session_refused(func, error))),
             Ok(Answer::Error(error)) => Err(unsent(self.login_error(error))),
@@ -330,11 +360,7 @@ impl Client {
 
     /// One request: waits for the limits, posts, reads, tells the observer.
     async fn request(&self, func: &str, params: &Params, access: Option<&Access>) -> Result<Answer, PanelError> {
-        let credential = access.map(|access| match access {
-            Access::Session(session) => ("auth", session.expose_secret().to_owned()),
-            Access::AuthInfo => ("authinfo", format!("{}:{}", self.username, self.password().expose_secret())),
-        });
-        let credential = credential.map(|(name, value)| (name, SecretString::from(value)));
+        let credential = access.map(|access| self.credential(access));
         let mut fields = vec![("func", func), ("out", "json"), ("lang", "en")];
         if let Some((name, value)) = &credential {
             fields.push((name, value.expose_secret()));

@@ -9,7 +9,7 @@ use std::fmt;
 
 use crate::panel::error::{ErrorDocument, MAX_TEXT};
 
-use super::blot::{BLOT, blot};
+use super::blot::{BLOT, Needles, blot};
 use super::node::{Members, Node};
 
 /// The largest answer that is read, in bytes.
@@ -90,6 +90,11 @@ impl Document {
             return error_document(error, secrets).map(Answer::Error);
         }
         Ok(Answer::Document(Self { members }))
+    }
+
+    /// Takes secrets out of everything that it says, whatever is made of that later. `known`: our name at the panel.
+    pub fn blot(&mut self, secrets: &[&str], known: &str) {
+        self.members.blot(&Needles::of(secrets, known));
     }
 
     /// The members of the document.

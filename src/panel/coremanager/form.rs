@@ -1,7 +1,10 @@
 //! Edit forms: read, change, send back whole (ispsystem-api.md 1.3: fields left out may be reset).
 
+use secrecy::{ExposeSecret, SecretString};
+
 use crate::panel::error::{Outcome, PanelError};
 
+use super::blot::blot;
 use super::client::Client;
 use super::document::Document;
 use super::params::Params;
@@ -13,8 +16,8 @@ impl Client {
         F: FnOnce(&Document) -> Result<Vec<(String, String)>, PanelError> + Send,
     {
         let params = || key.iter().fold(Params::new(), |params, (name, value)| params.with(name, *value));
-        let fields = match self.read(func, &params()).await {
-            Ok(view) => build(&view),
+        let fields = match self.whole(func, &params()).await {
+            Ok((view, secrets)) => build(&view).map_err(|error| without(error, &secrets)),
             Err(error) => Err(error),
         };
         match fields {
@@ -25,6 +28,12 @@ impl Client {
             Err(error) => Outcome::Refused(error),
         }
     }
+}
+
+/// What is told of a form that is kept as the panel shows it.
+fn without(error: PanelError, secrets: &[SecretString]) -> PanelError {
+    let secrets: Vec<&str> = secrets.iter().map(ExposeSecret::expose_secret).collect();
+    error.reworded(|text| blot(text, &secrets))
 }
 
 /// The form's fields with these values; fields that the form does not show are added.

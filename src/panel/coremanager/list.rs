@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use crate::panel::error::{ErrorDocument, PanelError, SESSION};
 
+use super::blot::BLOT;
 use super::client::Client;
 use super::document::{Document, Fields, Total};
 use super::params::Params;
@@ -139,8 +140,9 @@ fn keys_of(client: &Client, func: &str, document: &Document, key: &str) -> Resul
     rows.iter().map(|row| key_of(*row, key).ok_or_else(|| client.incomplete(func, format!("{key} in one of its rows")))).collect()
 }
 
+/// What a row is known by. Two rows whose keys held a secret would be one, and whoever is missing may be taken for gone.
 fn key_of(row: Fields<'_>, key: &str) -> Option<String> {
-    row.opt(key).or_else(|| is_group(row).then(|| format!("group {:?}", row.form())))
+    row.opt(key).filter(|shown| !shown.contains(BLOT)).or_else(|| is_group(row).then(|| format!("group {:?}", row.form())))
 }
 
 /// Whether a row groups others, and is none of them (ispsystem-api.md 2.5).

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::Number;
 
+use super::blot::Needles;
+
 /// A value.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Node {
@@ -38,6 +40,25 @@ impl Node {
         self.as_object()?.get(name)
     }
 
+    /// Takes secrets out of every text in it, numbers too.
+    fn blot(&mut self, secrets: &Needles) {
+        match self {
+            Self::Null | Self::Bool(_) => {}
+            Self::Number(number) => {
+                if let Some(clean) = secrets.taken_out(&number.to_string()) {
+                    *self = Self::String(clean.into());
+                }
+            }
+            Self::String(text) => {
+                if let Some(clean) = secrets.taken_out(text) {
+                    *text = clean.into();
+                }
+            }
+            Self::Array(all) => all.iter_mut().for_each(|node| node.blot(secrets)),
+            Self::Object(members) => members.blot(secrets),
+        }
+    }
+
     pub(super) fn as_object(&self) -> Option<&Members> {
         match self {
             Self::Object(members) => Some(members),
@@ -57,6 +78,21 @@ impl Members {
             same
         });
         Self(all.into_boxed_slice())
+    }
+
+    /// Takes secrets out of every text in them, and out of their names.
+    pub(super) fn blot(&mut self, secrets: &Needles) {
+        let mut renamed = false;
+        for (name, node) in &mut self.0 {
+            if let Some(clean) = secrets.taken_out(name) {
+                *name = clean.into();
+                renamed = true;
+            }
+            node.blot(secrets);
+        }
+        if renamed {
+            *self = Self::new(std::mem::take(&mut self.0).into_vec());
+        }
     }
 
     pub(super) fn get(&self, name: &str) -> Option<&Node> {
@@ -188,6 +224,18 @@ mod tests {
         assert!(Node::parse(b"{} {}").is_err() && Node::parse(b"{").is_err());
         let deep = [b"[".repeat(200), b"]".repeat(200)].concat();
         assert!(Node::parse(&deep).is_err(), "deeper than anybody reads");
+    }
+
+    #[test]
+    fn secrets_are_taken_out_of_texts_numbers_and_names() {
+        let read = |json: &str| {
+            let Node::Object(members) = Node::parse(json.as_bytes()).unwrap() else { panic!("{json}") };
+            members
+        };
+        let mut members = read(r#"{"z": {"$": "a 12345678 b"}, "x12345678": [123456789, true, null], "\u0031\u0032345678": 1234567}"#);
+        members.blot(&Needles::of(&["12345678"], "op"));
+        assert_eq!(members, read(r#"{"z": {"$": "a *** b"}, "x***": ["***9", true, null], "***": 1234567}"#));
+        assert!(members.get("***").is_some() && members.get("z").is_some(), "they are found by the names that they have now");
     }
 
     #[test]

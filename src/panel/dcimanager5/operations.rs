@@ -113,8 +113,8 @@ impl DciManager5 {
         // A form is sent back whole: fields left out may be reset (ispsystem-api.md 1.3).
         let key = ["elid", "plid"].into_iter().filter_map(|name| params.get(name).map(|value| (name, value)));
         let key = || key.clone().fold(Params::new(), |key, (name, value)| key.with(name, value));
-        let shown = match self.client.read(&call.func, &key()).await {
-            Ok(shown) => shown,
+        let shown = match self.client.whole(&call.func, &key()).await {
+            Ok((shown, _)) => shown,
             Err(error) => return Outcome::Refused(error),
         };
         if let Err(what) = parse::same_object(&shown.fields(), params.get("elid").unwrap_or_default()) {

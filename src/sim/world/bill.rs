@@ -89,6 +89,8 @@ pub(crate) struct LicenseChange {
     pub(crate) expires: Option<String>,
     /// The key is there now.
     pub(crate) issue_key: bool,
+    /// Stop it, or let it run again.
+    pub(crate) suspended: Option<bool>,
     pub(crate) delete: bool,
 }
 
@@ -224,6 +226,11 @@ impl World {
         }
         if change.issue_key {
             license.key_at = now;
+        }
+        match change.suspended {
+            Some(true) => license.status = Status::Suspended,
+            Some(false) => license.status = Status::Active,
+            None => {}
         }
         Ok(())
     }

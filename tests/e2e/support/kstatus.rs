@@ -182,6 +182,15 @@ fn bounds(object: &Value, wrong: &mut Vec<String>) {
     {
         wrong.push(format!("Ready in phase {}, server {}, in flight {}", status["phase"], status["server"]["id"], status["inFlight"]));
     }
+    // Without exception, as the tests of decisions have it (`core_support::rules::durable`): what failed or is waited for keeps from Ready.
+    for name in ["lastError", "waitingOn", "nextRetryTime"].into_iter().filter(|name| ready && !status[*name].is_null()) {
+        wrong.push(format!("Ready, and {name} is {}", status[name]));
+    }
+    // Only what is off, or said to be off, is given back: the task is closed before that is on its way.
+    let stops = |task: &Value| task["type"] == "StopServer" && task["state"] == "Open";
+    if status["inFlight"]["call"] == "release" && list(&status["manualTasks"]).iter().any(stops) {
+        wrong.push("the server is being released while a StopServer task is open".into());
+    }
     if object["metadata"]["deletionTimestamp"].is_string() && ready {
         // Only the version before the operator has looked again may say so.
         let observed = status["observedGeneration"].as_i64();
@@ -256,4 +265,36 @@ fn bad_statuses_are_found() {
     ] {
         assert!(!wrong(&bad).is_empty(), "{bad}");
     }
+}
+
+#[test]
+fn an_order_that_is_ready_waits_for_nothing_and_nothing_is_released_before_it_is_stopped() {
+    use serde_json::json;
+    let condition = |type_: &str, status: &str| {
+        json!({"type": type_, "status": status, "reason": "A", "message": "m", "observedGeneration": 1,
+               "lastTransitionTime": "2026-01-01T00:00:00Z"})
+    };
+    let wrong = |patch: Value| {
+        let mut status =
+            json!({"observedGeneration": 1, "phase": "Active", "server": {"id": "17"}, "conditions": [condition("Ready", "True")]});
+        for (name, value) in patch.as_object().unwrap() {
+            status[name] = value.clone();
+        }
+        violations(None, &json!({"kind": "DedicatedServerOrder", "metadata": {"generation": 1}, "status": status}), &[])
+    };
+    assert_eq!(wrong(json!({})), [] as [String; 0]);
+    for bad in [
+        json!({"lastError": {"step": "PowerOn", "code": "IpmiError"}}),
+        json!({"waitingOn": {"kind": "Panel", "name": "x"}}),
+        json!({"nextRetryTime": "2026-01-01T00:00:00Z"}),
+    ] {
+        assert!(wrong(bad.clone()).iter().any(|what| what.starts_with("Ready, and ")), "{bad}");
+    }
+    let releasing = |state: &str| {
+        let conditions = [condition("Ready", "False"), condition("Reconciling", "True")];
+        let task = json!({"name": "stopserver-u-1", "type": "StopServer", "state": state});
+        wrong(json!({"phase": "Deleting", "conditions": conditions, "inFlight": {"call": "release"}, "manualTasks": [task]}))
+    };
+    assert_eq!(releasing("Done"), [] as [String; 0]);
+    assert_eq!(releasing("Open"), ["the server is being released while a StopServer task is open"]);
 }

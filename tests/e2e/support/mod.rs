@@ -12,6 +12,7 @@ pub mod operator;
 pub mod plane;
 pub mod prometheus;
 pub mod record;
+pub mod serves;
 pub mod tls;
 pub mod world;
 

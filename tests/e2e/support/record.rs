@@ -22,8 +22,15 @@ pub const KINDS: [(&str, &str); 4] = [
     ("ManualTask", "manualtasks"),
 ];
 
+/// Watched as well, since passwords are kept there. Nothing of them is in what tests search for secrets.
+const SECRET: &str = "Secret";
+
 /// How a kind is reached.
 pub fn resource(kind: &str) -> ApiResource {
+    if kind == SECRET {
+        let (version, plural) = ("v1".to_owned(), "secrets".to_owned());
+        return ApiResource { group: String::new(), api_version: version.clone(), version, kind: kind.into(), plural };
+    }
     let plural = KINDS.iter().find(|(name, _)| *name == kind).unwrap().1;
     ApiResource {
         group: "dci-operator.dev".into(),
@@ -88,7 +95,7 @@ impl Record {
         let mut tasks = Vec::new();
         let mut standing = Vec::new();
         for namespace in namespaces {
-            for (kind, _) in KINDS {
+            for kind in KINDS.map(|(kind, _)| kind).into_iter().chain([SECRET]) {
                 let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource(kind));
                 let (ready, stands) = watch::channel(false);
                 standing.push(stands);
@@ -156,9 +163,19 @@ impl Record {
         self.inner.lock().unwrap().rules.taken_out(order);
     }
 
-    /// What the panels break of the rules in the end, as they are then: two orders with one server, address or licence, and what carries
-    /// the marker of an order that is gone.
-    pub fn left(&self, panels: &Value) -> Vec<String> {
+    /// A person changes the records of a server, by its id, or those of an address.
+    pub fn by_hand(&self, what: &str) {
+        self.inner.lock().unwrap().rules.by_hand(what, 0);
+    }
+
+    /// A person puts the records of a panel back to what they were: its users are those of then.
+    pub fn set_back(&self, panel: &str) {
+        self.inner.lock().unwrap().rules.set_back(panel);
+    }
+
+    /// What the panels break of the rules, as they are now: two orders with one server, address or licence, what carries the marker of an
+    /// order that is gone, and a user that is another one than when this was last asked.
+    pub fn broken(&self, panels: &Value) -> Vec<String> {
         self.inner.lock().unwrap().rules.panels(panels)
     }
 
@@ -183,6 +200,7 @@ impl Record {
         inner.violations.extend(found.into_iter().map(|text| format!("{text}\n{}", object["status"])));
         match &mut inner.changes {
             Some(changes) => changes.push(change),
+            None if kind == SECRET => {}
             None => inner.history.push(object.clone()),
         }
         if kind == "DedicatedServerOrder" {

@@ -322,10 +322,12 @@ impl World {
         .await
     }
 
-    /// Waits until the operator has listed the servers that many times more, and had time to act upon what it saw before.
+    /// Waits until the operator has listed the servers that many times more, and had time to act upon what it saw before. The panels, too,
+    /// are as the rules say then.
     pub async fn polls(&mut self, count: u64) {
         let began = self.requests("dci", "server");
         self.until(&format!("{count} more lists"), |world| (world.requests("dci", "server") >= began + count).then_some(())).await;
+        self.panels_obeyed();
     }
 
     /// Whatever is created after this is younger than this order: creation times have a resolution of a second, and the uid decides
@@ -349,11 +351,15 @@ impl World {
         assert!(violations.is_empty(), "statuses break the rules:\n{}", violations.join("\n"));
     }
 
+    fn panels_obeyed(&self) {
+        let broken = self.record.broken(&self.sim.state());
+        assert!(broken.is_empty(), "the panels break the rules:\n{}", broken.join("\n"));
+    }
+
     /// The end of a test: nothing broke the rules, nothing told a secret, nobody else's server was touched.
     pub async fn end(mut self) {
         self.obeyed();
-        let left = self.record.left(&self.sim.state());
-        assert!(left.is_empty(), "the panels break the rules in the end:\n{}", left.join("\n"));
+        self.panels_obeyed();
         assert!(!self.touched(18), "the server of another client was touched");
         for namespace in [&self.provider, &self.shop] {
             let api: Api<DynamicObject> = Api::namespaced_with(self.kube.clone(), namespace, &core("Event"));
