@@ -39,7 +39,8 @@ pub(super) fn wait_or_ask(cx: &mut Cx<'_>, step: Step, lost: &Forsaken) -> Halt 
         }
     };
     let name = cx.handler.key.to_string();
-    let asked = cx.is_open(TaskType::FailedOperation);
+    // Another question, about a step that failed before, has another answer.
+    let asked = cx.is_open(TaskType::FailedOperation) && cx.status.last_error.is_none();
     let began = cx.status.waiting_on.as_ref().filter(|w| w.kind == WaitKind::Handler.as_str() && w.name == name);
     let deadline = began.and_then(|w| w.deadline).map_or_else(|| after(cx.now, cx.facts.grace), |t| t.0);
     if !asked && cx.now < deadline {
@@ -47,12 +48,13 @@ pub(super) fn wait_or_ask(cx: &mut Cx<'_>, step: Step, lost: &Forsaken) -> Halt 
         let wait = Wait { kind: WaitKind::Handler, name: &name, reason, message, until: Some(deadline), deadline: Some(deadline) };
         return cx.wait(step, wait);
     }
+    let ask = question(cx, step, lost, &why);
     if !asked {
         // What failed before is looked at anew when the handler is back, and must not keep this task open then.
+        cx.supersede(TaskType::FailedOperation);
         cx.status.last_error = None;
         cx.status.attempts = 0;
     }
-    let ask = question(cx, step, lost, &why);
     match cx.ask(&ask) {
         Break(halt) => halt,
         Continue(Resolution::Abandon) => cx.abandon(step),

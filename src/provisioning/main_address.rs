@@ -237,6 +237,14 @@ pub(super) fn replace_main(
 /// The panel replaces the main address by one of a group of its own choice. Returns the new main address.
 pub(super) fn main_by_panel(cx: &mut Cx<'_>, step: Step, server: &ServerId, group: &str) -> Flow<IpAddr> {
     let rows = addresses(cx, step, server)?;
+    // Nothing was replaced yet: what the server has now is what goes, whatever the list that the claim was found by has shown.
+    let untouched = step == Step::ChangeAddress && cx.step(step).attempts == 0 && !super::network::keeps_main(cx);
+    if untouched {
+        let main = main_row(cx, step, server, &rows)?.address.to_string();
+        if let Some(status) = cx.status.server.as_mut() {
+            status.parked_address = Some(main);
+        }
+    }
     let old = cx.status.server.as_ref().and_then(|s| parsed(s.parked_address.as_ref()));
     let old = if cx.handler.disable_ip_change { None } else { old };
     let Some(old) = old else {

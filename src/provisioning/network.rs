@@ -6,13 +6,14 @@
 use std::net::IpAddr;
 use std::ops::ControlFlow::{Break, Continue};
 
+use crate::api::common::Time;
 use crate::api::order::{OrderStatus, ServerStatus, StepStatus};
 use crate::panel::model::{AddressRow, Family, PoolAddress, ServerId};
 
 use super::call::Call;
 use super::context::{Cx, Flow, Halt};
 use super::facts::{Look, Row};
-use super::inflight::Shows;
+use super::inflight::{AMBIGUOUS, SENT, Shows};
 use super::main_address::{leave_main, main_by_panel, main_row, not_replaced, note_replaced, record_main, replace_main, replaced};
 use super::moved::{leave_where_they_are, listed_elsewhere};
 use super::parking::give_back_parking;
@@ -32,6 +33,7 @@ pub(super) fn change_address(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
     if cx.handler.operator_allocates() {
         super::pool::names(cx, step)?;
     }
+    superseded_had_its_time(cx, step)?;
     remember(cx, &all);
     if !super::parking::is_left(cx) {
         super::parking::forget(cx);
@@ -40,6 +42,20 @@ pub(super) fn change_address(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
     let said = cx.step(step).message.clone();
     cx.finish(step, State::Done, &said);
     Continue(())
+}
+
+/// What was asked for before the spec was changed, or put back, may still land: nobody would look at the addresses again.
+fn superseded_had_its_time(cx: &mut Cx<'_>, step: Step) -> Flow {
+    let Some(f) = cx.intent(step).filter(|f| !cx.intent_is_own(f)) else { return Continue(()) };
+    let changed = cx.status.observed_generation != Some(cx.order.generation);
+    if cx.is_counted(step) || (f.outcome == SENT && !changed) {
+        // It was for what is wanted now, and that shows.
+        return Continue(());
+    }
+    if let Some(f) = cx.status.in_flight.as_mut().filter(|f| f.outcome == SENT) {
+        (f.outcome, f.since, f.looks) = (AMBIGUOUS.into(), Time(cx.now), 0);
+    }
+    cx.settled(step)
 }
 
 /// Whether addresses of the order are, or were, being taken back or changed: what its status says of them may not be so any more.

@@ -106,8 +106,7 @@ pub(super) fn may_be_the_recipe(cx: &Cx<'_>) -> bool {
 
 /// A failed recipe that the order waits for: another server, once; then a department.
 fn failed(cx: &mut Cx<'_>, step: Step, message: &str) -> Halt {
-    let clients = cx.status.server.as_ref().is_some_and(|s| s.handed_over_at.is_some());
-    if !clients && give_back::times(&cx.status, Reason::RecipeFailed) < OTHERS {
+    if !give_back::may_be_the_clients(cx) && give_back::times(&cx.status, Reason::RecipeFailed) < OTHERS {
         return give_back::give_back(cx, Then::TryAnother(Reason::RecipeFailed, message.to_owned()));
     }
     ask_a_person(cx, step, Reason::RecipeFailed.as_str(), message)

@@ -257,22 +257,29 @@ fn an_address_that_was_accepted_once_is_not_freed_by_a_later_refusal() {
 /// The list is shared, and may be from before the server was given back by the order before: its parking address is another one by now.
 #[test]
 fn the_parking_address_that_is_replaced_goes_back_though_the_list_shows_an_older_one() {
-    let mut world = World::new(Panel::new(1, 4), handler(|_| ()));
-    world.list();
-    let (old, new): (IpAddr, IpAddr) = ("10.0.0.1".parse().unwrap(), "10.0.1.1".parse().unwrap());
-    let server = world.panel.server("1");
-    (server.main, server.rows[0].address) = (new, new);
-    let used = world.panel.used.iter_mut().find(|used| used.address == old).unwrap();
-    used.address = new;
-    let parking = world.panel.free.get_mut("parking").unwrap();
-    parking.retain(|address| *address != new);
-    parking.push(old);
-    world.next_list = later(world.now, Duration::from_mins(1));
-    world.add(order("web", "u-web", |_| ()));
-    world.orders.get_mut("web").unwrap().wake = Some(world.now);
-    world.until("its addresses change", Duration::from_mins(5), |w| w.asked.iter().any(|(_, c)| c.name() == "replaceMainAddress"));
-    world.until_phase("web", "Active");
-    assert!(!world.panel.used.iter().any(|used| used.group == "parking"), "{}", world.describe());
+    for by in ["Operator", "Panel"] {
+        let mut world = World::new(Panel::new(1, 4), handler(|h| h["ipManagement"]["allocateBy"] = json!(by)));
+        world.list();
+        let (old, new): (IpAddr, IpAddr) = ("10.0.0.1".parse().unwrap(), "10.0.1.1".parse().unwrap());
+        let server = world.panel.server("1");
+        (server.main, server.rows[0].address) = (new, new);
+        let used = world.panel.used.iter_mut().find(|used| used.address == old).unwrap();
+        used.address = new;
+        let parking = world.panel.free.get_mut("parking").unwrap();
+        parking.retain(|address| *address != new);
+        parking.push(old);
+        world.next_list = later(world.now, Duration::from_mins(1));
+        world.add(order("web", "u-web", |_| ()));
+        world.orders.get_mut("web").unwrap().wake = Some(world.now);
+        world.until("its addresses change", Duration::from_mins(5), |w| w.asked.iter().any(|(_, c)| c.name() == "replaceMainAddress"));
+        world.until_phase("web", "Active");
+        assert!(!world.panel.used.iter().any(|used| used.group == "parking"), "{by}\n{}", world.describe());
+        assert!(
+            world.panel.server("1").main.to_string().starts_with("203.0.113."),
+            "{by}: the client has a parking address\n{}",
+            world.describe()
+        );
+    }
 }
 
 /// An order with two addresses; a person gives the second one to server 2, as its main one, takes that out of service, and the list shows it.
@@ -385,4 +392,25 @@ fn a_client_is_suspended_while_addresses_are_waited_for() {
         w.phase("web") == "Suspended" && w.panel.servers["1"].rows.len() == 2
     });
     world.assert_quiet();
+}
+
+/// A removal whose answer is lost, and the spec is put back before it lands: the client does not lose the address in secret.
+#[test]
+fn a_removal_that_lands_after_the_spec_was_put_back_is_made_good() {
+    for fault in [Fault::LostLate(seconds(110)), Fault::CrashLate(seconds(110))] {
+        let mut world = World::new(Panel::new(2, 6), handler(|_| ()));
+        world.add(order("web", "u-web", |raw| raw["spec"]["addresses"] = json!({"ipv4": 2})));
+        world.until_phase("web", "Active");
+        world.run_for(seconds(60));
+        let asked = world.asked.len();
+        world.faults.insert(asked, fault);
+        world.edit("web", |raw| raw.spec.addresses.ipv4 = 1);
+        world.until("it is asked for", Duration::from_hours(1), |w| w.asked.len() > asked);
+        world.edit("web", |raw| raw.spec.addresses.ipv4 = 2);
+        world.run_for(Duration::from_hours(1));
+        let has: Vec<String> = world.panel.server("1").rows.iter().map(|r| r.address.to_string()).collect();
+        let told = world.status("web").server.clone().unwrap().addresses;
+        assert!(has.len() == 2 && told.iter().all(|a| has.contains(a)), "{fault:?}: {has:?} {told:?}\n{}", world.describe());
+        assert_eq!(world.phase("web"), "Active");
+    }
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::support::look::picture;
 use crate::support::panel::Ipmi;
 use crate::support::seconds;
-use crate::support::sweep::try_all;
-use crate::support::world::{World, WriteFault};
+use crate::support::sweep::{Kind, assert_released, reach, try_all};
+use crate::support::world::{Fault, World, WriteFault};
 use dci_operator::api::condition::{ConditionType, find};
 use dci_operator::api::handler::IpmiErrorPolicy;
 use dci_operator::api::task::{Resolution, TaskType};
@@ -209,4 +209,27 @@ fn another_panel_under_the_handlers_name_is_sent_nothing() {
     world.force("web");
     world.until_phase("web", "gone");
     world.assert_clean();
+}
+
+/// A department gives up the licences, and the handler goes before that is read: nobody was asked about the server.
+#[test]
+fn an_answer_to_another_question_does_not_give_up_the_server() {
+    for lost in lost() {
+        let mut world = Kind::Licensed.world();
+        reach(&mut world, "Active", Kind::Licensed);
+        world.run_for(seconds(60));
+        world.always = Some(("suspendLicense", Fault::Refused));
+        world.delete("web");
+        world.until("a task", Duration::from_hours(12), |w| !w.open_tasks().is_empty());
+        lose(&mut world, &lost);
+        world.resolve(TaskType::FailedOperation, Resolution::Abandon);
+        world.run_for(Duration::from_hours(2));
+        assert_eq!(world.phase("web"), "Deleting", "{lost:?}\n{}", world.describe());
+        assert!(world.panel.servers["1"].on && world.open_tasks() == [TaskType::FailedOperation], "{}", world.describe());
+        assert!(world.tasks.last().unwrap().summary.contains("its handler or the handler's credentials are gone"));
+        found(&mut world);
+        world.always = None;
+        reach(&mut world, "gone", Kind::Licensed);
+        assert_released(&world, Kind::Licensed);
+    }
 }
