@@ -400,6 +400,9 @@ pub struct InFlight {
     /// The handler at whose panel it is done, as namespace/name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub handler: Option<String>,
+    /// A hash of what the step was to bring about, as in `attemptsFor.intent`: a spec that asks for something else by now is told by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intent: Option<String>,
     /// Which attempt this is, from 1.
     pub attempt: i32,
     /// When it was written, or, once Ambiguous or Answered, since when its effect has been looked for.

@@ -211,6 +211,7 @@ mod tests {
             call: "install".into(),
             target: "server/17".into(),
             handler: None,
+            intent: None,
             attempt: 1,
             since: at,
             outcome: "Sent".into(),

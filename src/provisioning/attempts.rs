@@ -92,7 +92,8 @@ fn principal(step: Step) -> &'static str {
 }
 
 impl Cx<'_> {
-    fn intent_now(&self, step: Step) -> String {
+    /// What a step is to bring about now, as a hash.
+    pub(super) fn intent_now(&self, step: Step) -> String {
         let server = self.status.server.as_ref().map(|s| s.id.as_str());
         // The server is what allocation is to find.
         intent_of(self.order, step, server.filter(|_| !matches!(step, Step::CreateClient | Step::Allocate)))

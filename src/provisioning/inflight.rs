@@ -302,6 +302,7 @@ impl Cx<'_> {
             call: call.name().into(),
             target,
             handler: Some(self.handler.key.to_string()),
+            intent: Some(self.intent_now(step)),
             attempt,
             since: Time(self.now),
             outcome: SENT.into(),

@@ -6,14 +6,13 @@
 use std::net::IpAddr;
 use std::ops::ControlFlow::{Break, Continue};
 
-use crate::api::common::Time;
 use crate::api::order::{OrderStatus, ServerStatus, StepStatus};
 use crate::panel::model::{AddressRow, Family, PoolAddress, ServerId};
 
 use super::call::Call;
 use super::context::{Cx, Flow, Halt};
 use super::facts::{Look, Row};
-use super::inflight::{AMBIGUOUS, SENT, Shows};
+use super::inflight::Shows;
 use super::main_address::{leave_main, main_by_panel, main_row, not_replaced, note_replaced, record_main, replace_main, replaced};
 use super::moved::{leave_where_they_are, listed_elsewhere};
 use super::parking::give_back_parking;
@@ -46,16 +45,13 @@ pub(super) fn change_address(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
 
 /// What was asked for before the spec was changed, or put back, may still land: nobody would look at the addresses again.
 fn superseded_had_its_time(cx: &mut Cx<'_>, step: Step) -> Flow {
-    let Some(f) = cx.intent(step).filter(|f| !cx.intent_is_own(f)) else { return Continue(()) };
-    let changed = cx.status.observed_generation != Some(cx.order.generation);
-    if cx.is_counted(step) || (f.outcome == SENT && !changed) {
+    let asked_for = cx.intent(step).map(|f| f.intent.clone());
+    match asked_for {
         // It was for what is wanted now, and that shows.
-        return Continue(());
+        Some(intent) if intent.as_ref() == Some(&cx.intent_now(step)) => Continue(()),
+        Some(_) => cx.settled(step),
+        None => Continue(()),
     }
-    if let Some(f) = cx.status.in_flight.as_mut().filter(|f| f.outcome == SENT) {
-        (f.outcome, f.since, f.looks) = (AMBIGUOUS.into(), Time(cx.now), 0);
-    }
-    cx.settled(step)
 }
 
 /// Whether addresses of the order are, or were, being taken back or changed: what its status says of them may not be so any more.

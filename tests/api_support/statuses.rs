@@ -122,9 +122,9 @@ prop_compose! {
 prop_compose! {
     pub fn in_flight()(
         (operation_id, step, call, target, outcome) in (word(), word(), word(), word(), word()),
-        handler in of(word()), attempt in any::<i32>(), since in time(), looks in any::<i32>(),
+        handler in of(word()), intent in of(word()), attempt in any::<i32>(), since in time(), looks in any::<i32>(),
     ) -> InFlight {
-        InFlight { operation_id, step, call, target, handler, attempt, since, outcome, looks }
+        InFlight { operation_id, step, call, target, handler, intent, attempt, since, outcome, looks }
     }
 }
 
