@@ -173,6 +173,9 @@ pub struct ServerStatus {
     /// What the system is, while that installation has not begun: said again where it is withdrawn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before_reinstall: Option<InstalledSystem>,
+    /// The value of `spec.reinstall` that was handled before that: put back, it asks for nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reinstall_before: Option<String>,
     /// True: nothing shows that this installation was made, its answer being lost or not; a department says whether it is repeated.
     #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "std::ops::Not::not")]
     pub reinstall_unconfirmed: bool,

@@ -174,9 +174,12 @@ fn installed(cx: &mut Cx<'_>, step: Step, since: Time) -> Flow<Answer> {
     }
     let Some(form) = cx.facts.install_forms.get(&server.0) else { return Break(cx.look(step, Look::InstallForm(server))) };
     let wanted = super::installation::asked_for(cx);
+    let cancelled = cx.status.last_error.as_ref().is_some_and(|e| e.code == super::installation::CANCELLED);
     Continue(match form.as_ref().and_then(|f| f.current.as_ref()) {
         Some(there) if *there == wanted => Answer::Over("installed by hand"),
         Some(there) => Answer::Differs(format!("its form names {there} as the system of server {server}, not {wanted}")),
+        // Nothing else may ever show it: its form did not name one before.
+        None if cancelled => Answer::Over("installed by hand"),
         None => Answer::Differs(format!("its form names no system of server {server}; {wanted} has to be installed through the panel")),
     })
 }

@@ -7,8 +7,10 @@ use std::ops::ControlFlow::{Break, Continue};
 
 use crate::api::order::LastError;
 use crate::api::task::{Resolution, TaskType};
+use crate::panel::model::ServerId;
 
 use super::context::{Cx, Flow, Halt, Next, Recheck};
+use super::facts::Row;
 use super::forsaken::left_in_lines;
 use super::reason::Reason;
 use super::step::{OPENING, Step};
@@ -50,6 +52,15 @@ pub(super) fn drifted(cx: &mut Cx<'_>, reason: Reason, message: &str) -> Halt {
     // What the department did when it answered is looked at again later.
     let asked = if settled { None } else { cx.ask(&ask).break_value() };
     told(cx, step, reason, message, asked)
+}
+
+/// The server is listed again: whoever was asked about that it was gone is not any more, whatever else the order waits for.
+pub(super) fn note_listed(cx: &mut Cx<'_>, server: &ServerId) {
+    let gone = cx.status.last_error.as_ref().is_some_and(|e| e.code == Reason::ServerGone.as_str());
+    if gone && matches!(cx.row(server), Row::There(_)) {
+        cx.status.last_error = None;
+        cx.supersede(TaskType::FailedOperation);
+    }
 }
 
 /// An order at rest whose server drifted stays stalled for as long as the panel cannot be asked whether it still does.

@@ -33,7 +33,7 @@ const TIMEOUT: &str = "InstallTimeout";
 /// The error of an installation that the panel accepted, and of which it showed nothing.
 const VANISHED: &str = "InstallVanished";
 /// The error of an installation that was over, while the form named another system, or none.
-const CANCELLED: &str = "InstallCancelled";
+pub(super) const CANCELLED: &str = "InstallCancelled";
 /// What is waited for while the form does not name the system of an installation that is over.
 const FORM: &str = "form";
 

@@ -161,8 +161,8 @@ fn spare(main: &AddressRow, mine: &[IpAddr], rows: &[AddressRow]) -> Option<IpAd
     mine.iter().copied().find(|a| Family::of(*a) == Family::of(main.address) && !rows.iter().any(|r| r.address == *a))
 }
 
-/// The main address was not replaced. What was to take its place goes back at once where the panel refused it, and has not accepted it in
-/// an attempt before; else it is kept for the next attempt, and goes back only before the order stalls: a panel that is slow may still be
+/// The main address was not replaced. What was to take its place goes back at once where the panel refused it, and may not have accepted it
+/// in an attempt before; else it is kept for the next attempt, and goes back only before the order stalls: a panel that is slow may still be
 /// about to put it onto the server.
 pub(super) fn leave_main(
     cx: &mut Cx<'_>,
@@ -174,7 +174,9 @@ pub(super) fn leave_main(
     why: &str,
 ) -> Halt {
     let accepted = cx.facts.refusal(is_replace).is_none();
-    let code = if accepted || was_accepted(cx, step) { NO_EFFECT } else { Reason::MainAddressNotReplaced.as_str() };
+    // An earlier one, whose answer is missing, may be under way.
+    let unsure = cx.intent(step).is_some_and(|f| f.attempt > 1);
+    let code = if accepted || unsure || was_accepted(cx, step) { NO_EFFECT } else { Reason::MainAddressNotReplaced.as_str() };
     let goes_back = code != NO_EFFECT || (step == Step::ChangeAddress && stalls_next(cx, step));
     if let Some(address) = spare(main, mine, rows).filter(|_| goes_back) {
         return give_back_spare(cx, step, address, accepted);

@@ -74,11 +74,17 @@ impl Marker {
         note.split_whitespace().any(|token| token == short)
     }
 
-    /// Whether the note of an address carries another order's word. What a panel that cuts notes left of ours is none.
+    /// Whether the note of an address carries another order's word. What a panel made of ours, cut or with a sign of that behind it, is none.
     #[must_use]
     pub fn is_anothers(&self, note: &str) -> bool {
         let short = self.short();
-        tokens(note).any(|token| !short.starts_with(token))
+        let is_of_id = |c: char| c.is_ascii_alphanumeric() || c == '-';
+        let is_ours = |word: &str| {
+            let word = word.replace('\\', "");
+            let kept = word.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
+            short.starts_with(kept) || word.strip_prefix(&short).is_some_and(|behind| !behind.starts_with(is_of_id))
+        };
+        tokens(note).any(|token| !is_ours(token))
     }
 
     /// The note of an address with this order's word behind what stands there.
@@ -219,6 +225,23 @@ mod tests {
         ] {
             assert!(matches!(m.find_in(word), Found::Previous(_) | Found::Foreign(_)), "{word}");
             assert_eq!(m.is_of_another(word), another, "{word}");
+        }
+    }
+
+    #[test]
+    fn what_an_address_manager_made_of_our_note_is_not_anothers() {
+        let m = marker();
+        for (note, expected) in [
+            ("k8s:u-1", false),
+            ("k8s:u", false),
+            ("k8s:u-1…", false),
+            ("k8s:u-1<br>", false),
+            ("k8s:u-11", true),
+            ("k8s:u-1-2", true),
+            ("k8s:u-2…", true),
+            ("rack 4 k8s:u-1 k8s:u-2", true),
+        ] {
+            assert_eq!(m.is_anothers(note), expected, "{note}");
         }
     }
 

@@ -16,7 +16,7 @@ use super::inflight::Shows;
 use super::main_address::{leave_main, main_by_panel, main_row, not_replaced, note_replaced, record_main, replace_main, replaced};
 use super::moved::{leave_where_they_are, listed_elsewhere};
 use super::parking::give_back_parking;
-use super::pool::{is_public, pool, take};
+use super::pool::{is_nobodys, is_public, pool, take};
 use super::reason::Reason;
 use super::step::{State, Step};
 
@@ -114,8 +114,7 @@ fn from_pool(cx: &mut Cx<'_>, server: &ServerId) -> Flow<Vec<IpAddr>> {
     let main = main_row(cx, step, server, &rows)?;
     let keep_main = keeps_main(cx);
     if !main_is_left_alone(cx)
-        && let Some(own) =
-            used.iter().find(|a| a.address == main.address && a.is_of(&group) && super::marker::tokens(&a.note).next().is_none())
+        && let Some(own) = used.iter().find(|a| a.address == main.address && is_nobodys(cx, a))
     {
         // The main address is a public one already, left there when no parking group was configured: it becomes ours.
         let note = cx.order.marker.with_short(&own.note);

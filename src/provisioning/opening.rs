@@ -35,6 +35,7 @@ pub fn open(cx: &mut Cx<'_>) -> Flow {
         let message = format!("the panel does not list server {server} any more (two complete lists agree); no other one is taken");
         return Break(super::drift::drifted(cx, Reason::ServerGone, &message));
     }
+    super::drift::note_listed(cx, &server);
     super::suspension::finish_begun(cx, &server)?;
     super::suspension::first(cx, &server)?;
     if cx.cancelled().is_some() {

@@ -17,8 +17,9 @@ use super::call::Call;
 use super::context::{Cx, Flow, Recheck};
 use super::facts::{Look, Seen};
 use super::inflight::Shows;
-use super::marker::{Found, tokens};
+use super::marker::Found;
 use super::people::people;
+use super::pool::is_nobodys;
 use super::reason::Reason;
 use super::step::{State, Step};
 
@@ -127,7 +128,7 @@ pub(super) fn note_addresses_again(cx: &mut Cx<'_>, step: Step, rows: &[AddressR
         let text = a.address.to_string();
         server.addresses.contains(&text) && server.main_address.as_ref() != Some(&text)
     };
-    let nobodys = |a: &&PoolAddress| a.group == cx.handler.public_group && tokens(&a.note).next().is_none() && recorded(a);
+    let nobodys = |a: &&PoolAddress| is_nobodys(cx, a) && recorded(a);
     match used.iter().filter(nobodys).find(|a| rows.iter().any(|r| r.address == a.address)) {
         None => Continue(()),
         Some(found) => {

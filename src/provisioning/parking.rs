@@ -9,10 +9,9 @@ use super::call::Call;
 use super::context::{Cx, Flow, SHORT, cut};
 use super::inflight::Shows;
 use super::main_address::{leave_main, main_by_panel, main_row, not_replaced, note_replaced, record_main, replace_main, replaced};
-use super::marker::tokens;
 use super::moved::{leave_where_they_are, listed_elsewhere};
 use super::network::{addresses, ours, parsed};
-use super::pool::{is_parking, not_done, pool, take, unknown_group};
+use super::pool::{is_nobodys, is_parking, not_done, pool, take, unknown_group};
 use super::step::{State, Step};
 
 /// The parking address that the server had goes back to its pool. A refusal is reported and blocks nothing, but the address stays in the
@@ -139,7 +138,7 @@ fn park_from_pool(cx: &mut Cx<'_>, server: &ServerId, group: &str) -> Flow {
     let parked = used.iter().any(|a| a.address == main.address && a.is_of(group));
     let mine = ours_in_parking(cx, &used, group);
     // A person may have given the server a public address of another order that is gone by now: with our note it goes back like ours.
-    let nobodys = |a: &&PoolAddress| a.address == main.address && a.is_of(&cx.handler.public_group) && tokens(&a.note).next().is_none();
+    let nobodys = |a: &&PoolAddress| a.address == main.address && is_nobodys(cx, a);
     if let Some(found) = used.iter().find(nobodys) {
         let note = cx.order.marker.with_short(&found.note);
         let call = Call::SetNote { address: found.address, note };

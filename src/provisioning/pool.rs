@@ -28,6 +28,11 @@ pub(super) fn is_public(cx: &Cx<'_>, address: &PoolAddress) -> bool {
     address.is_of(&cx.handler.public_group) || !is_parking(cx, address)
 }
 
+/// Whether an address is a public one that no order has noted.
+pub(super) fn is_nobodys(cx: &Cx<'_>, address: &PoolAddress) -> bool {
+    address.is_of(&cx.handler.public_group) && super::marker::tokens(&address.note).next().is_none()
+}
+
 /// Whether an address is one of those that free servers have.
 pub(super) fn is_parking(cx: &Cx<'_>, address: &PoolAddress) -> bool {
     cx.handler.parking_group.as_ref().is_some_and(|group| address.is_of(group))

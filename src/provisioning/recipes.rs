@@ -165,7 +165,7 @@ fn run_one(cx: &mut Cx<'_>, server: &ServerId, recipe: &str) -> Flow {
         return Break(follow(cx, recipe));
     }
     if running(cx) == Some(recipe) && cx.state(STEP) == State::Failed {
-        return unconfirmed(cx, recipe);
+        return unconfirmed(cx, server, recipe);
     }
     let row = cx.need_row(STEP, server)?;
     match cx.state(STEP) {
@@ -195,8 +195,11 @@ fn running<'c>(cx: &'c Cx<'_>) -> Option<&'c str> {
 
 /// A recipe that may have run is run again by a person's word only, whatever else of the spec changes. One that is not asked for any more
 /// is nobody's business.
-fn unconfirmed(cx: &mut Cx<'_>, recipe: &str) -> Flow {
+fn unconfirmed(cx: &mut Cx<'_>, server: &ServerId, recipe: &str) -> Flow {
     if !cx.order.recipes.iter().any(|r| r == recipe) {
+        if cx.need_row(STEP, server)?.install.is_some() {
+            return Break(super::installation::other_operation(cx, STEP));
+        }
         if let Some(server) = cx.status.server.as_mut() {
             server.running_recipe = None;
         }

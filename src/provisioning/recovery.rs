@@ -20,7 +20,7 @@ use super::step::{State, Step};
 pub(super) fn found_again(cx: &mut Cx<'_>) {
     super::reinstallation::note_found(cx);
     if cx.order.suspended {
-        cx.finish(Step::PowerOn, State::Done, "not needed: the service is suspended");
+        cx.finish(Step::PowerOn, State::Done, "found again, and the service is suspended");
     }
     for done in [Step::CreateClient, Step::Assemble, Step::InstallOS, Step::RunRecipes, Step::HandOver] {
         cx.finish(done, State::Done, "found again");

@@ -7,7 +7,7 @@
 //! nothing. A lost answer that leaves no trace is never repeated here: a department looks (design.md section 9).
 
 use crate::api::common::Time;
-use crate::api::order::{InstalledSystem, OrderStatus};
+use crate::api::order::{InstalledSystem, OrderStatus, ServerStatus};
 use crate::api::task::TaskType;
 
 use super::call::Call;
@@ -24,6 +24,8 @@ const UNCONFIRMED: &str = "InstallUnconfirmed";
 const NOT_REPEATED: &str = "nothing shows that the installation was made; it is not repeated by itself, since the server was handed over";
 /// What the condition and the message say where a protection refuses it.
 const PROTECTED: &str = "spec.reinstall has a new value, and spec.deletionProtection refuses what destroys data: set deletionProtection: false to have the system installed again, or put spec.reinstall back";
+/// The same where it is not known whether it was done.
+const PROTECTED_SINCE: &str = "whether the system was installed again is not known, and spec.deletionProtection refuses that it is done once more: set deletionProtection: false to have it installed, or put spec.reinstall back";
 const SUSPENDED: &str = "spec.reinstall has a new value; the system is installed again when the service is not suspended any more";
 const DIFFERS: &str = "spec.operatingSystem.template or spec.recipes differ from what is installed; they take effect at the next reinstall";
 
@@ -96,7 +98,7 @@ pub(super) fn reconsider(cx: &mut Cx<'_>) {
 /// Nothing was installed: the system is the one that is there.
 fn withdraw(cx: &mut Cx<'_>) {
     let recipes = cx.status.server.as_mut().is_some_and(|server| {
-        server.reinstall = None;
+        (server.reinstall, server.reinstall_before) = (None, None);
         // What was asked for, and refused, stands in the status as if it had been made.
         if let Some(was) = server.before_reinstall.take() {
             (server.template, server.password_version) = (was.template, was.password_version);
@@ -115,9 +117,10 @@ pub(super) fn start(cx: &mut Cx<'_>) {
     if !idle || !is_due(cx) {
         return;
     }
-    let token = cx.order.reinstall.clone();
+    let (token, before) = (cx.order.reinstall.clone(), cx.status.last_handled_reinstall.clone());
     if let Some(server) = cx.status.server.as_mut() {
         server.reinstall = Some(token);
+        server.reinstall_before = before;
         server.before_reinstall = Some(InstalledSystem {
             template: server.template.clone(),
             recipes: server.recipes.clone(),
@@ -147,7 +150,9 @@ pub(super) fn serve(cx: &mut Cx<'_>) {
 
 /// The installation is over.
 pub(super) fn finish(cx: &mut Cx<'_>) {
+    let put_back = cx.status.server.as_ref().is_some_and(|s| s.reinstall_unconfirmed && is_before(s, cx.order));
     if let Some(server) = cx.status.server.as_mut() {
+        server.reinstall_before = None;
         server.reinstall_unconfirmed = false;
         server.before_reinstall = None;
         server.template_stood = false;
@@ -155,8 +160,13 @@ pub(super) fn finish(cx: &mut Cx<'_>) {
         server.failure_stood = server.failure_stood && server.running_recipe.is_some();
     }
     if let Some(token) = cx.status.server.as_mut().and_then(|s| s.reinstall.take()) {
-        cx.status.last_handled_reinstall = Some(token);
+        cx.status.last_handled_reinstall = Some(if put_back { cx.order.reinstall.clone() } else { token });
     }
+}
+
+/// Whether the spec names the value again that was handled before the installation at hand.
+fn is_before(server: &ServerStatus, order: &Order) -> bool {
+    server.reinstall_before.as_deref() == Some(order.reinstall.as_str())
 }
 
 /// Nothing shows of an installation on a server that was handed over, though the panel accepted it: not repeated, whatever the spec says
@@ -174,7 +184,7 @@ pub(super) fn unconfirmed(cx: &mut Cx<'_>, code: &str, message: &str) -> Halt {
 /// `Continue` where this is not so.
 pub(super) fn lost(cx: &mut Cx<'_>) -> Flow {
     let Some(server) = cx.status.server.as_ref().filter(|s| s.handed_over_at.is_some()) else { return Flow::Continue(()) };
-    let withdrawn = cx.order.reinstall.is_empty();
+    let withdrawn = cx.order.reinstall.is_empty() || is_before(server, cx.order);
     let same = server.reinstall.as_deref() == Some(cx.order.reinstall.as_str()) || withdrawn;
     // A department that has answered took the step out of its failure; what nobody wants any more is not repeated by its word either.
     let unanswered = server.reinstall_unconfirmed && same && (cx.state(STEP) == State::Failed || withdrawn);
@@ -182,7 +192,10 @@ pub(super) fn lost(cx: &mut Cx<'_>) -> Flow {
     match (lost, unanswered) {
         // The data may be there still: who protects them since then is heard.
         (false, false) if server.reinstall_unconfirmed && cx.order.deletion_protection => {
-            return Flow::Break(cx.stall(STEP, Reason::ReinstallProtected, PROTECTED, Recheck::OnChange));
+            let halt = cx.stall(STEP, Reason::ReinstallProtected, PROTECTED_SINCE, Recheck::OnChange);
+            // The department has answered, and is not asked again.
+            cx.enter(STEP, State::Pending, "");
+            return Flow::Break(halt);
         }
         (false, false) => return Flow::Continue(()),
         (false, true) => return Flow::Break(ask_again(cx)),

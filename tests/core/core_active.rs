@@ -239,4 +239,8 @@ fn a_clients_server_that_is_gone_is_asked_about_while_something_else_is_waited_f
     world.panel.server("1").gone = true;
     world.until("a task", Duration::from_hours(2), |w| w.open_tasks() == [TaskType::FailedOperation]);
     assert!(stalled(&world), "{}", world.describe());
+    // Back again: what was asked is no question any more, though the order still waits for something else.
+    world.panel.server("1").gone = false;
+    world.run_for(Duration::from_hours(1));
+    assert!(world.status("web").manual_tasks.iter().all(|t| t.state != "Open"), "{}", world.describe());
 }

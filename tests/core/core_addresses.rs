@@ -254,6 +254,30 @@ fn an_address_that_was_accepted_once_is_not_freed_by_a_later_refusal() {
     assert_active(&world, Kind::Plain);
 }
 
+/// The answer to the first attempt is lost, and the panel is at work on it when it refuses the second.
+#[test]
+fn an_address_that_may_be_on_its_way_is_not_freed_by_a_later_refusal() {
+    let mut world = Kind::Plain.world();
+    let mut calls = Kind::Plain.world();
+    calls.until("asked", Duration::from_hours(1), |w| w.asked.iter().any(|(_, c)| c.name() == "replaceMainAddress"));
+    let number = calls.asked.iter().position(|(_, c)| c.name() == "replaceMainAddress").unwrap();
+    world.faults.insert(number, Fault::LostLate(Duration::from_mins(12)));
+    world.until("asked", Duration::from_hours(1), |w| w.asked.len() > number);
+    world.always = Some(("replaceMainAddress", Fault::Refused));
+    world.until("refused", Duration::from_hours(1), |w| {
+        assert_in_use(w);
+        w.status("web").attempts > 0
+    });
+    world.run_for(Duration::from_mins(20));
+    assert_in_use(&world);
+    world.always = None;
+    world.until("it is Active", Duration::from_hours(3), |w| {
+        assert_in_use(w);
+        w.phase("web") == "Active"
+    });
+    assert_active(&world, Kind::Plain);
+}
+
 /// The list is shared, and may be from before the server was given back by the order before: its parking address is another one by now.
 #[test]
 fn the_parking_address_that_is_replaced_goes_back_though_the_list_shows_an_older_one() {

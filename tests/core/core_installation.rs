@@ -287,3 +287,31 @@ fn a_status_from_before_the_hand_over_learns_of_it_where_nothing_shows_the_insta
         assert_installed(&world, there);
     }
 }
+
+/// The value of before is put back: nobody wants the installation any more, whatever a department says, and `Done` ends it.
+#[test]
+fn a_value_that_is_put_back_asks_for_no_installation() {
+    let mut world = settled();
+    reinstall(&mut world, "first");
+    world.until("it is installed", Duration::from_hours(3), |w| w.status("web").last_handled_reinstall.as_deref() == Some("first"));
+    world.until_phase("web", "Active");
+    let before = installs(&world);
+    world.always = Some(("install", Fault::Ignored));
+    reinstall(&mut world, "second");
+    until_task(&mut world);
+    world.always = None;
+    reinstall(&mut world, "first");
+    world.run_for(Duration::from_hours(3));
+    world.resolve(TaskType::FailedOperation, Resolution::Retry);
+    world.run_for(Duration::from_hours(3));
+    assert_eq!(world.open_tasks(), [TaskType::FailedOperation], "{}", world.describe());
+    world.resolve(TaskType::FailedOperation, Resolution::Done);
+    world.until_phase("web", "Active");
+    world.run_for(Duration::from_hours(3));
+    assert_eq!(
+        (installs(&world).1, world.status("web").last_handled_reinstall.as_deref()),
+        (before.1, Some("first")),
+        "{}",
+        world.describe()
+    );
+}

@@ -341,3 +341,18 @@ fn recipes_under_way_are_followed_although_the_handler_cannot_run_any_more() {
     world.until_phase("web", "Active");
     assert_eq!(ran(&world, "1"), THREE, "each once");
 }
+
+#[test]
+fn a_recipe_that_still_runs_is_waited_for_although_it_is_taken_out_of_the_spec() {
+    let mut world = world(&can(), &THREE[..2], |_, _| ());
+    world.until("it runs", Duration::from_hours(2), |w| w.panel.servers["1"].operation.is_some() && number_of_run(w, "b.sh").is_some());
+    if let Some(operation) = &mut world.panel.server("1").operation {
+        operation.until = None;
+    }
+    world.until("a task", Duration::from_hours(12), |w| !w.open_tasks().is_empty());
+    world.edit("web", |raw| raw.spec.recipes.truncate(1));
+    world.run_for(Duration::from_hours(1));
+    assert_ne!(world.phase("web"), "Active", "the operation runs\n{}", world.describe());
+    world.panel.server("1").operation = None;
+    world.until_phase("web", "Active");
+}
