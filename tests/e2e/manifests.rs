@@ -270,7 +270,7 @@ pub(super) fn world_setup() -> Setup {
     panels["dcimanager5"][0]["servers"].as_array_mut().unwrap().extend(servers);
     // An order may ask for 64 addresses.
     panels["ipmanager5"][0]["address_groups"][0]["ranges"].as_array_mut().unwrap().push("198.18.0.0/20".into());
-    panels["dcimanager5"][0]["durations"] = json!({"power": "50ms", "install": "200ms", "connection": "50ms"});
+    panels["dcimanager5"][0]["durations"] = json!({"power": "50ms", "install": "2500ms", "connection": "50ms"});
     let mut setup = Setup { panels, ..Setup::default() };
     setup.handler = json!({"limits": {"maxConcurrentOperations": 0, "maxConcurrentReleases": 0}});
     setup

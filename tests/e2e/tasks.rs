@@ -42,7 +42,7 @@ async fn next_task(world: &mut World, before: &str) -> Value {
 #[tokio::test]
 async fn done_is_confirmed_by_the_panel_or_refused_politely() {
     let mut world = World::start(Setup::default().handler(&json!({"retry": {"maxAttempts": 2}}))).await;
-    let fails = json!({"outcome": "fail", "duration": "500ms"});
+    let fails = json!({"outcome": "fail", "duration": "2500ms"});
     world.sim.change_server(17, json!({"operations": [fails, fails]})).unwrap();
     world.order("web-01", &json!({})).await;
     let first = next_task(&mut world, "").await;
