@@ -232,7 +232,7 @@ pub(super) fn several(cx: &mut Cx<'_>, step: Step, servers: &str) -> Halt {
 pub(super) fn beside_another(cx: &mut Cx<'_>, step: Step, server: &ServerId, other: &str) -> Halt {
     let message =
         format!("server {server} carries `{other}` beside this order's marker; it is not touched: take one of the two out of its notes");
-    cx.stall(step, Reason::NotOurServer, &message, Recheck::Later)
+    super::drift::not_touched(cx, step, Reason::NotOurServer, &message)
 }
 
 /// Writes the server into the status: from here on it is the order's.
@@ -244,7 +244,7 @@ pub(super) fn bind(cx: &mut Cx<'_>, server: &ServerId, form: &ServerForm, people
         let message = format!(
             "server {server} carries this order's marker, but belongs to panel user `{owner}`; it is not touched, and no other one is taken"
         );
-        return Break(cx.stall(step, Reason::OwnerChanged, &message, Recheck::Later));
+        return Break(super::drift::not_touched(cx, step, Reason::OwnerChanged, &message));
     }
     let row = cx.facts.inventory.as_ref().and_then(|i| i.rows.get(&server.0)).cloned();
     let main = row.as_ref().and_then(|r| r.main_address).map(|a| a.to_string());

@@ -106,7 +106,7 @@ fn a_claim_beside_a_word_that_nobody_knows_is_told_and_no_second_server_is_taken
 #[test]
 fn a_claim_that_finds_another_marker_beside_its_own_takes_no_second_server() {
     let other = "k8s:cluster-2/shop/web/u-9";
-    for ours in [true, false] {
+    for (ours, goes) in [(true, false), (false, false), (true, true), (false, true)] {
         let mut world = world(3, usize::MAX, "/", " k8s:cluster-2/shop/web/u-9");
         until_reason(&mut world, "NotOurServer");
         world.run_for(Duration::from_hours(1));
@@ -117,7 +117,17 @@ fn a_claim_that_finds_another_marker_beside_its_own_takes_no_second_server() {
             world.describe()
         );
         mend(&mut world);
+        if goes {
+            world.delete("web");
+            world.until("a task", Duration::from_hours(1), |w| w.open_tasks() == [TaskType::FailedOperation]);
+            assert_eq!((claims(&world).as_slice(), reason(world.status("web"))), (["claim"].as_slice(), "NotOurServer"));
+        }
         world.panel.server("1").notes = if ours { MARKER } else { other }.into();
+        if goes {
+            world.until_phase("web", "gone");
+            assert_eq!((world.panel.servers["1"].notes.as_str(), world.open_tasks()), (if ours { "" } else { other }, Vec::new()));
+            continue;
+        }
         world.until_phase("web", "Active");
         let (server, left) = if ours { ("1", MARKER) } else { ("2", other) };
         assert_eq!(world.status("web").server.as_ref().map(|s| s.id.as_str()), Some(server), "{}", world.describe());
