@@ -352,6 +352,25 @@ async fn our_level_is_told_by_the_log_in_or_by_the_list() {
     }
 }
 
+/// A session may be older than our level: whoever sees that we are not an administrator any more has the handler ask who we are.
+#[tokio::test]
+async fn what_the_users_say_of_our_level_is_heard() {
+    let row = |level: &str| format!(r#""elem":{{"id":{{"$":"2"}},"name":{{"$":"op"}},"level":{{"$":"{level}"}}}}"#);
+    for (users, administrator) in [(Some(row("29")), true), (Some(row("16")), false), (None, false)] {
+        let shown = users.is_some();
+        let server = Server::raw(move |r| match (r.func(), &users) {
+            ("auth", _) => doc(r#""auth":{"$":"s","$level":"29"}"#),
+            ("user", Some(rows)) => doc(rows),
+            ("user", None) => Reply::Json(refused("access", "user")),
+            _ => Reply::Json(refused("missed", "func")),
+        });
+        let panel = panel(&server);
+        assert!(panel.is_administrator(), "as far as anybody knows");
+        assert_eq!(panel.users().await.is_ok(), shown);
+        assert_eq!(panel.is_administrator(), administrator, "{shown}");
+    }
+}
+
 #[tokio::test]
 async fn an_ipv6_address_is_named_as_the_panel_spells_it() {
     let server = Server::panel(|r| match (r.func(), r.get("sok")) {
