@@ -22,6 +22,7 @@ use super::memory::Memory;
 use super::metrics::Metrics;
 use super::notify::Hooks;
 use super::panels::Panels;
+use super::serving::has_something;
 use super::stores::{self, Guarded, Kind, Scope};
 
 /// What all reconcilers share.
@@ -193,12 +194,14 @@ impl Context {
         })
     }
 
-    /// Of the orders that name a handler those that it serves, or may serve: the others hold it no more than if it did not exist.
+    /// Of the orders that name a handler those that it serves, may serve, or takes back: the others hold it no more than if it did not
+    /// exist.
     pub async fn served<'o>(&self, handler: &ProcessingHandler, named: &[&'o DedicatedServerOrder]) -> Vec<&'o DedicatedServerOrder> {
         let mut known: BTreeMap<String, bool> = BTreeMap::new();
         let mut served = Vec::new();
         for &order in named {
-            let bound = order.is_bound();
+            // One that was restored without its status may have a server there: until that is looked for it cannot go.
+            let bound = order.is_bound() || (order.metadata.deletion_timestamp.is_some() && has_something(order));
             let namespace = order.metadata.namespace.clone().unwrap_or_default();
             let allowed = match known.get(&namespace) {
                 _ if bound => true,

@@ -180,7 +180,8 @@ async fn refuse(order: &DedicatedServerOrder, refusal: &Refusal, context: &Conte
         Timestamp::now(),
         &known(order),
     );
-    save(order, status, context).await?;
+    let stored = save(order, status, context).await?;
+    super::pass_end::close_superseded(context, &stored).await?;
     Ok(Action::await_change())
 }
 

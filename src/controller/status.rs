@@ -15,6 +15,7 @@ use crate::api::DedicatedServerOrder;
 use crate::api::condition::{self, Condition, ConditionType};
 use crate::api::order_status::OrderStatus;
 use crate::provisioning::reason::Reason;
+use crate::provisioning::verdict::Phase;
 
 /// Why a status was not written.
 #[derive(Debug, thiserror::Error)]
@@ -111,6 +112,13 @@ pub fn dropped(stored: Option<&OrderStatus>, new: &OrderStatus) -> Option<&'stat
     (stored.and_then(stood) != stood(new)).then_some("status.server.templateStood or failureStood")
 }
 
+/// The phase of an order that cannot be read. That its closing has begun is not said where it has not: what begins it would be left out once
+/// the order can be read again.
+fn phase_of_unread(before: &Value) -> &'static str {
+    let phase = if before["phase"] == Phase::Deleting.as_str() { Phase::Deleting } else { Phase::Failed };
+    phase.as_str()
+}
+
 /// Tells an object that this version cannot read that it is so. It stops nobody else.
 pub async fn unreadable<K>(client: &Client, metadata: &ObjectMeta, error: &str) -> Result<(), StatusError>
 where
@@ -134,7 +142,7 @@ where
         members.insert("conditions".into(), serde_json::to_value(&conditions)?);
         members.insert("observedGeneration".into(), json!(generation));
         if K::kind(&()) == DedicatedServerOrder::kind(&()) {
-            members.insert("phase".into(), if metadata.deletion_timestamp.is_some() { "Deleting" } else { "Failed" }.into());
+            members.insert("phase".into(), phase_of_unread(&before).into());
         }
     }
     if status == before {
@@ -231,6 +239,13 @@ mod tests {
             assert_eq!(dropped(Some(&none), &new), Some("status.server.templateStood or failureStood"));
             assert_eq!(dropped(Some(&with(None, new.server.clone())), &new), Some("status.inFlight"));
             assert_eq!(dropped(None, &new), Some("status.inFlight"));
+        }
+    }
+
+    #[test]
+    fn an_order_that_cannot_be_read_is_closing_only_where_that_has_begun() {
+        for (before, phase) in [(json!({"phase": "Deleting"}), "Deleting"), (json!({"phase": "Active"}), "Failed"), (json!({}), "Failed")] {
+            assert_eq!(phase_of_unread(&before), phase, "{before}");
         }
     }
 

@@ -165,7 +165,7 @@ fn bind(cx: &mut Cx<'_>, server: &ServerId, form: &ServerForm) -> Flow {
             "server {server} carries this order's marker, but does not belong to the client {}; it is not touched",
             cx.order.username
         );
-        return Break(cx.stall(step, Reason::OwnerChanged, &message, Recheck::Later));
+        return Break(super::drift::not_touched(cx, step, Reason::OwnerChanged, &message));
     }
     let row = cx.need_row(step, server)?;
     let rows = addresses(cx, step, server)?;

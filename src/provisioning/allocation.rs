@@ -232,7 +232,7 @@ pub(super) fn several(cx: &mut Cx<'_>, step: Step, servers: &str) -> Halt {
 pub(super) fn beside_another(cx: &mut Cx<'_>, step: Step, server: &ServerId, other: &str) -> Halt {
     let message =
         format!("server {server} carries `{other}` beside this order's marker; it is not touched: take one of the two out of its notes");
-    cx.stall(step, Reason::NotOurServer, &message, Recheck::Later)
+    super::drift::not_touched(cx, step, Reason::NotOurServer, &message)
 }
 
 /// Writes the server into the status: from here on it is the order's.
@@ -244,7 +244,7 @@ pub(super) fn bind(cx: &mut Cx<'_>, server: &ServerId, form: &ServerForm, people
         let message = format!(
             "server {server} carries this order's marker, but belongs to panel user `{owner}`; it is not touched, and no other one is taken"
         );
-        return Break(cx.stall(step, Reason::OwnerChanged, &message, Recheck::Later));
+        return Break(super::drift::not_touched(cx, step, Reason::OwnerChanged, &message));
     }
     let row = cx.facts.inventory.as_ref().and_then(|i| i.rows.get(&server.0)).cloned();
     let main = row.as_ref().and_then(|r| r.main_address).map(|a| a.to_string());
@@ -294,7 +294,7 @@ fn claim(cx: &mut Cx<'_>, inventory: &Inventory, people: &People) -> Flow {
         Wanted::Ready(_) => mine.into_iter().map(|row| row.id.clone()).collect(),
         Wanted::Custom(parts) => super::assembly::best_first(cx, inventory, parts, &mine)?,
     };
-    let (mut told, mut unfit): (Option<(Halt, OrderStatus)>, Vec<&[String]>) = (None, Vec::new());
+    let (mut told, mut unfit): (Option<(ServerId, Halt, OrderStatus)>, Vec<&[String]>) = (None, Vec::new());
     for server in servers {
         let types = inventory.rows.get(&server.0).map(|row| row.types.as_slice()).unwrap_or_default();
         if unfit.len() >= KINDS || (!types.is_empty() && unfit.contains(&types)) {
@@ -304,8 +304,9 @@ fn claim(cx: &mut Cx<'_>, inventory: &Inventory, people: &People) -> Flow {
             Seen::There(form) if matching::form_is_free(&form) => {}
             Seen::There(_) | Seen::Missing => continue,
         }
-        if let Some(said) = not_offered(cx, &wanted, &server)? {
-            told.get_or_insert(said);
+        let said = not_offered(cx, &wanted, &server)?;
+        if said.is_some() || told.as_ref().is_some_and(|(other, ..)| !tells_as_much(cx, &server, other)) {
+            told = told.or_else(|| said.map(|(halt, status)| (server, halt, status)));
             unfit.push(types);
             continue;
         }
@@ -318,7 +319,7 @@ fn claim(cx: &mut Cx<'_>, inventory: &Inventory, people: &People) -> Flow {
         }
         return Break(ask_for(cx, server, people));
     }
-    if let Some((halt, status)) = told {
+    if let Some((_, halt, status)) = told {
         cx.status = status;
         return Break(halt);
     }
@@ -342,6 +343,19 @@ fn not_offered(cx: &mut Cx<'_>, wanted: &Wanted, server: &ServerId) -> Flow<Opti
             Continue(Some((halt, told)))
         }
         Break(halt) => Break(halt),
+    }
+}
+
+/// Whether the panel tells of a server all that it told of another one, which it said no for: a name may be mistyped, and a form that shows
+/// nothing is no yes.
+fn tells_as_much(cx: &Cx<'_>, server: &ServerId, other: &ServerId) -> bool {
+    let shown = |id: &ServerId| {
+        let form = cx.facts.install_forms.get(&id.0).and_then(Option::as_ref);
+        form.map(|form| (form.templates.is_some(), form.recipes.is_some()))
+    };
+    match (shown(server), shown(other)) {
+        (Some((templates, recipes)), Some((no_templates, no_recipes))) => (templates || !no_templates) && (recipes || !no_recipes),
+        (None, _) | (Some(_), None) => false,
     }
 }
 

@@ -321,4 +321,21 @@ mod tests {
             assert_eq!(ready.reason, then, "its spec is what it was");
         }
     }
+
+    #[test]
+    fn an_order_that_was_deleted_while_nobody_could_read_it_begins_to_close() {
+        let raw = samples::order(&json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}));
+        let order = Order::for_closing(&raw, "c").unwrap();
+        let facts = Facts::new(HandlerState::NotReady("it is down".into()), "1".into());
+        let server = json!({"id": "17", "handler": "h/msk-1", "configuration": "E3"});
+        for (phase, attempts) in [("Failed", 0), ("Deleting", 2)] {
+            let condition = json!({
+                "type": "Stalled", "status": "True", "reason": "InvalidObject", "message": "m", "lastTransitionTime": "2026-01-01T00:00:00Z",
+            });
+            let status = json!({"observedGeneration": 1, "phase": phase, "attempts": 2, "server": server, "conditions": [condition]});
+            let stored = samples::order(&json!({ "status": status })).status.unwrap();
+            let decided = decide(&order, &Handler::placeholder(), &facts, Timestamp::UNIX_EPOCH, &stored);
+            assert_eq!(decided.status.attempts, attempts, "{phase}");
+        }
+    }
 }

@@ -8,6 +8,7 @@ use crate::support::panel::ADMIN;
 use crate::support::seconds;
 use crate::support::world::{World, order};
 use dci_operator::api::condition::{ConditionType, find};
+use dci_operator::api::task::TaskType;
 use dci_operator::panel::model::{Level, PanelUser, UserId};
 use dci_operator::provisioning::facts::Prepare;
 use dci_operator::provisioning::step::{OPENING, State, Step};
@@ -93,6 +94,9 @@ fn a_restored_order_finds_its_server_also_where_an_earlier_log_in_of_the_operato
         until_reason(&mut world, "OwnerChanged");
         world.run_for(Duration::from_hours(6));
         assert_eq!((picture(&world), made(&world, "claim")), (before, 1), "{former} {deleted}\n{}", world.describe());
+        // Whoever deleted it waits for somebody who can tell whose it is.
+        let asked: &[TaskType] = if deleted { &[TaskType::FailedOperation] } else { &[] };
+        assert_eq!(world.open_tasks(), asked, "{former} {deleted}\n{}", world.describe());
         world.panel.server("1").owner = ours;
         world.until_phase("web", if deleted { "gone" } else { "Active" });
         assert_eq!(made(&world, "claim"), 1, "{}", world.describe());

@@ -346,9 +346,9 @@ fn a_server_that_can_be_installed_is_taken_where_a_better_one_cannot() {
     for both in [false, true] {
         let mut world = world(&[fits(), fits()]);
         world.panel.server("2").kind = "E5-64G".into();
-        world.panel.templates_of.insert("1".into(), other());
+        world.panel.templates_of.insert("1".into(), Some(other()));
         if both {
-            world.panel.templates_of.insert("2".into(), other());
+            world.panel.templates_of.insert("2".into(), Some(other()));
             world.until_phase("web", "Failed");
             assert_eq!(reason(&world, ConditionType::Stalled), "UnknownTemplate");
             assert!(stalled(&world).contains("for server 1;") && world.status("web").server.is_none(), "{}", world.describe());
@@ -366,6 +366,33 @@ fn a_server_that_can_be_installed_is_taken_where_a_better_one_cannot() {
         world.panel.templates = Some(other());
         world.until_phase("web", "Failed");
         assert!((5..=most).contains(&world.reads), "{} reads\n{}", world.reads, world.describe());
+    }
+}
+
+/// A template whose name is mistyped: a form that shows none, or is refused, does not say that the server can have it.
+#[test]
+fn a_server_whose_form_tells_nothing_is_not_taken_where_the_panel_said_no() {
+    for refused in [false, true] {
+        let mut world = world(&[parts("E-2146G", 64, &["1920SSD", "1920SSD"]), Parts::default()]);
+        world.panel.server("2").kind = "E5-64G".into();
+        world.panel.templates_of.insert("1".into(), Some(vec!["ISPsystem__Ubuntu-24.04-x86_64".to_owned()]));
+        if refused {
+            world.panel.forms_refused.insert("2".into());
+        } else {
+            world.panel.templates_of.insert("2".into(), None);
+        }
+        world.until_phase("web", "Failed");
+        world.run_for(Duration::from_hours(1));
+        assert_eq!(
+            (reason(&world, ConditionType::Stalled).as_str(), server_of(&world)),
+            ("UnknownTemplate", "none"),
+            "{}",
+            world.describe()
+        );
+        assert!(world.tasks.is_empty() && world.asked.iter().all(|(_, call)| call.name() != "claim"), "{}", world.describe());
+        world.panel.templates_of.remove("1");
+        world.until_phase("web", "Active");
+        assert_eq!((server_of(&world), world.tasks.len()), ("1", 0), "{}", world.describe());
     }
 }
 

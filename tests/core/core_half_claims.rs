@@ -7,6 +7,7 @@ use crate::support::look::{reason, until_reason};
 use crate::support::panel::ADMIN;
 use crate::support::world::{Fault, World};
 use dci_operator::api::task::{Resolution, TaskType};
+use dci_operator::provisioning::call::Call;
 
 /// The order's marker.
 const MARKER: &str = "k8s:cluster-1/shop/web/u-web";
@@ -105,7 +106,7 @@ fn a_claim_beside_a_word_that_nobody_knows_is_told_and_no_second_server_is_taken
 #[test]
 fn a_claim_that_finds_another_marker_beside_its_own_takes_no_second_server() {
     let other = "k8s:cluster-2/shop/web/u-9";
-    for ours in [true, false] {
+    for (ours, goes) in [(true, false), (false, false), (true, true), (false, true)] {
         let mut world = world(3, usize::MAX, "/", " k8s:cluster-2/shop/web/u-9");
         until_reason(&mut world, "NotOurServer");
         world.run_for(Duration::from_hours(1));
@@ -116,7 +117,17 @@ fn a_claim_that_finds_another_marker_beside_its_own_takes_no_second_server() {
             world.describe()
         );
         mend(&mut world);
+        if goes {
+            world.delete("web");
+            world.until("a task", Duration::from_hours(1), |w| w.open_tasks() == [TaskType::FailedOperation]);
+            assert_eq!((claims(&world).as_slice(), reason(world.status("web"))), (["claim"].as_slice(), "NotOurServer"));
+        }
         world.panel.server("1").notes = if ours { MARKER } else { other }.into();
+        if goes {
+            world.until_phase("web", "gone");
+            assert_eq!((world.panel.servers["1"].notes.as_str(), world.open_tasks()), (if ours { "" } else { other }, Vec::new()));
+            continue;
+        }
         world.until_phase("web", "Active");
         let (server, left) = if ours { ("1", MARKER) } else { ("2", other) };
         assert_eq!(world.status("web").server.as_ref().map(|s| s.id.as_str()), Some(server), "{}", world.describe());
@@ -137,4 +148,31 @@ fn servers_that_are_lost_to_others_one_after_the_other_are_few_in_one_pass() {
     mend(&mut world);
     world.until_phase("web", "Active");
     assert_eq!(claims(&world), ["claim"; 6]);
+}
+
+/// What the panel said was done may show later: no second server is claimed meanwhile, and a panel that never does it is told of.
+#[test]
+fn a_claim_that_was_answered_and_does_not_show_is_waited_for() {
+    for shows in [true, false] {
+        let mut world = world(3, usize::MAX, "/", "");
+        world.always = Some(("claim", Fault::Ignored));
+        until_reason(&mut world, "WaitingForPanel");
+        world.run_for(Duration::from_secs(60));
+        assert_eq!(claims(&world), ["claim"], "{}", world.describe());
+        if shows {
+            let admin = world.panel.user(ADMIN).map(|user| user.id.clone());
+            let server = world.panel.server("1");
+            (server.owner, server.notes) = (admin, MARKER.into());
+        } else {
+            world.until("a task", Duration::from_hours(6), |w| w.open_tasks() == [TaskType::FailedOperation]);
+            let first = |(_, call): &(String, Call)| call.server().is_none_or(|server| server.0 == "1");
+            assert!(claims(&world) == ["claim"; 3] && world.asked.iter().all(first), "{}", world.describe());
+            let told = world.status("web").last_error.as_ref().map(|e| e.message.clone()).unwrap_or_default();
+            assert!(told.contains("claim was asked for 3 times and answered as done"), "{told}");
+            world.always = None;
+            world.resolve(TaskType::FailedOperation, Resolution::Retry);
+        }
+        world.until_phase("web", "Active");
+        assert_eq!(world.status("web").server.as_ref().map(|s| s.id.as_str()), Some("1"), "{}", world.describe());
+    }
 }

@@ -240,3 +240,23 @@ async fn an_order_whose_server_was_built_waits_for_a_place_like_any_other() {
     world.until_active("web-01").await;
     world.end().await;
 }
+
+/// A deletion that is refused is no reason to go on with the preparation: nobody builds a server for an order that goes.
+#[tokio::test]
+async fn a_deletion_that_is_refused_calls_off_what_departments_were_asked_for() {
+    let mut world = World::start(similar()).await;
+    let mut spec = composed();
+    spec["deletionProtection"] = true.into();
+    world.order("web-01", &spec).await;
+    until_task(&mut world, "Assembly").await;
+    let order = world.record.get("DedicatedServerOrder", "web-01").unwrap();
+    let server: u64 = order["status"]["server"]["id"].as_str().unwrap().parse().unwrap();
+    world.delete("DedicatedServerOrder", "web-01").await;
+    world.until_reason("DedicatedServerOrder", "web-01", "Stalled", "DeletionProtected").await;
+    let closed = |w: &World| w.record.all("ManualTask").iter().all(|task| task["spec"]["resolution"] == "Cancelled");
+    world.until("its task is closed", |w| closed(w).then_some(())).await;
+    world.patch("DedicatedServerOrder", "web-01", &json!({"spec": {"deletionProtection": false}})).await;
+    world.until_gone("web-01").await;
+    world.assert_server_released(server);
+    world.end().await;
+}

@@ -288,3 +288,23 @@ async fn a_restored_order_waits_for_a_handler_that_cannot_be_read() {
     assert!(world.record.all("ManualTask").is_empty());
     world.end().await;
 }
+
+/// A handler that does not allow the namespace any more takes back what an order may have had there before it was restored.
+#[tokio::test]
+async fn a_restored_order_that_may_not_use_its_handler_any_more_goes_when_it_is_deleted() {
+    let mut world = World::start(Setup::default()).await;
+    world.order("web-01", &json!({})).await;
+    world.until_active("web-01").await;
+    let made = world.changes().len();
+    down(&mut world).await;
+    restore(&mut world, "web-01", &json!({})).await;
+    world.patch(HANDLER, "msk-1", &json!({"spec": {"allowedNamespaces": {"from": "Same"}}})).await;
+    up(&mut world).await;
+    world.until_reason(ORDER, "web-01", "Ready", "HandlerNotFound").await;
+    world.polls(2).await;
+    assert_eq!(world.changes()[made..], [] as [String; 0]);
+    world.delete(ORDER, "web-01").await;
+    world.until_gone("web-01").await;
+    world.assert_server_released(17);
+    world.end().await;
+}

@@ -172,13 +172,18 @@ async fn an_address_on_the_page_behind_is_not_missed_for_a_row_that_groups_other
 #[tokio::test]
 async fn that_a_panel_counts_rows_that_group_others_is_asked_once() {
     let whole = [0, 1, 2];
-    // The page behind the last is empty, is the last one again, or is refused.
-    for (behind, requests) in [(Some([].as_slice()), [3, 4, 5]), (Some(whole.as_slice()), [3, 4, 5]), (None, [2, 4, 6])] {
-        let behind = behind.map(<[u8]>::to_vec);
-        let server = Server::panel(move |r| match (r.get("p_num"), &behind) {
-            ("2", Some(rows)) => addresses(r#""p_elems":{"$":"3"},"#, rows),
-            ("2", None) => Reply::Json(refused("value", "p_num")),
-            _ => addresses(r#""p_elems":{"$":"3"},"#, &whole),
+    let total = r#""p_elems":{"$":"3"},"#;
+    // The page behind the last is empty, also without a word of how many rows there are, is the last one again, or is refused.
+    let behind: [(fn() -> Reply, [usize; 3]); 4] = [
+        (|| addresses(r#""p_elems":{"$":"3"},"#, &[]), [3, 4, 5]),
+        (|| doc(""), [3, 4, 5]),
+        (|| addresses(r#""p_elems":{"$":"3"},"#, &[0, 1, 2]), [3, 4, 5]),
+        (|| Reply::Json(refused("value", "p_num")), [2, 3, 4]),
+    ];
+    for (page, requests) in behind {
+        let server = Server::panel(move |r| match r.get("p_num") {
+            "2" => page(),
+            _ => addresses(total, &whole),
         });
         let panel = panel(&server);
         for count in requests {
@@ -186,6 +191,12 @@ async fn that_a_panel_counts_rows_that_group_others_is_asked_once() {
             assert_eq!(server.count("iplist"), count);
         }
     }
+    // What shows rows and does not say how many there are is no page behind the last.
+    let server = Server::panel(|r| match r.get("p_num") {
+        "2" => addresses("", &[3]),
+        _ => addresses(r#""p_elems":{"$":"3"},"#, &[0, 1, 2]),
+    });
+    assert!(panel(&server).addresses(&"17".into()).await.is_err());
     // Another refusal says nothing of the page.
     let server = Server::panel(|r| match r.get("p_num") {
         "2" => Reply::Json(refused("busy", "server")),
@@ -338,6 +349,25 @@ async fn our_level_is_told_by_the_log_in_or_by_the_list() {
         let probe = panel(&server).probe().await.unwrap();
         let got = (probe.user_id.as_ref().map(|u| u.0.as_str()), probe.administrator);
         assert_eq!(got, expected, "{level} {users}");
+    }
+}
+
+/// A session may be older than our level: whoever sees that we are not an administrator any more has the handler ask who we are.
+#[tokio::test]
+async fn what_the_users_say_of_our_level_is_heard() {
+    let row = |level: &str| format!(r#""elem":{{"id":{{"$":"2"}},"name":{{"$":"op"}},"level":{{"$":"{level}"}}}}"#);
+    for (users, administrator) in [(Some(row("29")), true), (Some(row("16")), false), (None, false)] {
+        let shown = users.is_some();
+        let server = Server::raw(move |r| match (r.func(), &users) {
+            ("auth", _) => doc(r#""auth":{"$":"s","$level":"29"}"#),
+            ("user", Some(rows)) => doc(rows),
+            ("user", None) => Reply::Json(refused("access", "user")),
+            _ => Reply::Json(refused("missed", "func")),
+        });
+        let panel = panel(&server);
+        assert!(panel.is_administrator(), "as far as anybody knows");
+        assert_eq!(panel.users().await.is_ok(), shown);
+        assert_eq!(panel.is_administrator(), administrator, "{shown}");
     }
 }
 

@@ -172,6 +172,11 @@ impl Client {
         self.level.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Notes a level that was told otherwise than by a log-in; the next log-in tells it anew.
+    pub fn note_level(&self, level: &str) {
+        *self.level.lock().unwrap_or_else(PoisonError::into_inner) = Some(level.to_owned());
+    }
+
     /// Calls a function that changes nothing.
     pub async fn read(&self, func: &str, params: &Params) -> Result<Document, PanelError> {
         self.call(func, params).await.map_err(|f| f.error)

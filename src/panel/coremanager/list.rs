@@ -58,6 +58,7 @@ impl Client {
                         verdict
                     }
                     Err(PanelError::Refused { func: refused, error, .. }) if refused == func && pages.may_end() && no_page(&error) => {
+                        pages.ended = true;
                         Verdict::Complete
                     }
                     Err(error) => return Err(error),
@@ -175,6 +176,8 @@ impl Pages {
         let total = match document.total() {
             Total::Unsaid if first => self.seen.len() - self.groups.len(),
             Total::Rows(total) => total,
+            // A page behind the last one has nothing, and may not say of how many.
+            Total::Unsaid if self.seen.len() == before && self.may_end() => self.total,
             Total::Unsaid | Total::Unreadable => return Err(client.incomplete(func, "the number of rows (p_elems)")),
         };
         let changed = !first && self.total != total;

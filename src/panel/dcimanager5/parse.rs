@@ -59,10 +59,13 @@ pub fn user_row(row: &Fields<'_>) -> Result<PanelUser, String> {
     })
 }
 
+/// The level of an ordinary user.
+pub const ORDINARY: &str = "16";
+
 /// Whether a level is that of an ordinary user.
 #[must_use]
 pub fn is_ordinary(level: &str) -> bool {
-    matches!(level.trim(), "16" | "lvUser")
+    matches!(level.trim(), ORDINARY | "lvUser")
 }
 
 /// Whether a level is an administrator's: 16 is ordinary (confirmed), 29 and 30 are administrators (inferred), and anything above the

@@ -137,8 +137,10 @@ pub struct Panel {
     pub ports_show: bool,
     pub ports_follow: bool,
     pub templates: Option<Vec<String>>,
-    /// Those of servers that have others, by id.
-    pub templates_of: BTreeMap<String, Vec<String>>,
+    /// Those of servers that have others, or whose form shows none, by id.
+    pub templates_of: BTreeMap<String, Option<Vec<String>>>,
+    /// Servers whose form of the installation is refused.
+    pub forms_refused: BTreeSet<String>,
     pub late: Vec<Late>,
     /// Every change that took effect, in order.
     pub journal: Vec<Call>,
@@ -190,6 +192,7 @@ impl Panel {
             ports_follow: true,
             templates: Some(vec![TEMPLATE.into(), "ISPsystem__Ubuntu-24.04-x86_64".into()]),
             templates_of: BTreeMap::new(),
+            forms_refused: BTreeSet::new(),
             late: Vec::new(),
             journal: Vec::new(),
             licenses: super::licenses::Server::new(),

@@ -80,7 +80,7 @@ impl Panel {
             Some((until, before)) if now < *until => before.clone(),
             Some(_) | None => s.template.clone(),
         });
-        let templates = self.templates_of.get(&id.0).cloned().or_else(|| self.templates.clone());
+        let templates = self.templates_of.get(&id.0).cloned().unwrap_or_else(|| self.templates.clone());
         InstallForm { current, shows_current: self.forms_name_any, templates, recipes: None, tags: self.tags.clone() }
     }
 

@@ -300,8 +300,8 @@ impl World {
             },
             Look::Pool => facts.pool = Some(self.panel.pool()),
             Look::InstallForm(server) => {
-                let form = self.panel.install_form(server, self.now);
-                facts.install_forms.insert(server.0.clone(), Some(form));
+                let form = (!self.panel.forms_refused.contains(&server.0)).then(|| self.panel.install_form(server, self.now));
+                facts.install_forms.insert(server.0.clone(), form);
             }
             Look::Connections(server) => facts.connections = Some(self.panel.connections(server, self.now)),
             Look::Locks => facts.locks = Some(self.locks.clone()),
