@@ -16,7 +16,7 @@ use crate::panel::license::LicenseId;
 use super::context::{Cx, Flow, Halt, Wait, WaitKind, after};
 use super::inflight::ANSWERED;
 use super::license_server::LicenseServer;
-use super::licenses::{ORDERED, SUSPENDED, awaits, record, remote_id, seen, target, wanted_state};
+use super::licenses::{ORDERED, SUSPENDED, awaits, entry, record, remote_id, seen, target, wanted_state};
 use super::reason::Reason;
 use super::step::{State, Step};
 
@@ -83,15 +83,12 @@ pub(super) fn end_shows_in_time(cx: &mut Cx<'_>, step: Step, product: &str, id: 
 
 /// An answer named a licence that neither list nor form shows: it is waited for, also by an order that does not want it any more, and in
 /// the end a department finds out.
-pub(super) fn wait_for_license(
-    cx: &mut Cx<'_>,
-    step: Step,
-    server: &LicenseServer,
-    record: &LicenseStatus,
-    id: &LicenseId,
-    remote: &str,
-) -> Halt {
-    let (at, until) = (record.answered_at.unwrap_or(Time(cx.now)), believed_until(record).unwrap_or(cx.now));
+pub(super) fn wait_for_license(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, product: &str, id: &LicenseId, remote: &str) -> Halt {
+    let now = Time::seconds(cx.now);
+    let record = entry(cx, product, server.key.to_string());
+    // A record of an older version does not tell when, and older definitions drop it: that it is absent is no leave to buy another one.
+    let at = *record.answered_at.get_or_insert(now);
+    let until = believed_until(record).unwrap_or(at.0);
     if cx.now < until {
         cx.enter(step, State::Waiting, "a licence that was ordered is awaited");
         let message = format!("the licence server answered at {at} that it made licence {id} (`{remote}`), and does not show it yet");
@@ -99,7 +96,7 @@ pub(super) fn wait_for_license(
         let (reason, next) = (Reason::WaitingForPanel, Some(after(cx.now, cx.handler.poll)));
         return cx.wait(step, Wait { kind: WaitKind::Panel, name: &name, reason, message, until: next, deadline: Some(until) });
     }
-    let wanted = !cx.order.deleting && cx.order.licenses.iter().any(|l| l.product == record.product);
+    let wanted = !cx.order.deleting && cx.order.licenses.iter().any(|l| l.product == product);
     let next = if wanted { "only Retry orders another one" } else { "stop it there if it comes; Retry goes on without it" };
     let message = format!(
         "the licence server answered at {at} that it made licence {id} (`{remote}`), and has not shown it since: look there whether it was made and paid for; {next}"
@@ -114,7 +111,12 @@ pub(super) fn may_be_repeated(cx: &mut Cx<'_>) {
     for record in cx.status.licenses.iter_mut().filter(|record| is_overdue(record, now)) {
         let call = if record.answered_end.is_some() { RENEWAL } else { ORDER };
         if asked.call == call && asked.target == target(&remote_id(&marker, &record.product)) {
-            record.renewed_at = record.renewed_at.filter(|_| record.answered_end.is_none());
+            if call == ORDER {
+                // Nothing else makes an order forget a licence that an answer named.
+                record.id = None;
+            } else {
+                record.renewed_at = None;
+            }
             (record.answered_at, record.answered_end) = (None, None);
         }
     }

@@ -97,9 +97,9 @@ pub(super) fn take_back(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, rec
                 None if form.name != FREE_NAME => return Break(untold(cx, step, &id, &remote)),
                 Some(_) | None => {}
             }
-        } else if record.state.is_none() && record.answered_at.is_some() && !rows.iter().any(|row| remote_of(row) == remote) {
+        } else if record.state.is_none() && !rows.iter().any(|row| remote_of(row) == remote) {
             // It was ordered, as the answer said, and may still come: nobody would know of it then.
-            return Break(wait_for_license(cx, step, server, record, &id, &remote));
+            return Break(wait_for_license(cx, step, server, &record.product, &id, &remote));
         }
     }
     let unread = |row: &LicenseRow| Some(&row.id.0) == record.id.as_ref() && row.remote_id.is_none() && !ours(&row);

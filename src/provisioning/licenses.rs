@@ -206,7 +206,7 @@ fn one(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, license: &License, a
         None => find_or_order(cx, step, server, license, address, &remote)?,
     };
     let Some(form) = form(cx, step, &id)? else {
-        return Break(not_there(cx, step, server, license, address, &remote, &id));
+        return Break(not_there(cx, step, server, &license.product, &remote, &id));
     };
     match form.remote_id.as_deref() {
         Some(shown) if shown == remote => {}
@@ -379,42 +379,29 @@ fn other_remote_id(cx: &mut Cx<'_>, step: Step, id: &LicenseId, shown: &str, rem
 }
 
 /// A licence that the server does not know.
-fn not_there(
-    cx: &mut Cx<'_>,
-    step: Step,
-    server: &LicenseServer,
-    license: &License,
-    address: IpAddr,
-    remote: &str,
-    id: &LicenseId,
-) -> Halt {
+fn not_there(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, product: &str, remote: &str, id: &LicenseId) -> Halt {
     let rows = match fresh(cx, step) {
         Continue(rows) => rows,
         Break(halt) => return halt,
     };
-    let known = record(cx, &license.product).cloned().unwrap_or_default();
+    let known = record(cx, product).cloned().unwrap_or_default();
     if let Some(row) = rows.iter().find(|row| remote_of(row) == remote && row.id != *id) {
         // Somebody moved our remote id to another licence: that one is ours now.
         let moved = row.id.0.clone();
-        entry(cx, &license.product, server.key.to_string()).id = Some(moved);
+        entry(cx, product, server.key.to_string()).id = Some(moved);
         return cx.wait_for_list(step);
     }
     if known.state.is_some() {
         let message = format!(
-            "licence {id} ({}) is not at the licence server any more; no other is bought by itself: remove it from spec.licenses, and add it again later",
-            license.product
+            "licence {id} ({product}) is not at the licence server any more; no other is bought by itself: remove it from spec.licenses, and add it again later"
         );
         return cx.stall(step, Reason::LicenseGone, &message, Recheck::Later);
     }
-    if known.answered_at.is_some() {
-        return wait_for_license(cx, step, server, &known, id, remote);
+    if known.answered_at.is_none() && rows.iter().any(|row| remote_of(row) == remote) {
+        // The list has found it: it came after its form was read.
+        return cx.wait_for_list(step);
     }
-    // A department was asked about it, and said that it is not there.
-    entry(cx, &license.product, server.key.to_string()).id = None;
-    match find_or_order(cx, step, server, license, address, remote) {
-        Continue(_) => cx.wait_for_list(step),
-        Break(halt) => halt,
-    }
+    wait_for_license(cx, step, server, product, id, remote)
 }
 
 /// Asks for a change at the licence server. What concerns the whole server is waited for, and blamed on no order.

@@ -128,19 +128,36 @@ fn a_licence_that_never_shows_is_bought_again_on_a_departments_word_alone() {
     }
 }
 
+/// That it was answered goes with each save, which tells that the definitions are older: that it is absent is no leave to buy another one.
+#[test]
+fn nothing_is_bought_again_where_older_definitions_drop_what_was_answered() {
+    let mut world = Kind::Licensed.world();
+    world.panel.licenses.shows_after = Duration::from_hours(1);
+    world.panel.licenses.drops_answers = true;
+    world.until("named", Duration::from_hours(1), |w| w.status("web").licenses.iter().any(|l| l.id.is_some()));
+    world.run_for(seconds(1800));
+    assert!(bought(&world) == 1 && world.status("web").licenses.iter().all(|l| l.answered_at.is_none()), "{}", world.describe());
+    reach(&mut world, "Active", Kind::Licensed);
+    assert_active(&world, Kind::Licensed);
+    assert!(world.panel.licenses.orders.values().all(|count| *count == 1) && world.tasks.is_empty(), "{}", world.describe());
+}
+
 /// The order goes before the licence that it bought shows: it would run on, and nobody would know of it.
 #[test]
 fn an_order_that_goes_waits_for_the_licence_that_an_answer_named() {
-    let mut world = Kind::Licensed.world();
-    world.panel.licenses.shows_after = seconds(1800);
-    world.until("bought", Duration::from_hours(1), |w| bought(w) == 1);
-    world.panel.licenses.shows_after = Duration::ZERO;
-    world.delete("web");
-    world.run_for(seconds(1200));
-    assert!(world.phase("web") == "Deleting" && world.panel.servers["1"].on, "{}", world.describe());
-    world.until("gone", Duration::from_hours(1), |w| w.phase("web") == "gone");
-    assert_released(&world, Kind::Licensed);
-    assert!(bought(&world) == 1 && world.tasks.is_empty(), "{}", world.describe());
+    for drops in [false, true] {
+        let mut world = Kind::Licensed.world();
+        world.panel.licenses.shows_after = seconds(1800);
+        world.panel.licenses.drops_answers = drops;
+        world.until("bought", Duration::from_hours(1), |w| bought(w) == 1);
+        world.panel.licenses.shows_after = Duration::ZERO;
+        world.delete("web");
+        world.run_for(seconds(1200));
+        assert!(world.phase("web") == "Deleting" && world.panel.servers["1"].on, "{drops}\n{}", world.describe());
+        world.until("gone", Duration::from_hours(1), |w| w.phase("web") == "gone");
+        assert_released(&world, Kind::Licensed);
+        assert!(bought(&world) == 1 && world.tasks.is_empty(), "{drops}\n{}", world.describe());
+    }
 }
 
 /// Nothing was made, though the answer said so.

@@ -81,6 +81,8 @@ pub struct Server {
     pub remembered: BTreeMap<String, String>,
     /// What stands in list and forms instead of a date.
     pub no_date: Option<String>,
+    /// Older definitions drop from each status what was answered.
+    pub drops_answers: bool,
 }
 
 pub fn key() -> ObjectKey {
@@ -121,6 +123,7 @@ impl Server {
             hidden: BTreeSet::new(),
             remembered: BTreeMap::new(),
             no_date: None,
+            drops_answers: false,
         }
     }
 

@@ -239,6 +239,9 @@ impl World {
         let stored = &self.orders[name];
         let mut new = status.clone();
         notices::carry_times(&stored.status, &mut new);
+        if self.panel.licenses.drops_answers {
+            new.licenses.iter_mut().for_each(|l| (l.answered_at, l.answered_end) = (None, None));
+        }
         if new == stored.status {
             return Ok(());
         }
