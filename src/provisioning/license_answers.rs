@@ -2,7 +2,8 @@
 //!
 //! BILLmanager works through what is asked of it (ispsystem-api.md 5.1, status 5: in progress), and repeats what fails for about an hour
 //! (5.2): what it accepted may show a while later. A licence and an end that an answer named are believed, stand in the status
-//! (`licenses[].answeredAt`, `answeredEnd`), and are never paid for again but on a department's word.
+//! (`licenses[].answeredAt`, `answeredEnd`), and are never paid for again but on a department's word. A renewal whose answer names no end is
+//! believed to bring half of a period at least.
 
 use std::ops::ControlFlow::{Break, Continue};
 use std::time::Duration;
@@ -15,6 +16,7 @@ use crate::panel::license::LicenseId;
 
 use super::context::{Cx, Flow, Halt, Wait, WaitKind, after};
 use super::inflight::ANSWERED;
+use super::license_renewal::least_end;
 use super::license_server::LicenseServer;
 use super::licenses::{ORDERED, SUSPENDED, awaits, entry, record, remote_id, seen, target, wanted_state};
 use super::reason::Reason;
@@ -32,7 +34,8 @@ const AT_MOST: Duration = Duration::from_hours(24);
 /// Keeps what was answered in this pass. Called once at the beginning of every decision, since reads may fail before it is needed, and the
 /// order may be about something else.
 pub(super) fn note(cx: &mut Cx<'_>) {
-    let (facts, now, marker) = (cx.facts, Time::seconds(cx.now), cx.order.marker.short());
+    let (order, facts, now) = (cx.order, cx.facts, Time::seconds(cx.now));
+    let marker = order.marker.short();
     for at in 0..cx.status.licenses.len() {
         let remote = remote_id(&marker, &cx.status.licenses[at].product);
         let bought = facts.licenses.answers.bought.get(&remote).filter(|_| awaits(cx, &remote, ORDER));
@@ -44,8 +47,9 @@ pub(super) fn note(cx: &mut Cx<'_>) {
             // Not verified yet, hence without a state; but known from now on.
             (record.id, record.answered_at) = (Some(id.0.clone()), Some(now));
             seen(cx, &remote, ORDER);
-        } else if let Some(end) = prolonged {
-            (record.answered_at, record.answered_end, record.renewed_at) = (Some(now), Some(Time::seconds(*end)), Some(now));
+        } else if let Some(named) = prolonged {
+            let end = named.map_or_else(|| least_end(&order.licenses, record, now.0), Time::seconds);
+            (record.answered_at, record.answered_end, record.renewed_at) = (Some(now), Some(end), Some(now));
             seen(cx, &remote, RENEWAL);
         }
     }
@@ -72,9 +76,10 @@ pub(super) fn is_end_overdue(record: &LicenseStatus, now: Timestamp) -> bool {
 pub(super) fn end_shows_in_time(cx: &mut Cx<'_>, step: Step, product: &str, id: &LicenseId, remote: &str) -> Flow {
     let Some(record) = record(cx, product).filter(|r| is_end_overdue(r, cx.now)).cloned() else { return Continue(()) };
     let told = |time: Option<Time>| time.map_or_else(|| "nothing".to_owned(), |time| time.to_string());
+    let named = record.answered_end.filter(|end| *end != least_end(&cx.order.licenses, &record, cx.now));
+    let until = named.map_or_else(|| "to an end that the answer did not name".to_owned(), |end| format!("until {end}"));
     let message = format!(
-        "licence {id} (`{remote}`) was renewed until {}, as the licence server answered at {}, and it goes on to show {}: look there whether that was paid for and is under way; only Retry pays for it once more",
-        told(record.answered_end),
+        "licence {id} (`{remote}`) was renewed {until}, as the licence server answered at {}, and it goes on to show {}: look there whether that was paid for and is under way; only Retry pays for it once more",
         told(record.answered_at),
         told(record.expires_at)
     );

@@ -38,6 +38,12 @@ fn period(licenses: &[License], record: &LicenseStatus) -> Option<i32> {
     licenses.iter().find(|l| l.product == record.product).map(|l| l.period)
 }
 
+/// The end that a renewal brings at least, where its answer names none: half of a period after the one before.
+pub(super) fn least_end(licenses: &[License], record: &LicenseStatus, now: Timestamp) -> Time {
+    let half = half_of(period(licenses, record).unwrap_or(1));
+    Time::seconds(after(record.expires_at.map_or(now, |at| at.0), half))
+}
+
 /// The server, while its shared list says something about this order's licences.
 pub(super) fn fresh_enough<'a>(cx: &Cx<'a>) -> Option<&'a LicenseServer> {
     let server = cx.facts.licenses.server.as_ref().filter(|s| s.state == HandlerState::Ready)?;
