@@ -17,7 +17,7 @@ use crate::panel::license::{LicenseForm, LicenseId, LicenseRow, LicenseState};
 use super::call::Call;
 use super::context::{Cx, Flow, Halt, Next, after};
 use super::facts::HandlerState;
-use super::license_answers::end_shows_in_time;
+use super::license_answers::{end_shows_in_time, is_end_overdue};
 use super::license_server::LicenseServer;
 use super::licenses::{ISSUED, TARGET, awaits, change, entry, form, record, remote_id, seen, target};
 use super::step::{State, Step};
@@ -147,7 +147,8 @@ pub(super) fn is_renewal(intent: &InFlight) -> bool {
     intent.call == "renewLicense"
 }
 
-/// Whether a licence ends soon while the order may be busy with something else, or stand still.
+/// Whether a licence ends soon, or a department has to be asked about one that was renewed, while the order may be busy with something else,
+/// or stand still.
 pub(super) fn is_pressing(cx: &Cx<'_>) -> bool {
     let handed_over = cx.status.server.as_ref().is_some_and(|s| s.handed_over_at.is_some());
     // What else is in flight is settled first, and a licence that is ordered or changed by its step. What the panel accepted, and does not
@@ -156,16 +157,22 @@ pub(super) fn is_pressing(cx: &Cx<'_>) -> bool {
     let accepted = followed.iter().any(|step| cx.state(*step) == State::Running);
     let elsewhere = accepted || cx.status.in_flight.as_ref().is_some_and(|f| !is_renewal(f));
     let Some(server) = fresh_enough(cx).filter(|_| handed_over && !cx.order.deleting && !elsewhere) else { return false };
-    let asked = cx.status.in_flight.is_some();
+    let (asked, asks) = (cx.status.in_flight.is_some(), may_ask(cx));
     let due = |record: &LicenseStatus| {
         let mut record = record.clone();
         if let Some(expires) = row(server, &record).and_then(|row| row.expires).filter(|_| !asked) {
             let half = period(&cx.order.licenses, &record).map(half_of);
             note_end(&mut record, Some(Time::seconds(expires)), half, cx.now);
         }
-        is_due(cx, server, &record)
+        is_due(cx, server, &record) || (asks && is_end_overdue(&record, cx.now))
     };
     cx.status.licenses.iter().any(|record| !is_left_alone(cx, record) && due(record))
+}
+
+/// Nothing else is counted, or asked about: a question about a renewal takes nobody's place.
+fn may_ask(cx: &Cx<'_>) -> bool {
+    let counted = |a: &AttemptsFor| a.step == Step::IssueLicenses.as_str();
+    cx.status.attempts_for.as_ref().is_none_or(counted) && !cx.is_open(TaskType::FailedOperation) && cx.cancelled().is_none()
 }
 
 /// Not tried now: it could not be read, or its renewal came to nothing a while ago, here or in the step, which counts and asks a department.
@@ -203,6 +210,12 @@ pub(super) fn meanwhile(cx: &mut Cx<'_>, halt: Halt) -> Halt {
     }
     let before = cx.status.clone();
     let renewed = pressing(cx);
+    let raises = |halt: &Halt| matches!(halt.next, Next::Raise(_));
+    let overdue = |product: &str| record(cx, product).is_some_and(|r| is_end_overdue(r, cx.now));
+    if renewed.as_ref().is_some_and(|(product, halt)| raises(halt) && overdue(product)) {
+        // A department is asked: it is waited for, and its answer is about what stands in the status now.
+        return renewed.map_or(halt, |(_, asked)| asked);
+    }
     let (in_flight, mut licenses) = (cx.status.in_flight.take(), std::mem::take(&mut cx.status.licenses));
     let halt = match renewed {
         Some((_, Halt { next: next @ (Next::Look(_) | Next::Prepare(_) | Next::Call(_)), .. })) => Halt { next, verdict: halt.verdict },
@@ -227,7 +240,8 @@ fn pressing(cx: &mut Cx<'_>) -> Option<(String, Halt)> {
     note_list(cx);
     for license in cx.order.licenses.clone() {
         // One that cannot be renewed keeps no other from it.
-        let due = |record: &&LicenseStatus| is_due(cx, &server, record) && !is_left_alone(cx, record);
+        let overdue = |record: &LicenseStatus| may_ask(cx) && is_end_overdue(record, cx.now);
+        let due = |record: &&LicenseStatus| (is_due(cx, &server, record) || overdue(record)) && !is_left_alone(cx, record);
         let Some(id) = record(cx, &license.product).filter(due).and_then(|record| record.id.clone()).map(LicenseId) else { continue };
         let remote = remote_id(&cx.order.marker.short(), &license.product);
         let flow = match form(cx, step, &id) {

@@ -372,3 +372,27 @@ fn a_renewal_whose_answer_names_no_end_is_not_paid_for_again_by_itself() {
         world.assert_quiet();
     }
 }
+
+/// Nobody comes to the step that asks.
+#[test]
+fn a_department_is_asked_about_a_renewal_that_does_not_show_also_where_the_order_stands_still() {
+    for (fault, resolution) in [(None, Resolution::Done), (Some(Fault::Ignored), Resolution::Retry)] {
+        let mut world = forbidden();
+        ends(&mut world, "Lite");
+        world.panel.licenses.shows_after = Duration::from_hours(1000);
+        world.always = fault.map(|fault| ("renewLicense", fault));
+        world.until("a task", Duration::from_hours(16), |w| w.open_tasks() == [TaskType::FailedOperation]);
+        let told = world.tasks.last().unwrap().details.clone();
+        assert!(told.contains("call renewLicense, target license/k8s:u-web/Lite.") && told.contains("LicenseNotShown"), "{told}");
+        world.restart();
+        world.run_for(Duration::from_hours(1));
+        assert_eq!((asked(&world), world.tasks.len()), (1, 1), "{resolution:?}\n{}", world.describe());
+        (world.panel.licenses.shows_after, world.always) = (Duration::ZERO, None);
+        of(&mut world, "Lite").before = None;
+        world.resolve(TaskType::FailedOperation, resolution);
+        world.run_for(Duration::from_hours(3));
+        let times = if resolution == Resolution::Retry { 2 } else { 1 };
+        assert_eq!((asked(&world), renewals(&world), world.tasks.len()), (times, 1, 1), "{resolution:?}\n{}", world.describe());
+        assert_eq!((answered(&world), stalled(&world).as_str()), (None, "DeletionPolicyForbidden"), "{resolution:?}\n{}", world.describe());
+    }
+}
