@@ -104,8 +104,7 @@ pub(super) fn is_due(cx: &Cx<'_>, server: &LicenseServer, record: &LicenseStatus
     !rests && after(cx.now, server.policy.renew_before.min(half)) >= expires.0
 }
 
-/// Renewed once for each period: it is due by the date that is recorded, and done as soon as the form shows another one. An end that is not
-/// understood is told before a client relies on the licence.
+/// Renewed once for each period: it is due by the date that is recorded, and done as soon as the form shows another one.
 pub(super) fn renewal(
     cx: &mut Cx<'_>,
     step: Step,
@@ -118,12 +117,7 @@ pub(super) fn renewal(
     let now = cx.now;
     let end = match &form.expires {
         Ok(end) => *end,
-        Err(text) => {
-            let message = format!(
-                "licence {id} shows `{text}` as its end, which is no date that is understood, such as 2026-12-31: nobody would renew it in time"
-            );
-            return Break(cx.fail(step, "UnknownDate", &message));
-        }
+        Err(text) => return no_date(cx, step, server, &license.product, id, remote, text),
     };
     let shown = end.map(Time::seconds);
     let ours = awaits(cx, remote, "renewLicense");
@@ -140,6 +134,39 @@ pub(super) fn renewal(
     let Some(expires) = end.filter(|_| due) else { return Continue(()) };
     let call = Call::RenewLicense { license: id.clone(), remote_id: remote.to_owned(), period: license.period, expires };
     Break(change(cx, step, server, call))
+}
+
+/// What is said of an end that is none.
+const NO_DATE: &str = "which is no date that is understood";
+
+/// An end that is not understood is told before a client relies on the licence, and when the one that it showed before is near; `Done` means
+/// that a person watches it. Else it stops nobody: `unclear_ends` tells of it.
+fn no_date(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, product: &str, id: &LicenseId, remote: &str, text: &str) -> Flow {
+    end_shows_in_time(cx, step, product, id, remote)?;
+    let handed_over = cx.status.server.as_ref().is_some_and(|s| s.handed_over_at.is_some());
+    let due = record(cx, product).is_some_and(|record| is_due(cx, server, record));
+    if handed_over && !due {
+        return Continue(());
+    }
+    // Also where an earlier version did not take that for an answer.
+    if cx.is_being_verified() && cx.status.last_error.as_ref().is_some_and(|e| e.message.contains(NO_DATE)) {
+        entry(cx, product, server.key.to_string()).expires_at = None;
+        return Continue(());
+    }
+    let message = format!(
+        "licence {id} shows `{text}` as its end, {NO_DATE}, such as 2026-12-31: nobody would renew it in time; Done means that a person does"
+    );
+    Break(cx.fail_of(step, "UnknownDate", &message, "renewLicense", &target(remote)))
+}
+
+/// Of which licences nobody knows when they end, as the step's message tells it.
+pub(super) fn unclear_ends(cx: &Cx<'_>) -> String {
+    let forms = cx.status.licenses.iter().filter_map(|record| {
+        let id = record.id.as_ref()?;
+        let text = cx.facts.licenses.forms.get(id)?.as_ref()?.expires.as_ref().err()?;
+        Some(format!("; nobody renews licence {id}, which shows `{text}` as its end"))
+    });
+    forms.collect()
 }
 
 /// A renewal was asked for, and its answer is not known.

@@ -16,7 +16,7 @@ use super::context::{Cx, Flow, Halt, Recheck, Wait, WaitKind, after};
 use super::facts::{HandlerState, Look, Prepare};
 use super::inflight::Shows;
 use super::license_answers::{is_end_overdue, not_shown_yet, note_unseen, wait_for_license};
-use super::license_renewal::{fresh_enough, is_due, is_renewal, note_list, renewal, row};
+use super::license_renewal::{fresh_enough, is_due, is_renewal, note_list, renewal, row, unclear_ends};
 use super::license_revocation::take_back;
 use super::license_server::{LIST, LicenseServer};
 use super::reason::Reason;
@@ -87,7 +87,8 @@ pub fn issue(cx: &mut Cx<'_>) -> Flow {
         0 => cx.finish(step, State::Skipped, "none ordered"),
         count => {
             let secret = cx.status.license_secret.clone().unwrap_or_default();
-            cx.finish(step, State::Done, &format!("{count} in Secret {secret}"));
+            let unclear = unclear_ends(cx);
+            cx.finish(step, State::Done, &format!("{count} in Secret {secret}{unclear}"));
         }
     }
     Continue(())

@@ -44,6 +44,42 @@ fn an_end_that_was_a_date_once_is_told_when_it_is_near() {
     assert_eq!((renewals(&world), world.phase("web")), (1, "Active"), "{}", world.describe());
 }
 
+/// Nobody renews it, which is said; the client has had it all along.
+#[test]
+fn an_end_that_is_no_date_is_said_of_an_active_order_and_stops_nothing() {
+    let mut world = monthly();
+    world.panel.licenses.no_date = Some("never".into());
+    let stored = world.orders.get_mut("web").unwrap();
+    stored.status.licenses[0].expires_at = None;
+    stored.version += 1;
+    for (suspended, phase) in [(true, "Suspended"), (false, "Active")] {
+        world.edit("web", |raw| raw.spec.suspended = suspended);
+        world.until(phase, Duration::from_hours(3), |w| w.phase("web") == phase);
+    }
+    world.run_for(Duration::from_hours(24));
+    assert_eq!((world.tasks.len(), world.phase("web")), (0, "Active"), "{}", world.describe());
+    let step = world.status("web").steps.iter().find(|s| s.name == "IssueLicenses").unwrap();
+    assert!(step.message.ends_with("; nobody renews licence 7001, which shows `never` as its end"), "{}", step.message);
+}
+
+/// A person watches it from then on: before the hand-over, and where the end that it showed once is near.
+#[test]
+fn an_end_that_is_no_date_is_left_to_whoever_says_that_it_is_done() {
+    for mut world in [Kind::Licensed.world(), monthly()] {
+        world.panel.licenses.no_date = Some("unlimited".into());
+        if world.phase("web") == "Active" {
+            (0..27).for_each(|_| days(&mut world, 1));
+        }
+        world.until("a task", Duration::from_hours(24), |w| w.open_tasks() == [TaskType::FailedOperation]);
+        let phase = world.phase("web").to_owned();
+        world.resolve(TaskType::FailedOperation, Resolution::Done);
+        world.until("Active", Duration::from_hours(3), |w| w.phase("web") == "Active");
+        world.run_for(Duration::from_hours(24));
+        assert_eq!((world.tasks.len(), renewals(&world), world.phase("web")), (1, 0, "Active"), "{phase}\n{}", world.describe());
+        assert!(world.panel.licenses.orders.values().all(|count| *count == 1), "{phase}\n{}", world.describe());
+    }
+}
+
 /// Neither list nor forms show remote ids, and the answer to a purchase is lost: whether it was made nobody knows.
 #[test]
 fn nothing_is_bought_again_where_no_form_tells_whose_a_licence_is() {
