@@ -396,3 +396,24 @@ fn a_department_is_asked_about_a_renewal_that_does_not_show_also_where_the_order
         assert_eq!((answered(&world), stalled(&world).as_str()), (None, "DeletionPolicyForbidden"), "{resolution:?}\n{}", world.describe());
     }
 }
+
+/// What a department was asked about one licence is answered, though the answer to the renewal of another one was lost meanwhile.
+#[test]
+fn the_answer_about_one_renewal_is_heard_where_that_of_another_was_lost_meanwhile() {
+    let mut world = with(&["Lite", "Pro"]);
+    world.panel.licenses.shows_after = Duration::from_hours(1000);
+    ends(&mut world, "Lite");
+    world.until("a task", Duration::from_hours(16), |w| w.open_tasks() == [TaskType::FailedOperation]);
+    world.panel.licenses.shows_after = Duration::ZERO;
+    let counted = world.status("web").attempts_for.clone().map(|a| (a.call, a.target));
+    ends(&mut world, "Pro");
+    world.always = Some(("renewLicense", Fault::LostApplied));
+    world.until("it is renewed", Duration::from_hours(1), |w| asked(w) == 2);
+    world.always = None;
+    world.run_for(Duration::from_hours(1));
+    assert_eq!(world.status("web").attempts_for.clone().map(|a| (a.call, a.target)), counted, "{}", world.describe());
+    world.resolve(TaskType::FailedOperation, Resolution::Retry);
+    world.run_for(Duration::from_hours(3));
+    assert_eq!((asked(&world), of(&mut world, "Pro").renewals, world.tasks.len()), (3, 1, 1), "{}", world.describe());
+    assert_eq!((world.phase("web"), answered(&world)), ("Active", None), "{}", world.describe());
+}
