@@ -2,8 +2,8 @@
 //!
 //! BILLmanager works through what is asked of it (ispsystem-api.md 5.1, status 5: in progress), and repeats what fails for about an hour
 //! (5.2): what it accepted may show a while later. A licence and an end that an answer named are believed, stand in the status
-//! (`licenses[].answeredAt`, `answeredEnd`), and are never paid for again but on a department's word. A renewal whose answer names no end is
-//! believed to bring half of a period at least.
+//! (`licenses[].answeredAt`, `answeredEnd`), and are never paid for again but on a department's word. A renewal whose answer names no end
+//! is believed to bring half of a period at least.
 
 use std::ops::ControlFlow::{Break, Continue};
 use std::time::Duration;

@@ -19,7 +19,7 @@ use super::context::{Cx, Flow, Halt, Next, after};
 use super::facts::HandlerState;
 use super::license_answers::{end_shows_in_time, is_end_overdue};
 use super::license_server::LicenseServer;
-use super::licenses::{ISSUED, TARGET, awaits, change, entry, form, record, remote_id, seen, target};
+use super::licenses::{ISSUED, TARGET, awaits, change, entry, form, record, remote_id, seen, target, tells};
 use super::step::{State, Step};
 
 /// The shortest month, in days: half a period is reckoned with it.
@@ -139,8 +139,8 @@ pub(super) fn renewal(
 /// What is said of an end that is none.
 const NO_DATE: &str = "which is no date that is understood";
 
-/// An end that is not understood is told before a client relies on the licence, and when the one that it showed before is near; `Done` means
-/// that a person watches it. Else it stops nobody: `unclear_ends` tells of it.
+/// An end that is not understood is told before a client relies on the licence, and when the one that it showed before is near; `Done`
+/// means that a person watches it. Else it stops nobody: `unclear_ends` tells of it.
 fn no_date(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, product: &str, id: &LicenseId, remote: &str, text: &str) -> Flow {
     end_shows_in_time(cx, step, product, id, remote)?;
     let handed_over = cx.status.server.as_ref().is_some_and(|s| s.handed_over_at.is_some());
@@ -174,8 +174,8 @@ pub(super) fn is_renewal(intent: &InFlight) -> bool {
     intent.call == "renewLicense"
 }
 
-/// Whether a licence ends soon, or a department has to be asked about one that was renewed, while the order may be busy with something else,
-/// or stand still.
+/// Whether a licence ends soon, or a department has to be asked about one that was renewed, while the order may be busy with something
+/// else, or stand still.
 pub(super) fn is_pressing(cx: &Cx<'_>) -> bool {
     let handed_over = cx.status.server.as_ref().is_some_and(|s| s.handed_over_at.is_some());
     // What else is in flight is settled first, and a licence that is ordered or changed by its step. What the panel accepted, and does not
@@ -260,6 +260,12 @@ pub(super) fn meanwhile(cx: &mut Cx<'_>, halt: Halt) -> Halt {
     halt
 }
 
+/// Whether a licence is this order's, as its form shows, or the list itself where that shows nothing of it.
+fn is_told(server: &LicenseServer, id: &LicenseId, remote: &str, form: &LicenseForm) -> bool {
+    let listed = || server.list.as_ref().and_then(|list| list.rows.get(&id.0)).is_some_and(|row| tells(row, remote));
+    form.remote_id.as_deref().map_or_else(listed, |shown| shown == remote)
+}
+
 /// Renews what is due of the licences that are there; the product that it is about, and what comes next.
 fn pressing(cx: &mut Cx<'_>) -> Option<(String, Halt)> {
     let step = Step::IssueLicenses;
@@ -272,9 +278,7 @@ fn pressing(cx: &mut Cx<'_>) -> Option<(String, Halt)> {
         let Some(id) = record(cx, &license.product).filter(due).and_then(|record| record.id.clone()).map(LicenseId) else { continue };
         let remote = remote_id(&cx.order.marker.short(), &license.product);
         let flow = match form(cx, step, &id) {
-            Continue(Some(form)) if form.remote_id.as_deref() == Some(remote.as_str()) => {
-                renewal(cx, step, &server, &license, &id, &remote, &form)
-            }
+            Continue(Some(form)) if is_told(&server, &id, &remote, &form) => renewal(cx, step, &server, &license, &id, &remote, &form),
             Continue(_) => continue,
             Break(halt) => Break(halt),
         };

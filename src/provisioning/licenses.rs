@@ -212,7 +212,7 @@ fn one(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, license: &License, a
     match form.remote_id.as_deref() {
         Some(shown) if shown == remote => {}
         Some(shown) => return Break(other_remote_id(cx, step, &id, shown, &remote)),
-        None => return Break(untold(cx, step, &id, &remote)),
+        None => told_by_list(cx, step, &id, &remote)?,
     }
     seen(cx, &remote, "orderLicense");
     let handler = server.key.to_string();
@@ -294,10 +294,25 @@ pub(super) fn all_read(cx: &mut Cx<'_>, step: Step, rows: &[LicenseRow]) -> Flow
     Break(not_known(cx, step, &message))
 }
 
+/// Whether the list itself shows that a licence is this order's, and not what a form showed once.
+pub(super) fn tells(row: &LicenseRow, remote: &str) -> bool {
+    !row.by_form && remote_of(row) == remote
+}
+
+/// Only key and date are confirmed in forms: where one shows no remote id, that of the list is believed.
+fn told_by_list(cx: &mut Cx<'_>, step: Step, id: &LicenseId, remote: &str) -> Flow {
+    let shared = fresh_enough(cx).and_then(|server| server.list.as_ref()?.rows.get(&id.0));
+    if shared.is_some_and(|row| tells(row, remote)) {
+        return Continue(());
+    }
+    let rows = fresh(cx, step)?;
+    if rows.iter().any(|row| row.id == *id && tells(row, remote)) { Continue(()) } else { Break(untold(cx, step, id, remote)) }
+}
+
 /// A licence that was this order's as far as anybody knows, and does not tell whose it is.
 pub(super) fn untold(cx: &mut Cx<'_>, step: Step, id: &LicenseId, remote: &str) -> Halt {
     let message = format!(
-        "the form of licence {id} shows no remote id: whether it is this order's (`{remote}`) is not known; let the licence server show it there, or delete the licence there"
+        "the form of licence {id} shows no remote id, nor does the list: whether it is this order's (`{remote}`) is not known; let the licence server show it, or delete the licence there"
     );
     not_known(cx, step, &message)
 }

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use crate::core_licenses::{days, made, monthly, renewals, stalled};
-use crate::support::seconds;
 use crate::support::sweep::{Kind, assert_active, assert_released, reach};
 use crate::support::world::{Fault, World};
+use crate::support::{later, seconds};
+use dci_operator::api::handler::DeletionPolicy;
 use dci_operator::api::task::{Resolution, TaskType};
 use dci_operator::provisioning::call::Call;
 
@@ -109,6 +110,29 @@ fn a_licence_that_was_named_and_does_not_tell_whose_it_is_is_told_and_stopped_in
     world.delete("web");
     reach(&mut world, "gone", Kind::Licensed);
     assert_released(&world, Kind::Licensed);
+}
+
+/// The list itself tells whose a licence is: forms are not needed for that.
+#[test]
+fn a_licence_that_the_list_alone_tells_of_is_used_renewed_and_stopped() {
+    for forbidden in [false, true] {
+        let mut world = Kind::Licensed.world();
+        world.panel.licenses.untold_in_forms = true;
+        world.until("Active", Duration::from_hours(3), |w| w.phase("web") == "Active");
+        if forbidden {
+            world.edit("web", |raw| raw.spec.deletion_policy = DeletionPolicy::Orphan);
+            world.until("forbidden", Duration::from_hours(1), |w| stalled(w).0 == "DeletionPolicyForbidden");
+        }
+        let end = later(world.now, Duration::from_hours(24));
+        world.panel.licenses.rows.values_mut().for_each(|b| b.expires = end);
+        world.run_for(Duration::from_hours(3));
+        assert_eq!((renewals(&world), world.tasks.len()), (2, 0), "{forbidden}\n{}", world.describe());
+        world.edit("web", |raw| raw.spec.deletion_policy = DeletionPolicy::Release);
+        world.delete("web");
+        world.until("gone", Duration::from_hours(3), |w| w.phase("web") == "gone");
+        assert_released(&world, Kind::Licensed);
+        assert!(world.tasks.is_empty(), "{forbidden}\n{}", world.describe());
+    }
 }
 
 fn bought(world: &World) -> usize {
