@@ -168,7 +168,10 @@ pub(super) fn usable(cx: &mut Cx<'_>, step: Step) -> Flow<LicenseServer> {
             let message = "the handler has no licenseServerRef; set it, or remove spec.licenses";
             return Break(cx.stall(step, Reason::LicenseServerNotReady, message, Recheck::Later));
         };
-        let message = format!("licence server {name} does not exist, is none, or may not be used from the handler's namespace");
+        let mut message = format!("licence server {name} does not exist, is none, or may not be used from the handler's namespace");
+        if cx.order.deleting && cx.status.licenses.is_empty() {
+            message += "; the order was restored, and may have licences there: if it has none, take licenseServerRef out of the handler";
+        }
         return Break(wait_for_server(cx, step, &name, message));
     };
     match &server.state {

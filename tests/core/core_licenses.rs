@@ -493,6 +493,8 @@ fn a_restored_order_is_not_closed_without_its_licence_server() {
     world.run_for(Duration::from_hours(3));
     assert_eq!(world.phase("web"), "Deleting", "{}", world.describe());
     assert!(world.panel.licenses.rows.values().all(|b| !b.suspended));
+    let told = world.status("web").waiting_on.as_ref().map(|on| on.message.clone()).unwrap_or_default();
+    assert!(told.ends_with("if it has none, take licenseServerRef out of the handler"), "{told}");
     world.panel.licenses.usable = true;
     world.force("web");
     reach(&mut world, "gone", Kind::Licensed);
