@@ -12,13 +12,13 @@ use jiff::Timestamp;
 
 use crate::api::common::Time;
 use crate::api::order::{InFlight, LicenseStatus};
-use crate::panel::license::LicenseId;
+use crate::panel::license::{LicenseId, LicenseRow};
 
 use super::context::{Cx, Flow, Halt, Wait, WaitKind, after};
 use super::inflight::ANSWERED;
-use super::license_renewal::least_end;
+use super::license_renewal::{fresh_enough, least_end};
 use super::license_server::LicenseServer;
-use super::licenses::{ORDERED, SUSPENDED, awaits, entry, record, remote_id, seen, target, wanted_state};
+use super::licenses::{ORDERED, SUSPENDED, awaits, entry, record, remote_id, remote_of, seen, target, wanted_state};
 use super::reason::Reason;
 use super::step::{State, Step};
 
@@ -84,6 +84,15 @@ pub(super) fn end_shows_in_time(cx: &mut Cx<'_>, step: Step, product: &str, id: 
         told(record.expires_at)
     );
     Break(cx.fail_for_good_of(step, NOT_SHOWN, &message, RENEWAL, &target(remote)))
+}
+
+/// Whether a licence that an answer named has yet to come into the shared list: until then, or until its time is over, nothing is read for
+/// it.
+pub(super) fn is_awaited(cx: &Cx<'_>, product: &str, id: &LicenseId, remote: &str) -> bool {
+    let named = |r: &&LicenseStatus| r.state.is_none() && r.answered_at.is_some() && !is_overdue(r, cx.now);
+    let list = fresh_enough(cx).and_then(|server| server.list.as_deref());
+    let shown = |row: &LicenseRow| row.id == *id || remote_of(row) == remote;
+    record(cx, product).filter(named).is_some() && list.is_some_and(|list| !list.rows.values().any(shown))
 }
 
 /// An answer named a licence that neither list nor form shows: it is waited for, also by an order that does not want it any more, and in

@@ -15,7 +15,7 @@ use super::call::Call;
 use super::context::{Cx, Flow, Halt, Recheck, Wait, WaitKind, after};
 use super::facts::{HandlerState, Look, Prepare};
 use super::inflight::Shows;
-use super::license_answers::{is_end_overdue, not_shown_yet, note_unseen, wait_for_license};
+use super::license_answers::{is_awaited, is_end_overdue, not_shown_yet, note_unseen, wait_for_license};
 use super::license_renewal::{fresh_enough, is_due, is_renewal, note_list, renewal, row, unclear_ends};
 use super::license_revocation::take_back;
 use super::license_server::{LIST, LicenseServer};
@@ -209,6 +209,9 @@ fn one(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, license: &License, a
         Some(id) => LicenseId(id),
         None => find_or_order(cx, step, server, license, address, &remote)?,
     };
+    if is_awaited(cx, &license.product, &id, &remote) {
+        return Break(wait_for_license(cx, step, server, &license.product, &id, &remote));
+    }
     let Some(form) = form(cx, step, &id)? else {
         return Break(not_there(cx, step, server, &license.product, &remote, &id));
     };

@@ -158,6 +158,20 @@ fn a_licence_that_an_answer_named_is_waited_for_and_not_bought_again() {
     }
 }
 
+/// The list that all orders share tells when it comes.
+#[test]
+fn a_licence_that_an_answer_named_costs_no_request_until_the_shared_list_shows_it() {
+    let mut world = Kind::Licensed.world();
+    world.panel.licenses.shows_after = Duration::from_hours(1);
+    world.until("named", Duration::from_hours(1), |w| w.status("web").licenses.iter().any(|l| l.id.is_some()));
+    world.run_for(seconds(300));
+    let reads = world.reads;
+    world.run_for(seconds(1200));
+    assert_eq!((world.reads, bought(&world)), (reads, 1), "{}", world.describe());
+    reach(&mut world, "Active", Kind::Licensed);
+    assert_active(&world, Kind::Licensed);
+}
+
 /// It does not come: nothing is bought in its place but on a department's word, and what came after all is not bought again.
 #[test]
 fn a_licence_that_never_shows_is_bought_again_on_a_departments_word_alone() {
