@@ -24,8 +24,10 @@ use super::step::{State, Step};
 
 /// `lastError.code`: answered as done, and not shown for as long as it is believed.
 const NOT_SHOWN: &str = "LicenseNotShown";
-const ORDER: &str = "orderLicense";
-const RENEWAL: &str = "renewLicense";
+/// `inFlight.call`: a licence is bought.
+pub(super) const ORDER: &str = "orderLicense";
+/// `inFlight.call`: a licence is renewed.
+pub(super) const RENEWAL: &str = "renewLicense";
 /// How long a licence that an answer named is waited for, and an end at least.
 const AT_LEAST: Duration = Duration::from_hours(1);
 /// How long an end that an answer named is believed at most: the three days before the old one (`licenses.renewBefore`) have room for it.

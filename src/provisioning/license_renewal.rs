@@ -17,7 +17,7 @@ use crate::panel::license::{LicenseForm, LicenseId, LicenseRow, LicenseState};
 use super::call::Call;
 use super::context::{Cx, Flow, Halt, Next, after};
 use super::facts::HandlerState;
-use super::license_answers::{end_shows_in_time, is_end_overdue};
+use super::license_answers::{RENEWAL, end_shows_in_time, is_end_overdue};
 use super::license_server::LicenseServer;
 use super::licenses::{ISSUED, TARGET, awaits, change, entry, form, record, remote_id, seen, target, tells};
 use super::step::{State, Step};
@@ -120,14 +120,14 @@ pub(super) fn renewal(
         Err(text) => return no_date(cx, step, server, &license.product, id, remote, text),
     };
     let shown = end.map(Time::seconds);
-    let ours = awaits(cx, remote, "renewLicense");
+    let ours = awaits(cx, remote, RENEWAL);
     let entry = entry(cx, &license.product, server.key.to_string());
     if entry.expires_at != shown {
         note_end(entry, shown, Some(half_of(license.period)), now);
         if ours {
             entry.renewed_at = Some(Time::seconds(now));
         }
-        seen(cx, remote, "renewLicense");
+        seen(cx, remote, RENEWAL);
     }
     end_shows_in_time(cx, step, &license.product, id, remote)?;
     let due = record(cx, &license.product).is_some_and(|record| is_due(cx, server, record));
@@ -156,7 +156,7 @@ fn no_date(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, product: &str, i
     let message = format!(
         "licence {id} shows `{text}` as its end, {NO_DATE}, such as 2026-12-31: nobody would renew it in time; Done means that a person does"
     );
-    Break(cx.fail_of(step, "UnknownDate", &message, "renewLicense", &target(remote)))
+    Break(cx.fail_of(step, "UnknownDate", &message, RENEWAL, &target(remote)))
 }
 
 /// Of which licences nobody knows when they end, as the step's message tells it.
@@ -171,7 +171,7 @@ pub(super) fn unclear_ends(cx: &Cx<'_>) -> String {
 
 /// A renewal was asked for, and its answer is not known.
 pub(super) fn is_renewal(intent: &InFlight) -> bool {
-    intent.call == "renewLicense"
+    intent.call == RENEWAL
 }
 
 /// Whether a licence ends soon, or a department has to be asked about one that was renewed, while the order may be busy with something
@@ -206,7 +206,7 @@ fn may_ask(cx: &Cx<'_>) -> bool {
 fn is_left_alone(cx: &Cx<'_>, record: &LicenseStatus) -> bool {
     let target = target(&remote_id(&cx.order.marker.short(), &record.product));
     let step = Step::IssueLicenses;
-    let renewal = |a: &&AttemptsFor| a.step == step.as_str() && a.call == "renewLicense" && a.target == target;
+    let renewal = |a: &&AttemptsFor| a.step == step.as_str() && a.call == RENEWAL && a.target == target;
     let failed = cx.status.attempts_for.as_ref().filter(renewal).filter(|_| cx.status.in_flight.is_none());
     // The step may never come to it again, where something else stands before it.
     let asked = cx.is_open(TaskType::FailedOperation) || cx.cancelled() == Some(step);

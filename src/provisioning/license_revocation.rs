@@ -8,7 +8,7 @@ use crate::panel::license::{FREE_NAME, LicenseId, LicenseRow, LicenseState};
 
 use super::call::Call;
 use super::context::{Cx, Flow, Halt};
-use super::license_answers::wait_for_license;
+use super::license_answers::{ORDER, RENEWAL, wait_for_license};
 use super::license_server::LicenseServer;
 use super::licenses::{SUSPENDED, all_read, awaits, change, entry, form, fresh, not_known, remote_id, remote_of, seen, untold, usable};
 use super::selection::may_have_been_restored;
@@ -73,7 +73,7 @@ fn opening_settled(cx: &mut Cx<'_>, step: Step) -> Flow {
 /// is gone.
 pub(super) fn take_back(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, record: &LicenseStatus) -> Flow {
     let remote = remote_id(&cx.order.marker.short(), &record.product);
-    if ["orderLicense", "resumeLicense"].iter().any(|call| awaits(cx, &remote, call)) {
+    if [ORDER, "resumeLicense"].iter().any(|call| awaits(cx, &remote, call)) {
         // Whether it was bought, or started again, is not known yet.
         cx.settled(step)?;
     }
@@ -106,7 +106,7 @@ pub(super) fn take_back(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, rec
     if record.id.is_none() || rows.iter().any(unread) {
         all_read(cx, step, &rows)?;
     }
-    for call in ["orderLicense", "renewLicense", "resumeLicense", "suspendLicense", "freeLicense"] {
+    for call in [ORDER, RENEWAL, "resumeLicense", "suspendLicense", "freeLicense"] {
         seen(cx, &remote, call);
     }
     Continue(())

@@ -15,7 +15,7 @@ use super::call::Call;
 use super::context::{Cx, Flow, Halt, Recheck, Wait, WaitKind, after};
 use super::facts::{HandlerState, Look, Prepare};
 use super::inflight::Shows;
-use super::license_answers::{is_awaited, is_end_overdue, not_shown_yet, note_unseen, wait_for_license};
+use super::license_answers::{ORDER, is_awaited, is_end_overdue, not_shown_yet, note_unseen, wait_for_license};
 use super::license_renewal::{fresh_enough, is_due, is_renewal, note_list, renewal, row, unclear_ends};
 use super::license_revocation::take_back;
 use super::license_server::{LIST, LicenseServer};
@@ -220,7 +220,7 @@ fn one(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, license: &License, a
         Some(shown) => return Break(other_remote_id(cx, step, &id, shown, &remote)),
         None => told_by_list(cx, step, &id, &remote)?,
     }
-    seen(cx, &remote, "orderLicense");
+    seen(cx, &remote, ORDER);
     let handler = server.key.to_string();
     let entry = entry(cx, &license.product, handler);
     entry.id = Some(id.0.clone());
