@@ -306,7 +306,7 @@ impl Panels<'_> {
             }
             Call::RenewLicense { license, remote_id, period, .. } => {
                 let outcome = ready!(self.licenses(facts)).renew(license, *period).await;
-                if let Outcome::Applied(Some(end)) = &outcome {
+                if let Outcome::Applied(end) = &outcome {
                     facts.licenses.answers.prolonged.insert(remote_id.clone(), *end);
                 }
                 none(outcome.unit())

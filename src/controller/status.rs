@@ -102,14 +102,19 @@ where
     api.replace_status(&object.name_any(), &params, &new).await.map_err(|e| patch_error(name, e))
 }
 
-/// What the server dropped of an order's status without which nothing may be asked for: the intent, and what showed before it.
+/// What the server dropped of an order's status without which nothing may be asked for: the intent, what showed before it, and what was
+/// answered and paid for.
 #[must_use]
 pub fn dropped(stored: Option<&OrderStatus>, new: &OrderStatus) -> Option<&'static str> {
     let stood = |status: &OrderStatus| status.server.as_ref().map(|s| (s.template_stood, s.failure_stood));
     if stored.and_then(|s| s.in_flight.as_ref()) != new.in_flight.as_ref() {
         return Some("status.inFlight");
     }
-    (stored.and_then(stood) != stood(new)).then_some("status.server.templateStood or failureStood")
+    if stored.and_then(stood) != stood(new) {
+        return Some("status.server.templateStood or failureStood");
+    }
+    let answered = |status: &OrderStatus| status.licenses.iter().map(|l| (l.answered_at, l.answered_end)).collect::<Vec<_>>();
+    (stored.map(answered).unwrap_or_default() != answered(new)).then_some("status.licenses[].answeredAt or answeredEnd")
 }
 
 /// The phase of an order that cannot be read. That its closing has begun is not said where it has not: what begins it would be left out once
@@ -206,7 +211,7 @@ pub fn has_finalizer<K: Resource>(object: &K, finalizer: &str) -> bool {
 mod tests {
     use kube::core::Status;
 
-    use crate::api::order::{InFlight, ServerStatus};
+    use crate::api::order::{InFlight, LicenseStatus, ServerStatus};
 
     use super::*;
 
@@ -239,6 +244,20 @@ mod tests {
             assert_eq!(dropped(Some(&none), &new), Some("status.server.templateStood or failureStood"));
             assert_eq!(dropped(Some(&with(None, new.server.clone())), &new), Some("status.inFlight"));
             assert_eq!(dropped(None, &new), Some("status.inFlight"));
+        }
+        let asked = InFlight { intent: Some("0f".into()), ..intent.clone() };
+        assert_eq!(dropped(Some(&none), &with(Some(&asked), none.server.clone())), Some("status.inFlight"));
+        let license = |answered_at, answered_end| OrderStatus {
+            licenses: vec![LicenseStatus { product: "Lite".into(), answered_at, answered_end, ..LicenseStatus::default() }],
+            ..OrderStatus::default()
+        };
+        let kept = license(None, None);
+        assert_eq!(dropped(Some(&kept), &kept), None);
+        for (new, old) in [(license(Some(at), None), &kept), (license(Some(at), Some(at)), &license(Some(at), None))] {
+            assert_eq!(dropped(Some(&new), &new), None);
+            for stored in [Some(old), None] {
+                assert_eq!(dropped(stored, &new), Some("status.licenses[].answeredAt or answeredEnd"));
+            }
         }
     }
 

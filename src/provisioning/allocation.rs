@@ -294,22 +294,7 @@ fn claim(cx: &mut Cx<'_>, inventory: &Inventory, people: &People) -> Flow {
         Wanted::Ready(_) => mine.into_iter().map(|row| row.id.clone()).collect(),
         Wanted::Custom(parts) => super::assembly::best_first(cx, inventory, parts, &mine)?,
     };
-    let (mut told, mut unfit): (Option<(ServerId, Halt, OrderStatus)>, Vec<&[String]>) = (None, Vec::new());
-    for server in servers {
-        let types = inventory.rows.get(&server.0).map(|row| row.types.as_slice()).unwrap_or_default();
-        if unfit.len() >= KINDS || (!types.is_empty() && unfit.contains(&types)) {
-            continue;
-        }
-        match cx.form(step, &server)? {
-            Seen::There(form) if matching::form_is_free(&form) => {}
-            Seen::There(_) | Seen::Missing => continue,
-        }
-        let said = not_offered(cx, &wanted, &server)?;
-        if said.is_some() || told.as_ref().is_some_and(|(other, ..)| !tells_as_much(cx, &server, other)) {
-            told = told.or_else(|| said.map(|(halt, status)| (server, halt, status)));
-            unfit.push(types);
-            continue;
-        }
+    if let Some(server) = first_that_fits(cx, inventory, &wanted, servers)? {
         if cx.order.own_password {
             // Without it nothing can be installed: no server is taken for an order that lacks it.
             prepared(cx, step, Prepare::RootPassword, Reason::CredentialsMissing)?;
@@ -318,10 +303,6 @@ fn claim(cx: &mut Cx<'_>, inventory: &Inventory, people: &People) -> Flow {
             super::recovery::no_address_elsewhere(cx)?;
         }
         return Break(ask_for(cx, server, people));
-    }
-    if let Some((_, halt, status)) = told {
-        cx.status = status;
-        return Break(halt);
     }
     let none = match &wanted {
         Wanted::Ready(_) | Wanted::Custom(_) if for_others => capacity::FOR_OTHERS.to_owned(),
@@ -332,15 +313,50 @@ fn claim(cx: &mut Cx<'_>, inventory: &Inventory, people: &People) -> Flow {
     Break(wait_for_capacity(cx, Reason::WaitingForCapacity, message))
 }
 
-/// What is said of a server for which the panel does not offer what is to be installed. An order that composes its configuration says it
-/// only where no other one will do: servers of other types have other systems.
-fn not_offered(cx: &mut Cx<'_>, wanted: &Wanted, server: &ServerId) -> Flow<Option<(Halt, OrderStatus)>> {
+/// What is said of a server for which the panel does not offer what is to be installed.
+struct NotOffered {
+    server: ServerId,
+    halt: Halt,
+    status: OrderStatus,
+}
+
+/// The first of these servers that is free, and for which the panel offers what is to be installed. That it does not is said where no
+/// other one will do: servers of other types have other systems.
+fn first_that_fits(cx: &mut Cx<'_>, inventory: &Inventory, wanted: &Wanted, servers: Vec<ServerId>) -> Flow<Option<ServerId>> {
+    let (mut told, mut unfit): (Option<NotOffered>, Vec<&[String]>) = (None, Vec::new());
+    for server in servers {
+        let types = inventory.rows.get(&server.0).map(|row| row.types.as_slice()).unwrap_or_default();
+        if unfit.len() >= KINDS || (!types.is_empty() && unfit.contains(&types)) {
+            continue;
+        }
+        match cx.form(Step::Allocate, &server)? {
+            Seen::There(form) if matching::form_is_free(&form) => {}
+            Seen::There(_) | Seen::Missing => continue,
+        }
+        let said = not_offered(cx, wanted, &server)?;
+        if said.is_none() && told.as_ref().is_none_or(|no| tells_as_much(cx, &server, &no.server)) {
+            return Continue(Some(server));
+        }
+        told = told.or(said);
+        unfit.push(types);
+    }
+    match told {
+        Some(NotOffered { halt, status, .. }) => {
+            cx.status = status;
+            Break(halt)
+        }
+        None => Continue(None),
+    }
+}
+
+/// An order that composes its configuration may be told of another server.
+fn not_offered(cx: &mut Cx<'_>, wanted: &Wanted, server: &ServerId) -> Flow<Option<NotOffered>> {
     let before = cx.status.clone();
     match offers(cx, Step::Allocate, server) {
         Continue(()) => Continue(None),
         Break(halt @ Halt { next: Next::Wait(_), .. }) if matches!(wanted, Wanted::Custom(_)) => {
-            let told = std::mem::replace(&mut cx.status, before);
-            Continue(Some((halt, told)))
+            let status = std::mem::replace(&mut cx.status, before);
+            Continue(Some(NotOffered { server: server.clone(), halt, status }))
         }
         Break(halt) => Break(halt),
     }

@@ -8,6 +8,7 @@ use std::ops::ControlFlow;
 
 use crate::api::common::Time;
 use crate::api::order::{InFlight, LastError};
+use crate::api::task::TaskType;
 use crate::panel::error::ErrorClass;
 use crate::panel::model::ServerId;
 
@@ -41,8 +42,9 @@ impl Cx<'_> {
     pub fn note_lost_answer(&mut self) {
         let Some((call, error)) = &self.facts.ambiguous else { return };
         let own = self.facts.own_operation.as_deref();
-        // Made beside whatever the order is about, which is not blamed for it.
-        let beside = matches!(call, Call::RenewLicense { .. }) && self.state(Step::IssueLicenses).over();
+        // Made beside whatever the order is about, which is not blamed for it; nor is it what a department was asked about.
+        let elsewhere = self.state(Step::IssueLicenses).over() || self.is_open(TaskType::FailedOperation);
+        let beside = matches!(call, Call::RenewLicense { .. }) && elsewhere;
         if let Some(f) = self.status.in_flight.as_mut().filter(|f| own == Some(&f.operation_id) && f.outcome == SENT) {
             f.outcome = AMBIGUOUS.into();
             f.since = Time(self.now);

@@ -2,7 +2,8 @@
 //!
 //! BILLmanager works through what is asked of it (ispsystem-api.md 5.1, status 5: in progress), and repeats what fails for about an hour
 //! (5.2): what it accepted may show a while later. A licence and an end that an answer named are believed, stand in the status
-//! (`licenses[].answeredAt`, `answeredEnd`), and are never paid for again but on a department's word.
+//! (`licenses[].answeredAt`, `answeredEnd`), and are never paid for again but on a department's word. A renewal whose answer names no end
+//! is believed to bring half of a period at least.
 
 use std::ops::ControlFlow::{Break, Continue};
 use std::time::Duration;
@@ -11,19 +12,22 @@ use jiff::Timestamp;
 
 use crate::api::common::Time;
 use crate::api::order::{InFlight, LicenseStatus};
-use crate::panel::license::LicenseId;
+use crate::panel::license::{LicenseId, LicenseRow};
 
 use super::context::{Cx, Flow, Halt, Wait, WaitKind, after};
 use super::inflight::ANSWERED;
+use super::license_renewal::{fresh_enough, least_end};
 use super::license_server::LicenseServer;
-use super::licenses::{ORDERED, SUSPENDED, awaits, record, remote_id, seen, target, wanted_state};
+use super::licenses::{ORDERED, SUSPENDED, awaits, entry, record, remote_id, remote_of, seen, target, wanted_state};
 use super::reason::Reason;
 use super::step::{State, Step};
 
 /// `lastError.code`: answered as done, and not shown for as long as it is believed.
 const NOT_SHOWN: &str = "LicenseNotShown";
-const ORDER: &str = "orderLicense";
-const RENEWAL: &str = "renewLicense";
+/// `inFlight.call`: a licence is bought.
+pub(super) const ORDER: &str = "orderLicense";
+/// `inFlight.call`: a licence is renewed.
+pub(super) const RENEWAL: &str = "renewLicense";
 /// How long a licence that an answer named is waited for, and an end at least.
 const AT_LEAST: Duration = Duration::from_hours(1);
 /// How long an end that an answer named is believed at most: the three days before the old one (`licenses.renewBefore`) have room for it.
@@ -32,7 +36,8 @@ const AT_MOST: Duration = Duration::from_hours(24);
 /// Keeps what was answered in this pass. Called once at the beginning of every decision, since reads may fail before it is needed, and the
 /// order may be about something else.
 pub(super) fn note(cx: &mut Cx<'_>) {
-    let (facts, now, marker) = (cx.facts, Time::seconds(cx.now), cx.order.marker.short());
+    let (order, facts, now) = (cx.order, cx.facts, Time::seconds(cx.now));
+    let marker = order.marker.short();
     for at in 0..cx.status.licenses.len() {
         let remote = remote_id(&marker, &cx.status.licenses[at].product);
         let bought = facts.licenses.answers.bought.get(&remote).filter(|_| awaits(cx, &remote, ORDER));
@@ -44,8 +49,9 @@ pub(super) fn note(cx: &mut Cx<'_>) {
             // Not verified yet, hence without a state; but known from now on.
             (record.id, record.answered_at) = (Some(id.0.clone()), Some(now));
             seen(cx, &remote, ORDER);
-        } else if let Some(end) = prolonged {
-            (record.answered_at, record.answered_end, record.renewed_at) = (Some(now), Some(Time::seconds(*end)), Some(now));
+        } else if let Some(named) = prolonged {
+            let end = named.map_or_else(|| least_end(&order.licenses, record, now.0), Time::seconds);
+            (record.answered_at, record.answered_end, record.renewed_at) = (Some(now), Some(end), Some(now));
             seen(cx, &remote, RENEWAL);
         }
     }
@@ -72,26 +78,33 @@ pub(super) fn is_end_overdue(record: &LicenseStatus, now: Timestamp) -> bool {
 pub(super) fn end_shows_in_time(cx: &mut Cx<'_>, step: Step, product: &str, id: &LicenseId, remote: &str) -> Flow {
     let Some(record) = record(cx, product).filter(|r| is_end_overdue(r, cx.now)).cloned() else { return Continue(()) };
     let told = |time: Option<Time>| time.map_or_else(|| "nothing".to_owned(), |time| time.to_string());
+    let named = record.answered_end.filter(|end| *end != least_end(&cx.order.licenses, &record, cx.now));
+    let until = named.map_or_else(|| "to an end that the answer did not name".to_owned(), |end| format!("until {end}"));
     let message = format!(
-        "licence {id} (`{remote}`) was renewed until {}, as the licence server answered at {}, and it goes on to show {}: look there whether that was paid for and is under way; only Retry pays for it once more",
-        told(record.answered_end),
+        "licence {id} (`{remote}`) was renewed {until}, as the licence server answered at {}, and it goes on to show {}: look there whether that was paid for and is under way; only Retry pays for it once more",
         told(record.answered_at),
         told(record.expires_at)
     );
     Break(cx.fail_for_good_of(step, NOT_SHOWN, &message, RENEWAL, &target(remote)))
 }
 
+/// Whether a licence that an answer named has yet to come into the shared list: until then, or until its time is over, nothing is read for
+/// it.
+pub(super) fn is_awaited(cx: &Cx<'_>, product: &str, id: &LicenseId, remote: &str) -> bool {
+    let named = |r: &&LicenseStatus| r.state.is_none() && r.answered_at.is_some() && !is_overdue(r, cx.now);
+    let list = fresh_enough(cx).and_then(|server| server.list.as_deref());
+    let shown = |row: &LicenseRow| row.id == *id || remote_of(row) == remote;
+    record(cx, product).is_some_and(|r| named(&r)) && list.is_some_and(|list| !list.rows.values().any(shown))
+}
+
 /// An answer named a licence that neither list nor form shows: it is waited for, also by an order that does not want it any more, and in
 /// the end a department finds out.
-pub(super) fn wait_for_license(
-    cx: &mut Cx<'_>,
-    step: Step,
-    server: &LicenseServer,
-    record: &LicenseStatus,
-    id: &LicenseId,
-    remote: &str,
-) -> Halt {
-    let (at, until) = (record.answered_at.unwrap_or(Time(cx.now)), believed_until(record).unwrap_or(cx.now));
+pub(super) fn wait_for_license(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, product: &str, id: &LicenseId, remote: &str) -> Halt {
+    let now = Time::seconds(cx.now);
+    let record = entry(cx, product, server.key.to_string());
+    // A record of an older version does not tell when, and older definitions drop it: that it is absent is no leave to buy another one.
+    let at = *record.answered_at.get_or_insert(now);
+    let until = believed_until(record).unwrap_or(at.0);
     if cx.now < until {
         cx.enter(step, State::Waiting, "a licence that was ordered is awaited");
         let message = format!("the licence server answered at {at} that it made licence {id} (`{remote}`), and does not show it yet");
@@ -99,7 +112,7 @@ pub(super) fn wait_for_license(
         let (reason, next) = (Reason::WaitingForPanel, Some(after(cx.now, cx.handler.poll)));
         return cx.wait(step, Wait { kind: WaitKind::Panel, name: &name, reason, message, until: next, deadline: Some(until) });
     }
-    let wanted = !cx.order.deleting && cx.order.licenses.iter().any(|l| l.product == record.product);
+    let wanted = !cx.order.deleting && cx.order.licenses.iter().any(|l| l.product == product);
     let next = if wanted { "only Retry orders another one" } else { "stop it there if it comes; Retry goes on without it" };
     let message = format!(
         "the licence server answered at {at} that it made licence {id} (`{remote}`), and has not shown it since: look there whether it was made and paid for; {next}"
@@ -114,7 +127,12 @@ pub(super) fn may_be_repeated(cx: &mut Cx<'_>) {
     for record in cx.status.licenses.iter_mut().filter(|record| is_overdue(record, now)) {
         let call = if record.answered_end.is_some() { RENEWAL } else { ORDER };
         if asked.call == call && asked.target == target(&remote_id(&marker, &record.product)) {
-            record.renewed_at = record.renewed_at.filter(|_| record.answered_end.is_none());
+            if call == ORDER {
+                // Nothing else makes an order forget a licence that an answer named.
+                record.id = None;
+            } else {
+                record.renewed_at = None;
+            }
             (record.answered_at, record.answered_end) = (None, None);
         }
     }

@@ -17,9 +17,9 @@ use crate::panel::license::{LicenseForm, LicenseId, LicenseRow, LicenseState};
 use super::call::Call;
 use super::context::{Cx, Flow, Halt, Next, after};
 use super::facts::HandlerState;
-use super::license_answers::end_shows_in_time;
+use super::license_answers::{RENEWAL, end_shows_in_time, is_end_overdue};
 use super::license_server::LicenseServer;
-use super::licenses::{ISSUED, TARGET, awaits, change, entry, form, record, remote_id, seen, target};
+use super::licenses::{ISSUED, TARGET, awaits, change, entry, form, record, remote_id, seen, target, tells};
 use super::step::{State, Step};
 
 /// The shortest month, in days: half a period is reckoned with it.
@@ -36,6 +36,12 @@ fn half_of(months: i32) -> Duration {
 
 fn period(licenses: &[License], record: &LicenseStatus) -> Option<i32> {
     licenses.iter().find(|l| l.product == record.product).map(|l| l.period)
+}
+
+/// The end that a renewal brings at least, where its answer names none: half of a period after the one before.
+pub(super) fn least_end(licenses: &[License], record: &LicenseStatus, now: Timestamp) -> Time {
+    let half = half_of(period(licenses, record).unwrap_or(1));
+    Time::seconds(after(record.expires_at.map_or(now, |at| at.0), half))
 }
 
 /// The server, while its shared list says something about this order's licences.
@@ -98,8 +104,7 @@ pub(super) fn is_due(cx: &Cx<'_>, server: &LicenseServer, record: &LicenseStatus
     !rests && after(cx.now, server.policy.renew_before.min(half)) >= expires.0
 }
 
-/// Renewed once for each period: it is due by the date that is recorded, and done as soon as the form shows another one. An end that is not
-/// understood is told before a client relies on the licence.
+/// Renewed once for each period: it is due by the date that is recorded, and done as soon as the form shows another one.
 pub(super) fn renewal(
     cx: &mut Cx<'_>,
     step: Step,
@@ -112,22 +117,17 @@ pub(super) fn renewal(
     let now = cx.now;
     let end = match &form.expires {
         Ok(end) => *end,
-        Err(text) => {
-            let message = format!(
-                "licence {id} shows `{text}` as its end, which is no date that is understood, such as 2026-12-31: nobody would renew it in time"
-            );
-            return Break(cx.fail(step, "UnknownDate", &message));
-        }
+        Err(text) => return no_date(cx, step, server, &license.product, id, remote, text),
     };
     let shown = end.map(Time::seconds);
-    let ours = awaits(cx, remote, "renewLicense");
+    let ours = awaits(cx, remote, RENEWAL);
     let entry = entry(cx, &license.product, server.key.to_string());
     if entry.expires_at != shown {
         note_end(entry, shown, Some(half_of(license.period)), now);
         if ours {
             entry.renewed_at = Some(Time::seconds(now));
         }
-        seen(cx, remote, "renewLicense");
+        seen(cx, remote, RENEWAL);
     }
     end_shows_in_time(cx, step, &license.product, id, remote)?;
     let due = record(cx, &license.product).is_some_and(|record| is_due(cx, server, record));
@@ -136,12 +136,46 @@ pub(super) fn renewal(
     Break(change(cx, step, server, call))
 }
 
-/// A renewal was asked for, and its answer is not known.
-pub(super) fn is_renewal(intent: &InFlight) -> bool {
-    intent.call == "renewLicense"
+/// What is said of an end that is none.
+const NO_DATE: &str = "which is no date that is understood";
+
+/// An end that is not understood is told before a client relies on the licence, and when the one that it showed before is near; `Done`
+/// means that a person watches it. Else it stops nobody: `unclear_ends` tells of it.
+fn no_date(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, product: &str, id: &LicenseId, remote: &str, text: &str) -> Flow {
+    end_shows_in_time(cx, step, product, id, remote)?;
+    let handed_over = cx.status.server.as_ref().is_some_and(|s| s.handed_over_at.is_some());
+    let due = record(cx, product).is_some_and(|record| is_due(cx, server, record));
+    if handed_over && !due {
+        return Continue(());
+    }
+    // Also where an earlier version did not take that for an answer.
+    if cx.is_being_verified() && cx.status.last_error.as_ref().is_some_and(|e| e.message.contains(NO_DATE)) {
+        entry(cx, product, server.key.to_string()).expires_at = None;
+        return Continue(());
+    }
+    let message = format!(
+        "licence {id} shows `{text}` as its end, {NO_DATE}, such as 2026-12-31: nobody would renew it in time; Done means that a person does"
+    );
+    Break(cx.fail_of(step, "UnknownDate", &message, RENEWAL, &target(remote)))
 }
 
-/// Whether a licence ends soon while the order may be busy with something else, or stand still.
+/// Of which licences nobody knows when they end, as the step's message tells it.
+pub(super) fn unclear_ends(cx: &Cx<'_>) -> String {
+    let forms = cx.status.licenses.iter().filter_map(|record| {
+        let id = record.id.as_ref()?;
+        let text = cx.facts.licenses.forms.get(id)?.as_ref()?.expires.as_ref().err()?;
+        Some(format!("; nobody renews licence {id}, which shows `{text}` as its end"))
+    });
+    forms.collect()
+}
+
+/// A renewal was asked for, and its answer is not known.
+pub(super) fn is_renewal(intent: &InFlight) -> bool {
+    intent.call == RENEWAL
+}
+
+/// Whether a licence ends soon, or a department has to be asked about one that was renewed, while the order may be busy with something
+/// else, or stand still.
 pub(super) fn is_pressing(cx: &Cx<'_>) -> bool {
     let handed_over = cx.status.server.as_ref().is_some_and(|s| s.handed_over_at.is_some());
     // What else is in flight is settled first, and a licence that is ordered or changed by its step. What the panel accepted, and does not
@@ -150,23 +184,29 @@ pub(super) fn is_pressing(cx: &Cx<'_>) -> bool {
     let accepted = followed.iter().any(|step| cx.state(*step) == State::Running);
     let elsewhere = accepted || cx.status.in_flight.as_ref().is_some_and(|f| !is_renewal(f));
     let Some(server) = fresh_enough(cx).filter(|_| handed_over && !cx.order.deleting && !elsewhere) else { return false };
-    let asked = cx.status.in_flight.is_some();
+    let (asked, asks) = (cx.status.in_flight.is_some(), may_ask(cx));
     let due = |record: &LicenseStatus| {
         let mut record = record.clone();
         if let Some(expires) = row(server, &record).and_then(|row| row.expires).filter(|_| !asked) {
             let half = period(&cx.order.licenses, &record).map(half_of);
             note_end(&mut record, Some(Time::seconds(expires)), half, cx.now);
         }
-        is_due(cx, server, &record)
+        is_due(cx, server, &record) || (asks && is_end_overdue(&record, cx.now))
     };
     cx.status.licenses.iter().any(|record| !is_left_alone(cx, record) && due(record))
+}
+
+/// Nothing else is counted, or asked about: a question about a renewal takes nobody's place.
+fn may_ask(cx: &Cx<'_>) -> bool {
+    let counted = |a: &AttemptsFor| a.step == Step::IssueLicenses.as_str();
+    cx.status.attempts_for.as_ref().is_none_or(counted) && !cx.is_open(TaskType::FailedOperation) && cx.cancelled().is_none()
 }
 
 /// Not tried now: it could not be read, or its renewal came to nothing a while ago, here or in the step, which counts and asks a department.
 fn is_left_alone(cx: &Cx<'_>, record: &LicenseStatus) -> bool {
     let target = target(&remote_id(&cx.order.marker.short(), &record.product));
     let step = Step::IssueLicenses;
-    let renewal = |a: &&AttemptsFor| a.step == step.as_str() && a.call == "renewLicense" && a.target == target;
+    let renewal = |a: &&AttemptsFor| a.step == step.as_str() && a.call == RENEWAL && a.target == target;
     let failed = cx.status.attempts_for.as_ref().filter(renewal).filter(|_| cx.status.in_flight.is_none());
     // The step may never come to it again, where something else stands before it.
     let asked = cx.is_open(TaskType::FailedOperation) || cx.cancelled() == Some(step);
@@ -197,6 +237,12 @@ pub(super) fn meanwhile(cx: &mut Cx<'_>, halt: Halt) -> Halt {
     }
     let before = cx.status.clone();
     let renewed = pressing(cx);
+    let raises = |halt: &Halt| matches!(halt.next, Next::Raise(_));
+    let overdue = |product: &str| record(cx, product).is_some_and(|r| is_end_overdue(r, cx.now));
+    if renewed.as_ref().is_some_and(|(product, halt)| raises(halt) && overdue(product)) {
+        // A department is asked: it is waited for, and its answer is about what stands in the status now.
+        return renewed.map_or(halt, |(_, asked)| asked);
+    }
     let (in_flight, mut licenses) = (cx.status.in_flight.take(), std::mem::take(&mut cx.status.licenses));
     let halt = match renewed {
         Some((_, Halt { next: next @ (Next::Look(_) | Next::Prepare(_) | Next::Call(_)), .. })) => Halt { next, verdict: halt.verdict },
@@ -214,6 +260,12 @@ pub(super) fn meanwhile(cx: &mut Cx<'_>, halt: Halt) -> Halt {
     halt
 }
 
+/// Whether a licence is this order's, as its form shows, or the list itself where that shows nothing of it.
+fn is_told(server: &LicenseServer, id: &LicenseId, remote: &str, form: &LicenseForm) -> bool {
+    let listed = || server.list.as_ref().and_then(|list| list.rows.get(&id.0)).is_some_and(|row| tells(row, remote));
+    form.remote_id.as_deref().map_or_else(listed, |shown| shown == remote)
+}
+
 /// Renews what is due of the licences that are there; the product that it is about, and what comes next.
 fn pressing(cx: &mut Cx<'_>) -> Option<(String, Halt)> {
     let step = Step::IssueLicenses;
@@ -221,13 +273,12 @@ fn pressing(cx: &mut Cx<'_>) -> Option<(String, Halt)> {
     note_list(cx);
     for license in cx.order.licenses.clone() {
         // One that cannot be renewed keeps no other from it.
-        let due = |record: &&LicenseStatus| is_due(cx, &server, record) && !is_left_alone(cx, record);
+        let overdue = |record: &LicenseStatus| may_ask(cx) && is_end_overdue(record, cx.now);
+        let due = |record: &&LicenseStatus| (is_due(cx, &server, record) || overdue(record)) && !is_left_alone(cx, record);
         let Some(id) = record(cx, &license.product).filter(due).and_then(|record| record.id.clone()).map(LicenseId) else { continue };
         let remote = remote_id(&cx.order.marker.short(), &license.product);
         let flow = match form(cx, step, &id) {
-            Continue(Some(form)) if form.remote_id.as_deref() == Some(remote.as_str()) => {
-                renewal(cx, step, &server, &license, &id, &remote, &form)
-            }
+            Continue(Some(form)) if is_told(&server, &id, &remote, &form) => renewal(cx, step, &server, &license, &id, &remote, &form),
             Continue(_) => continue,
             Break(halt) => Break(halt),
         };

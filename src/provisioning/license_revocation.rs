@@ -8,7 +8,7 @@ use crate::panel::license::{FREE_NAME, LicenseId, LicenseRow, LicenseState};
 
 use super::call::Call;
 use super::context::{Cx, Flow, Halt};
-use super::license_answers::wait_for_license;
+use super::license_answers::{ORDER, RENEWAL, wait_for_license};
 use super::license_server::LicenseServer;
 use super::licenses::{SUSPENDED, all_read, awaits, change, entry, form, fresh, not_known, remote_id, remote_of, seen, untold, usable};
 use super::selection::may_have_been_restored;
@@ -73,7 +73,7 @@ fn opening_settled(cx: &mut Cx<'_>, step: Step) -> Flow {
 /// is gone.
 pub(super) fn take_back(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, record: &LicenseStatus) -> Flow {
     let remote = remote_id(&cx.order.marker.short(), &record.product);
-    if ["orderLicense", "resumeLicense"].iter().any(|call| awaits(cx, &remote, call)) {
+    if [ORDER, "resumeLicense"].iter().any(|call| awaits(cx, &remote, call)) {
         // Whether it was bought, or started again, is not known yet.
         cx.settled(step)?;
     }
@@ -97,16 +97,16 @@ pub(super) fn take_back(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, rec
                 None if form.name != FREE_NAME => return Break(untold(cx, step, &id, &remote)),
                 Some(_) | None => {}
             }
-        } else if record.state.is_none() && record.answered_at.is_some() && !rows.iter().any(|row| remote_of(row) == remote) {
+        } else if record.state.is_none() && !rows.iter().any(|row| remote_of(row) == remote) {
             // It was ordered, as the answer said, and may still come: nobody would know of it then.
-            return Break(wait_for_license(cx, step, server, record, &id, &remote));
+            return Break(wait_for_license(cx, step, server, &record.product, &id, &remote));
         }
     }
     let unread = |row: &LicenseRow| Some(&row.id.0) == record.id.as_ref() && row.remote_id.is_none() && !ours(&row);
     if record.id.is_none() || rows.iter().any(unread) {
         all_read(cx, step, &rows)?;
     }
-    for call in ["orderLicense", "renewLicense", "resumeLicense", "suspendLicense", "freeLicense"] {
+    for call in [ORDER, RENEWAL, "resumeLicense", "suspendLicense", "freeLicense"] {
         seen(cx, &remote, call);
     }
     Continue(())

@@ -93,8 +93,8 @@ pub struct LicenseFacts {
 pub struct LicenseAnswers {
     /// Licences that were ordered.
     pub bought: BTreeMap<String, LicenseId>,
-    /// The new ends of licences that were renewed.
-    pub prolonged: BTreeMap<String, Timestamp>,
+    /// The new ends of licences that were renewed; `None` where an answer named none that is understood.
+    pub prolonged: BTreeMap<String, Option<Timestamp>>,
 }
 
 impl LicenseAnswers {

@@ -15,8 +15,8 @@ use super::call::Call;
 use super::context::{Cx, Flow, Halt, Recheck, Wait, WaitKind, after};
 use super::facts::{HandlerState, Look, Prepare};
 use super::inflight::Shows;
-use super::license_answers::{is_end_overdue, not_shown_yet, note_unseen, wait_for_license};
-use super::license_renewal::{fresh_enough, is_due, is_renewal, note_list, renewal, row};
+use super::license_answers::{ORDER, is_awaited, is_end_overdue, not_shown_yet, note_unseen, wait_for_license};
+use super::license_renewal::{fresh_enough, is_due, is_renewal, note_list, renewal, row, unclear_ends};
 use super::license_revocation::take_back;
 use super::license_server::{LIST, LicenseServer};
 use super::reason::Reason;
@@ -87,7 +87,8 @@ pub fn issue(cx: &mut Cx<'_>) -> Flow {
         0 => cx.finish(step, State::Skipped, "none ordered"),
         count => {
             let secret = cx.status.license_secret.clone().unwrap_or_default();
-            cx.finish(step, State::Done, &format!("{count} in Secret {secret}"));
+            let unclear = unclear_ends(cx);
+            cx.finish(step, State::Done, &format!("{count} in Secret {secret}{unclear}"));
         }
     }
     Continue(())
@@ -167,7 +168,10 @@ pub(super) fn usable(cx: &mut Cx<'_>, step: Step) -> Flow<LicenseServer> {
             let message = "the handler has no licenseServerRef; set it, or remove spec.licenses";
             return Break(cx.stall(step, Reason::LicenseServerNotReady, message, Recheck::Later));
         };
-        let message = format!("licence server {name} does not exist, is none, or may not be used from the handler's namespace");
+        let mut message = format!("licence server {name} does not exist, is none, or may not be used from the handler's namespace");
+        if cx.order.deleting && cx.status.licenses.is_empty() {
+            message += "; the order was restored, and may have licences there: if it has none, take licenseServerRef out of the handler";
+        }
         return Break(wait_for_server(cx, step, &name, message));
     };
     match &server.state {
@@ -205,15 +209,18 @@ fn one(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, license: &License, a
         Some(id) => LicenseId(id),
         None => find_or_order(cx, step, server, license, address, &remote)?,
     };
+    if is_awaited(cx, &license.product, &id, &remote) {
+        return Break(wait_for_license(cx, step, server, &license.product, &id, &remote));
+    }
     let Some(form) = form(cx, step, &id)? else {
-        return Break(not_there(cx, step, server, license, address, &remote, &id));
+        return Break(not_there(cx, step, server, &license.product, &remote, &id));
     };
     match form.remote_id.as_deref() {
         Some(shown) if shown == remote => {}
         Some(shown) => return Break(other_remote_id(cx, step, &id, shown, &remote)),
-        None => return Break(untold(cx, step, &id, &remote)),
+        None => told_by_list(cx, step, &id, &remote)?,
     }
-    seen(cx, &remote, "orderLicense");
+    seen(cx, &remote, ORDER);
     let handler = server.key.to_string();
     let entry = entry(cx, &license.product, handler);
     entry.id = Some(id.0.clone());
@@ -293,10 +300,25 @@ pub(super) fn all_read(cx: &mut Cx<'_>, step: Step, rows: &[LicenseRow]) -> Flow
     Break(not_known(cx, step, &message))
 }
 
+/// Whether the list itself shows that a licence is this order's, and not what a form showed once.
+pub(super) fn tells(row: &LicenseRow, remote: &str) -> bool {
+    !row.by_form && remote_of(row) == remote
+}
+
+/// Only key and date are confirmed in forms: where one shows no remote id, that of the list is believed.
+fn told_by_list(cx: &mut Cx<'_>, step: Step, id: &LicenseId, remote: &str) -> Flow {
+    let shared = fresh_enough(cx).and_then(|server| server.list.as_ref()?.rows.get(&id.0));
+    if shared.is_some_and(|row| tells(row, remote)) {
+        return Continue(());
+    }
+    let rows = fresh(cx, step)?;
+    if rows.iter().any(|row| row.id == *id && tells(row, remote)) { Continue(()) } else { Break(untold(cx, step, id, remote)) }
+}
+
 /// A licence that was this order's as far as anybody knows, and does not tell whose it is.
 pub(super) fn untold(cx: &mut Cx<'_>, step: Step, id: &LicenseId, remote: &str) -> Halt {
     let message = format!(
-        "the form of licence {id} shows no remote id: whether it is this order's (`{remote}`) is not known; let the licence server show it there, or delete the licence there"
+        "the form of licence {id} shows no remote id, nor does the list: whether it is this order's (`{remote}`) is not known; let the licence server show it, or delete the licence there"
     );
     not_known(cx, step, &message)
 }
@@ -379,42 +401,29 @@ fn other_remote_id(cx: &mut Cx<'_>, step: Step, id: &LicenseId, shown: &str, rem
 }
 
 /// A licence that the server does not know.
-fn not_there(
-    cx: &mut Cx<'_>,
-    step: Step,
-    server: &LicenseServer,
-    license: &License,
-    address: IpAddr,
-    remote: &str,
-    id: &LicenseId,
-) -> Halt {
+fn not_there(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, product: &str, remote: &str, id: &LicenseId) -> Halt {
     let rows = match fresh(cx, step) {
         Continue(rows) => rows,
         Break(halt) => return halt,
     };
-    let known = record(cx, &license.product).cloned().unwrap_or_default();
+    let known = record(cx, product).cloned().unwrap_or_default();
     if let Some(row) = rows.iter().find(|row| remote_of(row) == remote && row.id != *id) {
         // Somebody moved our remote id to another licence: that one is ours now.
         let moved = row.id.0.clone();
-        entry(cx, &license.product, server.key.to_string()).id = Some(moved);
+        entry(cx, product, server.key.to_string()).id = Some(moved);
         return cx.wait_for_list(step);
     }
     if known.state.is_some() {
         let message = format!(
-            "licence {id} ({}) is not at the licence server any more; no other is bought by itself: remove it from spec.licenses, and add it again later",
-            license.product
+            "licence {id} ({product}) is not at the licence server any more; no other is bought by itself: remove it from spec.licenses, and add it again later"
         );
         return cx.stall(step, Reason::LicenseGone, &message, Recheck::Later);
     }
-    if known.answered_at.is_some() {
-        return wait_for_license(cx, step, server, &known, id, remote);
+    if known.answered_at.is_none() && rows.iter().any(|row| remote_of(row) == remote) {
+        // The list has found it: it came after its form was read.
+        return cx.wait_for_list(step);
     }
-    // A department was asked about it, and said that it is not there.
-    entry(cx, &license.product, server.key.to_string()).id = None;
-    match find_or_order(cx, step, server, license, address, remote) {
-        Continue(_) => cx.wait_for_list(step),
-        Break(halt) => halt,
-    }
+    wait_for_license(cx, step, server, product, id, remote)
 }
 
 /// Asks for a change at the licence server. What concerns the whole server is waited for, and blamed on no order.

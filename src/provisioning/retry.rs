@@ -48,12 +48,26 @@ impl Cx<'_> {
         if let Some(halt) = self.fails_to_verify(step, message) {
             return halt;
         }
+        self.note_attempt_of(step, call, target);
+        let message = self.note_failure(step, code, message, 1);
+        self.give_up(step, &message)
+    }
+
+    /// An attempt of a step failed at what no call of this pass was about.
+    pub(super) fn fail_of(&mut self, step: Step, code: &str, message: &str, call: &str, target: &str) -> Halt {
+        if let Some(halt) = self.fails_to_verify(step, message) {
+            return halt;
+        }
+        self.note_attempt_of(step, call, target);
+        let message = self.note_failure(step, code, message, 1);
+        if self.status.attempts >= self.handler.max_attempts { self.give_up(step, &message) } else { self.back_off(step, &message) }
+    }
+
+    fn note_attempt_of(&mut self, step: Step, call: &str, target: &str) {
         self.note_attempt(step, Time::seconds(self.now));
         if let Some(counted) = self.status.attempts_for.as_mut() {
             (counted.call, counted.target) = (call.to_owned(), target.to_owned());
         }
-        let message = self.note_failure(step, code, message, 1);
-        self.give_up(step, &message)
     }
 
     /// So many attempts whose answers were lost, each noted when it was, have failed: there are too many of them.

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use crate::core_licenses::{days, made, monthly, renewals, stalled};
-use crate::support::seconds;
 use crate::support::sweep::{Kind, assert_active, assert_released, reach};
 use crate::support::world::{Fault, World};
+use crate::support::{later, seconds};
+use dci_operator::api::handler::DeletionPolicy;
 use dci_operator::api::task::{Resolution, TaskType};
 use dci_operator::provisioning::call::Call;
 
@@ -44,6 +45,42 @@ fn an_end_that_was_a_date_once_is_told_when_it_is_near() {
     assert_eq!((renewals(&world), world.phase("web")), (1, "Active"), "{}", world.describe());
 }
 
+/// Nobody renews it, which is said; the client has had it all along.
+#[test]
+fn an_end_that_is_no_date_is_said_of_an_active_order_and_stops_nothing() {
+    let mut world = monthly();
+    world.panel.licenses.no_date = Some("never".into());
+    let stored = world.orders.get_mut("web").unwrap();
+    stored.status.licenses[0].expires_at = None;
+    stored.version += 1;
+    for (suspended, phase) in [(true, "Suspended"), (false, "Active")] {
+        world.edit("web", |raw| raw.spec.suspended = suspended);
+        world.until(phase, Duration::from_hours(3), |w| w.phase("web") == phase);
+    }
+    world.run_for(Duration::from_hours(24));
+    assert_eq!((world.tasks.len(), world.phase("web")), (0, "Active"), "{}", world.describe());
+    let step = world.status("web").steps.iter().find(|s| s.name == "IssueLicenses").unwrap();
+    assert!(step.message.ends_with("; nobody renews licence 7001, which shows `never` as its end"), "{}", step.message);
+}
+
+/// A person watches it from then on: before the hand-over, and where the end that it showed once is near.
+#[test]
+fn an_end_that_is_no_date_is_left_to_whoever_says_that_it_is_done() {
+    for mut world in [Kind::Licensed.world(), monthly()] {
+        world.panel.licenses.no_date = Some("unlimited".into());
+        if world.phase("web") == "Active" {
+            (0..27).for_each(|_| days(&mut world, 1));
+        }
+        world.until("a task", Duration::from_hours(24), |w| w.open_tasks() == [TaskType::FailedOperation]);
+        let phase = world.phase("web").to_owned();
+        world.resolve(TaskType::FailedOperation, Resolution::Done);
+        world.until("Active", Duration::from_hours(3), |w| w.phase("web") == "Active");
+        world.run_for(Duration::from_hours(24));
+        assert_eq!((world.tasks.len(), renewals(&world), world.phase("web")), (1, 0, "Active"), "{phase}\n{}", world.describe());
+        assert!(world.panel.licenses.orders.values().all(|count| *count == 1), "{phase}\n{}", world.describe());
+    }
+}
+
 /// Neither list nor forms show remote ids, and the answer to a purchase is lost: whether it was made nobody knows.
 #[test]
 fn nothing_is_bought_again_where_no_form_tells_whose_a_licence_is() {
@@ -75,6 +112,29 @@ fn a_licence_that_was_named_and_does_not_tell_whose_it_is_is_told_and_stopped_in
     assert_released(&world, Kind::Licensed);
 }
 
+/// The list itself tells whose a licence is: forms are not needed for that.
+#[test]
+fn a_licence_that_the_list_alone_tells_of_is_used_renewed_and_stopped() {
+    for forbidden in [false, true] {
+        let mut world = Kind::Licensed.world();
+        world.panel.licenses.untold_in_forms = true;
+        world.until("Active", Duration::from_hours(3), |w| w.phase("web") == "Active");
+        if forbidden {
+            world.edit("web", |raw| raw.spec.deletion_policy = DeletionPolicy::Orphan);
+            world.until("forbidden", Duration::from_hours(1), |w| stalled(w).0 == "DeletionPolicyForbidden");
+        }
+        let end = later(world.now, Duration::from_hours(24));
+        world.panel.licenses.rows.values_mut().for_each(|b| b.expires = end);
+        world.run_for(Duration::from_hours(3));
+        assert_eq!((renewals(&world), world.tasks.len()), (2, 0), "{forbidden}\n{}", world.describe());
+        world.edit("web", |raw| raw.spec.deletion_policy = DeletionPolicy::Release);
+        world.delete("web");
+        world.until("gone", Duration::from_hours(3), |w| w.phase("web") == "gone");
+        assert_released(&world, Kind::Licensed);
+        assert!(world.tasks.is_empty(), "{forbidden}\n{}", world.describe());
+    }
+}
+
 fn bought(world: &World) -> usize {
     made(world, |c| matches!(c, Call::OrderLicense { .. }))
 }
@@ -96,6 +156,20 @@ fn a_licence_that_an_answer_named_is_waited_for_and_not_bought_again() {
         assert_active(&world, Kind::Licensed);
         assert!(world.tasks.is_empty() && world.status("web").licenses.iter().all(|l| l.answered_at.is_none()), "{}", world.describe());
     }
+}
+
+/// The list that all orders share tells when it comes.
+#[test]
+fn a_licence_that_an_answer_named_costs_no_request_until_the_shared_list_shows_it() {
+    let mut world = Kind::Licensed.world();
+    world.panel.licenses.shows_after = Duration::from_hours(1);
+    world.until("named", Duration::from_hours(1), |w| w.status("web").licenses.iter().any(|l| l.id.is_some()));
+    world.run_for(seconds(300));
+    let reads = world.reads;
+    world.run_for(seconds(1200));
+    assert_eq!((world.reads, bought(&world)), (reads, 1), "{}", world.describe());
+    reach(&mut world, "Active", Kind::Licensed);
+    assert_active(&world, Kind::Licensed);
 }
 
 /// It does not come: nothing is bought in its place but on a department's word, and what came after all is not bought again.
@@ -128,19 +202,36 @@ fn a_licence_that_never_shows_is_bought_again_on_a_departments_word_alone() {
     }
 }
 
+/// That it was answered goes with each save, which tells that the definitions are older: that it is absent is no leave to buy another one.
+#[test]
+fn nothing_is_bought_again_where_older_definitions_drop_what_was_answered() {
+    let mut world = Kind::Licensed.world();
+    world.panel.licenses.shows_after = Duration::from_hours(1);
+    world.panel.licenses.drops_answers = true;
+    world.until("named", Duration::from_hours(1), |w| w.status("web").licenses.iter().any(|l| l.id.is_some()));
+    world.run_for(seconds(1800));
+    assert!(bought(&world) == 1 && world.status("web").licenses.iter().all(|l| l.answered_at.is_none()), "{}", world.describe());
+    reach(&mut world, "Active", Kind::Licensed);
+    assert_active(&world, Kind::Licensed);
+    assert!(world.panel.licenses.orders.values().all(|count| *count == 1) && world.tasks.is_empty(), "{}", world.describe());
+}
+
 /// The order goes before the licence that it bought shows: it would run on, and nobody would know of it.
 #[test]
 fn an_order_that_goes_waits_for_the_licence_that_an_answer_named() {
-    let mut world = Kind::Licensed.world();
-    world.panel.licenses.shows_after = seconds(1800);
-    world.until("bought", Duration::from_hours(1), |w| bought(w) == 1);
-    world.panel.licenses.shows_after = Duration::ZERO;
-    world.delete("web");
-    world.run_for(seconds(1200));
-    assert!(world.phase("web") == "Deleting" && world.panel.servers["1"].on, "{}", world.describe());
-    world.until("gone", Duration::from_hours(1), |w| w.phase("web") == "gone");
-    assert_released(&world, Kind::Licensed);
-    assert!(bought(&world) == 1 && world.tasks.is_empty(), "{}", world.describe());
+    for drops in [false, true] {
+        let mut world = Kind::Licensed.world();
+        world.panel.licenses.shows_after = seconds(1800);
+        world.panel.licenses.drops_answers = drops;
+        world.until("bought", Duration::from_hours(1), |w| bought(w) == 1);
+        world.panel.licenses.shows_after = Duration::ZERO;
+        world.delete("web");
+        world.run_for(seconds(1200));
+        assert!(world.phase("web") == "Deleting" && world.panel.servers["1"].on, "{drops}\n{}", world.describe());
+        world.until("gone", Duration::from_hours(1), |w| w.phase("web") == "gone");
+        assert_released(&world, Kind::Licensed);
+        assert!(bought(&world) == 1 && world.tasks.is_empty(), "{drops}\n{}", world.describe());
+    }
 }
 
 /// Nothing was made, though the answer said so.

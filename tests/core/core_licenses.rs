@@ -172,6 +172,11 @@ fn a_period_is_renewed_once() {
                 world.faults.insert(world.asked.len(), fault);
             }
             world.then_reads_fail = reads;
+            if fault == Some(Fault::Ignored) {
+                // It was answered as done: it is paid for once more on a department's word alone.
+                world.until("a department is asked", Duration::from_hours(30), |w| w.open_tasks() == [TaskType::FailedOperation]);
+                world.resolve(TaskType::FailedOperation, Resolution::Retry);
+            }
             world.until("renewed", Duration::from_hours(3), |w| w.panel.licenses.rows[&lite].renewals > 0);
             reach(&mut world, "Active", Kind::Licensed);
             world.run_for(Duration::from_hours(2));
@@ -488,6 +493,8 @@ fn a_restored_order_is_not_closed_without_its_licence_server() {
     world.run_for(Duration::from_hours(3));
     assert_eq!(world.phase("web"), "Deleting", "{}", world.describe());
     assert!(world.panel.licenses.rows.values().all(|b| !b.suspended));
+    let told = world.status("web").waiting_on.as_ref().map(|on| on.message.clone()).unwrap_or_default();
+    assert!(told.ends_with("if it has none, take licenseServerRef out of the handler"), "{told}");
     world.panel.licenses.usable = true;
     world.force("web");
     reach(&mut world, "gone", Kind::Licensed);

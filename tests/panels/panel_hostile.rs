@@ -428,7 +428,8 @@ async fn what_a_hostile_panel_says_shows_no_secret() {
 #[tokio::test]
 async fn a_form_that_is_sent_back_is_as_the_panel_shows_it() {
     let (owner, comment) = (format!("o-{PASSWORD}"), format!("{PASSWORD} {SESSION}"));
-    let shown = format!(r#""mac":"x","owner":{{"$":"{owner}"}},"comment":{{"$":"{comment}"}},"notes":{{"$":"by {PASSWORD}"}}"#);
+    let shown =
+        format!(r#""mac":"x","name":"R1-17","owner":{{"$":"{owner}"}},"comment":{{"$":"{comment}"}},"notes":{{"$":"by {PASSWORD}"}}"#);
     let server = Server::panel(move |request| if request.get("sok") == "ok" { ok() } else { doc(&shown) });
     let (panel, id) = (operator(&server), ServerId::from("17"));
     let edit = |expect| ServerEdit { expect, owner: OwnerEdit::Keep, notes: NotesEdit::Add("k8s:a/b/c/d".into()) };

@@ -73,6 +73,8 @@ pub struct Server {
     pub unread: Option<String>,
     /// The list shows no remote ids, and the forms have no such field.
     pub untold: bool,
+    /// The list shows remote ids, and the forms have no such field.
+    pub untold_in_forms: bool,
     /// Licences whose forms are refused.
     pub refused: BTreeSet<String>,
     /// Licences that the list does not show, though they are there: a filter hides them.
@@ -81,6 +83,8 @@ pub struct Server {
     pub remembered: BTreeMap<String, String>,
     /// What stands in list and forms instead of a date.
     pub no_date: Option<String>,
+    /// Older definitions drop from each status what was answered.
+    pub drops_answers: bool,
 }
 
 pub fn key() -> ObjectKey {
@@ -117,10 +121,12 @@ impl Server {
             answers: BTreeMap::new(),
             unread: None,
             untold: false,
+            untold_in_forms: false,
             refused: BTreeSet::new(),
             hidden: BTreeSet::new(),
             remembered: BTreeMap::new(),
             no_date: None,
+            drops_answers: false,
         }
     }
 
@@ -173,7 +179,7 @@ impl Server {
         self.rows.get(&id.0).and_then(|b| b.shown(now)).map(|b| LicenseForm {
             name: b.name.clone(),
             address: Some(b.address),
-            remote_id: self.tells(&id.0).then(|| b.remote_id.clone()),
+            remote_id: (self.tells(&id.0) && !self.untold_in_forms).then(|| b.remote_id.clone()),
             key: (now >= b.key_at).then(|| SecretString::from(format!("KEY-{id}"))),
             expires: self.no_date.clone().map_or(Ok(Some(b.expires)), Err),
         })
@@ -184,7 +190,8 @@ impl Server {
         let there = |id: &LicenseId| self.rows.get(&id.0).ok_or_else(|| refused("missed", "soft.edit"));
         match call {
             Call::EditLicense { license, remote_id, .. } | Call::FreeLicense { license, remote_id } => {
-                if self.tells(&license.0) && there(license)?.remote_id == *remote_id { Ok(()) } else { Err(refused("value", "soft.edit")) }
+                let told = self.tells(&license.0) && !self.untold_in_forms;
+                if told && there(license)?.remote_id == *remote_id { Ok(()) } else { Err(refused("value", "soft.edit")) }
             }
             Call::RenewLicense { license, .. } | Call::SuspendLicense { license, .. } | Call::ResumeLicense { license, .. } => {
                 there(license).map(drop)

@@ -222,7 +222,7 @@ impl World {
         if let (Call::RenewLicense { license, expires, .. }, Outcome::Applied(_)) = (call, outcome) {
             // One that says no more than that it is done names no end.
             let end = self.panel.licenses.rows.get(&license.0).map(|b| b.expires).filter(|end| end > expires);
-            facts.licenses.answers.prolonged.extend(end.map(|end| (remote.to_owned(), end)));
+            facts.licenses.answers.prolonged.insert(remote.to_owned(), end);
         }
         self.panel.licenses.answers.insert(name.to_owned(), facts.licenses.answers.clone());
     }
@@ -239,6 +239,9 @@ impl World {
         let stored = &self.orders[name];
         let mut new = status.clone();
         notices::carry_times(&stored.status, &mut new);
+        if self.panel.licenses.drops_answers {
+            new.licenses.iter_mut().for_each(|l| (l.answered_at, l.answered_end) = (None, None));
+        }
         if new == stored.status {
             return Ok(());
         }
