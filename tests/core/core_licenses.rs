@@ -57,40 +57,6 @@ fn licences_come_before_the_client_and_cost_no_request_afterwards() {
 }
 
 #[test]
-fn nothing_is_bought_while_a_licence_does_not_tell_whose_it_is() {
-    let mut world = Kind::Licensed.world();
-    world.panel.licenses.unread = Some("4711".into());
-    world.until("Stalled", Duration::from_hours(1), |w| stalled(w).0 == "PanelError");
-    assert!(stalled(&world).1.contains("licences 4711"), "{}", stalled(&world).1);
-    world.run_for(Duration::from_hours(1));
-    assert_eq!(made(&world, |c| matches!(c, Call::OrderLicense { .. })), 0);
-    world.panel.licenses.unread = None;
-    world.force("web");
-    reach(&mut world, "Active", Kind::Licensed);
-    assert_active(&world, Kind::Licensed);
-    // Those that it has are known by their ids: neither their renewal nor the end waits for somebody else's.
-    world.panel.licenses.unread = Some("4711".into());
-    world.delete("web");
-    reach(&mut world, "gone", Kind::Licensed);
-    assert_released(&world, Kind::Licensed);
-}
-
-#[test]
-fn a_remote_id_that_was_cut_is_seen_in_the_list_and_nothing_is_bought_again() {
-    let mut world = Kind::Licensed.world();
-    order_licenses(&mut world, &["Lite"]);
-    // `k8s:u-web/Lite`: the order id stands whole.
-    world.panel.licenses.remote_max = 13;
-    world.until("bought", Duration::from_hours(1), |w| made(w, |c| matches!(c, Call::OrderLicense { .. })) == 1);
-    // What the answer said is lost with the process.
-    world.restart();
-    world.orders.get_mut("web").unwrap().status.licenses.iter_mut().for_each(|l| l.id = None);
-    world.run_for(Duration::from_hours(3));
-    assert_eq!(made(&world, |c| matches!(c, Call::OrderLicense { .. })), 1, "{}", world.describe());
-    assert_eq!(stalled(&world).0, "MarkerTruncated");
-}
-
-#[test]
 fn a_product_that_is_not_sold_is_told_with_those_that_are() {
     let mut world = Kind::Licensed.world();
     order_licenses(&mut world, &["Lite", "Enterprise"]);
