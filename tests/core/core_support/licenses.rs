@@ -51,6 +51,7 @@ impl Bought {
 
 /// The licence server of the world.
 #[derive(Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one thing that a licence server may do or not")]
 pub struct Server {
     pub rows: BTreeMap<String, Bought>,
     /// Orders that were ever made, by remote id.
