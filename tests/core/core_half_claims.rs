@@ -157,7 +157,7 @@ fn a_claim_that_was_answered_and_does_not_show_is_waited_for() {
         let mut world = world(3, usize::MAX, "/", "");
         world.always = Some(("claim", Fault::Ignored));
         until_reason(&mut world, "WaitingForPanel");
-        world.run_for(Duration::from_secs(60));
+        world.run_for(Duration::from_mins(1));
         assert_eq!(claims(&world), ["claim"], "{}", world.describe());
         if shows {
             let admin = world.panel.user(ADMIN).map(|user| user.id.clone());

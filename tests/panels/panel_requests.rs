@@ -171,10 +171,11 @@ async fn an_address_on_the_page_behind_is_not_missed_for_a_row_that_groups_other
 
 #[tokio::test]
 async fn that_a_panel_counts_rows_that_group_others_is_asked_once() {
+    type Page = fn() -> Reply;
     let whole = [0, 1, 2];
     let total = r#""p_elems":{"$":"3"},"#;
     // The page behind the last is empty, also without a word of how many rows there are, is the last one again, or is refused.
-    let behind: [(fn() -> Reply, [usize; 3]); 4] = [
+    let behind: [(Page, [usize; 3]); 4] = [
         (|| addresses(r#""p_elems":{"$":"3"},"#, &[]), [3, 4, 5]),
         (|| doc(""), [3, 4, 5]),
         (|| addresses(r#""p_elems":{"$":"3"},"#, &[0, 1, 2]), [3, 4, 5]),
