@@ -22,6 +22,9 @@ declare -A TARGET=([decisions]='-C=--test=decisions' [lib]='-C=--lib' [sweeps]='
 # that only behind the flag of the nightly compiler.
 FAIL_FAST=(-Zunstable-options --fail-fast)
 
+# Half of the time of these tests is the C library's allocator's, where it is not told to keep small blocks with their threads.
+export GLIBC_TUNABLES=${GLIBC_TUNABLES:-glibc.malloc.tcache_count=4000:glibc.malloc.tcache_max=4096}
+
 usage() {
   cat <<'TEXT'
 usage: mutants.sh changed   mutants of the lines that changed since the merge base with main, or since the commit before: which
