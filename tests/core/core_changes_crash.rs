@@ -104,7 +104,7 @@ fn every_fault_at_every_call_of_a_change_is_survived() {
         let tried = (from..world.asked.len()).flat_map(|call| FAULTS.into_iter().map(move |fault| (ports, call, fault)));
         tried.filter(|(_, call, fault)| !(blind(*call) && *fault == Fault::Ignored)).collect::<Vec<_>>()
     });
-    try_all(one_in(2, points).flat_map(|(ports, call, fault)| {
+    try_all(one_in(4, points).flat_map(|(ports, call, fault)| {
         [0, 2].map(|reads| {
             let live: Box<dyn FnOnce()> = Box::new(move || {
                 let mut world = fresh(ports);

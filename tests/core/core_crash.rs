@@ -50,8 +50,8 @@ fn every_fault_at_every_call_is_survived() {
         let (calls, _) = counts(kind);
         (0..calls).flat_map(move |call| FAULTS.into_iter().map(move |fault| (kind, call, fault)))
     });
-    // There are fourteen faults: each meets a third of the calls.
-    try_all(one_in(3, points).map(|(kind, call, fault)| {
+    // There are fourteen faults: each meets a sixth of the calls, with each commit another.
+    try_all(one_in(6, points).map(|(kind, call, fault)| {
         let live: Box<dyn FnOnce()> = Box::new(move || {
             let mut world = kind.world();
             world.faults.insert(call, fault);
@@ -88,7 +88,7 @@ fn every_read_may_fail() {
         live(&mut world, kind);
         (0..world.reads).flat_map(move |read| [1, 4].map(|many| (kind, read, many)))
     });
-    try_all(points.map(|(kind, read, many)| {
+    try_all(one_in(2, points).map(|(kind, read, many)| {
         let live: Box<dyn FnOnce()> = Box::new(move || {
             let mut world = kind.world();
             world.read_faults.extend((read..).take(many));
@@ -133,7 +133,7 @@ fn reads_may_fail_after_a_faulty_call() {
         let (calls, _) = counts(kind);
         (0..calls).flat_map(move |call| FAULTS.into_iter().map(move |fault| (kind, call, fault)))
     });
-    try_all(one_in(3, points).map(|(kind, call, fault)| {
+    try_all(one_in(6, points).map(|(kind, call, fault)| {
         let live: Box<dyn FnOnce()> = Box::new(move || {
             let mut world = kind.world();
             world.faults.insert(call, fault);
@@ -181,7 +181,7 @@ fn a_deletion_that_meets_a_fault_takes_everything_back() {
         reach(&mut world, "Active", kind);
         (0..world.asked.len()).flat_map(move |call| FAULTS.into_iter().flat_map(move |fault| [0, 1].map(|fail| (kind, call, fault, fail))))
     });
-    try_all(one_in(2, points).map(|(kind, call, fault, fail)| {
+    try_all(one_in(4, points).map(|(kind, call, fault, fail)| {
         let live: Box<dyn FnOnce()> = Box::new(move || {
             let mut world = kind.world();
             world.faults.insert(call, fault);

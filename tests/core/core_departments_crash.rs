@@ -157,7 +157,7 @@ fn every_fault_at_every_call_is_survived() {
         let calls = counts(kind).asked.len();
         (0..calls).flat_map(move |call| FAULTS.into_iter().flat_map(move |fault| [0, 2].map(|reads| (kind, call, fault, reads))))
     });
-    try_all(one_in(3, points).map(|(kind, call, fault, reads)| {
+    try_all(one_in(6, points).map(|(kind, call, fault, reads)| {
         let live: Box<dyn FnOnce()> = Box::new(move || {
             let mut world = Kind::world();
             world.faults.insert(call, fault);

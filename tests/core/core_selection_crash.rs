@@ -195,7 +195,7 @@ fn every_fault_at_every_call_is_survived() {
         let faults = || FAULTS.into_iter().map(|f| (f, 0)).chain([Fault::Nothing, Fault::CrashAfter, Fault::LostApplied].map(|f| (f, 2)));
         (0..calls).flat_map(move |call| faults().map(move |(fault, reads)| (kind, call, fault, reads)))
     });
-    try_all(one_in(5, points).map(|(kind, call, fault, reads)| {
+    try_all(one_in(8, points).map(|(kind, call, fault, reads)| {
         let live: Box<dyn FnOnce()> = Box::new(move || {
             let mut world = kind.world();
             world.faults.insert(call, fault);
@@ -214,7 +214,7 @@ fn a_crash_at_every_write_and_a_failure_of_every_read_is_survived() {
         let writes = (0..world.writes).flat_map(|at| [Some(WriteFault::CrashBefore), Some(WriteFault::CrashAfter)].map(|f| (at, f)));
         writes.chain((0..world.reads).map(|at| (at, None))).map(move |(at, fault)| (kind, at, fault)).collect::<Vec<_>>()
     });
-    try_all(one_in(5, points).map(|(kind, at, fault)| {
+    try_all(one_in(8, points).map(|(kind, at, fault)| {
         let live: Box<dyn FnOnce()> = Box::new(move || {
             let mut world = kind.world();
             match fault {
@@ -239,7 +239,7 @@ fn an_order_may_be_deleted_after_each_call_and_before_each_pass_and_meet_a_fault
         let passes = (0..world.passes).map(|at| (None, Some(at), None));
         calls.chain(passes).map(move |(call, pass, fault)| (kind, call, pass, fault)).collect::<Vec<_>>()
     });
-    try_all(one_in(5, points).map(|(kind, call, pass, fault): (Kind, Option<usize>, Option<usize>, Option<Fault>)| {
+    try_all(one_in(8, points).map(|(kind, call, pass, fault): (Kind, Option<usize>, Option<usize>, Option<Fault>)| {
         let live: Box<dyn FnOnce()> = Box::new(move || {
             let mut world = kind.world();
             (world.delete_after_call, world.delete_before_pass) = (call, pass);

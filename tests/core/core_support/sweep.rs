@@ -1,5 +1,8 @@
 //! Worlds for the sweeps, and what must be true at the two ends of an order's life.
 
+#[path = "../../commit/mod.rs"]
+mod commit;
+
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -158,10 +161,11 @@ impl Kind {
     }
 }
 
-/// Every so many-th of the points; all of them where `DCI_SWEEP=all` (`make check-all`).
+/// Every so many-th of the points, with each commit others; all of them where `DCI_SWEEP=all` (`make check-all`).
 pub fn one_in<T>(share: usize, points: impl Iterator<Item = T>) -> impl Iterator<Item = T> {
     let share = if std::env::var("DCI_SWEEP").is_ok_and(|sweep| sweep == "all") { 1 } else { share };
-    points.step_by(share)
+    let first = usize::try_from(commit::seed().unwrap_or_default()).unwrap_or_default() % share;
+    points.skip(first).step_by(share)
 }
 
 /// Tries every point, and fails at the end with what went wrong first in each.
