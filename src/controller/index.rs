@@ -44,7 +44,7 @@ pub async fn take(panel: &Arc<dyn ServerPanel>, before: Option<&Inventory>, whos
     let mut owners = known(&whose.owners);
     progress_text(panel, turn, before, &owners, &mut rows).await;
     owners.extend(known(&whose.remembered));
-    let former = former(panel, whose, &rows, &owners).await?;
+    let former = former(panel, before, whose, &rows, &owners).await?;
     owners.extend(former.iter().flatten().cloned());
     let mut markers = BTreeMap::new();
     let mut wanted = Vec::new();
@@ -79,6 +79,7 @@ pub async fn take(panel: &Arc<dyn ServerPanel>, before: Option<&Inventory>, whos
 /// Owners in the list, beside those that are known, who may be the operator under an earlier log-in.
 async fn former(
     panel: &Arc<dyn ServerPanel>,
+    before: Option<&Inventory>,
     whose: &Whose,
     rows: &BTreeMap<String, ServerRow>,
     known: &BTreeSet<String>,
@@ -86,13 +87,29 @@ async fn former(
     if !whose.searched {
         return Ok(None);
     }
-    let owners = rows.values().filter_map(|row| row.owner.clone());
-    let mut strange: BTreeSet<String> = owners.filter(|owner| !known.contains(owner)).collect();
+    let owners = owners_in(rows);
+    let same = before.filter(|b| !is_asked_again(b) && owners_in(&b.rows) == owners);
+    if let Some(former) = same.and_then(|b| b.former.clone()) {
+        return Ok(Some(former));
+    }
+    let mut strange: BTreeSet<String> = owners.into_iter().filter(|owner| !known.contains(owner)).collect();
     if !strange.is_empty() {
         let users = panel.users().await?;
         strange.retain(|owner| may_have_been_ours(owner, &users));
     }
     Ok(Some(strange))
+}
+
+/// After so many lists it is asked anew who is who: a user may be called otherwise by then.
+const ASK_AGAIN: usize = 60;
+
+/// Whether the list after this one asks anew.
+fn is_asked_again(before: &Inventory) -> bool {
+    before.turn.wrapping_add(1).is_multiple_of(ASK_AGAIN)
+}
+
+fn owners_in(rows: &BTreeMap<String, ServerRow>) -> BTreeSet<String> {
+    rows.values().filter_map(|row| row.owner.clone()).collect()
 }
 
 /// Whether an owner is an administrator, or nobody whom the panel knows: a log-in that is not used any more may have been deleted.
@@ -113,9 +130,9 @@ async fn ids_of(
     let looked_at = |name: &String| whose.owners.contains(name) || whose.remembered.contains(name);
     let known: BTreeMap<String, String> =
         before.map(|b| b.ids.iter().filter(|(name, _)| looked_at(name)).map(|(n, i)| (n.clone(), i.clone())).collect()).unwrap_or_default();
-    let asked: BTreeSet<String> = before.iter().flat_map(|b| &b.asked).filter(|name| looked_at(name)).cloned().collect();
-    let owners = |rows: &BTreeMap<String, ServerRow>| rows.values().filter_map(|row| row.owner.clone()).collect();
-    if !unsure(whose, &known, &asked, before.map(|b| owners(&b.rows)).as_ref(), &owners(rows)) {
+    let asked: BTreeSet<String> =
+        before.iter().filter(|b| !is_asked_again(b)).flat_map(|b| &b.asked).filter(|name| looked_at(name)).cloned().collect();
+    if !unsure(whose, &known, &asked, before.map(|b| owners_in(&b.rows)).as_ref(), &owners_in(rows)) {
         return Ok((known, asked));
     }
     let users = panel.users().await?.into_iter().filter(|u| looked_at(&u.name));

@@ -37,10 +37,13 @@ pub(super) async fn check(
     if panel.is_administrator() { Ok(()) } else { Err(not_administrator(login)) }
 }
 
-/// Whether a server is not in the list that was in the one before, or that an order has.
+/// Whether a server is not in the list that was in the one before. Where there was none, one that an order has: it is doubted once.
 fn misses(before: Option<&Inventory>, now: &Inventory, orders: &[&DedicatedServerOrder]) -> bool {
-    let bound = orders.iter().filter_map(|order| order.status.as_ref()?.server.as_ref()).map(|server| &server.id);
-    before.iter().flat_map(|list| list.rows.keys()).chain(bound).any(|id| !now.rows.contains_key(id))
+    let missing = |id: &String| !now.rows.contains_key(id);
+    match before {
+        Some(before) => before.rows.keys().any(missing),
+        None => orders.iter().filter_map(|order| order.status.as_ref()?.server.as_ref()).any(|server| missing(&server.id)),
+    }
 }
 
 #[cfg(test)]
