@@ -176,6 +176,9 @@ pub struct ServerStatus {
     /// The value of `spec.reinstall` that was handled before that: put back, it asks for nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reinstall_before: Option<String>,
+    /// The value for which a department has said that the installation is to be made once more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reinstall_again: Option<String>,
     /// True: nothing shows that this installation was made, its answer being lost or not; a department says whether it is repeated.
     #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "std::ops::Not::not")]
     pub reinstall_unconfirmed: bool,

@@ -79,14 +79,20 @@ impl Panels<'_> {
     /// The keys of all licences that were read, in one Secret.
     pub async fn store_keys(&self, facts: &mut Facts) -> Result<(), PerformError> {
         let prefix = remote_id(&self.order.marker.short(), "");
-        let forms = facts.licenses.forms.values().flatten();
+        let forms = facts.licenses.forms.iter().filter_map(|(id, form)| Some((id, form.as_ref()?)));
         let keys: BTreeMap<String, SecretString> = forms
-            .filter_map(|form| {
-                let product = form.remote_id.as_deref()?.strip_prefix(&prefix)?;
+            .filter_map(|(id, form)| {
+                let remote = facts.licenses.remote_id_of(id)?;
+                let product = remote.strip_prefix(&prefix)?;
                 self.order.licenses.iter().any(|l| l.product == product).then_some(())?;
                 Some((product.to_owned(), form.key.clone()?))
             })
             .collect();
+        if let Some(without) = self.order.licenses.iter().find(|license| !keys.contains_key(&license.product)) {
+            let why = format!("the licence server shows no key that is known to be that of {}", without.product);
+            facts.licenses.keys = Some(Prepared::Missing(why));
+            return Ok(());
+        }
         let current = self.object.status.as_ref().and_then(|s| s.license_secret.as_deref());
         facts.licenses.keys = Some(match secrets::store(&self.context.client, self.object, "licenses", &keys, current).await {
             Ok(name) => {

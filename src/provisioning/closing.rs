@@ -286,11 +286,11 @@ fn power_off(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
     Break(cx.call(step, off, Shows::InTheList))
 }
 
-/// A power-on that the panel took and does not show yet may still come about: the server would run when it is released.
+/// A power-on that the panel took, or may have taken, and does not show yet may still come about: the server would run when it is released.
 fn coming_on(cx: &mut Cx<'_>) -> Flow {
-    let under_way = matches!(cx.state(Step::PowerOn), State::Running | State::Waiting);
+    let unfinished = !cx.state(Step::PowerOn).over();
     let record = cx.step(Step::PowerOn);
-    let since = record.started_at.filter(|_| under_way || record.message == super::suspension::NOT_NEEDED);
+    let since = record.started_at.filter(|_| unfinished || record.message == super::suspension::NOT_NEEDED);
     let Some(due) = since.map(|t| after(t.0, cx.handler.power)).filter(|due| cx.now < *due) else { return Continue(()) };
     Break(cx.wait_for_panel(Step::PowerOff, due, "the server may still be switched on, as the preparation asked for".to_owned()))
 }

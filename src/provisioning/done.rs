@@ -177,6 +177,7 @@ fn installed(cx: &mut Cx<'_>, step: Step, since: Time) -> Flow<Answer> {
     let cancelled = cx.status.last_error.as_ref().is_some_and(|e| e.code == super::installation::CANCELLED);
     Continue(match form.as_ref().and_then(|f| f.current.as_ref()) {
         Some(there) if *there == wanted => Answer::Over("installed by hand"),
+        Some(there) if super::reinstallation::was_never_made(cx, there) => Answer::Over("nothing was installed"),
         Some(there) => Answer::Differs(format!("its form names {there} as the system of server {server}, not {wanted}")),
         // Nothing else may ever show it: its form did not name one before.
         None if cancelled => Answer::Over("installed by hand"),

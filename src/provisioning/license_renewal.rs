@@ -21,6 +21,7 @@ use super::license_answers::{RENEWAL, end_shows_in_time, is_end_overdue};
 use super::license_server::LicenseServer;
 use super::licenses::{ISSUED, TARGET, awaits, change, entry, form, record, remote_id, seen, target, tells};
 use super::step::{State, Step};
+use super::verdict::Verdict;
 
 /// The shortest month, in days: half a period is reckoned with it.
 const MONTH: u64 = 28;
@@ -193,7 +194,8 @@ pub(super) fn is_pressing(cx: &Cx<'_>) -> bool {
         }
         is_due(cx, server, &record) || (asks && is_end_overdue(&record, cx.now))
     };
-    cx.status.licenses.iter().any(|record| !is_left_alone(cx, record) && due(record))
+    let wanted = |record: &LicenseStatus| period(&cx.order.licenses, record).is_some();
+    cx.status.licenses.iter().any(|record| wanted(record) && !is_left_alone(cx, record) && due(record))
 }
 
 /// Nothing else is counted, or asked about: a question about a renewal takes nobody's place.
@@ -239,8 +241,10 @@ pub(super) fn meanwhile(cx: &mut Cx<'_>, halt: Halt) -> Halt {
     let renewed = pressing(cx);
     let raises = |halt: &Halt| matches!(halt.next, Next::Raise(_));
     let overdue = |product: &str| record(cx, product).is_some_and(|r| is_end_overdue(r, cx.now));
-    if renewed.as_ref().is_some_and(|(product, halt)| raises(halt) && overdue(product)) {
-        // A department is asked: it is waited for, and its answer is about what stands in the status now.
+    let stands_still = matches!(halt.verdict, Verdict::Stalled(..));
+    if stands_still && renewed.as_ref().is_some_and(|(product, halt)| raises(halt) && overdue(product)) {
+        // A department is asked: it is waited for, and its answer is about what stands in the status now. An order that goes on asks when
+        // it comes to it.
         return renewed.map_or(halt, |(_, asked)| asked);
     }
     let (in_flight, mut licenses) = (cx.status.in_flight.take(), std::mem::take(&mut cx.status.licenses));
@@ -279,7 +283,11 @@ fn pressing(cx: &mut Cx<'_>) -> Option<(String, Halt)> {
         let remote = remote_id(&cx.order.marker.short(), &license.product);
         let flow = match form(cx, step, &id) {
             Continue(Some(form)) if is_told(&server, &id, &remote, &form) => renewal(cx, step, &server, &license, &id, &remote, &form),
-            Continue(_) => continue,
+            Continue(_) => {
+                // Looked at again later.
+                entry(cx, &license.product, server.key.to_string()).renewal_failed_at = Some(Time::seconds(cx.now));
+                continue;
+            }
             Break(halt) => Break(halt),
         };
         if let Break(halt) = flow {

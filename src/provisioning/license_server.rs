@@ -111,4 +111,51 @@ impl LicenseFacts {
         self.fresh = None;
         self.forms.clear();
     }
+
+    /// The remote id of a licence whose form was read: as that shows it, or the list itself where the form shows none (only key and date
+    /// are confirmed in forms, ispsystem-api.md 5.6).
+    #[must_use]
+    pub fn remote_id_of(&self, id: &str) -> Option<String> {
+        let form = self.forms.get(id)?.as_ref()?;
+        let shared = self.server.iter().filter_map(|server| server.list.as_deref()).flat_map(|list| list.rows.values());
+        let mut rows = self.fresh.iter().flatten().chain(shared).filter(|row| row.id.0 == id && !row.by_form);
+        form.remote_id.clone().or_else(|| rows.find_map(|row| row.remote_id.clone()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::panel::license::LicenseState;
+
+    #[test]
+    fn the_list_tells_whose_a_licence_is_where_its_form_does_not() {
+        let form = |remote: Option<&str>| LicenseForm {
+            key: None,
+            remote_id: remote.map(str::to_owned),
+            name: "web.example.net".into(),
+            address: None,
+            expires: Ok(None),
+        };
+        let row = |remote: &str, by_form| LicenseRow {
+            id: LicenseId("7".into()),
+            name: "web.example.net".into(),
+            address: None,
+            remote_id: Some(remote.to_owned()),
+            by_form,
+            state: LicenseState::Active,
+            expires: None,
+        };
+        for (shown, listed, expected) in [
+            (Some("a"), row("b", false), Some("a")),
+            (None, row("b", false), Some("b")),
+            (None, row("b", true), None),
+            (Some(""), row("b", false), Some("")),
+        ] {
+            let facts =
+                LicenseFacts { forms: [("7".to_owned(), Some(form(shown)))].into(), fresh: Some(vec![listed]), ..LicenseFacts::default() };
+            assert_eq!(facts.remote_id_of("7").as_deref(), expected, "{shown:?}");
+            assert_eq!(facts.remote_id_of("8"), None);
+        }
+    }
 }

@@ -175,7 +175,7 @@ pub(super) fn leave_main(
 ) -> Halt {
     let accepted = cx.facts.refusal(is_replace).is_none();
     // An earlier one, whose answer is missing, may be under way.
-    let unsure = cx.intent(step).is_some_and(|f| f.attempt > 1);
+    let unsure = cx.intent(step).is_some_and(|f| f.call == REPLACE && f.attempt > 1);
     let code = if accepted || unsure || was_accepted(cx, step) { NO_EFFECT } else { Reason::MainAddressNotReplaced.as_str() };
     let goes_back = code != NO_EFFECT || (step == Step::ChangeAddress && stalls_next(cx, step));
     if let Some(address) = spare(main, mine, rows).filter(|_| goes_back) {

@@ -7,7 +7,7 @@
 //! nothing. A lost answer that leaves no trace is never repeated here: a department looks (design.md section 9).
 
 use crate::api::common::Time;
-use crate::api::order::{InstalledSystem, OrderStatus, ServerStatus};
+use crate::api::order::{InstalledSystem, OrderStatus, ServerStatus, StepStatus};
 use crate::api::task::TaskType;
 
 use super::call::Call;
@@ -76,8 +76,9 @@ pub(super) fn reconsider(cx: &mut Cx<'_>) {
     let accepted = cx.state(STEP) == State::Waiting || cx.facts.applied(|c| matches!(c, Call::Install { .. }));
     if lost || accepted {
         cx.status.last_handled_reinstall = Some(token);
-        if let Some(server) = cx.status.server.as_mut() {
-            server.before_reinstall = None;
+        if let Some(server) = cx.status.server.as_mut().filter(|_| cx.status.steps.iter().any(is_seen)) {
+            // It has begun, beyond doubt: the data are gone.
+            (server.before_reinstall, server.reinstall_unconfirmed, server.reinstall_again) = (None, false, None);
         }
         return;
     }
@@ -95,16 +96,25 @@ pub(super) fn reconsider(cx: &mut Cx<'_>) {
     cx.status.waiting_on = None;
 }
 
-/// Nothing was installed: the system is the one that is there.
+/// Whether the panel was seen to install.
+fn is_seen(record: &StepStatus) -> bool {
+    record.name == STEP.as_str() && record.state == State::Waiting.as_str()
+}
+
+/// What was asked for, and was not made, stands in the status as if it had been: the system is the one that was there.
+fn restore(server: &mut ServerStatus) {
+    if let Some(was) = server.before_reinstall.take() {
+        (server.template, server.password_version) = (was.template, was.password_version);
+        (server.recipes, server.failed_recipes) = (was.recipes, was.failed_recipes);
+        server.running_recipe = None;
+    }
+}
+
+/// Nothing was installed.
 fn withdraw(cx: &mut Cx<'_>) {
     let recipes = cx.status.server.as_mut().is_some_and(|server| {
-        (server.reinstall, server.reinstall_before) = (None, None);
-        // What was asked for, and refused, stands in the status as if it had been made.
-        if let Some(was) = server.before_reinstall.take() {
-            (server.template, server.password_version) = (was.template, was.password_version);
-            (server.recipes, server.failed_recipes) = (was.recipes, was.failed_recipes);
-            server.running_recipe = None;
-        }
+        (server.reinstall, server.reinstall_before, server.reinstall_again) = (None, None, None);
+        restore(server);
         !server.recipes.is_empty()
     });
     cx.finish(STEP, State::Done, "");
@@ -136,23 +146,23 @@ pub(super) fn start(cx: &mut Cx<'_>) {
 pub(super) fn serve(cx: &mut Cx<'_>) {
     let token = new_token(cx.order, &cx.status).map(str::to_owned);
     let Some(server) = cx.status.server.as_mut() else { return };
-    server.reinstall_unconfirmed = false;
     let Some(token) = token else { return };
     if server.handed_over_at.is_none() {
         // The first installation of all: nothing is there yet to be installed over.
         cx.status.last_handled_reinstall = Some(token);
     } else if server.reinstall.is_some() && server.reinstall == cx.status.last_handled_reinstall && !cx.order.deletion_protection {
         // One that has begun before and failed: the data are gone already.
-        server.reinstall = Some(token.clone());
+        // Whether it has begun or not: the client wants one now.
+        (server.reinstall, server.reinstall_again) = (Some(token.clone()), Some(token.clone()));
         cx.status.last_handled_reinstall = Some(token);
     }
 }
 
 /// The installation is over.
 pub(super) fn finish(cx: &mut Cx<'_>) {
-    let put_back = cx.status.server.as_ref().is_some_and(|s| s.reinstall_unconfirmed && is_before(s, cx.order));
+    let put_back = cx.status.server.as_ref().is_some_and(|s| is_before(s, cx.order));
     if let Some(server) = cx.status.server.as_mut() {
-        server.reinstall_before = None;
+        (server.reinstall_before, server.reinstall_again) = (None, None);
         server.reinstall_unconfirmed = false;
         server.before_reinstall = None;
         server.template_stood = false;
@@ -169,11 +179,36 @@ fn is_before(server: &ServerStatus, order: &Order) -> bool {
     server.reinstall_before.as_deref() == Some(order.reinstall.as_str())
 }
 
+/// Whether nobody asks for the installation at hand any more.
+fn is_withdrawn(server: &ServerStatus, order: &Order) -> bool {
+    order.reinstall.is_empty() || is_before(server, order)
+}
+
+/// A department looks after an installation of which nothing shows, and wants it made once more.
+pub(super) fn note_again(cx: &mut Cx<'_>, step: Step) {
+    let order = cx.order;
+    if let Some(server) = cx.status.server.as_mut().filter(|s| step == STEP && s.reinstall_unconfirmed && !is_withdrawn(s, order)) {
+        server.reinstall_again = server.reinstall.clone();
+    }
+}
+
+/// Whether an installation that nobody asks for any more, and of which nothing showed, was never made: the form names what was there.
+pub(super) fn was_never_made(cx: &mut Cx<'_>, there: &str) -> bool {
+    let order = cx.order;
+    let unmade = |s: &&mut ServerStatus| {
+        let was = s.before_reinstall.as_ref().is_some_and(|was| was.template.as_deref() == Some(there));
+        s.reinstall_unconfirmed && is_withdrawn(s, order) && was
+    };
+    let Some(server) = cx.status.server.as_mut().filter(unmade) else { return false };
+    restore(server);
+    true
+}
+
 /// Nothing shows of an installation on a server that was handed over, though the panel accepted it: not repeated, whatever the spec says
 /// of other things.
 pub(super) fn unconfirmed(cx: &mut Cx<'_>, code: &str, message: &str) -> Halt {
     if let Some(server) = cx.status.server.as_mut() {
-        server.reinstall_unconfirmed = true;
+        (server.reinstall_unconfirmed, server.reinstall_again) = (true, None);
     }
     let message = format!("{message}; it is not repeated by itself, since the server was handed over");
     cx.fail_for_good(STEP, code, &message, Time::seconds(cx.now))
@@ -184,18 +219,16 @@ pub(super) fn unconfirmed(cx: &mut Cx<'_>, code: &str, message: &str) -> Halt {
 /// `Continue` where this is not so.
 pub(super) fn lost(cx: &mut Cx<'_>) -> Flow {
     let Some(server) = cx.status.server.as_ref().filter(|s| s.handed_over_at.is_some()) else { return Flow::Continue(()) };
-    let withdrawn = cx.order.reinstall.is_empty() || is_before(server, cx.order);
+    let withdrawn = is_withdrawn(server, cx.order);
     let same = server.reinstall.as_deref() == Some(cx.order.reinstall.as_str()) || withdrawn;
-    // A department that has answered took the step out of its failure; what nobody wants any more is not repeated by its word either.
-    let unanswered = server.reinstall_unconfirmed && same && (cx.state(STEP) == State::Failed || withdrawn);
+    let answered = server.reinstall_again.is_some() && server.reinstall_again == server.reinstall;
+    // What nobody wants any more is not repeated by a department's word either.
+    let unanswered = server.reinstall_unconfirmed && same && (!answered || withdrawn);
     let lost = cx.intent(STEP).is_some_and(|f| !cx.intent_is_own(f));
     match (lost, unanswered) {
         // The data may be there still: who protects them since then is heard.
         (false, false) if server.reinstall_unconfirmed && cx.order.deletion_protection => {
-            let halt = cx.stall(STEP, Reason::ReinstallProtected, PROTECTED_SINCE, Recheck::OnChange);
-            // The department has answered, and is not asked again.
-            cx.enter(STEP, State::Pending, "");
-            return Flow::Break(halt);
+            return Flow::Break(cx.stall(STEP, Reason::ReinstallProtected, PROTECTED_SINCE, Recheck::OnChange));
         }
         (false, false) => return Flow::Continue(()),
         (false, true) => return Flow::Break(ask_again(cx)),
@@ -203,7 +236,7 @@ pub(super) fn lost(cx: &mut Cx<'_>) -> Flow {
     }
     cx.settled_in_list(STEP)?;
     if let Some(server) = cx.status.server.as_mut() {
-        server.reinstall_unconfirmed = true;
+        (server.reinstall_unconfirmed, server.reinstall_again) = (true, None);
     }
     cx.status.in_flight = None;
     let message = "the answer to the installation was lost, and the panel shows no trace of it; it is not repeated by itself, since the server was handed over";

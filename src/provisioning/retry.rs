@@ -149,6 +149,7 @@ impl Cx<'_> {
         let ask = Ask { type_: TaskType::FailedOperation, department, step, summary, details };
         match self.ask(&ask)? {
             Resolution::Retry | Resolution::PartsMissing => {
+                super::reinstallation::note_again(self, step);
                 super::license_answers::may_be_repeated(self);
                 self.forget_attempts();
                 self.enter(step, State::Pending, "");

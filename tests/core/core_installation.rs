@@ -315,3 +315,82 @@ fn a_value_that_is_put_back_asks_for_no_installation() {
         world.describe()
     );
 }
+
+/// A second value of which nothing shows, after a first one that was served; and what a department is asked.
+fn second_is_lost(template: &str) -> World {
+    let mut world = settled();
+    reinstall(&mut world, "first");
+    world.until("it is installed", Duration::from_hours(3), |w| w.status("web").last_handled_reinstall.as_deref() == Some("first"));
+    world.until_phase("web", "Active");
+    world.always = Some(("install", Fault::Ignored));
+    world.edit("web", |raw| (raw.spec.reinstall, raw.spec.operating_system.template) = ("second".into(), template.into()));
+    until_task(&mut world);
+    world.always = None;
+    world
+}
+
+/// The panel refuses what a department wants repeated: whoever protects the server, or takes the wish back, until it is tried again is heard.
+#[test]
+fn a_repeated_installation_that_is_refused_is_not_made_where_it_is_protected_or_taken_back_since() {
+    for protected in [true, false] {
+        let mut world = second_is_lost(TEMPLATE);
+        let (before, asked) = (installs(&world), world.asked.len());
+        world.always = Some(("install", Fault::Refused));
+        world.resolve(TaskType::FailedOperation, Resolution::Retry);
+        world.until("refused", Duration::from_hours(1), |w| w.asked[asked..].iter().any(|(_, call)| call.name() == "install"));
+        world.edit("web", |raw| {
+            if protected {
+                raw.spec.deletion_protection = true;
+            } else {
+                raw.spec.reinstall = "first".into();
+            }
+        });
+        world.always = None;
+        world.run_for(Duration::from_hours(6));
+        assert_eq!(installs(&world).1, before.1, "protected: {protected}\n{}", world.describe());
+    }
+}
+
+/// One edit names another value and protects the server; the value of before is named again, and the protection goes: nobody was heard.
+#[test]
+fn a_protection_is_no_departments_answer() {
+    let mut world = second_is_lost(TEMPLATE);
+    let before = installs(&world);
+    world.edit("web", |raw| (raw.spec.reinstall, raw.spec.deletion_protection) = ("third".into(), true));
+    world.run_for(Duration::from_hours(1));
+    reinstall(&mut world, "second");
+    world.run_for(Duration::from_hours(3));
+    assert_eq!(world.open_tasks(), [TaskType::FailedOperation], "{}", world.describe());
+    world.edit("web", |raw| raw.spec.deletion_protection = false);
+    world.run_for(Duration::from_hours(3));
+    assert_eq!((installs(&world).1, world.open_tasks().len()), (before.1, 1), "{}", world.describe());
+}
+
+/// The value of before is put back while the repeated installation runs: it is not made a third time.
+#[test]
+fn a_value_that_is_put_back_while_the_system_is_installed_installs_no_other() {
+    let mut world = second_is_lost(TEMPLATE);
+    let before = installs(&world);
+    world.resolve(TaskType::FailedOperation, Resolution::Retry);
+    world.until("it runs", Duration::from_hours(1), |w| w.panel.servers["1"].operation.as_ref().is_some_and(|o| o.shown));
+    world.run_for(seconds(60));
+    reinstall(&mut world, "first");
+    world.until_phase("web", "Active");
+    world.run_for(Duration::from_hours(6));
+    assert_eq!((installs(&world).1, world.open_tasks().len()), (before.1 + 1, 0), "{}", world.describe());
+}
+
+/// With the value another template is taken back: the system is the one that was there, and whoever says so is believed.
+#[test]
+fn a_reinstallation_that_is_taken_back_with_its_template_ends_with_what_was_there() {
+    let mut world = second_is_lost(UBUNTU);
+    let before = installs(&world);
+    world.edit("web", |raw| (raw.spec.reinstall, raw.spec.operating_system.template) = ("first".into(), TEMPLATE.into()));
+    world.run_for(Duration::from_hours(3));
+    world.resolve(TaskType::FailedOperation, Resolution::Done);
+    world.until_phase("web", "Active");
+    world.run_for(Duration::from_hours(6));
+    assert_eq!((installs(&world).1, world.open_tasks().len()), (before.1, 0), "{}", world.describe());
+    assert_eq!(world.status("web").server.as_ref().unwrap().template.as_deref(), Some(TEMPLATE));
+    assert_installed(&world, TEMPLATE);
+}

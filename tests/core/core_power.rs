@@ -130,3 +130,18 @@ fn a_power_on_that_a_suspension_overtook_is_waited_for_before_the_release() {
     world.run_for(world.handler.power);
     assert!(!world.panel.server("1").on, "{}", world.describe());
 }
+
+/// The answer to a power-on is lost, and it takes longer than an answer has: given up as failed, it may still come about.
+#[test]
+fn a_power_on_that_was_given_up_is_waited_for_before_the_release() {
+    let mut world = World::simple(3, 6);
+    world.panel.power_takes = world.handler.settle * 4;
+    world.handler.max_attempts = 1;
+    world.faults.insert(2, Fault::LostApplied);
+    world.until("given up", Duration::from_hours(1), |w| !w.open_tasks().is_empty());
+    assert!(made(&world, "powerOn") == 1 && !world.panel.server("1").on, "{}", world.describe());
+    world.delete("web");
+    world.until_phase("web", "gone");
+    world.run_for(world.handler.power);
+    assert!(!world.panel.server("1").on, "{}", world.describe());
+}

@@ -194,6 +194,23 @@ async fn a_form_without_a_remote_id_says_so() {
     assert_eq!(sim.state()["panels"]["bill"]["licenses"][1]["name"], "web-01.example.net", "nothing was sent");
 }
 
+/// Where the form shows no remote id the list may.
+#[tokio::test]
+async fn what_the_list_alone_tells_of_may_be_edited_by_whom_it_names() {
+    let World { panel, sim } = with("", "form_remote_id: false").await;
+    let id = applied(panel.order(&an_order()).await);
+    let edit = |expect: &str| LicenseEdit {
+        expect: expect.into(),
+        address: "0.0.0.0".parse().unwrap(),
+        name: "free.lic".into(),
+        remote_id: String::new(),
+    };
+    assert!(matches!(panel.edit(&id, &edit("k8s:uid-2/Lite")).await, Outcome::Refused(_)));
+    assert_eq!(sim.state()["panels"]["bill"]["licenses"][1]["name"], "web-01.example.net", "nothing was sent");
+    applied(panel.edit(&id, &edit(&an_order().remote_id)).await);
+    assert_eq!(sim.state()["panels"]["bill"]["licenses"][1]["name"], "free.lic");
+}
+
 #[tokio::test]
 async fn a_dialect_replaces_a_call() {
     let server = Server::raw(|request| match request.func() {

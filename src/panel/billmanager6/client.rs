@@ -88,6 +88,8 @@ impl BillManager6 {
     async fn do_edit(&self, id: &LicenseId, edit: &LicenseEdit) -> Outcome<()> {
         match self.do_license(id).await {
             Ok(form) if form.remote_id.as_deref() == Some(edit.expect.as_str()) => {}
+            // Only key and date are confirmed in forms: the list may tell.
+            Ok(form) if form.remote_id.is_none() && self.is_listed_as(id, &edit.expect).await => {}
             Ok(form) => {
                 let shown = form.remote_id.map_or_else(|| "none".to_owned(), |shown| format!("{shown:?}"));
                 let what = format!("remote id {:?} of licence {id} (it shows {shown})", edit.expect);
@@ -102,6 +104,12 @@ impl BillManager6 {
             ("remoteId", edit.remote_id.clone()),
         ]);
         self.act(calls::EDIT, &values).await
+    }
+
+    /// Whether the list shows a licence with this remote id.
+    async fn is_listed_as(&self, id: &LicenseId, remote: &str) -> bool {
+        let rows = self.do_licenses().await.unwrap_or_default();
+        rows.iter().any(|row| row.id == *id && row.remote_id.as_deref() == Some(remote))
     }
 
     async fn act(&self, name: &'static str, values: &Values) -> Outcome<()> {
