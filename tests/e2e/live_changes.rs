@@ -131,8 +131,15 @@ impl Trio {
     fn may_go(&self, world: &World) -> bool {
         let order = world.record.get(ORDER, &self.name).unwrap();
         let kept = order["spec"]["deletionProtection"] == true || order["spec"]["deletionPolicy"] == "Orphan";
-        // A handler that forbids its order's way of going, or changes nothing, holds it.
-        let kept = kept || ["spec.allowedDeletionPolicies", "spec.suspend"].contains(&self.property.path.as_str());
+        // A handler that forbids its order's way of going, or changes nothing, holds it; one that leaves main addresses alone leaves this one.
+        let held = [
+            "spec.allowedDeletionPolicies",
+            "spec.suspend",
+            "spec.ipManagement",
+            "spec.ipManagement.disableIPChange",
+            "spec.ipManagement.parkingIPType",
+        ];
+        let kept = kept || held.contains(&self.property.path.as_str());
         !kept && self.fate_now(world).is_some_and(|(fate, _)| fate == Fate::Works)
     }
 
