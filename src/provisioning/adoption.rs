@@ -25,6 +25,7 @@ use super::marker::{Found, tokens};
 use super::network::{addresses, main_first};
 use super::opening::note_power;
 use super::people::people;
+use super::pool::is_nobodys;
 use super::reason::Reason;
 use super::step::{OPENING, State, Step};
 use super::wanted::Wanted;
@@ -239,9 +240,7 @@ pub(super) fn note_addresses(cx: &mut Cx<'_>, step: Step, rows: &[AddressRow], u
     if !adopted(cx) {
         return Continue(());
     }
-    let group = &cx.handler.public_group;
-    let strange = |a: &&PoolAddress| a.is_of(group) && tokens(&a.note).next().is_none();
-    match used.iter().filter(strange).find(|a| rows.iter().any(|r| r.address == a.address)) {
+    match used.iter().find(|a| is_nobodys(cx, a) && rows.iter().any(|r| r.address == a.address)) {
         None => Continue(()),
         Some(found) => {
             let note = cx.order.marker.with_short(&found.note);

@@ -15,7 +15,7 @@ use super::hardware::Hardware;
 use super::order::Order;
 use super::reason::Reason;
 use super::step::{State, Step};
-use super::tasks::{Ask, BY_OPERATOR, OPEN, waits_for};
+use super::tasks::{Ask, OPEN, waits_for};
 use super::wanted::Wanted;
 
 /// `manualTasks[].state`: closed as Cancelled, and afterwards somebody asked for another attempt.
@@ -223,8 +223,7 @@ fn pending(cx: &mut Cx<'_>, type_: TaskType, wanted: &CustomConfiguration, serve
     let department = department(cx, type_);
     let open = cx.status.manual_tasks.iter().rev().find(|t| t.type_ == type_.as_str() && t.state == OPEN);
     let view = open.filter(|t| t.department == department).and_then(|t| cx.facts.tasks.iter().find(|v| v.name == t.name));
-    // What the operator closed itself is nobody's answer.
-    let stands = |v: &TaskView| v.resolution.is_none_or(|r| type_.takes(r) && !v.note.starts_with(BY_OPERATOR));
+    let stands = |v: &TaskView| v.resolution.is_none_or(|r| type_.takes(r) && !v.is_closed_by_operator());
     if view.is_some_and(stands) {
         return Continue(Ask { type_, department, step: step_of(server), summary: String::new(), details: String::new() });
     }

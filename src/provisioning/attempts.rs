@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use sha2::{Digest, Sha256};
 
 use crate::api::common::Time;
-use crate::api::order::AttemptsFor;
+use crate::api::order::{AttemptsFor, OrderStatus};
 use crate::api::task::TaskType;
 
 use super::call::Call;
@@ -91,6 +91,14 @@ fn principal(step: Step) -> &'static str {
     }
 }
 
+/// What was counted is forgotten: it has come about, or it is not asked for any more.
+pub(super) fn forget(status: &mut OrderStatus) {
+    status.attempts = 0;
+    status.attempts_for = None;
+    status.last_error = None;
+    status.next_retry_time = None;
+}
+
 impl Cx<'_> {
     /// What a step is to bring about now, as a hash.
     pub(super) fn intent_now(&self, step: Step) -> String {
@@ -163,12 +171,9 @@ impl Cx<'_> {
         (name.to_owned(), cut(&target, LONG))
     }
 
-    /// What was counted is forgotten: it has come about, or it is not asked for any more.
+    /// What was counted for the order is forgotten.
     pub(super) fn forget_attempts(&mut self) {
-        self.status.attempts = 0;
-        self.status.attempts_for = None;
-        self.status.last_error = None;
-        self.status.next_retry_time = None;
+        forget(&mut self.status);
     }
 
     /// A step is over: what was counted for it is forgotten, and what was counted for another one is not. Nor is that a server drifted: only

@@ -8,6 +8,7 @@ use super::allocation::{index_complete, prepared};
 use super::call::Call;
 use super::context::{Cx, Flow, Halt, Next, Recheck};
 use super::facts::{HandlerState, Prepare};
+use super::inflight::NO_EFFECT;
 use super::people::people;
 use super::reason::Reason;
 use super::step::{State, Step};
@@ -64,7 +65,7 @@ fn create_user(cx: &mut Cx<'_>, username: String) -> Halt {
         return cx.fail(step, &code, &message);
     }
     if cx.facts.applied.contains(&call) {
-        return cx.fail(step, "NoEffect", "the panel said that the user was created, but its list does not show it");
+        return cx.fail(step, NO_EFFECT, "the panel said that the user was created, but its list does not show it");
     }
     if let Some(error) = cx.facts.refusal(|c| *c == call).cloned() {
         return cx.fail_with(step, &error);

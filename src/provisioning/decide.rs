@@ -173,10 +173,7 @@ fn run(cx: &mut Cx<'_>) -> Flow {
 
 /// The first decision that an order is deleted in, whether anything can be done by then or not: what failed in its life is of the past.
 fn begin_closing(status: &mut OrderStatus, now: Timestamp) {
-    status.attempts = 0;
-    status.attempts_for = None;
-    status.last_error = None;
-    status.next_retry_time = None;
+    super::attempts::forget(status);
     status.waiting_on = None;
     status.progress = None;
     // What was asked of a department for the preparation is not needed any more; the shell closes the objects.

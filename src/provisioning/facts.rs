@@ -16,6 +16,7 @@ use super::hardware::Hardware;
 use super::license_server::LicenseFacts;
 use super::marker::{Marker, tokens};
 use super::queue::Queue;
+use super::tasks::BY_OPERATOR;
 
 /// Something to read at a panel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,6 +139,14 @@ pub struct TaskView {
     pub resolution: Option<Resolution>,
     /// What the department wrote.
     pub note: String,
+}
+
+impl TaskView {
+    /// Whether the operator has closed it, while its order was away or pointed elsewhere: that is nobody's answer.
+    #[must_use]
+    pub fn is_closed_by_operator(&self) -> bool {
+        self.resolution.is_some() && self.note.starts_with(BY_OPERATOR)
+    }
 }
 
 /// Whether the handler can be used now.

@@ -10,7 +10,6 @@ use super::capacity;
 use super::context::{Cx, Flow, Halt, Recheck};
 use super::facts::Seen;
 use super::inflight::Shows;
-use super::license_answers::not_shown_yet;
 use super::marker::{Found, is_bare, tokens};
 use super::matching;
 use super::people::{People, people};
@@ -58,7 +57,7 @@ pub(super) fn claim_in_flight(cx: &mut Cx<'_>, server: &ServerId, people: &Peopl
             // Or it shows later: to claim another one at once would give one order several servers.
             if own && matching::form_is_free(&form) {
                 let message = format!("the panel said that server {server} was claimed, but it does not show");
-                return Break(not_shown_yet(cx, step, &message));
+                return Break(cx.not_shown_yet(step, &message));
             }
         }
         Found::Nothing if undone && ours_without_marker(&form, people).is_none() => {

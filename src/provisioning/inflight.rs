@@ -25,6 +25,8 @@ pub const SENT: &str = "Sent";
 pub const AMBIGUOUS: &str = "Ambiguous";
 /// `inFlight.outcome`: the panel answered that it was done, and does not show it.
 pub const ANSWERED: &str = "Answered";
+/// `lastError.code`: the panel answered that it was done, and it did not show in the time that it had.
+pub(super) const NO_EFFECT: &str = "NoEffect";
 /// How often the effect of a lost answer is looked for in vain before the call is made again.
 const LOOKS: i32 = 2;
 
@@ -96,7 +98,7 @@ impl Cx<'_> {
     pub fn call(&mut self, step: Step, call: Call, shows: Shows) -> Halt {
         if self.facts.applied.contains(&call) {
             let message = format!("the panel said that {} was done, but it does not show", call.name());
-            return self.fail(step, "NoEffect", &message);
+            return self.fail(step, NO_EFFECT, &message);
         }
         self.call_again(step, call, shows)
     }
@@ -208,7 +210,7 @@ impl Cx<'_> {
             ControlFlow::Break(halt) => halt,
             ControlFlow::Continue(()) if self.failed_so_far(step).saturating_add(lost) >= self.handler.max_attempts => {
                 // Lost as often as anything may fail: a person looks why.
-                let code = if self.was_answered() { "NoEffect" } else { "AnswerLost" };
+                let code = if self.was_answered() { NO_EFFECT } else { "AnswerLost" };
                 let message = self.lost_each_time(step, &call, lost);
                 if let (Call::Unclaim { .. } | Call::Unmark { .. }, Some(f)) = (&call, self.status.in_flight.as_mut()) {
                     // Nothing but the intent leads back to a server with half a marker.
@@ -219,6 +221,34 @@ impl Cx<'_> {
                 self.fail_after_losses(step, code, &message, lost)
             }
             ControlFlow::Continue(()) => self.new_intent(step, call, target, attempt),
+        }
+    }
+
+    /// What is in flight was answered as done, if it is of this pass, and its effect does not show: from now on it has the time that an answer
+    /// that is missing has. Whether it is.
+    pub(super) fn note_answered(&mut self) -> bool {
+        let own = self.status.in_flight.as_ref().is_some_and(|f| self.intent_is_own(f));
+        match self.status.in_flight.as_mut().filter(|_| own) {
+            Some(f) => {
+                (f.outcome, f.since, f.looks) = (ANSWERED.into(), Time(self.now), 0);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// A call was answered as done in this pass, and its effect does not show: it is waited for like one whose answer is missing.
+    pub(super) fn not_shown_yet(&mut self, step: Step, message: &str) -> Halt {
+        // One that is made beside something else is not what the order is about.
+        if self.note_answered() && !self.state(step).over() {
+            self.note_loss(step);
+        }
+        match self.settled(step) {
+            ControlFlow::Break(halt) => halt,
+            ControlFlow::Continue(()) => {
+                self.status.in_flight = None;
+                self.fail(step, NO_EFFECT, message)
+            }
         }
     }
 

@@ -15,7 +15,6 @@ use crate::api::order::{InFlight, LicenseStatus};
 use crate::panel::license::{LicenseId, LicenseRow};
 
 use super::context::{Cx, Flow, Halt, Wait, WaitKind, after};
-use super::inflight::ANSWERED;
 use super::license_renewal::{fresh_enough, least_end};
 use super::license_server::LicenseServer;
 use super::licenses::{ORDERED, SUSPENDED, awaits, entry, record, remote_id, remote_of, seen, target, wanted_state};
@@ -134,29 +133,6 @@ pub(super) fn may_be_repeated(cx: &mut Cx<'_>) {
                 record.renewed_at = None;
             }
             (record.answered_at, record.answered_end) = (None, None);
-        }
-    }
-}
-
-/// A call was answered as done in this pass, and its effect does not show: it is waited for like one whose answer is missing.
-pub(super) fn not_shown_yet(cx: &mut Cx<'_>, step: Step, message: &str) -> Halt {
-    let now = Time(cx.now);
-    if cx.status.in_flight.clone().is_some_and(|f| cx.intent_is_own(&f))
-        && let Some(f) = cx.status.in_flight.as_mut()
-    {
-        f.outcome = ANSWERED.into();
-        f.since = now;
-        f.looks = 0;
-        // One that is renewed beside something else is not what the order is about.
-        if !cx.state(step).over() {
-            cx.note_loss(step);
-        }
-    }
-    match cx.settled(step) {
-        Break(halt) => halt,
-        Continue(()) => {
-            cx.status.in_flight = None;
-            cx.fail(step, "NoEffect", message)
         }
     }
 }

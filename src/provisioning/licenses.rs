@@ -15,7 +15,7 @@ use super::call::Call;
 use super::context::{Cx, Flow, Halt, Recheck, Wait, WaitKind, after};
 use super::facts::{HandlerState, Look, Prepare};
 use super::inflight::Shows;
-use super::license_answers::{ORDER, is_awaited, is_end_overdue, not_shown_yet, note_unseen, wait_for_license};
+use super::license_answers::{ORDER, is_awaited, is_end_overdue, note_unseen, wait_for_license};
 use super::license_renewal::{fresh_enough, is_due, is_renewal, note_list, renewal, row, unclear_ends};
 use super::license_revocation::take_back;
 use super::license_server::{LIST, LicenseServer};
@@ -435,7 +435,7 @@ pub(super) fn change(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, call: 
     }
     if cx.facts.applied.contains(&call) {
         let message = format!("the licence server said that {} was done, but it does not show", call.name());
-        return not_shown_yet(cx, step, &message);
+        return cx.not_shown_yet(step, &message);
     }
     cx.call(step, call, Shows::AtOnce)
 }

@@ -14,7 +14,7 @@ use crate::panel::model::{AddressRow, FREE_DOMAIN, Family, ServerId};
 use super::call::Call;
 use super::context::{Cx, Flow, Halt, Next, Recheck, after};
 use super::facts::Row;
-use super::inflight::{AMBIGUOUS, Shows};
+use super::inflight::{ANSWERED, NO_EFFECT, Shows};
 use super::network::{addresses, parsed};
 use super::pool::{is_parking, refused};
 use super::reason::Reason;
@@ -22,9 +22,7 @@ use super::step::Step;
 
 /// The call in `inFlight.call`.
 const REPLACE: &str = "replaceMainAddress";
-/// `lastError.code`: the panel accepted it, and it does not show.
-const NO_EFFECT: &str = "NoEffect";
-/// The same in words.
+/// The panel accepted it, and it does not show.
 const SAID: &str = "it said that it was done, but the server's addresses do not show it";
 
 fn is_replace(call: &Call) -> bool {
@@ -101,9 +99,9 @@ pub(super) fn not_replaced(cx: &mut Cx<'_>, step: Step) -> Flow<Option<String>> 
     Continue(Some(SAID.to_owned()))
 }
 
-/// Whether an intent is about a main address that the panel said it replaced: no answer is missing, and it counts with none that is.
+/// Whether an intent is about a main address that the panel said it replaced.
 fn is_accepted(intent: &InFlight) -> bool {
-    intent.call == REPLACE && intent.attempt == 0
+    intent.call == REPLACE && intent.outcome == ANSWERED
 }
 
 /// The rows show the new main address: what was accepted has come about.
@@ -113,10 +111,6 @@ pub(super) fn note_replaced(cx: &mut Cx<'_>, step: Step) {
     }
 }
 
-fn has_own_intent(cx: &Cx<'_>) -> bool {
-    cx.status.in_flight.as_ref().is_some_and(|f| cx.intent_is_own(f))
-}
-
 /// Whether the panel accepted another main address for the server, now or in an attempt before, without showing it.
 fn was_accepted(cx: &Cx<'_>, step: Step) -> bool {
     cx.status.last_error.as_ref().is_some_and(|e| e.step == step.as_str() && e.code == NO_EFFECT)
@@ -124,12 +118,13 @@ fn was_accepted(cx: &Cx<'_>, step: Step) -> bool {
 
 /// The panel said that it replaced the main address, and the rows show the old one.
 fn note_accepted(cx: &mut Cx<'_>, step: Step) {
-    if !has_own_intent(cx) {
+    if !cx.note_answered() {
         return;
     }
     if let Some(f) = cx.status.in_flight.as_mut() {
         REPLACE.clone_into(&mut f.call);
-        (f.outcome, f.since, f.looks, f.attempt) = (AMBIGUOUS.into(), Time(cx.now), 0, 0);
+        // It counts with no answer that is missing.
+        f.attempt = 0;
     }
     cx.note_error(LastError {
         step: step.as_str().into(),
@@ -156,37 +151,47 @@ fn main_stays(cx: &mut Cx<'_>, step: Step, code: &str, message: &str) -> Halt {
     cx.stall(step, Reason::MainAddressNotReplaced, message, Recheck::OnChange)
 }
 
-/// The address of ours that is to take the main one's place: one that the server does not have yet.
-fn spare(main: &AddressRow, mine: &[IpAddr], rows: &[AddressRow]) -> Option<IpAddr> {
-    mine.iter().copied().find(|a| Family::of(*a) == Family::of(main.address) && !rows.iter().any(|r| r.address == *a))
+/// What is known when the main address of a server is to be replaced.
+pub(super) struct Replacement<'a> {
+    /// The server.
+    pub server: &'a ServerId,
+    /// The main address that it has.
+    pub main: &'a AddressRow,
+    /// Addresses of ours, one of which is to take its place.
+    pub mine: &'a [IpAddr],
+    /// All addresses of the server.
+    pub rows: &'a [AddressRow],
+}
+
+impl Replacement<'_> {
+    /// The address of ours that is to take the main one's place: one that the server does not have yet.
+    fn spare(&self) -> Option<IpAddr> {
+        self.mine.iter().copied().find(|a| self.fits(*a) && !self.rows.iter().any(|r| r.address == *a))
+    }
+
+    fn fits(&self, address: IpAddr) -> bool {
+        Family::of(address) == Family::of(self.main.address)
+    }
 }
 
 /// The main address was not replaced. What was to take its place goes back at once where the panel refused it, and may not have accepted it
 /// in an attempt before; else it is kept for the next attempt, and goes back only before the order stalls: a panel that is slow may still be
 /// about to put it onto the server.
-pub(super) fn leave_main(
-    cx: &mut Cx<'_>,
-    step: Step,
-    server: &ServerId,
-    main: &AddressRow,
-    mine: &[IpAddr],
-    rows: &[AddressRow],
-    why: &str,
-) -> Halt {
+pub(super) fn leave_main(cx: &mut Cx<'_>, step: Step, replacement: &Replacement<'_>, why: &str) -> Halt {
     let accepted = cx.facts.refusal(is_replace).is_none();
     // An earlier one, whose answer is missing, may be under way.
     let unsure = cx.intent(step).is_some_and(|f| f.call == REPLACE && f.attempt > 1);
     let code = if accepted || unsure || was_accepted(cx, step) { NO_EFFECT } else { Reason::MainAddressNotReplaced.as_str() };
     let goes_back = code != NO_EFFECT || (step == Step::ChangeAddress && stalls_next(cx, step));
-    if let Some(address) = spare(main, mine, rows).filter(|_| goes_back) {
+    if let Some(address) = replacement.spare().filter(|_| goes_back) {
         return give_back_spare(cx, step, address, accepted);
     }
     if accepted {
         cx.status.in_flight = None;
     }
     let message = format!(
-        "server {server}: the panel did not replace the main address {}: {why}; set spec.dialect.replaceMainAddress of the handler",
-        main.address
+        "server {}: the panel did not replace the main address {}: {why}; set spec.dialect.replaceMainAddress of the handler",
+        replacement.server, replacement.main.address
     );
     main_stays(cx, step, code, &message)
 }
@@ -204,19 +209,11 @@ fn give_back_spare(cx: &mut Cx<'_>, step: Step, address: IpAddr, accepted: bool)
 }
 
 /// Replaces the main address.
-pub(super) fn replace_main(
-    cx: &mut Cx<'_>,
-    step: Step,
-    server: &ServerId,
-    main: &AddressRow,
-    mine: &[IpAddr],
-    rows: &[AddressRow],
-    group: String,
-) -> Halt {
-    let Some(address) = spare(main, mine, rows) else {
+pub(super) fn replace_main(cx: &mut Cx<'_>, step: Step, replacement: &Replacement<'_>, group: String) -> Halt {
+    let Replacement { server, main, mine, rows } = *replacement;
+    let Some(address) = replacement.spare() else {
         // All of ours are on the server as additional ones: one of them is taken off first, so that it can become the main one.
-        let taken =
-            mine.iter().find(|a| Family::of(**a) == Family::of(main.address)).and_then(|a| rows.iter().find(|r| r.address == *a)).cloned();
+        let taken = mine.iter().find(|a| replacement.fits(**a)).and_then(|a| rows.iter().find(|r| r.address == *a)).cloned();
         return match taken {
             Some(row) => cx.call(step, Call::RemoveAddress { server: server.clone(), row: row.row, address: row.address }, Shows::AtOnce),
             None => cx.fail(step, "NoAddress", "no address of the main address's family is ours"),

@@ -13,7 +13,9 @@ use super::call::Call;
 use super::context::{Cx, Flow, Halt};
 use super::facts::{Look, Row};
 use super::inflight::Shows;
-use super::main_address::{leave_main, main_by_panel, main_row, not_replaced, note_replaced, record_main, replace_main, replaced};
+use super::main_address::{
+    Replacement, leave_main, main_by_panel, main_row, not_replaced, note_replaced, record_main, replace_main, replaced,
+};
 use super::moved::{leave_where_they_are, listed_elsewhere};
 use super::parking::give_back_parking;
 use super::pool::{is_nobodys, is_public, pool, take};
@@ -125,7 +127,7 @@ fn from_pool(cx: &mut Cx<'_>, server: &ServerId) -> Flow<Vec<IpAddr>> {
     if mine.contains(&main.address) {
         note_replaced(cx, step);
     } else if !keep_main && let Some(why) = not_replaced(cx, step)? {
-        return Break(leave_main(cx, step, server, &main, &mine, &rows, &why));
+        return Break(leave_main(cx, step, &Replacement { server, main: &main, mine: &mine, rows: &rows }, &why));
     }
     // Of a server that was taken over, addresses that are not the operator's to give, of another group or with another's note, count too.
     let recorded = cx.status.server.as_ref().filter(|_| super::adoption::adopted(cx)).map(|s| s.addresses.clone()).unwrap_or_default();
@@ -155,7 +157,7 @@ fn from_pool(cx: &mut Cx<'_>, server: &ServerId) -> Flow<Vec<IpAddr>> {
         }
     }
     if !keep_main && !mine.contains(&main.address) {
-        return Break(replace_main(cx, step, server, &main, &mine, &rows, group));
+        return Break(replace_main(cx, step, &Replacement { server, main: &main, mine: &mine, rows: &rows }, group));
     }
     for address in &mine {
         if !rows.iter().any(|r| r.address == *address) {

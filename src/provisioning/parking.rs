@@ -8,7 +8,9 @@ use crate::panel::model::{AddressRow, Family, PoolAddress, ServerId};
 use super::call::Call;
 use super::context::{Cx, Flow, SHORT, cut};
 use super::inflight::Shows;
-use super::main_address::{leave_main, main_by_panel, main_row, not_replaced, note_replaced, record_main, replace_main, replaced};
+use super::main_address::{
+    Replacement, leave_main, main_by_panel, main_row, not_replaced, note_replaced, record_main, replace_main, replaced,
+};
 use super::moved::{leave_where_they_are, listed_elsewhere};
 use super::network::{addresses, ours, parsed};
 use super::pool::{is_nobodys, is_parking, not_done, pool, take, unknown_group};
@@ -149,13 +151,13 @@ fn park_from_pool(cx: &mut Cx<'_>, server: &ServerId, group: &str) -> Flow {
     }
     if !parked {
         if let Some(why) = not_replaced(cx, step)? {
-            return Break(leave_main(cx, step, server, &main, &mine, &rows, &why));
+            return Break(leave_main(cx, step, &Replacement { server, main: &main, mine: &mine, rows: &rows }, &why));
         }
         if mine.is_empty() {
             nothing_in_unknown_group(cx, step, group, &rows, &used)?;
             return Break(take(cx, step, Family::of(main.address), group, &mine));
         }
-        return Break(replace_main(cx, step, server, &main, &mine, &rows, group.to_owned()));
+        return Break(replace_main(cx, step, &Replacement { server, main: &main, mine: &mine, rows: &rows }, group.to_owned()));
     }
     note_replaced(cx, step);
     // A parking address too many, taken by a call whose answer was lost.

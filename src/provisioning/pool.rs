@@ -10,7 +10,7 @@ use crate::panel::model::{FREE_DOMAIN, Family, PoolAddress};
 use super::call::Call;
 use super::context::{Cx, Flow, Halt, Recheck, SHORT, Wait, WaitKind, after, cut};
 use super::facts::Look;
-use super::inflight::Shows;
+use super::inflight::{NO_EFFECT, Shows};
 use super::moved::listed_elsewhere;
 use super::reason::Reason;
 use super::step::Step;
@@ -90,7 +90,7 @@ pub(super) fn take(cx: &mut Cx<'_>, step: Step, family: Family, group: &str, hav
     let theirs: Vec<String> = cx.facts.taken.iter().filter(|a| is_anothers(cx, **a)).map(IpAddr::to_string).collect();
     if !is_anothers(cx, named) {
         let message = format!("IPmanager gave address {named}, which it does not show as this order's; it stays as it is");
-        return cx.fail(step, "NoEffect", &message);
+        return cx.fail(step, NO_EFFECT, &message);
     }
     if theirs.len() < NOT_OURS {
         return cx.call_again(step, call, Shows::AtOnce);

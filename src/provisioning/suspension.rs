@@ -16,7 +16,7 @@ use crate::panel::model::{ServerId, ServerRow};
 use super::call::Call;
 use super::context::{Busy, Cx, Flow, Halt, WaitKind, after};
 use super::facts::Look;
-use super::inflight::Shows;
+use super::inflight::{NO_EFFECT, Shows};
 use super::opening::{note_power, wait_for_power};
 use super::step::{OPENING, State, Step};
 use super::verdict::Verdict;
@@ -200,7 +200,7 @@ fn ports(cx: &mut Cx<'_>, step: Step, server: &ServerId, on: bool) -> Flow {
             None if asked || cx.facts.applied.contains(&call) => {}
             Some(_) if asked => {
                 let message = format!("the panel said that it switched connection {}, but it does not show", port.id);
-                return Break(cx.fail(step, "NoEffect", &message));
+                return Break(cx.fail(step, NO_EFFECT, &message));
             }
             Some(_) | None => return Break(cx.call(step, call, Shows::AtOnce)),
         }

@@ -7,6 +7,7 @@ use crate::api::order::{OrderStatus, TaskSummary};
 use crate::api::task::{Resolution, TaskType};
 
 use super::context::{Cx, Flow, Halt, Next, SHORT, Wait, WaitKind, after, cut};
+use super::facts::TaskView;
 use super::reason::Reason;
 use super::step::{State, Step};
 use super::verdict::Verdict;
@@ -97,9 +98,9 @@ impl Cx<'_> {
         let Some(at) = open else { return Flow::Break(self.raise_new(ask)) };
         let name = self.status.manual_tasks[at].name.clone();
         let view = self.facts.tasks.iter().find(|t| t.name == name);
+        let by_operator = view.is_some_and(TaskView::is_closed_by_operator);
         match view.and_then(|v| v.resolution.map(|resolution| (resolution, v.note.clone()))) {
-            // Closed by the operator, while the order was away or pointed elsewhere: that is nobody's answer.
-            Some((_, note)) if note.starts_with(BY_OPERATOR) => {
+            Some(_) if by_operator => {
                 self.supersede_at(at);
                 Flow::Break(self.raise_new(ask))
             }

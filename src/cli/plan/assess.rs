@@ -191,7 +191,9 @@ fn capacity(order: &Order, policy: &Handler, handler: &ProcessingHandler) -> Fin
             None => {
                 let known: Vec<&str> = servers.by_configuration.iter().map(|c| c.configuration.as_str()).collect();
                 let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-                finding(Weight::Waits, format!("its panel has no server of type {wanted} (WaitingForCapacity); it has: {known}"))
+                // Allocation also takes the panel's own ids of types, which the count does not tell.
+                let id = "unless that is the panel's id of one of them";
+                finding(Weight::Waits, format!("its panel has no server of type {wanted} (WaitingForCapacity); it has: {known}; {id}"))
             }
         },
     }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use crate::panel::coremanager::Client;
 use crate::panel::coremanager::document::Document;
-use crate::panel::dcimanager5::parse::is_ordinary;
+use crate::panel::dcimanager5::parse::is_administrators;
 use crate::panel::dialect::{Dialect, DialectCall};
 use crate::panel::error::{Outcome, PanelError};
 use crate::panel::license::{LicenseEdit, LicenseForm, LicenseId, LicenseOrder, LicensePanel, LicenseRow};
@@ -41,7 +41,7 @@ impl BillManager6 {
     async fn do_probe(&self) -> Result<Probe, PanelError> {
         let level = self.client.fresh_login().await?.level;
         self.client.unfiltered(&self.call(calls::LIST)?.func, &["id", "ip", "licname", "remoteid"]).await?;
-        let administrator = level.is_some_and(|l| !is_ordinary(&l) && l.trim().parse::<u32>().is_ok_and(|n| n > 16));
+        let administrator = level.is_some_and(|level| is_administrators(&level));
         Ok(Probe { login: self.client.username().to_owned(), user_id: None, administrator })
     }
 

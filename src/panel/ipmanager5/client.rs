@@ -10,7 +10,7 @@ use crate::panel::coremanager::Client;
 use crate::panel::coremanager::document::Document;
 use crate::panel::coremanager::form::{gone, overlay};
 use crate::panel::coremanager::params::Params;
-use crate::panel::dcimanager5::parse::{address, is_ordinary};
+use crate::panel::dcimanager5::parse::{address, is_administrators};
 use crate::panel::error::{Outcome, PanelError};
 use crate::panel::model::{PoolAddress, PoolRequest, Probe};
 use crate::panel::traits::{Change, Read};
@@ -37,7 +37,7 @@ impl IpManager5 {
     async fn do_probe(&self) -> Result<Probe, PanelError> {
         let level = self.client.fresh_login().await?.level;
         self.client.unfiltered(LIST, &["ip", "domain", "note"]).await?;
-        let administrator = level.is_some_and(|l| !is_ordinary(&l) && l.trim().parse::<u32>().is_ok_and(|n| n > 16));
+        let administrator = level.is_some_and(|level| is_administrators(&level));
         Ok(Probe { login: self.client.username().to_owned(), user_id: None, administrator })
     }
 
