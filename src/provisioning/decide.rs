@@ -33,11 +33,12 @@ pub struct Decision {
 pub fn decide(order: &Order, handler: &Handler, facts: &Facts, now: Timestamp, status: &OrderStatus) -> Decision {
     let asked = asked(order, status);
     let mut cx = Cx { order, handler, facts, now, status: status.clone() };
+    super::clock::put_right(&mut cx.status, handler, now);
     super::license_answers::note(&mut cx);
     let pressing = super::license_renewal::is_pressing(&cx);
     if !asked
         && !pressing
-        && let Some(next) = held(order, facts, now, status)
+        && let Some(next) = held(order, facts, now, &cx.status)
     {
         super::license_renewal::note_shown(&mut cx);
         return Decision { status: cx.status, next };

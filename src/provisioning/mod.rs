@@ -12,6 +12,7 @@ pub mod call;
 pub mod capacity;
 pub mod cleaning;
 mod client;
+mod clock;
 pub mod closing;
 pub mod context;
 pub mod decide;

@@ -182,8 +182,11 @@ impl People {
         self.healing = true;
         while !self.later.is_empty() {
             let mut acts = std::mem::take(&mut self.later);
-            // What belongs to an order comes after the order.
-            acts.sort_by_key(|(at, act)| (matches!(act, Act::Also(what) if what.has_an_owner()), *at));
+            // What belongs to an order comes after the order, and that after the handler that its server is at.
+            acts.sort_by_key(|(at, act)| match act {
+                Act::Also(what) => (!what.makes_a_handler(), what.has_an_owner(), *at),
+                _ => (true, false, *at),
+            });
             for (_, act) in acts {
                 self.somebody(world, act);
             }

@@ -73,6 +73,8 @@ pub struct World {
     metrics: Mutex<Vec<Arc<Metrics>>>,
     /// The panels before anything happened.
     pub at_first: Value,
+    /// A panel keeps the beginning of what is written into notes.
+    pub cuts_notes: bool,
     pub(super) noted: Mutex<Noted>,
     /// Since when nothing goes wrong any more, in milliseconds, and how many passes there had been until then.
     calm: Mutex<Option<(u64, u64)>>,
@@ -130,6 +132,7 @@ impl World {
         Self {
             server: Mutex::new(server),
             at_first: panels.state(),
+            cuts_notes: config.contains("notes_limit:"),
             panels,
             adversary: Mutex::new(adversary),
             rules: Mutex::default(),
