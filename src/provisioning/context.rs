@@ -365,7 +365,7 @@ impl Cx<'_> {
         self.settle_known();
         self.enter_failed(step, message);
         self.status.waiting_on = None;
-        self.status.last_error = Some(LastError {
+        self.note_error(LastError {
             step: step.as_str().into(),
             code: reason.as_str().into(),
             message: cut(message, LONG),

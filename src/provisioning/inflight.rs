@@ -349,7 +349,10 @@ impl Cx<'_> {
 
     fn emit(&mut self, step: Step, call: Call) -> Halt {
         if self.state(step) != State::Running {
-            self.step(step).started_at = None;
+            // A cancellation is no new attempt of what it cancels, whose time is over.
+            if !matches!(call, Call::CancelOperation { .. }) {
+                self.step(step).started_at = None;
+            }
             self.enter(step, State::Running, "");
             self.step(step).attempts += 1;
         }
