@@ -218,7 +218,7 @@ fn what_the_panel_accepted_and_does_not_show_is_said_to_be_that_and_not_to_be_a_
     world.until("accepted", Duration::from_hours(1), |w| w.status("web").last_error.is_some());
     let status = world.status("web");
     let (intent, error) = (status.in_flight.as_ref().unwrap(), status.last_error.as_ref().unwrap());
-    assert_eq!((intent.call.as_str(), intent.outcome.as_str(), error.code.as_str()), ("replaceMainAddress", "Ambiguous", "NoEffect"));
+    assert_eq!((intent.call.as_str(), intent.outcome.as_str(), error.code.as_str()), ("replaceMainAddress", "Answered", "NoEffect"));
     let waits = &status.waiting_on.as_ref().unwrap().message;
     assert!(waits.contains("said that it replaced the main address") && !waits.contains("lost"), "{waits}");
     assert_eq!((reason(&world).as_str(), status.attempts), ("WaitingForPanel", 0));
