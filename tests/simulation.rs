@@ -249,6 +249,8 @@ fn what_went_wrong_once_does_not_go_wrong_again() {
         "random 800241",
         // A department gave an order up, and was not told of the parking address that had been replaced and was still taken.
         "random 293310379",
+        // A task and an order that was not there woke each other, without an end.
+        "act life 1 5 task-by-hand",
     ];
     let told = children(runs.map(str::to_owned).to_vec());
     assert_all(&told, began);

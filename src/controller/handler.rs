@@ -57,6 +57,8 @@ pub async fn reconcile(object: Arc<Guarded<ProcessingHandler>>, context: Arc<Con
     let named = context::orders_of(&cached, &key);
     let orders = context.served(handler, &named).await;
     let selecting = context::selecting(&cached, handler);
+    // The panel is looked through for all of them; those whose namespace it does not allow hold it no more than those that name it.
+    let selecting_it = context.served(handler, &selecting).await;
     let deleting = handler.metadata.deletion_timestamp.is_some();
     context.panels.is_about(KIND, &key, handler);
     // One that goes takes no new orders: those that have nothing there do not hold it, and wait for another one.
@@ -64,7 +66,7 @@ pub async fn reconcile(object: Arc<Guarded<ProcessingHandler>>, context: Arc<Con
     let runtime = context.panels.handler(&key);
     let claims = |order: &DedicatedServerOrder| order.metadata.uid.as_ref().is_some_and(|uid| runtime.places(|p| p.has(uid)));
     let holds = |order: &&DedicatedServerOrder| has_something(order) || claims(order);
-    let holders = || orders.iter().chain(&selecting).copied().filter(holds).count();
+    let holders = || orders.iter().chain(&selecting_it).copied().filter(holds).count();
     // What this version cannot read holds it as well; each is asked by itself, and so only where it matters.
     let unread = if (deleting || moves(handler)) && holders() == 0 { super::unread::orders_of(&context, handler).await } else { 0 };
     let holding = unread + if deleting { holders() } else { orders.len() };
@@ -94,13 +96,14 @@ pub async fn reconcile(object: Arc<Guarded<ProcessingHandler>>, context: Arc<Con
     wake(&context, named.iter().chain(&selecting).copied(), outcome.as_ref().ok(), turned);
     let what = if unread > 0 { "unreadable order" } else { "order" };
     let held = deleting.then(|| super::users::still_in_use(holding, what));
-    save(handler, &context, &orders, held, allocated.record(), outcome.as_ref()).await?;
+    let saved = save(handler, &context, &orders, held, allocated.record(), outcome.as_ref()).await;
+    // Also where the API server takes no status of it: locks would keep servers from every order for as long.
     if let Ok(seen) = &outcome
         && runtime.locks_due()
     {
         super::sweep::sweep(&context, &runtime, &seen.panel, &seen.now).await;
     }
-    Ok(turn.next())
+    saved.map(|()| turn.next())
 }
 
 /// What a poll's outcome means for those who use the handler.

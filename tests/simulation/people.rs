@@ -132,10 +132,18 @@ pub struct People {
     pub(super) later: Vec<(u64, Act)>,
     /// Everything is being put right: nobody waits for anything.
     pub(super) healing: bool,
-    /// Since when, and after how many writes and calls, nothing has changed.
-    quiet: Option<(u64, u64, usize)>,
+    /// Since when nothing has changed.
+    quiet: Option<Quiet>,
     /// What was taken out of the address manager by hand.
     deleted: Vec<Value>,
+}
+
+/// Nothing is written, and no change asked for, since then.
+struct Quiet {
+    since: u64,
+    /// Writes and calls until then, and passes by kind.
+    counts: (u64, usize),
+    passes: [u64; 4],
 }
 
 impl People {
@@ -368,13 +376,15 @@ impl People {
             return None;
         }
         let counts = world.counts();
-        match self.quiet {
-            Some((since, writes, calls)) if (writes, calls) == counts => Some(now() >= since + rest),
-            Some(_) | None => {
-                self.quiet = Some((now(), counts.0, counts.1));
-                Some(false)
+        if let Some(quiet) = self.quiet.as_ref().filter(|quiet| quiet.counts == counts) {
+            let span = now() - quiet.since;
+            if span >= rest {
+                super::ending::rested(world, span, quiet.passes);
             }
+            return Some(span >= rest);
         }
+        self.quiet = Some(Quiet { since: now(), counts, passes: world.passes_by_kind() });
+        Some(false)
     }
 }
 
