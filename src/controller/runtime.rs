@@ -350,11 +350,14 @@ impl HandlerRuntime {
         inner.locks_due || !inner.stale_locks.is_empty()
     }
 
+    /// The locks are looked through from now on. What happens meanwhile makes them due again: whether it was seen is not known.
+    pub fn begin_sweep(&self) {
+        lock(&self.inner).locks_due = false;
+    }
+
     /// Replaces the locks that nobody seemed to need by those of now; returns the ones before.
     pub fn replace_stale_locks(&self, now: BTreeSet<String>) -> BTreeSet<String> {
-        let mut inner = lock(&self.inner);
-        inner.locks_due = false;
-        std::mem::replace(&mut inner.stale_locks, now)
+        std::mem::replace(&mut lock(&self.inner).stale_locks, now)
     }
 
     /// Forgets an order; those that may go on because of it.
@@ -429,6 +432,19 @@ mod tests {
         let at = Timestamp::now();
         handler.note_change("17", at);
         assert!(handler.inventory().unwrap().began < at);
+    }
+
+    #[test]
+    fn what_happens_while_the_locks_are_looked_through_makes_them_due_again() {
+        let handler = HandlerRuntime::default();
+        assert!(handler.locks_due(), "what a process before has left is not known");
+        handler.begin_sweep();
+        assert!(!handler.locks_due());
+        handler.note_locks();
+        assert!(handler.replace_stale_locks(BTreeSet::new()).is_empty() && handler.locks_due());
+        handler.begin_sweep();
+        handler.replace_stale_locks(["dci-1".to_owned()].into());
+        assert!(handler.locks_due(), "one is to be seen twice");
     }
 
     #[test]

@@ -92,7 +92,7 @@ pub(super) async fn pass(order: DedicatedServerOrder, parsed: Order, selector: &
     let all = selected(context, selector, &parsed.key.namespace).await;
     // Licences are given back by a pass at a handler, too.
     let restored = selection::may_have_been_restored(&parsed) || !known(&order).licenses.is_empty();
-    if let Some(held) = all.iter().find(|h| selection::found(&parsed, &h.candidate())) {
+    if let Some(held) = all.iter().find(|h| selection::found(&parsed, &known(&order), &h.candidate())) {
         // Wherever a server carries our marker, that is the order's handler, whatever its place in the row.
         return match Box::pin(at(held, &order, &parsed, None, context).run()).await? {
             Ended::Action(action) => Ok(action),

@@ -215,13 +215,31 @@ fn bind_if_ours(cx: &mut Cx<'_>, server: &ServerId, people: &People) -> Flow {
     let step = Step::Allocate;
     let Seen::There(form) = cx.form(step, server)? else { return Break(cx.wait_for_list(step)) };
     match cx.order.marker.find_in(&form.notes) {
-        Found::Ours => bind(cx, server, &form, people),
+        Found::Ours => {
+            of_its_type(cx, server)?;
+            bind(cx, server, &form, people)
+        }
         Found::Foreign(other) | Found::Previous(other) if cx.order.marker.stands_in(&form.notes) => {
             Break(beside_another(cx, step, server, &other))
         }
         // The index is older than the form.
         Found::Nothing | Found::Truncated(_) | Found::Previous(_) | Found::Foreign(_) => Break(cx.wait_for_list(step)),
     }
+}
+
+/// A server that nothing but its marker leads to was the order's before its status was lost, and the configuration was fixed then: another
+/// one is not written down as that server's.
+fn of_its_type(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
+    let step = Step::Allocate;
+    let Wanted::Ready(wanted) = &cx.order.wanted else { return Continue(()) };
+    // While it is asked for it cannot have been changed.
+    let row = cx.facts.inventory.as_ref().and_then(|i| i.rows.get(&server.0)).filter(|_| cx.intent(step).is_none());
+    let Some(row) = row.filter(|row| !row.types.is_empty() && !row.types.contains(wanted)) else { return Continue(()) };
+    let message = format!(
+        "server {server} carries this order's marker, and its type is {}: let spec.configuration.serverType say that again, as when it was allocated",
+        row.types.join(", ")
+    );
+    Break(cx.stall(step, Reason::FixedFieldChanged, &message, Recheck::Later))
 }
 
 pub(super) fn several(cx: &mut Cx<'_>, step: Step, servers: &str) -> Halt {

@@ -7,6 +7,7 @@ use crate::panel::model::ServerRow;
 
 use super::facts::Inventory;
 use super::give_back::was_tried;
+use super::marker::Marker;
 use super::matching;
 use super::order::{Handler, Order};
 use super::queue::Queue;
@@ -49,11 +50,22 @@ pub fn nothing_for(order: &Order, status: &OrderStatus, handler: &Handler, inven
 /// Whether a server carries the marker of this order, of an earlier one of its name, or its id.
 #[must_use]
 pub fn is_marked(order: &Order, inventory: &Inventory) -> bool {
+    is_marked_but(order, inventory, |_| false)
+}
+
+/// The same, but for this order's own marker on servers of which the list says nothing any more.
+pub(super) fn is_marked_but(order: &Order, inventory: &Inventory, past: impl Fn(&str) -> bool) -> bool {
     let mine = &order.marker;
-    let concerns = |found: &super::marker::Marker| {
+    let concerns = |found: &Marker| {
         found.order_id == mine.order_id || (&found.cluster, &found.namespace, &found.name) == (&mine.cluster, &mine.namespace, &mine.name)
     };
-    inventory.markers.values().flatten().any(concerns)
+    inventory.markers.iter().any(|(id, markers)| markers.iter().any(|found| concerns(found) && !(found == mine && past(id))))
+}
+
+/// Whether the order gave a server back, which its form had confirmed by then, since a list was asked for.
+pub(super) fn went_back(status: &OrderStatus, panel: &str, id: &str, list: &Inventory) -> bool {
+    // Whole seconds are kept: of a list from within the same one it is not known.
+    status.tried_servers.iter().any(|tried| tried.panel == panel && tried.id == id && tried.time.0 >= list.began)
 }
 
 /// What is said of an order that waits: that there is none, and its place.
@@ -85,7 +97,6 @@ mod tests {
     use crate::panel::model::FREE_DOMAIN;
     use crate::provisioning::decide;
     use crate::provisioning::facts::{Facts, HandlerState};
-    use crate::provisioning::marker::Marker;
     use crate::provisioning::queue::Waiting;
 
     fn handler() -> Handler {

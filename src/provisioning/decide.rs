@@ -129,6 +129,11 @@ fn run(cx: &mut Cx<'_>) -> Flow {
         begin_closing(&mut cx.status, cx.now);
     }
     cx.note_overdue();
+    // What failed at another handler is no reason to wait at this one. What a department has cancelled of an order that selects is weighed
+    // first: nobody but the selection has named this handler.
+    if cx.order.handler.is_some() || cx.cancelled().is_none() {
+        super::selection::settle_at(cx);
+    }
     cx.weigh_attempts(asked(cx.order, &cx.status))?;
     cx.status.next_retry_time = None;
     if cx.status.waiting_on.as_ref().is_some_and(|w| w.kind == WaitKind::Retry.as_str()) {

@@ -31,7 +31,7 @@ pub(super) fn claim_in_flight(cx: &mut Cx<'_>, server: &ServerId, people: &Peopl
         return Break(cx.fail_with(step, &error));
     }
     if cx.facts.applied(|c| matches!(c, Call::Unclaim { .. })) {
-        return Break(truncated(cx, server));
+        return unclaimed(cx, server, people);
     }
     let form = match cx.form(step, server)? {
         Seen::There(form) => form,
@@ -111,6 +111,22 @@ fn perhaps_ours(cx: &Cx<'_>, server: &ServerId, form: &ServerForm) -> String {
 fn is_anothers(cx: &Cx<'_>, form: &ServerForm) -> bool {
     let mut words = tokens(&form.notes).peekable();
     words.peek().is_some() && words.all(|word| cx.order.marker.is_of_another(word))
+}
+
+/// The panel said that it undid a claim. Nothing but the intent leads back to the server where it did not, so its form has the last word.
+fn unclaimed(cx: &mut Cx<'_>, server: &ServerId, people: &People) -> Flow {
+    let step = Step::Allocate;
+    let Seen::There(form) = cx.form(step, server)? else { return Break(cx.wait_for_list(step)) };
+    let written = match cx.order.marker.find_in(&form.notes) {
+        Found::Truncated(written) => is_of_a_claim(&written, &form, people),
+        Found::Ours | Found::Nothing | Found::Previous(_) | Found::Foreign(_) => cx.order.marker.stands_in(&form.notes),
+    };
+    let owned = !is_anothers(cx, &form) && ours_without_marker(&form, people).is_some();
+    if !written && !owned {
+        return Break(truncated(cx, server));
+    }
+    let message = format!("the panel said that what is left of the claim of server {server} was taken away, but it still shows");
+    Break(cx.not_shown_yet(step, &message))
 }
 
 fn undo(cx: &mut Cx<'_>, server: &ServerId, left: Left) -> Halt {

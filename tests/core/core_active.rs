@@ -9,7 +9,7 @@ use crate::support::sweep::{Kind, assert_active, reach};
 use crate::support::world::{Fault, World};
 use dci_operator::api::condition::{ConditionType, find};
 use dci_operator::api::handler::DeletionPolicy;
-use dci_operator::api::order::License;
+use dci_operator::api::order::{License, OrderStatus};
 use dci_operator::api::task::{Resolution, TaskType};
 use dci_operator::panel::model::{Level, PanelUser, UserId};
 use dci_operator::provisioning::facts::HandlerState;
@@ -175,6 +175,32 @@ fn fixed_fields_stall_and_heal() {
     world.run_for(seconds(120));
     let said = find(&world.status("web").conditions, ConditionType::OSInstalled).map(|c| c.reason.clone());
     assert_eq!((said.as_deref(), world.phase("web"), made(&world, "install")), (Some("ReinstallPending"), "Active", 1));
+}
+
+/// Its status was lost, and its configuration changed before anybody looked for its server.
+#[test]
+fn a_server_that_is_found_again_is_not_written_down_as_one_of_another_type() {
+    for deleted in [false, true] {
+        let mut world = active();
+        let before = picture(&world);
+        let stored = world.orders.get_mut("web").unwrap();
+        stored.status = OrderStatus { observed_generation: Some(-1), ..OrderStatus::default() };
+        world.restart();
+        world.edit("web", |raw| raw.spec.configuration.server_type = Some("E5-64G".into()));
+        until_reason(&mut world, "FixedFieldChanged");
+        world.run_for(Duration::from_hours(1));
+        assert_eq!((picture(&world), world.status("web").server.is_none()), (before, true), "{}", world.describe());
+        if deleted {
+            world.delete("web");
+            world.until_phase("web", "gone");
+            world.assert_clean();
+        } else {
+            world.edit("web", |raw| raw.spec.configuration.server_type = Some("E3-16G".into()));
+            world.until_phase("web", "Active");
+            let server = world.status("web").server.clone().unwrap();
+            assert_eq!((server.id.as_str(), server.configuration.as_str()), ("1", "E3-16G"));
+        }
+    }
 }
 
 #[test]

@@ -385,6 +385,24 @@ fn an_adoption_that_was_cut_short_ends_also_where_the_server_is_gone_or_another_
     assert_eq!(world.panel.servers["2"].notes, "rack 4 k8s:c/shop/other/u-9", "{}", world.describe());
 }
 
+/// What was asked for while it was allowed may still land: it is the order's then, and nothing of it is in flight otherwise.
+#[test]
+fn an_adoption_that_is_forbidden_while_its_answer_is_missing_is_waited_for() {
+    for (fault, lands) in [(Fault::LostLate(Duration::from_mins(1)), true), (Fault::LostNot, false), (Fault::CrashBefore, false)] {
+        let mut world = adopting(|_| ());
+        let before = picture(&world);
+        world.faults.insert(0, fault);
+        world.until("asked for", seconds(600), |w| !w.asked.is_empty());
+        world.handler.adoption = false;
+        world.force("web");
+        until_reason(&mut world, "web", if lands { "Active" } else { "AdoptionForbidden" });
+        let status = world.status("web");
+        assert_eq!((status.server.is_some(), status.in_flight.is_some()), (lands, false), "{fault:?}\n{}", world.describe());
+        assert_eq!(without_marks(&picture(&world)), before, "{fault:?}");
+        assert_eq!(names(&world.asked), ["adopt"], "{fault:?}");
+    }
+}
+
 #[test]
 fn no_recipe_is_run_on_a_server_that_was_taken_over_but_those_that_are_added() {
     let mut world = adopting(|raw| raw["spec"]["recipes"] = json!(["a.sh"]));
