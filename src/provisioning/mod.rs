@@ -35,6 +35,7 @@ pub mod licenses;
 mod main_address;
 pub mod marker;
 pub mod matching;
+mod missed;
 mod moved;
 pub mod network;
 pub mod notices;
@@ -59,3 +60,5 @@ pub mod suspension;
 pub mod tasks;
 pub mod verdict;
 pub mod wanted;
+
+pub use drift::is_drift;
