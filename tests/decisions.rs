@@ -36,6 +36,8 @@ mod core_level;
 mod core_license_answers;
 #[path = "core/core_licenses.rs"]
 mod core_licenses;
+#[path = "core/core_missed.rs"]
+mod core_missed;
 #[path = "core/core_opening.rs"]
 mod core_opening;
 #[path = "core/core_power.rs"]

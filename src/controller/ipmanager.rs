@@ -36,6 +36,9 @@ use super::stores::Guarded;
 const KIND: &str = "IPManager";
 /// Groups that a status shows.
 const POOLS: usize = 50;
+/// After so many polls it is looked anew whether a filter hides addresses, as it is asked anew who is who at a panel: whoever logs in as our
+/// user may store one while the operator runs, and what is hidden is neither given back nor known to be taken.
+const LOOK_AGAIN: usize = 60;
 /// Fewer addresses that are not there tell nothing of an address manager that was not exchanged: people remove some by hand.
 const TELLING: usize = 3;
 
@@ -72,6 +75,7 @@ pub async fn reconcile(object: Arc<Guarded<IPManager>>, context: Arc<Context>) -
     let mut runtime = context.panels.pool(&key).unwrap_or(PoolRuntime {
         panel: None,
         proven: false,
+        polls: 0,
         ready: Err(String::new()),
         made_from: String::new(),
     });
@@ -114,16 +118,21 @@ async fn probe(manager: &IPManager, key: &ObjectKey, context: &Context) -> Resul
     }
     let made = connection(context, &key.namespace, &manager.spec.connection, 0).await?;
     let known = context.panels.pool(key).filter(|k| k.made_from == made.made_from);
-    let (panel, proven) = match known.and_then(|k| Some((k.panel?, k.proven))) {
+    let (panel, proven, polls) = match known.and_then(|k| Some((k.panel?, k.proven, k.polls))) {
         Some(known) => known,
         None => {
             let observer = PanelObserver::new(context.metrics.clone(), key.to_string());
             let client =
                 PanelClient::over(&made.settings, Arc::new(observer), context.wire.clone()).map_err(|e| problem_of_settings(&e))?;
-            (Arc::new(IpManager5::new(Arc::new(client))) as Arc<dyn AddressPanel>, false)
+            (Arc::new(IpManager5::new(Arc::new(client))) as Arc<dyn AddressPanel>, false, 0)
         }
     };
-    let mut runtime = PoolRuntime { panel: Some(panel.clone()), proven, ready: Err("not probed yet".into()), made_from: made.made_from };
+    let (looks, polls) = filter_look(polls);
+    let mut runtime =
+        PoolRuntime { panel: Some(panel.clone()), proven, polls: 0, ready: Err("not probed yet".into()), made_from: made.made_from };
+    if proven && looks {
+        panel.unfiltered().await.map_err(|e| problem_of(&e))?;
+    }
     if !proven {
         // Kept whatever the probe says: the client remembers a refused log-in, so that the account is not locked.
         context.panels.set_pool(key, runtime.clone());
@@ -141,6 +150,9 @@ async fn probe(manager: &IPManager, key: &ObjectKey, context: &Context) -> Resul
     if !proven {
         runtime.proven = true;
         context.panels.set_pool(key, runtime);
+    } else if let Some(known) = context.panels.pool(key) {
+        // Noted only now: a look that failed is made again with the next poll.
+        context.panels.set_pool(key, PoolRuntime { polls, ..known });
     }
     let mut groups: BTreeMap<String, i64> = BTreeMap::new();
     for address in used {
@@ -150,6 +162,12 @@ async fn probe(manager: &IPManager, key: &ObjectKey, context: &Context) -> Resul
         groups.into_iter().map(|(name, used)| Pool { name: cut(&name, SHORT), used: Some(used), free: None, total: None }).collect();
     pools.truncate(POOLS);
     Ok(Seen { panel: identity, pools })
+}
+
+/// Whether a poll looks for a filter, and how many polls there were since the last look when it has ended well.
+fn filter_look(polls: usize) -> (bool, usize) {
+    let polls = polls.saturating_add(1);
+    if polls >= LOOK_AGAIN { (true, 0) } else { (false, polls) }
 }
 
 fn identity(manager: &IPManager) -> Result<String, Problem> {
@@ -255,6 +273,21 @@ mod tests {
         let problem = check(&["203.0.113.8"], &two, true).unwrap_err();
         assert_eq!((problem.reason, problem.stalled), (Reason::PanelChanged, true));
         assert!(problem.message.contains("does not know 2 of them, such as 203.0.113.9"), "{}", problem.message);
+    }
+
+    #[test]
+    fn a_filter_is_looked_for_with_each_sixtieth_poll_and_again_after_a_look_that_failed() {
+        let mut polls = 0;
+        let looks: Vec<usize> = (1..=180)
+            .filter(|_| {
+                let (looks, next) = filter_look(polls);
+                polls = next;
+                looks
+            })
+            .collect();
+        assert_eq!(looks, [60, 120, 180]);
+        // Nothing is noted of a poll that failed.
+        assert!(filter_look(59).0 && !filter_look(58).0);
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub struct PoolRuntime {
     pub panel: Option<Arc<dyn AddressPanel>>,
     /// Whether it was probed with success.
     pub proven: bool,
+    /// Polls since it was last seen that no filter hides addresses.
+    pub polls: usize,
     /// Ready, or why not.
     pub ready: Result<(), String>,
     /// Spec and Secret versions that the client was made from.

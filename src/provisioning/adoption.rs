@@ -220,7 +220,7 @@ pub(super) fn resolve(cx: &mut Cx<'_>, step: Step, server: &ServerId) -> Flow {
             cx.status.in_flight = None;
             return Continue(());
         }
-        Seen::Missing => return Break(cx.wait_for_list(step)),
+        Seen::Missing => return Break(cx.form_missing(step, server)),
     };
     let begun = cx.intent(Step::Allocate).is_some();
     let written = match cx.order.marker.find_in(&form.notes) {

@@ -213,7 +213,7 @@ pub(super) fn index_complete(cx: &mut Cx<'_>, step: Step, inventory: &Inventory,
 
 fn bind_if_ours(cx: &mut Cx<'_>, server: &ServerId, people: &People) -> Flow {
     let step = Step::Allocate;
-    let Seen::There(form) = cx.form(step, server)? else { return Break(cx.wait_for_list(step)) };
+    let Seen::There(form) = cx.form(step, server)? else { return Break(cx.form_missing(step, server)) };
     match cx.order.marker.find_in(&form.notes) {
         Found::Ours => {
             of_its_type(cx, server)?;
@@ -325,7 +325,7 @@ fn claim(cx: &mut Cx<'_>, inventory: &Inventory, people: &People) -> Flow {
     let none = match &wanted {
         Wanted::Ready(_) | Wanted::Custom(_) if for_others => capacity::FOR_OTHERS.to_owned(),
         Wanted::Custom(parts) => return Break(super::assembly::without_server(cx, parts)),
-        Wanted::Ready(server_type) => capacity::no_server(server_type, inventory),
+        Wanted::Ready(server_type) => capacity::no_server(server_type, inventory, cx.handler),
     };
     let message = capacity::lack(&none, &cx.status, &cx.facts.queue);
     Break(wait_for_capacity(cx, Reason::WaitingForCapacity, message))

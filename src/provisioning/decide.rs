@@ -194,13 +194,18 @@ fn closing_begins(deleting: bool, status: &OrderStatus) -> bool {
 }
 
 /// How long a read of something of an order may fail while the panel's list is answered: nobody is blamed for a panel that is slow.
-const UNREADABLE: Duration = Duration::from_hours(2);
+pub(super) const UNREADABLE: Duration = Duration::from_hours(2);
 
 /// A read of something of this order has failed. Where that lasts while the panel's list goes on to be answered it is not the handler's
-/// failure, and somebody has to look at it.
+/// failure, and somebody has to look at it. A list of what the whole panel has that lacks something is the handler's as well: each order
+/// that reads it fails at it.
 fn unread(cx: &mut Cx<'_>, step: Step, error: &PanelError) -> Halt {
-    if error.class() != ErrorClass::Down || error.nobody_there() || super::opening::at_rest(cx) {
+    let handlers = error.class() == ErrorClass::Down || error.is_of_a_whole_list();
+    if !handlers || error.nobody_there() {
         return cx.fail_with(step, error);
+    }
+    if super::opening::at_rest(cx) {
+        return cx.fail_of_handler(step, error);
     }
     // Not the wait for a handler that is down, which may have been long.
     let name = format!("{}: {}", cx.handler.key, error.code());

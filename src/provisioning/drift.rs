@@ -17,7 +17,8 @@ use super::step::{OPENING, Step};
 use super::tasks::Ask;
 
 /// Whether an error says that the server was changed behind our back.
-pub(super) fn is_drift(code: &str) -> bool {
+#[must_use]
+pub fn is_drift(code: &str) -> bool {
     [Reason::ServerGone, Reason::OwnerChanged, Reason::NotOurServer, Reason::PanelChanged].iter().any(|r| r.as_str() == code)
 }
 

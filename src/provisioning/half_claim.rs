@@ -41,7 +41,7 @@ pub(super) fn claim_in_flight(cx: &mut Cx<'_>, server: &ServerId, people: &Peopl
             cx.status.in_flight = None;
             return Continue(());
         }
-        Seen::Missing => return Break(cx.wait_for_list(step)),
+        Seen::Missing => return Break(cx.form_missing(step, server)),
     };
     match cx.order.marker.find_in(&form.notes) {
         Found::Ours => return bind(cx, server, &form, people),
@@ -164,7 +164,7 @@ pub(super) fn resolve_claim(cx: &mut Cx<'_>, step: Step, server: &ServerId) -> F
                 cx.status.in_flight = None;
                 return Continue(());
             }
-            return Break(cx.wait_for_list(step));
+            return Break(cx.form_missing(step, server));
         }
     };
     match cx.order.marker.find_in(&form.notes) {

@@ -36,6 +36,7 @@ pub mod licenses;
 mod main_address;
 pub mod marker;
 pub mod matching;
+mod missed;
 mod moved;
 pub mod network;
 pub mod notices;
@@ -60,3 +61,5 @@ pub mod suspension;
 pub mod tasks;
 pub mod verdict;
 pub mod wanted;
+
+pub use drift::is_drift;

@@ -263,7 +263,7 @@ fn look_for_drift(cx: &mut Cx<'_>) -> Flow {
         let people = people(cx, step)?;
         let form = match cx.form(step, &server)? {
             Seen::There(form) => form,
-            Seen::Missing => return Break(cx.wait_for_list(step)),
+            Seen::Missing => return Break(cx.form_missing(step, &server)),
         };
         if cx.order.marker.find_in(&form.notes) != Found::Ours {
             let message = format!("server {server} does not carry this order's marker alone; put `{}` into its notes", cx.order.marker);

@@ -101,7 +101,7 @@ pub(super) fn let_be(cx: &mut Cx<'_>) -> Flow {
     }
     let form = match cx.form(step, &server)? {
         Seen::There(form) => form,
-        Seen::Missing => return Break(cx.wait_for_list(step)),
+        Seen::Missing => return Break(cx.form_missing(step, &server)),
     };
     if cx.order.marker.stands_in(&form.notes) {
         super::closing::earlier_calls_had_their_time(cx)?;

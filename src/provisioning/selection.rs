@@ -134,7 +134,7 @@ pub fn passes_over(order: &Order, status: &OrderStatus, candidate: &Candidate<'_
             if !capacity::free(&order.wanted, status, policy, inventory).is_empty() {
                 return None;
             }
-            because(Reason::WaitingForCapacity, capacity::no_server(server_type, inventory))
+            because(Reason::WaitingForCapacity, capacity::no_server(server_type, inventory, policy))
         }
         Wanted::Custom(_) if policy.by_server_type => {
             because(Reason::CustomConfigurationRefused, "the handler serves ready configurations only".into())

@@ -139,6 +139,10 @@ pub struct Panel {
     pub templates: Option<Vec<String>>,
     /// Those of servers that have others, or whose form shows none, by id.
     pub templates_of: BTreeMap<String, Option<Vec<String>>>,
+    /// Servers whose form misses something, although the list shows them.
+    pub forms_missed: BTreeSet<String>,
+    /// Whether the list of users lacks some, as where a filter hides them.
+    pub users_incomplete: bool,
     /// Servers whose form of the installation is refused.
     pub forms_refused: BTreeSet<String>,
     pub late: Vec<Late>,
@@ -192,6 +196,8 @@ impl Panel {
             ports_follow: true,
             templates: Some(vec![TEMPLATE.into(), "ISPsystem__Ubuntu-24.04-x86_64".into()]),
             templates_of: BTreeMap::new(),
+            forms_missed: BTreeSet::new(),
+            users_incomplete: false,
             forms_refused: BTreeSet::new(),
             late: Vec::new(),
             journal: Vec::new(),
