@@ -31,7 +31,7 @@ use super::verdict::{Phase, Verdict};
 pub fn nothing_to_release(cx: &Cx<'_>) -> bool {
     // What a list from before the order gave a server back shows of it there is of the past.
     let back = |id: &str, list: &Inventory| super::capacity::went_back(&cx.status, &cx.handler.panel, id, list);
-    let marked = |i: &std::sync::Arc<Inventory>| i.markers.iter().any(|(id, found)| found.contains(&cx.order.marker) && !back(id, i));
+    let marked = |i: &std::sync::Arc<Inventory>| i.markers.iter().any(|(id, found)| super::half_claim::concerns(&cx.order.marker, found) && !back(id, i));
     cx.status.server.is_none()
         && cx.status.in_flight.is_none()
         && cx.status.licenses.is_empty()
@@ -142,6 +142,7 @@ fn find_server(cx: &mut Cx<'_>, step: Step) -> Flow {
         inventory.markers.iter().filter(|(_, markers)| markers.contains(&cx.order.marker)).map(|(id, _)| id.as_str()).collect();
     match found.as_slice() {
         [] => {
+            super::half_claim::remains(cx, step, &inventory)?;
             // Addresses carry the id alone: those of a living order elsewhere would be given back.
             super::allocation::elsewhere(cx, Step::Allocate, &inventory)?;
             super::network::give_back_all(cx, Step::Release)

@@ -8,9 +8,9 @@ use super::allocation::{beside_another, bind};
 use super::call::{Call, Left};
 use super::capacity;
 use super::context::{Cx, Flow, Halt, Recheck};
-use super::facts::Seen;
+use super::facts::{Inventory, Seen};
 use super::inflight::Shows;
-use super::marker::{Found, is_bare, tokens};
+use super::marker::{Found, Marker, is_bare, tokens};
 use super::matching;
 use super::people::{People, people};
 use super::reason::Reason;
@@ -190,6 +190,28 @@ pub(super) fn resolve_claim(cx: &mut Cx<'_>, step: Step, server: &ServerId) -> F
             cx.settled(step)?;
             no_trace(cx, step, server, &form)
         }
+    }
+}
+
+/// Whether one of these markers is the order's, or what a panel left of it.
+pub(super) fn concerns(own: &Marker, found: &[Marker]) -> bool {
+    found.iter().any(|marker| marker == own || own.is_cut_to(marker))
+}
+
+/// Closing: a server that nothing in the status leads to carries what the panel left of our marker. The claim was undone, and has landed once
+/// more: nobody knows what else has happened there since, so that a department looks.
+pub(super) fn remains(cx: &mut Cx<'_>, step: Step, inventory: &Inventory) -> Flow {
+    let left = inventory.markers.iter().find(|(_, found)| found.iter().any(|marker| cx.order.marker.is_cut_to(marker)));
+    let Some(server) = left.map(|(id, _)| ServerId(id.clone())) else { return Continue(()) };
+    match cx.form(step, &server)? {
+        Seen::There(form) if matches!(cx.order.marker.find_in(&form.notes), Found::Truncated(_)) => {
+            let message = format!(
+                "server {server} carries what the panel left of this order's marker: when you have seen to it that nobody uses it, take it out of the server's notes and the server's owner away"
+            );
+            Break(super::drift::not_touched(cx, step, Reason::NotOurServer, &message))
+        }
+        // The index is older than the form.
+        Seen::There(_) | Seen::Missing => Break(cx.wait_for_list(step)),
     }
 }
 

@@ -24,10 +24,14 @@ pub fn form_is_free(form: &ServerForm) -> bool {
     form.owner.is_none() && !form.disabled && marker::tokens(&form.notes).next().is_none()
 }
 
+fn is_of_type(row: &ServerRow, server_type: &str) -> bool {
+    row.types.iter().any(|t| t == server_type)
+}
+
 /// Free servers of a type, lowest id first; those whose power cannot be asked come last, or not at all where IPMI errors count.
 #[must_use]
 pub fn candidates<'a>(inventory: &'a Inventory, server_type: &str, ipmi_errors_count: bool) -> Vec<&'a ServerRow> {
-    free(inventory, ipmi_errors_count, |row| row.types.iter().any(|t| t == server_type))
+    free(inventory, ipmi_errors_count, |row| is_of_type(row, server_type))
 }
 
 /// The same for servers of all types.
@@ -77,7 +81,7 @@ pub struct NotGiven {
 /// How many servers of a type no order is given, although they are free.
 #[must_use]
 pub fn not_given(inventory: &Inventory, server_type: &str, ipmi_errors_count: bool) -> NotGiven {
-    let listed = inventory.rows.values().filter(|row| is_free(row, server_type, false)).count();
+    let listed = inventory.rows.values().filter(|row| is_free_of_any_type(row) && is_of_type(row, server_type)).count();
     if listed == 0 {
         return NotGiven { share_mac: 0, powerless: 0 };
     }
@@ -90,7 +94,7 @@ pub fn not_given(inventory: &Inventory, server_type: &str, ipmi_errors_count: bo
 /// Whether any server of this type is known at all.
 #[must_use]
 pub fn type_is_known(inventory: &Inventory, server_type: &str) -> bool {
-    inventory.rows.values().any(|row| row.types.iter().any(|t| t == server_type))
+    inventory.rows.values().any(|row| is_of_type(row, server_type))
 }
 
 #[cfg(test)]

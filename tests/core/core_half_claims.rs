@@ -230,3 +230,29 @@ fn a_claim_that_was_undone_before_a_crash_is_not_made_again() {
     assert_eq!(claims(&world), ["claim", "unclaim"], "{}", world.describe());
     assert!(world.status("web").in_flight.is_none() && world.panel.servers["1"].owner.is_none(), "{}", world.describe());
 }
+
+/// A copy of a claim lands after the claim was undone: the status leads nowhere any more, the panel's notes alone tell.
+#[test]
+fn what_is_left_of_a_claim_that_landed_once_more_is_told_when_the_order_goes() {
+    for answered in [None, Some(Resolution::Abandon)] {
+        let mut world = world(1, 26, "/", "");
+        until_reason(&mut world, "MarkerTruncated");
+        let server = world.panel.server("1");
+        (server.owner, server.notes) = (Some(ADMIN.into()), MARKER[..26].into());
+        world.list();
+        world.delete("web");
+        until_reason(&mut world, "NotOurServer");
+        assert_eq!(world.open_tasks(), [TaskType::FailedOperation], "{}", world.describe());
+        world.run_for(Duration::from_hours(2));
+        assert!(world.orders.contains_key("web"), "{}", world.describe());
+        match answered {
+            Some(word) => world.resolve(TaskType::FailedOperation, word),
+            None => {
+                let server = world.panel.server("1");
+                (server.owner, server.notes) = (None, String::new());
+            }
+        }
+        world.until("gone", Duration::from_hours(1), |w| !w.orders.contains_key("web"));
+        assert_eq!((claims(&world).as_slice(), world.open_tasks().len()), (["claim", "unclaim"].as_slice(), 0), "{answered:?}");
+    }
+}
