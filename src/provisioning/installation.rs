@@ -92,7 +92,7 @@ fn begin(cx: &mut Cx<'_>, server: &ServerId, row: &ServerRow) -> Flow {
         return Continue(());
     }
     prepared(cx, STEP, Prepare::RootPassword, Reason::CredentialsMissing)?;
-    let address = cx.status.server.as_ref().and_then(|s| s.main_address.as_ref()?.parse().ok());
+    let address = super::main_address::to_install_with(cx, row);
     let call = Call::Install {
         server: server.clone(),
         template: cx.order.template.clone(),

@@ -1,6 +1,7 @@
 //! What the panel in memory shows the operator's user: the list of servers, the forms, the connections, and the users.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use dci_operator::panel::error::PanelError;
 use dci_operator::panel::model::{
@@ -66,6 +67,11 @@ impl Panel {
         let ordinary = |id: &UserId| self.users.iter().any(|user| user.id == *id && user.level == Level::User);
         let owners = self.servers.values().filter(|s| !s.gone).filter_map(|s| s.owner.clone());
         owners.filter(|owner| !known.contains(owner) && !ordinary(owner)).collect()
+    }
+
+    /// Whether a server has an address.
+    pub fn stands_on(&self, id: &ServerId, address: IpAddr) -> bool {
+        self.servers.get(&id.0).is_some_and(|s| s.main == address || s.rows.iter().any(|row| row.address == address))
     }
 
     pub fn form(&self, id: &ServerId) -> Option<ServerForm> {
