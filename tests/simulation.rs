@@ -240,6 +240,10 @@ fn what_went_wrong_once_does_not_go_wrong_again() {
         "plain 35",
         // An IPManager was refused for not knowing an address that had just been given back.
         "faults life 1 44/6",
+        // The same while a client's addresses became fewer, and the handler was suspended just then.
+        "act full 1 47 handler-suspended",
+        // A server was deleted at the panel before anybody read back that its parking address was replaced: that stayed taken.
+        "act life 1 19 server",
         // A claim whose marker the panel cut short was not undone after a crash: its place was nobody else's, for ever.
         "random 20",
         "random 713391616",

@@ -186,8 +186,7 @@ pub(super) async fn serves(context: &Context, key: &ObjectKey, handler: &ObjectK
     same_addresses(&format!("handler {handler}"), &format!("IPManager {key}"), &used, &had, exchanged)
 }
 
-/// The addresses that orders of these handlers got from their address manager. What came with a server that was taken over may be kept
-/// elsewhere, and so may a main address that is never changed, and what the panel takes by itself.
+/// The addresses that orders of these handlers got from their address manager, and not what the panel takes by itself.
 fn had(context: &Context, which: impl Fn(&ProcessingHandler) -> bool) -> BTreeSet<IpAddr> {
     let theirs = |handler: &ProcessingHandler| {
         let management = handler.spec.ip_management.as_ref().filter(|m| m.allocate_by == AllocateBy::Operator && which(handler))?;
@@ -195,17 +194,21 @@ fn had(context: &Context, which: impl Fn(&ProcessingHandler) -> bool) -> BTreeSe
     };
     let handlers: BTreeMap<ObjectKey, bool> = context.handlers.read(theirs).into_iter().collect();
     let of_order = |order: &DedicatedServerOrder| {
-        let status = order.status.as_ref()?;
-        let server = status.server.as_ref()?;
         let keeps_main = *handlers.get(&serving_handler(order)?)?;
-        // What is being given back may be gone there already.
-        if order.spec.adopt.is_some() || network::is_changing(status) {
-            return None;
-        }
-        let kept = |address: &&String| !keeps_main || server.main_address.as_ref() != Some(*address);
-        Some(server.addresses.iter().filter(kept).filter_map(|text| text.parse().ok()).collect::<Vec<IpAddr>>())
+        Some(got(order, keeps_main))
     };
     context.orders.read(of_order).into_iter().flatten().collect()
+}
+
+/// The same of one order. What came with a server that was taken over may be kept elsewhere, and so may a main address that is not changed,
+/// or was not when the order's addresses were: whatever its handler says by now.
+fn got(order: &DedicatedServerOrder, keeps_main: bool) -> Vec<IpAddr> {
+    let Some(status) = order.status.as_ref().filter(|_| order.spec.adopt.is_none()) else { return Vec::new() };
+    let Some(server) = &status.server else { return Vec::new() };
+    let main = server.main_address.as_ref().filter(|_| keeps_main || server.main_address_kept);
+    // What is being given back may be gone there already.
+    let certain = network::certain_addresses(status).into_iter();
+    certain.filter(|address| main != Some(*address)).filter_map(|text| text.parse().ok()).collect()
 }
 
 /// Another address is believed to be the same address manager under another name when it knows most of what was taken there: given back
@@ -254,7 +257,44 @@ async fn save(manager: &IPManager, context: &Context, outcome: Result<Seen, Prob
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
+    use crate::api::samples;
+
+    fn order(server: &Value, more: &Value) -> DedicatedServerOrder {
+        let mut status = json!({"server": {
+            "id": "17", "handler": "h/msk-1", "configuration": "E3", "mainAddress": "10.0.0.9", "addresses": ["10.0.0.9", "203.0.113.9"],
+            "handedOverAt": "2026-01-01T00:00:00Z",
+        }});
+        status["server"].as_object_mut().unwrap().extend(server.as_object().unwrap().clone());
+        status.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        samples::order(&json!({ "status": status }))
+    }
+
+    #[test]
+    fn a_main_address_that_was_kept_tells_nothing_of_an_address_manager_whatever_the_handler_says_since() {
+        let got =
+            |server: Value, keeps_main| got(&order(&server, &json!({})), keeps_main).iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(got(json!({}), false), ["10.0.0.9", "203.0.113.9"]);
+        assert_eq!(got(json!({}), true), ["203.0.113.9"]);
+        assert_eq!(got(json!({"mainAddressKept": true}), false), ["203.0.113.9"]);
+        assert_eq!(got(json!({"mainAddressKept": true}), true), ["203.0.113.9"]);
+    }
+
+    #[test]
+    fn addresses_that_may_have_been_given_back_tell_nothing_of_an_address_manager() {
+        for (step, state, told) in [
+            ("ChangeAddress", "Done", 2),
+            ("ChangeAddress", "Running", 1),
+            ("ChangeAddress", "Failed", 1),
+            ("ChangeAddress", "Pending", 1),
+            ("RemoveAddresses", "Running", 0),
+        ] {
+            let order = order(&json!({}), &json!({"steps": [{"name": step, "state": state}]}));
+            assert_eq!(got(&order, false).len(), told, "{step} {state}");
+        }
+    }
 
     #[test]
     fn an_address_manager_moves_only_with_what_orders_have() {

@@ -81,7 +81,8 @@ pub(super) fn take_back(cx: &mut Cx<'_>) -> Flow {
     if cx.is_gone(Step::Release, &server)? {
         cx.settled(Step::Release)?;
         super::network::give_back_all(cx, Step::Release)?;
-        cx.finish(Step::Release, State::Done, "the panel does not list the server any more");
+        let taken = super::network::stays_taken(cx);
+        cx.finish(Step::Release, State::Done, &format!("the panel does not list the server any more{taken}"));
         return Continue(());
     }
     place(cx)?;

@@ -170,6 +170,7 @@ fn run(cx: &mut Cx<'_>) -> Flow {
     }
     super::forsaken::same_panel(cx, step)?;
     if let Some(error) = cx.facts.failed.clone() {
+        super::main_address::note_unread(cx, &error);
         return ControlFlow::Break(unread(cx, step, &error));
     }
     failed_before(cx)?;

@@ -97,7 +97,7 @@ fn begin(cx: &mut Cx<'_>, server: &ServerId, row: &ServerRow) -> Flow {
     // A Secret that the client names may come; one that the operator cannot make needs somebody who makes room for it.
     let lacking = if cx.order.own_password { Reason::CredentialsMissing } else { Reason::SecretConflict };
     prepared(cx, STEP, Prepare::RootPassword, lacking)?;
-    let address = cx.status.server.as_ref().and_then(|s| s.main_address.as_ref()?.parse().ok());
+    let address = super::main_address::to_install_with(cx, row);
     let call = Call::Install {
         server: server.clone(),
         template: cx.order.template.clone(),

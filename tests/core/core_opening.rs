@@ -92,7 +92,8 @@ fn closing_makes_each_change_once_and_in_order() {
             ],
         ),
         (DisableIpChange, &["powerOff", "removeAddress", "removeAddress", "giveBackAddress", "giveBackAddress", "setDomain", "release"]),
-        (ByPanel, &["powerOff", "replaceMainAddress", "setDomain", "release"]),
+        // The parking address gets the name of a free server with the call.
+        (ByPanel, &["powerOff", "replaceMainAddress", "release"]),
         (NoParking, &["powerOff", "setAddressNote", "setDomain", "release"]),
         (Disabled, &["enable", "powerOff", "takeAddress", "replaceMainAddress", "giveBackAddress", "setAddressNote", "release"]),
     ];

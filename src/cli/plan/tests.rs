@@ -360,7 +360,16 @@ fn what_a_change_of_an_order_with_a_server_costs() {
             &none,
             "spec.addresses.ipv6",
             Effect::AtOnce,
-            "takes 1 IPv6 away",
+            "takes 1 IPv6 away from the server, the highest first",
+        ),
+        (
+            json!({"addresses": {"ipv4": 3}}),
+            json!({"addresses": {"ipv4": 2}}),
+            &none,
+            &json!({"spec": {"ipManagement": {"allocateBy": "Panel"}}}),
+            "spec.addresses.ipv4",
+            Effect::AtOnce,
+            "takes 1 IPv4 away from the server, the last in the panel's list first",
         ),
         (
             json!({}),

@@ -37,6 +37,8 @@ pub enum Replace {
     Works,
     /// It is answered at once, and done so much later.
     Later(Duration),
+    /// It is done, and then somebody deletes the server.
+    ThenGone,
     Ignored,
     Refused,
 }
@@ -340,6 +342,12 @@ impl Panel {
             }
             Call::ConnectionOn { server, .. } if self.servers[&server.0].disabled => Err(refused("access", "server.connection.on")),
             Call::CancelOperation { server } if self.servers[&server.0].operation.is_none() => Err(refused("value", "server.opercancel")),
+            Call::Install { server, address: Some(address), .. } if !self.stands_on(server, *address) => {
+                Err(refused("value", "server.operations"))
+            }
+            Call::RemoveAddress { server, address, .. } if self.servers[&server.0].main == *address => {
+                Err(refused("access", "iplist.delete"))
+            }
             Call::Install { server, .. } | Call::RunRecipe { server, .. } if self.servers[&server.0].operation.is_some() => {
                 Err(refused("busy", "server.operations"))
             }
@@ -438,7 +446,9 @@ impl Panel {
                 }
             }
             Call::GiveBack { address } => self.give_back(*address),
-            Call::ReplaceMain { server, row, address, group, domain, .. } if matches!(self.replace, Replace::Works | Replace::Later(_)) => {
+            Call::ReplaceMain { server, row, address, group, domain, .. }
+                if matches!(self.replace, Replace::Works | Replace::Later(_) | Replace::ThenGone) =>
+            {
                 let family = Family::of(self.server(&server.0).main);
                 let chosen = address.or_else(|| self.take(family, group, domain, ""));
                 if let Some(new) = chosen
@@ -449,6 +459,9 @@ impl Panel {
                     self.server(&server.0).main = new;
                     if address.is_none() {
                         self.give_back(old);
+                    }
+                    if self.replace == Replace::ThenGone {
+                        self.server(&server.0).gone = true;
                     }
                 }
             }

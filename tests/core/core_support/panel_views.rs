@@ -1,6 +1,7 @@
 //! What the panel in memory shows the operator's user: the list of servers, the forms, the connections, and the users.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use dci_operator::panel::error::PanelError;
 use dci_operator::panel::model::{
@@ -74,6 +75,11 @@ impl Panel {
     /// A server, where our user is shown it.
     pub fn shown(&self, id: &ServerId) -> Option<&Server> {
         self.servers.get(&id.0).filter(|s| self.shows(s))
+    }
+
+    /// Whether a server has an address.
+    pub fn stands_on(&self, id: &ServerId, address: IpAddr) -> bool {
+        self.servers.get(&id.0).is_some_and(|s| s.main == address || s.rows.iter().any(|row| row.address == address))
     }
 
     pub fn form(&self, id: &ServerId) -> Option<ServerForm> {
