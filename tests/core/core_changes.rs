@@ -87,7 +87,7 @@ fn a_change_waits_its_turn() {
     until_settled(&mut world);
     assert_suspended(&world);
     let calls = since(&world, at);
-    assert_eq!(calls, ["takeAddress", "addAddress", "setDomain", "setAddressDomain", "disable", "powerOff"]);
+    assert_eq!(calls, ["setDomain", "takeAddress", "addAddress", "setAddressDomain", "disable", "powerOff"]);
     let at = world.asked.len();
     suspend(&mut world, false);
     world.until("enabled", seconds(600), |w| w.asked.len() > at);

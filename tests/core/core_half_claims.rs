@@ -237,8 +237,9 @@ fn what_is_left_of_a_claim_that_landed_once_more_is_told_when_the_order_goes() {
     for answered in [None, Some(Resolution::Abandon)] {
         let mut world = world(1, 26, "/", "");
         until_reason(&mut world, "MarkerTruncated");
+        let operator = world.panel.user(ADMIN).map(|user| user.id.clone());
         let server = world.panel.server("1");
-        (server.owner, server.notes) = (Some(ADMIN.into()), MARKER[..26].into());
+        (server.owner, server.notes) = (operator, MARKER[..26].into());
         world.list();
         world.delete("web");
         until_reason(&mut world, "NotOurServer");
