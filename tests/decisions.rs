@@ -38,8 +38,14 @@ mod core_license_answers;
 mod core_license_list;
 #[path = "core/core_licenses.rs"]
 mod core_licenses;
+#[path = "core/core_main_address.rs"]
+mod core_main_address;
+#[path = "core/core_missed.rs"]
+mod core_missed;
 #[path = "core/core_opening.rs"]
 mod core_opening;
+#[path = "core/core_parking.rs"]
+mod core_parking;
 #[path = "core/core_power.rs"]
 mod core_power;
 #[path = "core/core_recipes.rs"]

@@ -183,9 +183,10 @@ fn the_reference_has_every_field() {
 }
 
 /// When a change of a field counts is written in its description; what a description does not say is as in its parent.
-const WHEN: [(&str, &str); 7] = [
+const WHEN: [(&str, &str); 8] = [
     ("Immutable", "never: immutable"),
     ("Fixed once allocated", "until a server is allocated, then fixed"),
+    ("at the next reinstall, or at once where", "at the next reinstall; with `dialect.setPassword` at once"),
     ("at the next reinstall", "at the next reinstall"),
     ("at the next renewal", "at the next renewal"),
     ("immutable once set", "at once; immutable once set"),

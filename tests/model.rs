@@ -8,6 +8,8 @@
 //!   (destructive, an edit) do, or can be repeated; tasks and retries by count; `find_own` after a restore without status;
 //! - the age of the shared list: which free server is tried first is open, so that every order of an old list is covered,
 //!   and whether one is free is read from its form, as in the code;
+//! - versions of locks: one that a sweep has found idle goes here also where its order has taken it again meanwhile; in the code it is
+//!   another version by then, and stays;
 //! - times: `timeouts.settle` may pass for an order as soon as no request of its is on the wire any more, which is what it
 //!   means ([`rules::Assumptions`] says what is taken for granted);
 //! - steps that nobody could tell from one step (`world::At`), which makes the state space small enough to be seen whole.

@@ -240,6 +240,10 @@ fn what_went_wrong_once_does_not_go_wrong_again() {
         "plain 35",
         // An IPManager was refused for not knowing an address that had just been given back.
         "faults life 1 44/6",
+        // The same while a client's addresses became fewer, and the handler was suspended just then.
+        "act full 1 47 handler-suspended",
+        // A server was deleted at the panel before anybody read back that its parking address was replaced: that stayed taken.
+        "act life 1 19 server",
         // A claim whose marker the panel cut short was not undone after a crash: its place was nobody else's, for ever.
         "random 20",
         "random 713391616",
@@ -249,6 +253,8 @@ fn what_went_wrong_once_does_not_go_wrong_again() {
         "random 800241",
         // A department gave an order up, and was not told of the parking address that had been replaced and was still taken.
         "random 293310379",
+        // A task and an order that was not there woke each other, without an end.
+        "act life 1 5 task-by-hand",
     ];
     let told = children(runs.map(str::to_owned).to_vec());
     assert_all(&told, began);

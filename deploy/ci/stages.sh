@@ -268,7 +268,7 @@ run_stage() { # NAME
   exec {out}> >(exec tee --ignore-interrupts "$LOGS/$name")
   tee=$!
   # `timeout` puts the stage into a group of its own and passes signals on to it.
-  timeout --kill-after=30 "$((left > 0 ? left : 1))" "$0" --one "$name" >&"$out" 2>&1 </dev/null {out}>&- &
+  timeout --kill-after=30 "$((left > 0 ? left : 1))" "$ROOT/deploy/ci/stages.sh" --one "$name" >&"$out" 2>&1 </dev/null {out}>&- &
   pid=$!
   exec {out}>&-
   while :; do

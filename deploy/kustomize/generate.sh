@@ -74,7 +74,7 @@ mkdir -p "$new/base/crds"
 cp "$CHART"/files/crds/*.yaml "$new/base/crds"
 crds=("$new"/base/crds/*.yaml)
 kustomization base/crds <<YAML
-resources: [$(printf '%s\n' "${crds[@]##*/}" | paste -sd, | sed 's/,/, /g')]
+resources: [$(printf '%s\n' "${crds[@]##*/}" | paste -sd, - | sed 's/,/, /g')]
 commonAnnotations:
   argocd.argoproj.io/sync-options: Prune=false,Delete=false
   kustomize.toolkit.fluxcd.io/prune: disabled

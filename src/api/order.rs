@@ -254,8 +254,8 @@ pub struct OperatingSystem {
     /// The panel's template, `<repository>__<name>`.
     #[schemars(length(min = 1, max = 253), regex(pattern = NOT_BLANK_PATTERN))]
     pub template: String,
-    /// Password of root or Administrator; generated into Secret `<order>-root` when absent. Acted upon at the next reinstall. Where the
-    /// handler's dialect has `setPassword`, another password is set on the running server.
+    /// Password of root or Administrator; generated into Secret `<order>-root` when absent. Acted upon at the next reinstall, or at once
+    /// where the handler's dialect has `setPassword`: another password is then set on the running server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub password_secret_ref: Option<SecretKeyRef>,
 }

@@ -158,6 +158,9 @@ pub struct ServerStatus {
     /// The main address it had when it was free; absent once that is replaced and given back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parked_address: Option<String>,
+    /// True: the main address is one that the server had before and kept (`disableIPChange`). IPmanager need not know it.
+    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "std::ops::Not::not")]
+    pub main_address_kept: bool,
     /// Template that was installed last by the operator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,

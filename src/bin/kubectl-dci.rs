@@ -136,8 +136,8 @@ async fn run(cli: Cli) -> Result<(), CommandError> {
         Command::Close { task, resolution, note } => close_task(&cluster, &task, resolution.as_deref(), note.as_deref()).await,
         Command::Inventory { handler } => {
             let handler = cluster.handler(&cluster.key(&handler)).await?;
-            let orders = cluster.all_orders().await?;
-            print(&inventory::screen(&handler, &orders, Timestamp::now()))
+            let (orders, unread) = cluster.all_orders().await?;
+            print(&inventory::screen(&handler, &orders, &unread, Timestamp::now()))
         }
         Command::Plan { filename } => Box::pin(plan_all(&cluster, &filename, namespace.as_deref())).await,
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, ListParams, ObjectList, Patch, PatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::DeserializeGuard;
@@ -183,12 +184,14 @@ impl Cluster {
 
     /// The tasks of a namespace or of all, and the names of those that this version cannot read.
     pub async fn tasks(&self, everywhere: bool) -> Result<(Vec<ManualTask>, Vec<String>), ClientError> {
-        self.list(if everywhere { None } else { Some(&self.namespace) }).await
+        let (tasks, unread) = self.list(if everywhere { None } else { Some(&self.namespace) }).await?;
+        Ok((tasks, unread.into_iter().map(|metadata| metadata.name.unwrap_or_default()).collect()))
     }
 
-    /// The orders of all namespaces, if the user may list them.
-    pub async fn all_orders(&self) -> Result<Known<Vec<DedicatedServerOrder>>, ClientError> {
-        known(self.list(None).await.map(|(orders, _)| orders))
+    /// The orders of all namespaces, if the user may list them, and those that this version cannot read.
+    pub async fn all_orders(&self) -> Result<(Known<Vec<DedicatedServerOrder>>, Vec<ObjectKey>), ClientError> {
+        let (orders, unread) = parted(known(self.list(None).await)?);
+        Ok((orders, unread.iter().map(ObjectKey::of).collect()))
     }
 
     /// The order of a task, if the user may read it.
@@ -219,6 +222,7 @@ impl Cluster {
     pub async fn question(&self, order: DedicatedServerOrder, unknown_fields: Vec<String>) -> Result<Question, ClientError> {
         let key = order.key();
         let existing = known(self.get::<DedicatedServerOrder>(&key).await)?;
+        let mut unread_handlers = Vec::new();
         let handlers = match wanted_handlers(&order, existing.get()) {
             Wanted::Nobody => Known::Is(Vec::new()),
             Wanted::Named(handler) => match known(self.get::<ProcessingHandler>(&handler).await)? {
@@ -227,10 +231,11 @@ impl Cluster {
                 Known::Hidden(why) => Known::Hidden(why),
             },
             Wanted::Selected(selector) => match known(self.list::<ProcessingHandler>(Some(&selector.namespace)).await)? {
-                Known::Is((handlers, _)) => {
-                    let labels = |h: &ProcessingHandler| h.metadata.labels.clone().unwrap_or_default();
+                Known::Is((handlers, unread)) => {
+                    let selected = |m: &ObjectMeta| selector.selects(&ObjectKey::of(m), &m.labels.clone().unwrap_or_default());
+                    unread_handlers.extend(unread.iter().filter(|m| selected(m)).map(ObjectKey::of));
                     let mut offers = Vec::new();
-                    for handler in handlers.into_iter().filter(|h| selector.selects(&h.key(), &labels(h))) {
+                    for handler in handlers.into_iter().filter(|h| selected(&h.metadata)) {
                         offers.push(self.offer(handler).await?);
                     }
                     Known::Is(offers)
@@ -239,9 +244,10 @@ impl Cluster {
                 Known::Hidden(why) => Known::Hidden(why),
             },
         };
-        let neighbours = known(self.list(Some(&key.namespace)).await.map(|(orders, _)| orders))?;
+        let (neighbours, unread) = parted(known(self.list(Some(&key.namespace)).await)?);
+        let unread_orders = unread.iter().map(ObjectKey::of).collect();
         let labels = self.labels(&key.namespace).await?;
-        Ok(Question { order, unknown_fields, existing, handlers, labels, neighbours, beside: 0 })
+        Ok(Question { order, unknown_fields, existing, handlers, unread_handlers, labels, neighbours, unread_orders, beside: 0 })
     }
 
     async fn offer(&self, handler: ProcessingHandler) -> Result<Offer, ClientError> {
@@ -276,8 +282,8 @@ impl Cluster {
         api.get(&key.name).await.map_err(|error| told::<K>(error, "get", Some(key), Some(&key.namespace)))
     }
 
-    /// All pages; and the names of what this version cannot read, which must not hide the rest.
-    async fn list<K: Kind>(&self, namespace: Option<&str>) -> Result<(Vec<K>, Vec<String>), ClientError> {
+    /// All pages; and whose objects this version cannot read, which must not hide the rest.
+    async fn list<K: Kind>(&self, namespace: Option<&str>) -> Result<(Vec<K>, Vec<ObjectMeta>), ClientError> {
         let api: Api<DeserializeGuard<K>> = match namespace {
             Some(namespace) => Api::namespaced(self.client.clone(), namespace),
             None => Api::all(self.client.clone()),
@@ -289,7 +295,7 @@ impl Cluster {
             for object in list.items {
                 match object.0 {
                     Ok(object) => objects.push(object),
-                    Err(invalid) => unreadable.push(invalid.metadata.name.unwrap_or_default()),
+                    Err(invalid) => unreadable.push(invalid.metadata),
                 }
             }
             match list.metadata.continue_.filter(|token| !token.is_empty()) {
@@ -297,6 +303,15 @@ impl Cluster {
                 None => return Ok((objects, unreadable)),
             }
         }
+    }
+}
+
+/// The objects of a list, where it may be read, and those of them that this version cannot read.
+fn parted<K>(listed: Known<(Vec<K>, Vec<ObjectMeta>)>) -> (Known<Vec<K>>, Vec<ObjectMeta>) {
+    match listed {
+        Known::Is((objects, unread)) => (Known::Is(objects), unread),
+        Known::Absent => (Known::Absent, Vec::new()),
+        Known::Hidden(why) => (Known::Hidden(why), Vec::new()),
     }
 }
 

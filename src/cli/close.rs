@@ -5,8 +5,10 @@ use serde_json::{Value, json};
 use crate::api::check::check_task;
 use crate::api::common::ObjectKey;
 use crate::api::condition::{self, ConditionType};
+use crate::api::order::LastError;
 use crate::api::task::{Resolution, TaskType};
 use crate::api::{DedicatedServerOrder, ManualTask};
+use crate::provisioning::is_drift;
 use crate::provisioning::reason::Reason;
 use crate::provisioning::report::done_means;
 use crate::provisioning::step::Step;
@@ -14,6 +16,9 @@ use crate::provisioning::tasks::OPEN;
 
 use super::known::Known;
 use super::tasks::{answers, is_closed};
+
+/// `lastError.code` of a licence or of an end that was paid for and does not show: only `Retry` pays for it once more.
+const PAID_NOT_SHOWN: &str = "LicenseNotShown";
 
 /// Why a task is not closed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -130,17 +135,18 @@ pub fn follows(task: &ManualTask, resolution: Resolution, order: &Known<Dedicate
     if order.is_some_and(|o| !awaited(o)) {
         return format!("order {name} does not wait for this task now: the operator acts on the task that the order's status calls Open");
     }
-    let failed = order.and_then(|o| o.status.as_ref()?.last_error.as_ref()).and_then(|e| Step::parse(&e.step));
+    let error = order.and_then(|o| o.status.as_ref()?.last_error.as_ref());
+    if let (TaskType::FailedOperation, Some(order), Some(_)) = (task.spec.type_, order, error.filter(|e| is_drift(&e.code))) {
+        return changed_by_hand(&name, order, resolution);
+    }
+    let failed = error.and_then(|e| Step::parse(&e.step));
     match (task.spec.type_, resolution) {
         (TaskType::StopServer, Resolution::Done) => "the server counts as off, without asking the panel, and is taken back".into(),
         (TaskType::StopServer, Resolution::Retry | Resolution::PartsMissing | Resolution::Cancelled) => {
             "the power is tried once more; a new task follows where that fails".into()
         }
         (TaskType::FailedOperation, Resolution::Done) => done(failed),
-        (TaskType::FailedOperation, Resolution::Retry | Resolution::PartsMissing) => {
-            let step = failed.map_or_else(|| "the step".to_owned(), |step| format!("step {}", step.as_str()));
-            format!("{step} is begun again, and its attempts are counted from zero")
-        }
+        (TaskType::FailedOperation, Resolution::Retry | Resolution::PartsMissing) => begun_again(order, error, failed),
         (TaskType::FailedOperation, Resolution::Cancelled) => format!(
             "order {name} stands still (TaskCancelled) and keeps its server, until its spec asks for something else or somebody annotates it with {}",
             crate::api::RECONCILE_ANNOTATION
@@ -158,6 +164,35 @@ pub fn follows(task: &ManualTask, resolution: Resolution, order: &Known<Dedicate
             crate::api::RECONCILE_ANNOTATION
         ),
     }
+}
+
+/// A task about a server that somebody changed at the panel has answers of its own: no step is at fault.
+fn changed_by_hand(name: &ObjectKey, order: &DedicatedServerOrder, resolution: Resolution) -> String {
+    let goes_on = format!("order {name} goes on by itself when the server is put right at the panel");
+    match (order.metadata.deletion_timestamp.is_some(), resolution) {
+        (true, Resolution::Abandon) => abandoned(name, Some(order), None),
+        (false, Resolution::Cancelled | Resolution::Abandon) => {
+            format!("the server stays as it is, and no other task is raised for it; {goes_on}")
+        }
+        (true, Resolution::Done | Resolution::Retry | Resolution::PartsMissing | Resolution::Cancelled)
+        | (false, Resolution::Done | Resolution::Retry | Resolution::PartsMissing) => {
+            format!("the server is looked at again, and nothing is done to it: {goes_on}; where it is not, a new task says so")
+        }
+    }
+}
+
+/// What a step that is begun again costs is said before anything else is.
+fn begun_again(order: Option<&DedicatedServerOrder>, error: Option<&LastError>, failed: Option<Step>) -> String {
+    let step = failed.map_or_else(|| "the step".to_owned(), |step| format!("step {}", step.as_str()));
+    let again = format!("{step} is begun again, and its attempts are counted from zero");
+    let clients = order.and_then(|o| o.status.as_ref()?.server.as_ref()).is_some_and(|s| s.handed_over_at.is_some());
+    if error.is_some_and(|e| e.code == PAID_NOT_SHOWN) {
+        return format!("what was ordered and does not show is PAID FOR ONCE MORE: {again}");
+    }
+    if clients && failed == Some(Step::InstallOS) {
+        return format!("what is installed then DESTROYS THE DATA on the client's server: {again}");
+    }
+    again
 }
 
 fn done(failed: Option<Step>) -> String {
@@ -260,6 +295,35 @@ mod tests {
         ] {
             let text = follows(&samples::task(&json!({"spec": {"type": type_}})), answer, &order);
             assert!(text.contains(part), "{type_} {answer:?}: {text}");
+        }
+    }
+
+    #[test]
+    fn what_follows_depends_on_what_the_department_was_asked_about() {
+        let order = |deleting: bool, step: &str, code: &str| {
+            let deleted = if deleting { json!("2026-01-01T00:00:00Z") } else { json!(null) };
+            let error = json!({"step": step, "code": code, "message": "m", "retryable": true, "time": "2026-01-01T00:00:00Z"});
+            let task = json!({"name": "stopserver-u-1-1", "type": "FailedOperation", "department": "Operations", "state": "Open"});
+            let server = json!({"id": "17", "handler": "h/msk-1", "configuration": "E3", "handedOverAt": "2026-01-01T00:00:00Z"});
+            let status = json!({"lastError": error, "manualTasks": [task], "server": server});
+            Known::Is(samples::order(&json!({"metadata": {"deletionTimestamp": deleted}, "status": status})))
+        };
+        let by_hand = |deleting| order(deleting, "HandOver", "OwnerChanged");
+        for (answer, order, part) in vec![
+            (Resolution::Done, by_hand(false), "looked at again, and nothing is done to it"),
+            (Resolution::Retry, by_hand(false), "goes on by itself when the server is put right"),
+            (Resolution::Cancelled, by_hand(false), "stays as it is, and no other task is raised"),
+            (Resolution::Abandon, by_hand(false), "stays as it is, and no other task is raised"),
+            (Resolution::Cancelled, by_hand(true), "where it is not, a new task says so"),
+            (Resolution::Abandon, by_hand(true), "order shop/web goes"),
+            (Resolution::Retry, order(false, "IssueLicenses", "LicenseNotShown"), "PAID FOR ONCE MORE: step IssueLicenses is begun again"),
+            (Resolution::Retry, order(false, "IssueLicenses", "x"), "step IssueLicenses is begun again"),
+            (Resolution::Retry, order(false, "InstallOS", "InstallVanished"), "DESTROYS THE DATA on the client's server"),
+        ] {
+            let text = follows(&samples::task(&json!({"spec": {"type": "FailedOperation"}})), answer, &order);
+            assert!(text.contains(part), "{answer:?}: {text}");
+            let by_hand = text.contains("put right");
+            assert!(!by_hand || !(text.contains("HandOver") || text.contains("TaskCancelled")), "{answer:?}: {text}");
         }
     }
 }

@@ -20,17 +20,19 @@ use super::text::{NOTHING, Table, clean, when};
 
 /// Configurations that a handler's status lists at most.
 pub const LISTED: usize = 50;
+/// Orders that cannot be read of which so many are named.
+const NAMED: usize = 10;
 
-/// The whole screen. `orders`: of all namespaces, where they may be read.
+/// The whole screen. `orders`: of all namespaces, where they may be read; `unread`: those of them that this version cannot read.
 #[must_use]
-pub fn screen(handler: &ProcessingHandler, orders: &Known<Vec<DedicatedServerOrder>>, now: Timestamp) -> String {
+pub fn screen(handler: &ProcessingHandler, orders: &Known<Vec<DedicatedServerOrder>>, unread: &[ObjectKey], now: Timestamp) -> String {
     let none = HandlerStatus::default();
     let status = handler.status.as_ref().unwrap_or(&none);
     let mut parts = vec![head(handler, status, now)];
     if handler.spec.module == Module::BILLmanager6 {
         return parts.remove(0);
     }
-    parts.push(configurations(handler, status, orders));
+    parts.push(configurations(handler, status, orders, unread));
     parts.extend(strays(status));
     parts.join("\n")
 }
@@ -70,7 +72,12 @@ fn head(handler: &ProcessingHandler, status: &HandlerStatus, now: Timestamp) -> 
 }
 
 /// Free servers by configuration, and how many orders wait for one.
-fn configurations(handler: &ProcessingHandler, status: &HandlerStatus, orders: &Known<Vec<DedicatedServerOrder>>) -> String {
+fn configurations(
+    handler: &ProcessingHandler,
+    status: &HandlerStatus,
+    orders: &Known<Vec<DedicatedServerOrder>>,
+    unread: &[ObjectKey],
+) -> String {
     let Some(servers) = &status.inventory else { return "The panel's servers have not been listed yet.\n".into() };
     let mut waiting = orders.get().map(|orders| waiting(orders, &handler.key())).unwrap_or_default();
     let mut table = Table::new(&["CONFIGURATION", "FREE", "TOTAL", "WAITING"]);
@@ -92,6 +99,12 @@ fn configurations(handler: &ProcessingHandler, status: &HandlerStatus, orders: &
     }
     if let Some(why) = orders.hidden() {
         let _ = writeln!(text, "WAITING is not known: {}", clean(why));
+    }
+    if !unread.is_empty() {
+        let names = unread.iter().take(NAMED).map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let more = if unread.len() > NAMED { ", …" } else { "" };
+        let count = unread.len();
+        let _ = writeln!(text, "WAITING lacks orders that this version cannot read ({count}): {}{more}", clean(&names));
     }
     text
 }
@@ -186,7 +199,7 @@ mod tests {
             samples::order(&json!({})),
         ];
         assert_eq!(
-            screen(&handler(&json!({})), &Known::Is(orders), now()),
+            screen(&handler(&json!({})), &Known::Is(orders), &[], now()),
             "Handler:   h/msk-1\n\
              Module:    DCImanager5\n\
              Panel:     dci.example.net:443/dcimgr\n\
@@ -204,9 +217,16 @@ mod tests {
 
     #[test]
     fn what_may_not_be_read_is_not_counted() {
-        let text = screen(&handler(&json!({})), &Known::Hidden("you may not list orders".into()), now());
+        let text = screen(&handler(&json!({})), &Known::Hidden("you may not list orders".into()), &[], now());
         assert!(text.contains("E3              2      3       -\n"), "{text}");
         assert!(text.ends_with("WAITING is not known: you may not list orders\n"), "{text}");
+    }
+
+    #[test]
+    fn orders_that_cannot_be_read_are_told_of_where_they_are_not_counted() {
+        let unread = [ObjectKey { namespace: "shop".into(), name: "new".into() }];
+        let text = screen(&handler(&json!({})), &Known::Is(Vec::new()), &unread, now());
+        assert!(text.contains("WAITING lacks orders that this version cannot read (1): shop/new\n"), "{text}");
     }
 
     #[test]
@@ -218,7 +238,7 @@ mod tests {
             "orphans": [{"server": "17", "marker": "k8s:c/shop/web/1"}], "orphanCount": 1,
             "ghosts": [{"order": "shop/old", "server": "18"}], "ghostCount": 1,
         });
-        let text = screen(&handler(&change), &Known::Is(Vec::new()), now());
+        let text = screen(&handler(&change), &Known::Is(Vec::new()), &[], now());
         for part in [
             "False IPManagerNotReady: m",
             "IPManagerReady:   False IPManagerNotReady: no",
@@ -233,7 +253,7 @@ mod tests {
 
     #[test]
     fn a_handler_that_nobody_has_looked_at_says_so() {
-        let text = screen(&samples::handler(&json!({"spec": {"suspend": true}})), &Known::Is(Vec::new()), now());
+        let text = screen(&samples::handler(&json!({"spec": {"suspend": true}})), &Known::Is(Vec::new()), &[], now());
         assert!(text.contains("Panel:       https://dci.example.net/dcimgr\nReady:       not looked at yet\nSuspended:   "), "{text}");
         assert!(text.ends_with("The panel's servers have not been listed yet.\n"), "{text}");
     }

@@ -161,20 +161,19 @@ fn awaited(wait: &WaitingOn, order: &DedicatedServerOrder, status: &OrderStatus,
     }
     // A department may be asked all the same, or be at work on what is lacking.
     let asked = status.manual_tasks.iter().rev().find(|t| t.state == OPEN).map(|task| department(task, order, status));
-    if is(WaitKind::Panel) {
-        return [asked, Some(format!("the panel: {said}{until}"))].into_iter().flatten().collect::<Vec<_>>().join("; and ");
-    }
-    if is(WaitKind::Retry) && reason_of_ready(status) == Some(Reason::CredentialsMissing.as_str()) {
-        return format!("{}: {said}", who(Reason::CredentialsMissing));
-    }
-    if is(WaitKind::Retry) {
+    let (joint, other) = if is(WaitKind::Panel) {
+        ("; and ", format!("the panel: {said}{until}"))
+    } else if is(WaitKind::Retry) && reason_of_ready(status) == Some(Reason::CredentialsMissing.as_str()) {
+        ("; and ", format!("{}: {said}", who(Reason::CredentialsMissing)))
+    } else if is(WaitKind::Retry) {
         let at = status.next_retry_time.map_or_else(String::new, |at| format!("tried again {}; ", when(now, at)));
-        return format!("time: {at}{said}");
-    }
-    if is(WaitKind::Handler) {
-        return format!("the provider, handler {}: {said}", wait.name);
-    }
-    [asked, Some(format!("the panel, or the provider: {said}"))].into_iter().flatten().collect::<Vec<_>>().join("; or ")
+        ("; and ", format!("time: {at}{said}"))
+    } else if is(WaitKind::Handler) {
+        ("; and ", format!("the provider, handler {}: {said}", wait.name))
+    } else {
+        ("; or ", format!("the panel, or the provider: {said}"))
+    };
+    asked.into_iter().chain([other]).collect::<Vec<_>>().join(joint)
 }
 
 fn reason_of_ready(status: &OrderStatus) -> Option<&str> {
@@ -262,6 +261,10 @@ mod tests {
             (
                 json!({"waitingOn": wait("Panel", "dci:1500", "next list"), "manualTasks": [task(json!(null))], "server": server}),
                 "department Operations: kubectl dci close -n hosting stopserver-u-1-1 Done|Retry|Abandon; and the panel: next list; it counts as failed in 10m",
+            ),
+            (
+                json!({"waitingOn": wait("Handler", "h/msk-1", "it is down"), "manualTasks": [task(json!(null))], "server": server}),
+                "department Operations: kubectl dci close -n hosting stopserver-u-1-1 Done|Retry|Abandon; and the provider, handler h/msk-1: it is down",
             ),
             (
                 json!({"inFlight": {"operationId": "1", "step": "Allocate", "call": "claim", "target": "server/17", "attempt": 1,

@@ -79,7 +79,8 @@ async fn taken_elsewhere(context: &Context, client: &ServerClient, order: &Order
             return Ok(true);
         }
     }
-    Ok(false)
+    // What this version cannot read goes on to give its name to whom it gave it.
+    super::unread::handlers_give_away(context, &client.policy.panel, &order.username, &order.key.namespace).await
 }
 
 /// Whether orders of another namespace have servers of this client, by what they say or by what the panel shows: a handler that was

@@ -35,7 +35,8 @@ const OUTCOME: usize = 4096;
 
 /// One pass over an order that is being deleted and whose panel nobody can ask.
 pub async fn close(context: &Context, order: &DedicatedServerOrder, parsed: &Order, key: &ObjectKey) -> Result<Action, OrderError> {
-    let snapshot = context.panels.handler(key).snapshot(None);
+    // Whoever made the name up is no reason to keep anything for it.
+    let snapshot = context.panels.known(key).unwrap_or_default().snapshot(None);
     let (why, forsaken) = match (context.handlers.find(key), snapshot.state) {
         (None, _) => (format!("handler {key} does not exist"), Some(Forsaken::HandlerMissing)),
         // It is there, and nobody is asked to give up what is at its panel. Whom it allows cannot be read either.

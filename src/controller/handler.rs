@@ -7,7 +7,7 @@ use kube::runtime::controller::Action;
 
 use crate::api::common::ObjectKey;
 use crate::api::condition::{self, ConditionType};
-use crate::api::handler::Module;
+use crate::api::handler::{IpmiErrorPolicy, Module};
 use crate::api::handler_status::{ConfigurationCount, InventoryStatus};
 use crate::api::{DedicatedServerOrder, ProcessingHandler};
 use crate::panel::coremanager::client::Client as PanelClient;
@@ -57,6 +57,8 @@ pub async fn reconcile(object: Arc<Guarded<ProcessingHandler>>, context: Arc<Con
     let named = context::orders_of(&cached, &key);
     let orders = context.served(handler, &named).await;
     let selecting = context::selecting(&cached, handler);
+    // The panel is looked through for all of them; those whose namespace it does not allow hold it no more than those that name it.
+    let selecting_it = context.served(handler, &selecting).await;
     let deleting = handler.metadata.deletion_timestamp.is_some();
     context.panels.is_about(KIND, &key, handler);
     // One that goes takes no new orders: those that have nothing there do not hold it, and wait for another one.
@@ -64,7 +66,7 @@ pub async fn reconcile(object: Arc<Guarded<ProcessingHandler>>, context: Arc<Con
     let runtime = context.panels.handler(&key);
     let claims = |order: &DedicatedServerOrder| order.metadata.uid.as_ref().is_some_and(|uid| runtime.places(|p| p.has(uid)));
     let holds = |order: &&DedicatedServerOrder| has_something(order) || claims(order);
-    let holders = || orders.iter().chain(&selecting).copied().filter(holds).count();
+    let holders = || orders.iter().chain(&selecting_it).copied().filter(holds).count();
     // What this version cannot read holds it as well; each is asked by itself, and so only where it matters.
     let unread = if (deleting || moves(handler)) && holders() == 0 { super::unread::orders_of(&context, handler).await } else { 0 };
     let holding = unread + if deleting { holders() } else { orders.len() };
@@ -94,13 +96,14 @@ pub async fn reconcile(object: Arc<Guarded<ProcessingHandler>>, context: Arc<Con
     wake(&context, named.iter().chain(&selecting).copied(), outcome.as_ref().ok(), turned);
     let what = if unread > 0 { "unreadable order" } else { "order" };
     let held = deleting.then(|| super::users::still_in_use(holding, what));
-    save(handler, &context, &orders, held, allocated.record(), outcome.as_ref()).await?;
+    let saved = save(handler, &context, &orders, held, allocated.record(), outcome.as_ref()).await;
+    // Also where the API server takes no status of it: locks would keep servers from every order for as long.
     if let Ok(seen) = &outcome
         && runtime.locks_due()
     {
         super::sweep::sweep(&context, &runtime, &seen.panel, &seen.now).await;
     }
-    Ok(turn.next())
+    saved.map(|()| turn.next())
 }
 
 /// What a poll's outcome means for those who use the handler.
@@ -326,18 +329,21 @@ async fn save(
     if let Ok(seen) = outcome {
         let status = &mut probed.status;
         status.panel = Some(seen.panel.clone());
-        status.inventory = Some(inventory(&seen.now));
+        status.inventory = Some(inventory(&seen.now, handler.spec.ipmi_error_policy));
         super::client_names::recall(status, orders);
         super::strays::report(context, handler, orders, &seen.panel, &seen.now, status);
     }
     probed.save(context, orders, held).await
 }
 
-fn inventory(now: &Inventory) -> InventoryStatus {
+/// How many servers there are and, as orders find them, how many of them are free.
+fn inventory(now: &Inventory, ipmi: IpmiErrorPolicy) -> InventoryStatus {
+    let given = matching::candidates_of_any_type(now, ipmi == IpmiErrorPolicy::CreateTask);
+    let given: BTreeSet<&str> = given.into_iter().map(|row| row.id.0.as_str()).collect();
     let mut by: BTreeMap<&str, (i64, i64)> = BTreeMap::new();
     let mut free = 0;
     for row in now.rows.values() {
-        let is_free = matching::is_free_of_any_type(row);
+        let is_free = given.contains(row.id.0.as_str());
         free += i64::from(is_free);
         // Ordered, allocated and waited for under each of them.
         for name in &row.names {
@@ -368,9 +374,28 @@ mod tests {
             (id.to_owned(), ServerRow { types, names, hostname: hostname.into(), ..ServerRow::blank(id) })
         };
         let rows = [row("1", FREE_DOMAIN, &["E5", "E3"]), row("2", "web.example.net", &["E5"])];
-        let counted = inventory(&Inventory { rows: rows.into(), ..Inventory::default() });
+        let counted = inventory(&Inventory { rows: rows.into(), ..Inventory::default() }, IpmiErrorPolicy::Ignore);
         let shown: Vec<_> = counted.by_configuration.iter().map(|c| (c.configuration.as_str(), c.free, c.total)).collect();
         assert_eq!((counted.total, counted.free, shown), (2, 1, vec![("E5", 1, 2), ("E3", 1, 1)]));
+    }
+
+    /// A record that somebody cloned, and a server whose power nobody can switch: what counts as free is what orders are given.
+    #[test]
+    fn a_server_that_no_order_is_given_does_not_count_as_free() {
+        use crate::panel::model::{FREE_DOMAIN, ServerRow};
+        let row = |id: &str, mac: &str| {
+            let names = vec!["E3".to_owned()];
+            let (types, hostname) = (names.clone(), FREE_DOMAIN.to_owned());
+            (id.to_owned(), ServerRow { types, names, hostname, mac: Some(mac.into()), ..ServerRow::blank(id) })
+        };
+        let rows = [row("1", "00:16:3e:00:00:01"), row("2", "00-16-3E-00-00-01"), row("3", "00:16:3e:00:00:03")];
+        let mut now = Inventory { rows: rows.into(), ..Inventory::default() };
+        now.rows.get_mut("3").unwrap().power.error = true;
+        for (policy, free) in [(IpmiErrorPolicy::Ignore, 1), (IpmiErrorPolicy::CreateTask, 0)] {
+            let counted = inventory(&now, policy);
+            assert_eq!((counted.total, counted.free), (3, free), "{policy:?}");
+            assert_eq!((counted.by_configuration[0].total, counted.by_configuration[0].free), (3, free), "{policy:?}");
+        }
     }
 
     #[test]

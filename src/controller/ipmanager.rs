@@ -36,6 +36,9 @@ use super::stores::Guarded;
 const KIND: &str = "IPManager";
 /// Groups that a status shows.
 const POOLS: usize = 50;
+/// After so many polls it is looked anew whether a filter hides addresses, as it is asked anew who is who at a panel: whoever logs in as our
+/// user may store one while the operator runs, and what is hidden is neither given back nor known to be taken.
+const LOOK_AGAIN: usize = 60;
 /// Fewer addresses that are not there tell nothing of an address manager that was not exchanged: people remove some by hand.
 const TELLING: usize = 3;
 
@@ -72,6 +75,7 @@ pub async fn reconcile(object: Arc<Guarded<IPManager>>, context: Arc<Context>) -
     let mut runtime = context.panels.pool(&key).unwrap_or(PoolRuntime {
         panel: None,
         proven: false,
+        polls: 0,
         ready: Err(String::new()),
         made_from: String::new(),
     });
@@ -114,16 +118,21 @@ async fn probe(manager: &IPManager, key: &ObjectKey, context: &Context) -> Resul
     }
     let made = connection(context, &key.namespace, &manager.spec.connection, 0).await?;
     let known = context.panels.pool(key).filter(|k| k.made_from == made.made_from);
-    let (panel, proven) = match known.and_then(|k| Some((k.panel?, k.proven))) {
+    let (panel, proven, polls) = match known.and_then(|k| Some((k.panel?, k.proven, k.polls))) {
         Some(known) => known,
         None => {
             let observer = PanelObserver::new(context.metrics.clone(), key.to_string());
             let client =
                 PanelClient::over(&made.settings, Arc::new(observer), context.wire.clone()).map_err(|e| problem_of_settings(&e))?;
-            (Arc::new(IpManager5::new(Arc::new(client))) as Arc<dyn AddressPanel>, false)
+            (Arc::new(IpManager5::new(Arc::new(client))) as Arc<dyn AddressPanel>, false, 0)
         }
     };
-    let mut runtime = PoolRuntime { panel: Some(panel.clone()), proven, ready: Err("not probed yet".into()), made_from: made.made_from };
+    let (looks, polls) = filter_look(polls);
+    let mut runtime =
+        PoolRuntime { panel: Some(panel.clone()), proven, polls: 0, ready: Err("not probed yet".into()), made_from: made.made_from };
+    if proven && looks {
+        panel.unfiltered().await.map_err(|e| problem_of(&e))?;
+    }
     if !proven {
         // Kept whatever the probe says: the client remembers a refused log-in, so that the account is not locked.
         context.panels.set_pool(key, runtime.clone());
@@ -141,6 +150,9 @@ async fn probe(manager: &IPManager, key: &ObjectKey, context: &Context) -> Resul
     if !proven {
         runtime.proven = true;
         context.panels.set_pool(key, runtime);
+    } else if let Some(known) = context.panels.pool(key) {
+        // Noted only now: a look that failed is made again with the next poll.
+        context.panels.set_pool(key, PoolRuntime { polls, ..known });
     }
     let mut groups: BTreeMap<String, i64> = BTreeMap::new();
     for address in used {
@@ -150,6 +162,12 @@ async fn probe(manager: &IPManager, key: &ObjectKey, context: &Context) -> Resul
         groups.into_iter().map(|(name, used)| Pool { name: cut(&name, SHORT), used: Some(used), free: None, total: None }).collect();
     pools.truncate(POOLS);
     Ok(Seen { panel: identity, pools })
+}
+
+/// Whether a poll looks for a filter, and how many polls there were since the last look when it has ended well.
+fn filter_look(polls: usize) -> (bool, usize) {
+    let polls = polls.saturating_add(1);
+    if polls >= LOOK_AGAIN { (true, 0) } else { (false, polls) }
 }
 
 fn identity(manager: &IPManager) -> Result<String, Problem> {
@@ -168,8 +186,7 @@ pub(super) async fn serves(context: &Context, key: &ObjectKey, handler: &ObjectK
     same_addresses(&format!("handler {handler}"), &format!("IPManager {key}"), &used, &had, exchanged)
 }
 
-/// The addresses that orders of these handlers got from their address manager. What came with a server that was taken over may be kept
-/// elsewhere, and so may a main address that is never changed, and what the panel takes by itself.
+/// The addresses that orders of these handlers got from their address manager, and not what the panel takes by itself.
 fn had(context: &Context, which: impl Fn(&ProcessingHandler) -> bool) -> BTreeSet<IpAddr> {
     let theirs = |handler: &ProcessingHandler| {
         let management = handler.spec.ip_management.as_ref().filter(|m| m.allocate_by == AllocateBy::Operator && which(handler))?;
@@ -177,17 +194,21 @@ fn had(context: &Context, which: impl Fn(&ProcessingHandler) -> bool) -> BTreeSe
     };
     let handlers: BTreeMap<ObjectKey, bool> = context.handlers.read(theirs).into_iter().collect();
     let of_order = |order: &DedicatedServerOrder| {
-        let status = order.status.as_ref()?;
-        let server = status.server.as_ref()?;
         let keeps_main = *handlers.get(&serving_handler(order)?)?;
-        // What is being given back may be gone there already.
-        if order.spec.adopt.is_some() || network::is_changing(status) {
-            return None;
-        }
-        let kept = |address: &&String| !keeps_main || server.main_address.as_ref() != Some(*address);
-        Some(server.addresses.iter().filter(kept).filter_map(|text| text.parse().ok()).collect::<Vec<IpAddr>>())
+        Some(got(order, keeps_main))
     };
     context.orders.read(of_order).into_iter().flatten().collect()
+}
+
+/// The same of one order. What came with a server that was taken over may be kept elsewhere, and so may a main address that is not changed,
+/// or was not when the order's addresses were: whatever its handler says by now.
+fn got(order: &DedicatedServerOrder, keeps_main: bool) -> Vec<IpAddr> {
+    let Some(status) = order.status.as_ref().filter(|_| order.spec.adopt.is_none()) else { return Vec::new() };
+    let Some(server) = &status.server else { return Vec::new() };
+    let main = server.main_address.as_ref().filter(|_| keeps_main || server.main_address_kept);
+    // What is being given back may be gone there already.
+    let certain = network::certain_addresses(status).into_iter();
+    certain.filter(|address| main != Some(*address)).filter_map(|text| text.parse().ok()).collect()
 }
 
 /// Another address is believed to be the same address manager under another name when it knows most of what was taken there: given back
@@ -236,7 +257,44 @@ async fn save(manager: &IPManager, context: &Context, outcome: Result<Seen, Prob
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
+    use crate::api::samples;
+
+    fn order(server: &Value, more: &Value) -> DedicatedServerOrder {
+        let mut status = json!({"server": {
+            "id": "17", "handler": "h/msk-1", "configuration": "E3", "mainAddress": "10.0.0.9", "addresses": ["10.0.0.9", "203.0.113.9"],
+            "handedOverAt": "2026-01-01T00:00:00Z",
+        }});
+        status["server"].as_object_mut().unwrap().extend(server.as_object().unwrap().clone());
+        status.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        samples::order(&json!({ "status": status }))
+    }
+
+    #[test]
+    fn a_main_address_that_was_kept_tells_nothing_of_an_address_manager_whatever_the_handler_says_since() {
+        let got =
+            |server: Value, keeps_main| got(&order(&server, &json!({})), keeps_main).iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(got(json!({}), false), ["10.0.0.9", "203.0.113.9"]);
+        assert_eq!(got(json!({}), true), ["203.0.113.9"]);
+        assert_eq!(got(json!({"mainAddressKept": true}), false), ["203.0.113.9"]);
+        assert_eq!(got(json!({"mainAddressKept": true}), true), ["203.0.113.9"]);
+    }
+
+    #[test]
+    fn addresses_that_may_have_been_given_back_tell_nothing_of_an_address_manager() {
+        for (step, state, told) in [
+            ("ChangeAddress", "Done", 2),
+            ("ChangeAddress", "Running", 1),
+            ("ChangeAddress", "Failed", 1),
+            ("ChangeAddress", "Pending", 1),
+            ("RemoveAddresses", "Running", 0),
+        ] {
+            let order = order(&json!({}), &json!({"steps": [{"name": step, "state": state}]}));
+            assert_eq!(got(&order, false).len(), told, "{step} {state}");
+        }
+    }
 
     #[test]
     fn an_address_manager_moves_only_with_what_orders_have() {
@@ -255,6 +313,21 @@ mod tests {
         let problem = check(&["203.0.113.8"], &two, true).unwrap_err();
         assert_eq!((problem.reason, problem.stalled), (Reason::PanelChanged, true));
         assert!(problem.message.contains("does not know 2 of them, such as 203.0.113.9"), "{}", problem.message);
+    }
+
+    #[test]
+    fn a_filter_is_looked_for_with_each_sixtieth_poll_and_again_after_a_look_that_failed() {
+        let mut polls = 0;
+        let looks: Vec<usize> = (1..=180)
+            .filter(|_| {
+                let (looks, next) = filter_look(polls);
+                polls = next;
+                looks
+            })
+            .collect();
+        assert_eq!(looks, [60, 120, 180]);
+        // Nothing is noted of a poll that failed.
+        assert!(filter_look(59).0 && !filter_look(58).0);
     }
 
     #[test]

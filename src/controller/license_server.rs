@@ -9,7 +9,7 @@ use kube::runtime::controller::Action;
 
 use crate::api::common::{ObjectKey, Time};
 use crate::api::handler_status::LicenseCounts;
-use crate::api::order::LicenseStatus;
+use crate::api::order_status::LicenseStatus;
 use crate::api::{DedicatedServerOrder, ProcessingHandler};
 use crate::panel::billmanager6::{BillManager6, calls};
 use crate::panel::coremanager::client::Client as PanelClient;
@@ -291,11 +291,11 @@ fn wake(handler: &ProcessingHandler, context: &Context, orders: &[&DedicatedServ
             })
         };
         // Nobody renews a stopped one.
-        let ends = |l: &LicenseStatus| {
+        let ends_soon = |l: &LicenseStatus| {
             let followed = l.state.as_deref() == Some(ISSUED) || l.answered_end.is_some();
             followed && l.expires_at.is_some_and(|at| at <= soon)
         };
-        let due = status.is_some_and(|s| s.licenses.iter().any(|l| l.id.as_deref().is_some_and(touched) || ends(l)));
+        let due = status.is_some_and(|s| s.licenses.iter().any(|l| l.id.as_deref().is_some_and(touched) || ends_soon(l)));
         if turned || !resting || due {
             context.wake_orders.wake(&order.key());
         }
@@ -323,28 +323,40 @@ async fn save(
 
 /// Counts and metrics. Labels are the products that the handler names, so that nobody else decides how many there are.
 fn counts(handler: &ProcessingHandler, context: &Context, orders: &[&DedicatedServerOrder], now: &LicenseList) -> LicenseCounts {
-    let mut soonest: BTreeMap<&str, Timestamp> = BTreeMap::new();
-    let mut of_orders = 0;
-    for license in orders.iter().filter_map(|o| o.status.as_ref()).flat_map(|s| &s.licenses) {
-        let Some(row) = license.id.as_ref().and_then(|id| now.rows.get(id)) else { continue };
-        of_orders += 1;
-        if let Some(end) = row.expires.filter(|_| running(row)) {
-            let entry = soonest.entry(license.product.as_str()).or_insert(end);
-            *entry = (*entry).min(end);
-        }
-    }
+    let licenses = listed(orders, now);
     let key = handler.key().to_string();
     let sold = |product: &str| handler.spec.licenses.as_ref().is_some_and(|l| l.products.contains_key(product));
-    let shown: BTreeMap<&str, Timestamp> = soonest.iter().filter(|(p, _)| sold(p)).map(|(p, end)| (*p, *end)).collect();
+    let mut shown = ends(&licenses);
+    shown.retain(|product, _| sold(product));
     context.metrics.license_expiry.retain(|[handler, product]| *handler != key || shown.contains_key(product.as_str()));
     for (product, end) in shown {
         context.metrics.license_expiry.of([&key, product]).set(end.as_second());
     }
     LicenseCounts {
         total: i64::try_from(now.rows.values().filter(|r| r.state != LicenseState::Deleted).count()).unwrap_or(i64::MAX),
-        of_orders,
-        soonest_expiry: soonest.values().min().copied().map(Time::seconds),
+        of_orders: i64::try_from(licenses.len()).unwrap_or(i64::MAX),
+        soonest_expiry: licenses.iter().filter(|(_, row)| running(row)).filter_map(|(_, row)| row.expires).min().map(Time::seconds),
     }
+}
+
+/// The licences of orders that the list shows, each with its row.
+fn listed<'a>(orders: &[&'a DedicatedServerOrder], now: &'a LicenseList) -> Vec<(&'a LicenseStatus, &'a LicenseRow)> {
+    let licenses = orders.iter().copied().filter_map(|o| o.status.as_ref()).flat_map(|s| &s.licenses);
+    licenses.filter_map(|license| Some((license, now.rows.get(license.id.as_ref()?)?))).collect()
+}
+
+/// The soonest end of each product among the licences that are wanted. One that the licence server has stopped, as it may what has ended
+/// and is not paid, was not stopped by us: that it is told of no more would look like a renewal.
+fn ends<'a>(licenses: &[(&'a LicenseStatus, &'a LicenseRow)]) -> BTreeMap<&'a str, Timestamp> {
+    let mut soonest = BTreeMap::new();
+    for (license, row) in licenses {
+        let stopped = row.state == LicenseState::Suspended && license.state.as_deref() == Some(ISSUED);
+        if let Some(end) = row.expires.filter(|_| stopped || running(row)) {
+            let entry = soonest.entry(license.product.as_str()).or_insert(end);
+            *entry = (*entry).min(end);
+        }
+    }
+    soonest
 }
 
 fn running(row: &LicenseRow) -> bool {
@@ -461,6 +473,24 @@ mod tests {
         let told = Forms(Some("k8s:u-web/Lite"), AtomicUsize::new(0));
         let rows = runtime.list(&told, None).await.unwrap().rows;
         assert_eq!((rows["1"].remote_id.as_deref(), rows["1"].by_form), (Some("k8s:u-web/Lite"), true));
+    }
+
+    #[test]
+    fn a_licence_that_its_server_stops_at_its_end_is_told_of_and_one_that_we_stopped_is_not() {
+        let end = Timestamp::from_second(1_000).unwrap();
+        for (ours, theirs, told) in [
+            ("Issued", LicenseState::Active, true),
+            ("Issued", LicenseState::Suspended, true),
+            ("Issued", LicenseState::Deleted, false),
+            ("Suspended", LicenseState::Suspended, false),
+        ] {
+            let order = samples::order(&json!({"status": {"licenses": [{"product": "Lite", "id": "1", "state": ours}]}}));
+            let stopped = LicenseRow { state: theirs, expires: Some(end), ..row("1") };
+            let list = LicenseList { rows: [("1".to_owned(), stopped)].into(), began: Timestamp::now() };
+            let found = listed(&[&order], &list);
+            assert_eq!(found.len(), 1);
+            assert_eq!(ends(&found).get("Lite"), told.then_some(&end), "{ours} here, {theirs:?} there");
+        }
     }
 
     #[test]

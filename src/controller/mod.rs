@@ -9,6 +9,7 @@ pub mod clients;
 mod connection;
 pub mod context;
 mod credentials;
+mod cut_short;
 mod definition;
 pub mod election;
 pub mod event_series;

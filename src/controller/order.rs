@@ -24,6 +24,7 @@ use crate::provisioning::reason::Reason;
 use crate::provisioning::selection::{self, PassedOver};
 
 use super::context::{Context, serving_handler};
+use super::cut_short;
 use super::identity::{self, Identity};
 use super::metrics::{counts, saved};
 use super::own_tasks::{self, view};
@@ -70,7 +71,10 @@ pub async fn reconcile(object: Arc<Guarded<DedicatedServerOrder>>, context: Arc<
         Ok(order) => Box::pin(one_pass(order.clone(), &context)).await,
         Err(invalid) => {
             let told = status::unreadable::<DedicatedServerOrder>(&context.client, &invalid.metadata, &invalid.error).await;
-            told.map(|()| Action::await_change()).map_err(OrderError::from)
+            if told.as_ref().is_ok_and(|status| status["inFlight"].is_null()) {
+                cut_short::leave(&context, invalid.metadata.uid.as_deref().unwrap_or_default());
+            }
+            told.map(|_| Action::await_change()).map_err(OrderError::from)
         }
     };
     match result {
@@ -147,6 +151,7 @@ async fn one_pass(cached: DedicatedServerOrder, context: &Context) -> Result<Act
             let status = decide::without_handler(&parsed, &key.to_string(), reason, &message, Timestamp::now(), &known(&order));
             let stored = save(&order, status, context).await?;
             super::pass_end::close_superseded(context, &stored).await?;
+            cut_short::leave_unless_at_work(context, &stored);
             // Nothing tells when a handler goes that cannot be read.
             return Ok(if reason == Reason::HandlerNotFound { Action::await_change() } else { Action::requeue(UNSERVED) });
         }
@@ -182,6 +187,7 @@ async fn refuse(order: &DedicatedServerOrder, refusal: &Refusal, context: &Conte
     );
     let stored = save(order, status, context).await?;
     super::pass_end::close_superseded(context, &stored).await?;
+    cut_short::leave_unless_at_work(context, &stored);
     Ok(Action::await_change())
 }
 
@@ -197,13 +203,16 @@ pub(super) async fn save(
         return Ok(order.clone());
     }
     let stored = status::write(&context.client, order, &new).await?;
+    // Also what was stored without all that it should have: the cache is older than that.
+    context.memory.wrote(&stored);
     if let Some(field) = status::dropped(stored.status.as_ref(), &new) {
         let error = StatusError::CrdOutdated { object: order.key().to_string(), field };
         let notice = Notice { warning: true, reason: Reason::CRDOutdated.as_str().into(), message: error.to_string() };
-        let _ = context.events.publish(order.object_ref(&()), notice);
+        if !context.events.publish(order.object_ref(&()), notice) {
+            context.metrics.events_dropped.of([]).inc();
+        }
         return Err(error.into());
     }
-    context.memory.wrote(&stored);
     let handler = counts::handler_of(&stored, |key| context.handlers.get(key).is_some());
     saved::saved(&context.metrics, &handler, &old, &stored);
     trace::ended(&stored, &old, &new);
@@ -288,7 +297,8 @@ pub(super) enum Ended {
 }
 
 impl Pass<'_> {
-    pub(super) async fn run(mut self) -> Result<Ended, OrderError> {
+    /// See [`Pass::run`].
+    pub(super) async fn go(&mut self) -> Result<Ended, OrderError> {
         let server = self.order.status.as_ref().and_then(|s| s.server.as_ref()).map(|s| s.id.clone());
         let snapshot = self.handler.snapshot(server.as_deref());
         let mut facts = Facts::new(snapshot.state.clone(), operation_id()?);
@@ -305,7 +315,7 @@ impl Pass<'_> {
         facts.changed = snapshot.changed;
         facts.restarted = self.handler.restarted(&self.parsed.uid);
         facts.forced = self.handler.first_look(&self.parsed.uid, snapshot.epoch);
-        facts.recheck = self.handler.rests(&self.parsed.uid).and_then(|rest| Timestamp::now().checked_add(rest).ok());
+        facts.recheck = self.handler.rests_until(&self.parsed.uid, Timestamp::now());
         if let Some(over) = self.still_over(&facts) {
             self.passed_over(facts.slot, &over);
             return Ok(Ended::Over(over));
@@ -336,17 +346,8 @@ impl Pass<'_> {
         let asked = self.order.status.as_ref().and_then(|s| s.in_flight.as_ref()).is_some_and(|f| f.target.starts_with(&target("")));
         facts.licenses.answers = self.context.memory.answers(&self.parsed.uid, asked);
         let licenses = super::license_ref::facts(self.context, &self.order, &self.parsed, &client.policy).await;
-        let ended = match licenses {
-            Ok(server) => {
-                facts.licenses.server = server;
-                Box::pin(self.act(&client, facts)).await
-            }
-            Err(error) => Err(error.into()),
-        };
-        if ended.is_err() {
-            self.keep_place(false);
-        }
-        ended
+        facts.licenses.server = licenses?;
+        Box::pin(self.act(&client, facts)).await
     }
 
     async fn act(&mut self, client: &ServerClient, mut facts: Facts) -> Result<Ended, OrderError> {
@@ -438,7 +439,7 @@ impl Pass<'_> {
             *status = known(&self.order);
             facts.own_operation = status.in_flight.as_ref().map(|f| f.operation_id.clone());
             facts.operation_id = operation_id()?;
-        } else if call.destructive() && !self.still_the_same().await? {
+        } else if call.destructive() && !self.still_the_same(facts).await? {
             return Ok(Some(Action::requeue(Duration::ZERO)));
         }
         // Asked last: the process may have been stopped at any moment before.
@@ -448,6 +449,10 @@ impl Pass<'_> {
         let span = trace::call(&self.order, status, call, &self.key);
         let (key, server) = (&self.parsed.key, call.server().map(|s| s.0.as_str()));
         span.in_scope(|| tracing::info!(order = %key, call = call.name(), server, "calling the panel"));
+        if let Some(server) = call.server() {
+            // Where the pass is dropped in the middle of the call nobody notes it afterwards.
+            self.handler.note_change(&server.0, Timestamp::now());
+        }
         let outcome = self.panels(client).call(call, facts).instrument(span.clone()).await?;
         trace::outcome(&span, &outcome);
         let now = Timestamp::now();
@@ -473,15 +478,5 @@ impl Pass<'_> {
     /// Somebody suspended it since it was asked last: at once, and also where a poll of its panel takes its time.
     fn is_suspended(&self) -> bool {
         self.context.handlers.look(&self.key, |handler| handler.spec.suspend).unwrap_or(false)
-    }
-
-    async fn still_the_same(&mut self) -> Result<bool, OrderError> {
-        let Some(now) = fresh(self.context, &self.parsed.key).await? else { return Ok(false) };
-        let intent = |o: &DedicatedServerOrder| o.status.as_ref().and_then(|s| s.in_flight.as_ref()).map(|f| f.operation_id.clone());
-        let same = now.metadata.uid == self.order.metadata.uid
-            && now.metadata.generation == self.order.metadata.generation
-            && now.metadata.deletion_timestamp.is_some() == self.parsed.deleting
-            && intent(&now) == intent(&self.order);
-        Ok(same)
     }
 }

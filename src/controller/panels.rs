@@ -23,6 +23,8 @@ pub struct PoolRuntime {
     pub panel: Option<Arc<dyn AddressPanel>>,
     /// Whether it was probed with success.
     pub proven: bool,
+    /// Polls since it was last seen that no filter hides addresses.
+    pub polls: usize,
     /// Ready, or why not.
     pub ready: Result<(), String>,
     /// Spec and Secret versions that the client was made from.
@@ -65,6 +67,12 @@ impl Panels {
         lock(&self.handlers).entry(key.clone()).or_default().clone()
     }
 
+    /// A handler that there is, for those who ask by a name that anybody may have made up.
+    #[must_use]
+    pub fn known(&self, key: &ObjectKey) -> Option<Arc<HandlerRuntime>> {
+        lock(&self.handlers).get(key).cloned()
+    }
+
     /// Who holds this records a client's name: one after the other, at all handlers of a panel.
     #[must_use]
     pub fn naming(&self, panel: &str) -> Arc<tokio::sync::Mutex<()>> {
@@ -89,8 +97,17 @@ impl Panels {
     /// Forgets an order at every handler; those that may go on because of it.
     #[must_use]
     pub fn forget_order(&self, uid: &str) -> Vec<ObjectKey> {
-        let all: Vec<Arc<HandlerRuntime>> = lock(&self.handlers).values().cloned().collect();
-        all.iter().flat_map(|handler| handler.forget(uid)).collect()
+        self.all().iter().flat_map(|handler| handler.forget(uid)).collect()
+    }
+
+    /// Gives an order's places back at every handler; those that may go on because of it.
+    #[must_use]
+    pub fn leave(&self, uid: &str) -> Vec<ObjectKey> {
+        self.all().iter().flat_map(|handler| handler.places(|places| places.leave(uid))).collect()
+    }
+
+    fn all(&self) -> Vec<Arc<HandlerRuntime>> {
+        lock(&self.handlers).values().cloned().collect()
     }
 
     /// An object that was made anew under its name is another one, and may speak of another panel: what is known of the one before it is
@@ -154,7 +171,10 @@ impl Panels {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+    use crate::controller::places::{Place, Ticket};
     use crate::provisioning::facts::HandlerState;
 
     #[test]
@@ -170,6 +190,30 @@ mod tests {
         let before = Instant::now().checked_sub(AFTER_FAILURE).unwrap();
         panels.asked("IPManager", &key, "1".into(), before, false);
         assert_eq!(rest("1"), None, "and not for longer");
+    }
+
+    #[test]
+    fn a_handler_that_nobody_made_is_not_made_by_asking_for_it() {
+        let (panels, key) = (Panels::default(), ObjectKey { namespace: "a".into(), name: "b".into() });
+        assert!(panels.known(&key).is_none() && lock(&panels.handlers).is_empty());
+        let made = panels.handler(&key);
+        assert!(panels.known(&key).is_some_and(|known| Arc::ptr_eq(&known, &made)));
+    }
+
+    #[test]
+    fn an_order_leaves_its_places_at_every_handler() {
+        let panels = Panels::default();
+        let key = |name: &str| ObjectKey { namespace: "a".into(), name: name.into() };
+        let enter = |handler: &str, order: &str, created: i64| {
+            let created = jiff::Timestamp::from_second(created).unwrap();
+            let ticket = Ticket { created, uid: order.into(), key: key(order) };
+            panels.handler(&key(handler)).places(|places| places.enter(&ticket, false, &BTreeSet::new(), 1))
+        };
+        for handler in ["one", "other"] {
+            assert_eq!((enter(handler, "refused", 1), enter(handler, "waits", 2)), (Place::Taken, Place::Momentarily(0)));
+        }
+        assert_eq!(panels.leave("refused"), [key("waits"), key("waits")]);
+        assert_eq!((enter("one", "waits", 2), enter("other", "waits", 2)), (Place::Taken, Place::Taken));
     }
 
     #[test]

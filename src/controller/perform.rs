@@ -121,7 +121,7 @@ impl Panels<'_> {
             Prepare::ClientName => facts.client_name = Some(super::client_names::claim(self.context, self.client, self.order).await?),
             Prepare::PanelPassword => {
                 // It is made together with the user, by the order that makes that.
-                let ready = secrets::may_be_generated(&self.context.client, self.object, "panel").await;
+                let ready = secrets::panel_user_may_be_generated(&self.context.client, self.object, &self.order.username).await;
                 facts.panel_password = Some(prepared(ready)?);
             }
             Prepare::RootPassword => {
@@ -146,7 +146,7 @@ impl Panels<'_> {
     }
 
     async fn panel_password(&self) -> Result<SecretString, SecretError> {
-        secrets::generated(&self.context.client, self.object, "panel", &self.order.username).await
+        secrets::generated(&self.context.client, self.object, secrets::PANEL, &self.order.username).await
     }
 
     async fn root_password(&self) -> Result<SecretString, SecretError> {

@@ -105,13 +105,15 @@ impl Lane {
         self.waiting.retain(|ticket, _| there.contains(&ticket.uid));
     }
 
-    /// Gives a place back; whoever waits longest may ask again.
+    /// Gives a place back; whoever waits longest may ask again. So may the next one where that goes which a place was kept for.
     fn leave(&mut self, uid: &str) -> Option<ObjectKey> {
+        let was_next = self.waiting.keys().next().is_some_and(|t| t.uid == uid);
         self.waiting.retain(|t, _| t.uid != uid);
-        if !self.inside.remove(uid) {
+        if self.inside.remove(uid) {
+            self.left.insert(uid.to_owned());
+        } else if !was_next {
             return None;
         }
-        self.left.insert(uid.to_owned());
         self.waiting.keys().next().map(|t| t.key.clone())
     }
 }
@@ -395,6 +397,20 @@ mod tests {
         lane.leave("a");
         assert_eq!(lane.enter(&ticket(3, "c"), &none, 1, began), Place::Momentarily(1));
         assert_eq!(lane.enter(&ticket(3, "c"), &none, 1, began + STALE), Place::Taken);
+    }
+
+    #[test]
+    fn whoever_leaves_a_place_that_was_kept_for_it_wakes_the_next_one() {
+        let (mut places, none) = (Places::default(), BTreeSet::new());
+        let [a, b, c, d] = [(1, "a"), (2, "b"), (3, "c"), (4, "d")].map(|(second, uid)| ticket(second, uid));
+        assert_eq!(places.enter(&a, false, &none, 1), Place::Taken);
+        assert_eq!([&b, &c, &d].map(|t| places.enter(t, false, &none, 1)), [0, 1, 2].map(Place::Momentarily));
+        assert_eq!(places.leave("a"), std::slice::from_ref(&b.key));
+        assert!(places.leave("c").is_empty(), "it was not its turn");
+        // It was woken, and finds that there is no server for it.
+        assert_eq!(places.leave("b"), std::slice::from_ref(&d.key));
+        assert!(places.leave("b").is_empty(), "once");
+        assert_eq!(places.enter(&d, false, &none, 1), Place::Taken);
     }
 
     #[test]

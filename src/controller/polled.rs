@@ -97,9 +97,10 @@ impl<'t> Turn<'t> {
         }
     }
 
-    /// Notes that the panel was asked; a failure is waited after for a moment only.
+    /// Notes that the panel was asked; a failure is waited after for a moment only, from its end on: it may have taken longer than that.
     pub fn taken(&self, success: bool) {
-        self.panels.asked(self.kind, self.key, self.asked_for.clone(), self.began, success);
+        let at = if success { self.began } else { Instant::now() };
+        self.panels.asked(self.kind, self.key, self.asked_for.clone(), at, success);
     }
 
     /// When the next one is.
@@ -139,6 +140,19 @@ mod tests {
         assert_eq!((problem.reason, problem.stalled), (Reason::Unreachable, false));
         assert!(problem.message.contains("did not end within 9m"), "{}", problem.message);
         assert!(began.elapsed() < Duration::from_mins(8) + RECONCILE_TIMEOUT);
+    }
+
+    #[test]
+    fn a_failure_that_took_its_time_is_waited_after_all_the_same() {
+        let (panels, key) = (Panels::default(), ObjectKey { namespace: "h".into(), name: "msk-1".into() });
+        let handler = samples::handler(&json!({"metadata": {"generation": 1}}));
+        let take = || Turn::take(&panels, "ProcessingHandler", &key, &handler, Duration::from_mins(1)).ok();
+        let began = Instant::now().checked_sub(Duration::from_secs(5)).unwrap();
+        for success in [false, true] {
+            panels.forget_handler(&key);
+            Turn { began, ..take().unwrap() }.taken(success);
+            assert!(take().is_none(), "success: {success}");
+        }
     }
 
     #[tokio::test]

@@ -256,7 +256,11 @@ pub async fn operate(surroundings: Surroundings, options: Options, until: impl F
         if leading.wait_for(|l| *l).await.is_err() {
             return;
         }
-        future::select_all(controllers.iter_mut()).await;
+        tokio::select! {
+            biased;
+            _ = future::select_all(controllers.iter_mut()) => {}
+            () = runner::tell_what_is_awaited(&context.first_lists).then(|()| future::pending::<()>()) => {}
+        }
     };
     let result = tokio::select! {
         () = &mut until => Ok(()),
@@ -471,10 +475,11 @@ where
         None => Api::all(client.clone()),
     };
     let name = format!("{}.{}", K::plural(&()), K::group(&()));
+    let within = namespace.map(|namespace| format!(" in namespace {namespace}")).unwrap_or_default();
     match api.list_metadata(&ListParams::default().limit(1)).await {
         Ok(_) => Ok(()),
         Err(kube::Error::Api(status)) if status.code == 404 => Err(RunError::NotInstalled(name)),
-        Err(error) => Err(access(&format!("list on {name}"), error)),
+        Err(error) => Err(access(&format!("list on {name}{within}"), error)),
     }
 }
 

@@ -17,13 +17,16 @@ use tracing::Instrument as _;
 
 use crate::api::common::ObjectKey;
 
-use super::context::Context;
+use super::context::{Context, FirstLists};
 use super::metrics::queue::Depth;
 use super::panels::lock;
 use super::stores::Guarded;
 
 /// The longest one reconcile may take: a stuck one must not hold its object for ever.
 pub const RECONCILE_TIMEOUT: Duration = Duration::from_mins(10);
+
+/// How long first lists may take before it is told which of them all others wait for.
+const FIRST_LISTS: Duration = Duration::from_mins(1);
 
 /// What a reconcile failed with.
 #[derive(Debug, thiserror::Error)]
@@ -95,6 +98,14 @@ impl Failures {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+/// Says in each minute which first lists hold back every reconcile, those of other kinds and namespaces too, until none does.
+pub async fn tell_what_is_awaited(first_lists: &FirstLists) {
+    while tokio::time::timeout(FIRST_LISTS, first_lists.all()).await.is_err() {
+        let awaited = first_lists.awaited().collect::<Vec<_>>().join(", ");
+        tracing::warn!(%awaited, "nothing is reconciled before each watch has had its first list");
     }
 }
 
@@ -223,6 +234,41 @@ mod tests {
             Ok::<_, String>(Action::await_change())
         };
         assert!(matches!(contained(Duration::from_mins(10), work).await, Err(ReconcileError::TimedOut)));
+    }
+
+    #[derive(Clone, Default)]
+    struct Lines(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Lines {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            lock(&self.0).extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_first_list_that_holds_all_others_back_is_told_in_each_minute() {
+        let lines = Lines::default();
+        let written = lines.clone();
+        let _guard = tracing::subscriber::set_default(tracing_subscriber::fmt().with_writer(move || lines.clone()).finish());
+        let ((seen, hosting), (unseen, shop)) = (watch::channel(false), watch::channel(false));
+        seen.send_replace(true);
+        let first_lists = FirstLists::new(vec![("orders in hosting".into(), hosting), ("orders in shop".into(), shop)]);
+        let told = || String::from_utf8_lossy(&lock(&written.0)).lines().map(str::to_owned).collect::<Vec<_>>();
+        let waiting = tell_what_is_awaited(&first_lists);
+        tokio::pin!(waiting);
+        for (seconds, so_often) in [(59, 0), (2, 1), (60, 2)] {
+            assert!(tokio::time::timeout(Duration::from_secs(seconds), &mut waiting).await.is_err());
+            assert_eq!(told().len(), so_often, "{:?}", told());
+        }
+        assert!(told().iter().all(|line| line.contains("orders in shop") && !line.contains("hosting")), "{:?}", told());
+        unseen.send_replace(true);
+        waiting.await;
+        assert_eq!(told().len(), 2);
     }
 
     #[test]

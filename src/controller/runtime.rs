@@ -144,7 +144,8 @@ impl HandlerRuntime {
     /// What an order sees now. `server` is its own, if it has one.
     #[must_use]
     pub fn snapshot(&self, server: Option<&str>) -> Snapshot {
-        let inner = lock(&self.inner);
+        let mut inner = lock(&self.inner);
+        not_to_come(&mut inner.inventory, Timestamp::now());
         Snapshot {
             state: inner.state.clone(),
             client: inner.client.clone(),
@@ -262,7 +263,9 @@ impl HandlerRuntime {
 
     /// Notes a change to a server: older lists do not speak of it any more.
     pub fn note_change(&self, server: &str, at: Timestamp) {
-        lock(&self.inner).changed.insert(server.to_owned(), at);
+        let mut inner = lock(&self.inner);
+        not_to_come(&mut inner.inventory, at);
+        inner.changed.insert(server.to_owned(), at);
     }
 
     /// The servers that this process changed since the last list.
@@ -320,6 +323,16 @@ impl HandlerRuntime {
         rest.checked_sub(at.elapsed()).filter(|rest| !rest.is_zero())
     }
 
+    /// The same as a time; none where only a change ends it.
+    #[must_use]
+    pub fn rests_until(&self, uid: &str, now: Timestamp) -> Option<Timestamp> {
+        let (_, rest) = lock(&self.inner).judged.get(uid)?.stalled?;
+        if rest == UNTIL_CHANGED {
+            return None;
+        }
+        now.checked_add(self.rests(uid)?).ok()
+    }
+
     /// Looks at the places, and changes them.
     pub fn places<T>(&self, change: impl FnOnce(&mut Places) -> T) -> T {
         change(&mut lock(&self.inner).places)
@@ -337,11 +350,14 @@ impl HandlerRuntime {
         inner.locks_due || !inner.stale_locks.is_empty()
     }
 
+    /// The locks are looked through from now on. What happens meanwhile makes them due again: whether it was seen is not known.
+    pub fn begin_sweep(&self) {
+        lock(&self.inner).locks_due = false;
+    }
+
     /// Replaces the locks that nobody seemed to need by those of now; returns the ones before.
     pub fn replace_stale_locks(&self, now: BTreeSet<String>) -> BTreeSet<String> {
-        let mut inner = lock(&self.inner);
-        inner.locks_due = false;
-        std::mem::replace(&mut inner.stale_locks, now)
+        std::mem::replace(&mut lock(&self.inner).stale_locks, now)
     }
 
     /// Forgets an order; those that may go on because of it.
@@ -374,6 +390,13 @@ pub(super) fn still_newer(changes: &mut BTreeMap<String, Timestamp>, began: Time
     }
 }
 
+/// A list that began at a time that is still to come did so before the clock was put back: it says nothing of what is changed from now on.
+fn not_to_come(list: &mut Option<Arc<Inventory>>, now: Timestamp) {
+    if let Some(list) = list.as_mut().filter(|list| list.began > now) {
+        Arc::make_mut(list).began = now.checked_sub(Duration::from_nanos(1)).unwrap_or(now);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -386,6 +409,42 @@ mod tests {
         assert_eq!(changes, BTreeMap::from([("17".to_owned(), second(20)), ("19".to_owned(), second(12))]));
         still_newer(&mut changes, second(21), second(22));
         assert!(changes.is_empty(), "{changes:?}");
+    }
+
+    #[test]
+    fn a_list_from_before_the_clock_was_put_back_is_not_believed_of_what_is_changed_afterwards() {
+        use crate::panel::model::ServerRow;
+        use crate::provisioning::facts::Row;
+        let handler = HandlerRuntime::default();
+        let began = Timestamp::now().checked_add(Duration::from_hours(1)).unwrap();
+        let rows = [("17".to_owned(), ServerRow::blank("17"))].into();
+        handler.set_inventory(Arc::new(Inventory { rows, began, ..Inventory::default() }));
+        let shows = || {
+            let seen = handler.snapshot(Some("17"));
+            matches!(seen.inventory.unwrap().row("17", seen.changed), Row::There(_))
+        };
+        assert!(shows(), "nothing has changed since");
+        handler.note_change("17", Timestamp::now());
+        assert!(!shows());
+        // The same where nobody has looked at the list in between.
+        let handler = HandlerRuntime::default();
+        handler.set_inventory(Arc::new(Inventory { began, ..Inventory::default() }));
+        let at = Timestamp::now();
+        handler.note_change("17", at);
+        assert!(handler.inventory().unwrap().began < at);
+    }
+
+    #[test]
+    fn what_happens_while_the_locks_are_looked_through_makes_them_due_again() {
+        let handler = HandlerRuntime::default();
+        assert!(handler.locks_due(), "what a process before has left is not known");
+        handler.begin_sweep();
+        assert!(!handler.locks_due());
+        handler.note_locks();
+        assert!(handler.replace_stale_locks(BTreeSet::new()).is_empty() && handler.locks_due());
+        handler.begin_sweep();
+        handler.replace_stale_locks(["dci-1".to_owned()].into());
+        assert!(handler.locks_due(), "one is to be seen twice");
     }
 
     #[test]
@@ -412,8 +471,10 @@ mod tests {
         let _ = handler.first_look("a", 1);
         handler.note_judged("a", Some(Duration::from_mins(5)));
         assert!(handler.rests("a").is_some_and(|rest| rest > Duration::from_mins(4)));
+        let now = Timestamp::now();
+        assert!(handler.rests_until("a", now).is_some_and(|at| at > now));
         handler.note_judged("a", Some(UNTIL_CHANGED));
-        assert!(handler.rests("a").is_some(), "no time ends it");
+        assert!(handler.rests("a").is_some() && handler.rests_until("a", now).is_none(), "no time ends it");
         handler.note_judged("a", Some(Duration::ZERO));
         assert_eq!(handler.rests("a"), None, "it is over");
         handler.note_judged("a", None);

@@ -21,6 +21,14 @@ pub enum SecretError {
     /// A Secret of that name is somebody else's.
     #[error("Secret {0} exists and is not this order's; rename or remove it")]
     Conflict(String),
+    /// It was made for a user of another name.
+    #[error("Secret {name} holds the log-in of another user than {username}; keep what you need of it, and remove it")]
+    OfAnother {
+        /// Namespace and name.
+        name: String,
+        /// The user whose password is asked for.
+        username: String,
+    },
     /// The API server does not let it be read or made: a quota, a policy, a missing permission. Others than the operator mend that.
     #[error("Secret {name}: the API server refuses it: {message}")]
     Refused {
@@ -60,7 +68,7 @@ impl SecretError {
     #[must_use]
     pub fn needs_somebody(&self) -> bool {
         match self {
-            Self::Missing(_) | Self::Conflict(_) | Self::Refused { .. } => true,
+            Self::Missing(_) | Self::Conflict(_) | Self::OfAnother { .. } | Self::Refused { .. } => true,
             Self::Api { .. } | Self::Unreadable(_) | Self::Random(_) => false,
         }
     }
@@ -101,34 +109,40 @@ pub async fn read(client: &Client, namespace: &str, name: &str) -> Result<Read, 
     }
 }
 
-/// A generated password, or a key, in a Secret of the order's own: read when it is there, created when not.
+/// What the name of the Secret with the log-in of the client's panel user ends in.
+pub const PANEL: &str = "panel";
+
+/// A generated password, or a key, in a Secret of the order's own: read when it is there, created when not. That of another panel user is
+/// not this one's: two would have one password, and whoever reads the Secret would log in as the wrong one.
 pub async fn generated(client: &Client, order: &DedicatedServerOrder, suffix: &str, username: &str) -> Result<SecretString, SecretError> {
     let key = order.key();
     let name = format!("{}-{suffix}", key.name);
     let api: Api<Secret> = Api::namespaced(client.clone(), &key.namespace);
     let full = format!("{}/{name}", key.namespace);
     let failed = |source| SecretError::of(&full, source);
+    // The client of an order may become another one until it has a server; the users of other Secrets are always the same.
+    let user = (suffix == PANEL).then_some(username);
     if let Some(secret) = api.get_opt(&name).await.map_err(failed)? {
-        return of_order(secret, order, &full);
+        return of_order(secret, order, &full, user);
     }
     let data = BTreeMap::from([("username".to_owned(), username.to_owned()), ("password".to_owned(), password()?)]);
     let secret = Secret { metadata: owned(order, &name), string_data: Some(data), ..Secret::default() };
     match api.create(&PostParams::default(), &secret).await {
-        Ok(stored) => of_order(stored, order, &full),
+        Ok(stored) => of_order(stored, order, &full, user),
         // Lost a race against ourselves, or the answer of an earlier try.
-        Err(kube::Error::Api(status)) if status.code == 409 => of_order(api.get(&name).await.map_err(failed)?, order, &full),
+        Err(kube::Error::Api(status)) if status.code == 409 => of_order(api.get(&name).await.map_err(failed)?, order, &full, user),
         Err(error) => Err(failed(error)),
     }
 }
 
-/// Whether [`generated`] would find such a Secret of the order's own, or none: nothing is made.
-pub async fn may_be_generated(client: &Client, order: &DedicatedServerOrder, suffix: &str) -> Result<(), SecretError> {
+/// Whether [`generated`] would find the Secret of this panel user, or none: nothing is made.
+pub async fn panel_user_may_be_generated(client: &Client, order: &DedicatedServerOrder, username: &str) -> Result<(), SecretError> {
     let key = order.key();
-    let name = format!("{}-{suffix}", key.name);
+    let name = format!("{}-{PANEL}", key.name);
     let full = format!("{}/{name}", key.namespace);
     let api: Api<Secret> = Api::namespaced(client.clone(), &key.namespace);
     match api.get_opt(&name).await.map_err(|source| SecretError::of(&full, source))? {
-        Some(secret) => of_order(secret, order, &full).map(drop),
+        Some(secret) => of_order(secret, order, &full, Some(username)).map(drop),
         None => Ok(()),
     }
 }
@@ -220,12 +234,16 @@ fn number(base: &str, name: Option<&str>) -> u32 {
     rest.and_then(|digits| digits.parse().ok()).filter(|count| *count > 1).unwrap_or(1)
 }
 
-fn of_order(secret: Secret, order: &DedicatedServerOrder, full: &str) -> Result<SecretString, SecretError> {
+fn of_order(secret: Secret, order: &DedicatedServerOrder, full: &str, user: Option<&str>) -> Result<SecretString, SecretError> {
     if !is_own(&secret, order) {
         return Err(SecretError::Conflict(full.to_owned()));
     }
-    let data = secret.data.unwrap_or_default();
-    Read { data, name: full.to_owned(), version: String::new() }.text("password")
+    let read = Read { data: secret.data.unwrap_or_default(), name: full.to_owned(), version: String::new() };
+    let another = |wanted: &&str| read.text("username").is_ok_and(|known| known.expose_secret() != *wanted);
+    if let Some(wanted) = user.filter(another) {
+        return Err(SecretError::OfAnother { name: full.to_owned(), username: wanted.to_owned() });
+    }
+    read.text("password")
 }
 
 /// 24 characters of 62, drawn evenly: about 142 bits. No signs that a panel's form or a kernel's command line could stumble over.
@@ -295,6 +313,27 @@ mod tests {
         ] {
             assert_eq!(with(owner, id), own, "{owner:?} {id:?}");
         }
+    }
+
+    #[test]
+    fn a_password_is_of_one_user() {
+        let order = samples::order(&serde_json::json!({"metadata": {"uid": "u-1", "annotations": {ORDER_ID_ANNOTATION: "u-1"}}}));
+        let of = |username: Option<&str>| {
+            let bytes = |text: &str| ByteString(text.as_bytes().to_vec());
+            let mut data = BTreeMap::from([("password".to_owned(), bytes("secret"))]);
+            data.extend(username.map(|name| ("username".to_owned(), bytes(name))));
+            let secret = Secret { metadata: owned(&order, "web-panel"), data: Some(data), ..Secret::default() };
+            of_order(secret, &order, "shop/web-panel", Some("bob"))
+        };
+        for known in [None, Some("bob")] {
+            assert_eq!(of(known).unwrap().expose_secret(), "secret", "{known:?}");
+        }
+        let error = of(Some("acme")).unwrap_err();
+        assert!(error.needs_somebody());
+        assert_eq!(
+            error.to_string(),
+            "Secret shop/web-panel holds the log-in of another user than bob; keep what you need of it, and remove it"
+        );
     }
 
     #[test]

@@ -91,7 +91,7 @@ pub(super) async fn another(context: &Context, order: &DedicatedServerOrder, par
 pub(super) async fn pass(order: DedicatedServerOrder, parsed: Order, selector: &Selector, context: &Context) -> Result<Action, OrderError> {
     let all = selected(context, selector, &parsed.key.namespace).await;
     let restored = selection::may_have_been_restored(&parsed);
-    if let Some(held) = all.iter().find(|h| selection::found(&parsed, &h.candidate())) {
+    if let Some(held) = all.iter().find(|h| selection::found(&parsed, &known(&order), &h.candidate())) {
         // Wherever a server carries our marker, that is the order's handler, whatever its place in the row.
         return match Box::pin(at(held, &order, &parsed, None, context).run()).await? {
             Ended::Action(action) => Ok(action),

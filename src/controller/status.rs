@@ -124,8 +124,8 @@ fn phase_of_unread(before: &Value) -> &'static str {
     phase.as_str()
 }
 
-/// Tells an object that this version cannot read that it is so. It stops nobody else.
-pub async fn unreadable<K>(client: &Client, metadata: &ObjectMeta, error: &str) -> Result<(), StatusError>
+/// Tells an object that this version cannot read that it is so. It stops nobody else. What its status was comes back, null where it is gone.
+pub async fn unreadable<K>(client: &Client, metadata: &ObjectMeta, error: &str) -> Result<Value, StatusError>
 where
     K: Resource<DynamicType = ()>,
 {
@@ -134,7 +134,7 @@ where
     let failed = |source| patch_error(object.clone(), source);
     let resource = ApiResource::erase::<K>(&());
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &resource);
-    let Some(mut found) = api.get_opt(&name).await.map_err(failed)? else { return Ok(()) };
+    let Some(mut found) = api.get_opt(&name).await.map_err(failed)? else { return Ok(Value::Null) };
     let generation = metadata.generation.unwrap_or_default();
     let mut status = found.data.get("status").cloned().unwrap_or_else(|| json!({}));
     let before = status.clone();
@@ -151,12 +151,12 @@ where
         }
     }
     if status == before {
-        return Ok(());
+        return Ok(before);
     }
     if let Some(data) = found.data.as_object_mut() {
         data.insert("status".into(), status);
     }
-    api.replace_status(&name, &PostParams::default(), &found).await.map(|_| ()).map_err(failed)
+    api.replace_status(&name, &PostParams::default(), &found).await.map(|_| before).map_err(failed)
 }
 
 /// Patches metadata or spec of an object that is still the one that was read.

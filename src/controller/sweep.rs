@@ -19,10 +19,12 @@ use super::runtime::HandlerRuntime;
 /// A server that somebody has, and that carries no marker of an order that is gone, needs no lock of it either: a client who kept his
 /// server could have it taken over by no other order.
 pub async fn sweep(context: &Context, runtime: &HandlerRuntime, panel: &str, now: &Inventory) {
+    runtime.begin_sweep();
     let locks = match context.locks.of_panel(panel).await {
         Ok(locks) => locks,
         Err(error) => {
             tracing::warn!(%error, "locks not listed");
+            runtime.note_locks();
             return;
         }
     };
@@ -50,15 +52,21 @@ pub async fn sweep(context: &Context, runtime: &HandlerRuntime, panel: &str, now
 struct Left {
     /// Locks that no order speaks of, of servers that nobody needs them for.
     nobodys: Vec<Lock>,
-    /// An order asks for such a server. A claim that comes to nothing leaves its lock, and no later list differs from this one: the locks
-    /// are looked through again.
+    /// An order asks for such a server, or names one as its own that the panel shows free: it may have given it back a moment ago. A claim
+    /// that comes to nothing leaves its lock, and so may a return, and no later list differs from this one: the locks are looked through
+    /// again.
     undecided: bool,
 }
 
 fn left(locks: Vec<Lock>, named: &BTreeMap<(String, String), Named>, now: &Inventory) -> Left {
     let by = |lock: &Lock| named.get(&(lock.holder.clone(), lock.server.clone()));
     let (spoken, nobodys): (Vec<Lock>, Vec<Lock>) = locks.into_iter().filter(|l| is_idle(l, now)).partition(|l| by(l).is_some());
-    Left { undecided: spoken.iter().any(|l| by(l) == Some(&Named::Asked)), nobodys }
+    let undecided = |lock: &Lock| match by(lock) {
+        Some(Named::Asked) => true,
+        Some(Named::Bound) => is_free(lock, now),
+        None => false,
+    };
+    Left { undecided: spoken.iter().any(undecided), nobodys }
 }
 
 /// Nobody has the server.
@@ -109,7 +117,7 @@ mod tests {
     use crate::provisioning::marker::Marker;
 
     fn lock() -> Lock {
-        Lock { name: "dci-1".into(), uid: None, server: "21".into(), holder: "o-1".into(), order: "shop/web".into() }
+        Lock { name: "dci-1".into(), uid: None, version: None, server: "21".into(), holder: "o-1".into(), order: "shop/web".into() }
     }
 
     fn shown(owner: Option<&str>, hostname: &str, order_id: Option<&str>) -> Inventory {
@@ -143,8 +151,11 @@ mod tests {
         let waits = Left { nobodys: vec![], undecided: true };
         assert_eq!(left(vec![lock()], &named(Named::Asked), &free()), waits);
         assert_eq!(left(vec![lock()], &BTreeMap::new(), &free()), Left { nobodys: vec![lock()], undecided: false });
-        // Where the order has the server, free or not, its lock is looked at when something changes.
-        assert_eq!(left(vec![lock()], &named(Named::Bound), &free()), Left { nobodys: vec![], undecided: false });
+        // The order that has it may have given it back a moment ago.
+        assert_eq!(left(vec![lock()], &named(Named::Bound), &free()), waits);
+        // Where somebody else has it the lock is looked at when something changes.
+        let lost = shown(Some("acme"), "web.example.net", None);
+        assert_eq!(left(vec![lock()], &named(Named::Bound), &lost), Left { nobodys: vec![], undecided: false });
         let taken = shown(Some("operator"), FREE_DOMAIN, Some("o-1"));
         assert_eq!(left(vec![lock()], &named(Named::Asked), &taken), Left { nobodys: vec![], undecided: false });
         // One that has a server and asks for something about it has it.

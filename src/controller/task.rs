@@ -28,6 +28,8 @@ use super::task_status::{labels, made_by_us, mended, status_of};
 
 /// How long a task that is due to be removed is kept for an order that has yet to read its answer, before it is looked at again.
 const AWAITED: Duration = Duration::from_secs(30);
+/// How soon a task is looked at again that nobody needs and that may not be closed.
+const DENIED: Duration = Duration::from_mins(5);
 /// The longest note, in bytes: well within what the schema allows in characters.
 const NOTE: usize = 4000;
 
@@ -120,19 +122,24 @@ async fn close_replaced(client: &Client, namespace: &str, order: &Order, request
 /// Closes a task that is not needed any more. A conflict is an error: the task is looked at again, before its order goes. Not so one that
 /// was closed already: the cache may be behind for as long as its watch is away.
 pub async fn supersede(client: &Client, task: &ManualTask, why: &str) -> Result<(), StatusError> {
+    // It stays open; an order is not held back by what will never be allowed.
+    is_superseded(client, task, why).await.map(|_| ())
+}
+
+/// The same; `false` where the API server does not let it be closed.
+async fn is_superseded(client: &Client, task: &ManualTask, why: &str) -> Result<bool, StatusError> {
     match close(client, task, why).await {
-        Ok(()) | Err(StatusError::Gone(_)) => Ok(()),
+        Ok(()) | Err(StatusError::Gone(_)) => Ok(true),
         Err(conflict @ StatusError::Conflict(_)) => {
             let (namespace, name) = (task.namespace().unwrap_or_default(), task.name_any());
             let api: Api<ManualTask> = Api::namespaced(client.clone(), &namespace);
             let now = api.get_opt(&name).await.map_err(|e| status::patch_error(format!("ManualTask {namespace}/{name}"), e))?;
             let open = now.is_some_and(|now| now.metadata.uid == task.metadata.uid && now.spec.resolution.is_none());
-            if open { Err(conflict) } else { Ok(()) }
+            if open { Err(conflict) } else { Ok(true) }
         }
-        // It stays open; an order is not held back by what will never be allowed.
         Err(error) if error.refused() => {
             tracing::warn!(task = task.name_any(), %error, "a task that nobody needs any more is not closed");
-            Ok(())
+            Ok(false)
         }
         Err(error) => Err(error),
     }
@@ -243,8 +250,10 @@ pub async fn reconcile(object: Arc<Guarded<ManualTask>>, context: Arc<Context>) 
         // What was just written brings another look.
         match is_forsaken(&context, task).await {
             Ok(false) => {}
-            Ok(true) => match supersede(&context.client, task, "its order is gone").await {
-                Ok(()) => {}
+            Ok(true) => match is_superseded(&context.client, task, "its order is gone").await {
+                Ok(true) => {}
+                // Nothing tells when it may be closed.
+                Ok(false) => again = sooner(again, now, DENIED),
                 Err(StatusError::Conflict(_)) => return Ok(Action::requeue(CONFLICT)),
                 Err(error) => return Err(error),
             },
@@ -252,15 +261,18 @@ pub async fn reconcile(object: Arc<Guarded<ManualTask>>, context: Arc<Context>) 
             Err(kube::Error::Api(status)) if status.code == 403 => {}
             Err(error) => {
                 tracing::warn!(task = task.name_any(), %error, "whether the order of a task is gone is not known");
-                let next = crate::provisioning::context::after(now, AWAITED);
-                again = Some(again.map_or(next, |at| at.min(next)));
+                again = sooner(again, now, AWAITED);
             }
         }
     }
-    context.wake_orders.wake(&task.spec.order_ref.key());
+    let order = task.spec.order_ref.key();
+    // One that is not there would be told to have vanished, and that wakes this task.
+    if context.orders.find(&order).is_some() {
+        context.wake_orders.wake(&order);
+    }
     let deadline = task.spec.deadline.filter(|_| ours && new.closed_at.is_none() && new.escalated_at.is_none()).map(|t| t.0);
     let mut removal = new.closed_at.filter(|_| ours).map(|t| crate::provisioning::context::after(t.0, context.task_retention));
-    if removal.is_some_and(|at| at <= now) && awaited(context.orders.find(&task.spec.order_ref.key()).as_ref(), task) {
+    if removal.is_some_and(|at| at <= now) && awaited(context.orders.find(&order).as_ref(), task) {
         removal = Some(crate::provisioning::context::after(now, AWAITED));
     } else if removal.is_some_and(|at| at <= now) {
         let api: Api<ManualTask> = Api::namespaced(context.client.clone(), &task.namespace().unwrap_or_default());
@@ -273,6 +285,12 @@ pub async fn reconcile(object: Arc<Guarded<ManualTask>>, context: Arc<Context>) 
     Ok(due.map_or_else(Action::await_change, |at| {
         Action::requeue(Duration::try_from(at.duration_since(now)).unwrap_or_default().max(Duration::from_millis(50)))
     }))
+}
+
+/// The sooner of the time at which a task is looked at again anyway, and of the end of this pause.
+fn sooner(again: Option<Timestamp>, now: Timestamp, pause: Duration) -> Option<Timestamp> {
+    let next = crate::provisioning::context::after(now, pause);
+    Some(again.map_or(next, |at| at.min(next)))
 }
 
 /// What a person following a task wants to be told.
@@ -311,17 +329,34 @@ mod tests {
 
     /// A task that the cache shows open is closed, by an API server that has had another version of it.
     async fn superseded(now: (u16, Value)) -> Result<(), StatusError> {
-        let failed = |code: u16, message: &str| {
-            (code, json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message, "code": code}))
-        };
-        let answers = Mutex::new(VecDeque::from([failed(422, "the server rejected our request due to an error in our request"), now]));
+        closed([failed(422, "the server rejected our request due to an error in our request"), now]).await.map(|_| ())
+    }
+
+    fn failed(code: u16, message: &str) -> (u16, Value) {
+        (code, json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message, "code": code}))
+    }
+
+    /// A task is closed by an API server with these answers.
+    async fn closed<const N: usize>(answers: [(u16, Value); N]) -> Result<bool, StatusError> {
+        let answers = Mutex::new(VecDeque::from(answers));
         let service = tower::service_fn(move |_: Request<Body>| {
             let (code, answer) = answers.lock().unwrap().pop_front().unwrap();
             let response = Response::builder().status(code).body(Body::from(answer.to_string().into_bytes())).unwrap();
             async { Ok::<_, Infallible>(response) }
         });
         let task = serde_json::from_value(task("t-1", None)).unwrap();
-        supersede(&Client::new(service, "hosting"), &task, "x").await
+        is_superseded(&Client::new(service, "hosting"), &task, "x").await
+    }
+
+    #[tokio::test]
+    async fn a_task_that_may_not_be_closed_is_told_from_one_that_is_and_looked_at_again() {
+        assert!(!closed([failed(422, "ValidatingAdmissionPolicy 'freeze' denied request")]).await.unwrap());
+        assert!(!closed([failed(403, "forbidden")]).await.unwrap());
+        assert!(closed([(200, task("t-1", Some("Retry")))]).await.unwrap());
+        assert!(closed([failed(500, "not now")]).await.is_err());
+        let at = |second| Timestamp::from_second(second).unwrap();
+        assert_eq!(sooner(None, at(0), DENIED), Some(at(300)));
+        assert_eq!(sooner(Some(at(5)), at(0), DENIED), Some(at(5)));
     }
 
     fn task(uid: &str, resolution: Option<&str>) -> Value {

@@ -11,10 +11,12 @@ use serde_json::Value;
 
 use crate::api::common::ObjectKey;
 use crate::api::{DedicatedServerOrder, ProcessingHandler};
+use crate::panel::settings::PanelId;
 use crate::provisioning::order::id_by;
 use crate::provisioning::selection::Selector;
 
 use super::context::Context;
+use super::status::{self, StatusError};
 use super::stores::Guarded;
 
 /// How many of the orders that cannot be read may have something at a handler's panel.
@@ -45,22 +47,34 @@ pub(super) async fn handlers_of_pool(context: &Context, pool: &ObjectKey) -> usi
     count(&all, |handler| takes_from(handler, pool))
 }
 
+/// Whether one of them has, or may have, recorded a client's name for another namespace at this panel. An error where that is not told.
+pub(super) async fn handlers_give_away(context: &Context, panel: &str, username: &str, namespace: &str) -> Result<bool, StatusError> {
+    let unread = keys(&context.handlers.all());
+    for handler in stored::<ProcessingHandler>(&context.client, unread).await {
+        let handler = handler.map_err(|error| status::patch_error("ProcessingHandler that cannot be read".into(), error))?;
+        if may_be_at(&handler, panel) && gives_away(&handler, username, namespace) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 fn keys<K: Resource>(objects: &[Arc<Guarded<K>>]) -> Vec<ObjectKey> {
     objects.iter().filter_map(|object| object.0.as_ref().err()).map(|invalid| ObjectKey::of(&invalid.metadata)).collect()
 }
 
-/// These objects as they are stored; none for one that could not be read in this way either. What is gone is left out.
-async fn stored<K: Resource<DynamicType = ()>>(client: &Client, keys: Vec<ObjectKey>) -> Vec<Option<DynamicObject>> {
+/// These objects as they are stored, and errors of those that could not be read in this way either. What is gone is left out.
+async fn stored<K: Resource<DynamicType = ()>>(client: &Client, keys: Vec<ObjectKey>) -> Vec<Result<DynamicObject, kube::Error>> {
     let resource = ApiResource::erase::<K>(&());
     let mut all = Vec::new();
     for key in keys {
         let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &key.namespace, &resource);
         match api.get_opt(&key.name).await {
-            Ok(Some(found)) => all.push(Some(found)),
+            Ok(Some(found)) => all.push(Ok(found)),
             Ok(None) => {}
             Err(error) => {
                 tracing::warn!(kind = %resource.kind, object = %key, %error, "what it uses is not known");
-                all.push(None);
+                all.push(Err(error));
             }
         }
     }
@@ -68,8 +82,8 @@ async fn stored<K: Resource<DynamicType = ()>>(client: &Client, keys: Vec<Object
 }
 
 /// Those that use something. One of which nobody can tell may do so.
-fn count(all: &[Option<DynamicObject>], uses: impl Fn(&DynamicObject) -> bool) -> usize {
-    all.iter().filter(|object| object.as_ref().is_none_or(&uses)).count()
+fn count(all: &[Result<DynamicObject, kube::Error>], uses: impl Fn(&DynamicObject) -> bool) -> usize {
+    all.iter().filter(|object| object.as_ref().ok().is_none_or(&uses)).count()
 }
 
 fn namespace(object: &DynamicObject) -> &str {
@@ -118,6 +132,25 @@ fn has_licenses_from(order: &DynamicObject, server: &ObjectKey) -> bool {
     let licenses = &order.data["status"]["licenses"];
     let from = |license: &Value| license["handler"].as_str() == Some(server.to_string().as_str());
     licenses.as_array().map_or(!licenses.is_null(), |all| all.iter().any(from))
+}
+
+/// Whether a handler's panel may be this one: by its status, or, where it is new, by its spec.
+fn may_be_at(handler: &DynamicObject, panel: &str) -> bool {
+    let url = handler.data["spec"]["connection"]["url"].as_str();
+    let named = url.and_then(|url| PanelId::of_url(url).ok()).map(|panel| panel.to_string());
+    let noted = handler.data["status"]["panel"].as_str().map(str::to_owned);
+    let told: Vec<String> = named.into_iter().chain(noted).collect();
+    told.is_empty() || told.iter().any(|told| told == panel)
+}
+
+/// Whether a handler has recorded a client's name for another namespace than this one, or something of which nobody can tell.
+fn gives_away(handler: &DynamicObject, username: &str, namespace: &str) -> bool {
+    let clients = &handler.data["status"]["clients"];
+    let theirs = |client: &Value| {
+        let named = client["username"].as_str().is_none_or(|name| name.eq_ignore_ascii_case(username));
+        named && client["namespace"].as_str() != Some(namespace)
+    };
+    clients.as_array().map_or(!clients.is_null(), |all| all.iter().any(theirs))
 }
 
 fn takes_from(handler: &DynamicObject, pool: &ObjectKey) -> bool {
@@ -187,6 +220,30 @@ mod tests {
         assert!(!takes("hosting", named("other")) && !takes("elsewhere", named("main")) && !takes("hosting", nothing.clone()));
         assert!(refers(&json!({"name": "isp"}), "hosting", &key("isp")) && refers(&json!(5), "hosting", &key("isp")));
         assert!(!refers(&json!({"name": "isp"}), "elsewhere", &key("isp")) && !refers(&nothing, "hosting", &key("isp")));
+    }
+
+    #[test]
+    fn a_name_that_a_handler_recorded_which_cannot_be_read_is_its_namespaces() {
+        let (here, there) = ("dci.example.net:443/dcimgr", "dci2.example.net:443/dcimgr");
+        let spec = |url: &Value| json!({"connection": {"url": url}, "priority": "high"});
+        let [ours, other] = ["dci", "dci2"].map(|host| spec(&json!(format!("https://{host}.example.net/dcimgr"))));
+        let clients = |clients: Value| json!({"clients": clients});
+        let acme = clients(json!([{"username": "bob", "namespace": "thief"}, {"username": "Acme", "namespace": "shop"}]));
+        let at = |panel: &str| json!({"panel": panel, "clients": [{"username": "acme", "namespace": "shop"}]});
+        for (what, spec, status, taken) in [
+            ("by its spec", ours.clone(), acme.clone(), true),
+            ("at another panel", other.clone(), acme.clone(), false),
+            ("by its status", other.clone(), at(here), true),
+            ("moved from another one", ours.clone(), at(there), true),
+            ("nobody can tell where", spec(&json!(5)), acme, true),
+            ("for the same namespace", ours.clone(), clients(json!([{"username": "acme", "namespace": "thief"}])), false),
+            ("another name", ours.clone(), clients(json!([{"username": "bob", "namespace": "shop"}])), false),
+            ("none", ours.clone(), json!({}), false),
+            ("something of which nobody can tell", ours, clients(json!("acme")), true),
+        ] {
+            let handler = object("hosting", &spec, &status);
+            assert_eq!(may_be_at(&handler, here) && gives_away(&handler, "acme", "thief"), taken, "{what}");
+        }
     }
 
     #[tokio::test]

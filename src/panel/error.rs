@@ -16,6 +16,14 @@ pub enum PanelError {
         /// What the network said.
         detail: String,
     },
+    /// Something that a call needs could not be had in Kubernetes, so that nothing was sent.
+    #[error("{panel}: nothing was sent: {detail}")]
+    NotSent {
+        /// Panel.
+        panel: String,
+        /// What could not be had.
+        detail: String,
+    },
     /// The certificate is not trusted; nothing was sent.
     #[error("{panel}: certificate refused: {detail}; give connection.tls.caBundle or connection.tls.pinnedSHA256")]
     Certificate {
@@ -153,6 +161,7 @@ impl PanelError {
     pub fn class(&self) -> ErrorClass {
         match self {
             Self::Unreachable { .. }
+            | Self::NotSent { .. }
             | Self::Certificate { .. }
             | Self::AddressDenied { .. }
             | Self::NoAnswer { .. }
@@ -178,6 +187,7 @@ impl PanelError {
     pub fn reworded(self, of: impl Fn(&str) -> String) -> Self {
         match self {
             Self::Unreachable { panel, detail } => Self::Unreachable { panel, detail: of(&detail) },
+            Self::NotSent { panel, detail } => Self::NotSent { panel, detail: of(&detail) },
             Self::Certificate { panel, detail } => Self::Certificate { panel, detail: of(&detail) },
             Self::AddressDenied { panel, detail } => Self::AddressDenied { panel, detail: of(&detail) },
             Self::NoAnswer { panel, func, detail } => Self::NoAnswer { panel, func, detail: of(&detail) },
@@ -212,11 +222,17 @@ impl PanelError {
         matches!(self, Self::Refused { func, error, .. } if func == "user" && error.kind == "access")
     }
 
-    /// Whether nothing answers at the panel's address, so that nothing else is worth asking it now.
+    /// Whether a list that shows what the whole panel has could not be read whole: no order is to blame, and each that reads it fails at it.
+    #[must_use]
+    pub fn is_of_a_whole_list(&self) -> bool {
+        matches!(self, Self::Incomplete { func, .. } if matches!(func.as_str(), "server" | "user" | "ip"))
+    }
+
+    /// Whether nothing answers at the panel's address, or it cannot be asked, so that nothing else is worth asking it now.
     #[must_use]
     pub fn nobody_there(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::Certificate { .. } | Self::AddressDenied { .. } => true,
+            Self::Unreachable { .. } | Self::NotSent { .. } | Self::Certificate { .. } | Self::AddressDenied { .. } => true,
             Self::NoAnswer { .. }
             | Self::NotADocument { .. }
             | Self::Login { .. }
@@ -244,6 +260,7 @@ impl PanelError {
             Self::Refused { error, .. } => matches!(error.kind.as_str(), "value" | "access"),
             Self::Dialect { .. } => true,
             Self::Unreachable { .. }
+            | Self::NotSent { .. }
             | Self::Certificate { .. }
             | Self::AddressDenied { .. }
             | Self::NoAnswer { .. }
@@ -259,6 +276,7 @@ impl PanelError {
     pub fn code(&self) -> String {
         match self {
             Self::Unreachable { .. } => "Unreachable".into(),
+            Self::NotSent { .. } => "NotSent".into(),
             Self::Certificate { .. } => "CertificateRefused".into(),
             Self::AddressDenied { .. } => "AddressDenied".into(),
             Self::NoAnswer { .. } => "NoAnswer".into(),
@@ -285,13 +303,16 @@ pub enum Outcome<T> {
 }
 
 impl<T> Outcome<T> {
-    /// Sorts the error of a change that was sent: a parsed refusal or an unsent request is known, all else may have been applied.
+    /// Sorts the error of a change that was sent: a parsed refusal or an unsent request is known, all else may have been applied. Also an
+    /// error document without a type (ispsystem-api.md 1.4) counts as a refusal: what a change may have done is looked for in forms and
+    /// lists before it is made once more.
     #[must_use]
     pub fn of_error(error: PanelError) -> Self {
         match error {
             // The panel could not reach one of its own parts: what that part did of it is not known (ispsystem-api.md 1.4).
             PanelError::Refused { error: ref document, .. } if document.kind == "client" => Self::Ambiguous(error),
             PanelError::Unreachable { .. }
+            | PanelError::NotSent { .. }
             | PanelError::Certificate { .. }
             | PanelError::AddressDenied { .. }
             | PanelError::Login { .. }

@@ -1,4 +1,6 @@
-//! What a panel can do: the vocabulary (`model`, `error`) and one module per product behind two traits.
+//! What a panel can do: the vocabulary (`model`, `error`, `license`) and one module per product behind three traits.
+//!
+//! That of licence servers stands with their vocabulary, in `license`.
 //!
 //! `model` and `error` are plain data and build without any client, so that the pure decisions in
 //! `provisioning` can speak of what a panel shows; so do the parsers of each product. The traits below are what
@@ -100,6 +102,8 @@ mod traits {
     pub trait AddressPanel: Send + Sync {
         /// Logs in afresh and tells who we are there.
         fn probe(&self) -> Read<'_, Probe>;
+        /// Looks whether a filter that is stored for our user hides addresses. A part of `probe`: one may be stored at any time.
+        fn unfiltered(&self) -> Read<'_, ()>;
         /// The addresses in use that we may see.
         fn addresses(&self) -> Read<'_, Vec<PoolAddress>>;
         /// Takes a free address of a group; the answer names it.

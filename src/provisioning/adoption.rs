@@ -55,6 +55,12 @@ pub(super) fn adopt(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
         }
     }
     if !cx.handler.adoption {
+        let unmarked = matches!(&seen, Seen::There(form) if !cx.order.marker.stands_in(&form.notes));
+        if unmarked && cx.intent(step).is_some() {
+            // What was asked for while it was allowed may still land.
+            cx.settled(step)?;
+            cx.status.in_flight = None;
+        }
         let message = format!(
             "handler {} does not let orders take over servers: create the order without spec.adopt, or have the provider set spec.adoption: Allowed",
             cx.handler.key
@@ -214,7 +220,7 @@ pub(super) fn resolve(cx: &mut Cx<'_>, step: Step, server: &ServerId) -> Flow {
             cx.status.in_flight = None;
             return Continue(());
         }
-        Seen::Missing => return Break(cx.wait_for_list(step)),
+        Seen::Missing => return Break(cx.form_missing(step, server)),
     };
     let begun = cx.intent(Step::Allocate).is_some();
     let written = match cx.order.marker.find_in(&form.notes) {

@@ -213,15 +213,33 @@ pub(super) fn index_complete(cx: &mut Cx<'_>, step: Step, inventory: &Inventory,
 
 fn bind_if_ours(cx: &mut Cx<'_>, server: &ServerId, people: &People) -> Flow {
     let step = Step::Allocate;
-    let Seen::There(form) = cx.form(step, server)? else { return Break(cx.wait_for_list(step)) };
+    let Seen::There(form) = cx.form(step, server)? else { return Break(cx.form_missing(step, server)) };
     match cx.order.marker.find_in(&form.notes) {
-        Found::Ours => bind(cx, server, &form, people),
+        Found::Ours => {
+            of_its_type(cx, server)?;
+            bind(cx, server, &form, people)
+        }
         Found::Foreign(other) | Found::Previous(other) if cx.order.marker.stands_in(&form.notes) => {
             Break(beside_another(cx, step, server, &other))
         }
         // The index is older than the form.
         Found::Nothing | Found::Truncated(_) | Found::Previous(_) | Found::Foreign(_) => Break(cx.wait_for_list(step)),
     }
+}
+
+/// A server that nothing but its marker leads to was the order's before its status was lost, and the configuration was fixed then: another
+/// one is not written down as that server's.
+fn of_its_type(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
+    let step = Step::Allocate;
+    let Wanted::Ready(wanted) = &cx.order.wanted else { return Continue(()) };
+    // While it is asked for it cannot have been changed.
+    let row = cx.facts.inventory.as_ref().and_then(|i| i.rows.get(&server.0)).filter(|_| cx.intent(step).is_none());
+    let Some(row) = row.filter(|row| !row.types.is_empty() && !row.types.contains(wanted)) else { return Continue(()) };
+    let message = format!(
+        "server {server} carries this order's marker, and its type is {}: let spec.configuration.serverType say that again, as when it was allocated",
+        row.types.join(", ")
+    );
+    Break(cx.stall(step, Reason::FixedFieldChanged, &message, Recheck::Later))
 }
 
 pub(super) fn several(cx: &mut Cx<'_>, step: Step, servers: &str) -> Halt {
@@ -307,7 +325,7 @@ fn claim(cx: &mut Cx<'_>, inventory: &Inventory, people: &People) -> Flow {
     let none = match &wanted {
         Wanted::Ready(_) | Wanted::Custom(_) if for_others => capacity::FOR_OTHERS.to_owned(),
         Wanted::Custom(parts) => return Break(super::assembly::without_server(cx, parts)),
-        Wanted::Ready(server_type) => capacity::no_server(server_type, inventory),
+        Wanted::Ready(server_type) => capacity::no_server(server_type, inventory, cx.handler),
     };
     let message = capacity::lack(&none, &cx.status, &cx.facts.queue);
     Break(wait_for_capacity(cx, Reason::WaitingForCapacity, message))

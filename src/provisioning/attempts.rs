@@ -41,7 +41,9 @@ fn relevant(order: &Order, step: Step) -> Vec<(&'static str, String)> {
             vec![("licenses", order.licenses.iter().map(|l| format!("{}\n{}", l.product, l.period)).collect::<Vec<_>>().join("\n"))]
         }
         Step::Suspend | Step::PortsOff | Step::StopPower | Step::Resume | Step::PortsOn => vec![("suspended", order.suspended.to_string())],
-        Step::PowerOn | Step::PowerOff | Step::RemoveAddresses | Step::ParkAddress | Step::Release | Step::SetPassword => Vec::new(),
+        // An installation gives the system its password, too.
+        Step::SetPassword => vec![("passwordSecretRef", order.password_secret.clone()), ("reinstall", order.reinstall.clone())],
+        Step::PowerOn | Step::PowerOff | Step::RemoveAddresses | Step::ParkAddress | Step::Release => Vec::new(),
     }
 }
 
@@ -86,8 +88,9 @@ fn principal(step: Step) -> &'static str {
         Step::Release => "release",
         Step::IssueLicenses => "orderLicense",
         Step::RevokeLicenses => "suspendLicense",
-        // Nothing is asked of DCImanager in these.
-        Step::Assemble | Step::RunRecipes => "none",
+        Step::RunRecipes => "runRecipe",
+        // Nothing is asked of DCImanager in this one.
+        Step::Assemble => "none",
     }
 }
 
@@ -273,19 +276,22 @@ mod tests {
     #[test]
     fn a_change_is_a_new_intent_of_the_steps_that_act_upon_it_and_of_no_other() {
         use Step::*;
-        let rows: [(&str, Value, &[Step]); 7] = [
+        let secret = json!({"operatingSystem": {"template": "Debian", "passwordSecretRef": {"name": "root", "key": "password"}}});
+        let rows: [(&str, Value, &[Step]); 9] = [
             ("nothing", json!({}), &[]),
             ("domain", json!({"domain": "other.example.net"}), &[ChangeAddress, InstallOS]),
             ("addresses", json!({"addresses": {"ipv4": 2}}), &[ChangeAddress]),
             ("template", json!({"operatingSystem": {"template": "Alma"}}), &[InstallOS]),
             ("recipes", json!({"recipes": []}), &[InstallOS, RunRecipes]),
+            ("secret", secret, &[SetPassword]),
+            ("reinstall", json!({"reinstall": "again"}), &[InstallOS, SetPassword]),
             ("client", json!({"client": {"username": "other"}}), &[CreateClient, Allocate, HandOver]),
             ("configuration", json!({"configuration": {"serverType": "E5"}}), &[Allocate, Assemble]),
         ];
         let before = order(&json!({}));
         for (name, change, steps) in rows {
             let after = order(&change);
-            for step in OPENING.into_iter().chain(CLOSING) {
+            for step in OPENING.into_iter().chain(CLOSING).chain(CHANGES) {
                 let changed = intent_of(&before, step, Some("17")) != intent_of(&after, step, Some("17"));
                 assert_eq!(changed, steps.contains(&step), "{name}, {step:?}");
             }

@@ -430,6 +430,7 @@ impl Call {
         matches!(
             self,
             Self::Claim { .. }
+                | Self::Unclaim { .. }
                 | Self::Adopt { .. }
                 | Self::Unmark { .. }
                 | Self::Install { .. }

@@ -7,7 +7,8 @@ use crate::panel::model::ServerRow;
 
 use super::facts::Inventory;
 use super::give_back::was_tried;
-use super::matching;
+use super::marker::Marker;
+use super::matching::{self, NotGiven};
 use super::order::{Handler, Order};
 use super::queue::Queue;
 use super::selection::may_have_been_restored;
@@ -42,18 +43,29 @@ pub fn nothing_for(order: &Order, status: &OrderStatus, handler: &Handler, inven
     if !queue.left_over(free).is_empty() {
         return None;
     }
-    let none = if for_others { FOR_OTHERS.to_owned() } else { no_server(server_type, inventory) };
+    let none = if for_others { FOR_OTHERS.to_owned() } else { no_server(server_type, inventory, handler) };
     Some(lack(&none, status, queue))
 }
 
 /// Whether a server carries the marker of this order, of an earlier one of its name, or its id.
 #[must_use]
 pub fn is_marked(order: &Order, inventory: &Inventory) -> bool {
+    is_marked_but(order, inventory, |_| false)
+}
+
+/// The same, but for this order's own marker on servers of which the list says nothing any more.
+pub(super) fn is_marked_but(order: &Order, inventory: &Inventory, past: impl Fn(&str) -> bool) -> bool {
     let mine = &order.marker;
-    let concerns = |found: &super::marker::Marker| {
+    let concerns = |found: &Marker| {
         found.order_id == mine.order_id || (&found.cluster, &found.namespace, &found.name) == (&mine.cluster, &mine.namespace, &mine.name)
     };
-    inventory.markers.values().flatten().any(concerns)
+    inventory.markers.iter().any(|(id, markers)| markers.iter().any(|found| concerns(found) && !(found == mine && past(id))))
+}
+
+/// Whether the order gave a server back, which its form had confirmed by then, since a list was asked for.
+pub(super) fn went_back(status: &OrderStatus, panel: &str, id: &str, list: &Inventory) -> bool {
+    // Whole seconds are kept: of a list from within the same one it is not known.
+    status.tried_servers.iter().any(|tried| tried.panel == panel && tried.id == id && tried.time.0 >= list.began)
 }
 
 /// What is said of an order that waits: that there is none, and its place.
@@ -63,11 +75,17 @@ pub fn lack(none: &str, status: &OrderStatus, queue: &Queue) -> String {
     format!("{none}{tried}; {}", queue.place())
 }
 
-/// That there is no free server of a type, or none at all.
+/// That there is no free server of a type, or none at all; and how many look free that nobody is given.
 #[must_use]
-pub fn no_server(server_type: &str, inventory: &Inventory) -> String {
-    let known = matching::type_is_known(inventory, server_type);
-    format!("{} {server_type}", if known { "no free server of type" } else { "the panel knows no server of type" })
+pub fn no_server(server_type: &str, inventory: &Inventory, handler: &Handler) -> String {
+    if !matching::type_is_known(inventory, server_type) {
+        return format!("the panel knows no server of type {server_type}");
+    }
+    let NotGiven { share_mac, powerless } = matching::not_given(inventory, server_type, handler.ipmi == IpmiErrorPolicy::CreateTask);
+    let counts = [(share_mac, "share a MAC address with another server"), (powerless, "cannot be asked for their power")];
+    let more: Vec<String> = counts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} more {what}")).collect();
+    let more = if more.is_empty() { String::new() } else { format!(" ({})", more.join(", ")) };
+    format!("no free server of type {server_type}{more}")
 }
 
 #[cfg(test)]
@@ -85,7 +103,6 @@ mod tests {
     use crate::panel::model::FREE_DOMAIN;
     use crate::provisioning::decide;
     use crate::provisioning::facts::{Facts, HandlerState};
-    use crate::provisioning::marker::Marker;
     use crate::provisioning::queue::Waiting;
 
     fn handler() -> Handler {
@@ -152,6 +169,23 @@ mod tests {
             let found = nothing_for(&order, &raw.status.unwrap_or_default(), &handler(), &inventory, queue);
             assert_eq!(found.as_deref(), said, "{change}");
         }
+    }
+
+    #[test]
+    fn servers_that_look_free_and_are_given_to_nobody_are_told_of() {
+        let strict = Handler { ipmi: IpmiErrorPolicy::CreateTask, ..handler() };
+        let mut inventory = inventory();
+        for (id, mac, powerless) in [("1", "00:16:3e:00:00:01", false), ("2", "00-16-3E-00-00-01", false), ("3", "00:16:3e:00:00:03", true)]
+        {
+            let row = inventory.rows.get_mut(id).unwrap();
+            (row.owner, row.types, row.mac, row.power.error) = (None, vec!["E3".into()], Some(mac.into()), powerless);
+        }
+        assert_eq!(
+            no_server("E3", &inventory, &strict),
+            "no free server of type E3 (2 more share a MAC address with another server, 1 more cannot be asked for their power)"
+        );
+        assert!(free(&Wanted::Ready("E3".into()), &OrderStatus::default(), &strict, &inventory).is_empty());
+        assert_eq!(no_server("E9", &inventory, &strict), "the panel knows no server of type E9");
     }
 
     #[test]

@@ -2,8 +2,6 @@
 
 use std::ops::ControlFlow::{Break, Continue};
 
-use crate::panel::model::Level;
-
 use super::allocation::{index_complete, prepared};
 use super::call::Call;
 use super::context::{Cx, Flow, Halt, Next, Recheck};
@@ -39,10 +37,9 @@ pub(super) fn create_client(cx: &mut Cx<'_>) -> Flow {
 
 /// The client's name is not an administrator's.
 pub(super) fn ordinary_client(cx: &mut Cx<'_>, step: Step) -> Flow {
-    people(cx, step)?;
-    let username = cx.order.username.clone();
-    let administrator = cx.facts.users.iter().flatten().any(|u| u.level == Level::Administrator && u.name.eq_ignore_ascii_case(&username));
-    if administrator || username.eq_ignore_ascii_case(&cx.facts.login) {
+    let people = people(cx, step)?;
+    let username = &cx.order.username;
+    if people.client_is_administrator || username.eq_ignore_ascii_case(&cx.facts.login) {
         let message = format!("spec.client.username {username} is a panel administrator; choose another name");
         return Break(cx.stall(step, Reason::ClientIsAdministrator, &message, Recheck::Later));
     }

@@ -29,7 +29,9 @@ use super::verdict::{Phase, Verdict};
 /// An order whose status was never lost (its id is its own uid) has written an intent before it claimed anything.
 #[must_use]
 pub fn nothing_to_release(cx: &Cx<'_>) -> bool {
-    let marked = |i: &std::sync::Arc<Inventory>| i.markers.values().flatten().any(|m| *m == cx.order.marker);
+    // What a list from before the order gave a server back shows of it there is of the past.
+    let back = |id: &str, list: &Inventory| super::capacity::went_back(&cx.status, &cx.handler.panel, id, list);
+    let marked = |i: &std::sync::Arc<Inventory>| i.markers.iter().any(|(id, found)| super::half_claim::concerns(&cx.order.marker, found) && !back(id, i));
     cx.status.server.is_none()
         && cx.status.in_flight.is_none()
         && cx.status.licenses.is_empty()
@@ -79,7 +81,8 @@ pub(super) fn take_back(cx: &mut Cx<'_>) -> Flow {
     if cx.is_gone(Step::Release, &server)? {
         cx.settled(Step::Release)?;
         super::network::give_back_all(cx, Step::Release)?;
-        cx.finish(Step::Release, State::Done, "the panel does not list the server any more");
+        let taken = super::network::stays_taken(cx);
+        cx.finish(Step::Release, State::Done, &format!("the panel does not list the server any more{taken}"));
         return Continue(());
     }
     place(cx)?;
@@ -140,6 +143,7 @@ fn find_server(cx: &mut Cx<'_>, step: Step) -> Flow {
         inventory.markers.iter().filter(|(_, markers)| markers.contains(&cx.order.marker)).map(|(id, _)| id.as_str()).collect();
     match found.as_slice() {
         [] => {
+            super::half_claim::remains(cx, step, &inventory)?;
             // Addresses carry the id alone: those of a living order elsewhere would be given back.
             super::allocation::elsewhere(cx, Step::Allocate, &inventory)?;
             super::network::give_back_all(cx, Step::Release)

@@ -274,7 +274,7 @@ impl Cx<'_> {
     pub fn own_form(&mut self, step: Step, server: &ServerId) -> Flow<ServerForm> {
         let form = match self.form(step, server)? {
             Seen::There(form) => form,
-            Seen::Missing => return ControlFlow::Break(self.wait_for_list(step)),
+            Seen::Missing => return ControlFlow::Break(self.form_missing(step, server)),
         };
         match self.order.marker.find_in(&form.notes) {
             Found::Ours => ControlFlow::Continue(form),
@@ -365,7 +365,7 @@ impl Cx<'_> {
         self.settle_known();
         self.enter_failed(step, message);
         self.status.waiting_on = None;
-        self.status.last_error = Some(LastError {
+        self.note_error(LastError {
             step: step.as_str().into(),
             code: reason.as_str().into(),
             message: cut(message, LONG),
@@ -390,15 +390,20 @@ impl Cx<'_> {
     /// A panel's error that ends an attempt. What concerns the whole panel is the handler's failure, not the order's.
     pub fn fail_with(&mut self, step: Step, error: &PanelError) -> Halt {
         match error.class() {
-            ErrorClass::Down | ErrorClass::Credentials => match super::drift::still(self) {
-                ControlFlow::Break(halt) => halt,
-                ControlFlow::Continue(()) => self.wait_for_handler(step, Reason::HandlerNotReady, error.to_string()),
-            },
+            ErrorClass::Down | ErrorClass::Credentials => self.fail_of_handler(step, error),
             ErrorClass::Dialect => self.stall(step, Reason::DialectMissing, &error.to_string(), Recheck::OnChange),
             ErrorClass::Missing | ErrorClass::Exists | ErrorClass::Refused | ErrorClass::Expectation => {
                 let code = error.code();
                 self.fail(step, &code, &error.to_string())
             }
+        }
+    }
+
+    /// An error that is the handler's: the order waits for it, and stays what it was said to be.
+    pub(super) fn fail_of_handler(&mut self, step: Step, error: &PanelError) -> Halt {
+        match super::drift::still(self) {
+            ControlFlow::Break(halt) => halt,
+            ControlFlow::Continue(()) => self.wait_for_handler(step, Reason::HandlerNotReady, error.to_string()),
         }
     }
 

@@ -33,11 +33,12 @@ pub struct Decision {
 pub fn decide(order: &Order, handler: &Handler, facts: &Facts, now: Timestamp, status: &OrderStatus) -> Decision {
     let asked = asked(order, status);
     let mut cx = Cx { order, handler, facts, now, status: status.clone() };
+    super::clock::put_right(&mut cx.status, handler, now);
     super::license_answers::note(&mut cx);
     let pressing = super::license_renewal::is_pressing(&cx);
     if !asked
         && !pressing
-        && let Some(next) = held(order, facts, now, status)
+        && let Some(next) = held(order, facts, now, &cx.status)
     {
         super::license_renewal::note_shown(&mut cx);
         return Decision { status: cx.status, next };
@@ -128,6 +129,11 @@ fn run(cx: &mut Cx<'_>) -> Flow {
         begin_closing(&mut cx.status, cx.now);
     }
     cx.note_overdue();
+    // What failed at another handler is no reason to wait at this one. What a department has cancelled of an order that selects is weighed
+    // first: nobody but the selection has named this handler.
+    if cx.order.handler.is_some() || cx.cancelled().is_none() {
+        super::selection::settle_at(cx);
+    }
     cx.weigh_attempts(asked(cx.order, &cx.status))?;
     cx.status.next_retry_time = None;
     if cx.status.waiting_on.as_ref().is_some_and(|w| w.kind == WaitKind::Retry.as_str()) {
@@ -164,6 +170,7 @@ fn run(cx: &mut Cx<'_>) -> Flow {
     }
     super::forsaken::same_panel(cx, step)?;
     if let Some(error) = cx.facts.failed.clone() {
+        super::main_address::note_unread(cx, &error);
         return ControlFlow::Break(unread(cx, step, &error));
     }
     failed_before(cx)?;
@@ -188,13 +195,18 @@ fn closing_begins(deleting: bool, status: &OrderStatus) -> bool {
 }
 
 /// How long a read of something of an order may fail while the panel's list is answered: nobody is blamed for a panel that is slow.
-const UNREADABLE: Duration = Duration::from_hours(2);
+pub(super) const UNREADABLE: Duration = Duration::from_hours(2);
 
 /// A read of something of this order has failed. Where that lasts while the panel's list goes on to be answered it is not the handler's
-/// failure, and somebody has to look at it.
+/// failure, and somebody has to look at it. A list of what the whole panel has that lacks something is the handler's as well: each order
+/// that reads it fails at it.
 fn unread(cx: &mut Cx<'_>, step: Step, error: &PanelError) -> Halt {
-    if error.class() != ErrorClass::Down || error.nobody_there() || super::opening::at_rest(cx) {
+    let handlers = error.class() == ErrorClass::Down || error.is_of_a_whole_list();
+    if !handlers || error.nobody_there() {
         return cx.fail_with(step, error);
+    }
+    if super::opening::at_rest(cx) {
+        return cx.fail_of_handler(step, error);
     }
     // Not the wait for a handler that is down, which may have been long.
     let name = format!("{}: {}", cx.handler.key, error.code());

@@ -161,8 +161,7 @@ fn installed(cx: &mut Cx<'_>, step: Step, since: Time) -> Flow<Answer> {
     if row.install.is_some() {
         // A person has started it; it is followed like one of the operator's own, and has its time from now on.
         cx.confirmed(step);
-        cx.step(step).started_at = None;
-        cx.enter(step, State::Waiting, "");
+        follow_by_hand(cx, step, &row);
         return Continue(Answer::AskTheStep);
     }
     // The flag stays when a person runs the recipe: nothing at the panel shows that it has run. Nor does anything show that only a recipe
@@ -190,12 +189,20 @@ fn recipe_run(cx: &mut Cx<'_>, step: Step, since: Time) -> Flow<Answer> {
     let (_, row) = fresh_row(cx, step, since)?;
     cx.confirmed(step);
     if row.install.is_some() {
-        cx.step(step).started_at = None;
-        cx.enter(step, State::Waiting, "");
+        follow_by_hand(cx, step, &row);
     } else {
         super::recipes::believe_run(cx);
     }
     Continue(Answer::AskTheStep)
+}
+
+/// What a person has started runs: a failure that the list shows by now is one of before.
+fn follow_by_hand(cx: &mut Cx<'_>, step: Step, row: &ServerRow) {
+    if let Some(server) = cx.status.server.as_mut() {
+        server.failure_stood = row.flags.operation_failed;
+    }
+    cx.step(step).started_at = None;
+    cx.enter(step, State::Waiting, "");
 }
 
 fn released(cx: &mut Cx<'_>, step: Step) -> Flow<Answer> {
@@ -250,11 +257,16 @@ impl Cx<'_> {
         self.enter(step, State::Pending, "");
     }
 
+    /// Whether a department said of the very call that failed that its effect is there, and it is being found out.
+    pub(super) fn is_said_to_be_done(&self, step: Step, call: &Call) -> bool {
+        let verified = self.being_verified().is_some_and(|(verified, _)| verified == step);
+        let failed = self.status.attempts_for.as_ref().is_some_and(|a| a.call == call.name());
+        verified && failed && !self.is_of_another_license(call)
+    }
+
     /// The step wants the very call that failed, though a department said that its effect is there.
     pub(super) fn contradicts_done(&mut self, step: Step, call: &Call) -> Option<Halt> {
-        let (verified, _) = self.being_verified()?;
-        let failed = self.status.attempts_for.as_ref().map(|a| a.call.as_str());
-        if verified != step || failed != Some(call.name()) || self.is_of_another_license(call) {
+        if !self.is_said_to_be_done(step, call) {
             return None;
         }
         let shown = format!("{} is still needed{}", call.name(), self.shown());

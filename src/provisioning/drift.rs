@@ -17,15 +17,18 @@ use super::step::{OPENING, Step};
 use super::tasks::Ask;
 
 /// Whether an error says that the server was changed behind our back.
-pub(super) fn is_drift(code: &str) -> bool {
+#[must_use]
+pub fn is_drift(code: &str) -> bool {
     [Reason::ServerGone, Reason::OwnerChanged, Reason::NotOurServer, Reason::PanelChanged].iter().any(|r| r.as_str() == code)
 }
 
 impl Cx<'_> {
-    /// A call has failed. A department that was asked about a server changed by hand was not asked about this: no step waits for it.
+    /// A call has failed, or nothing goes on. A department that was asked about a server changed by hand was not asked about this, unless
+    /// it is such a change again: no step waits for it.
     pub(super) fn note_error(&mut self, error: LastError) {
+        let another = !is_drift(&error.code);
         let replaced = self.status.last_error.replace(error);
-        if replaced.is_some_and(|e| is_drift(&e.code)) {
+        if another && replaced.is_some_and(|e| is_drift(&e.code)) {
             self.supersede(TaskType::FailedOperation);
         }
     }

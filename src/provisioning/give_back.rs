@@ -169,6 +169,14 @@ pub(super) fn forgive(status: &mut OrderStatus) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::samples;
+    use crate::provisioning::context::Next;
+    use crate::provisioning::decide::decide;
+    use crate::provisioning::facts::{Facts, HandlerState};
+    use crate::provisioning::order::{Handler, Order};
+    use crate::provisioning::step::State;
+    use crate::provisioning::verdict::Verdict;
+    use serde_json::{Value, json};
 
     #[test]
     fn a_server_that_was_given_back_because_it_was_stopped_may_be_taken_again() {
@@ -179,14 +187,6 @@ mod tests {
         .unwrap();
         assert_eq!(tried_ids(&status), ["17"]);
     }
-    use crate::api::samples;
-    use crate::provisioning::context::Next;
-    use crate::provisioning::decide::decide;
-    use crate::provisioning::facts::{Facts, HandlerState};
-    use crate::provisioning::order::{Handler, Order};
-    use crate::provisioning::step::State;
-    use crate::provisioning::verdict::Verdict;
-    use serde_json::{Value, json};
 
     fn order() -> Order {
         Order::parse(&samples::order(&json!({"metadata": {"uid": "u-web", "generation": 3}})), "c").unwrap()

@@ -8,9 +8,9 @@ use super::allocation::{beside_another, bind};
 use super::call::{Call, Left};
 use super::capacity;
 use super::context::{Cx, Flow, Halt, Recheck};
-use super::facts::Seen;
+use super::facts::{Inventory, Seen};
 use super::inflight::Shows;
-use super::marker::{Found, is_bare, tokens};
+use super::marker::{Found, Marker, is_bare, tokens};
 use super::matching;
 use super::people::{People, people};
 use super::reason::Reason;
@@ -31,7 +31,7 @@ pub(super) fn claim_in_flight(cx: &mut Cx<'_>, server: &ServerId, people: &Peopl
         return Break(cx.fail_with(step, &error));
     }
     if cx.facts.applied(|c| matches!(c, Call::Unclaim { .. })) {
-        return Break(truncated(cx, server));
+        return unclaimed(cx, server, people);
     }
     let form = match cx.form(step, server)? {
         Seen::There(form) => form,
@@ -41,7 +41,7 @@ pub(super) fn claim_in_flight(cx: &mut Cx<'_>, server: &ServerId, people: &Peopl
             cx.status.in_flight = None;
             return Continue(());
         }
-        Seen::Missing => return Break(cx.wait_for_list(step)),
+        Seen::Missing => return Break(cx.form_missing(step, server)),
     };
     match cx.order.marker.find_in(&form.notes) {
         Found::Ours => return bind(cx, server, &form, people),
@@ -113,6 +113,22 @@ fn is_anothers(cx: &Cx<'_>, form: &ServerForm) -> bool {
     words.peek().is_some() && words.all(|word| cx.order.marker.is_of_another(word))
 }
 
+/// The panel said that it undid a claim. Nothing but the intent leads back to the server where it did not, so its form has the last word.
+fn unclaimed(cx: &mut Cx<'_>, server: &ServerId, people: &People) -> Flow {
+    let step = Step::Allocate;
+    let Seen::There(form) = cx.form(step, server)? else { return Break(cx.wait_for_list(step)) };
+    let written = match cx.order.marker.find_in(&form.notes) {
+        Found::Truncated(written) => is_of_a_claim(&written, &form, people),
+        Found::Ours | Found::Nothing | Found::Previous(_) | Found::Foreign(_) => cx.order.marker.stands_in(&form.notes),
+    };
+    let owned = !is_anothers(cx, &form) && ours_without_marker(&form, people).is_some();
+    if !written && !owned {
+        return Break(truncated(cx, server));
+    }
+    let message = format!("the panel said that what is left of the claim of server {server} was taken away, but it still shows");
+    Break(cx.not_shown_yet(step, &message))
+}
+
 fn undo(cx: &mut Cx<'_>, server: &ServerId, left: Left) -> Halt {
     cx.call(Step::Allocate, Call::Unclaim { server: server.clone(), left }, Shows::AtOnce)
 }
@@ -148,7 +164,7 @@ pub(super) fn resolve_claim(cx: &mut Cx<'_>, step: Step, server: &ServerId) -> F
                 cx.status.in_flight = None;
                 return Continue(());
             }
-            return Break(cx.wait_for_list(step));
+            return Break(cx.form_missing(step, server));
         }
     };
     match cx.order.marker.find_in(&form.notes) {
@@ -174,6 +190,28 @@ pub(super) fn resolve_claim(cx: &mut Cx<'_>, step: Step, server: &ServerId) -> F
             cx.settled(step)?;
             no_trace(cx, step, server, &form)
         }
+    }
+}
+
+/// Whether one of these markers is the order's, or what a panel left of it.
+pub(super) fn concerns(own: &Marker, found: &[Marker]) -> bool {
+    found.iter().any(|marker| marker == own || own.is_cut_to(marker))
+}
+
+/// Closing: a server that nothing in the status leads to carries what the panel left of our marker. The claim was undone, and has landed once
+/// more: nobody knows what else has happened there since, so that a department looks.
+pub(super) fn remains(cx: &mut Cx<'_>, step: Step, inventory: &Inventory) -> Flow {
+    let left = inventory.markers.iter().find(|(_, found)| found.iter().any(|marker| cx.order.marker.is_cut_to(marker)));
+    let Some(server) = left.map(|(id, _)| ServerId(id.clone())) else { return Continue(()) };
+    match cx.form(step, &server)? {
+        Seen::There(form) if matches!(cx.order.marker.find_in(&form.notes), Found::Truncated(_)) => {
+            let message = format!(
+                "server {server} carries what the panel left of this order's marker: when you have seen to it that nobody uses it, take it out of the server's notes and the server's owner away"
+            );
+            Break(super::drift::not_touched(cx, step, Reason::NotOurServer, &message))
+        }
+        // The index is older than the form.
+        Seen::There(_) | Seen::Missing => Break(cx.wait_for_list(step)),
     }
 }
 

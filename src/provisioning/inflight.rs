@@ -167,7 +167,7 @@ impl Cx<'_> {
         let form = match self.facts.forms.get(&server.0) {
             None if !call.destructive() && self.facts.verified(&server) => return None,
             None => return Some(self.look(step, Look::Form(server))),
-            Some(Seen::Missing) => return Some(self.wait_for_list(step)),
+            Some(Seen::Missing) => return Some(self.form_missing(step, &server)),
             Some(Seen::There(form)) => form.clone(),
         };
         if self.order.marker.find_in(&form.notes) != Found::Ours {
@@ -349,7 +349,10 @@ impl Cx<'_> {
 
     fn emit(&mut self, step: Step, call: Call) -> Halt {
         if self.state(step) != State::Running {
-            self.step(step).started_at = None;
+            // A cancellation is no new attempt of what it cancels, whose time is over.
+            if !matches!(call, Call::CancelOperation { .. }) {
+                self.step(step).started_at = None;
+            }
             self.enter(step, State::Running, "");
             self.step(step).attempts += 1;
         }

@@ -30,6 +30,8 @@ const CANCEL: &str = "cancelOperation";
 const OPERATION: &str = "operation";
 /// The error of an installation that did not end in time.
 const TIMEOUT: &str = "InstallTimeout";
+/// The error of one that did not end in time, and whose cancellation the panel refuses.
+const HANGS: &str = "InstallNotCancelled";
 /// The error of an installation that the panel accepted, and of which it showed nothing.
 const VANISHED: &str = "InstallVanished";
 /// The error of an installation that was over, while the form named another system, or none.
@@ -54,10 +56,7 @@ pub(super) fn install(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
     match cx.state(STEP) {
         State::Running if cx.status.in_flight.is_none() => asked(cx, server, &row),
         State::Waiting => seen(cx, server, &row),
-        State::Running if row.install.is_some() && cx.intent(STEP).is_some_and(|f| f.call == CANCEL) => {
-            // Whether it was cancelled is not known; a cancellation that lands late must not hit the next installation.
-            Break(cx.call(STEP, Call::CancelOperation { server: server.clone() }, Shows::InTheList))
-        }
+        State::Running if cx.intent(STEP).is_some_and(|f| f.call == CANCEL) => cancelling(cx, server, &row),
         State::Running if row.install.is_some() => {
             // The answer was lost, but the panel is at work.
             cx.status.in_flight = None;
@@ -77,7 +76,11 @@ fn begin(cx: &mut Cx<'_>, server: &ServerId, row: &ServerRow) -> Flow {
         ));
     }
     reinstallation::lost(cx)?;
-    let vanished = cx.status.last_error.as_ref().is_some_and(|e| e.code == VANISHED);
+    if row.install.is_none() && failed_with(cx, HANGS) && cx.is_counted(STEP) {
+        // It has ended by itself since: what it made is not made again.
+        return ended(cx, server, row);
+    }
+    let vanished = failed_with(cx, VANISHED);
     if vanished && row.install.is_some() {
         // It shows at last: one that the panel accepted is never asked for twice.
         return Break(at_work(cx, server, row));
@@ -91,8 +94,10 @@ fn begin(cx: &mut Cx<'_>, server: &ServerId, row: &ServerRow) -> Flow {
         cx.finish(STEP, State::Done, "");
         return Continue(());
     }
-    prepared(cx, STEP, Prepare::RootPassword, Reason::CredentialsMissing)?;
-    let address = cx.status.server.as_ref().and_then(|s| s.main_address.as_ref()?.parse().ok());
+    // A Secret that the client names may come; one that the operator cannot make needs somebody who makes room for it.
+    let lacking = if cx.order.own_password { Reason::CredentialsMissing } else { Reason::SecretConflict };
+    prepared(cx, STEP, Prepare::RootPassword, lacking)?;
+    let address = super::main_address::to_install_with(cx, row);
     let call = Call::Install {
         server: server.clone(),
         template: cx.order.template.clone(),
@@ -124,10 +129,29 @@ fn begin(cx: &mut Cx<'_>, server: &ServerId, row: &ServerRow) -> Flow {
 
 /// Something else runs on the server, or our own installation that could not be cancelled. Waited for, but not for ever.
 fn busy(cx: &mut Cx<'_>, server: &ServerId, row: &ServerRow) -> Halt {
-    if row.install.is_some() && cx.status.last_error.as_ref().is_some_and(|e| e.code == TIMEOUT) {
+    if row.install.is_some() && (failed_with(cx, TIMEOUT) || failed_with(cx, HANGS)) {
         return cx.call(STEP, Call::CancelOperation { server: server.clone() }, Shows::InTheList);
     }
     other_operation(cx, STEP)
+}
+
+/// Whether the last attempt failed with this error.
+fn failed_with(cx: &Cx<'_>, code: &str) -> bool {
+    cx.status.last_error.as_ref().is_some_and(|e| e.code == code)
+}
+
+/// The answer to the cancellation is lost: it may land late, and must not hit the next installation.
+fn cancelling(cx: &mut Cx<'_>, server: &ServerId, row: &ServerRow) -> Flow {
+    if row.install.is_some() {
+        return Break(cx.call(STEP, Call::CancelOperation { server: server.clone() }, Shows::InTheList));
+    }
+    cx.settled_in_list(STEP)?;
+    cx.status.in_flight = None;
+    // As where it was answered: whatever has ended what ran, it had not ended in time.
+    let patience = crate::api::Duration(cx.handler.install);
+    let message =
+        format!("the installation did not end within {patience}; the answer to its cancellation was lost, and it does not run any more");
+    Break(cx.fail(STEP, TIMEOUT, &message))
 }
 
 /// Something that is not this step's runs on the server.
@@ -224,23 +248,33 @@ pub(super) fn asked_for(cx: &Cx<'_>) -> String {
 
 /// The flag was seen before.
 fn seen(cx: &mut Cx<'_>, server: &ServerId, row: &ServerRow) -> Flow {
+    if row.install.is_none() {
+        return ended(cx, server, row);
+    }
     // While it runs the panel may still show the failure of an attempt before; one that is new is not waited out.
-    if row.flags.operation_failed && (row.install.is_none() || !failure_stood(cx)) {
+    if row.flags.operation_failed && !failure_stood(cx) {
         return super::recipes::installation_failed(cx, server);
     }
-    if row.install.is_none() {
-        return over(cx, server);
-    }
     let since = cx.step(STEP).started_at.map_or(cx.now, |t| t.0);
-    if cx.now >= after(since, cx.handler.install) {
-        let cancel = Call::CancelOperation { server: server.clone() };
-        if let Some(error) = cx.facts.refusal(|c| *c == cancel).filter(|e| e.class() == ErrorClass::Refused).cloned() {
-            let message = format!("the installation did not end in time, and cannot be cancelled: {error}");
-            return Break(cx.fail(STEP, TIMEOUT, &message));
-        }
-        return Break(cx.call(STEP, cancel, Shows::InTheList));
+    if cx.now < after(since, cx.handler.install) {
+        return Break(at_work(cx, server, row));
     }
-    Break(at_work(cx, server, row))
+    let cancel = Call::CancelOperation { server: server.clone() };
+    match cx.facts.refusal(|c| *c == cancel).map(|error| (error.class(), error.to_string())) {
+        Some((ErrorClass::Refused | ErrorClass::Missing | ErrorClass::Exists, error)) => {
+            let message = format!("the installation did not end in time, and cannot be cancelled: {error}");
+            Break(cx.fail(STEP, HANGS, &message))
+        }
+        // Nothing was sent: the call itself says what is waited for, and its time is over afterwards, too.
+        Some((ErrorClass::Down | ErrorClass::Credentials | ErrorClass::Expectation | ErrorClass::Dialect, _)) | None => {
+            Break(cx.call(STEP, cancel, Shows::InTheList))
+        }
+    }
+}
+
+/// It does not run any more.
+fn ended(cx: &mut Cx<'_>, server: &ServerId, row: &ServerRow) -> Flow {
+    if row.flags.operation_failed { super::recipes::installation_failed(cx, server) } else { over(cx, server) }
 }
 
 /// The flag is gone. What a cancelled operation leaves is not known (ispsystem-api.md 2.6): a form that names another system, or none,

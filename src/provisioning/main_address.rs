@@ -8,15 +8,15 @@ use std::ops::ControlFlow::{Break, Continue};
 
 use crate::api::common::Time;
 use crate::api::order::{InFlight, LastError};
-use crate::panel::error::ErrorClass;
-use crate::panel::model::{AddressRow, FREE_DOMAIN, Family, ServerId};
+use crate::panel::error::{ErrorClass, PanelError};
+use crate::panel::model::{AddressRow, Family, ServerId, ServerRow};
 
 use super::call::Call;
 use super::context::{Cx, Flow, Halt, Next, Recheck, after};
 use super::facts::Row;
 use super::inflight::{ANSWERED, NO_EFFECT, Shows};
 use super::network::{addresses, parsed};
-use super::pool::{is_parking, refused};
+use super::pool::{domain_for, is_parking, refused};
 use super::reason::Reason;
 use super::step::Step;
 
@@ -29,16 +29,23 @@ fn is_replace(call: &Call) -> bool {
     matches!(call, Call::ReplaceMain { .. })
 }
 
-/// The row of the main address: the recorded one, or after a change by hand the one that the panel's list names.
+/// The row of the main address: the one that the panel's list names, or, where that is older than our last change, the recorded one.
 pub(super) fn main_row(cx: &mut Cx<'_>, step: Step, server: &ServerId, rows: &[AddressRow]) -> Flow<AddressRow> {
+    let listed = if let Row::There(row) = cx.row(server) { row.main_address } else { None };
+    // Somebody may have made another one of them the main one. A list may be older than a replacement that is under way.
+    if cx.intent(step).is_none_or(|f| f.call != REPLACE)
+        && let Some(row) = rows.iter().find(|r| Some(r.address) == listed)
+    {
+        record_main(cx, row.address);
+        return Continue(row.clone());
+    }
     let recorded = cx.status.server.as_ref().and_then(|s| parsed(s.main_address.as_ref()));
     if let Some(row) = rows.iter().find(|r| Some(r.address) == recorded) {
         return Continue(row.clone());
     }
-    let listed = match cx.row(server) {
-        Row::There(row) => row.main_address,
-        Row::Gone | Row::Unknown => return Break(cx.wait_for_list(step)),
-    };
+    if !matches!(cx.row(server), Row::There(_)) {
+        return Break(cx.wait_for_list(step));
+    }
     match rows.iter().find(|r| Some(r.address) == listed) {
         Some(row) => {
             let row = row.clone();
@@ -50,8 +57,12 @@ pub(super) fn main_row(cx: &mut Cx<'_>, step: Step, server: &ServerId, rows: &[A
                 // It may have been replaced a moment ago, and the list be older than that.
                 cx.settled_in_list(step)?;
             }
-            let message = format!("server {server}: its addresses do not contain the main address that the panel's list shows");
-            Break(cx.fail(step, "MainAddressUnknown", &message))
+            let what = match listed {
+                _ if rows.is_empty() => "it has no address at all".to_owned(),
+                Some(main) => format!("its addresses do not contain {main}, the main one in the panel's list"),
+                None => "the panel's list shows no main address of it".to_owned(),
+            };
+            Break(cx.fail(step, "MainAddressUnknown", &format!("server {server}: {what}")))
         }
     }
 }
@@ -71,6 +82,28 @@ pub(super) fn replaced(cx: &Cx<'_>, rows: &[AddressRow]) -> Option<IpAddr> {
         }
         _ => None,
     })
+}
+
+/// The panel said that it replaced the main address, and then did not know the server any more: nobody reads back what it had last, and the
+/// address that was replaced is not that.
+pub(super) fn note_unread(cx: &mut Cx<'_>, error: &PanelError) {
+    if error.class() != ErrorClass::Missing {
+        return;
+    }
+    let asked_for = |call: &Call| if let Call::ReplaceMain { address, .. } = call { *address } else { None };
+    if let Some(new) = cx.facts.applied.iter().rev().find_map(asked_for) {
+        record_main(cx, new);
+    }
+}
+
+/// The address that the system is installed with. Somebody may have given the server another main one since it was recorded, and a panel
+/// refuses one that the server does not have; but one that is replaced first is no client's.
+pub(super) fn to_install_with(cx: &mut Cx<'_>, row: &ServerRow) -> Option<IpAddr> {
+    let listed = row.main_address.filter(|_| !super::opening::moved_in_preparation(cx));
+    if let Some(main) = listed {
+        record_main(cx, main);
+    }
+    listed.or_else(|| cx.status.server.as_ref().and_then(|s| parsed(s.main_address.as_ref())))
 }
 
 /// Why the main address was not replaced, though it was asked for: refused in this pass, or accepted and not seen in all the time that an
@@ -216,6 +249,13 @@ pub(super) fn replace_main(cx: &mut Cx<'_>, step: Step, replacement: &Replacemen
         let taken = mine.iter().find(|a| replacement.fits(**a)).and_then(|a| rows.iter().find(|r| r.address == *a)).cloned();
         return match taken {
             Some(row) => cx.call(step, Call::RemoveAddress { server: server.clone(), row: row.row, address: row.address }, Shows::AtOnce),
+            None if step == Step::ChangeAddress && main.address.is_ipv6() && cx.order.ipv6 == 0 => {
+                let message = format!(
+                    "the main address of server {server}, {}, is one of IPv6 and is replaced by one of IPv6: ask for at least one in spec.addresses.ipv6",
+                    main.address
+                );
+                cx.stall(step, Reason::InvalidSpec, &message, Recheck::OnChange)
+            }
             None => cx.fail(step, "NoAddress", "no address of the main address's family is ours"),
         };
     };
@@ -227,7 +267,7 @@ pub(super) fn replace_main(cx: &mut Cx<'_>, step: Step, replacement: &Replacemen
     {
         status.parked_address = Some(main.address.to_string());
     }
-    let domain = if step == Step::ParkAddress { FREE_DOMAIN.to_owned() } else { cx.order.domain.clone() };
+    let domain = domain_for(cx, step);
     let call =
         Call::ReplaceMain { server: server.clone(), row: main.row.clone(), current: main.address, address: Some(address), group, domain };
     cx.call(step, call, Shows::AtOnce)
@@ -271,7 +311,7 @@ pub(super) fn main_by_panel(cx: &mut Cx<'_>, step: Step, server: &ServerId, grou
         );
         return Break(main_stays(cx, step, code, &message));
     }
-    let domain = cx.order.domain.clone();
+    let domain = domain_for(cx, step);
     let call =
         Call::ReplaceMain { server: server.clone(), row: row.row.clone(), current: old, address: None, group: group.to_owned(), domain };
     Break(cx.call(step, call, Shows::AtOnce))

@@ -61,6 +61,12 @@ impl Marker {
         self.cluster == other.cluster && self.namespace == other.namespace && self.name == other.name
     }
 
+    /// Whether another marker is what is left of this order's when a panel keeps its beginning only.
+    #[must_use]
+    pub fn is_cut_to(&self, other: &Self) -> bool {
+        self.has_name_of(other) && self.order_id != other.order_id && self.order_id.starts_with(&other.order_id)
+    }
+
     /// What addresses and licences carry: `k8s:<order id>`.
     #[must_use]
     pub fn short(&self) -> String {

@@ -1,19 +1,14 @@
 //! Which servers are free, and in which order they are tried.
 
+use std::collections::BTreeMap;
+
 use crate::panel::model::{FREE_DOMAIN, ServerForm, ServerRow};
 
 use super::facts::Inventory;
 use super::marker;
 
-/// Whether a row shows a free server of this type: the vendor's predicate and ours (ispsystem-api.md 2.1, confirmed, and [design]).
-///
-/// `mac_shared`: another row has the same MAC address, so that an installation could hit the wrong machine.
-#[must_use]
-pub fn is_free(row: &ServerRow, server_type: &str, mac_shared: bool) -> bool {
-    row.types.iter().any(|t| t == server_type) && is_free_of_any_type(row) && !mac_shared
-}
-
-/// The part of the predicate that does not depend on the type.
+/// Whether a row by itself shows a free server, of whatever type: the vendor's predicate and ours (ispsystem-api.md 2.1, confirmed, and
+/// [design]).
 #[must_use]
 pub fn is_free_of_any_type(row: &ServerRow) -> bool {
     let flags = &row.flags;
@@ -29,10 +24,14 @@ pub fn form_is_free(form: &ServerForm) -> bool {
     form.owner.is_none() && !form.disabled && marker::tokens(&form.notes).next().is_none()
 }
 
+fn is_of_type(row: &ServerRow, server_type: &str) -> bool {
+    row.types.iter().any(|t| t == server_type)
+}
+
 /// Free servers of a type, lowest id first; those whose power cannot be asked come last, or not at all where IPMI errors count.
 #[must_use]
 pub fn candidates<'a>(inventory: &'a Inventory, server_type: &str, ipmi_errors_count: bool) -> Vec<&'a ServerRow> {
-    free(inventory, ipmi_errors_count, |row| row.types.iter().any(|t| t == server_type))
+    free(inventory, ipmi_errors_count, |row| is_of_type(row, server_type))
 }
 
 /// The same for servers of all types.
@@ -41,28 +40,61 @@ pub fn candidates_of_any_type(inventory: &Inventory, ipmi_errors_count: bool) ->
     free(inventory, ipmi_errors_count, |_| true)
 }
 
+/// A server whose MAC address another row has, too, is none of them: an installation could hit the wrong machine. One whose row shows no MAC
+/// address is: not every list shows them, and ispsystem-api.md 2.1 has that check as [design] only.
 fn free(inventory: &Inventory, ipmi_errors_count: bool, suits: impl Fn(&ServerRow) -> bool) -> Vec<&ServerRow> {
     let usable = |row: &&ServerRow| suits(row) && is_free_of_any_type(row) && !(ipmi_errors_count && row.power.error);
     let mut found: Vec<&ServerRow> = inventory.rows.values().filter(usable).collect();
-    // Counting MAC addresses costs a walk over all rows, so only the few that are free are asked about.
+    // One walk over all rows counts the MAC addresses of those that are free, however many they are.
+    let mut known: BTreeMap<Vec<u8>, usize> =
+        found.iter().filter_map(|row| Some((spelt(row.mac.as_deref()?).collect::<Vec<u8>>(), 0))).collect();
+    let mut mac = Vec::new();
+    for text in inventory.rows.values().filter_map(|row| row.mac.as_deref()).filter(|_| !found.is_empty()) {
+        mac.clear();
+        mac.extend(spelt(text));
+        if let Some(times) = known.get_mut(mac.as_slice()) {
+            *times += 1;
+        }
+    }
     found.retain(|row| {
-        let has = |other: &&ServerRow, mac: &str| other.mac.as_deref().is_some_and(|theirs| same_mac(theirs, mac));
-        row.mac.as_deref().is_none_or(|mac| inventory.rows.values().filter(|other| has(other, mac)).nth(1).is_none())
+        let own: Option<Vec<u8>> = row.mac.as_deref().map(|text| spelt(text).collect());
+        own.is_none_or(|own| known.get(&own).is_none_or(|times| *times < 2))
     });
     found.sort_by(|a, b| (a.power.error, a.id.sort_key()).cmp(&(b.power.error, b.id.sort_key())));
     found
 }
 
-/// Whether two texts are one MAC address: panels keep it as a person wrote it, in either case, with colons or hyphens.
-fn same_mac(one: &str, other: &str) -> bool {
-    let read = |c: u8| if c == b'-' { b':' } else { c.to_ascii_lowercase() };
-    one.bytes().map(read).eq(other.bytes().map(read))
+/// A MAC address in one spelling: panels keep it as a person wrote it, in either case, with colons or hyphens.
+fn spelt(mac: &str) -> impl Iterator<Item = u8> {
+    mac.bytes().map(|c| if c == b'-' { b':' } else { c.to_ascii_lowercase() })
+}
+
+/// Servers of a type that the list shows as free, and that no order is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotGiven {
+    /// Those that share a MAC address with another one.
+    pub share_mac: usize,
+    /// Those that cannot be asked for their power, where that counts.
+    pub powerless: usize,
+}
+
+/// How many servers of a type no order is given, although they are free.
+#[must_use]
+pub fn not_given(inventory: &Inventory, server_type: &str, ipmi_errors_count: bool) -> NotGiven {
+    let listed = inventory.rows.values().filter(|row| is_free_of_any_type(row) && is_of_type(row, server_type)).count();
+    if listed == 0 {
+        return NotGiven { share_mac: 0, powerless: 0 };
+    }
+    let given = |strict| candidates(inventory, server_type, strict).len();
+    let whatever_power = given(false);
+    let powerless = if ipmi_errors_count { whatever_power - given(true) } else { 0 };
+    NotGiven { share_mac: listed - whatever_power, powerless }
 }
 
 /// Whether any server of this type is known at all.
 #[must_use]
 pub fn type_is_known(inventory: &Inventory, server_type: &str) -> bool {
-    inventory.rows.values().any(|row| row.types.iter().any(|t| t == server_type))
+    inventory.rows.values().any(|row| is_of_type(row, server_type))
 }
 
 #[cfg(test)]
@@ -84,7 +116,12 @@ mod tests {
 
     #[test]
     fn the_free_predicate_row_by_row() {
-        assert!(is_free(&row("1"), "E3-16G", false));
+        let is_free = |row: ServerRow| {
+            let inventory = Inventory { rows: [(row.id.0.clone(), row)].into(), ..Inventory::default() };
+            !candidates(&inventory, "E3-16G", true).is_empty()
+        };
+        assert!(is_free(row("1")));
+        assert!(is_free(ServerRow { mac: None, ..row("1") }), "not every list shows MAC addresses");
         let rows: [(&str, Spoil); 9] = [
             ("owner", |r| r.owner = Some("bob".into())),
             ("hostname", |r| r.hostname = "a.example".into()),
@@ -99,9 +136,8 @@ mod tests {
         for (what, spoil) in rows {
             let mut spoiled = row("1");
             spoil(&mut spoiled);
-            assert!(!is_free(&spoiled, "E3-16G", false), "{what}");
+            assert!(!is_free(spoiled), "{what}");
         }
-        assert!(!is_free(&row("1"), "E3-16G", true));
     }
 
     #[test]
@@ -120,6 +156,9 @@ mod tests {
         assert_eq!(ids(true), ["10"]);
         assert_eq!(ids(false), ["10", "9"]);
         assert!(type_is_known(&inventory, "E3-16G") && !type_is_known(&inventory, "X"));
+        let not_given = |strict| not_given(&inventory, "E3-16G", strict);
+        assert_eq!(not_given(false), NotGiven { share_mac: 2, powerless: 0 });
+        assert_eq!(not_given(true), NotGiven { share_mac: 2, powerless: 1 });
     }
 
     #[test]

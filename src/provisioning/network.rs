@@ -31,18 +31,32 @@ pub(super) fn change_address(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
     cx.step(step).message.clear();
     let all = if cx.handler.operator_allocates() { from_pool(cx, server)? } else { by_panel(cx, server)? };
     domains(cx, step, server, &cx.order.domain.clone())?;
-    if cx.handler.operator_allocates() {
+    let left = if cx.handler.operator_allocates() {
         super::pool::names(cx, step)?;
-    }
+        super::parking::is_left(cx, &addresses(cx, step, server)?, &pool(cx, step)?)
+    } else {
+        false
+    };
     superseded_had_its_time(cx, step)?;
     remember(cx, &all);
-    if !super::parking::is_left(cx) {
+    if !left {
         super::parking::forget(cx);
     }
-    // A parking address that could not be given back is said here, and a name that could not be changed.
-    let said = cx.step(step).message.clone();
-    cx.finish(step, State::Done, &said);
+    // A parking address that could not be given back is said here, a name that could not be changed, and what else is on the server.
+    let said: Vec<String> = [cx.step(step).message.clone(), besides(cx, server, &all)].into_iter().filter(|s| !s.is_empty()).collect();
+    cx.finish(step, State::Done, &said.join("; "));
     Continue(())
+}
+
+/// What is said of addresses that the server has and the order did not get: those of whoever had the server before. They may be another
+/// order's, so that nobody but a person takes them off.
+fn besides(cx: &Cx<'_>, server: &ServerId, all: &[IpAddr]) -> String {
+    let rows = cx.facts.addresses.iter().flatten().map(|r| r.address);
+    let others: Vec<String> = rows.filter(|a| !all.contains(a)).map(|a| a.to_string()).collect();
+    if others.is_empty() {
+        return String::new();
+    }
+    format!("server {server} also has {}, which this order did not get: left as they are", others.join(", "))
 }
 
 /// What was asked for before the spec was changed, or put back, may still land: nobody would look at the addresses again.
@@ -56,19 +70,32 @@ fn superseded_had_its_time(cx: &mut Cx<'_>, step: Step) -> Flow {
     }
 }
 
-/// Whether addresses of the order are, or were, being taken back or changed: what its status says of them may not be so any more.
+/// Those of the addresses that a status names which the order has for certain. While they are taken back that is none; while they are
+/// changed, or were until that was cut short, it is the main one alone, and only where a client has the server, who keeps it.
 #[must_use]
-pub fn is_changing(status: &OrderStatus) -> bool {
-    let steps = [Step::ChangeAddress, Step::RemoveAddresses, Step::ParkAddress, Step::Release].map(Step::as_str);
-    let closing = |record: &StepStatus| record.name != Step::ChangeAddress.as_str() && steps.contains(&record.name.as_str());
-    status.in_flight.as_ref().is_some_and(|f| steps.contains(&f.step.as_str()))
-        || status.steps.iter().any(|record| closing(record) && record.state != State::Pending.as_str())
+pub fn certain_addresses(status: &OrderStatus) -> Vec<&String> {
+    let Some(server) = &status.server else { return Vec::new() };
+    let closing = [Step::RemoveAddresses, Step::ParkAddress, Step::Release].map(Step::as_str);
+    let in_flight = status.in_flight.as_ref().map(|f| f.step.as_str());
+    let begun = |record: &StepStatus| closing.contains(&record.name.as_str()) && record.state != State::Pending.as_str();
+    if in_flight.is_some_and(|step| closing.contains(&step)) || status.steps.iter().any(begun) {
+        return Vec::new();
+    }
+    let change = Step::ChangeAddress.as_str();
+    let open = |record: &StepStatus| record.name == change && !State::parse(&record.state).over();
+    let changing = in_flight == Some(change) || status.steps.iter().any(open);
+    let main = server.main_address.as_ref().filter(|_| server.handed_over_at.is_some());
+    server.addresses.iter().filter(|address| !changing || main == Some(*address)).collect()
 }
 
 /// Writes what was read back into the status, the main address first.
 fn remember(cx: &mut Cx<'_>, all: &[IpAddr]) {
     let domain = cx.order.domain.clone();
+    let ours = |address: &IpAddr| cx.facts.pool.iter().flatten().any(|a| a.address == *address && cx.order.marker.is_in_note(&a.note));
+    // What the handler says later of main addresses changes nothing of where this one is from.
+    let kept = if all.iter().all(ours) { Some(false) } else { cx.handler.disable_ip_change.then_some(true) };
     if let Some(server) = cx.status.server.as_mut() {
+        server.main_address_kept = kept.unwrap_or(server.main_address_kept);
         server.main_address = all.first().map(IpAddr::to_string);
         server.addresses = all.iter().map(IpAddr::to_string).collect();
         server.domain = Some(domain);
@@ -129,8 +156,10 @@ fn from_pool(cx: &mut Cx<'_>, server: &ServerId) -> Flow<Vec<IpAddr>> {
     } else if !keep_main && let Some(why) = not_replaced(cx, step)? {
         return Break(leave_main(cx, step, &Replacement { server, main: &main, mine: &mine, rows: &rows }, &why));
     }
-    // Of a server that was taken over, addresses that are not the operator's to give, of another group or with another's note, count too.
-    let recorded = cx.status.server.as_ref().filter(|_| super::adoption::adopted(cx)).map(|s| s.addresses.clone()).unwrap_or_default();
+    // Of a server that was taken over, or kept its main address, what is not the operator's to give, of another group or with another's note,
+    // counts too.
+    let came_with = |s: &&ServerStatus| s.main_address_kept || super::adoption::adopted(cx);
+    let recorded = cx.status.server.as_ref().filter(came_with).map(|s| s.addresses.clone()).unwrap_or_default();
     let counts = |a: &IpAddr| *a != main.address && !mine.contains(a) && recorded.contains(&a.to_string());
     let kept: Vec<IpAddr> = rows.iter().map(|r| r.address).filter(|a| keep_main && counts(a)).collect();
     for family in [Family::Ipv4, Family::Ipv6] {
@@ -150,6 +179,7 @@ fn from_pool(cx: &mut Cx<'_>, server: &ServerId) -> Flow<Vec<IpAddr>> {
         let wanted = wanted - others.len();
         let have: Vec<IpAddr> = mine.iter().copied().filter(|a| Family::of(*a) == family && !(keep_main && *a == main.address)).collect();
         if have.len() < wanted {
+            clients_name(cx, server)?;
             return Break(take(cx, step, family, &group, &have));
         }
         if have.len() > wanted {
@@ -161,6 +191,7 @@ fn from_pool(cx: &mut Cx<'_>, server: &ServerId) -> Flow<Vec<IpAddr>> {
     }
     for address in &mine {
         if !rows.iter().any(|r| r.address == *address) {
+            clients_name(cx, server)?;
             let present = rows.iter().filter(|r| Family::of(r.address) == Family::of(*address)).count();
             let call = Call::AddAddress {
                 server: server.clone(),
@@ -204,8 +235,8 @@ pub(super) fn ours<'a>(cx: &Cx<'_>, used: impl Iterator<Item = &'a PoolAddress>)
 fn give_up_one(cx: &mut Cx<'_>, step: Step, server: &ServerId, rows: &[AddressRow], main: &AddressRow, have: &[IpAddr]) -> Halt {
     let spare = have.iter().copied().filter(|a| *a != main.address);
     let on_server = |a: &IpAddr| rows.iter().find(|r| r.address == *a);
-    // One that the server does not have is the cheapest to lose.
-    match spare.clone().find(|a| on_server(a).is_none()).or_else(|| spare.max()) {
+    // One that the server does not have is the cheapest to lose; but the lowest may be on its way to be the main one.
+    match spare.clone().filter(|a| on_server(a).is_none()).max().or_else(|| spare.max()) {
         Some(address) => match on_server(&address) {
             Some(row) => cx.call(step, Call::RemoveAddress { server: server.clone(), row: row.row.clone(), address }, Shows::AtOnce),
             None => cx.call(step, Call::GiveBack { address }, Shows::AtOnce),
@@ -223,6 +254,7 @@ fn by_panel(cx: &mut Cx<'_>, server: &ServerId) -> Flow<Vec<IpAddr>> {
     for (family, wanted) in [(Family::Ipv4, cx.order.ipv4), (Family::Ipv6, cx.order.ipv6)] {
         let have: Vec<&AddressRow> = rows.iter().filter(|r| Family::of(r.address) == family).collect();
         if have.len() < wanted {
+            clients_name(cx, server)?;
             let call = Call::AddAddress {
                 server: server.clone(),
                 family,
@@ -252,6 +284,15 @@ pub(super) fn domains(cx: &mut Cx<'_>, step: Step, server: &ServerId, domain: &s
             Break(cx.call(step, Call::SetDomain { server: server.clone(), row: row.row.clone(), domain: domain.to_owned() }, Shows::AtOnce))
         }
     }
+}
+
+/// An address that is added may be long in coming: what a client has got already has its new name meanwhile.
+fn clients_name(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
+    if cx.status.server.as_ref().is_none_or(|s| s.handed_over_at.is_none()) {
+        return Continue(());
+    }
+    let domain = cx.order.domain.clone();
+    domains(cx, Step::ChangeAddress, server, &domain)
 }
 
 /// Closing: all but the main address go, from the server and from our part of the pool.
@@ -309,8 +350,8 @@ pub(super) fn give_back_all(cx: &mut Cx<'_>, step: Step) -> Flow {
         .copied()
         .find(|a| listed_elsewhere(cx, *a))
         .map(|a| (a, "is the main address of a server that does not carry its marker"));
-    // Of a server that nobody sees these are the additional ones: its main address never was ours to note.
-    let unseen = cx.status.server.is_none() && cx.handler.disable_ip_change && super::selection::may_have_been_restored(cx.order);
+    // A status that was lost named their server, which nobody finds: another client may have it, or another panel.
+    let unseen = cx.status.server.is_none() && super::selection::may_have_been_restored(cx.order);
     if let Some((address, why)) = in_use.or_else(|| unseen.then_some((first, "may be in use by a server that is not found"))) {
         let message = format!(
             "address {address} carries this order's note and {why}: put the marker `{}` into that server's notes, or take `{}` out of the address's note",
@@ -322,6 +363,23 @@ pub(super) fn give_back_all(cx: &mut Cx<'_>, step: Step) -> Flow {
     Break(cx.call(step, Call::GiveBack { address: first }, Shows::AtOnce))
 }
 
+/// What is said of addresses of a server that is gone which stay taken, since no note says whose they are: they came with it, or it was
+/// taken over. Nobody else would find them.
+pub(super) fn stays_taken(cx: &Cx<'_>) -> String {
+    let Some(server) = &cx.status.server else { return String::new() };
+    let had = |a: &PoolAddress| {
+        let text = a.address.to_string();
+        server.addresses.iter().chain(&server.main_address).chain(&server.parked_address).any(|known| *known == text)
+    };
+    let used = cx.facts.pool.iter().flatten();
+    let left = used.filter(|a| had(a) && super::marker::tokens(&a.note).next().is_none() && !listed_elsewhere(cx, a.address));
+    let left: Vec<String> = left.map(|a| a.address.to_string()).collect();
+    if left.is_empty() {
+        return String::new();
+    }
+    format!("; without a note in IPmanager, and so still taken there: {}; to be given back by hand where nobody uses them", left.join(", "))
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
@@ -329,24 +387,46 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_change_while_they_are_replaced_and_from_the_first_of_them_that_goes() {
-        let status = |value: Value| serde_json::from_value::<OrderStatus>(value).unwrap();
-        for (step, state, changing) in [
-            (Step::ChangeAddress, State::Done, false),
-            (Step::InstallOS, State::Waiting, false),
-            (Step::PowerOff, State::Done, false),
-            (Step::RemoveAddresses, State::Pending, false),
-            (Step::RemoveAddresses, State::Waiting, true),
-            (Step::ParkAddress, State::Done, true),
-            (Step::Release, State::Failed, true),
+    fn what_is_being_changed_or_taken_back_is_not_had_for_certain() {
+        let status = |server: Value, more: Value| {
+            let mut status = json!({"server": {
+                "id": "17", "handler": "h/msk-1", "configuration": "E3", "mainAddress": "203.0.113.9", "addresses": ["203.0.113.9", "203.0.113.10"],
+            }});
+            status["server"].as_object_mut().unwrap().extend(server.as_object().unwrap().clone());
+            status.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            serde_json::from_value::<OrderStatus>(status).unwrap()
+        };
+        let had = |more: &Value| {
+            let count = |server: Value| certain_addresses(&status(server, more.clone())).len();
+            (count(json!({})), count(json!({"handedOverAt": "2026-11-22T10:00:00Z"})))
+        };
+        for (step, state, certain) in [
+            (Step::ChangeAddress, State::Done, (2, 2)),
+            (Step::ChangeAddress, State::Skipped, (2, 2)),
+            (Step::ChangeAddress, State::Pending, (0, 1)),
+            (Step::ChangeAddress, State::Running, (0, 1)),
+            (Step::ChangeAddress, State::Failed, (0, 1)),
+            (Step::InstallOS, State::Waiting, (2, 2)),
+            (Step::PowerOff, State::Done, (2, 2)),
+            (Step::RemoveAddresses, State::Pending, (2, 2)),
+            (Step::RemoveAddresses, State::Waiting, (0, 0)),
+            (Step::ParkAddress, State::Done, (0, 0)),
+            (Step::Release, State::Failed, (0, 0)),
         ] {
-            let recorded = status(json!({"steps": [{"name": step.as_str(), "state": state.as_str()}]}));
-            assert_eq!(is_changing(&recorded), changing, "{step:?} {state:?}");
+            let recorded = json!({"steps": [{"name": step.as_str(), "state": state.as_str()}]});
+            assert_eq!(had(&recorded), certain, "{step:?} {state:?}");
         }
-        for (step, changing) in [(Step::ChangeAddress, true), (Step::ParkAddress, true), (Step::InstallOS, false)] {
+        for (step, certain) in [(Step::ChangeAddress, (0, 1)), (Step::ParkAddress, (0, 0)), (Step::InstallOS, (2, 2))] {
             let in_flight = json!({"operationId": "1", "step": step.as_str(), "call": "x", "target": "server/17", "attempt": 1,
                 "since": "2026-11-22T10:00:00Z", "outcome": "Sent"});
-            assert_eq!(is_changing(&status(json!({"inFlight": in_flight}))), changing, "{step:?}");
+            assert_eq!(had(&json!({"inFlight": in_flight})), certain, "{step:?}");
         }
+        // Another main address, by hand: whether the order got that one is not known.
+        let moved = status(
+            json!({"mainAddress": "192.0.2.1", "handedOverAt": "2026-11-22T10:00:00Z"}),
+            json!({"steps": [{"name": "ChangeAddress", "state": "Running"}]}),
+        );
+        assert!(certain_addresses(&moved).is_empty());
+        assert!(certain_addresses(&OrderStatus::default()).is_empty());
     }
 }

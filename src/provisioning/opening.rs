@@ -90,11 +90,14 @@ pub(super) fn at_rest(cx: &Cx<'_>) -> bool {
 fn network_as_asked(cx: &Cx<'_>) -> bool {
     let Some(server) = &cx.status.server else { return false };
     let v6 = server.addresses.iter().filter(|a| a.contains(':')).count();
-    server.domain.as_deref() == Some(cx.order.domain.as_str()) && (server.addresses.len() - v6, v6) == (cx.order.ipv4, cx.order.ipv6)
+    // A main address of IPv6 that stays is there whether one is asked for or not.
+    let least = usize::from(server.main_address.as_ref().is_some_and(|main| main.contains(':')));
+    let wanted = (cx.order.ipv4, cx.order.ipv6.max(least));
+    server.domain.as_deref() == Some(cx.order.domain.as_str()) && (server.addresses.len() - v6, v6) == wanted
 }
 
 /// Before the hand-over the main address is one that was read back: the system is installed with it, and a panel refuses another.
-fn moved_in_preparation(cx: &Cx<'_>) -> bool {
+pub(super) fn moved_in_preparation(cx: &Cx<'_>) -> bool {
     if !cx.handler.operator_allocates() || super::network::keeps_main(cx) {
         return false;
     }
@@ -263,7 +266,7 @@ fn look_for_drift(cx: &mut Cx<'_>) -> Flow {
         let people = people(cx, step)?;
         let form = match cx.form(step, &server)? {
             Seen::There(form) => form,
-            Seen::Missing => return Break(cx.wait_for_list(step)),
+            Seen::Missing => return Break(cx.form_missing(step, &server)),
         };
         if cx.order.marker.find_in(&form.notes) != Found::Ours {
             let message = format!("server {server} does not carry this order's marker alone; put `{}` into its notes", cx.order.marker);

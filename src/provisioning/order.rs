@@ -54,6 +54,8 @@ pub struct Order {
     pub template: String,
     /// The root password comes from a Secret of the user's.
     pub own_password: bool,
+    /// Which one, and which key of it; empty where there is none.
+    pub password_secret: String,
     /// Recipes, in the order in which they run.
     pub recipes: Vec<String>,
     /// What is waited for before the order is Ready.
@@ -100,6 +102,7 @@ impl Order {
         let order_id = marked_id(raw).unwrap_or_default().to_owned();
         let marker =
             Marker { cluster: cluster.to_owned(), namespace: key.namespace.clone(), name: key.name.clone(), order_id: order_id.clone() };
+        let secret = spec.operating_system.password_secret_ref.as_ref();
         Self {
             generation: raw.metadata.generation.unwrap_or_default(),
             deleting: raw.metadata.deletion_timestamp.is_some(),
@@ -112,7 +115,8 @@ impl Order {
             ipv4: usize::try_from(spec.addresses.ipv4).unwrap_or(1),
             ipv6: usize::try_from(spec.addresses.ipv6).unwrap_or(0),
             template: spec.operating_system.template.clone(),
-            own_password: spec.operating_system.password_secret_ref.is_some(),
+            own_password: secret.is_some(),
+            password_secret: secret.map(|s| format!("{}\n{}", s.name, s.key)).unwrap_or_default(),
             recipes: spec.recipes.clone(),
             ready_when: spec.ready_when,
             licenses: spec.licenses.clone(),

@@ -8,7 +8,7 @@ use std::ops::ControlFlow::{Break, Continue};
 
 use crate::api::common::Time;
 use crate::api::handler::DeletionPolicy;
-use crate::api::order::StepStatus;
+use crate::api::order::{ServerStatus, StepStatus};
 use crate::api::task::TaskType;
 
 use crate::panel::model::{AddressRow, PoolAddress, ServerId};
@@ -18,8 +18,10 @@ use super::context::{Cx, Flow, Recheck};
 use super::facts::{Look, Seen};
 use super::inflight::Shows;
 use super::marker::Found;
+use super::network::addresses;
+use super::parking::{give_back_parking, is_left};
 use super::people::people;
-use super::pool::is_nobodys;
+use super::pool::{is_nobodys, pool};
 use super::reason::Reason;
 use super::step::{State, Step};
 
@@ -91,25 +93,46 @@ pub(super) fn let_be(cx: &mut Cx<'_>) -> Flow {
         cx.finish(skipped, State::Skipped, LEFT);
     }
     let gone = cx.is_gone(step, &server)?;
-    if cx.handler.operator_allocates() {
+    let kept = if cx.handler.operator_allocates() {
         forget_addresses(cx, step, gone)?;
-    }
+        give_back_replaced(cx, step, &server, gone)?
+    } else {
+        String::new()
+    };
     if gone {
         cx.settled(step)?;
-        cx.finish(step, State::Done, "the panel does not list the server any more");
+        cx.finish(step, State::Done, &format!("the panel does not list the server any more{kept}"));
         return Continue(());
     }
     let form = match cx.form(step, &server)? {
         Seen::There(form) => form,
-        Seen::Missing => return Break(cx.wait_for_list(step)),
+        Seen::Missing => return Break(cx.form_missing(step, &server)),
     };
     if cx.order.marker.stands_in(&form.notes) {
         super::closing::earlier_calls_had_their_time(cx)?;
         let call = Call::Unmark { server, written: cx.order.marker.to_string() };
         return Break(cx.call(step, call, Shows::AtOnce));
     }
-    cx.finish(step, State::Done, LEFT);
+    cx.finish(step, State::Done, &format!("{LEFT}{kept}"));
     Continue(())
+}
+
+/// What stood on the server before its client had it never was his, and nothing but the status knows of it: it goes back, as with
+/// `Release`. Returns what is to be said where it does not.
+fn give_back_replaced(cx: &mut Cx<'_>, step: Step, server: &ServerId, gone: bool) -> Flow<String> {
+    let replaced = |s: &ServerStatus| s.parked_address.clone().filter(|_| s.parked_address != s.main_address);
+    let Some(parked) = cx.status.server.as_ref().and_then(replaced) else { return Continue(String::new()) };
+    let rows = if gone { Vec::new() } else { addresses(cx, step, server)? };
+    let used = pool(cx, step)?;
+    // Without our marker nothing is ours to ask for; it goes last.
+    let marked = gone || matches!(cx.form(step, server)?, Seen::There(form) if cx.order.marker.find_in(&form.notes) == Found::Ours);
+    if !marked && is_left(cx, &rows, &used) {
+        return Continue(format!("; the parking address {parked} that it had before stays taken in IPmanager"));
+    }
+    cx.step(step).message.clear();
+    give_back_parking(cx, step, &rows, &used)?;
+    let said = cx.step(step).message.clone();
+    Continue(if said.is_empty() { said } else { format!("; {said}") })
 }
 
 /// The policy was changed in the middle of it: what was left as it is, is taken back after all.

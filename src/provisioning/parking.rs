@@ -52,20 +52,17 @@ fn left(cx: &Cx<'_>, rows: &[AddressRow], used: &[PoolAddress]) -> Option<IpAddr
 
 /// What is said of one that goes back to no pool, since it is shown in another group: nobody else would find it.
 fn stays_taken(cx: &Cx<'_>, rows: &[AddressRow], used: &[PoolAddress]) -> Option<String> {
-    let parking = cx.handler.parking_group.as_ref()?;
     let kept = replaced_and_taken(cx, rows, used).filter(|a| !is_parking(cx, a) && !cx.order.marker.is_in_note(&a.note))?;
-    Some(format!(
-        "address {} was replaced and stays taken: IPmanager shows it in group `{}`, not in {parking} (ipManagement.parkingIPType)",
-        kept.address, kept.group
-    ))
+    let why = match &cx.handler.parking_group {
+        Some(parking) => format!("IPmanager shows it in group `{}`, not in {parking} (ipManagement.parkingIPType)", kept.group),
+        None => "the handler has no ipManagement.parkingIPType".to_owned(),
+    };
+    Some(format!("address {} was replaced and stays taken: {why}", kept.address))
 }
 
-/// Whether the address that was replaced is still to be given back, as far as this decision has read.
-pub(super) fn is_left(cx: &Cx<'_>) -> bool {
-    match (&cx.facts.addresses, &cx.facts.pool) {
-        (Some(rows), Some(used)) => left(cx, rows, used).is_some(),
-        (Some(_) | None, _) => false,
-    }
+/// Whether the address that was replaced is still to be given back.
+pub(super) fn is_left(cx: &Cx<'_>, rows: &[AddressRow], used: &[PoolAddress]) -> bool {
+    left(cx, rows, used).is_some()
 }
 
 /// Before the hand-over: an address manager that was busy when the address was replaced may not be any more.
@@ -78,7 +75,7 @@ pub(super) fn give_back_left(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
     let rows = addresses(cx, step, server)?;
     let used = pool(cx, step)?;
     give_back_parking(cx, step, &rows, &used)?;
-    if !is_left(cx) {
+    if !is_left(cx, &rows, &used) {
         forget(cx);
     }
     Continue(())
@@ -133,6 +130,8 @@ fn park_from_pool(cx: &mut Cx<'_>, server: &ServerId, group: &str) -> Flow {
     let step = Step::ParkAddress;
     let rows = addresses(cx, step, server)?;
     let used = pool(cx, step)?;
+    // One that IPmanager took for a free one may stand on another server.
+    leave_where_they_are(cx, step, &rows, &used)?;
     if let Some(new) = replaced(cx, &rows) {
         record_main(cx, new);
     }

@@ -15,6 +15,8 @@ pub(super) struct People {
     pub me: PanelUser,
     /// The client's, where it exists.
     pub client: Option<PanelUser>,
+    /// Whether the client's name is an administrator's, in whatever case.
+    pub client_is_administrator: bool,
     /// Whose names are the id of somebody else.
     ambiguous: Vec<String>,
 }
@@ -62,5 +64,7 @@ pub(super) fn people(cx: &mut Cx<'_>, step: Step) -> Flow<People> {
     }
     let anothers = |user: &&PanelUser| users.iter().any(|u| u.id.0 == user.name && u.name != user.name);
     let ambiguous = [Some(&me), client.as_ref()].into_iter().flatten().filter(anothers).map(|u| u.name.clone()).collect();
-    Continue(People { me, client, ambiguous })
+    let is_clients = |user: &PanelUser| user.name.eq_ignore_ascii_case(&cx.order.username);
+    let client_is_administrator = users.iter().any(|u| u.level == Level::Administrator && is_clients(u));
+    Continue(People { me, client, client_is_administrator, ambiguous })
 }

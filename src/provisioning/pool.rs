@@ -38,6 +38,11 @@ pub(super) fn is_parking(cx: &Cx<'_>, address: &PoolAddress) -> bool {
     cx.handler.parking_group.as_ref().is_some_and(|group| address.is_of(group))
 }
 
+/// The domain of an address that is taken in a step: the order's, or that of a server that is free.
+pub(super) fn domain_for(cx: &Cx<'_>, step: Step) -> String {
+    if step == Step::ParkAddress { FREE_DOMAIN.to_owned() } else { cx.order.domain.clone() }
+}
+
 /// How a change that this pass asked for was refused. `None`: it was not, or nobody was there to answer, or believed who asked.
 pub(super) fn refused(cx: &Cx<'_>, which: impl Fn(&Call) -> bool) -> Option<String> {
     let answers = |e: &&PanelError| !matches!(e.class(), ErrorClass::Down | ErrorClass::Credentials) && !e.refuses_session();
@@ -56,7 +61,7 @@ const NOT_OURS: usize = 3;
 /// Takes one more address beside those that the order has of this kind. One whose note did not stick is given back: without our note it
 /// would be lost for ever. One that another order has noted as well, or that stands on a server, is left to whoever has it.
 pub(super) fn take(cx: &mut Cx<'_>, step: Step, family: Family, group: &str, have: &[IpAddr]) -> Halt {
-    let domain = if step == Step::ParkAddress { FREE_DOMAIN.to_owned() } else { cx.order.domain.clone() };
+    let domain = domain_for(cx, step);
     let call = Call::TakeAddress { family, group: group.to_owned(), domain, note: cx.order.marker.short() };
     if let Some(error) = cx.facts.refusal(|c| *c == call).cloned() {
         return match error.class() {

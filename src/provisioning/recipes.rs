@@ -170,7 +170,7 @@ fn run_one(cx: &mut Cx<'_>, server: &ServerId, recipe: &str) -> Flow {
     let row = cx.need_row(STEP, server)?;
     match cx.state(STEP) {
         State::Running if cx.status.in_flight.is_none() => asked(cx, recipe, &row),
-        State::Waiting => seen(cx, recipe, &row),
+        State::Waiting => seen(cx, server, recipe, &row),
         State::Running if row.install.is_some() => {
             // The answer was lost, but the panel is at work.
             cx.status.in_flight = None;
@@ -180,6 +180,9 @@ fn run_one(cx: &mut Cx<'_>, server: &ServerId, recipe: &str) -> Flow {
         State::Running if !cx.intent(STEP).is_some_and(|f| cx.intent_is_own(f)) => {
             cx.settled_in_list(STEP)?;
             cx.status.in_flight = None;
+            if !is_wanted(cx, recipe) {
+                return unconfirmed(cx, server, recipe);
+            }
             let message =
                 format!("the answer to running recipe {recipe} was lost, and the panel shows no trace of it; it is not run twice");
             Break(cx.fail_after_losses(STEP, "AnswerLost", &message, 1))
@@ -193,10 +196,14 @@ fn running<'c>(cx: &'c Cx<'_>) -> Option<&'c str> {
     cx.status.server.as_ref().and_then(|s| s.running_recipe.as_deref())
 }
 
-/// A recipe that may have run is run again by a person's word only, whatever else of the spec changes. One that is not asked for any more
-/// is nobody's business.
+/// Whether the spec names a recipe that has begun. One that it does not name any more is nobody's business.
+fn is_wanted(cx: &Cx<'_>, recipe: &str) -> bool {
+    cx.order.recipes.iter().any(|r| r == recipe)
+}
+
+/// A recipe that may have run is run again by a person's word only, whatever else of the spec changes, for as long as it is asked for.
 fn unconfirmed(cx: &mut Cx<'_>, server: &ServerId, recipe: &str) -> Flow {
-    if !cx.order.recipes.iter().any(|r| r == recipe) {
+    if !is_wanted(cx, recipe) {
         if cx.need_row(STEP, server)?.install.is_some() {
             return Break(super::installation::other_operation(cx, STEP));
         }
@@ -257,13 +264,16 @@ fn asked(cx: &mut Cx<'_>, recipe: &str, row: &ServerRow) -> Flow {
 }
 
 /// The flag was seen before.
-fn seen(cx: &mut Cx<'_>, recipe: &str, row: &ServerRow) -> Flow {
+fn seen(cx: &mut Cx<'_>, server: &ServerId, recipe: &str, row: &ServerRow) -> Flow {
     // While it runs the panel may still show the failure of what ran before.
     if row.install.is_none() || (row.flags.operation_failed && !super::installation::failure_stood(cx)) {
         return ended(cx, recipe, row);
     }
     let since = cx.step(STEP).started_at.map_or(cx.now, |t| t.0);
     if cx.now >= after(since, cx.handler.install) {
+        if !is_wanted(cx, recipe) {
+            return unconfirmed(cx, server, recipe);
+        }
         // It is not cancelled: how far it came is not known.
         let message = format!("recipe {recipe} did not end within {}", crate::api::Duration(cx.handler.install));
         return Break(ask_a_person(cx, STEP, "RecipeTimeout", &message));
@@ -273,7 +283,7 @@ fn seen(cx: &mut Cx<'_>, recipe: &str, row: &ServerRow) -> Flow {
 
 /// The panel is not at work any more.
 fn ended(cx: &mut Cx<'_>, recipe: &str, row: &ServerRow) -> Flow {
-    let failure = row.flags.operation_failed;
+    let failure = row.flags.operation_failed && is_wanted(cx, recipe);
     if failure && cx.order.ready_when == ReadyWhen::RecipesFinished {
         let message = format!("the panel reports that recipe {recipe} failed");
         return Break(failed(cx, STEP, &message));

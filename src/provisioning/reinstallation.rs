@@ -151,8 +151,7 @@ pub(super) fn serve(cx: &mut Cx<'_>) {
         // The first installation of all: nothing is there yet to be installed over.
         cx.status.last_handled_reinstall = Some(token);
     } else if server.reinstall.is_some() && server.reinstall == cx.status.last_handled_reinstall && !cx.order.deletion_protection {
-        // One that has begun before and failed: the data are gone already.
-        // Whether it has begun or not: the client wants one now.
+        // Whether the one before has begun or not: the client wants one now.
         (server.reinstall, server.reinstall_again) = (Some(token.clone()), Some(token.clone()));
         cx.status.last_handled_reinstall = Some(token);
     }

@@ -61,7 +61,8 @@ pub(super) fn follow(cx: &mut Cx<'_>) -> Flow {
     let begun = is_under_way(cx);
     if !is_watched(cx) {
         if begun {
-            drop_step(cx);
+            // The record stays: a call whose answer is lost may still land, and closing gives it its time by that.
+            cx.finish(STEP, State::Skipped, "not asked for any more");
         }
         return Continue(());
     }
@@ -112,15 +113,4 @@ pub(super) fn believe_set(cx: &mut Cx<'_>) -> Flow {
         server.password_version = Some(version);
     }
     Continue(())
-}
-
-/// The rotation is not wanted any more.
-fn drop_step(cx: &mut Cx<'_>) {
-    if cx.intent(STEP).is_some() {
-        cx.status.in_flight = None;
-    }
-    if cx.status.last_error.as_ref().is_some_and(|e| e.step == STEP.as_str()) {
-        cx.forget_attempts();
-    }
-    cx.status.steps.retain(|s| s.name != STEP.as_str());
 }

@@ -85,10 +85,13 @@ pub fn sort(candidates: &mut [Candidate<'_>], status: &OrderStatus) {
         .sort_by(|a, b| (failed(a.key), !shares(a), a.priority, &a.key.name).cmp(&(failed(b.key), !shares(b), b.priority, &b.key.name)));
 }
 
-/// Whether a server at this handler carries the marker of this order, of an earlier one of the same name, or this order's id.
+/// Whether a server at this handler carries the marker of this order, of an earlier one of the same name, or this order's id. What a list
+/// from before the order gave a server back shows of its own marker there is of the past.
 #[must_use]
-pub fn found(order: &Order, candidate: &Candidate<'_>) -> bool {
-    candidate.inventory.is_some_and(|inventory| capacity::is_marked(order, inventory))
+pub fn found(order: &Order, status: &OrderStatus, candidate: &Candidate<'_>) -> bool {
+    let panel = candidate.policy.map(|policy| policy.panel.as_str());
+    let back = |id: &str, list: &Inventory| panel.is_some_and(|panel| capacity::went_back(status, panel, id, list));
+    candidate.inventory.is_some_and(|list| capacity::is_marked_but(order, list, |id| back(id, list)))
 }
 
 /// Whether every server of this handler that could be the order's was looked at.
@@ -131,7 +134,7 @@ pub fn passes_over(order: &Order, status: &OrderStatus, candidate: &Candidate<'_
             if !capacity::free(&order.wanted, status, policy, inventory).is_empty() {
                 return None;
             }
-            because(Reason::WaitingForCapacity, capacity::no_server(server_type, inventory))
+            because(Reason::WaitingForCapacity, capacity::no_server(server_type, inventory, policy))
         }
         Wanted::Custom(_) if policy.by_server_type => {
             because(Reason::CustomConfigurationRefused, "the handler serves ready configurations only".into())
@@ -280,8 +283,11 @@ pub(super) fn settle_at(cx: &mut Cx<'_>) {
     let key = cx.handler.key.to_string();
     if cx.status.handler.as_ref().is_some_and(|at| *at != key) {
         cx.status.steps.clear();
-        cx.status.attempts = 0;
-        cx.status.last_error = None;
+        // Whoever says that the allocation is done says that a server carries our marker: before another one is taken here a department
+        // hears that none does.
+        let done = cx.status.attempts_for.take().filter(|a| a.done_at.is_some() && a.step == Step::Allocate.as_str());
+        cx.forget_attempts();
+        cx.status.attempts_for = done;
         cx.supersede_tasks();
     }
     cx.status.handler = Some(key);

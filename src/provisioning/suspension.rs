@@ -67,15 +67,15 @@ pub(super) fn resting(cx: &Cx<'_>) -> Verdict {
     if cx.order.suspended && is_over(&cx.status) { Verdict::Suspended } else { Verdict::Ready }
 }
 
-/// What failed on the way that is not wanted any more needs no department, and a server that shall be off need not be on.
+/// What failed on the way that is not wanted any more needs no department, nor does a password that is not followed any more; and a server
+/// that shall be off need not be on.
 pub(super) fn overtake(cx: &mut Cx<'_>) {
     let handed_over = cx.state(Step::HandOver).over();
     let failed = cx.status.last_error.as_ref().and_then(|e| Step::parse(&e.step));
     let against: &[Step] = if cx.order.suspended { &UP } else { &DOWN };
     let power = cx.order.suspended && handed_over && !cx.state(Step::PowerOn).over();
-    if failed.is_some_and(|step| {
-        against.contains(&step) || (power && step == Step::PowerOn) || (cx.order.suspended && step == Step::SetPassword)
-    }) {
+    let password = !super::rotation::is_watched(cx);
+    if failed.is_some_and(|step| against.contains(&step) || (power && step == Step::PowerOn) || (password && step == Step::SetPassword)) {
         cx.supersede_tasks();
         cx.forget_attempts();
         cx.status.waiting_on = None;
@@ -197,7 +197,8 @@ fn ports(cx: &mut Cx<'_>, step: Step, server: &ServerId, on: bool) -> Flow {
         let call = call(&port.id);
         match port.on {
             Some(is) if is == on => {}
-            None if asked || cx.facts.applied.contains(&call) => {}
+            // Nothing shows it: what the panel answered is believed, and so is whoever did it by hand.
+            None if asked || cx.facts.applied.contains(&call) || cx.is_said_to_be_done(step, &call) => {}
             Some(_) if asked => {
                 let message = format!("the panel said that it switched connection {}, but it does not show", port.id);
                 return Break(cx.fail(step, NO_EFFECT, &message));

@@ -8,8 +8,10 @@ use crate::support::seconds;
 use crate::support::sweep::{Kind, assert_active, reach};
 use crate::support::world::{Fault, World};
 use dci_operator::api::condition::{ConditionType, find};
+use dci_operator::api::handler::DeletionPolicy;
+use dci_operator::api::order::{License, OrderStatus};
 use dci_operator::api::task::{Resolution, TaskType};
-use dci_operator::panel::model::UserId;
+use dci_operator::panel::model::{Level, PanelUser, UserId};
 use dci_operator::provisioning::facts::HandlerState;
 
 #[test]
@@ -175,6 +177,32 @@ fn fixed_fields_stall_and_heal() {
     assert_eq!((said.as_deref(), world.phase("web"), made(&world, "install")), (Some("ReinstallPending"), "Active", 1));
 }
 
+/// Its status was lost, and its configuration changed before anybody looked for its server.
+#[test]
+fn a_server_that_is_found_again_is_not_written_down_as_one_of_another_type() {
+    for deleted in [false, true] {
+        let mut world = active();
+        let before = picture(&world);
+        let stored = world.orders.get_mut("web").unwrap();
+        stored.status = OrderStatus { observed_generation: Some(-1), ..OrderStatus::default() };
+        world.restart();
+        world.edit("web", |raw| raw.spec.configuration.server_type = Some("E5-64G".into()));
+        until_reason(&mut world, "FixedFieldChanged");
+        world.run_for(Duration::from_hours(1));
+        assert_eq!((picture(&world), world.status("web").server.is_none()), (before, true), "{}", world.describe());
+        if deleted {
+            world.delete("web");
+            world.until_phase("web", "gone");
+            world.assert_clean();
+        } else {
+            world.edit("web", |raw| raw.spec.configuration.server_type = Some("E3-16G".into()));
+            world.until_phase("web", "Active");
+            let server = world.status("web").server.clone().unwrap();
+            assert_eq!((server.id.as_str(), server.configuration.as_str()), ("1", "E3-16G"));
+        }
+    }
+}
+
 #[test]
 fn the_parking_address_of_another_server_is_never_given_back() {
     // The operator dies after it gave the old parking address back; by the time it is up another server has that address.
@@ -218,11 +246,11 @@ fn an_active_order_survives_what_the_statuses_before_it_said() {
 fn what_is_not_allowed_is_told_while_the_panel_is_down() {
     let mut world = active();
     world.state = HandlerState::NotReady("down".into());
-    world.edit("web", |raw| raw.spec.deletion_policy = dci_operator::api::handler::DeletionPolicy::Orphan);
+    world.edit("web", |raw| raw.spec.deletion_policy = DeletionPolicy::Orphan);
     until_reason(&mut world, "DeletionPolicyForbidden");
     assert!(stalled(&world), "{}", world.describe());
     // And no longer when the handler allows it.
-    world.handler.deletion_policies.insert(dci_operator::api::handler::DeletionPolicy::Orphan);
+    world.handler.deletion_policies.insert(DeletionPolicy::Orphan);
     world.force("web");
     world.run_for(seconds(120));
     assert!(!stalled(&world), "{}", world.describe());
@@ -243,4 +271,45 @@ fn a_clients_server_that_is_gone_is_asked_about_while_something_else_is_waited_f
     world.panel.server("1").gone = false;
     world.run_for(Duration::from_hours(1));
     assert!(world.status("web").manual_tasks.iter().all(|t| t.state != "Open"), "{}", world.describe());
+}
+
+/// What the spec says that is not allowed takes the place of what was told of the server; the department that was asked about that is not
+/// asked about the spec.
+#[test]
+fn a_server_that_drifted_is_nobodys_task_when_it_and_the_spec_are_put_right() {
+    type Change = fn(&mut World);
+    let rows: [(&str, Change, Change); 2] = [
+        (
+            "DeletionPolicyForbidden",
+            |w| w.edit("web", |raw| raw.spec.deletion_policy = DeletionPolicy::Orphan),
+            |w| w.edit("web", |raw| raw.spec.deletion_policy = DeletionPolicy::Release),
+        ),
+        (
+            "UnknownProduct",
+            |w| w.edit("web", |raw| raw.spec.licenses.push(License { product: "Nope".into(), period: 1 })),
+            |w| w.edit("web", |raw| raw.spec.licenses.truncate(2)),
+        ),
+    ];
+    for (wanted, change, back) in rows {
+        let mut world = Kind::Licensed.world();
+        world.until_phase("web", "Active");
+        world.panel.users.push(PanelUser { id: "7".into(), name: "bob".into(), level: Level::User });
+        world.run_for(seconds(90));
+        world.panel.server("1").owner = Some(UserId("7".into()));
+        until_reason(&mut world, "OwnerChanged");
+        world.until("a task", Duration::from_hours(1), |w| w.open_tasks() == [TaskType::FailedOperation]);
+        change(&mut world);
+        until_reason(&mut world, wanted);
+        // Nothing has changed at the panel: it is told again when the spec is in order.
+        back(&mut world);
+        until_reason(&mut world, "OwnerChanged");
+        world.until("a task", Duration::from_hours(1), |w| w.open_tasks() == [TaskType::FailedOperation]);
+        change(&mut world);
+        until_reason(&mut world, wanted);
+        world.panel.server("1").owner = world.panel.user("acme").map(|u| u.id.clone());
+        back(&mut world);
+        world.until_phase("web", "Active");
+        assert!(world.open_tasks().is_empty(), "{wanted}\n{}", world.describe());
+        assert!(world.tasks.iter().all(|t| t.by_operator), "{wanted}: nobody was needed\n{}", world.describe());
+    }
 }

@@ -5,12 +5,14 @@ use std::time::Duration;
 
 use crate::support::look::{note_of, takes};
 use crate::support::panel::{Panel, Replace};
+use crate::support::pool::parked;
 use crate::support::sweep::{Kind, assert_active, assert_released, reach};
 use crate::support::world::{Fault, World, handler, order};
 use crate::support::{later, seconds};
 use dci_operator::api::condition::{self, ConditionType};
 use dci_operator::api::handler::DeletionPolicy;
 use dci_operator::api::task::{Resolution, TaskType};
+use dci_operator::panel::model::{AddressRow, PoolAddress};
 use dci_operator::provisioning::call::Call;
 use serde_json::json;
 
@@ -218,7 +220,7 @@ fn what_the_panel_accepted_and_does_not_show_is_said_to_be_that_and_not_to_be_a_
     world.until("accepted", Duration::from_hours(1), |w| w.status("web").last_error.is_some());
     let status = world.status("web");
     let (intent, error) = (status.in_flight.as_ref().unwrap(), status.last_error.as_ref().unwrap());
-    assert_eq!((intent.call.as_str(), intent.outcome.as_str(), error.code.as_str()), ("replaceMainAddress", "Ambiguous", "NoEffect"));
+    assert_eq!((intent.call.as_str(), intent.outcome.as_str(), error.code.as_str()), ("replaceMainAddress", "Answered", "NoEffect"));
     let waits = &status.waiting_on.as_ref().unwrap().message;
     assert!(waits.contains("said that it replaced the main address") && !waits.contains("lost"), "{waits}");
     assert_eq!((reason(&world).as_str(), status.attempts), ("WaitingForPanel", 0));
@@ -271,6 +273,21 @@ fn an_address_that_may_be_on_its_way_is_not_freed_by_a_later_refusal() {
     world.run_for(Duration::from_mins(20));
     assert_in_use(&world);
     world.always = None;
+    world.until("it is Active", Duration::from_hours(3), |w| {
+        assert_in_use(w);
+        w.phase("web") == "Active"
+    });
+    assert_active(&world, Kind::Plain);
+}
+
+/// The client wants fewer addresses while the panel is at work on the one that is to be the main one.
+#[test]
+fn an_address_that_may_be_on_its_way_is_not_the_one_that_is_given_up() {
+    let mut world = World::new(Panel::new(3, 6), handler(|_| ()));
+    world.add(order("web", "u-web", |raw| raw["spec"]["addresses"] = json!({"ipv4": 2})));
+    world.panel.replace = Replace::Later(Duration::from_mins(12));
+    world.until("the first attempt failed", Duration::from_hours(1), |w| w.status("web").attempts == 1);
+    world.edit("web", |raw| raw.spec.addresses.ipv4 = 1);
     world.until("it is Active", Duration::from_hours(3), |w| {
         assert_in_use(w);
         w.phase("web") == "Active"
@@ -416,6 +433,38 @@ fn a_client_is_suspended_while_addresses_are_waited_for() {
         w.phase("web") == "Suspended" && w.panel.servers["1"].rows.len() == 2
     });
     world.assert_quiet();
+}
+
+#[test]
+fn a_clients_new_domain_does_not_wait_for_addresses() {
+    let mut world = World::new(Panel::new(1, 1), handler(|_| ()));
+    world.add(order("web", "u-web", |_| ()));
+    world.until_phase("web", "Active");
+    world.run_for(Duration::from_mins(2));
+    world.edit("web", |raw| raw.spec.addresses.ipv4 = 2);
+    world.until("addresses are waited for", Duration::from_hours(1), |w| reason(w) == "WaitingForCapacity");
+    world.edit("web", |raw| raw.spec.domain = "new.example.net".into());
+    world.run_for(Duration::from_hours(1));
+    assert_eq!((reason(&world).as_str(), world.panel.servers["1"].rows[0].domain.as_str()), ("WaitingForCapacity", "new.example.net"));
+    world.panel.free.get_mut("public").unwrap().push("203.0.113.99".parse().unwrap());
+    world.until("Active", Duration::from_hours(2), |w| w.phase("web") == "Active" && w.panel.servers["1"].rows.len() == 2);
+    assert!(world.panel.servers["1"].rows.iter().all(|r| r.domain == "new.example.net"), "{}", world.describe());
+    world.assert_quiet();
+}
+
+/// Somebody let the server go by hand, and an address that an order had noted stayed on it.
+#[test]
+fn an_address_that_came_with_a_server_is_left_as_it_is_and_told() {
+    let mut world = World::simple(1, 4);
+    let address: IpAddr = "203.0.113.250".parse().unwrap();
+    let server = world.panel.server("1");
+    let row = AddressRow { row: "900".into(), address, ..server.rows[0].clone() };
+    server.rows.push(row);
+    world.panel.used.push(PoolAddress { group: "public".into(), note: "k8s:u-gone".into(), ..parked(address) });
+    world.until_phase("web", "Active");
+    let said = &world.status("web").steps.iter().find(|s| s.name == "ChangeAddress").unwrap().message;
+    assert!(said.contains("server 1 also has 203.0.113.250"), "{said}");
+    assert_eq!((world.panel.servers["1"].rows.len(), note_of(&world, address).as_deref()), (2, Some("k8s:u-gone")));
 }
 
 /// A removal whose answer is lost, and the spec is put back before it lands: the client does not lose the address in secret.

@@ -176,3 +176,83 @@ fn a_claim_that_was_answered_and_does_not_show_is_waited_for() {
         assert_eq!(world.status("web").server.as_ref().map(|s| s.id.as_str()), Some("1"), "{}", world.describe());
     }
 }
+
+/// The panel says that it took away what was left of a claim, and took nothing: nothing but the intent leads back to the server.
+#[test]
+fn a_claim_that_was_said_to_be_undone_and_still_shows_is_not_forgotten() {
+    for (kept, fault) in [(12, None), (20, None), (20, Some(Fault::CrashAfter))] {
+        let mut world = world(2, kept, "/", "");
+        world.faults.extend(fault.map(|fault| (1, fault)));
+        world.always = Some(("unclaim", Fault::Ignored));
+        world.until("a task", Duration::from_hours(12), |w| {
+            let status = format!("{:?}", w.status("web"));
+            assert!(!status.contains("was undone"), "{status}");
+            w.open_tasks() == [TaskType::FailedOperation]
+        });
+        let asked = claims(&world);
+        assert!(asked[0] == "claim" && asked[1..].iter().all(|name| *name == "unclaim"), "{}", world.describe());
+        let target = world.status("web").in_flight.as_ref().map(|f| f.target.as_str());
+        assert_eq!(target, Some("server/1"), "{}", world.describe());
+        assert!(world.panel.servers["1"].owner.is_some() && world.panel.servers["2"].owner.is_none(), "{}", world.describe());
+        world.always = None;
+        world.resolve(TaskType::FailedOperation, Resolution::Retry);
+        until_reason(&mut world, "MarkerTruncated");
+        assert!(world.panel.servers.values().all(|s| s.owner.is_none() && s.notes.is_empty()), "{}", world.describe());
+        assert!(world.status("web").in_flight.is_none());
+    }
+}
+
+/// The same where the panel kept nothing of the marker: whose the server is by now is for a person to say.
+#[test]
+fn an_owner_that_was_said_to_be_taken_away_and_still_shows_is_told() {
+    let mut world = world(2, 0, "/", "");
+    world.always = Some(("unclaim", Fault::Ignored));
+    until_reason(&mut world, "MarkerTruncated");
+    world.run_for(Duration::from_hours(3));
+    let status = world.status("web");
+    let told = status.last_error.as_ref().map(|e| e.message.clone()).unwrap_or_default();
+    assert!(told.contains("server 1 was asked for, and has an owner without a marker"), "{told}");
+    assert_eq!(status.in_flight.as_ref().map(|f| (f.call.as_str(), f.target.as_str())), Some(("unclaim", "server/1")));
+    assert_eq!((claims(&world).as_slice(), world.panel.servers["2"].owner.is_none()), (["claim", "unclaim"].as_slice(), true));
+    mend(&mut world);
+    world.panel.server("1").owner = None;
+    world.until("a look", Duration::from_hours(1), |w| w.status("web").in_flight.is_none());
+    world.force("web");
+    world.until_phase("web", "Active");
+}
+
+/// What was undone right before the process died is not claimed, and undone, once more.
+#[test]
+fn a_claim_that_was_undone_before_a_crash_is_not_made_again() {
+    let mut world = world(2, 20, "/", "");
+    world.faults.insert(2, Fault::CrashAfter);
+    until_reason(&mut world, "MarkerTruncated");
+    assert_eq!(claims(&world), ["claim", "unclaim"], "{}", world.describe());
+    assert!(world.status("web").in_flight.is_none() && world.panel.servers["1"].owner.is_none(), "{}", world.describe());
+}
+
+/// A copy of a claim lands after the claim was undone: the status leads nowhere any more, the panel's notes alone tell.
+#[test]
+fn what_is_left_of_a_claim_that_landed_once_more_is_told_when_the_order_goes() {
+    for answered in [None, Some(Resolution::Abandon)] {
+        let mut world = world(1, 26, "/", "");
+        until_reason(&mut world, "MarkerTruncated");
+        let server = world.panel.server("1");
+        (server.owner, server.notes) = (Some(ADMIN.into()), MARKER[..26].into());
+        world.list();
+        world.delete("web");
+        until_reason(&mut world, "NotOurServer");
+        assert_eq!(world.open_tasks(), [TaskType::FailedOperation], "{}", world.describe());
+        world.run_for(Duration::from_hours(2));
+        assert!(world.orders.contains_key("web"), "{}", world.describe());
+        match answered {
+            Some(word) => world.resolve(TaskType::FailedOperation, word),
+            None => {
+                let server = world.panel.server("1");
+                (server.owner, server.notes) = (None, String::new());
+            }
+        }
+        world.until("gone", Duration::from_hours(1), |w| !w.orders.contains_key("web"));
+        assert_eq!((claims(&world).as_slice(), world.open_tasks().len()), (["claim", "unclaim"].as_slice(), 0), "{answered:?}");
+    }
+}

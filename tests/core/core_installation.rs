@@ -216,6 +216,52 @@ fn a_reinstallation_that_somebody_cancels_at_the_panel_is_left_to_a_department()
     }
 }
 
+/// How often a cancellation was asked for.
+fn cancels(world: &World) -> usize {
+    world.asked.iter().filter(|(_, call)| call.name() == "cancelOperation").count()
+}
+
+/// The time of an installation is over, whatever becomes of its cancellation.
+#[test]
+fn a_cancellation_that_is_refused_is_asked_for_again_and_then_told() {
+    for fault in [Fault::Refused, Fault::Unreachable] {
+        let mut world = world(None);
+        world.panel.installs_that_hang = 1;
+        world.always = Some(("cancelOperation", fault));
+        world.until("cancelled", Duration::from_hours(4), |w| cancels(w) > 0);
+        world.until("cancelled again", Duration::from_mins(8), |w| cancels(w) > 1);
+        if fault == Fault::Refused {
+            until_task(&mut world);
+            world.run_for(Duration::from_hours(6));
+            assert_eq!((cancels(&world), world.open_tasks()), (3, vec![TaskType::FailedOperation]), "{}", world.describe());
+            let details = &world.tasks[0].details;
+            assert!(details.contains("InstallNotCancelled") && details.contains("cannot be cancelled"), "{details}");
+            world.panel.server("1").operation = None;
+            world.resolve(TaskType::FailedOperation, Resolution::Retry);
+        }
+        world.always = None;
+        world.until_phase("web", "Active");
+        assert_eq!((installs(&world).1, world.open_tasks().len()), (2, 0), "{fault:?}\n{}", world.describe());
+        assert_installed(&world, TEMPLATE);
+    }
+}
+
+#[test]
+fn an_installation_that_ends_after_its_cancellation_was_refused_is_not_made_again() {
+    let mut world = world(None);
+    world.panel.installs_that_hang = 1;
+    world.always = Some(("cancelOperation", Fault::Refused));
+    until_error(&mut world, "InstallNotCancelled");
+    let now = world.now;
+    if let Some(operation) = &mut world.panel.server("1").operation {
+        operation.until = Some(now);
+    }
+    world.until_phase("web", "Active");
+    assert_eq!((installs(&world), cancels(&world), world.tasks.len()), ((1, 1), 1, 0), "{}", world.describe());
+    assert_installed(&world, TEMPLATE);
+    world.assert_quiet();
+}
+
 /// How a panel's form may be otherwise.
 type Form = fn(&mut Panel);
 

@@ -1,4 +1,5 @@
-//! What is decided while the operator's panel user is an ordinary one: it is shown its own servers only, and told that no others exist.
+//! What is decided while the operator's panel user is an ordinary one: it is shown its own servers only, and told that no others exist. And
+//! while a filter that is stored for it hides users.
 
 use std::time::Duration;
 
@@ -6,6 +7,7 @@ use crate::support::look::stalled;
 use crate::support::panel::Panel;
 use crate::support::seconds;
 use crate::support::world::{World, handler, order};
+use dci_operator::api::task::TaskType;
 use dci_operator::panel::model::Level;
 use serde_json::json;
 
@@ -78,4 +80,26 @@ fn what_an_ordinary_user_is_shown_is_not_all_that_a_restored_order_may_have() {
             assert_eq!((owned("1"), owned("3")), (!deleted, false), "{what}\n{}", world.describe());
         }
     }
+}
+
+/// A list of what the whole panel has is read by all orders: that it lacks some is the handler's failure, and not one of each of them.
+#[test]
+fn users_that_are_hidden_are_the_handlers_failure_and_no_orders() {
+    let mut world = beside_another("Release");
+    world.panel.users_incomplete = true;
+    world.delete("web");
+    world.run_for(Duration::from_mins(90));
+    for name in ["web", "slow"] {
+        let waits = world.status(name).waiting_on.as_ref().unwrap();
+        assert_eq!((waits.kind.as_str(), waits.name.as_str()), ("Handler", "hosting/msk-1: IncompleteAnswer"), "{}", world.describe());
+    }
+    assert!(world.tasks.is_empty() && world.panel.servers["1"].owner.is_some(), "{}", world.describe());
+    world.panel.users_incomplete = false;
+    world.until_phase("slow", "Active");
+    world.until_phase("web", "gone");
+    // Where it lasts, while the panel's other list is answered, somebody has to look.
+    world.panel.users_incomplete = true;
+    world.delete("slow");
+    world.run_for(Duration::from_hours(3));
+    assert_eq!(world.open_tasks(), [TaskType::FailedOperation], "{}", world.describe());
 }

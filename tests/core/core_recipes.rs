@@ -356,3 +356,54 @@ fn a_recipe_that_still_runs_is_waited_for_although_it_is_taken_out_of_the_spec()
     world.panel.server("1").operation = None;
     world.until_phase("web", "Active");
 }
+
+/// Neither a department nor another server is wanted for what nobody asks for any more.
+#[test]
+fn a_recipe_that_is_taken_out_while_it_runs_or_its_answer_is_missing_is_nobodys_business() {
+    let mut lost = world(&can(), &THREE[..1], |_, _| ());
+    lost.until_phase("web", "Active");
+    lost.faults.insert(lost.asked.len(), Fault::LostNot);
+    lost.edit("web", |raw| raw.spec.recipes.push("b.sh".into()));
+    lost.until("it is asked for", Duration::from_hours(1), |w| number_of_run(w, "b.sh").is_some());
+    lost.edit("web", |raw| raw.spec.recipes.truncate(1));
+    lost.until("settled", Duration::from_hours(2), |w| {
+        w.phase("web") == "Active" && w.status("web").observed_generation == w.orders["web"].raw.metadata.generation
+    });
+    assert!(lost.tasks.is_empty() && ran(&lost, "1") == ["a.sh"], "{}", lost.describe());
+
+    let mut fails = world(&can(), &THREE, |panel, _| panel.runs_that_fail = 1);
+    fails.until("it runs", Duration::from_hours(2), |w| w.panel.servers["1"].operation.is_some() && number_of_run(w, "b.sh").is_some());
+    fails.edit("web", |raw| raw.spec.recipes.retain(|r| r != "b.sh"));
+    fails.until_phase("web", "Active");
+    let status = fails.status("web");
+    let server = status.server.as_ref().unwrap();
+    assert!(server.id == "1" && server.failed_recipes.is_empty() && status.tried_servers.is_empty(), "{}", fails.describe());
+    assert_eq!((ran(&fails, "1"), fails.tasks.len()), (THREE.map(String::from).to_vec(), 0));
+
+    let mut hangs = world(&can(), &THREE[..2], |_, _| ());
+    hangs.until("it runs", Duration::from_hours(2), |w| w.panel.servers["1"].operation.is_some() && number_of_run(w, "b.sh").is_some());
+    if let Some(operation) = &mut hangs.panel.server("1").operation {
+        operation.until = None;
+    }
+    hangs.edit("web", |raw| raw.spec.recipes.truncate(1));
+    hangs.run_for(Duration::from_hours(3));
+    assert!(hangs.tasks.is_empty() && hangs.phase("web") != "Active", "the operation runs\n{}", hangs.describe());
+    hangs.panel.server("1").operation = None;
+    hangs.until_phase("web", "Active");
+    assert!(hangs.tasks.is_empty(), "{}", hangs.describe());
+}
+
+/// The failure of before goes on to show while a person runs the recipe once more.
+#[test]
+fn a_recipe_that_a_person_runs_again_has_not_failed_by_what_showed_before() {
+    let mut world = world(&can(), &THREE[..1], |panel, _| panel.failures_stay = true);
+    world.until_phase("web", "Active");
+    world.panel.runs_that_fail = 1;
+    world.edit("web", |raw| raw.spec.recipes.push("b.sh".into()));
+    world.until("a task", Duration::from_hours(2), |w| !w.open_tasks().is_empty());
+    let now = world.now;
+    world.panel.apply(&Call::RunRecipe { server: "1".into(), recipe: "b.sh".into() }, now, true).unwrap();
+    world.resolve(TaskType::FailedOperation, Resolution::Done);
+    world.until_phase("web", "Active");
+    assert_eq!((ran(&world, "1").len(), world.tasks.len()), (3, 1), "{}", world.describe());
+}

@@ -1,12 +1,21 @@
 //! Selection among several handlers, table by table.
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::support::look::{reason, until_reason};
+use crate::support::world::{Fault, World};
 use dci_operator::api::DedicatedServerOrder;
 use dci_operator::api::common::ObjectKey;
 use dci_operator::api::handler::HandlerSpec;
 use dci_operator::api::handler::IpmiErrorPolicy;
 use dci_operator::api::order::OrderStatus;
+use dci_operator::api::task::{Resolution, TaskType};
 use dci_operator::panel::model::{FREE_DOMAIN, PowerFlags, ServerFlags, ServerRow};
-use dci_operator::provisioning::facts::{HandlerState, Inventory};
+use dci_operator::provisioning::attempts::intent_of;
+use dci_operator::provisioning::context::Next;
+use dci_operator::provisioning::decide::{Decision, decide};
+use dci_operator::provisioning::facts::{Facts, HandlerState, Inventory, Look};
 use dci_operator::provisioning::hardware::Hardware;
 use dci_operator::provisioning::marker::Marker;
 use dci_operator::provisioning::order::{Handler, Order};
@@ -15,6 +24,7 @@ use dci_operator::provisioning::selection::{
     Candidate, PassedOver, another, builds, ended_without, exhausted, found, looked_through, may_have_been_restored, moved,
     not_looked_through, notes, passes_over, sort,
 };
+use dci_operator::provisioning::step::Step;
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
@@ -227,15 +237,104 @@ fn what_was_not_read_yet_calls_nobody_off_who_builds_at_another_handler() {
 fn a_marker_of_ours_is_found_wherever_it_is() {
     let order = order(|_| ());
     let mut handler = one("h", 1, "p", &["7"]);
-    assert!(!found(&order, &handler.candidate()));
+    let known = OrderStatus::default();
+    assert!(!found(&order, &known, &handler.candidate()));
     let previous = Marker { order_id: "older".into(), ..order.marker.clone() };
     // Restored under another cluster id, or copied.
     let elsewhere = Marker { name: "other".into(), ..order.marker.clone() };
     let foreign = Marker { name: "other".into(), order_id: "another".into(), ..order.marker.clone() };
-    for (marker, expected) in [(order.marker.clone(), true), (previous, true), (elsewhere, true), (foreign, false)] {
-        handler.inventory.markers = [("7".to_owned(), vec![marker])].into();
-        assert_eq!(found(&order, &handler.candidate()), expected);
+    for (marker, expected) in [(&order.marker, true), (&previous, true), (&elsewhere, true), (&foreign, false)] {
+        handler.inventory.markers = [("7".to_owned(), vec![marker.clone()])].into();
+        assert_eq!(found(&order, &known, &handler.candidate()), expected);
     }
+    // Given back at midnight: what an older list shows of it is of the past, and nothing else is.
+    let at = |second: i64| Timestamp::from_second("2026-01-01T00:00:00Z".parse::<Timestamp>().unwrap().as_second() + second).unwrap();
+    for (marker, given_back, began, expected) in [
+        (&order.marker, tried("h", "7"), at(-30), false),
+        (&order.marker, tried("h", "7"), at(1), true),
+        (&order.marker, tried("h", "8"), at(-30), true),
+        (&order.marker, tried("other", "7"), at(-30), true),
+        (&previous, tried("h", "7"), at(-30), true),
+        (&elsewhere, tried("h", "7"), at(-30), true),
+    ] {
+        handler.inventory.markers = [("7".to_owned(), vec![marker.clone()])].into();
+        handler.inventory.began = began;
+        assert_eq!(found(&order, &given_back, &handler.candidate()), expected, "{marker}, {began}");
+    }
+}
+
+/// What failed, was cancelled or was done by hand at one handler, when the next one looks at the order.
+#[test]
+fn what_was_counted_at_another_handler_is_not_held_against_this_one() {
+    let selects = order(|_| ());
+    let names = order(|raw| {
+        raw["spec"]["handlerSelector"] = Value::Null;
+        raw["spec"]["handlerRef"] = json!({"name": "b", "namespace": "hosting"});
+        raw["metadata"]["generation"] = json!(2);
+    });
+    let handler = one("b", 1, "p", &["7"]);
+    let now = "2026-01-02T00:00:00Z".parse().unwrap();
+    let mut facts = Facts::new(HandlerState::Ready, "op".into());
+    // The list began when the department had answered.
+    facts.inventory = Some(Arc::new(Inventory { began: now, ..handler.inventory.clone() }));
+    (facts.login, facts.forced, facts.restarted) = ("op".into(), true, true);
+    let cancelled = json!({"code": "TaskCancelled", "retryable": false});
+    let waits = json!({
+        "waitingOn": {"kind": "Retry", "name": "Allocate", "since": "2026-01-01T00:00:00Z", "message": "attempt 2 of 10 failed"},
+        "nextRetryTime": "2026-01-02T00:05:00Z",
+    });
+    let done = json!({"attemptsFor": {"doneAt": "2026-01-01T00:00:00Z"}});
+    for (what, order, step, more, kept) in [
+        ("cancelled", &names, Step::Allocate, json!({"lastError": cancelled}), false),
+        ("backing off", &names, Step::Allocate, waits.clone(), false),
+        ("backing off, selected", &selects, Step::Allocate, waits, false),
+        ("the client was made by hand", &names, Step::CreateClient, done.clone(), false),
+        // There may be a server with our marker: whoever says so is asked about it.
+        ("a server was given by hand", &names, Step::Allocate, done.clone(), true),
+        ("a server was given by hand, selected", &selects, Step::Allocate, done, true),
+        // Nobody but the selection has named this handler.
+        ("cancelled, selected", &selects, Step::Allocate, json!({"lastError": cancelled}), true),
+    ] {
+        let intent = intent_of(order, step, None);
+        let mut value = json!({
+            "observedGeneration": 1, "handler": "hosting/a", "attempts": 2,
+            "lastError": {"step": step.as_str(), "code": "refused", "message": "no", "retryable": true, "time": "2026-01-01T00:00:00Z"},
+            "attemptsFor": {
+                "step": step.as_str(), "intent": intent, "call": "claim", "target": "server/7", "since": "2026-01-01T00:00:00Z",
+            },
+        });
+        for (name, member) in more.as_object().unwrap() {
+            if let (Some(known), Some(member)) = (value[name].as_object_mut(), member.as_object()) {
+                known.extend(member.clone());
+            } else {
+                value[name] = member.clone();
+            }
+        }
+        let Decision { status, next } = decide(order, &handler.policy, &facts, now, &status(value));
+        assert_eq!(status.attempts_for.is_some(), kept, "{what}: {status:?}");
+        let stays = what == "cancelled, selected";
+        assert_eq!(next, if stays { Next::Wait(None) } else { Next::Look(Look::Users) }, "{what}");
+        assert_eq!(status.handler.as_deref(), Some(if stays { "hosting/a" } else { "hosting/b" }), "{what}");
+    }
+}
+
+/// The client names another handler when the department has cancelled what failed at the first one.
+#[test]
+fn a_handler_that_is_named_after_a_task_was_cancelled_serves_the_order() {
+    let mut world = World::simple(2, 4);
+    world.always = Some(("claim", Fault::Refused));
+    world.until("a task", Duration::from_hours(12), |w| w.open_tasks() == [TaskType::FailedOperation]);
+    world.resolve(TaskType::FailedOperation, Resolution::Cancelled);
+    until_reason(&mut world, "TaskCancelled");
+    world.run_for(Duration::from_hours(1));
+    assert_eq!(reason(world.status("web")), "TaskCancelled", "it stays so at the handler that it was cancelled at");
+    world.always = None;
+    world.handler.key.name = "msk-2".into();
+    world.edit("web", |raw| raw.spec.handler_ref.as_mut().unwrap().name = "msk-2".into());
+    world.until_phase("web", "Active");
+    let status = world.status("web");
+    assert_eq!(status.server.as_ref().map(|s| s.handler.as_str()), Some("hosting/msk-2"), "{}", world.describe());
+    assert_eq!((status.attempts, world.tasks.len()), (0, 1));
 }
 
 #[test]

@@ -11,6 +11,7 @@ use crate::support::{later, seconds};
 use dci_operator::api::condition::{ConditionType, is_true};
 use dci_operator::api::task::Resolution;
 use dci_operator::provisioning::call::Call;
+use dci_operator::provisioning::facts::HandlerState;
 use serde_json::json;
 
 /// What an order meets at its handlers.
@@ -277,6 +278,31 @@ fn a_restored_order_finds_its_server_and_takes_no_second_one() {
             assert_eq!(bound.handler, world.sites.all[site].handler.key.to_string(), "{kind:?}, {late}");
             world.delete("web");
             cut_short(&mut world);
+        }
+    }
+}
+
+/// The list of the first handler's panel is from before its server went back, and no later one comes.
+#[test]
+fn a_panel_that_goes_down_after_a_return_holds_the_order_no_more() {
+    for deleted in [false, true] {
+        let mut world = Kind::Failover.world();
+        world.until("it goes back", Duration::from_hours(8), |w| w.status("web").server.as_ref().is_some_and(|s| s.returning.is_some()));
+        let before = world.sites.all[0].inventory.clone();
+        assert!(before.as_ref().is_some_and(|list| list.markers.values().any(|found| !found.is_empty())), "{}", world.describe());
+        world.until("it is back", Duration::from_hours(8), |w| !w.status("web").tried_servers.is_empty());
+        assert_eq!(world.status("web").tried_servers[0].handler, "hosting/a");
+        (world.sites.all[0].inventory, world.sites.all[0].state) = (before, HandlerState::NotReady("down".into()));
+        if deleted {
+            world.delete("web");
+            reach(&mut world, "gone");
+            world.assert_sites_clean(&BTreeSet::new());
+        } else {
+            reach(&mut world, "Active");
+            // The lock goes with the next list.
+            world.sites.all[0].state = HandlerState::Ready;
+            world.run_for(seconds(120));
+            assert_active(&world, Kind::Failover, End::Exact);
         }
     }
 }

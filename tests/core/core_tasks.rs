@@ -296,6 +296,17 @@ fn an_installation_that_a_person_started_is_followed() {
     assert_eq!((world.panel.servers["1"].installs, world.tasks.len()), (1, 1));
 }
 
+/// On a panel that shows a failure until something has succeeded: that of before is not the person's.
+#[test]
+fn an_installation_that_a_person_started_has_not_failed_by_what_showed_before() {
+    let mut world = World::new(Panel::new(1, 4), handler(|h| h["retry"]["maxAttempts"] = json!(1)));
+    world.add(order("web", "u-web", |_| ()));
+    (world.panel.failures_stay, world.panel.installs_that_fail) = (true, 1);
+    until_task(&mut world);
+    install_by_hand(&mut world);
+    assert_eq!((world.panel.servers["1"].installs, world.tasks.len()), (2, 1), "{}", world.describe());
+}
+
 /// Days may pass before a person comes to it: the installation has its time from when it was found.
 #[test]
 fn an_installation_that_a_person_started_late_has_its_time() {

@@ -145,5 +145,21 @@ async fn orders_and_tasks_are_told_what_is_wrong_with_what_they_name() {
     world.create(&provider, made).await;
     let message = told(&mut world, "ManualTask", "mine", "Stalled", "NotMade").await;
     assert!(message.contains("not acted upon"), "{message}");
+    // Its order goes, and nobody closes it: the two do not wake each other for that.
+    world.delete(ORDER, "web-01").await;
+    world.until_gone("web-01").await;
+    world.polls(1).await;
+    let before = looks_at_tasks(&world).await;
+    world.polls(3).await;
+    let made = looks_at_tasks(&world).await - before;
+    assert!(made < 20, "{made} reconciles of tasks in three polls");
     world.end().await;
+}
+
+/// How often tasks were reconciled.
+async fn looks_at_tasks(world: &World) -> u64 {
+    let operator = world.operator.as_ref().unwrap();
+    let (_, page) = operator.page(operator.metrics, "/metrics").await;
+    let counted = |line: &&str| line.starts_with("dci_operator_reconciles_total{") && line.contains("kind=\"ManualTask\"");
+    page.lines().filter(counted).map(|line| line.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
 }

@@ -139,6 +139,20 @@ async fn places_at_the_panel_are_limited() {
 }
 
 #[tokio::test]
+async fn an_order_that_is_refused_in_its_preparation_keeps_nobody_from_a_place() {
+    let setup = Setup::default().handler(&json!({"limits": {"maxConcurrentOperations": 1}}));
+    let mut world = World::start(setup).await;
+    let slow = json!({"operatingSystem": {"template": "ISPsystem__Slow-1"}, "deletionProtection": true});
+    world.order("web-01", &slow).await;
+    world.until("the first installs", |world| (world.asked("server.operations") == 1).then_some(())).await;
+    world.delete("DedicatedServerOrder", "web-01").await;
+    world.until_reason("DedicatedServerOrder", "web-01", "Stalled", "DeletionProtected").await;
+    world.order("web-02", &json!({})).await;
+    world.until_active("web-02").await;
+    world.end().await;
+}
+
+#[tokio::test]
 async fn an_order_over_its_quota_keeps_nobody_from_a_place() {
     let limits = json!({"limits": {"maxConcurrentOperations": 1, "maxOrdersPerNamespace": 1}});
     let mut world = World::start(Setup::default().handler(&limits)).await;

@@ -180,6 +180,26 @@ async fn a_reinstallation_without_answer_and_trace_is_left_to_a_person() {
 }
 
 #[tokio::test]
+async fn an_edit_between_two_removals_is_no_lost_answer() {
+    let setup = Setup::default().handler(&json!({"retry": {"maxAttempts": 1}}));
+    let mut world = active(setup, &json!({"addresses": {"ipv4": 4}})).await;
+    let at = world.changes().len();
+    world.sim.add_fault(json!({"action": "delay-after", "func": "iplist.delete", "changes": true, "nth": 1, "delay": "3s"})).unwrap();
+    edit(&world, json!({"addresses": {"ipv4": 2}})).await;
+    world.until("the first goes", |world| (world.asked("iplist.delete") == 1).then_some(())).await;
+    edit(&world, json!({"domain": "meanwhile.example.net"})).await;
+    let order = settled(&mut world, "Active").await;
+    assert_eq!(order["status"]["server"]["addresses"], json!(["203.0.113.10", "203.0.113.11"]));
+    let lost = |o: &Value| o["status"].to_string().contains("AnswerLost");
+    let told: Vec<Value> = world.record.versions(ORDER, "web-01").into_iter().filter(lost).collect();
+    assert!(told.is_empty(), "{told:#?}");
+    assert!(world.record.all("ManualTask").is_empty(), "no answer was lost");
+    let calls = since(&world, at);
+    assert_eq!(calls.iter().filter(|call| call.starts_with("iplist.delete")).count(), 2, "{calls:?}");
+    world.end().await;
+}
+
+#[tokio::test]
 async fn domain_and_addresses_change_on_an_active_order() {
     let mut world = active(Setup::default(), &json!({})).await;
     let at = world.changes().len();

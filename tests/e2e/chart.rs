@@ -45,7 +45,7 @@ pub(super) const VARIANTS: [(&str, &str); 9] = [
     (
         "watched",
         "{replicaCount: 1, metrics: {serviceMonitor: {enabled: true, labels: {release: prom}, relabelings: [{action: drop, regex: x,
-          sourceLabels: [pod]}]}, service: {annotations: {a: b}}}, caBundle: {configMap: {name: roots, key: bundle.pem}}, extraArgs: [--log-format=json],
+          sourceLabels: [pod]}]}, service: {annotations: {a: b}}}, caBundle: {configMap: {name: roots, key: bundle.pem}}, extraArgs: [--task-retention=1h],
           extraEnv: [{name: A, value: b}], extraEnvFrom: [{secretRef: {name: given}}], extraVolumes: [{name: tmp, emptyDir: {}}],
           extraVolumeMounts: [{name: tmp, mountPath: /tmp}], imagePullSecrets: [{name: given}],
           prometheusRule: {enabled: true, labels: {release: prom}, runbookUrl: 'https://wiki.example.net/dci/'}, dashboards: {enabled: true, annotations: {folder: dci}}}",

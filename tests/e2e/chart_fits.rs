@@ -30,6 +30,10 @@ fn every_selector_and_every_port_leads_somewhere() {
         let (pods, namespace) = (&template["metadata"]["labels"], &deployment["metadata"]["namespace"]);
         let container = &template["spec"]["containers"][0];
         let ports = names(&container["ports"]);
+        // As docs/upgrades.md says: a Deployment of another name takes another Lease.
+        let args = container["args"].as_array().unwrap();
+        let lease = json!(format!("--leader-election-name={}", deployment["metadata"]["name"].as_str().unwrap()));
+        assert_eq!(args.contains(&lease), args.contains(&json!("--leader-elect")), "{variant}: {args:?}");
         let test = of("Pod").next().map(|pod| &pod["metadata"]["labels"]);
         // What stands for the operator's pods stands for no other one.
         let mut finds_pods = |what: &'static str, selector: &Value| {

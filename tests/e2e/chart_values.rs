@@ -105,9 +105,19 @@ fn wrong_values_are_refused() {
         ("{caBundle: {secret: {name: a}}, extraEnv: [{name: SSL_CERT_FILE, value: a}]}", "SSL_CERT_FILE is set by the chart itself"),
         ("{caBundle: {secret: {name: a}}, extraEnv: [{name: SSL_CERT_DIR, value: a}]}", "SSL_CERT_DIR is set by the chart itself"),
         ("extraEnv: [{name: DCI_OPERATOR_LEADER_ELECT, value: 'true'}]", "DCI_OPERATOR_LEADER_ELECT is set by the chart itself"),
+        ("extraEnv: [{name: A, value: '1'}, {name: A, value: '2'}]", "extraEnv A twice"),
         ("extraArgs: [--namespace=shop]", "extraArgs: --namespace=shop is set by the chart itself"),
         ("extraArgs: [--leader-elect]", "extraArgs: --leader-elect is set by the chart itself"),
         ("extraArgs: [--watch-namespace, shop]", "extraArgs: --watch-namespace is set by the chart itself"),
+        // The filter file takes the place of the first; the others would take the place of a value.
+        ("extraArgs: [--log=debug]", "extraArgs: --log=debug is set by the chart itself"),
+        ("extraArgs: [--log-filter-file=/x]", "extraArgs: --log-filter-file=/x is set by the chart itself"),
+        ("extraArgs: [--log-format, json]", "extraArgs: --log-format is set by the chart itself"),
+        ("extraArgs: [--denied-networks=none]", "extraArgs: --denied-networks=none is set by the chart itself"),
+        (
+            "{tracing: {otlpEndpoint: 'http://a'}, extraArgs: ['--otlp-endpoint=http://b']}",
+            "extraArgs: --otlp-endpoint=http://b is set by the chart itself",
+        ),
         ("extraVolumes: [{name: logging, emptyDir: {}}]", "extraVolumes name"),
         ("extraVolumeMounts: [{name: tmp, mountPath: /tmp}]", "extraVolumeMounts: tmp is none of extraVolumes"),
         // Without a default there is nothing that the pods would have instead.

@@ -132,6 +132,15 @@ async fn what_cannot_be_read_holds_what_it_names() {
     let has = json!({"server": {"id": "99", "handler": format!("{provider}/msk-1"), "configuration": "E3-16G"},
                      "licenses": [{"product": "Lite", "id": "1", "handler": format!("{provider}/isp")}]});
     note(&world, &has).await;
+    // The name of a client that it recorded is not given to another namespace.
+    let claimed = json!({"status": {"clients": [{"username": "Other", "namespace": "elsewhere"}]}});
+    let handlers: Api<DynamicObject> = Api::namespaced_with(world.kube.clone(), &provider, &resource("ProcessingHandler"));
+    handlers.patch_status("poison", &PatchParams::default(), &Patch::Merge(claimed)).await.unwrap();
+    world.order("named", &json!({"client": {"username": "other"}})).await;
+    let taken = |o: &Value| o["status"].to_string().contains("client name other is taken at this panel");
+    world.until_order("named", "its client's name is another's", taken).await;
+    world.delete("DedicatedServerOrder", "named").await;
+    world.until_gone("named").await;
     // Its server is there: the handler stays until that is not said any more.
     world.delete("ProcessingHandler", "msk-1").await;
     let held = world.until_reason("ProcessingHandler", "msk-1", "Ready", "InUse").await;

@@ -1,5 +1,6 @@
 //! Handlers and IPManagers: credentials, panels that are down, suspension, who may use them.
 
+use dci_operator::api::ORDER_ID_ANNOTATION;
 use serde_json::{Value, json};
 
 use super::support::kstatus::{condition, is_true};
@@ -315,5 +316,23 @@ async fn a_handler_of_another_namespace_is_as_if_it_were_not_there() {
     // An order in the handler's own namespace is served; and so is the other one when the handler says so.
     world.patch("ProcessingHandler", "msk-1", &json!({"spec": {"allowedNamespaces": {"from": "All"}}})).await;
     world.until_active("foreign").await;
+    world.end().await;
+}
+
+/// An order that selects it, from a namespace that it does not allow, and says that it was restored.
+#[tokio::test]
+async fn an_order_that_may_not_use_a_handler_does_not_hold_it() {
+    let mut world = World::start(Setup::default().handler(&json!({"allowedNamespaces": {"from": "Same"}}))).await;
+    world.patch("ProcessingHandler", "msk-1", &json!({"metadata": {"labels": {"zone": "msk"}}})).await;
+    world.until_reason("ProcessingHandler", "msk-1", "Ready", "Reachable").await;
+    let selector = json!({"namespace": world.provider, "matchLabels": {"zone": "msk"}});
+    let mut order = objects::order("foreign", &json!({"handlerRef": null, "handlerSelector": selector}));
+    order["metadata"]["annotations"] = json!({ORDER_ID_ANNOTATION: "made-up"});
+    let shop = world.shop.clone();
+    world.create(&shop, order).await;
+    world.until_reason("DedicatedServerOrder", "foreign", "Ready", "HandlerNotFound").await;
+    world.delete("ProcessingHandler", "msk-1").await;
+    world.until("the handler goes", |world| world.record.get("ProcessingHandler", "msk-1").is_none().then_some(())).await;
+    assert!(world.changes().is_empty(), "{:?}", world.changes());
     world.end().await;
 }

@@ -86,7 +86,7 @@ async fn an_order_reaches_no_secret_and_no_server_of_another_namespace() {
     world.create(&world.shop, secret("web-03-root", &json!({"password": "own-password-8Lm2"}))).await;
     world.keep_secret("own-password-8Lm2");
     world.order("web-03", &json!({})).await;
-    let conflict = world.until_reason(ORDER, "web-03", "Ready", "CredentialsMissing").await;
+    let conflict = world.until_reason(ORDER, "web-03", "Ready", "SecretConflict").await;
     assert!(message(&conflict, "Ready").contains("web-03-root exists and is not this order's"), "{conflict}");
     assert_eq!(world.asked("server.operations"), 1, "nothing is installed with that either");
     for order in ["web-02", "web-03"] {

@@ -191,6 +191,11 @@ impl Run {
             for fixed in ["client", "configuration", "handlerRef", "handlerSelector"].iter().filter(|_| bound) {
                 spec[fixed] = object["spec"][fixed].clone();
             }
+            if what.kind == ORDER && spec["client"] != object["spec"]["client"] {
+                // The log-in of the user that may have been made for it is in the way of another one's, as the order would say.
+                let secret = format!("/api/v1/namespaces/{}/secrets/{}-panel", self.world.shop, what.name);
+                let _ = send(&self.world, Method::DELETE, &secret, &json!({})).await;
+            }
             object["spec"] = spec;
             match send(&self.world, Method::PUT, &path, &object).await {
                 Ok(_) => return,

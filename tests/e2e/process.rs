@@ -85,6 +85,8 @@ async fn without_permissions_it_says_so_and_ends() {
     let kubeconfig = world.identity_of("half").await;
     let status = Launch::exactly(&kubeconfig, &args, &world.log).start_and_end().await;
     assert_eq!(status.code(), Some(1));
+    let missing = format!("forbids list on dedicatedserverorders.dci-operator.dev in namespace {}:", world.shop);
+    assert!(world.said(&missing), "{}", world.log.text());
     let _ = std::fs::remove_file(kubeconfig);
     world.end().await;
 }

@@ -13,16 +13,16 @@ use super::view::{self, text};
 const INSTALLS: &str = "server.operations";
 /// Functions that stop what a client uses.
 const STOPS: [&str; 4] = ["server.poweroff", "server.reboot", "server.disable", "server.connection.off"];
-/// The steps of a suspension.
-const SUSPENDS: [&str; 3] = ["Suspend", "PortsOff", "StopPower"];
+/// The steps that make these calls: of a suspension, and of a deletion.
+const STOPPING: [&str; 4] = ["Suspend", "PortsOff", "StopPower", "PowerOff"];
 
 /// What orders have asked for, by order id.
 #[derive(Default)]
 pub struct Asked {
     /// Values of `spec.reinstall` that an order was given while it was there, and that no installation has served yet.
     tokens: BTreeMap<String, BTreeSet<String>>,
-    /// The generations that ask for the service to be suspended.
-    suspended: BTreeMap<String, BTreeSet<i64>>,
+    /// The generations that ask for the service to be suspended, or for the server to be taken back.
+    stopped: BTreeMap<String, BTreeSet<i64>>,
 }
 
 /// What stands in the spec.
@@ -35,6 +35,11 @@ fn leave(order: &Value) -> &str {
     text(&order["status"]["server"]["reinstall"])
 }
 
+/// Whether the client is not to have his server any more, or not as long as this spec holds.
+fn is_stopped(order: &Value) -> bool {
+    order["spec"]["suspended"] == true || (view::is_deleting(order) && order["spec"]["deletionPolicy"] != "Orphan")
+}
+
 /// What was acted upon, or recorded, last.
 fn handled(order: &Value) -> &str {
     text(&order["status"]["lastHandledReinstall"])
@@ -44,10 +49,10 @@ impl Asked {
     /// An order is not what it was.
     pub fn changed(&mut self, before: Option<&Value>, after: &Value) {
         let id = view::order_id(after);
-        if after["spec"]["suspended"] == true
+        if is_stopped(after)
             && let Some(generation) = after["metadata"]["generation"].as_i64()
         {
-            self.suspended.entry(id.to_owned()).or_default().insert(generation);
+            self.stopped.entry(id.to_owned()).or_default().insert(generation);
         }
         let open = self.tokens.entry(id.to_owned()).or_default();
         let Some(before) = before else {
@@ -83,17 +88,16 @@ impl Asked {
             let open = !leave.is_empty() && self.tokens.get(id).is_some_and(|open| open.contains(leave));
             return (!open).then(|| format!("{what}: an installation over a client's data, which order {name} has not asked for"));
         }
-        let goes = view::is_deleting(order) && order["spec"]["deletionPolicy"] != "Orphan";
-        if goes || !STOPS.contains(&call.func.as_str()) {
+        if !STOPS.contains(&call.func.as_str()) {
             return None;
         }
         // The spec may have changed since it was decided upon: the status says which one that was. Or the one before that, where another
         // process has looked since, and has found the intent of this call, whose answer it waits for.
         let observed = order["status"]["observedGeneration"].as_i64();
-        let stood_still = SUSPENDS.contains(&text(&order["status"]["inFlight"]["step"]));
+        let stood_still = STOPPING.contains(&text(&order["status"]["inFlight"]["step"]));
         let decided = [order["metadata"]["generation"].as_i64(), observed, observed.filter(|_| stood_still).map(|last| last - 1)];
-        let suspended = self.suspended.get(id).is_some_and(|all| all.iter().any(|one| decided.contains(&Some(*one))));
-        (!suspended).then(|| format!("{what}: order {name} is neither suspended nor taken back, and its client has the server"))
+        let stopped = self.stopped.get(id).is_some_and(|all| all.iter().any(|one| decided.contains(&Some(*one))));
+        (!stopped).then(|| format!("{what}: order {name} is neither suspended nor taken back, and its client has the server"))
     }
 }
 
@@ -179,6 +183,9 @@ mod tests {
             in_flight[1]["status"]["inFlight"] = json!({"step": "StopPower"});
             assert!(stops(&in_flight), "{func}");
             assert!(stops(&[with(going("Release"), 2, 2)]) && !stops(&[with(going("Orphan"), 2, 2)]), "{func}");
+            // The client may keep it, since the call was on its way, and since some time ago.
+            let kept = |observed: i64| [with(going("Release"), 2, 2), with(going("Orphan"), 3, observed)];
+            assert!(stops(&kept(2)) && !stops(&kept(3)), "{func}");
         }
         assert!(!forbidden(&[with(plain, 1, 1)], "server.poweron"));
     }

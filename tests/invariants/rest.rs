@@ -55,6 +55,18 @@ pub fn unsettled(order: &Value, room: &Room<'_>) -> Option<String> {
     ))
 }
 
+/// How often one object may be reconciled in a minute in which nothing is written: when its panel is asked, when its time has come, and
+/// when either of it happens to another.
+const PACE: u64 = 60;
+
+/// Somebody is at work all the time, and nothing comes of it: objects that wake each other, or look without end, write nothing. So many
+/// passes, within so many milliseconds at rest, over so many objects of a kind.
+pub fn restless(kind: &str, objects: u64, passes: u64, span: u64) -> Option<String> {
+    // What has begun counts as a whole minute.
+    let most = PACE * objects.max(1) * (span / 60_000 + 1);
+    (passes > most).then(|| format!("{passes} passes over {objects} {kind} in {} s at rest", span / 1000))
+}
+
 /// A reason that is documented, with something to do, and a message.
 fn has_a_cure(stalled: &Value) -> bool {
     let reason = Reason::ALL.iter().find(|reason| stalled["reason"] == reason.as_str());

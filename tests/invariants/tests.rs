@@ -468,6 +468,13 @@ fn at_rest() {
 }
 
 #[test]
+fn nobody_is_at_work_for_nothing() {
+    let restless = |objects, passes| super::rest::restless("ManualTask", objects, passes, 120_000).is_some();
+    assert!(!restless(0, 0) && !restless(1, 180) && !restless(2, 360));
+    assert!(restless(1, 181) && restless(2, 361) && restless(0, 181), "a task and an order that is not there wake each other");
+}
+
+#[test]
 fn the_secret_says_how_to_log_in() {
     // What `sha256sum` makes of "hush".
     let digest = "dc8331bcb2283e89d275a1c2fe66f7bf5ac3163ec1967f149dd7e27906365f0c";

@@ -21,7 +21,8 @@ pub enum Step {
     Choose(Replica, Order, Server),
     /// The list shows an idle lock, twice; then the order is read anew (`sweep`).
     SweepLook(Server),
-    /// The lock that was found idle goes, unless it is another one by now.
+    /// The lock that was found idle goes, unless another request has removed it. That its order may have taken it again is not told apart
+    /// here; in the code that is another version of it, which stays.
     SweepRemove(Server),
 }
 

@@ -9,7 +9,7 @@ use std::sync::OnceLock;
 
 use serde_json::{Value, json};
 
-use super::fleet::{Course, Fleet, HOME, Leader, NEIGHBOURS, Place, condition, scraped, series, task};
+use super::fleet::{Course, Fleet, HOME, Leader, NEIGHBOURS, Place, condition, in_step, scraped, series, task, with_server};
 use super::incidents::{BEGINS, INCIDENTS, Incident, OVER, everyday};
 use super::{RULES, alerts, path};
 
@@ -235,6 +235,41 @@ fn a_task_without_a_deadline_is_overdue_after_a_day() {
     expected.extend((BEGINS + 5..OVER).map(|minute| firing(&format!("{minute}m"), &[("DciTaskOverdue", HOME)])));
     expected.push(firing(&format!("{OVER}m"), &[]));
     evaluate(&promtool, "no-deadline", MINUTES, &at_home(course), &Expected::Firing(expected));
+}
+
+/// What an order with a server waits for is no free server: nobody else would tell of an address that does not come.
+#[test]
+fn an_address_that_does_not_come_is_told_of() {
+    let Some(promtool) = promtool("an_address_that_does_not_come_is_told_of") else { return };
+    let course: Course<'_> = &|minute| {
+        let mut fleet = Fleet::default();
+        if (BEGINS..OVER).contains(&minute) {
+            fleet.orders.push(with_server(in_step("waits", "ChangeAddress", BEGINS, Some("Capacity"))));
+        }
+        fleet
+    };
+    // Five minutes for the step and five for a retry; what counts is beyond that.
+    let fires = BEGINS + 11 + 5;
+    let mut expected: Vec<Value> = (0..fires).map(|minute| firing(&format!("{minute}m"), &[])).collect();
+    expected.extend((fires..OVER).map(|minute| firing(&format!("{minute}m"), &[("DciOrderBeyondSLA", HOME)])));
+    expected.push(firing(&format!("{OVER}m"), &[]));
+    evaluate(&promtool, "no-address", MINUTES, &at_home(course), &Expected::Firing(expected));
+}
+
+/// `renewBefore` of yearly licences says nothing of a monthly one, which is renewed when half of its month is over.
+#[test]
+fn a_monthly_licence_is_missed_no_earlier_than_it_is_due() {
+    let Some(promtool) = promtool("a_monthly_licence_is_missed_no_earlier_than_it_is_due") else { return };
+    let course: Course<'_> = &|_| {
+        let mut fleet = Fleet::default();
+        fleet.handlers[1]["spec"]["licenses"]["renewBefore"] = "1080h".into();
+        fleet.licenses.insert("ispmanager", BEGINS + 7 * 24 * 60);
+        fleet
+    };
+    let fires = BEGINS + 1 + 15;
+    let mut expected: Vec<Value> = (0..fires).map(|minute| firing(&format!("{minute}m"), &[])).collect();
+    expected.extend((fires..120).map(|minute| firing(&format!("{minute}m"), &[("DciLicenseExpiring", HOME)])));
+    evaluate(&promtool, "monthly", MINUTES, &at_home(course), &Expected::Firing(expected));
 }
 
 /// What one operator says of a handler has nothing to do with another one's handler of the same name.

@@ -126,6 +126,12 @@ pub fn in_step(name: &str, step: &str, since: i64, waits_for: Option<&str>) -> V
     )
 }
 
+/// An order that has a server.
+pub fn with_server(mut order: Value) -> Value {
+    order["status"]["server"] = json!({"id": "17", "handler": "hosting/msk-1", "configuration": "E3-16G"});
+    order
+}
+
 /// A task that the operator raised at a minute, with a deadline.
 pub fn task(type_: &str, raised: i64, deadline: Option<i64>) -> Value {
     json!({

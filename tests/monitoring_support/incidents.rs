@@ -1,6 +1,6 @@
 //! What each alert is for, as it happens to a cluster: it begins at a minute, and is over at another.
 
-use super::fleet::{Fleet, Leader, condition, in_step, task, unreadable};
+use super::fleet::{Fleet, Leader, condition, in_step, task, unreadable, with_server};
 
 /// When each incident begins.
 pub const BEGINS: i64 = 20;
@@ -182,12 +182,14 @@ pub fn everyday(fleet: &mut Fleet, minute: i64) {
     if (50..59).contains(&minute) {
         fleet.status(0)["conditions"][0] = condition("Ready", "False", "LoginRefused");
     }
-    // An installation of two hours, and an order that its department or a free server is waited for, late as it may be.
+    // An installation of two hours, an order that its department or a free server is waited for, late as it may be, and a server that is
+    // taken back in its turn.
     fleet.orders.push(in_step("installs", "InstallOS", 0, Some("Panel")));
     fleet.orders.push(in_step("asks", "PowerOn", 0, Some("Department")));
     if minute % 15 < 9 {
         fleet.orders.push(in_step("queues", "Allocate", 0, Some("Capacity")));
     }
+    fleet.orders.push(with_server(in_step("leaves", "PowerOff", 0, Some("Capacity"))));
     // Tasks that are done in time, one of them to stop a server and one that has all the time it needs, and servers and orders that
     // lists show astray before the next one.
     fleet.tasks.push(task("FailedOperation", 0, Some(240)));

@@ -5,14 +5,14 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::support::{PASSWORD, Reply, Request, SESSION, Server, doc, logged_in, ok, refused, response, settings};
 use dci_operator::panel::ServerPanel;
 use dci_operator::panel::coremanager::Client;
-use dci_operator::panel::coremanager::document::MAX_BODY;
+use dci_operator::panel::coremanager::document::{MAX_BODY, MAX_FORM};
 use dci_operator::panel::coremanager::params::Params;
 use dci_operator::panel::dcimanager5::DciManager5;
 use dci_operator::panel::dialect::Dialect;
@@ -95,7 +95,7 @@ async fn of_a_gibibyte_only_so_much_is_read_as_a_document_may_have() {
         let outcome = change(&url).await;
         assert!(not_a_document(&outcome).contains("more than"), "{what}: {outcome:?}");
         let sent = sent.load(Ordering::Relaxed);
-        assert!((MAX_BODY - (1 << 17)..MAX_BODY + SOCKETS).contains(&sent), "{what}: {sent} bytes were taken");
+        assert!((MAX_FORM - (1 << 17)..MAX_FORM + SOCKETS).contains(&sent), "{what}: {sent} bytes were taken");
     }
 }
 
@@ -378,6 +378,19 @@ async fn a_list_that_never_ends_is_given_up() {
     assert!((1_000..=3_003).contains(&asked), "{asked} requests");
 }
 
+#[tokio::test]
+async fn pages_are_together_no_larger_than_a_list_in_one() {
+    const PAGE: usize = 2 * 1024 * 1024;
+    let server = Server::panel(|request| {
+        let number = page_of(request);
+        doc(&format!("\"elem\":[{{\"id\":\"{number}\",\"name\":\"{}\"}}],\"p_elems\":1000000000", "x".repeat(PAGE)))
+    });
+    let error = operator(&server).servers().await.unwrap_err();
+    assert!(matches!(&error, PanelError::NotADocument { detail, .. } if detail.contains("in all pages")), "{error}");
+    let asked = server.count("server");
+    assert!(asked <= MAX_BODY / PAGE + 1, "{asked} requests");
+}
+
 /// What a panel knows of us, as it is, as a program that wants to be clever writes it, and as requests have it.
 fn echo() -> String {
     let escaped = PASSWORD.replace('s', "\\u0073");
@@ -422,6 +435,38 @@ async fn what_a_hostile_panel_says_shows_no_secret() {
         assert_silent(&answer, &format!("{:?} {:?}", panel.edit_server(&id, &claim).await, panel.connections(&id).await));
     }
     assert!(read >= 2, "a list and a form were read, and not only refused");
+}
+
+/// Everything that is logged, at whatever level.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn what_a_hostile_panel_says_in_its_headers_is_not_logged() {
+    let log = Log::default();
+    let lines = log.clone();
+    let subscriber =
+        tracing_subscriber::fmt().with_max_level(tracing::Level::TRACE).with_ansi(false).with_writer(move || lines.clone()).finish();
+    let logged = {
+        let _guard = tracing::subscriber::set_default(subscriber);
+        let kind = format!("text/{PASSWORD}");
+        let server = Server::panel(move |_| Reply::Raw(response(&format!("200 {SESSION}"), &kind, br#"{"doc":{"ok":{}}}"#)));
+        server.client().read("server", &Params::new()).await.unwrap();
+        String::from_utf8(log.0.lock().unwrap().clone()).unwrap()
+    };
+    let ours: Vec<&str> = logged.lines().filter(|line| line.contains("dci_operator")).collect();
+    assert!(ours.iter().any(|line| line.contains("answer")), "{logged}");
+    assert_silent("the log", &ours.join("\n"));
 }
 
 /// What is blotted out of it would be written over what stands there; what is told of it is another matter.

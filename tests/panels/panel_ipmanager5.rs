@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use dci_operator::panel::AddressPanel;
 use dci_operator::panel::coremanager::Client;
+use dci_operator::panel::coremanager::params::Params;
 use dci_operator::panel::error::{ErrorClass, Outcome, PanelError};
 use dci_operator::panel::ipmanager5::IpManager5;
 use dci_operator::panel::model::{Family, PoolAddress, PoolRequest, Probe};
@@ -30,6 +31,7 @@ ipmanager5:
 
 struct World {
     sim: Simulator,
+    client: Arc<Client>,
     panel: IpManager5,
 }
 
@@ -43,8 +45,8 @@ async fn behaving(protocol: &str, behaviour: &str, user: &str) -> World {
     let mut settings = ConnectionSettings::new(sim.url("ipm").unwrap(), user, SecretString::from("secret"));
     settings.timeout = Duration::from_secs(2);
     settings.requests_per_second = 0;
-    let panel = IpManager5::new(Arc::new(Client::new(&settings).unwrap()));
-    World { sim, panel }
+    let client = Arc::new(Client::new(&settings).unwrap());
+    World { sim, panel: IpManager5::new(client.clone()), client }
 }
 
 fn request(family: Family) -> PoolRequest {
@@ -130,4 +132,16 @@ async fn an_answer_that_is_lost_leaves_a_note_to_find_the_address_by() {
     assert!(matches!(outcome, Outcome::Ambiguous(PanelError::NoAnswer { .. })), "{outcome:?}");
     let found = world.panel.addresses().await.unwrap().into_iter().filter(|a| a.note == "k8s:uid-1").count();
     assert_eq!(found, 1);
+}
+
+/// A filter hides rows from its user without a word (ispsystem-api.md 1.3), and may be stored at any time.
+#[tokio::test]
+async fn a_filter_that_is_stored_after_the_probe_is_seen() {
+    let world = with("", "dci").await;
+    world.panel.probe().await.unwrap();
+    world.panel.unfiltered().await.unwrap();
+    applied(world.client.change("ip.filter", &Params::new().with("sok", "ok").with("domain", "x.example")).await);
+    assert!(world.panel.addresses().await.unwrap().is_empty(), "the list does not say that it is filtered");
+    let error = world.panel.unfiltered().await.unwrap_err();
+    assert!(error.to_string().contains("a filter of our panel user by domain hides"), "{error}");
 }

@@ -98,8 +98,9 @@ async fn a_password_is_read_before_each_log_in_and_the_old_one_not_tried() {
     assert_eq!(server.count("auth"), 3, "{:?}", server.funcs());
     // Gone: nothing is sent, and it is known that nothing was.
     let outcome = client.change("server.enable", &none()).await.unit();
-    let Outcome::Refused(PanelError::Unreachable { detail, .. }) = outcome else { panic!("{outcome:?}") };
-    assert!(detail.contains("the Secret is gone"), "{detail}");
+    let Outcome::Refused(error @ PanelError::NotSent { .. }) = outcome else { panic!("{outcome:?}") };
+    assert!(error.to_string().ends_with(": nothing was sent: the Secret is gone"), "the panel is not the one to blame: {error}");
+    assert!(error.nobody_there() && error.class() == ErrorClass::Down);
     assert_eq!(server.count("auth"), 3, "{:?}", server.funcs());
 }
 

@@ -169,6 +169,46 @@ async fn an_address_on_the_page_behind_is_not_missed_for_a_row_that_groups_other
     assert!(self::panel(&server).addresses(&"17".into()).await.is_err());
 }
 
+/// A row that groups others is of another table: its id may be the one of an address.
+#[tokio::test]
+async fn an_address_with_the_id_of_a_row_that_groups_others_is_not_lost() {
+    let rows = |total: &str| {
+        doc(&format!(
+            r#"{total}"elem":[{{"id":"1","type":"group"}},{{"id":"501","ip":"203.0.113.9"}},{{"id":"2","type":"group"}},{{"id":"1","ip":"203.0.113.5"}}]"#
+        ))
+    };
+    for (total, requests) in [("", 1), (r#""p_elems":"2","#, 1), (r#""p_elems":"4","#, 2)] {
+        let server = Server::panel(move |r| match r.get("p_num") {
+            "2" => doc(&format!("{total}\"elem\":[]")),
+            _ => rows(total),
+        });
+        let found = panel(&server).addresses(&"17".into()).await.unwrap();
+        let shown: Vec<String> = found.iter().map(|a| format!("{} {}", a.row.0, a.address)).collect();
+        assert_eq!(shown, ["501 203.0.113.9", "1 203.0.113.5"], "{total}");
+        // Of a total that counts those that group others, the page behind the last one is asked for, and the first one once more.
+        assert!(server.count("iplist") >= requests, "{total}: {:?}", server.funcs());
+    }
+}
+
+/// Of two rows with one id the second would be lost: an address that is on the server, or a server.
+#[tokio::test]
+async fn two_rows_that_one_id_names_are_no_whole_list() {
+    let two = r#""elem":[{"id":"1","ip":"203.0.113.5"},{"id":"1","ip":"203.0.113.6"}]"#;
+    for total in ["", r#""p_elems":"1","#, r#""p_elems":"2","#] {
+        let server = Server::panel(move |_| doc(&format!("{total}{two}")));
+        let error = panel(&server).addresses(&"17".into()).await.unwrap_err();
+        assert!(matches!(&error, PanelError::Incomplete { what, .. } if what.contains("two different ones have 1")), "{total}: {error}");
+    }
+    let server = |kind: &str| format!(r#"{{"id":"1","name":"R1","type":"{kind}"}}"#);
+    for (first, second, read) in [("group", "group", true), ("group", "E3", false)] {
+        let rows = servers({
+            let both = format!(r#""elem":[{},{}]"#, server(first), server(second));
+            move |_| doc(&both)
+        });
+        assert_eq!(rows.await.is_ok(), read, "a server type may be called so: {first}, {second}");
+    }
+}
+
 #[tokio::test]
 async fn that_a_panel_counts_rows_that_group_others_is_asked_once() {
     type Page = fn() -> Reply;

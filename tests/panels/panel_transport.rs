@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::{PASSWORD, Reply, SESSION, Server, doc, ok, response, settings};
 use dci_operator::panel::coremanager::Client;
-use dci_operator::panel::coremanager::document::MAX_BODY;
+use dci_operator::panel::coremanager::document::{MAX_BODY, MAX_FORM};
 use dci_operator::panel::coremanager::params::Params;
 use dci_operator::panel::error::{Outcome, PanelError};
 
@@ -108,22 +108,60 @@ async fn a_redirect_is_not_followed_and_names_a_host_only() {
 }
 
 #[tokio::test]
+async fn a_redirect_names_no_host_but_the_panels_own() {
+    for (target, to) in [
+        (format!("http://{PASSWORD}/"), "another host"),
+        (format!("//{PASSWORD}/x"), "another host"),
+        // A host of another scheme is kept as it was written.
+        (format!("x://{PASSWORD}/"), "another host"),
+        (format!("http://{SESSION}.example/"), "another host"),
+        ("file:///etc/passwd".to_owned(), "another host"),
+        ("/elsewhere".to_owned(), "127.0.0.1"),
+    ] {
+        let outcome =
+            change(move || Reply::Raw(format!("HTTP/1.1 302 Found\r\nlocation: {target}\r\ncontent-length: 0\r\n\r\n").into_bytes())).await;
+        assert_eq!(not_a_document(&outcome), format!("a redirect (302) to {to}"));
+    }
+    let outcome = change(raw(b"HTTP/1.1 302 Found\r\ncontent-length: 0\r\n\r\n")).await;
+    assert_eq!(not_a_document(&outcome), "a redirect (302) to nowhere");
+}
+
+#[tokio::test]
 async fn a_body_is_bounded_announced_or_not() {
-    let announced = || Reply::Raw(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{{", MAX_BODY + 1).into_bytes());
+    let announced = || Reply::Raw(format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{{", MAX_FORM + 1).into_bytes());
     assert!(not_a_document(&change(announced).await).contains("more than"));
     let streamed = || {
         let mut bytes = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n{\"doc\":{}}".to_vec();
-        bytes.resize(MAX_BODY + 200, b' ');
+        bytes.resize(MAX_FORM + 200, b' ');
         Reply::Raw(bytes)
     };
     assert!(not_a_document(&change(streamed).await).contains("more than"));
     let just_fits = || {
         let head = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n";
         let mut bytes = [head.as_slice(), b"{\"doc\":{}}"].concat();
-        bytes.resize(MAX_BODY + head.len(), b' ');
+        bytes.resize(MAX_FORM + head.len(), b' ');
         Reply::Raw(bytes)
     };
     assert_eq!(change(just_fits).await, Outcome::Applied(()));
+}
+
+/// A list may be longer than anything else is.
+#[tokio::test]
+async fn a_list_has_a_bound_of_its_own() {
+    for (beyond, fits) in [(0, true), (1, false)] {
+        let server = Server::panel(move |_| {
+            let head = b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n";
+            let mut bytes = [head.as_slice(), b"{\"doc\":{}}"].concat();
+            bytes.resize(MAX_BODY + head.len() + beyond, b' ');
+            Reply::Raw(bytes)
+        });
+        let list = server.client().list("server", Params::new, "id").await;
+        match list {
+            Ok(list) => assert!(fits && list.rows().is_empty()),
+            Err(PanelError::NotADocument { detail, .. }) => assert!(!fits && detail.contains("more than"), "{detail}"),
+            Err(error) => panic!("{error:?}"),
+        }
+    }
 }
 
 #[tokio::test]

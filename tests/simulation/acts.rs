@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::apiserver::{HANDLERS, IPMANAGERS};
+use super::apiserver::{HANDLERS, IPMANAGERS, TASKS};
 use super::lives::ACTS;
 use super::mischief::Mischief;
 use super::people::{Act, Which};
@@ -14,7 +14,7 @@ const EVERYWHERE: [&str; 9] =
     ["clock-forward", "clock-back", "handler-edited", "power-on", "suspend-resume", "policy", "protection", "taken-out", "root-secret"];
 
 /// In each life, too. Nobody meddles with what the life is about, and what is put back is all that there is to do: it ends as if nothing had happened.
-const NOBODYS: [&str; 13] = [
+const NOBODYS: [&str; 14] = [
     "panel-down",
     "address-manager-down",
     "api-down",
@@ -28,6 +28,7 @@ const NOBODYS: [&str; 13] = [
     "address-manager-deleted",
     "leader-frozen",
     "leader-deposed",
+    "task-by-hand",
 ];
 
 /// What somebody may do in a life.
@@ -96,6 +97,15 @@ impl Scenario {
             "leader-frozen" | "leader-deposed" => {
                 self.staff.processes = 2;
                 if name == "leader-frozen" { Mischief::FreezeLeader(30_000) } else { Mischief::Depose }
+            }
+            // A task that no operator made, about an order that is not there.
+            "task-by-hand" => {
+                let order = json!({"namespace": SHOP, "name": "nowhere", "uid": "no-uid"});
+                let spec = json!({"type": "Procurement", "department": "Procurement", "summary": "by hand", "orderRef": order});
+                let task = json!({
+                    "apiVersion": "dci-operator.dev/v1alpha1", "kind": "ManualTask", "metadata": {"name": "by-hand"}, "spec": spec,
+                });
+                Mischief::Make(TASKS, PROVIDER, task)
             }
             "licence-gone" => licence(json!({"delete": true})),
             "licence-stopped" => licence(json!({"suspended": true})),

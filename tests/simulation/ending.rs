@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::apiserver::{LEASES, ORDERS, SECRETS, TASKS};
 use super::invariants::{ready, rest, view};
 use super::people::ended;
-use super::world::World;
+use super::world::{RECONCILED, World};
 
 /// Nobody's, with the domain of free servers, without a marker, and one address, which is for parking.
 fn is_given_back(server: &Value) -> bool {
@@ -163,6 +163,20 @@ fn restless(world: &World) -> Option<String> {
     let looked_after = world.times("act-order") + 4;
     let most = (PASSES + span / 1000) * looked_after;
     (passes > most).then(|| format!("{passes} passes in {} s over {looked_after} objects, after the last fault", span / 1000))
+}
+
+/// Looks at what went on while a world was at rest, for so many milliseconds. `before`: the passes that there had been until then.
+pub fn rested(world: &World, span: u64, before: [u64; 4]) {
+    // Where two processes work of which none leads they wake each other.
+    if world.passes().is_none() {
+        return;
+    }
+    for ((kind, before), now) in RECONCILED.into_iter().zip(before).zip(world.passes_by_kind()) {
+        let objects = world.server(|s| s.all(kind).count()) as u64;
+        if let Some(what) = rest::restless(kind.kind, objects, now - before, span) {
+            world.violation(format!("(7) {what}"));
+        }
+    }
 }
 
 /// Says what is wrong with the end of a world. Where a rule was broken before it did not come to its end. `leaves_nothing`: no order stays.

@@ -99,6 +99,11 @@ impl Mischief {
         }
     }
 
+    /// A handler is made again that somebody removed.
+    pub fn makes_a_handler(&self) -> bool {
+        matches!(self, Self::Make(kind, ..) if *kind == HANDLERS)
+    }
+
     /// A Secret is made again that belongs to an order.
     pub fn has_an_owner(&self) -> bool {
         matches!(self, Self::Make(_, _, object) if !view::list(&object["metadata"]["ownerReferences"]).is_empty())
@@ -191,6 +196,14 @@ impl People {
             Mischief::Anew { kind, name, politely, after } => {
                 let place = (kind, PROVIDER.to_owned(), name);
                 let object = world.server(|s| s.get(&place).ok());
+                if kind == HANDLERS && self.restores_something() {
+                    // Where its server is, an order without its status is told by nobody but the handler.
+                    let again = Mischief::Anew { kind, name: place.2, politely, after };
+                    if object.is_some() && !self.healing {
+                        self.put_off(WAITS, Act::Also(again));
+                    }
+                    return false;
+                }
                 if let Some(object) = &object {
                     if politely {
                         let _ = world.change(|s| s.delete(&place, &Value::Null, now()));
@@ -211,6 +224,10 @@ impl People {
             }
             Mischief::Restore(name, after) => return self.takes_out(world, name, after),
             Mischief::Restored(order, had) => {
+                if self.misses_a_handler() {
+                    self.put_off(WAITS, Act::Also(Mischief::Restored(order, had)));
+                    return true;
+                }
                 let id = view::order_id(&order).to_owned();
                 let restored = told(world, &world.change(|s| s.create((ORDERS, SHOP.into(), String::new()), order, now())));
                 if !restored {
@@ -242,6 +259,11 @@ impl People {
     /// Whether somebody is about to restore an order.
     fn restores_something(&self) -> bool {
         self.later.iter().any(|(_, act)| matches!(act, Act::Also(Mischief::Restored(..))))
+    }
+
+    /// Whether somebody is about to make a handler anew.
+    fn misses_a_handler(&self) -> bool {
+        self.later.iter().any(|(_, act)| matches!(act, Act::Also(what) if what.makes_a_handler()))
     }
 
     /// Edits these fields of an object's spec, and puts back later what stood there.

@@ -144,6 +144,9 @@ async fn post(world: Arc<World>, who: Arc<Replica>, sent: Sent) -> Result<Vec<u8
         Some(Fault::Twice(_)) if call.func == "soft.order.param" => world.panel_call(&sent),
         // A copy that takes another address after its answer, while the order goes, is a hole that is known (see the model).
         Some(Fault::Twice(1..)) if call.func == "ip.edit" && call.target.is_empty() => world.panel_call(&sent),
+        // So is one that puts the remains of a marker back where they were just taken away: they name their order to nobody who has not
+        // seen them before.
+        Some(Fault::Twice(1..)) if call.func == "server.edit" && world.cuts_notes => world.panel_call(&sent),
         Some(Fault::Twice(0)) => {
             world.panel_call(&sent);
             world.panel_call(&sent)

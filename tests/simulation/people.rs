@@ -132,10 +132,18 @@ pub struct People {
     pub(super) later: Vec<(u64, Act)>,
     /// Everything is being put right: nobody waits for anything.
     pub(super) healing: bool,
-    /// Since when, and after how many writes and calls, nothing has changed.
-    quiet: Option<(u64, u64, usize)>,
+    /// Since when nothing has changed.
+    quiet: Option<Quiet>,
     /// What was taken out of the address manager by hand.
     deleted: Vec<Value>,
+}
+
+/// Nothing is written, and no change asked for, since then.
+struct Quiet {
+    since: u64,
+    /// Writes and calls until then, and passes by kind.
+    counts: (u64, usize),
+    passes: [u64; 4],
 }
 
 impl People {
@@ -182,8 +190,11 @@ impl People {
         self.healing = true;
         while !self.later.is_empty() {
             let mut acts = std::mem::take(&mut self.later);
-            // What belongs to an order comes after the order.
-            acts.sort_by_key(|(at, act)| (matches!(act, Act::Also(what) if what.has_an_owner()), *at));
+            // What belongs to an order comes after the order, and that after the handler that its server is at.
+            acts.sort_by_key(|(at, act)| match act {
+                Act::Also(what) => (!what.makes_a_handler(), what.has_an_owner(), *at),
+                _ => (true, false, *at),
+            });
             for (_, act) in acts {
                 self.somebody(world, act);
             }
@@ -365,13 +376,15 @@ impl People {
             return None;
         }
         let counts = world.counts();
-        match self.quiet {
-            Some((since, writes, calls)) if (writes, calls) == counts => Some(now() >= since + rest),
-            Some(_) | None => {
-                self.quiet = Some((now(), counts.0, counts.1));
-                Some(false)
+        if let Some(quiet) = self.quiet.as_ref().filter(|quiet| quiet.counts == counts) {
+            let span = now() - quiet.since;
+            if span >= rest {
+                super::ending::rested(world, span, quiet.passes);
             }
+            return Some(span >= rest);
         }
+        self.quiet = Some(Quiet { since: now(), counts, passes: world.passes_by_kind() });
+        Some(false)
     }
 }
 

@@ -34,7 +34,7 @@ pub const PROVIDER: &str = "hosting";
 pub const SHOP: &str = "shop";
 
 /// The kinds that the operator looks after.
-const RECONCILED: [Kind; 4] = [ORDERS, HANDLERS, IPMANAGERS, TASKS];
+pub(super) const RECONCILED: [Kind; 4] = [ORDERS, HANDLERS, IPMANAGERS, TASKS];
 
 /// How long things may take once nothing goes wrong any more, in milliseconds.
 const PATIENCE: u64 = 5_400_000;
@@ -73,6 +73,8 @@ pub struct World {
     metrics: Mutex<Vec<Arc<Metrics>>>,
     /// The panels before anything happened.
     pub at_first: Value,
+    /// A panel keeps the beginning of what is written into notes.
+    pub cuts_notes: bool,
     pub(super) noted: Mutex<Noted>,
     /// Since when nothing goes wrong any more, in milliseconds, and how many passes there had been until then.
     calm: Mutex<Option<(u64, u64)>>,
@@ -130,6 +132,7 @@ impl World {
         Self {
             server: Mutex::new(server),
             at_first: panels.state(),
+            cuts_notes: config.contains("notes_limit:"),
             panels,
             adversary: Mutex::new(adversary),
             rules: Mutex::default(),
@@ -480,10 +483,15 @@ impl World {
         Some((now() - since, self.all_passes() - before))
     }
 
-    /// How many reconciles have ended, however they did.
+    /// How many reconciles of each kind have ended, however they did.
+    pub fn passes_by_kind(&self) -> [u64; 4] {
+        let all = lock(&self.metrics);
+        let ends = |kind: Kind| ["ok", "error", "panic", "timeout"].map(|how| [kind.kind, how]);
+        RECONCILED.map(|kind| all.iter().map(|metrics| ends(kind).map(|end| metrics.reconciles.of(end).get()).iter().sum::<u64>()).sum())
+    }
+
     fn all_passes(&self) -> u64 {
-        let ends = || RECONCILED.into_iter().flat_map(|kind| ["ok", "error", "panic", "timeout"].map(|how| [kind.kind, how]));
-        lock(&self.metrics).iter().map(|metrics| ends().map(|end| metrics.reconciles.of(end).get()).sum::<u64>()).sum()
+        self.passes_by_kind().iter().sum()
     }
 
     /// Something goes wrong, for so many milliseconds, that may hold up whoever decides.

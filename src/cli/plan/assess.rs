@@ -33,16 +33,25 @@ pub(super) fn handlers(question: &Question, order: &Order, plan: &mut Plan) {
             (None, Some(s)) => format!("no handler of namespace {} has these labels (HandlerNotFound until one has)", s.namespace),
             (None, None) => "the order names no handler".to_owned(),
         };
-        plan.no_handler = Some(finding(Weight::Stops, text));
+        plan.no_handler = Some(unread_handlers(question).unwrap_or_else(|| finding(Weight::Stops, text)));
         return;
     }
     let has_server = matches!(plan.situation, Situation::Preparing | Situation::HandedOver);
     let prepares = plan.situation != Situation::HandedOver && order.adopt.is_none();
     plan.handlers = offers.iter().map(|offer| assess(question, order, offer, has_server, prepares)).collect();
+    if let Some(unread) = unread_handlers(question).filter(|_| plan.selects && !has_server) {
+        plan.handlers.iter_mut().for_each(|handler| handler.findings.push(unread.clone()));
+    }
     plan.handlers.sort_by(|a, b| (a.priority, &a.key.name).cmp(&(b.priority, &b.key.name)));
     let only = plan.handlers.first().filter(|_| !plan.selects || has_server);
     let first = only.or_else(|| plan.handlers.iter().find(|a| a.weight() <= Weight::Unknown));
     plan.chosen = first.map(|a| a.key.clone());
+}
+
+/// That handlers which the order selects cannot be read: one of them may be tried first, or be the one that serves it.
+fn unread_handlers(question: &Question) -> Option<Finding> {
+    let names = question.unread_handlers.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    (!names.is_empty()).then(|| finding(Weight::Unknown, format!("{names}: cannot be read by this version, and may serve the order")))
 }
 
 /// `prepares`: a system is going to be installed now, and its recipes run.
@@ -119,7 +128,11 @@ fn namespace(rule: &AllowedNamespaces, handler: &ProcessingHandler, namespace: &
         NamespacesFrom::Selector => {
             let wanted = rule.selector.as_ref().map(|s| &s.match_labels).filter(|w| !w.is_empty());
             match (wanted, labels) {
-                (None, _) | (_, Known::Absent) => false,
+                (None, _) => false,
+                (Some(_), Known::Absent) => {
+                    let text = format!("namespace {namespace} does not exist yet: whether it will have the labels of allowedNamespaces");
+                    return finding(Weight::Unknown, text);
+                }
                 (Some(wanted), Known::Is(labels)) => wanted.iter().all(|(name, value)| labels.get(name) == Some(value)),
                 (Some(_), Known::Hidden(why)) => {
                     return finding(Weight::Unknown, format!("whether namespace {namespace} has the labels of allowedNamespaces: {why}"));
@@ -145,12 +158,19 @@ fn namespace_limit(question: &Question, policy: &Handler) -> Option<Finding> {
     // An order that is still to be made comes after all that are there.
     let older = |o: &DedicatedServerOrder| created.is_none_or(|at| o.metadata.creation_timestamp.as_ref().is_some_and(|t| t.0 < at));
     let counts = |o: &&DedicatedServerOrder| o.key() != own && serving_handler(o).as_ref() == Some(key) && (o.is_bound() || older(o));
+    let unread = question.unread_orders.iter().filter(|key| **key != own).count();
     Some(match &question.neighbours {
         Known::Is(orders) => match orders.iter().filter(counts).count() {
             there if there >= max => finding(
                 Weight::Waits,
                 format!(
                     "{there} orders of this namespace have servers or came before, and limits.maxOrdersPerNamespace is {max} (LimitReached)"
+                ),
+            ),
+            there if there + unread >= max => finding(
+                Weight::Unknown,
+                format!(
+                    "{there} orders of this namespace have servers or came before, {unread} more cannot be read by this version, and limits.maxOrdersPerNamespace is {max}"
                 ),
             ),
             there => finding(

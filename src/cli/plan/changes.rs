@@ -93,10 +93,12 @@ impl Difference<'_> {
                 let group = self.policy.as_ref().map_or_else(String::new, |p| format!(" of group {}", p.public_group));
                 return (Effect::AtOnce, format!("ChangeAddress adds {many} {family}{group}; those that are there stay"));
             }
+            let first =
+                if self.policy.as_ref().is_none_or(Handler::operator_allocates) { "the highest" } else { "the last in the panel's list" };
             (
                 Effect::AtOnce,
                 format!(
-                    "ChangeAddress takes {many} {family} away from the server, the highest first, never the main one; somebody else may get them"
+                    "ChangeAddress takes {many} {family} away from the server, {first} first, never the main one; somebody else may get them"
                 ),
             )
         };

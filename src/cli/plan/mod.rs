@@ -40,10 +40,14 @@ pub struct Question {
     pub existing: Known<DedicatedServerOrder>,
     /// The handlers that it names or selects; of one that has a server, the one that serves it.
     pub handlers: Known<Vec<Offer>>,
+    /// Those of them that this version cannot read.
+    pub unread_handlers: Vec<ObjectKey>,
     /// Labels of the order's namespace.
     pub labels: Known<BTreeMap<String, String>>,
     /// All orders of its namespace.
     pub neighbours: Known<Vec<DedicatedServerOrder>>,
+    /// Those of them that this version cannot read.
+    pub unread_orders: Vec<ObjectKey>,
     /// How many other orders are planned in the same call.
     pub beside: usize,
 }

@@ -38,8 +38,10 @@ fn question(spec: &Value, offers: Vec<Offer>) -> Question {
         unknown_fields: Vec::new(),
         existing: Known::Absent,
         handlers: Known::Is(offers),
+        unread_handlers: Vec::new(),
         labels: Known::Absent,
         neighbours: Known::Is(Vec::new()),
+        unread_orders: Vec::new(),
         beside: 0,
     }
 }
@@ -125,7 +127,7 @@ fn what_speaks_for_and_against_a_handler() {
         (json!({}), json!({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}), Weight::Waits, "being deleted"),
         (json!({}), json!({"spec": {"module": "BILLmanager6"}}), Weight::Stops, "its module is BILLmanager6"),
         (json!({}), json!({"spec": {"allowedNamespaces": {"from": "Same"}}}), Weight::Stops, "namespace shop may not use it"),
-        (json!({}), labelled, Weight::Stops, "namespace shop may not use it"),
+        (json!({}), labelled, Weight::Unknown, "namespace shop does not exist yet: whether it will have the labels"),
         (json!({"configuration": {"serverType": "E5"}}), json!({}), Weight::Waits, "none of 1 servers of type E5 is free"),
         (
             json!({"configuration": {"serverType": "X"}}),
@@ -206,6 +208,31 @@ fn what_may_not_be_read_is_unknown() {
     assert!(text.contains("order shop/web: planned as a new one (you may not get orders)"), "{text}");
     assert!(text.contains("handler: unknown: you may not get processinghandlers in namespace h"), "{text}");
     assert!(text.contains("gives it 1 IPv4 public addresses, as its handler says"), "{text}");
+}
+
+#[test]
+fn what_this_version_cannot_read_is_told_of_and_not_left_out() {
+    let unread = |name: &str| ObjectKey { namespace: "h".into(), name: name.into() };
+    let limited = json!({"spec": {"limits": {"maxOrdersPerNamespace": 1}}});
+    let mut asked = question(&json!({}), vec![offer(&limited)]);
+    assert_eq!(plan(&asked).weight(), Weight::Good);
+    asked.unread_orders = vec![ObjectKey { namespace: "shop".into(), name: "new".into() }];
+    let told = text(&plan(&asked));
+    assert_eq!(plan(&asked).weight(), Weight::Unknown, "{told}");
+    assert!(told.contains("0 orders of this namespace have servers or came before, 1 more cannot be read by this version"), "{told}");
+    asked.unread_orders = vec![asked.order.key()];
+    assert_eq!(plan(&asked).weight(), Weight::Good, "it does not stand in its own way");
+    // One that is tried earlier may be among those that cannot be read.
+    let selects = json!({"spec": {"handlerRef": null, "handlerSelector": {"namespace": "h"}}});
+    let mut asked = question(&json!({}), vec![offer(&json!({}))]);
+    asked.order = samples::order(&selects);
+    asked.unread_handlers = vec![unread("msk-0")];
+    let told = plan(&asked);
+    assert_eq!(told.weight(), Weight::Unknown);
+    assert!(text(&told).contains("h/msk-0: cannot be read by this version"), "{}", text(&told));
+    asked.handlers = Known::Is(Vec::new());
+    let told = plan(&asked);
+    assert_eq!((told.weight(), told.no_handler.as_ref().map(|f| f.weight)), (Weight::Unknown, Some(Weight::Unknown)));
 }
 
 #[test]
@@ -333,7 +360,16 @@ fn what_a_change_of_an_order_with_a_server_costs() {
             &none,
             "spec.addresses.ipv6",
             Effect::AtOnce,
-            "takes 1 IPv6 away",
+            "takes 1 IPv6 away from the server, the highest first",
+        ),
+        (
+            json!({"addresses": {"ipv4": 3}}),
+            json!({"addresses": {"ipv4": 2}}),
+            &none,
+            &json!({"spec": {"ipManagement": {"allocateBy": "Panel"}}}),
+            "spec.addresses.ipv4",
+            Effect::AtOnce,
+            "takes 1 IPv4 away from the server, the last in the panel's list first",
         ),
         (
             json!({}),

@@ -155,7 +155,8 @@ metrics! {
     orphans: gauge "orphan_servers" ["handler"];
     /// Orders whose server the panel does not list any more, or which is not marked as theirs.
     ghosts: gauge "ghost_orders" ["handler"];
-    /// The soonest end among the running licences of orders, in seconds since 1970, by licence server and product.
+    /// The soonest end among the licences of orders, in seconds since 1970, by licence server and product; those that were suspended with
+    /// their order are left out.
     license_expiry: gauge "license_expiry_timestamp" in Seconds ["handler", "product"];
     /// How long before its end a licence is renewed (`spec.licenses.renewBefore`).
     license_renewal: gauge "license_renewal" in Seconds ["handler"];

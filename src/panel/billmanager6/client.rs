@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use crate::panel::coremanager::Client;
 use crate::panel::coremanager::document::Document;
-use crate::panel::dcimanager5::parse::is_administrators;
+use crate::panel::coremanager::values::is_administrators;
 use crate::panel::dialect::{Dialect, DialectCall};
 use crate::panel::error::{Outcome, PanelError};
 use crate::panel::license::{LicenseEdit, LicenseForm, LicenseId, LicenseOrder, LicensePanel, LicenseRow};

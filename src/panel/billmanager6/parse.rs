@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 use secrecy::SecretString;
 
 use crate::panel::coremanager::document::{Document, Fields};
-use crate::panel::dcimanager5::parse::{address, same_object};
+use crate::panel::coremanager::values::{address, same_object};
 use crate::panel::license::{LicenseForm, LicenseId, LicenseRow, LicenseState};
 
 /// A row of `soft` (inferred; the names of its fields are those of the form).

@@ -15,7 +15,7 @@ use super::blot::blot;
 use super::document::{Answer, Document, bounded};
 use super::limits::Limiter;
 use super::params::Params;
-use super::transport::{Transport, Wire};
+use super::transport::{Most, Transport, Wire};
 
 /// A refused log-in is not repeated for so long (design.md section 9, Log-in): a wrong password must not lock the account.
 pub const LOGIN_PAUSE: Duration = Duration::from_mins(1);
@@ -25,7 +25,8 @@ pub const BUSY_PAUSE: Duration = Duration::from_secs(5);
 
 /// Told of every request to a panel, for metrics.
 pub trait Observer: Send + Sync {
-    /// A request ended. `result` is one of `ok`, `refused`, `auth`, `unreachable`, `certificate`, `no_answer`, `not_a_document`.
+    /// A request ended. `result` is one of `ok`, `refused`, `auth`, `unreachable`, `certificate`, `denied`, `no_answer`,
+    /// `not_a_document`.
     fn call(&self, func: &str, result: &'static str, took: Duration);
 }
 
@@ -106,6 +107,7 @@ fn pause(error: &PanelError) -> Duration {
         PanelError::Login { .. } => LOGIN_PAUSE,
         PanelError::Refused { .. } => BUSY_PAUSE,
         PanelError::Unreachable { .. }
+        | PanelError::NotSent { .. }
         | PanelError::Certificate { .. }
         | PanelError::AddressDenied { .. }
         | PanelError::NoAnswer { .. }
@@ -179,19 +181,24 @@ impl Client {
 
     /// Calls a function that changes nothing.
     pub async fn read(&self, func: &str, params: &Params) -> Result<Document, PanelError> {
-        self.call(func, params).await.map_err(|f| f.error)
+        self.call(func, params, Most::Form).await.map_err(|f| f.error)
+    }
+
+    /// Reads a list or a page of one, of which so many bytes are held already.
+    pub(super) async fn read_page(&self, func: &str, params: &Params, held: usize) -> Result<Document, PanelError> {
+        self.call(func, params, Most::Page(held)).await.map_err(|f| f.error)
     }
 
     /// Reads a form that is sent back: as the panel shows it, for what is blotted out of it would be written over. What is told of it has
     /// to be without the secrets that come along.
     pub(in crate::panel) async fn whole(&self, func: &str, params: &Params) -> Result<(Document, Vec<SecretString>), PanelError> {
-        let (document, access) = self.ask(func, params).await.map_err(|f| f.error)?;
+        let (document, access) = self.ask(func, params, Most::Form).await.map_err(|f| f.error)?;
         Ok((document, self.sent(params, &access)))
     }
 
     /// Calls a function that changes something. What failed before the call itself was sent is known not to have happened.
     pub async fn change(&self, func: &str, params: &Params) -> Outcome<Document> {
-        match self.call(func, params).await {
+        match self.call(func, params, Most::Form).await {
             Ok(document) => Outcome::Applied(document),
             Err(Failure { error, sent: true }) => Outcome::of_error(error),
             Err(Failure { error, sent: false }) => Outcome::Refused(error),
@@ -212,8 +219,8 @@ impl Client {
     }
 
     /// One call, and a document that shows nothing of what was sent in secret with it.
-    async fn call(&self, func: &str, params: &Params) -> Result<Document, Failure> {
-        let (mut document, access) = self.ask(func, params).await?;
+    async fn call(&self, func: &str, params: &Params, most: Most) -> Result<Document, Failure> {
+        let (mut document, access) = self.ask(func, params, most).await?;
         let secrets = self.sent(params, &access);
         document.blot(&secrets.iter().map(ExposeSecret::expose_secret).collect::<Vec<_>>(), &self.username);
         Ok(document)
@@ -233,11 +240,11 @@ impl Client {
         }
     }
 
-    async fn ask(&self, func: &str, params: &Params) -> Result<(Document, Access), Failure> {
+    async fn ask(&self, func: &str, params: &Params, most: Most) -> Result<(Document, Access), Failure> {
         let unsent = |error| Failure { error, sent: false };
         let came = self.logins.load(Ordering::Acquire);
         let ticket = self.ticket(came, |_| true).await.map_err(unsent)?;
-        let answer = self.request(func, params, Some(&ticket.access)).await.map_err(|error| Failure { error, sent: true })?;
+        let answer = self.request(func, params, Some(&ticket.access), most).await.map_err(|error| Failure { error, sent: true })?;
         let error = match answer {
             Answer::Document(document) => return Ok((document, ticket.access)),
             Answer::Error(error) if error.kind != "auth" => return Err(self.refused(func, error)),
@@ -252,7 +259,7 @@ impl Client {
         }
         let came = self.logins.load(Ordering::Acquire);
         let again = self.ticket(came, |held| held.number != ticket.number).await.map_err(unsent)?;
-        let answer = self.request(func, params, Some(&again.access)).await;
+        let answer = self.request(func, params, Some(&again.access), most).await;
         match answer {
             Ok(Answer::Document(document)) => Ok((document, again.access)),
             Ok(Answer::Error(error)) if error.kind != "auth" => Err(self.refused(func, error)),
@@ -337,11 +344,11 @@ impl Client {
     async fn login(&self) -> Result<(Access, Option<String>), PanelError> {
         if let Some(source) = &self.passwords {
             // Nothing is sent without it: the old one may be refused, and count against the account.
-            let unreadable = |detail| PanelError::Unreachable { panel: self.transport.panel().to_owned(), detail };
+            let unreadable = |detail| PanelError::NotSent { panel: self.transport.panel().to_owned(), detail };
             *self.password.lock().unwrap_or_else(PoisonError::into_inner) = source.read().await.map_err(unreadable)?;
         }
         let params = Params::new().with("username", self.username.as_str()).secret("password", &self.password());
-        let document = match self.request("auth", &params, None).await? {
+        let document = match self.request("auth", &params, None, Most::Form).await? {
             Answer::Document(document) => document,
             Answer::Error(error) if error.kind == "auth" => return Err(self.login_error(error)),
             Answer::Error(error) => return Err(self.refused("auth", error).error),
@@ -357,14 +364,14 @@ impl Client {
         }
         // Nothing has been checked yet. One small call does it, before many calls at once try a wrong password; whether
         // the panel knows this function does not matter, only that it does not answer `auth`.
-        match self.request("whoami", &Params::new(), Some(&Access::AuthInfo)).await? {
+        match self.request("whoami", &Params::new(), Some(&Access::AuthInfo), Most::Form).await? {
             Answer::Error(error) if error.kind == "auth" => Err(self.login_error(error)),
             Answer::Document(_) | Answer::Error(_) => Ok((Access::AuthInfo, level)),
         }
     }
 
     /// One request: waits for the limits, posts, reads, tells the observer.
-    async fn request(&self, func: &str, params: &Params, access: Option<&Access>) -> Result<Answer, PanelError> {
+    async fn request(&self, func: &str, params: &Params, access: Option<&Access>, most: Most) -> Result<Answer, PanelError> {
         let credential = access.map(|access| self.credential(access));
         let mut fields = vec![("func", func), ("out", "json"), ("lang", "en")];
         if let Some((name, value)) = &credential {
@@ -377,7 +384,7 @@ impl Client {
             return Err(PanelError::Unreachable { panel: self.transport.panel().to_owned(), detail });
         }
         let began = Instant::now();
-        let result = self.transport.post(func, &fields).await.and_then(|body| {
+        let result = self.transport.post(func, &fields, most).await.and_then(|body| {
             let password = self.password();
             let mut secrets = params.secrets();
             secrets.extend(credential.as_ref().map(|(_, value)| value.expose_secret()));
@@ -413,7 +420,7 @@ fn label(result: &Result<Answer, PanelError>) -> &'static str {
     match result {
         Ok(Answer::Document(_)) => "ok",
         Ok(Answer::Error(error)) if error.kind == "auth" => "auth",
-        Err(PanelError::Unreachable { .. }) => "unreachable",
+        Err(PanelError::Unreachable { .. } | PanelError::NotSent { .. }) => "unreachable",
         Err(PanelError::Certificate { .. }) => "certificate",
         Err(PanelError::AddressDenied { .. }) => "denied",
         Err(PanelError::NoAnswer { .. }) => "no_answer",

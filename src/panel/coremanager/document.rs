@@ -12,8 +12,10 @@ use crate::panel::error::{ErrorDocument, MAX_TEXT};
 use super::blot::{BLOT, Needles, blot};
 use super::node::{Members, Node};
 
-/// The largest answer that is read, in bytes.
+/// The largest list that is read, in bytes: in one answer, or all its pages together.
 pub const MAX_BODY: usize = 16 * 1024 * 1024;
+/// The largest of all other answers that is read, in bytes. Forms may offer long choices.
+pub const MAX_FORM: usize = 4 * 1024 * 1024;
 
 /// Why bytes are not a document. The text never repeats the bytes: a proxy may echo the request, with the password in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -58,6 +60,7 @@ pub enum Answer {
 #[derive(Clone, PartialEq)]
 pub struct Document {
     members: Members,
+    size: usize,
 }
 
 impl fmt::Debug for Document {
@@ -70,7 +73,8 @@ impl fmt::Debug for Document {
 impl Document {
     /// Reads an answer. `secrets` are blotted out of the panel's texts, which may repeat a refused value.
     pub fn parse(body: &[u8], secrets: &[&str]) -> Result<Answer, Malformed> {
-        if body.len() > MAX_BODY {
+        let size = body.len();
+        if size > MAX_BODY {
             return Err(Malformed::TooLarge);
         }
         let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
@@ -89,7 +93,13 @@ impl Document {
         if let Some(error) = error_member(&members) {
             return error_document(error, secrets).map(Answer::Error);
         }
-        Ok(Answer::Document(Self { members }))
+        Ok(Answer::Document(Self { members, size }))
+    }
+
+    /// How many bytes it came in.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.size
     }
 
     /// Takes secrets out of everything that it says, whatever is made of that later. `known`: our name at the panel.
@@ -193,6 +203,12 @@ pub struct Fields<'a> {
 }
 
 impl<'a> Fields<'a> {
+    /// Whether these are the same members with the same values.
+    #[must_use]
+    pub fn is_same(&self, other: Fields<'_>) -> bool {
+        self.members == other.members
+    }
+
     /// Whether the flag is set. Flags are told by presence, whatever stands in them (ispsystem-api.md 1.3, confirmed);
     /// only a JSON `false`, which XML cannot have made, is none.
     #[must_use]

@@ -1,13 +1,13 @@
 //! Complete lists: a list that lacks rows must never look complete, for a server that is missing may be taken for gone.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 
 use crate::panel::error::{ErrorDocument, PanelError, SESSION};
 
 use super::blot::BLOT;
 use super::client::Client;
-use super::document::{Document, Fields, Total};
+use super::document::{Document, Fields, Total, bounded};
 use super::params::Params;
 
 /// More pages than any panel has: the bound on a list that never ends.
@@ -34,7 +34,7 @@ impl Client {
     /// them looks like a whole list: until a list was seen to end with the rows that it counts, the page behind its last one is asked for.
     pub async fn list(&self, func: &str, params: impl Fn() -> Params, key: &'static str) -> Result<List, PanelError> {
         for _ in 0..ATTEMPTS {
-            let first = self.read(func, &params()).await?;
+            let first = self.read_page(func, &params(), 0).await?;
             if filtered(&first) {
                 return Err(self.incomplete(func, "rows that a filter of our panel user hides; take the filter away at the panel"));
             }
@@ -48,12 +48,15 @@ impl Client {
                 return Err(self.incomplete(func, "all rows: the list says that there are some, and shows none"));
             }
             let page = |number: usize| params().with("p_num", number.to_string()).with("p_cnt", size.to_string());
+            // All pages are held until the last one was read: together they may be as large as a list that comes in one.
+            let mut held = first.size();
             let mut documents = vec![first];
             for number in 2..=MAX_PAGES {
                 let before = pages.seen.len();
-                let verdict = match self.read(func, &page(number)).await {
+                let verdict = match self.read_page(func, &page(number), held).await {
                     Ok(document) => {
                         let verdict = pages.take(self, func, &document, key)?;
+                        held += document.size();
                         documents.push(document);
                         verdict
                     }
@@ -68,7 +71,7 @@ impl Client {
                         return Err(self.incomplete(func, format!("rows: {before} of {} were shown, and no page has more", pages.total)));
                     }
                     Verdict::More => {}
-                    Verdict::Complete if self.unmoved(func, page, key, &pages).await? => {
+                    Verdict::Complete if self.unmoved(func, page, key, &pages, &documents).await? => {
                         if pages.ended {
                             self.counts_groups.store(true, Ordering::Relaxed);
                         }
@@ -82,10 +85,18 @@ impl Client {
     }
 
     /// Whether all pages but the last, which was read this moment, show the same rows once more.
-    async fn unmoved(&self, func: &str, page: impl Fn(usize) -> Params, key: &str, pages: &Pages) -> Result<bool, PanelError> {
+    async fn unmoved(
+        &self,
+        func: &str,
+        page: impl Fn(usize) -> Params,
+        key: &str,
+        pages: &Pages,
+        documents: &[Document],
+    ) -> Result<bool, PanelError> {
+        let held: usize = documents.iter().map(Document::size).sum();
         let earlier = pages.keys.iter().take(pages.keys.len().saturating_sub(1));
-        for (number, keys) in (1..).zip(earlier) {
-            let again = self.read(func, &page(number)).await?;
+        for ((number, keys), document) in (1..).zip(earlier).zip(documents) {
+            let again = self.read_page(func, &page(number), held - document.size()).await?;
             if again.total() != Total::Rows(pages.total) || keys_of(self, func, &again, key)? != *keys {
                 return Ok(false);
             }
@@ -135,20 +146,35 @@ enum Verdict {
     Changed,
 }
 
-/// The keys that a document names its rows by.
+/// The keys that a document names its rows by. Of two different rows with one key one would be lost.
 fn keys_of(client: &Client, func: &str, document: &Document, key: &str) -> Result<BTreeSet<String>, PanelError> {
     let rows = document.rows().ok_or_else(|| client.incomplete(func, "a list: elem holds something else than rows"))?;
-    rows.iter().map(|row| key_of(*row, key).ok_or_else(|| client.incomplete(func, format!("{key} in one of its rows")))).collect()
+    let mut known: BTreeMap<String, Fields<'_>> = BTreeMap::new();
+    for row in rows {
+        let name = key_of(func, row, key).ok_or_else(|| client.incomplete(func, format!("{key} in one of its rows")))?;
+        if !is_group(func, row) && known.get(&name).is_some_and(|other| !other.is_same(row)) {
+            return Err(client.incomplete(func, format!("rows that {key} tells apart: two different ones have {}", bounded(&name))));
+        }
+        known.insert(name, row);
+    }
+    Ok(known.into_keys().collect())
 }
 
-/// What a row is known by. Two rows whose keys held a secret would be one, and whoever is missing may be taken for gone.
-fn key_of(row: Fields<'_>, key: &str) -> Option<String> {
-    row.opt(key).filter(|shown| !shown.contains(BLOT)).or_else(|| is_group(row).then(|| format!("group {:?}", row.form())))
+/// What a row is known by. Two rows whose keys held a secret would be one, and whoever is missing may be taken for gone. A row that groups
+/// others is of another table than they are: its id may be that of one of them.
+fn key_of(func: &str, row: Fields<'_>, key: &str) -> Option<String> {
+    if is_group(func, row) {
+        return Some(format!("group {:?} {:?}", row.opt(key), row.form()));
+    }
+    row.opt(key).filter(|shown| !shown.contains(BLOT))
 }
 
-/// Whether a row groups others, and is none of them (ispsystem-api.md 2.5).
-fn is_group(row: Fields<'_>) -> bool {
-    row.opt("type").as_deref() == Some("group")
+/// The list that has rows which group others.
+const GROUPED: &str = "iplist";
+
+/// Whether a row groups others, and is none of them (ispsystem-api.md 2.5). In other lists a `type` is something else, as a server's.
+fn is_group(func: &str, row: Fields<'_>) -> bool {
+    func == GROUPED && row.opt("type").as_deref() == Some("group")
 }
 
 /// The pages read so far.
@@ -171,7 +197,8 @@ impl Pages {
         let keys = keys_of(client, func, document, key)?;
         let before = self.seen.len();
         self.seen.extend(keys.iter().cloned());
-        self.groups.extend(document.rows().unwrap_or_default().iter().filter(|row| is_group(**row)).filter_map(|row| key_of(*row, key)));
+        let rows = document.rows().unwrap_or_default().into_iter();
+        self.groups.extend(rows.filter(|row| is_group(func, *row)).filter_map(|row| key_of(func, row, key)));
         let first = self.keys.is_empty();
         let total = match document.total() {
             Total::Unsaid if first => self.seen.len() - self.groups.len(),
@@ -198,11 +225,12 @@ impl Pages {
 }
 
 impl List {
-    /// The rows, one for each key.
+    /// The rows, one for each key; without those that group others.
     #[must_use]
     pub fn rows(&self) -> Vec<Fields<'_>> {
         let mut seen = BTreeSet::new();
         let rows = self.documents.iter().flat_map(|d| d.rows().unwrap_or_default());
+        let rows = rows.filter(|row| !is_group(&self.func, *row));
         rows.filter(|row| row.opt(self.key).is_some_and(|id| seen.insert(id))).collect()
     }
 

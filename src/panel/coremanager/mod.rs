@@ -4,6 +4,7 @@ mod blot;
 pub mod document;
 mod node;
 pub mod params;
+pub mod values;
 
 #[cfg(feature = "operator")]
 pub mod client;

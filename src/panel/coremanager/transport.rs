@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 
-use reqwest::header::{CONTENT_TYPE, LOCATION};
+use reqwest::header::LOCATION;
 use reqwest::{StatusCode, Url};
 
 use crate::panel::causes::causes;
@@ -15,7 +15,7 @@ use crate::panel::resolver;
 use crate::panel::settings::{ConnectionSettings, PanelId, SettingsError, TlsMode};
 use crate::panel::tls::{self, certificate_text, tls_error};
 
-use super::document::{MAX_BODY, bounded};
+use super::document::{MAX_BODY, MAX_FORM, bounded};
 
 /// Idle connections are dropped before any server would: a request written to a connection that the server is just
 /// closing has no answer, and a change without an answer has to be looked for instead of being known.
@@ -35,6 +35,32 @@ pub enum WireError {
     NotSent(String),
     /// Nobody knows whether it arrived.
     NoAnswer(String),
+}
+
+/// How much of an answer is read: one panel's must not take the memory of all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Most {
+    /// What no list is.
+    Form,
+    /// A list, of which so many bytes are held already.
+    Page(usize),
+}
+
+impl Most {
+    fn bytes(self) -> usize {
+        match self {
+            Self::Form => MAX_FORM,
+            Self::Page(held) => MAX_BODY.saturating_sub(held),
+        }
+    }
+
+    fn exceeded(self) -> String {
+        match self {
+            Self::Form => format!("more than {MAX_FORM} bytes"),
+            Self::Page(0) => format!("more than {MAX_BODY} bytes"),
+            Self::Page(_) => format!("more than {MAX_BODY} bytes in all pages of the list"),
+        }
+    }
 }
 
 /// How forms get to a panel.
@@ -79,11 +105,15 @@ impl Transport {
     }
 
     /// Posts the fields and reads the answer. The deadline covers all of it.
-    pub(super) async fn post(&self, func: &str, fields: &[(&str, &str)]) -> Result<Vec<u8>, PanelError> {
+    pub(super) async fn post(&self, func: &str, fields: &[(&str, &str)], most: Most) -> Result<Vec<u8>, PanelError> {
         let exchange = async {
             match &self.way {
-                Way::Http(http) => self.exchange(http, func, fields).await,
-                Way::Wire(wire) => wire.post(self.url.as_str(), fields).await.map_err(|error| self.on_the_wire(func, error)),
+                Way::Http(http) => self.exchange(http, func, fields, most).await,
+                Way::Wire(wire) => match wire.post(self.url.as_str(), fields).await {
+                    Ok(body) if body.len() > most.bytes() => Err(self.not_a_document(func, most.exceeded())),
+                    Ok(body) => Ok(body),
+                    Err(error) => Err(self.on_the_wire(func, error)),
+                },
             }
         };
         match tokio::time::timeout(self.timeout, exchange).await {
@@ -92,7 +122,7 @@ impl Transport {
         }
     }
 
-    async fn exchange(&self, http: &reqwest::Client, func: &str, fields: &[(&str, &str)]) -> Result<Vec<u8>, PanelError> {
+    async fn exchange(&self, http: &reqwest::Client, func: &str, fields: &[(&str, &str)], most: Most) -> Result<Vec<u8>, PanelError> {
         let mut response = match http.post(self.url.clone()).form(fields).send().await {
             Ok(response) => response,
             Err(error) => return Err(self.failure(func, &error.without_url())),
@@ -100,29 +130,33 @@ impl Transport {
         let status = response.status();
         if status.is_redirection() {
             let target = response.headers().get(LOCATION).and_then(|l| l.to_str().ok()).and_then(|l| self.url.join(l).ok());
-            // The host alone: the rest of the address may repeat what was posted.
-            let host = target.as_ref().and_then(Url::host_str).map_or_else(|| "nowhere".to_owned(), bounded);
-            return Err(self.not_a_document(func, format!("a redirect ({}) to {host}", status.as_u16())));
+            // The panel's own host alone: any other part of the address, its host too, may repeat what was posted.
+            let to = match target {
+                None => "nowhere",
+                Some(target) if target.host() == self.url.host() => self.url.host_str().unwrap_or_default(),
+                Some(_) => "another host",
+            };
+            return Err(self.not_a_document(func, format!("a redirect ({}) to {to}", status.as_u16())));
         }
         if status != StatusCode::OK {
             return Err(self.not_a_document(func, format!("HTTP status {}", status.as_u16())));
         }
-        let too_large = || self.not_a_document(func, format!("more than {MAX_BODY} bytes"));
+        let too_large = || self.not_a_document(func, most.exceeded());
         let announced = response.content_length().unwrap_or(0);
-        if announced > MAX_BODY as u64 {
+        if announced > most.bytes() as u64 {
             return Err(too_large());
         }
-        let kind = response.headers().get(CONTENT_TYPE).and_then(|t| t.to_str().ok()).map(bounded);
         let mut body = Vec::new();
         loop {
             match response.chunk().await {
-                Ok(Some(chunk)) if body.len() + chunk.len() > MAX_BODY => return Err(too_large()),
+                Ok(Some(chunk)) if body.len() + chunk.len() > most.bytes() => return Err(too_large()),
                 Ok(Some(chunk)) => body.extend_from_slice(&chunk),
                 Ok(None) => break,
                 Err(error) => return Err(self.no_answer(func, chain(&error.without_url()))),
             }
         }
-        tracing::trace!(panel = self.panel, func, bytes = body.len(), kind, "answer");
+        // Nothing of what the panel sent, nor its headers: they may repeat what was posted.
+        tracing::trace!(panel = self.panel, func, bytes = body.len(), "answer");
         Ok(body)
     }
 
@@ -191,7 +225,7 @@ mod tests {
     async fn answer(wire: Option<Result<Vec<u8>, WireError>>) -> Result<Vec<u8>, PanelError> {
         let settings = ConnectionSettings::new("https://dci.example.net/dcimgr", "op", SecretString::from("x"));
         let id = PanelId::of_url(&settings.url).unwrap();
-        Transport::new(&settings, &id, Some(Arc::new(Answers(wire)))).unwrap().post("whoami", &[]).await
+        Transport::new(&settings, &id, Some(Arc::new(Answers(wire)))).unwrap().post("whoami", &[], Most::Form).await
     }
 
     #[tokio::test(start_paused = true)]
@@ -203,5 +237,7 @@ mod tests {
         assert!(matches!(lost, Err(PanelError::NoAnswer { .. })), "{lost:?}");
         let silent = answer(None).await;
         assert!(matches!(silent, Err(PanelError::NoAnswer { .. })), "the deadline covers it: {silent:?}");
+        let large = answer(Some(Ok(vec![b' '; MAX_FORM + 1]))).await;
+        assert!(matches!(&large, Err(PanelError::NotADocument { detail, .. }) if detail.contains("more than")), "{large:?}");
     }
 }

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use crate::panel::coremanager::document::Document;
 use crate::panel::coremanager::form::{gone, overlay};
 use crate::panel::coremanager::params::Params;
+use crate::panel::coremanager::values::{address, same_object};
 use crate::panel::dialect::REPLACE_MAIN_ADDRESS;
 use crate::panel::error::{Outcome, PanelError};
 use crate::panel::model::{AddressRow, AddressRowId, AddressSpec, Family, MainAddress, ServerId};
@@ -35,7 +36,7 @@ impl DciManager5 {
     /// The address that the answer names. One that was asked for by itself may go unnamed in an answer that says `ok`.
     fn named(&self, document: &Document, wanted: Option<IpAddr>) -> Outcome<IpAddr> {
         let fields = document.fields();
-        match (fields.opt("ip").and_then(|t| parse::address(&t)), wanted) {
+        match (fields.opt("ip").and_then(|t| address(&t)), wanted) {
             (Some(address), _) => Outcome::Applied(address),
             (None, Some(wanted)) if fields.has("ok") || fields.has("id") => Outcome::Applied(wanted),
             (None, _) => Outcome::of_error(self.client.incomplete(EDIT, "the new address (ip)")),
@@ -82,7 +83,7 @@ impl DciManager5 {
         let fields: Vec<_> = fields.into_iter().filter(|(name, _)| *name != "sok").collect();
         let elid = params.get("elid").unwrap_or_default();
         let build = |document: &Document| {
-            parse::same_object(&document.fields(), elid).map_err(|what| self.client.incomplete(&call.func, what))?;
+            same_object(&document.fields(), elid).map_err(|what| self.client.incomplete(&call.func, what))?;
             if elid == row.0 {
                 self.check_row_form(&call.func, document, row)?;
             }
@@ -101,7 +102,7 @@ impl DciManager5 {
         if !form.has("ip") && !form.has("domain") {
             return Err(self.client.incomplete(func, "the form of an address (ip and domain)"));
         }
-        parse::same_object(&form, &row.0).map_err(|what| self.client.incomplete(func, what))
+        same_object(&form, &row.0).map_err(|what| self.client.incomplete(func, what))
     }
 }
 

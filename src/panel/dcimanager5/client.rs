@@ -8,14 +8,13 @@ use secrecy::SecretString;
 
 use crate::panel::ServerPanel;
 use crate::panel::coremanager::Client;
+use crate::panel::coremanager::values::is_administrators;
 use crate::panel::dialect::{Dialect, FLAG_FOR_CLEANING, RUN_RECIPE};
 use crate::panel::model::{
     AddressRow, AddressRowId, AddressSpec, Connection, InstallForm, InstallRequest, MainAddress, PanelUser, Power, Probe, ServerEdit,
     ServerForm, ServerId, ServerRow, UserId,
 };
 use crate::panel::traits::{Change, Read};
-
-use super::parse;
 
 /// A DCImanager 5.
 pub struct DciManager5 {
@@ -37,7 +36,7 @@ impl ServerPanel for DciManager5 {
     }
 
     fn is_administrator(&self) -> bool {
-        self.client.level().is_none_or(|level| parse::is_administrators(&level))
+        self.client.level().is_none_or(|level| is_administrators(&level))
     }
 
     fn servers(&self) -> Read<'_, Vec<ServerRow>> {

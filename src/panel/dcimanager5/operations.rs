@@ -6,6 +6,7 @@ use secrecy::SecretString;
 
 use crate::panel::coremanager::document::Document;
 use crate::panel::coremanager::params::Params;
+use crate::panel::coremanager::values::same_object;
 use crate::panel::dialect::SET_PASSWORD;
 use crate::panel::error::{Outcome, PanelError};
 use crate::panel::model::{Connection, InstallForm, InstallRequest, Power, ServerId};
@@ -35,7 +36,7 @@ impl DciManager5 {
 
     async fn operations_form(&self, server: &ServerId) -> Result<Document, PanelError> {
         let document = self.client.read(OPERATIONS, &Params::new().with("elid", server.0.as_str())).await?;
-        parse::same_object(&document.fields(), &server.0).map_err(|what| self.client.incomplete(OPERATIONS, what))?;
+        same_object(&document.fields(), &server.0).map_err(|what| self.client.incomplete(OPERATIONS, what))?;
         Ok(document)
     }
 
@@ -117,7 +118,7 @@ impl DciManager5 {
             Ok((shown, _)) => shown,
             Err(error) => return Outcome::Refused(error),
         };
-        if let Err(what) = parse::same_object(&shown.fields(), params.get("elid").unwrap_or_default()) {
+        if let Err(what) = same_object(&shown.fields(), params.get("elid").unwrap_or_default()) {
             return Outcome::Refused(self.client.incomplete(&call.func, what));
         }
         let whole = shown.fields().form().into_iter().fold(Params::new(), |whole, (name, value)| whole.with(&name, value));

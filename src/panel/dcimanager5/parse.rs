@@ -2,9 +2,8 @@
 //!
 //! Errors are texts that say what is missing; the client adds panel and function.
 
-use std::net::IpAddr;
-
 use crate::panel::coremanager::document::{Document, Fields, is_nothing};
+use crate::panel::coremanager::values::{address, is_ordinary, same_object};
 use crate::panel::model::{
     AddressRow, AddressRowId, Connection, Expect, InstallForm, Level, OwnerEdit, PanelUser, PowerFlags, ServerEdit, ServerFlags,
     ServerForm, ServerId, ServerRow, UserId,
@@ -59,22 +58,6 @@ pub fn user_row(row: &Fields<'_>) -> Result<PanelUser, String> {
     })
 }
 
-/// The level of an ordinary user.
-pub const ORDINARY: &str = "16";
-
-/// Whether a level is that of an ordinary user.
-#[must_use]
-pub fn is_ordinary(level: &str) -> bool {
-    matches!(level.trim(), ORDINARY | "lvUser")
-}
-
-/// Whether a level is an administrator's: 16 is ordinary (confirmed), 29 and 30 are administrators (inferred), and anything above the
-/// ordinary level is taken for one.
-#[must_use]
-pub fn is_administrators(level: &str) -> bool {
-    level.trim().parse::<u32>().is_ok_and(|n| n > 16)
-}
-
 /// A row of `iplist`; `None` for a grouping row (ispsystem-api.md 2.5, confirmed).
 pub fn address_row(row: &Fields<'_>) -> Result<Option<AddressRow>, String> {
     if row.opt("type").as_deref() == Some("group") {
@@ -119,14 +102,6 @@ pub fn server_form(document: &Document, server: &ServerId) -> Result<ServerForm,
         disabled: form.ticked("disabled"),
         parts: super::parts::parts(document),
     })
-}
-
-/// A form that says which object it shows must show the one that was asked for.
-pub fn same_object(form: &Fields<'_>, id: &str) -> Result<(), String> {
-    match form.opt("elid") {
-        Some(shown) if shown != id => Err(format!("the form of {id}")),
-        Some(_) | None => Ok(()),
-    }
 }
 
 /// Why the expectation does not hold; `None` when it does.
@@ -190,10 +165,3 @@ pub const NEUTRAL: &[(&str, &str)] = &[("clearhdd", "off"), ("fullhddclear", "of
 
 /// Fields of `server.operations` that are filled in only where the form has them (ispsystem-api.md 2.6: hostname, ipaddr).
 pub const OPTIONAL: [&str; 2] = ["hostname", "ipaddr"];
-
-/// An address as the panels write it: alone, or with the length of its network.
-#[must_use]
-pub fn address(text: &str) -> Option<IpAddr> {
-    let text = text.trim();
-    text.split_once('/').map_or(text, |(address, _)| address).parse().ok()
-}

@@ -4,11 +4,14 @@ use secrecy::SecretString;
 
 use crate::panel::coremanager::document::Document;
 use crate::panel::coremanager::params::Params;
+use crate::panel::coremanager::values;
 use crate::panel::error::{Outcome, PanelError};
 use crate::panel::model::{Level, PanelUser, Probe, ServerEdit, ServerForm, ServerId, ServerRow, UserId};
 
 use super::client::DciManager5;
 use super::parse;
+
+const EDIT: &str = "server.edit";
 
 impl DciManager5 {
     /// Our level is what the log-in tells; where it tells none, what the list of users says of us.
@@ -26,7 +29,7 @@ impl DciManager5 {
         self.client.unfiltered("server", &["id", "name", "hostname", "ip", "mac"]).await?;
         let own = users.into_iter().find(|user| user.name == login);
         let administrator = match told {
-            Some(level) => parse::is_administrators(&level),
+            Some(level) => values::is_administrators(&level),
             None => own.as_ref().is_some_and(|user| match user.level {
                 Level::Administrator => true,
                 Level::User => false,
@@ -49,7 +52,7 @@ impl DciManager5 {
         };
         if ordinary {
             // Whoever looks at the handler next asks who we are: a session may be older than our level.
-            self.client.note_level(parse::ORDINARY);
+            self.client.note_level(values::ORDINARY);
         }
         users
     }
@@ -81,5 +84,3 @@ impl DciManager5 {
         self.client.modify(EDIT, &[("elid", &server.0)], build).await.unit()
     }
 }
-
-const EDIT: &str = "server.edit";

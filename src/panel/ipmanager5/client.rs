@@ -10,7 +10,7 @@ use crate::panel::coremanager::Client;
 use crate::panel::coremanager::document::Document;
 use crate::panel::coremanager::form::{gone, overlay};
 use crate::panel::coremanager::params::Params;
-use crate::panel::dcimanager5::parse::{address, is_administrators};
+use crate::panel::coremanager::values::{address, is_administrators};
 use crate::panel::error::{Outcome, PanelError};
 use crate::panel::model::{PoolAddress, PoolRequest, Probe};
 use crate::panel::traits::{Change, Read};
@@ -36,9 +36,13 @@ impl IpManager5 {
     /// An ordinary user is what the integration uses here (ispsystem-api.md 4.1, confirmed), so the level is only told.
     async fn do_probe(&self) -> Result<Probe, PanelError> {
         let level = self.client.fresh_login().await?.level;
-        self.client.unfiltered(LIST, &["ip", "domain", "note"]).await?;
+        self.do_unfiltered().await?;
         let administrator = level.is_some_and(|level| is_administrators(&level));
         Ok(Probe { login: self.client.username().to_owned(), user_id: None, administrator })
+    }
+
+    async fn do_unfiltered(&self) -> Result<(), PanelError> {
+        self.client.unfiltered(LIST, &["ip", "domain", "note"]).await
     }
 
     async fn do_addresses(&self) -> Result<Vec<PoolAddress>, PanelError> {
@@ -97,6 +101,10 @@ impl IpManager5 {
 impl AddressPanel for IpManager5 {
     fn probe(&self) -> Read<'_, Probe> {
         self.do_probe().boxed()
+    }
+
+    fn unfiltered(&self) -> Read<'_, ()> {
+        self.do_unfiltered().boxed()
     }
 
     fn addresses(&self) -> Read<'_, Vec<PoolAddress>> {

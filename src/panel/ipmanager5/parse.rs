@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::panel::coremanager::document::{Document, Fields};
-use crate::panel::dcimanager5::parse::address;
+use crate::panel::coremanager::values::address;
 use crate::panel::model::PoolAddress;
 
 /// A row of `ip`: `ip, domain, iptype, note` (confirmed).

@@ -18,7 +18,8 @@ use crate::sim::{
     },
 };
 
-/// `iplist`, `elid` = the server. Rows of type `group` stand between the addresses and are none.
+/// `iplist`, `elid` = the server. Rows of type `group` stand between the addresses and are none: their ids are those of another table, and
+/// may be the ids of addresses.
 pub(super) fn list(dci: &Dci, call: &Call<'_>) -> Result<Doc, Refusal> {
     let elid = match call.params.get("elid") {
         "" => call.params.get("plid"),
@@ -30,7 +31,7 @@ pub(super) fn list(dci: &Dci, call: &Call<'_>) -> Result<Doc, Refusal> {
     for row in &server.rows {
         if dci.behaviour.iplist_groups && !groups.contains(&row.group.as_str()) {
             groups.push(&row.group);
-            rows.push(Node::new("elem").field("id", format!("g{}", groups.len())).field("type", "group"));
+            rows.push(Node::new("elem").field("id", groups.len().to_string()).field("type", "group"));
         }
         rows.push(
             Node::new("elem")

@@ -173,6 +173,25 @@ fn a_lost_reinstallation_is_followed_where_it_shows_and_never_repeated_where_it_
     }
 }
 
+/// It was seen at work until its time was over: the data are gone, whatever became of the cancellation.
+#[test]
+fn a_reinstallation_whose_cancellation_has_no_answer_is_carried_through() {
+    for fault in [Fault::LostApplied, Fault::CrashAfter, Fault::LostNot, Fault::CrashBefore] {
+        let mut world = settled();
+        let at = world.asked.len();
+        world.panel.installs_that_hang = 1;
+        world.faults.insert(at + 1, fault);
+        reinstall(&mut world, "again");
+        until_settled(&mut world);
+        let calls = since(&world, at);
+        assert_eq!((calls[0], calls[1], calls.last()), ("install", "cancelOperation", Some(&"install")), "{fault:?}");
+        assert_eq!((world.panel.servers["1"].installs, world.tasks.len()), (3, 0), "{fault:?}\n{}", world.describe());
+        assert_eq!(world.status("web").last_handled_reinstall.as_deref(), Some("again"), "{fault:?}");
+        assert_active(&world, Kind::Plain);
+        world.assert_quiet();
+    }
+}
+
 /// The data may be there still: a department's word repeats nothing that is protected by then, or that nobody wants any more.
 #[test]
 fn a_lost_reinstallation_is_not_repeated_where_it_is_protected_or_withdrawn_since() {

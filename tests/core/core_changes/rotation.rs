@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::{reinstall, suspend, until_settled};
 use crate::support::panel::Panel;
+use crate::support::seconds;
 use crate::support::sweep::FAULTS;
 use crate::support::world::{Fault, World, handler, order};
 
@@ -183,4 +184,68 @@ fn a_department_that_says_that_it_set_the_password_is_believed() {
     world.always = None;
     world.password = version("k", "3");
     world.until("set", Duration::from_mins(15), |w| w.panel.servers["1"].passwords == 1);
+}
+
+/// A change of what it was for is heard while a department is asked, and when it has given it up.
+#[test]
+fn a_rotation_that_failed_hears_what_the_spec_says_next() {
+    type Change = fn(&mut World);
+    // (what, the change, passwords set and installations made)
+    let changes: [(&str, Change, (usize, usize)); 3] = [
+        ("no Secret", |w| w.edit("web", |raw| raw.spec.operating_system.password_secret_ref = None), (0, 1)),
+        (
+            "another Secret",
+            |w| {
+                w.always = None;
+                w.edit("web", |raw| {
+                    raw.spec.operating_system.password_secret_ref.iter_mut().for_each(|secret| secret.name = "better".into());
+                });
+            },
+            (1, 1),
+        ),
+        ("a reinstallation", |w| reinstall(w, "again"), (0, 2)),
+    ];
+    for (what, change, expected) in changes {
+        for cancelled in [false, true] {
+            let mut world = rotating();
+            world.always = Some(("setPassword", Fault::Refused));
+            world.password = version("k", "2");
+            world.until("a task", Duration::from_hours(2), |w| w.open_tasks() == [TaskType::FailedOperation]);
+            if cancelled {
+                world.resolve(TaskType::FailedOperation, Resolution::Cancelled);
+                world.until("given up", Duration::from_hours(1), |w| w.phase("web") == "Failed");
+            }
+            change(&mut world);
+            until_settled(&mut world);
+            world.run_for(Duration::from_hours(1));
+            let server = &world.panel.servers["1"];
+            assert_eq!((server.passwords, server.installs), expected, "{what} {cancelled}\n{}", world.describe());
+            assert_eq!((world.phase("web"), world.open_tasks().len()), ("Active", 0), "{what} {cancelled}\n{}", world.describe());
+        }
+    }
+    // Nor is it anybody's business where the handler has the call no more.
+    let mut world = rotating();
+    world.always = Some(("setPassword", Fault::Refused));
+    world.password = version("k", "2");
+    world.until("a task", Duration::from_hours(2), |w| w.open_tasks() == [TaskType::FailedOperation]);
+    world.handler.sets_password = false;
+    world.force("web");
+    world.until_phase("web", "Active");
+    assert_eq!((world.panel.servers["1"].passwords, world.open_tasks().len()), (0, 0), "{}", world.describe());
+}
+
+/// Closing knows of a call that may still land by the record of its step.
+#[test]
+fn a_rotation_that_was_dropped_has_its_time_before_the_release() {
+    let mut world = rotating();
+    let asked = world.asked.len();
+    world.faults.insert(asked, Fault::LostLate(seconds(110)));
+    world.password = version("k", "2");
+    world.until("asked for", Duration::from_mins(15), |w| w.asked.len() > asked);
+    world.edit("web", |raw| raw.spec.operating_system.password_secret_ref = None);
+    until_settled(&mut world);
+    world.delete("web");
+    world.until_phase("web", "gone");
+    let at = |name: &str| world.panel.journal.iter().position(|call| call.name() == name);
+    assert!(at("setPassword").is_some() && at("setPassword") < at("release"), "{}", world.describe());
 }

@@ -263,3 +263,36 @@ fn no_recipe_is_run_on_a_suspended_server() {
     until_settled(&mut world);
     assert_eq!(world.panel.servers["1"].ran, ["b.sh"], "{}", world.describe());
 }
+
+/// Where the panel does not show whether a port is on, nothing could ever confirm it: whoever switched it is believed.
+#[test]
+fn a_department_that_says_that_it_switched_a_port_is_believed_where_nothing_shows_it() {
+    let by_hand = |world: &mut World, call: &'static str, on: bool| {
+        world.always = Some((call, Fault::Refused));
+        world.until("a task", Duration::from_hours(12), |w| w.open_tasks() == [TaskType::FailedOperation]);
+        assert!(world.tasks.last().unwrap().details.contains("taken at your word"), "{}", world.tasks.last().unwrap().details);
+        world.panel.server("1").port = on;
+        world.resolve(TaskType::FailedOperation, Resolution::Done);
+    };
+    for deleted in [false, true] {
+        let mut world = settled();
+        (world.panel.ports_show, world.panel.ports_follow) = (false, false);
+        suspend(&mut world, true);
+        by_hand(&mut world, "connectionOff", false);
+        until_settled(&mut world);
+        assert_suspended(&world);
+        assert_eq!(world.tasks.len(), 1, "{}", world.describe());
+        if deleted {
+            world.delete("web");
+            by_hand(&mut world, "connectionOn", true);
+            world.until_phase("web", "gone");
+            assert_released(&world, Kind::Plain);
+        } else {
+            suspend(&mut world, false);
+            by_hand(&mut world, "connectionOn", true);
+            until_settled(&mut world);
+            assert_active(&world, Kind::Plain);
+        }
+        assert_eq!(world.tasks.len(), 2, "deleted: {deleted}\n{}", world.describe());
+    }
+}

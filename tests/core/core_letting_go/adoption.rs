@@ -11,6 +11,7 @@ use dci_operator::provisioning::facts::Prepare;
 use serde_json::{Value, json};
 
 use super::{message, names, picture, reason, until_reason, without_marks};
+use crate::support::look::note_of;
 use crate::support::panel::Panel;
 use crate::support::seconds;
 use crate::support::sweep::{FAULTS, Kind, reach};
@@ -103,6 +104,31 @@ fn an_adopted_server_goes_as_its_deletion_policy_says() {
     world.delete("web");
     world.until_phase("web", "gone");
     assert_eq!((picture(&world), names(&world.asked)), (before, vec!["adopt", "unmark"]));
+}
+
+/// Without a note nothing tells whose they are by now: they are told, since nobody else would find them.
+#[test]
+fn the_addresses_of_an_adopted_server_that_is_gone_stay_taken_and_are_told() {
+    let mut world = adopting(|_| ());
+    world.until_phase("web", "Active");
+    world.panel.server("2").gone = true;
+    until_reason(&mut world, "web", "ServerGone");
+    world.delete("web");
+    // Each status that is written is seen: the order goes right after the last one.
+    let writes = world.writes;
+    world.write_faults.extend((writes..writes + 30).map(|write| (write, WriteFault::CrashAfter)));
+    let mut said = String::new();
+    world.until("gone", Duration::from_hours(12), |w| {
+        let release = w.orders.get("web").and_then(|order| order.status.steps.iter().find(|step| step.name == "Release"));
+        if let Some(step) = release {
+            said.clone_from(&step.message);
+        }
+        w.phase("web") == "gone"
+    });
+    assert!(said.contains("still taken there: 198.51.100.7, 198.51.100.8"), "{said}");
+    for address in ["198.51.100.7", "198.51.100.8"] {
+        assert_eq!(note_of(&world, address.parse().unwrap()).as_deref(), Some(""), "{}", world.describe());
+    }
 }
 
 #[test]
@@ -383,6 +409,24 @@ fn an_adoption_that_was_cut_short_ends_also_where_the_server_is_gone_or_another_
     world.delete("web");
     world.until_phase("web", "gone");
     assert_eq!(world.panel.servers["2"].notes, "rack 4 k8s:c/shop/other/u-9", "{}", world.describe());
+}
+
+/// What was asked for while it was allowed may still land: it is the order's then, and nothing of it is in flight otherwise.
+#[test]
+fn an_adoption_that_is_forbidden_while_its_answer_is_missing_is_waited_for() {
+    for (fault, lands) in [(Fault::LostLate(Duration::from_mins(1)), true), (Fault::LostNot, false), (Fault::CrashBefore, false)] {
+        let mut world = adopting(|_| ());
+        let before = picture(&world);
+        world.faults.insert(0, fault);
+        world.until("asked for", seconds(600), |w| !w.asked.is_empty());
+        world.handler.adoption = false;
+        world.force("web");
+        until_reason(&mut world, "web", if lands { "Active" } else { "AdoptionForbidden" });
+        let status = world.status("web");
+        assert_eq!((status.server.is_some(), status.in_flight.is_some()), (lands, false), "{fault:?}\n{}", world.describe());
+        assert_eq!(without_marks(&picture(&world)), before, "{fault:?}");
+        assert_eq!(names(&world.asked), ["adopt"], "{fault:?}");
+    }
 }
 
 #[test]

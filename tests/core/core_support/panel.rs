@@ -37,6 +37,8 @@ pub enum Replace {
     Works,
     /// It is answered at once, and done so much later.
     Later(Duration),
+    /// It is done, and then somebody deletes the server.
+    ThenGone,
     Ignored,
     Refused,
 }
@@ -139,6 +141,10 @@ pub struct Panel {
     pub templates: Option<Vec<String>>,
     /// Those of servers that have others, or whose form shows none, by id.
     pub templates_of: BTreeMap<String, Option<Vec<String>>>,
+    /// Servers whose form misses something, although the list shows them.
+    pub forms_missed: BTreeSet<String>,
+    /// Whether the list of users lacks some, as where a filter hides them.
+    pub users_incomplete: bool,
     /// Servers whose form of the installation is refused.
     pub forms_refused: BTreeSet<String>,
     pub late: Vec<Late>,
@@ -192,6 +198,8 @@ impl Panel {
             ports_follow: true,
             templates: Some(vec![TEMPLATE.into(), "ISPsystem__Ubuntu-24.04-x86_64".into()]),
             templates_of: BTreeMap::new(),
+            forms_missed: BTreeSet::new(),
+            users_incomplete: false,
             forms_refused: BTreeSet::new(),
             late: Vec::new(),
             journal: Vec::new(),
@@ -334,6 +342,12 @@ impl Panel {
             }
             Call::ConnectionOn { server, .. } if self.servers[&server.0].disabled => Err(refused("access", "server.connection.on")),
             Call::CancelOperation { server } if self.servers[&server.0].operation.is_none() => Err(refused("value", "server.opercancel")),
+            Call::Install { server, address: Some(address), .. } if !self.stands_on(server, *address) => {
+                Err(refused("value", "server.operations"))
+            }
+            Call::RemoveAddress { server, address, .. } if self.servers[&server.0].main == *address => {
+                Err(refused("access", "iplist.delete"))
+            }
             Call::Install { server, .. } | Call::RunRecipe { server, .. } if self.servers[&server.0].operation.is_some() => {
                 Err(refused("busy", "server.operations"))
             }
@@ -432,7 +446,9 @@ impl Panel {
                 }
             }
             Call::GiveBack { address } => self.give_back(*address),
-            Call::ReplaceMain { server, row, address, group, domain, .. } if matches!(self.replace, Replace::Works | Replace::Later(_)) => {
+            Call::ReplaceMain { server, row, address, group, domain, .. }
+                if matches!(self.replace, Replace::Works | Replace::Later(_) | Replace::ThenGone) =>
+            {
                 let family = Family::of(self.server(&server.0).main);
                 let chosen = address.or_else(|| self.take(family, group, domain, ""));
                 if let Some(new) = chosen
@@ -443,6 +459,9 @@ impl Panel {
                     self.server(&server.0).main = new;
                     if address.is_none() {
                         self.give_back(old);
+                    }
+                    if self.replace == Replace::ThenGone {
+                        self.server(&server.0).gone = true;
                     }
                 }
             }

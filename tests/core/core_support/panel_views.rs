@@ -1,6 +1,7 @@
 //! What the panel in memory shows the operator's user: the list of servers, the forms, the connections, and the users.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use dci_operator::panel::error::PanelError;
 use dci_operator::panel::model::{
@@ -27,6 +28,9 @@ impl Panel {
 
     /// The list of users.
     pub fn list_users(&self) -> Result<Vec<PanelUser>, PanelError> {
+        if self.users_incomplete {
+            return Err(PanelError::Incomplete { panel: "dci".into(), func: "user".into(), what: "rows that a filter hides".into() });
+        }
         match (self.is_ordinary(), self.hides_users) {
             (false, _) => Ok(self.users.clone()),
             (true, true) => Err(refused("access", "user")),
@@ -68,8 +72,18 @@ impl Panel {
         owners.filter(|owner| !known.contains(owner) && !ordinary(owner)).collect()
     }
 
+    /// A server, where our user is shown it.
+    pub fn shown(&self, id: &ServerId) -> Option<&Server> {
+        self.servers.get(&id.0).filter(|s| self.shows(s))
+    }
+
+    /// Whether a server has an address.
+    pub fn stands_on(&self, id: &ServerId, address: IpAddr) -> bool {
+        self.servers.get(&id.0).is_some_and(|s| s.main == address || s.rows.iter().any(|row| row.address == address))
+    }
+
     pub fn form(&self, id: &ServerId) -> Option<ServerForm> {
-        let s = self.servers.get(&id.0).filter(|s| self.shows(s))?;
+        let s = self.shown(id).filter(|_| !self.forms_missed.contains(&id.0))?;
         let owner = s.owner.as_ref().map(|o| o.0.clone());
         Some(ServerForm { owner, notes: s.notes.clone(), hostname: None, disabled: s.disabled, parts: s.parts.clone() })
     }

@@ -297,7 +297,7 @@ impl World {
                     self.index.remove(&server.0);
                 }
             }
-            Look::Addresses(server) => match self.panel.form(server).and_then(|_| self.panel.servers.get(&server.0)) {
+            Look::Addresses(server) => match self.panel.shown(server) {
                 Some(s) => facts.addresses = Some(s.rows.clone()),
                 None => facts.failed = Some(refused("missed", "iplist")),
             },

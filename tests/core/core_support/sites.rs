@@ -275,7 +275,7 @@ impl World {
     fn select(&mut self, name: &str, parsed: &Order, deleting: bool) -> Ended {
         let status = self.orders[name].status.clone();
         let restored = selection::may_have_been_restored(parsed);
-        if let Some(number) = self.candidates().iter().position(|c| selection::found(parsed, c)) {
+        if let Some(number) = self.candidates().iter().position(|c| selection::found(parsed, &status, c)) {
             return self.bound_pass(name, number);
         }
         if restored && !self.candidates().iter().all(|c| selection::looked_through(parsed, c)) {

@@ -1,0 +1,113 @@
+//! Parking addresses: what was replaced goes back whatever becomes of the server, and none is put onto two.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use crate::support::look::{note_of, until_reason};
+use crate::support::panel::{Panel, Replace};
+use crate::support::world::{Fault, World, handler, order};
+use dci_operator::api::handler::DeletionPolicy;
+use serde_json::json;
+
+/// Of server 1.
+fn parking() -> IpAddr {
+    "10.0.0.1".parse().unwrap()
+}
+
+/// The client has the server, and IPmanager did not take the parking address back that he never had.
+fn left() -> World {
+    let mut world = World::new(Panel::new(2, 4), handler(|h| h["allowedDeletionPolicies"] = json!(["Release", "Orphan"])));
+    world.add(order("web", "u-web", |_| ()));
+    world.always = Some(("giveBackAddress", Fault::Refused));
+    world.until_phase("web", "Active");
+    let server = world.status("web").server.as_ref().unwrap();
+    assert_eq!(server.parked_address.as_deref(), Some("10.0.0.1"), "{}", world.describe());
+    world
+}
+
+fn orphan(world: &mut World) {
+    world.edit("web", |raw| raw.spec.deletion_policy = DeletionPolicy::Orphan);
+    world.delete("web");
+}
+
+#[test]
+fn a_parking_address_that_is_left_goes_back_though_the_client_keeps_the_server() {
+    for gone in [false, true] {
+        let mut world = left();
+        world.always = None;
+        let public = world.panel.servers["1"].main;
+        world.panel.server("1").gone = gone;
+        orphan(&mut world);
+        world.until_phase("web", "gone");
+        assert_eq!((note_of(&world, parking()), note_of(&world, public).as_deref()), (None, Some("")), "gone {gone}\n{}", world.describe());
+        assert_eq!(world.panel.servers["1"].main, public);
+    }
+}
+
+#[test]
+fn a_parking_address_that_cannot_go_back_keeps_no_order_whose_client_keeps_the_server() {
+    let mut world = left();
+    orphan(&mut world);
+    let mut told = false;
+    world.until("gone", Duration::from_hours(6), |w| {
+        let error = w.orders.get("web").and_then(|order| order.status.last_error.as_ref());
+        told |= error.is_some_and(|e| e.code == "ParkingAddressKept");
+        w.phase("web") == "gone"
+    });
+    assert!(told && world.open_tasks().is_empty(), "{}", world.describe());
+    assert_eq!((note_of(&world, parking()).as_deref(), world.panel.servers["1"].notes.as_str()), (Some(""), ""));
+    // Without our marker on it nothing is ours to ask for: that keeps no order either.
+    let mut world = left();
+    world.always = None;
+    world.panel.server("1").notes.clear();
+    orphan(&mut world);
+    world.until_phase("web", "gone");
+    assert_eq!((note_of(&world, parking()).as_deref(), world.tasks.len()), (Some(""), 0), "{}", world.describe());
+}
+
+#[test]
+fn a_parking_address_that_goes_back_to_no_group_any_more_is_told() {
+    let mut world = left();
+    world.handler.parking_group = None;
+    world.edit("web", |raw| raw.spec.domain = "new.example.net".into());
+    let generation = world.orders["web"].raw.metadata.generation;
+    world.until("acted upon", Duration::from_hours(1), |w| w.status("web").observed_generation == generation && w.phase("web") == "Active");
+    let said = &world.status("web").steps.iter().find(|s| s.name == "ChangeAddress").unwrap().message;
+    assert!(said.contains("address 10.0.0.1 was replaced and stays taken: the handler has no ipManagement.parkingIPType"), "{said}");
+}
+
+/// Somebody typed in an address of the parking group at a server, and IPmanager does not know that it is in use.
+#[test]
+fn a_parking_address_that_stands_on_another_server_is_left_to_it() {
+    let mut world = World::simple(2, 4);
+    world.until_phase("web", "Active");
+    let other = world.panel.servers["2"].main;
+    world.panel.used.retain(|used| used.address != other);
+    world.panel.free.insert("parking".into(), vec![other, "10.0.1.1".parse().unwrap()]);
+    world.delete("web");
+    world.until_phase("web", "gone");
+    assert_eq!((world.panel.servers["2"].main, note_of(&world, other).as_deref()), (other, Some("")), "{}", world.describe());
+    assert!(world.panel.servers["1"].main != other && world.tasks.is_empty(), "{}", world.describe());
+    world.assert_clean();
+}
+
+/// The panel said that the parking address was replaced, and the server was deleted there before that was read back.
+#[test]
+fn a_parking_address_goes_back_though_its_server_was_gone_before_anybody_saw_it_replaced() {
+    let mut world = World::simple(3, 6);
+    world.panel.replace = Replace::ThenGone;
+    until_reason(&mut world, "ServerGone");
+    world.delete("web");
+    world.until_phase("web", "gone");
+    let mut used: Vec<String> = world.panel.used.iter().map(|used| used.address.to_string()).collect();
+    used.sort_unstable();
+    assert_eq!(used, ["10.0.0.2", "10.0.0.3"], "{}", world.describe());
+    // One that nobody asked to replace is what the server had last: a panel that does not list it may still have it.
+    let mut world = World::simple(3, 6);
+    world.until("it has a server", Duration::from_hours(1), |w| w.status("web").server.is_some());
+    world.panel.server("1").gone = true;
+    until_reason(&mut world, "ServerGone");
+    world.delete("web");
+    world.until_phase("web", "gone");
+    assert_eq!(note_of(&world, parking()).as_deref(), Some(""), "{}", world.describe());
+}
