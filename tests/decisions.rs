@@ -34,6 +34,8 @@ mod core_letting_go;
 mod core_level;
 #[path = "core/core_license_answers.rs"]
 mod core_license_answers;
+#[path = "core/core_license_list.rs"]
+mod core_license_list;
 #[path = "core/core_licenses.rs"]
 mod core_licenses;
 #[path = "core/core_main_address.rs"]

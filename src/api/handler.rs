@@ -69,7 +69,8 @@ pub struct HandlerSpec {
     /// Where addresses come from; required for the DCImanager modules. Acted upon at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ip_management: Option<IpManagement>,
-    /// The handler (module `BILLmanager6`) that orders licences. Acted upon at once.
+    /// The handler (module `BILLmanager6`) that orders licences. Acted upon at once by orders that never asked for any; those that have, or may
+    /// have, licences stay with the one that they first asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub license_server_ref: Option<NamespacedRef>,
     /// What a licence server sells; module `BILLmanager6` only. Acted upon at once.

@@ -43,7 +43,7 @@ impl Panels<'_> {
     async fn read_licenses(&self, look: &Look, facts: &mut Facts) -> Result<(), PanelError> {
         let (runtime, panel) = self.license_server(facts)?;
         let Look::License(id) = look else {
-            let list = runtime.list(panel.as_ref()).await?;
+            let list = runtime.list(panel.as_ref(), Some(&remote_id(&self.order.marker.short(), ""))).await?;
             facts.licenses.fresh = Some(list.rows.into_values().collect());
             return Ok(());
         };

@@ -1,11 +1,10 @@
 //! The controller of licence servers: a client, a probe, one list for all orders, counts, and who is woken.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use kube::runtime::controller::Action;
 
 use crate::api::common::{ObjectKey, Time};
@@ -26,6 +25,7 @@ use super::connection::connection;
 use super::context::Context;
 use super::handler::{KIND, dialect_calls, panel_identity, state_of};
 use super::license_ref::recorded;
+use super::license_told::Told;
 use super::metrics::PanelObserver;
 use super::panels::lock;
 use super::polled::{self, Turn};
@@ -34,23 +34,6 @@ use super::problem::{Problem, problem_of, problem_of_settings};
 use super::runtime::still_newer;
 use super::status::StatusError;
 use super::stores;
-
-/// What of a row has to be the same for its form to be believed: name, address, end.
-type Shown = (String, Option<IpAddr>, Option<Timestamp>);
-
-/// How long a form that told no remote id is not asked again: there may be thousands of them.
-const UNTOLD: SignedDuration = SignedDuration::from_hours(1);
-
-/// What a form told, where the list shows no remote id.
-#[derive(Clone)]
-struct Told {
-    /// The row at that time.
-    shown: Shown,
-    /// None where the form shows none either: nobody knows whose the licence is.
-    remote_id: Option<String>,
-    /// When it was read.
-    at: Timestamp,
-}
 
 #[derive(Default)]
 struct Inner {
@@ -83,15 +66,16 @@ impl LicenseRuntime {
     }
 
     /// The complete list, each row with its remote id. Where the list shows none the form does; it is read when the row differs. One
-    /// licence whose form cannot be read, or shows none either, keeps no order from the others: its row tells no remote id.
-    pub async fn list(&self, panel: &dyn LicensePanel) -> Result<LicenseList, PanelError> {
+    /// licence whose form cannot be read, or shows none either, keeps no order from the others: its row tells no remote id. `own`: how the
+    /// remote ids of an order begin that reads it to find its licences; what was remembered of those is looked at again.
+    pub async fn list(&self, panel: &dyn LicensePanel, own: Option<&str>) -> Result<LicenseList, PanelError> {
         let began = Timestamp::now();
         let mut rows = BTreeMap::new();
         let known = lock(&self.0).remote_ids.clone();
         for mut row in panel.licenses().await? {
             if row.remote_id.is_none() {
                 let shown = (row.name.clone(), row.address, row.expires);
-                let stands = |told: &&Told| told.shown == shown && (told.remote_id.is_some() || began.duration_since(told.at) < UNTOLD);
+                let stands = |told: &&Told| told.shown == shown && told.is_believed(began, own);
                 let remote_id = match known.get(&row.id.0).filter(stands) {
                     Some(told) => told.remote_id.clone(),
                     None => match panel.license(&row.id).await {
@@ -255,7 +239,7 @@ async fn poll(
         }
         panel.probe().await.map_err(|e| problem_of(&e))?;
     }
-    let now = Arc::new(runtime.list(panel.as_ref()).await.map_err(|e| problem_of(&e))?);
+    let now = Arc::new(runtime.list(panel.as_ref(), None).await.map_err(|e| problem_of(&e))?);
     if !proven {
         same_licenses(orders, &now)?;
         lock(&runtime.0).proven = true;
@@ -267,15 +251,16 @@ async fn poll(
 const TELLING: usize = 3;
 
 /// Another user of the licence server may see the licences of another account: nobody's would be found there, those of deleted orders would
-/// go on, and new ones be bought.
+/// go on, and new ones be bought. Those whose ends have come may well be gone.
 fn same_licenses(orders: &[&DedicatedServerOrder], now: &LicenseList) -> Result<(), Problem> {
     let licenses = orders.iter().filter_map(|o| o.status.as_ref()).flat_map(|s| &s.licenses);
-    let had: Vec<&str> = licenses.filter(|l| l.state.is_some()).filter_map(|l| l.id.as_deref()).collect();
+    let lasts = |l: &&LicenseStatus| l.state.is_some() && l.expires_at.is_none_or(|end| end.0 > now.began);
+    let had: Vec<&str> = licenses.filter(lasts).filter_map(|l| l.id.as_deref()).collect();
     if had.len() < TELLING || had.iter().any(|id| now.rows.contains_key(*id)) {
         return Ok(());
     }
     let message = format!(
-        "orders have {} licences from here, and the licence server shows none of them, such as {}; put back the URL or the user that was there before",
+        "orders have {} licences from here, and the licence server shows none of them, such as {}; put back the URL or the user that was there before (where they were deleted there, this passes with their ends)",
         had.len(),
         had[0]
     );
@@ -305,8 +290,12 @@ fn wake(handler: &ProcessingHandler, context: &Context, orders: &[&DedicatedServ
                 row.is_none_or(|r| r.state == LicenseState::Deleted) || was.is_some_and(|was| was != row)
             })
         };
-        let due = status
-            .is_some_and(|s| s.licenses.iter().any(|l| l.id.as_deref().is_some_and(touched) || l.expires_at.is_some_and(|at| at <= soon)));
+        // Nobody renews a stopped one.
+        let ends_soon = |l: &LicenseStatus| {
+            let followed = l.state.as_deref() == Some(ISSUED) || l.answered_end.is_some();
+            followed && l.expires_at.is_some_and(|at| at <= soon)
+        };
+        let due = status.is_some_and(|s| s.licenses.iter().any(|l| l.id.as_deref().is_some_and(touched) || ends_soon(l)));
         if turned || !resting || due {
             context.wake_orders.wake(&order.key());
         }
@@ -384,6 +373,7 @@ mod tests {
 
     use super::*;
     use crate::api::samples;
+    use crate::controller::license_told::{DOUBTED, UNTOLD};
     use crate::panel::license::{LicenseEdit, LicenseForm, LicenseId, LicenseOrder};
     use crate::panel::model::Probe;
     use crate::panel::{Change, Read};
@@ -418,7 +408,7 @@ mod tests {
             ready(Ok(LicenseForm { name: String::new(), address: None, remote_id, key: None, expires: Ok(None) })).boxed()
         }
 
-        fn order<'a>(&'a self, _: &'a LicenseOrder) -> Change<'a, LicenseId> {
+        fn order<'a>(&'a self, _: &'a LicenseOrder) -> Change<'a, Option<LicenseId>> {
             pending().boxed()
         }
 
@@ -443,23 +433,45 @@ mod tests {
     async fn a_remote_id_that_the_list_does_not_show_is_told_as_one_of_a_form() {
         let (runtime, panel) = (LicenseRuntime::default(), Forms(Some("k8s:u-web/Lite"), AtomicUsize::new(0)));
         for _ in ["read", "remembered"] {
-            let rows = runtime.list(&panel).await.unwrap().rows;
+            let rows = runtime.list(&panel, None).await.unwrap().rows;
             assert_eq!((rows["1"].remote_id.as_deref(), rows["1"].by_form), (Some("k8s:u-web/Lite"), true));
         }
         assert_eq!(panel.1.load(Ordering::Relaxed), 1);
+    }
+
+    /// Somebody clears it, or writes it: the row is what it was.
+    #[tokio::test]
+    async fn what_is_remembered_of_an_orders_own_licence_or_of_nobodys_is_looked_at_again_when_the_order_asks() {
+        for (before, after) in [("k8s:u-web/Lite", ""), ("", "k8s:u-web/Lite"), ("k8s:u-we", "k8s:u-web/Lite")] {
+            let (runtime, panel) = (LicenseRuntime::default(), Forms(Some(before), AtomicUsize::new(0)));
+            let panel_now = Forms(Some(after), AtomicUsize::new(0));
+            runtime.list(&panel, Some("k8s:u-web/")).await.unwrap();
+            let told = async |own: Option<&'static str>| {
+                runtime.list(&panel_now, own).await.unwrap().rows["1"].remote_id.clone().unwrap_or_default()
+            };
+            assert_eq!(told(Some("k8s:u-web/")).await, before, "read a moment ago");
+            lock(&runtime.0).remote_ids.values_mut().for_each(|told| told.at -= DOUBTED);
+            assert_eq!(told(None).await, before, "all of them are too many to be read at each poll");
+            assert_eq!(told(Some("k8s:u-web/")).await, after, "{before}");
+        }
+        let (runtime, panel) = (LicenseRuntime::default(), Forms(Some("k8s:u-db/Lite"), AtomicUsize::new(0)));
+        runtime.list(&panel, None).await.unwrap();
+        lock(&runtime.0).remote_ids.values_mut().for_each(|told| told.at -= DOUBTED);
+        runtime.list(&panel, Some("k8s:u-web/")).await.unwrap();
+        assert_eq!(panel.1.load(Ordering::Relaxed), 1, "another order's is no business of this one");
     }
 
     #[tokio::test]
     async fn a_remote_id_that_no_form_shows_either_is_not_known_and_asked_for_again_an_hour_later() {
         let (runtime, panel) = (LicenseRuntime::default(), Forms(None, AtomicUsize::new(0)));
         for _ in ["read", "remembered"] {
-            let rows = runtime.list(&panel).await.unwrap().rows;
+            let rows = runtime.list(&panel, None).await.unwrap().rows;
             assert_eq!((rows["1"].remote_id.as_deref(), rows["1"].by_form), (None, false));
         }
         assert_eq!(panel.1.load(Ordering::Relaxed), 1);
         lock(&runtime.0).remote_ids.values_mut().for_each(|told| told.at -= UNTOLD);
         let told = Forms(Some("k8s:u-web/Lite"), AtomicUsize::new(0));
-        let rows = runtime.list(&told).await.unwrap().rows;
+        let rows = runtime.list(&told, None).await.unwrap().rows;
         assert_eq!((rows["1"].remote_id.as_deref(), rows["1"].by_form), (Some("k8s:u-web/Lite"), true));
     }
 
@@ -484,13 +496,20 @@ mod tests {
     #[test]
     fn an_account_that_knows_none_of_several_licences_is_another_one() {
         let list = |ids: &[&str]| LicenseList { rows: ids.iter().map(|id| ((*id).to_owned(), row(id))).collect(), began: Timestamp::now() };
-        let having = |ids: &[&str]| {
-            let licenses: Vec<Value> = ids.iter().map(|id| json!({"product": id, "id": id, "state": "Issued"})).collect();
+        let until = |ids: &[&str], end: Option<&str>| {
+            let license = |id: &&str| json!({"product": id, "id": id, "state": "Issued", "expiresAt": end});
+            let licenses: Vec<Value> = ids.iter().map(license).collect();
             samples::order(&json!({"status": {"licenses": licenses}}))
         };
+        let having = |ids: &[&str]| until(ids, None);
         let (three, two) = (having(&["1", "2", "3"]), having(&["1", "2"]));
         assert!(same_licenses(&[&three], &list(&["3", "9"])).is_ok());
         assert!(same_licenses(&[&two], &list(&["9"])).is_ok(), "both may have ended");
+        let ended = until(&["1", "2", "3"], Some("2020-01-01T00:00:00Z"));
+        assert!(same_licenses(&[&ended], &list(&["9"])).is_ok(), "they have ended, and the seller may have removed them");
+        assert!(same_licenses(&[&ended, &two], &list(&["9"])).is_ok(), "two that should be there tell nothing");
+        let lasting = until(&["1", "2", "3"], Some("2999-01-01T00:00:00Z"));
+        assert!(same_licenses(&[&lasting], &list(&["9"])).is_err());
         let problem = same_licenses(&[&three], &list(&["9"])).unwrap_err();
         assert_eq!((problem.reason, problem.stalled), (Reason::PanelChanged, true));
         assert!(problem.message.contains("3 licences") && problem.message.contains("such as 1"), "{}", problem.message);

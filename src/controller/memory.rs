@@ -116,7 +116,7 @@ mod tests {
     #[test]
     fn what_a_licence_server_answered_is_kept_while_the_call_is_in_flight() {
         let (memory, key) = (Memory::default(), ObjectKey { namespace: "shop".into(), name: "web".into() });
-        let answers = LicenseAnswers { bought: [("k8s:u-1/Lite".to_owned(), "7001".into())].into(), ..LicenseAnswers::default() };
+        let answers = LicenseAnswers { bought: [("k8s:u-1/Lite".to_owned(), Some("7001".into()))].into(), ..LicenseAnswers::default() };
         memory.keep_answers("u-1", answers.clone());
         assert_eq!((memory.answers("u-1", true), memory.answers("u-2", true)), (answers.clone(), LicenseAnswers::default()));
         assert_eq!(memory.answers("u-1", true), answers, "also by a pass after the next one");

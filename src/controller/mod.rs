@@ -25,6 +25,7 @@ pub mod ipmanager;
 pub mod license_calls;
 pub mod license_ref;
 pub mod license_server;
+mod license_told;
 pub mod locks;
 pub mod logs;
 pub mod memory;

@@ -90,8 +90,7 @@ pub(super) async fn another(context: &Context, order: &DedicatedServerOrder, par
 /// One pass over an order that no handler serves yet.
 pub(super) async fn pass(order: DedicatedServerOrder, parsed: Order, selector: &Selector, context: &Context) -> Result<Action, OrderError> {
     let all = selected(context, selector, &parsed.key.namespace).await;
-    // Licences are given back by a pass at a handler, too.
-    let restored = selection::may_have_been_restored(&parsed) || !known(&order).licenses.is_empty();
+    let restored = selection::may_have_been_restored(&parsed);
     if let Some(held) = all.iter().find(|h| selection::found(&parsed, &known(&order), &h.candidate())) {
         // Wherever a server carries our marker, that is the order's handler, whatever its place in the row.
         return match Box::pin(at(held, &order, &parsed, None, context).run()).await? {
@@ -108,20 +107,30 @@ pub(super) async fn pass(order: DedicatedServerOrder, parsed: Order, selector: &
         return Ok(Action::await_change());
     }
     if parsed.deleting {
-        return Box::pin(close(order, &parsed, &all, restored, context)).await;
+        return Box::pin(close(order, &parsed, selector, &all, context)).await;
     }
     Box::pin(open(order, &parsed, selector, &all, context)).await
 }
 
-/// Nothing of the order is at any panel. What a restored order may have in the pools is given back at each.
+/// Nothing of the order is at any panel. What a restored order may have in the pools is given back at each; licences that were kept for the
+/// next server are given back by a pass at a handler, too.
 async fn close(
     mut order: DedicatedServerOrder,
     parsed: &Order,
+    selector: &Selector,
     all: &[Held],
-    restored: bool,
     context: &Context,
 ) -> Result<Action, OrderError> {
-    for held in all.iter().filter(|_| restored) {
+    let status = known(&order);
+    let candidates: Vec<Candidate<'_>> = all.iter().map(Held::candidate).collect();
+    let closed_at = selection::closed_at(parsed, &status, &candidates);
+    if closed_at.is_empty() && !status.licenses.is_empty() {
+        let waits = selection::keeps_licenses(parsed, &selector.namespace, Timestamp::now(), &status);
+        let stored = save(&order, waits, context).await?;
+        close_superseded(context, &stored).await?;
+        return Ok(Action::await_change());
+    }
+    for held in all.iter().filter(|held| closed_at.contains(&&held.key)) {
         match Box::pin(at(held, &order, parsed, Some(Vec::new()), context).run()).await? {
             Ended::Action(action) => return Ok(action),
             Ended::Forgotten(stored) => order = *stored,

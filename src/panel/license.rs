@@ -62,12 +62,12 @@ pub struct LicenseRow {
     pub expires: Option<Timestamp>,
 }
 
-/// The form of one licence.
+/// The form of one licence. Only key and date are confirmed in it (ispsystem-api.md 5.6).
 #[derive(Clone, Debug)]
 pub struct LicenseForm {
-    /// Name.
+    /// Name; empty where the form does not show it.
     pub name: String,
-    /// The address it is bound to.
+    /// The address it is bound to, 0.0.0.0 where that is none; `None` where the form does not show it.
     pub address: Option<IpAddr>,
     /// The caller's own id; `None` where the form does not show it, which is not the same as nobody's.
     pub remote_id: Option<String>,
@@ -128,8 +128,8 @@ mod client {
         fn licenses(&self) -> Read<'_, Vec<LicenseRow>>;
         /// One licence, with its key.
         fn license<'a>(&'a self, id: &'a LicenseId) -> Read<'a, LicenseForm>;
-        /// Orders a licence: costs money. The answer names it.
-        fn order<'a>(&'a self, order: &'a LicenseOrder) -> Change<'a, LicenseId>;
+        /// Orders a licence: costs money. The answer names it, if it tells more than that it was done.
+        fn order<'a>(&'a self, order: &'a LicenseOrder) -> Change<'a, Option<LicenseId>>;
         /// Writes address, name and remote id, after the form was read and shows `edit.expect`; else nothing is sent, and the
         /// outcome is `Refused`.
         fn edit<'a>(&'a self, id: &'a LicenseId, edit: &'a LicenseEdit) -> Change<'a, ()>;

@@ -2,8 +2,8 @@
 //!
 //! BILLmanager works through what is asked of it (ispsystem-api.md 5.1, status 5: in progress), and repeats what fails for about an hour
 //! (5.2): what it accepted may show a while later. A licence and an end that an answer named are believed, stand in the status
-//! (`licenses[].answeredAt`, `answeredEnd`), and are never paid for again but on a department's word. A renewal whose answer names no end
-//! is believed to bring half of a period at least.
+//! (`licenses[].answeredAt`, `answeredEnd`), and are never paid for again but on a department's word. A purchase whose answer names no id
+//! is looked for by its remote id, and a renewal whose answer names no end is believed to bring half of a period at least.
 
 use std::ops::ControlFlow::{Break, Continue};
 use std::time::Duration;
@@ -15,9 +15,10 @@ use crate::api::order::{InFlight, LicenseStatus};
 use crate::panel::license::{LicenseId, LicenseRow};
 
 use super::context::{Cx, Flow, Halt, Wait, WaitKind, after};
+use super::license_list::remote_of;
 use super::license_renewal::{fresh_enough, least_end};
 use super::license_server::LicenseServer;
-use super::licenses::{ORDERED, SUSPENDED, awaits, entry, record, remote_id, remote_of, seen, target, wanted_state};
+use super::licenses::{ORDERED, SUSPENDED, awaits, entry, record, remote_id, seen, target, wanted_state};
 use super::reason::Reason;
 use super::step::{State, Step};
 
@@ -41,13 +42,22 @@ pub(super) fn note(cx: &mut Cx<'_>) {
         let remote = remote_id(&marker, &cx.status.licenses[at].product);
         let bought = facts.licenses.answers.bought.get(&remote).filter(|_| awaits(cx, &remote, ORDER));
         let prolonged = facts.licenses.answers.prolonged.get(&remote).filter(|_| awaits(cx, &remote, RENEWAL));
+        // An earlier pass wrote the purchase ahead, and what is on record now tells how it ended.
+        let earlier = awaits(cx, &remote, ORDER) && !cx.status.in_flight.as_ref().is_some_and(|f| cx.intent_is_own(f));
         let record = &mut cx.status.licenses[at];
         // Noted while the clock was ahead: the time counts from now on at the latest.
         record.answered_at = record.answered_at.map(|at| at.min(now));
-        if let Some(id) = bought {
-            // Not verified yet, hence without a state; but known from now on.
-            (record.id, record.answered_at) = (Some(id.0.clone()), Some(now));
+        if earlier && record.id.is_none() && record.answered_at.is_some() {
             seen(cx, &remote, ORDER);
+        } else if let Some(id) = bought {
+            // Not verified yet, hence without a state; but known from now on.
+            record.answered_at = record.answered_at.filter(|_| id.is_none()).or(Some(now));
+            record.id = id.as_ref().map(|id| id.0.clone());
+            if id.is_some() {
+                seen(cx, &remote, ORDER);
+            }
+            // Where nothing but the time of the answer tells of it, the intent stays until that stands in the status: definitions of an older
+            // version drop it, and then it would be bought again at once.
         } else if let Some(named) = prolonged {
             let end = named.map_or_else(|| least_end(&order.licenses, record, now.0), Time::seconds);
             (record.answered_at, record.answered_end, record.renewed_at) = (Some(now), Some(end), Some(now));
@@ -87,18 +97,29 @@ pub(super) fn end_shows_in_time(cx: &mut Cx<'_>, step: Step, product: &str, id: 
     Break(cx.fail_for_good_of(step, NOT_SHOWN, &message, RENEWAL, &target(remote)))
 }
 
-/// Whether a licence that an answer named has yet to come into the shared list: until then, or until its time is over, nothing is read for
-/// it.
-pub(super) fn is_awaited(cx: &Cx<'_>, product: &str, id: &LicenseId, remote: &str) -> bool {
+/// Whether a licence that was bought, as an answer said, has yet to come into the shared list: until then, or until its time is over,
+/// nothing is read for it. `id`: where the answer named it.
+pub(super) fn is_awaited(cx: &Cx<'_>, product: &str, id: Option<&LicenseId>, remote: &str) -> bool {
     let named = |r: &&LicenseStatus| r.state.is_none() && r.answered_at.is_some() && !is_overdue(r, cx.now);
     let list = fresh_enough(cx).and_then(|server| server.list.as_deref());
-    let shown = |row: &LicenseRow| row.id == *id || remote_of(row) == remote;
+    let shown = |row: &LicenseRow| Some(&row.id) == id || remote_of(row) == remote;
     record(cx, product).is_some_and(|r| named(&r)) && list.is_some_and(|list| !list.rows.values().any(shown))
 }
 
-/// An answer named a licence that neither list nor form shows: it is waited for, also by an order that does not want it any more, and in
-/// the end a department finds out.
-pub(super) fn wait_for_license(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, product: &str, id: &LicenseId, remote: &str) -> Halt {
+/// A licence was bought, as an answer said, and neither list nor form shows it: it is waited for, also by an order that does not want it
+/// any more, and in the end a department finds out. `id`: where the answer named it.
+pub(super) fn wait_for_license(
+    cx: &mut Cx<'_>,
+    step: Step,
+    server: &LicenseServer,
+    product: &str,
+    id: Option<&LicenseId>,
+    remote: &str,
+) -> Halt {
+    let (made, short) = match id {
+        Some(id) => (format!("licence {id} (`{remote}`)"), format!("licence {id}")),
+        None => (format!("a licence (`{remote}`), without its id"), format!("licence {remote}")),
+    };
     let now = Time::seconds(cx.now);
     let record = entry(cx, product, server.key.to_string());
     // A record of an older version does not tell when, and older definitions drop it: that it is absent is no leave to buy another one.
@@ -106,15 +127,15 @@ pub(super) fn wait_for_license(cx: &mut Cx<'_>, step: Step, server: &LicenseServ
     let until = believed_until(record).unwrap_or(at.0);
     if cx.now < until {
         cx.enter(step, State::Waiting, "a licence that was ordered is awaited");
-        let message = format!("the licence server answered at {at} that it made licence {id} (`{remote}`), and does not show it yet");
-        let name = format!("licence {id} from {}", server.key);
+        let message = format!("the licence server answered at {at} that it made {made}, and does not show it yet");
+        let name = format!("{short} from {}", server.key);
         let (reason, next) = (Reason::WaitingForPanel, Some(after(cx.now, cx.handler.poll)));
         return cx.wait(step, Wait { kind: WaitKind::Panel, name: &name, reason, message, until: next, deadline: Some(until) });
     }
     let wanted = !cx.order.deleting && cx.order.licenses.iter().any(|l| l.product == product);
     let next = if wanted { "only Retry orders another one" } else { "stop it there if it comes; Retry goes on without it" };
     let message = format!(
-        "the licence server answered at {at} that it made licence {id} (`{remote}`), and has not shown it since: look there whether it was made and paid for; {next}"
+        "the licence server answered at {at} that it made {made}, and has not shown it since: look there whether it was made and paid for; {next}"
     );
     cx.fail_for_good_of(step, NOT_SHOWN, &message, ORDER, &target(remote))
 }
@@ -123,17 +144,23 @@ pub(super) fn wait_for_license(cx: &mut Cx<'_>, step: Step, server: &LicenseServ
 pub(super) fn may_be_repeated(cx: &mut Cx<'_>) {
     let Some(asked) = cx.status.attempts_for.clone() else { return };
     let (now, marker) = (cx.now, cx.order.marker.short());
+    let mut again = false;
     for record in cx.status.licenses.iter_mut().filter(|record| is_overdue(record, now)) {
         let call = if record.answered_end.is_some() { RENEWAL } else { ORDER };
         if asked.call == call && asked.target == target(&remote_id(&marker, &record.product)) {
             if call == ORDER {
                 // Nothing else makes an order forget a licence that an answer named.
                 record.id = None;
+                again = true;
             } else {
                 record.renewed_at = None;
             }
             (record.answered_at, record.answered_end) = (None, None);
         }
+    }
+    if again {
+        // What is remembered of the answer would keep it from being bought.
+        cx.status.in_flight = cx.status.in_flight.take().filter(|f| f.call != ORDER || f.target != asked.target);
     }
 }
 

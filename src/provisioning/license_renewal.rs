@@ -10,16 +10,17 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::api::common::Time;
-use crate::api::order::{AttemptsFor, InFlight, License, LicenseStatus, OrderStatus};
+use crate::api::order::{AttemptsFor, InFlight, LastError, License, LicenseStatus, OrderStatus};
 use crate::api::task::TaskType;
 use crate::panel::license::{LicenseForm, LicenseId, LicenseRow, LicenseState};
 
 use super::call::Call;
-use super::context::{Cx, Flow, Halt, Next, after};
+use super::context::{Cx, Flow, Halt, Next, after, cut};
 use super::facts::HandlerState;
 use super::license_answers::{RENEWAL, end_shows_in_time, is_end_overdue};
+use super::license_list::{form, tells};
 use super::license_server::LicenseServer;
-use super::licenses::{ISSUED, TARGET, awaits, change, entry, form, record, remote_id, seen, target, tells};
+use super::licenses::{ISSUED, TARGET, awaits, change, entry, record, remote_id, seen, target};
 use super::step::{State, Step};
 use super::verdict::Verdict;
 
@@ -57,6 +58,12 @@ pub(super) fn row<'a>(server: &'a LicenseServer, record: &LicenseStatus) -> Opti
     (row.state != LicenseState::Deleted).then_some(row)
 }
 
+/// Whether the shared list shows a licence as one that nobody can use any more.
+fn is_deleted(server: &LicenseServer, record: &LicenseStatus) -> bool {
+    let row = record.id.as_ref().and_then(|id| server.list.as_ref()?.rows.get(id));
+    row.is_some_and(|row| row.state == LicenseState::Deleted)
+}
+
 /// Keeps the ends that the shared list shows. It costs no request.
 pub(super) fn note_list(cx: &mut Cx<'_>) {
     let (now, order) = (cx.now, cx.order);
@@ -91,10 +98,10 @@ fn note_end(record: &mut LicenseStatus, shown: Option<Time>, half: Option<Durati
     record.expires_at = shown;
 }
 
-/// A licence ends within `renewBefore`, but never before half of its period is over, it was not renewed within as long, and no answer said
-/// that it was.
+/// A licence ends within `renewBefore`, but never before half of its period is over, it was not renewed within as long, no answer said
+/// that it was, and the list does not show it as deleted.
 pub(super) fn is_due(cx: &Cx<'_>, server: &LicenseServer, record: &LicenseStatus) -> bool {
-    if record.answered_end.is_some() {
+    if record.answered_end.is_some() || is_deleted(server, record) {
         return false;
     }
     let Some(half) = period(&cx.order.licenses, record).map(half_of) else { return false };
@@ -149,25 +156,48 @@ fn no_date(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, product: &str, i
     if handed_over && !due {
         return Continue(());
     }
-    // Also where an earlier version did not take that for an answer.
-    if cx.is_being_verified() && cx.status.last_error.as_ref().is_some_and(|e| e.message.contains(NO_DATE)) {
+    // Also where an earlier version did not take that for an answer. One that nobody was asked about is not watched.
+    let watched = |e: &LastError| e.message.contains(NO_DATE) && e.message.contains(&format!("licence {id} shows"));
+    if cx.is_being_verified() && cx.status.last_error.as_ref().is_some_and(watched) {
         entry(cx, product, server.key.to_string()).expires_at = None;
         return Continue(());
     }
-    let message = format!(
-        "licence {id} shows `{text}` as its end, {NO_DATE}, such as 2026-12-31: nobody would renew it in time; Done means that a person does"
-    );
+    // All that are known by now: the last question alone says what is watched.
+    let others = no_dates(cx).filter(|(other, _)| *other != id.0);
+    let all: Vec<String> = std::iter::once((id.0.as_str(), text))
+        .chain(others)
+        .map(|(id, text)| format!("licence {id} shows `{}` as its end", cut(text, SHOWN)))
+        .collect();
+    let message =
+        format!("{}, {NO_DATE}, such as 2026-12-31: nobody would renew it in time; Done means that a person does", all.join(" and "));
     Break(cx.fail_of(step, "UnknownDate", &message, RENEWAL, &target(remote)))
+}
+
+/// How much is told of what stands instead of a date, in bytes: all licences of an order have room in one message.
+const SHOWN: usize = 24;
+
+/// Licences of the order whose forms were read in this pass, and what they show instead of a date.
+fn no_dates<'a>(cx: &'a Cx<'_>) -> impl Iterator<Item = (&'a str, &'a str)> {
+    cx.status.licenses.iter().filter_map(move |record| {
+        let id = record.id.as_ref()?;
+        let text = cx.facts.licenses.forms.get(id)?.as_ref()?.expires.as_ref().err()?;
+        Some((id.as_str(), text.as_str()))
+    })
+}
+
+/// What a department said that it did for one licence shows, or is not needed any more: what fails at another one is counted by itself.
+/// That a person watches an end stands nowhere else, so that this goes on to be known.
+pub(super) fn confirm(cx: &mut Cx<'_>, step: Step, product: &str) {
+    let target = target(&remote_id(&cx.order.marker.short(), product));
+    let said = cx.status.attempts_for.as_ref().is_some_and(|a| a.done_at.is_some() && a.step == step.as_str() && a.target == target);
+    if said && !cx.status.last_error.as_ref().is_some_and(|e| e.message.contains(NO_DATE)) {
+        cx.forget_attempts();
+    }
 }
 
 /// Of which licences nobody knows when they end, as the step's message tells it.
 pub(super) fn unclear_ends(cx: &Cx<'_>) -> String {
-    let forms = cx.status.licenses.iter().filter_map(|record| {
-        let id = record.id.as_ref()?;
-        let text = cx.facts.licenses.forms.get(id)?.as_ref()?.expires.as_ref().err()?;
-        Some(format!("; nobody renews licence {id}, which shows `{text}` as its end"))
-    });
-    forms.collect()
+    no_dates(cx).map(|(id, text)| format!("; nobody renews licence {id}, which shows `{text}` as its end")).collect()
 }
 
 /// A renewal was asked for, and its answer is not known.

@@ -7,10 +7,11 @@ use crate::api::order::LicenseStatus;
 use crate::panel::license::{FREE_NAME, LicenseId, LicenseRow, LicenseState};
 
 use super::call::Call;
-use super::context::{Cx, Flow, Halt};
+use super::context::{Cx, Flow};
 use super::license_answers::{ORDER, RENEWAL, wait_for_license};
+use super::license_list::{all_read, form, fresh, hidden, is_listed, remote_of, untold};
 use super::license_server::LicenseServer;
-use super::licenses::{SUSPENDED, all_read, awaits, change, entry, form, fresh, not_known, remote_id, remote_of, seen, untold, usable};
+use super::licenses::{SUSPENDED, awaits, change, entry, remote_id, seen, usable};
 use super::selection::may_have_been_restored;
 use super::step::{State, Step};
 
@@ -99,8 +100,11 @@ pub(super) fn take_back(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, rec
             }
         } else if record.state.is_none() && !rows.iter().any(|row| remote_of(row) == remote) {
             // It was ordered, as the answer said, and may still come: nobody would know of it then.
-            return Break(wait_for_license(cx, step, server, &record.product, &id, &remote));
+            return Break(wait_for_license(cx, step, server, &record.product, Some(&id), &remote));
         }
+    } else if record.id.is_none() && record.answered_at.is_some() && !rows.iter().any(|row| remote_of(row) == remote) {
+        // The same, where the answer did not name it.
+        return Break(wait_for_license(cx, step, server, &record.product, None, &remote));
     }
     let unread = |row: &LicenseRow| Some(&row.id.0) == record.id.as_ref() && row.remote_id.is_none() && !ours(&row);
     if record.id.is_none() || rows.iter().any(unread) {
@@ -110,19 +114,6 @@ pub(super) fn take_back(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, rec
         seen(cx, &remote, call);
     }
     Continue(())
-}
-
-/// Whether the list of this decision shows a licence, be it as a deleted one.
-fn is_listed(cx: &Cx<'_>, id: &str) -> bool {
-    cx.facts.licenses.fresh.iter().flatten().any(|row| row.id.0 == id)
-}
-
-/// A licence of ours is there, and its row is not: nobody would see whether it was stopped.
-fn hidden(cx: &mut Cx<'_>, step: Step, id: &LicenseId, remote: &str) -> Halt {
-    let message = format!(
-        "the list of the licence server does not show licence {id}, and its form says that it is ours (`{remote}`); take away the filter that hides it, or delete the licence there"
-    );
-    not_known(cx, step, &message)
 }
 
 /// Suspends, and frees where the handler says so. The row is of this very decision, and it or its form shows whose licence it is.

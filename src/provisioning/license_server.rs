@@ -91,8 +91,8 @@ pub struct LicenseFacts {
 /// What the answers to purchases named, by our ids of the licences.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LicenseAnswers {
-    /// Licences that were ordered.
-    pub bought: BTreeMap<String, LicenseId>,
+    /// Licences that were ordered; `None` where an answer named none.
+    pub bought: BTreeMap<String, Option<LicenseId>>,
     /// The new ends of licences that were renewed; `None` where an answer named none that is understood.
     pub prolonged: BTreeMap<String, Option<Timestamp>>,
 }

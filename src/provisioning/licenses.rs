@@ -8,17 +8,19 @@ use std::net::IpAddr;
 use std::ops::ControlFlow::{Break, Continue};
 
 use crate::api::order::{InFlight, License, LicenseStatus};
+use crate::api::task::TaskType;
 use crate::panel::error::ErrorClass;
-use crate::panel::license::{LicenseForm, LicenseId, LicenseRow, LicenseState};
+use crate::panel::license::{LicenseId, LicenseState};
 
 use super::call::Call;
 use super::context::{Cx, Flow, Halt, Recheck, Wait, WaitKind, after};
-use super::facts::{HandlerState, Look, Prepare};
+use super::facts::{HandlerState, Prepare};
 use super::inflight::Shows;
 use super::license_answers::{ORDER, is_awaited, is_end_overdue, note_unseen, wait_for_license};
-use super::license_renewal::{fresh_enough, is_due, is_renewal, note_list, renewal, row, unclear_ends};
+use super::license_list::{bound_to, find_or_order, form, name_of, not_there, other_remote_id, own_row, remote_of, told_by_list};
+use super::license_renewal::{confirm, fresh_enough, is_due, is_renewal, note_list, renewal, row, unclear_ends};
 use super::license_revocation::take_back;
-use super::license_server::{LIST, LicenseServer};
+use super::license_server::LicenseServer;
 use super::reason::Reason;
 use super::step::{State, Step};
 
@@ -44,7 +46,10 @@ pub fn issue(cx: &mut Cx<'_>) -> Flow {
     }
     note_list(cx);
     if cx.state(step).over() {
-        let Some(why) = due(cx) else { return Continue(()) };
+        let Some(why) = due(cx) else {
+            forget_rested(cx, step);
+            return Continue(());
+        };
         cx.enter(step, State::Pending, why);
     }
     let ready = cx.facts.licenses.server.as_ref().is_some_and(|s| s.state == HandlerState::Ready);
@@ -55,7 +60,8 @@ pub fn issue(cx: &mut Cx<'_>) -> Flow {
     let renewal = |f: &InFlight| is_renewal(f) && cx.now >= after(f.since.0, cx.handler.settle * 2);
     if !ready && cx.status.in_flight.as_ref().is_none_or(renewal) && as_asked(cx) {
         // What is there stays there while the licence server is down; renewals begin early enough.
-        cx.finish(step, State::Done, "");
+        still_told(cx, step)?;
+        rest(cx, step);
         return Continue(());
     }
     let server = usable(cx, step)?;
@@ -74,8 +80,16 @@ pub fn issue(cx: &mut Cx<'_>) -> Flow {
         let known = record(cx, &l.product).filter(|r| r.id.is_some());
         known.is_none_or(|r| fresh_enough(cx).is_none_or(|server| row(server, r).is_some()))
     });
-    for license in listed.into_iter().chain(gone) {
-        if !one(cx, step, &server, &license, address)? {
+    let mut all: Vec<License> = listed.into_iter().chain(gone).collect();
+    if cx.is_being_verified() {
+        // What a department said that it did is looked for before anything else fails.
+        let (said, marker) = (cx.status.attempts_for.as_ref().map(|a| a.target.clone()), cx.order.marker.short());
+        all.sort_by_key(|l| said.as_deref() != Some(target(&remote_id(&marker, &l.product)).as_str()));
+    }
+    for license in all {
+        let keyed = one(cx, step, &server, &license, address)?;
+        confirm(cx, step, &license.product);
+        if !keyed {
             keyless.push(license.product);
         }
     }
@@ -92,6 +106,36 @@ pub fn issue(cx: &mut Cx<'_>) -> Flow {
         }
     }
     Continue(())
+}
+
+/// What was told of a licence stays told while its server cannot be asked: that it is down is no sign of the licence.
+fn still_told(cx: &mut Cx<'_>, step: Step) -> Flow {
+    let about = [Reason::LicenseGone, Reason::NotOurLicense, Reason::MarkerTruncated, Reason::PanelError];
+    let error = cx.status.last_error.as_ref().filter(|e| e.step == step.as_str() && !e.retryable);
+    let told = error.and_then(|e| Some((about.into_iter().find(|reason| reason.as_str() == e.code)?, e.message.clone())));
+    match told.filter(|_| cx.state(step) == State::Failed) {
+        Some((reason, message)) => Break(cx.stall(step, reason, &message, Recheck::Later)),
+        None => Continue(()),
+    }
+}
+
+/// The step is over for as long as the licence server is down. What failed before is counted on when it is back: where it comes and goes,
+/// nobody would ever be asked.
+fn rest(cx: &mut Cx<'_>, step: Step) {
+    let attempts = cx.status.attempts;
+    let failed = cx.status.attempts_for.clone().filter(|a| attempts > 0 && a.step == step.as_str() && a.done_at.is_none());
+    cx.finish(step, State::Done, "");
+    if failed.is_some() {
+        (cx.status.attempts, cx.status.attempts_for) = (attempts, failed);
+    }
+}
+
+/// The licence server is back, and nothing of what failed before is due any more.
+fn forget_rested(cx: &mut Cx<'_>, step: Step) {
+    let counted = cx.status.attempts_for.as_ref().is_some_and(|a| a.step == step.as_str() && a.done_at.is_none());
+    if counted && fresh_enough(cx).is_some() && !cx.is_open(TaskType::FailedOperation) {
+        cx.forget_attempts_of(step);
+    }
 }
 
 /// Before a server is taken: licences that this handler can order nowhere, or that nobody sells, will never make an order Ready.
@@ -193,48 +237,72 @@ fn wait_for_server(cx: &mut Cx<'_>, step: Step, name: &str, message: String) -> 
 }
 
 fn known_products(cx: &mut Cx<'_>, step: Step, server: &LicenseServer) -> Flow {
+    let (order, marker) = (cx.order, cx.order.marker.short());
     let have = |product: &str| cx.status.licenses.iter().any(|l| l.product == product && l.id.is_some());
-    let unknown = cx.order.licenses.iter().find(|l| !server.policy.products.contains_key(&l.product) && !have(&l.product));
-    let Some(unknown) = unknown else { return Continue(()) };
+    // Bought before the order was restored, or under another status: it is found, and not bought.
+    let listed = |product: &str| {
+        let remote = remote_id(&marker, product);
+        let mut rows = server.list.iter().flat_map(|list| list.rows.values());
+        rows.any(|row| row.state != LicenseState::Deleted && remote_of(row) == remote)
+    };
+    let sold = |product: &str| server.policy.products.contains_key(product);
+    let unknown = order.licenses.iter().find(|l| !sold(&l.product) && !have(&l.product) && !listed(&l.product));
+    unknown.map_or(Continue(()), |license| Break(unknown_product(cx, step, server, &license.product)))
+}
+
+/// A product that the licence server does not sell.
+pub(super) fn unknown_product(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, product: &str) -> Halt {
     let known: Vec<&str> = server.policy.products.keys().map(String::as_str).collect();
     let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-    let message = format!("licence server {} does not sell {}; it has {known}", server.key, unknown.product);
-    Break(cx.stall(step, Reason::UnknownProduct, &message, Recheck::Later))
+    let message = format!("licence server {} does not sell {product}; it has {known}", server.key);
+    cx.stall(step, Reason::UnknownProduct, &message, Recheck::Later)
 }
 
 /// One licence that is asked for; whether its key is there.
 fn one(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, license: &License, address: IpAddr) -> Flow<bool> {
-    let remote = remote_id(&cx.order.marker.short(), &license.product);
-    let id = match record(cx, &license.product).and_then(|r| r.id.clone()) {
-        Some(id) => LicenseId(id),
+    let product = license.product.as_str();
+    let remote = remote_id(&cx.order.marker.short(), product);
+    let known = record(cx, product).and_then(|r| r.id.clone()).map(LicenseId);
+    if is_awaited(cx, product, known.as_ref(), &remote) {
+        return Break(wait_for_license(cx, step, server, product, known.as_ref(), &remote));
+    }
+    let id = match known {
+        Some(id) => id,
         None => find_or_order(cx, step, server, license, address, &remote)?,
     };
-    if is_awaited(cx, &license.product, &id, &remote) {
-        return Break(wait_for_license(cx, step, server, &license.product, &id, &remote));
-    }
     let Some(form) = form(cx, step, &id)? else {
-        return Break(not_there(cx, step, server, &license.product, &remote, &id));
+        return Break(not_there(cx, step, server, product, &remote, &id));
     };
     match form.remote_id.as_deref() {
         Some(shown) if shown == remote => {}
         Some(shown) => return Break(other_remote_id(cx, step, &id, shown, &remote)),
         None => told_by_list(cx, step, &id, &remote)?,
     }
+    if record(cx, product).is_some_and(|r| is_unlisted(cx, r)) {
+        own_row(cx, step, product, &id, &remote)?;
+    }
     seen(cx, &remote, ORDER);
     let handler = server.key.to_string();
-    let entry = entry(cx, &license.product, handler);
-    entry.id = Some(id.0.clone());
-    entry.answered_at = entry.answered_at.filter(|_| entry.answered_end.is_some());
-    entry.state.get_or_insert_with(|| ORDERED.into());
-    if form.address != Some(address) {
-        let call = Call::EditLicense { license: id, remote_id: remote, address, name: form.name };
+    let found = entry(cx, product, handler.clone());
+    found.id = Some(id.0.clone());
+    found.answered_at = found.answered_at.filter(|_| found.answered_end.is_some());
+    found.state.get_or_insert_with(|| ORDERED.into());
+    if bound_to(cx, step, product, &id, &form)? != Some(address) {
+        let name = name_of(cx, step, &id, &form)?;
+        let call = Call::EditLicense { license: id, remote_id: remote, address, name };
         return Break(change(cx, step, server, call));
     }
-    entry.address = Some(address.to_string());
+    entry(cx, product, handler).address = Some(address.to_string());
     seen(cx, &remote, "editLicense");
-    suspension(cx, step, server, &license.product, &id, &remote)?;
+    suspension(cx, step, server, product, &id, &remote)?;
     renewal(cx, step, server, license, &id, &remote, &form)?;
     Continue(form.key.is_some())
+}
+
+/// Whether a licence that had its key is not in the list any more: its form alone does not tell that it runs.
+fn is_unlisted(cx: &Cx<'_>, record: &LicenseStatus) -> bool {
+    let had_key = matches!(record.state.as_deref(), Some(ISSUED | SUSPENDED));
+    had_key && record.id.is_some() && fresh_enough(cx).is_some_and(|server| row(server, record).is_none())
 }
 
 pub(super) fn record<'a>(cx: &'a Cx<'_>, product: &str) -> Option<&'a LicenseStatus> {
@@ -263,169 +331,6 @@ pub(super) fn seen(cx: &mut Cx<'_>, remote: &str, call: &str) {
     }
 }
 
-/// The form of a licence, read in this pass.
-pub(super) fn form(cx: &mut Cx<'_>, step: Step, id: &LicenseId) -> Flow<Option<LicenseForm>> {
-    let licenses = &cx.facts.licenses;
-    match (licenses.forms.get(&id.0), licenses.unread.get(&id.0)) {
-        (Some(form), _) => Continue(form.clone()),
-        (None, Some(error)) => Break(cx.fail_with(step, error)),
-        (None, None) => Break(cx.look(step, Look::License(id.clone()))),
-    }
-}
-
-/// The list as it is now: what is ordered on its account has to be certain.
-pub(super) fn fresh(cx: &mut Cx<'_>, step: Step) -> Flow<Vec<LicenseRow>> {
-    let licenses = &cx.facts.licenses;
-    match (&licenses.fresh, licenses.unread.get(LIST)) {
-        (Some(rows), _) => Continue(rows.iter().filter(|row| row.state != LicenseState::Deleted).cloned().collect()),
-        (None, Some(error)) => Break(cx.fail_with(step, error)),
-        (None, None) => Break(cx.look(step, Look::Licenses)),
-    }
-}
-
-pub(super) fn remote_of(row: &LicenseRow) -> &str {
-    row.remote_id.as_deref().unwrap_or_default()
-}
-
-/// `Continue` where every licence tells whose it is: one that does not may be the one that is looked for.
-pub(super) fn all_read(cx: &mut Cx<'_>, step: Step, rows: &[LicenseRow]) -> Flow {
-    let unread: Vec<&str> = rows.iter().filter(|row| row.remote_id.is_none()).map(|row| row.id.0.as_str()).collect();
-    if unread.is_empty() {
-        return Continue(());
-    }
-    let message = format!(
-        "the licence server shows no remote id of {}, nor can it be read from their forms: whether one is this order's is not known",
-        some_of(&unread)
-    );
-    Break(not_known(cx, step, &message))
-}
-
-/// Whether the list itself shows that a licence is this order's, and not what a form showed once.
-pub(super) fn tells(row: &LicenseRow, remote: &str) -> bool {
-    !row.by_form && remote_of(row) == remote
-}
-
-/// Only key and date are confirmed in forms: where one shows no remote id, that of the list is believed.
-fn told_by_list(cx: &mut Cx<'_>, step: Step, id: &LicenseId, remote: &str) -> Flow {
-    let shared = fresh_enough(cx).and_then(|server| server.list.as_ref()?.rows.get(&id.0));
-    if shared.is_some_and(|row| tells(row, remote)) {
-        return Continue(());
-    }
-    let rows = fresh(cx, step)?;
-    if rows.iter().any(|row| row.id == *id && tells(row, remote)) { Continue(()) } else { Break(untold(cx, step, id, remote)) }
-}
-
-/// A licence that was this order's as far as anybody knows, and does not tell whose it is.
-pub(super) fn untold(cx: &mut Cx<'_>, step: Step, id: &LicenseId, remote: &str) -> Halt {
-    let message = format!(
-        "the form of licence {id} shows no remote id, nor does the list: whether it is this order's (`{remote}`) is not known; let the licence server show it, or delete the licence there"
-    );
-    not_known(cx, step, &message)
-}
-
-/// Whose a licence is, or what became of it, cannot be told: nothing is bought or stopped by guess. An order that goes asks a department,
-/// which may give its licences up.
-pub(super) fn not_known(cx: &mut Cx<'_>, step: Step, message: &str) -> Halt {
-    if cx.order.deleting {
-        return cx.fail(step, Reason::PanelError.as_str(), message);
-    }
-    cx.stall(step, Reason::PanelError, message, Recheck::Later)
-}
-
-/// The first few of many.
-fn some_of(ids: &[&str]) -> String {
-    let shown = ids.iter().take(5).copied().collect::<Vec<_>>().join(", ");
-    match ids.len() {
-        0..=5 => format!("licences {shown}"),
-        more => format!("licences {shown} and {} more", more - 5),
-    }
-}
-
-/// Found by its remote id; ordered only when it is certain that there is none.
-fn find_or_order(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, license: &License, address: IpAddr, remote: &str) -> Flow<LicenseId> {
-    let rows = fresh(cx, step)?;
-    let found: Vec<&LicenseRow> = rows.iter().filter(|row| remote_of(row) == remote).collect();
-    match found.as_slice() {
-        [row] => {
-            if row.state == LicenseState::Suspended {
-                // Stopped by us when it was not asked for any more, or by somebody: it is started again.
-                entry(cx, &license.product, server.key.to_string()).state = Some(SUSPENDED.into());
-            }
-            return Continue(row.id.clone());
-        }
-        [] => {}
-        several => {
-            let ids: Vec<&str> = several.iter().map(|row| row.id.0.as_str()).collect();
-            let message = format!("licences {} all carry remote id {remote}; clear it on all but one", ids.join(", "));
-            return Break(cx.stall(step, Reason::SeveralLicensesFound, &message, Recheck::Later));
-        }
-    }
-    let others = cx.order.licenses.iter().map(|l| &l.product).chain(cx.status.licenses.iter().map(|l| &l.product));
-    // One that was given up keeps its remote id, stopped, and its product's name may begin like this one's.
-    let others: Vec<String> =
-        others.chain(server.policy.products.keys()).map(|product| remote_id(&cx.order.marker.short(), product)).collect();
-    if let Some(row) = rows.iter().find(|row| cut_short(remote_of(row), remote) && !others.iter().any(|o| o == remote_of(row))) {
-        return Break(truncated(cx, step, &row.id, remote_of(row), remote));
-    }
-    all_read(cx, step, &rows)?;
-    let Some(product) = server.policy.products.get(&license.product) else { return Break(cx.wait_for_list(step)) };
-    let call = Call::OrderLicense {
-        remote_id: remote.to_owned(),
-        pricelist: product.pricelist.clone(),
-        addons: product.addons.clone(),
-        project: server.policy.project.clone(),
-        period: license.period,
-        address,
-        name: cx.order.domain.clone(),
-    };
-    entry(cx, &license.product, server.key.to_string());
-    Break(change(cx, step, server, call))
-}
-
-/// What a panel that cuts remote ids makes of ours: the order id has to stand there whole, else it may be anybody's.
-fn cut_short(found: &str, remote: &str) -> bool {
-    found.len() > 12 && found.len() < remote.len() && remote.starts_with(found)
-}
-
-fn truncated(cx: &mut Cx<'_>, step: Step, id: &LicenseId, found: &str, remote: &str) -> Halt {
-    let message = format!("licence {id} carries `{found}` instead of `{remote}`: the licence server cuts remote ids; no other is ordered");
-    cx.stall(step, Reason::MarkerTruncated, &message, Recheck::Later)
-}
-
-fn other_remote_id(cx: &mut Cx<'_>, step: Step, id: &LicenseId, shown: &str, remote: &str) -> Halt {
-    if cut_short(shown, remote) {
-        return truncated(cx, step, id, shown, remote);
-    }
-    let message = format!("licence {id} carries remote id `{shown}`; put `{remote}` there, or remove the licence from spec.licenses");
-    cx.stall(step, Reason::NotOurLicense, &message, Recheck::Later)
-}
-
-/// A licence that the server does not know.
-fn not_there(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, product: &str, remote: &str, id: &LicenseId) -> Halt {
-    let rows = match fresh(cx, step) {
-        Continue(rows) => rows,
-        Break(halt) => return halt,
-    };
-    let known = record(cx, product).cloned().unwrap_or_default();
-    if let Some(row) = rows.iter().find(|row| remote_of(row) == remote && row.id != *id) {
-        // Somebody moved our remote id to another licence: that one is ours now.
-        let moved = row.id.0.clone();
-        entry(cx, product, server.key.to_string()).id = Some(moved);
-        return cx.wait_for_list(step);
-    }
-    if known.state.is_some() {
-        let message = format!(
-            "licence {id} ({product}) is not at the licence server any more; no other is bought by itself: remove it from spec.licenses, and add it again later"
-        );
-        return cx.stall(step, Reason::LicenseGone, &message, Recheck::Later);
-    }
-    if known.answered_at.is_none() && rows.iter().any(|row| remote_of(row) == remote) {
-        // The list has found it: it came after its form was read.
-        return cx.wait_for_list(step);
-    }
-    wait_for_license(cx, step, server, product, id, remote)
-}
-
 /// Asks for a change at the licence server. What concerns the whole server is waited for, and blamed on no order.
 pub(super) fn change(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, call: Call) -> Halt {
     if let Some(error) = cx.facts.refusal(|c| *c == call).cloned()
@@ -448,8 +353,7 @@ fn suspension(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, product: &str
     if !awaits(cx, remote, away) && (state.as_deref() == Some(SUSPENDED)) == (wanted == SUSPENDED) {
         return Continue(());
     }
-    let rows = fresh(cx, step)?;
-    let stopped = rows.iter().any(|row| row.id == *id && row.state == LicenseState::Suspended);
+    let stopped = own_row(cx, step, product, id, remote)?.state == LicenseState::Suspended;
     seen(cx, remote, if stopped { "suspendLicense" } else { "resumeLicense" });
     if stopped != (state.as_deref() == Some(SUSPENDED)) {
         entry(cx, product, server.key.to_string()).state = Some(if stopped { SUSPENDED } else { ORDERED }.into());

@@ -29,6 +29,7 @@ pub mod hardware;
 pub mod inflight;
 pub mod installation;
 mod license_answers;
+mod license_list;
 pub mod license_renewal;
 pub mod license_revocation;
 pub mod license_server;

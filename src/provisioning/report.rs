@@ -61,7 +61,9 @@ impl Cx<'_> {
         let error =
             if code == NOT_CONFIRMED { format!("Looked at since, at {last}: {error}") } else { format!("Last error: {code}: {error}") };
         let before = self.servers_before();
-        let abandon = if self.order.deleting {
+        let abandon = if step == Step::RevokeLicenses {
+            "give the order's licences up, look after them at the licence server; the server is taken back all the same"
+        } else if self.order.deleting {
             "give the server up without the panel's confirmation; recorded, nothing more is sent to it"
         } else {
             "as Cancelled; the order keeps the server in its status"

@@ -171,6 +171,28 @@ pub fn builds<'c>(order: &Order, status: &OrderStatus, row: &[Candidate<'c>], pa
     able.find(|key| asked == Some(key.to_string().as_str())).or(first)
 }
 
+/// The handlers at which an order that goes without a server is closed. One that was restored may have something in any pool: at each. Of
+/// any other one nothing but licences can be left, and one handler that can be asked is enough to have them given back.
+#[must_use]
+pub fn closed_at<'c>(order: &Order, status: &OrderStatus, candidates: &[Candidate<'c>]) -> Vec<&'c ObjectKey> {
+    if may_have_been_restored(order) {
+        return candidates.iter().map(|c| c.key).collect();
+    }
+    let able = candidates.iter().filter(|c| !status.licenses.is_empty() && *c.state == HandlerState::Ready && c.inventory.is_some());
+    let best = able.min_by_key(|c| (!looked_through(order, c), !c.allowed, c.priority, c.key));
+    best.map(|c| c.key).into_iter().collect()
+}
+
+/// What is said of an order that goes, where no handler can be asked to have its licences given back.
+#[must_use]
+pub fn keeps_licenses(order: &Order, namespace: &str, now: Timestamp, status: &OrderStatus) -> OrderStatus {
+    let finalizer = crate::api::ORDER_FINALIZER;
+    let message = format!(
+        "the order has licences, and none of the handlers that it selects can be asked to have them given back; make one usable again, or, to leave them at the licence server, remove the finalizer {finalizer}"
+    );
+    waiting(order, WaitKind::Handler, namespace, Reason::HandlerNotReady, &message, now, status.clone())
+}
+
 /// What a pass at one handler came to, where it bound nothing: the reason to try the next one. `None`: it is this one's business.
 #[must_use]
 pub fn ended_without(key: &ObjectKey, status: &OrderStatus) -> Option<PassedOver> {

@@ -7,6 +7,7 @@ use crate::support::world::{Fault, World, handler, order};
 use dci_operator::api::condition::{self, ConditionType};
 use dci_operator::api::task::{Resolution, TaskType};
 use dci_operator::provisioning::call::Call;
+use dci_operator::provisioning::facts::HandlerState;
 use serde_json::json;
 
 fn world(servers: usize, failing: usize, ready_when: &str) -> World {
@@ -135,4 +136,67 @@ fn what_fails_after_a_hand_over_was_asked_for_is_told_to_a_department_and_not_tr
     world.always = None;
     world.resolve(TaskType::FailedOperation, Resolution::Retry);
     world.until_phase("web", "Active");
+}
+
+/// An order with a licence, bought and without its key yet, whose server at the first of three handlers went back; that handler has no
+/// other one. The last handler is down all the time.
+fn licensed_and_given_back() -> World {
+    let mut world = World::of_sites();
+    for (name, priority, servers) in [("a", 10, 1), ("b", 20, 2), ("c", 30, 2)] {
+        world.add_site(name, priority, "one", servers, |_, spec| spec["licenseServerRef"] = json!({"name": "isp"}));
+    }
+    world.sites.all[2].state = HandlerState::NotReady("down".into());
+    world.add(order("web", "u-web", |raw| {
+        raw["spec"].as_object_mut().unwrap().remove("handlerRef");
+        raw["spec"]["handlerSelector"] = json!({"namespace": "hosting", "matchLabels": {"zone": "msk"}});
+        raw["spec"]["licenses"] = json!([{"product": "Lite"}]);
+    }));
+    world.panel.licenses.key_takes = Duration::from_hours(1);
+    world.until("bought", Duration::from_hours(2), |w| w.panel.licenses.rows.len() == 1);
+    world.always = Some(("setDomain", Fault::Refused));
+    world.edit("web", |raw| raw.spec.domain = "new.example.net".into());
+    let returning = |w: &World| w.status("web").server.as_ref().is_some_and(|s| s.returning.is_some());
+    world.until("it is given back", Duration::from_hours(4), returning);
+    world.always = None;
+    world.until("it went back", Duration::from_hours(1), |w| w.status("web").server.is_none());
+    assert_eq!(world.status("web").licenses.len(), 1, "kept for the next server\n{}", world.describe());
+    world
+}
+
+/// The order has its first uid: no server of its can be anywhere, and a licence says nothing of that.
+#[test]
+fn a_licence_that_is_kept_does_not_keep_the_next_handler_waiting_for_one_that_is_down() {
+    let mut world = licensed_and_given_back();
+    world.until("another handler", Duration::from_mins(10), |w| w.status("web").server.as_ref().is_some_and(|s| s.handler == "hosting/b"));
+    world.until_phase("web", "Active");
+    let main = world.status("web").server.as_ref().unwrap().main_address.clone();
+    let bound = world.panel.licenses.rows.values().map(|row| Some(row.address.to_string())).collect::<Vec<_>>();
+    assert_eq!(bound, [main], "{}", world.describe());
+    world.delete("web");
+    world.until_phase("web", "gone");
+    assert!(world.panel.licenses.rows.values().all(|row| row.suspended), "{}", world.describe());
+}
+
+/// One handler that can be asked is enough to have a licence given back.
+#[test]
+fn an_order_that_goes_with_a_licence_that_was_kept_waits_for_no_handler_that_is_down() {
+    for down in [false, true] {
+        let mut world = licensed_and_given_back();
+        if down {
+            world.sites.all[1].state = HandlerState::NotReady("down".into());
+            // The first handler lists its server as free.
+            world.run_for(Duration::from_mins(2));
+            world.sites.all.iter_mut().for_each(|site| site.state = HandlerState::NotReady("down".into()));
+        }
+        world.delete("web");
+        if down {
+            world.run_for(Duration::from_hours(1));
+            let told = world.status("web").waiting_on.as_ref().map(|on| on.message.clone()).unwrap_or_default();
+            assert!(told.starts_with("the order has licences, and none of the handlers"), "{told}");
+            assert!(world.panel.licenses.rows.values().all(|row| !row.suspended), "{}", world.describe());
+            world.sites.all[1].state = HandlerState::Ready;
+        }
+        world.until("gone", Duration::from_hours(1), |w| w.phase("web") == "gone");
+        assert!(world.panel.licenses.rows.values().all(|row| row.suspended), "{}", world.describe());
+    }
 }

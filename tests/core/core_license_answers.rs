@@ -71,12 +71,18 @@ fn an_end_that_is_no_date_is_left_to_whoever_says_that_it_is_done() {
         if world.phase("web") == "Active" {
             (0..27).for_each(|_| days(&mut world, 1));
         }
-        world.until("a task", Duration::from_hours(24), |w| w.open_tasks() == [TaskType::FailedOperation]);
+        let licenses = world.orders["web"].raw.spec.licenses.len();
+        for asked in 1..=licenses {
+            // One licence at a time, and each of those before: nobody is silent about one that nobody was asked about.
+            world.until("a task", Duration::from_hours(24), |w| w.open_tasks() == [TaskType::FailedOperation]);
+            let told = world.tasks.last().unwrap().details.clone();
+            assert_eq!((world.tasks.len(), told.matches("shows `unlimited` as its end").count()), (asked, asked), "{told}");
+            world.resolve(TaskType::FailedOperation, Resolution::Done);
+        }
         let phase = world.phase("web").to_owned();
-        world.resolve(TaskType::FailedOperation, Resolution::Done);
         world.until("Active", Duration::from_hours(3), |w| w.phase("web") == "Active");
         world.run_for(Duration::from_hours(24));
-        assert_eq!((world.tasks.len(), renewals(&world), world.phase("web")), (1, 0, "Active"), "{phase}\n{}", world.describe());
+        assert_eq!((world.tasks.len(), renewals(&world), world.phase("web")), (licenses, 0, "Active"), "{phase}\n{}", world.describe());
         assert!(world.panel.licenses.orders.values().all(|count| *count == 1), "{phase}\n{}", world.describe());
     }
 }
@@ -285,4 +291,73 @@ fn an_order_that_goes_has_a_department_look_for_a_licence_that_does_not_come() {
     world.resolve(TaskType::FailedOperation, Resolution::Retry);
     world.until("gone", Duration::from_hours(1), |w| w.phase("web") == "gone");
     assert_released(&world, Kind::Licensed);
+}
+
+/// A bare `ok`: it was bought all the same. Its remote id tells of it when it shows.
+#[test]
+fn a_purchase_whose_answer_names_no_licence_is_not_made_again_by_itself() {
+    for (drops, fault) in [(false, None), (false, Some(Fault::Touched)), (true, None)] {
+        let mut world = Kind::Licensed.world();
+        (world.panel.licenses.unnamed, world.panel.licenses.drops_answers) = (true, drops);
+        world.panel.licenses.shows_after = seconds(1800);
+        world.always = fault.map(|fault| ("orderLicense", fault));
+        world.until("bought", Duration::from_hours(1), |w| bought(w) == 1);
+        world.run_for(seconds(1200));
+        assert_eq!((bought(&world), world.tasks.len()), (1, 0), "{drops} {fault:?}\n{}", world.describe());
+        let (record, in_flight) = (&world.status("web").licenses[0], &world.status("web").in_flight);
+        assert!(record.id.is_none() && (drops || (record.answered_at.is_some() && in_flight.is_none())), "{fault:?}\n{}", world.describe());
+        reach(&mut world, "Active", Kind::Licensed);
+        assert_active(&world, Kind::Licensed);
+        assert!(world.tasks.is_empty() && world.status("web").licenses.iter().all(|l| l.answered_at.is_none()), "{}", world.describe());
+    }
+}
+
+#[test]
+fn a_licence_that_no_answer_named_and_that_never_shows_is_bought_again_on_a_departments_word_alone() {
+    let mut world = Kind::Licensed.world();
+    order_licenses(&mut world, &["Pro"]);
+    world.panel.licenses.unnamed = true;
+    world.panel.licenses.shows_after = Duration::from_hours(1000);
+    world.until("a task", Duration::from_hours(3), |w| w.open_tasks() == [TaskType::FailedOperation]);
+    let told = world.tasks.last().unwrap().details.clone();
+    assert!(told.contains("made a licence (`k8s:u-web/Pro`), without its id, and has not shown it since"), "{told}");
+    world.restart();
+    world.run_for(Duration::from_hours(6));
+    assert_eq!((bought(&world), world.tasks.len()), (1, 1), "{}", world.describe());
+    world.panel.licenses.shows_after = Duration::ZERO;
+    world.resolve(TaskType::FailedOperation, Resolution::Retry);
+    world.until("Active", Duration::from_hours(3), |w| w.phase("web") == "Active");
+    assert_eq!((world.panel.licenses.orders["k8s:u-web/Pro"], world.tasks.len()), (2, 1), "{}", world.describe());
+}
+
+#[test]
+fn an_order_that_goes_waits_for_a_licence_that_no_answer_named() {
+    let mut world = Kind::Licensed.world();
+    world.panel.licenses.unnamed = true;
+    world.panel.licenses.shows_after = seconds(1800);
+    world.until("bought", Duration::from_hours(1), |w| bought(w) == 1);
+    world.panel.licenses.shows_after = Duration::ZERO;
+    world.delete("web");
+    world.run_for(seconds(1200));
+    assert!(world.phase("web") == "Deleting" && world.panel.servers["1"].on, "{}", world.describe());
+    world.until("gone", Duration::from_hours(1), |w| w.phase("web") == "gone");
+    assert_released(&world, Kind::Licensed);
+    assert!(bought(&world) == 1 && world.tasks.is_empty(), "{}", world.describe());
+}
+
+/// A department bought one by hand; that another one is refused once is another matter.
+#[test]
+fn what_is_refused_of_one_licence_does_not_contradict_what_was_done_for_another() {
+    let mut world = Kind::Licensed.world();
+    world.always = Some(("orderLicense", Fault::Refused));
+    world.until("a task", Duration::from_hours(3), |w| w.open_tasks() == [TaskType::FailedOperation]);
+    let refused = world.asked.last().map(|(_, call)| call.clone()).unwrap();
+    assert!(matches!(&refused, Call::OrderLicense { remote_id, .. } if remote_id == "k8s:u-web/Pro"), "{}", world.describe());
+    world.panel.licenses.apply(&refused, world.now).unwrap();
+    world.always = None;
+    world.faults.insert(world.asked.len(), Fault::Refused);
+    world.resolve(TaskType::FailedOperation, Resolution::Done);
+    world.until("Active", Duration::from_hours(3), |w| w.phase("web") == "Active");
+    assert_active(&world, Kind::Licensed);
+    assert_eq!(world.tasks.len(), 1, "{}", world.describe());
 }

@@ -228,6 +228,40 @@ fn an_order_stays_active_while_the_licence_server_is_down_in_the_middle_of_a_ren
     }
 }
 
+/// The licence server is down whenever a retry is due: what was refused before is counted all the same, until somebody is asked.
+#[test]
+fn what_a_renewal_was_refused_is_counted_on_where_the_licence_server_comes_and_goes() {
+    let mut world = with(&["Lite"]);
+    ends(&mut world, "Lite");
+    world.always = Some(("renewLicense", Fault::Refused));
+    for times in 1..most(&world) {
+        world.until("refused", Duration::from_hours(1), |w| asked(w) == times);
+        world.panel.licenses.state = HandlerState::NotReady("down".into());
+        world.run_for(Duration::from_hours(1));
+        assert_eq!((world.phase("web"), ready(&world), asked(&world)), ("Active", true, times), "{}", world.describe());
+        world.panel.licenses.state = HandlerState::Ready;
+    }
+    world.until("a task", Duration::from_hours(1), |w| w.open_tasks() == [TaskType::FailedOperation]);
+    assert_eq!(asked(&world), most(&world), "{}", world.describe());
+    world.always = None;
+    world.resolve(TaskType::FailedOperation, Resolution::Retry);
+    world.run_for(Duration::from_hours(1));
+    assert_eq!((renewals(&world), world.phase("web"), world.status("web").attempts), (1, "Active", 0), "{}", world.describe());
+    // Refused once, and paid for by hand while the licence server is down: it counts no more.
+    let mut world = with(&["Lite"]);
+    ends(&mut world, "Lite");
+    world.faults.insert(world.asked.len(), Fault::Refused);
+    world.until("refused", Duration::from_hours(1), |w| asked(w) == 1);
+    world.panel.licenses.state = HandlerState::NotReady("down".into());
+    world.run_for(Duration::from_hours(1));
+    let row = of(&mut world, "Lite");
+    row.expires = later(row.expires, seconds(30 * DAY));
+    world.panel.licenses.state = HandlerState::Ready;
+    world.run_for(Duration::from_hours(1));
+    assert_eq!((world.phase("web"), world.status("web").attempts, asked(&world)), ("Active", 0, 1), "{}", world.describe());
+    world.assert_quiet();
+}
+
 #[test]
 fn a_licence_that_ends_while_the_server_is_coming_on_is_renewed_once_and_nothing_is_switched_twice() {
     let mut world = with(&["Lite"]);

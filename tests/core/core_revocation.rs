@@ -64,6 +64,7 @@ fn a_hidden_licence_that_does_not_tell_whose_it_is_is_not_taken_for_gone() {
     world.until("a task", Duration::from_hours(1), |w| w.open_tasks() == [TaskType::FailedOperation]);
     let told = world.tasks.last().unwrap().details.clone();
     assert!(told.contains(&format!("the form of licence {lite} shows no remote id")), "{told}");
+    assert!(told.contains("the server is taken back all the same") && !told.contains("nothing more is sent"), "{told}");
     assert!(!world.panel.licenses.rows[&lite].suspended && world.panel.servers["1"].on, "{}", world.describe());
     // A department gives it up: the server goes back all the same.
     world.resolve(TaskType::FailedOperation, Resolution::Abandon);

@@ -57,7 +57,7 @@ impl BillManager6 {
         parse::license_form(&document, id).map_err(|what| self.client.incomplete(&call.func, what))
     }
 
-    async fn do_order(&self, order: &LicenseOrder) -> Outcome<LicenseId> {
+    async fn do_order(&self, order: &LicenseOrder) -> Outcome<Option<LicenseId>> {
         let call = match self.call(calls::ORDER) {
             Ok(call) => call,
             Err(error) => return Outcome::Refused(error),
@@ -76,16 +76,17 @@ impl BillManager6 {
         for (addon, value) in &order.addons {
             params.set(&format!("addon_{addon}"), value.as_str());
         }
-        // An answer without an id may have bought something: its fate is not known.
-        let named = |document: Document| match document.fields().opt("id") {
-            Some(id) => Outcome::Applied(LicenseId(id)),
-            None => Outcome::of_error(self.client.incomplete(&call.func, "the id of the new licence")),
-        };
-        self.client.change(&call.func, &params).await.and_then(named)
+        // That the answer names it is confirmed of the published client's call (ispsystem-api.md 5.6), and not of what a dialect puts in its
+        // place: it was bought all the same.
+        self.client.change(&call.func, &params).await.map(|document: Document| document.fields().opt("id").map(LicenseId))
     }
 
     /// The published client sends these fields alone (ispsystem-api.md 5.6, change IP/name: confirmed).
     async fn do_edit(&self, id: &LicenseId, edit: &LicenseEdit) -> Outcome<()> {
+        let call = match self.call(calls::EDIT) {
+            Ok(call) => call,
+            Err(error) => return Outcome::Refused(error),
+        };
         match self.do_license(id).await {
             Ok(form) if form.remote_id.as_deref() == Some(edit.expect.as_str()) => {}
             // Only key and date are confirmed in forms: the list may tell.
@@ -93,7 +94,7 @@ impl BillManager6 {
             Ok(form) => {
                 let shown = form.remote_id.map_or_else(|| "none".to_owned(), |shown| format!("{shown:?}"));
                 let what = format!("remote id {:?} of licence {id} (it shows {shown})", edit.expect);
-                return Outcome::Refused(self.client.incomplete(calls::EDIT, what));
+                return Outcome::Refused(self.client.incomplete(&call.func, what));
             }
             Err(error) => return Outcome::Refused(error),
         }
@@ -103,7 +104,7 @@ impl BillManager6 {
             ("name", edit.name.clone()),
             ("remoteId", edit.remote_id.clone()),
         ]);
-        self.act(calls::EDIT, &values).await
+        self.client.change(&call.func, &call.fill(&values)).await.unit()
     }
 
     /// Whether the list shows a licence with this remote id.
@@ -146,7 +147,7 @@ impl LicensePanel for BillManager6 {
         self.do_license(id).boxed()
     }
 
-    fn order<'a>(&'a self, order: &'a LicenseOrder) -> Change<'a, LicenseId> {
+    fn order<'a>(&'a self, order: &'a LicenseOrder) -> Change<'a, Option<LicenseId>> {
         self.do_order(order).boxed()
     }
 

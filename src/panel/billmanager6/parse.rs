@@ -1,5 +1,7 @@
 //! Reads the rows and forms of a licence server (ispsystem-api.md 5.6), without any I/O.
 
+use std::net::Ipv4Addr;
+
 use jiff::Timestamp;
 use jiff::civil::Date;
 use jiff::tz::TimeZone;
@@ -46,8 +48,8 @@ pub fn license_form(document: &Document, id: &LicenseId) -> Result<LicenseForm, 
     same_object(&form, &id.0)?;
     Ok(LicenseForm {
         name: form.opt("licname").or_else(|| form.opt("name")).unwrap_or_default(),
-        address: form.opt("ip").and_then(|text| address(&text)),
-        // Only key and date are confirmed: a form without this says nothing of whose the licence is.
+        // Only key and date are confirmed: a form without these says nothing of what the licence is bound to, and of whose it is.
+        address: form.has("ip").then(|| form.opt("ip").and_then(|text| address(&text)).unwrap_or(Ipv4Addr::UNSPECIFIED.into())),
         remote_id: form.has("remoteid").then(|| form.opt("remoteid").unwrap_or_default()),
         key: form.opt("lickey").map(SecretString::from),
         expires: form.opt("expiredate").map_or(Ok(None), |text| date(&text)),
@@ -122,6 +124,11 @@ mod tests {
         assert_eq!(license_form(&keyed, &id).unwrap().remote_id, None, "whose it is, it does not tell");
         let freed = document(r#"{"doc":{"remoteid":{},"lickey":{"$":"KEY-1"}}}"#);
         assert_eq!(license_form(&freed, &id).unwrap().remote_id.as_deref(), Some(""), "nobody's");
+        assert_eq!(license_form(&keyed, &id).unwrap().address, None, "nor what it is bound to");
+        for (shown, expected) in [(r#"{"$":"203.0.113.7"}"#, "203.0.113.7"), ("{}", "0.0.0.0"), (r#"{"$":"none"}"#, "0.0.0.0")] {
+            let form = document(&format!(r#"{{"doc":{{"lickey":{{}},"ip":{shown}}}}}"#));
+            assert_eq!(license_form(&form, &id).unwrap().address, expected.parse().ok(), "{shown}");
+        }
         for other in [r#"{"doc":{"ok":{}}}"#, r#"{"doc":{"elid":{"$":"9"},"remoteid":{"$":"x"}}}"#] {
             assert!(license_form(&document(other), &id).is_err(), "{other}");
         }

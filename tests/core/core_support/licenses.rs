@@ -86,6 +86,14 @@ pub struct Server {
     pub no_date: Option<String>,
     /// Older definitions drop from each status what was answered.
     pub drops_answers: bool,
+    /// An answer to a purchase says no more than that it was done.
+    pub unnamed: bool,
+    /// Licences that the list shows as deleted, and whose forms are still there.
+    pub deleted: BTreeSet<String>,
+    /// Forms show neither name nor address.
+    pub bare_forms: bool,
+    /// Nor does the list.
+    pub bare_list: bool,
 }
 
 pub fn key() -> ObjectKey {
@@ -128,6 +136,10 @@ impl Server {
             remembered: BTreeMap::new(),
             no_date: None,
             drops_answers: false,
+            unnamed: false,
+            deleted: BTreeSet::new(),
+            bare_forms: false,
+            bare_list: false,
         }
     }
 
@@ -147,11 +159,15 @@ impl Server {
     pub fn fresh(&self, now: Timestamp) -> Vec<LicenseRow> {
         let row = |(id, b): (&String, &Bought)| LicenseRow {
             id: LicenseId(id.clone()),
-            name: b.name.clone(),
-            address: Some(b.address),
+            name: if self.bare_list { String::new() } else { b.name.clone() },
+            address: Some(b.address).filter(|_| !self.bare_list),
             remote_id: self.remembered.get(id).or(self.tells(id).then_some(&b.remote_id)).cloned(),
             by_form: self.remembered.contains_key(id),
-            state: if b.suspended { LicenseState::Suspended } else { LicenseState::Active },
+            state: match (self.deleted.contains(id), b.suspended) {
+                (true, _) => LicenseState::Deleted,
+                (false, true) => LicenseState::Suspended,
+                (false, false) => LicenseState::Active,
+            },
             expires: Some(b.expires).filter(|_| self.no_date.is_none()),
         };
         let unread = self.unread.iter().filter(|id| !self.rows.contains_key(*id)).map(|id| LicenseRow {
@@ -178,8 +194,8 @@ impl Server {
 
     pub fn form(&self, id: &LicenseId, now: Timestamp) -> Option<LicenseForm> {
         self.rows.get(&id.0).and_then(|b| b.shown(now)).map(|b| LicenseForm {
-            name: b.name.clone(),
-            address: Some(b.address),
+            name: if self.bare_forms { String::new() } else { b.name.clone() },
+            address: Some(b.address).filter(|_| !self.bare_forms),
             remote_id: (self.tells(&id.0) && !self.untold_in_forms).then(|| b.remote_id.clone()),
             key: (now >= b.key_at).then(|| SecretString::from(format!("KEY-{id}"))),
             expires: self.no_date.clone().map_or(Ok(Some(b.expires)), Err),
@@ -221,7 +237,10 @@ impl Server {
                 };
                 self.rows.insert(id, bought);
             }
-            Call::EditLicense { license, address, .. } => self.find(license, now)?.address = *address,
+            Call::EditLicense { license, address, name, .. } => {
+                let b = self.find(license, now)?;
+                (b.name, b.address) = (name.clone(), *address);
+            }
             Call::FreeLicense { license, .. } => {
                 let b = self.find(license, now)?;
                 (b.name, b.address, b.remote_id) = (FREE_NAME.into(), "0.0.0.0".parse().unwrap(), String::new());

@@ -217,7 +217,7 @@ impl World {
             // An answer may name a licence that is not there.
             let kept: String = remote.chars().take(self.panel.licenses.remote_max).collect();
             let id = self.panel.licenses.of(&kept).pop().unwrap_or_else(|| LicenseId("9999".into()));
-            facts.licenses.answers.bought.insert(remote.to_owned(), id);
+            facts.licenses.answers.bought.insert(remote.to_owned(), Some(id).filter(|_| !self.panel.licenses.unnamed));
         }
         if let (Call::RenewLicense { license, expires, .. }, Outcome::Applied(_)) = (call, outcome) {
             // One that says no more than that it is done names no end.

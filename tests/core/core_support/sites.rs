@@ -141,6 +141,8 @@ impl World {
         let site = &mut self.sites.all[number];
         let pool = self.sites.pools.get_mut(&site.pool.name).unwrap();
         swap(&mut self.panel, &mut site.panel);
+        // The licence server is one for all.
+        swap(&mut self.panel.licenses, &mut site.panel.licenses);
         swap(&mut self.handler, &mut site.handler);
         swap(&mut self.state, &mut site.state);
         swap(&mut self.inventory, &mut site.inventory);
@@ -272,7 +274,7 @@ impl World {
     /// One pass at each handler that the order may select, in order, until one takes it.
     fn select(&mut self, name: &str, parsed: &Order, deleting: bool) -> Ended {
         let status = self.orders[name].status.clone();
-        let restored = selection::may_have_been_restored(parsed) || !status.licenses.is_empty();
+        let restored = selection::may_have_been_restored(parsed);
         if let Some(number) = self.candidates().iter().position(|c| selection::found(parsed, &status, c)) {
             return self.bound_pass(name, number);
         }
@@ -281,7 +283,13 @@ impl World {
             return self.store(name, &new);
         }
         if deleting {
-            for number in 0..if restored { self.sites.all.len() } else { 0 } {
+            let closed_at: Vec<usize> =
+                selection::closed_at(parsed, &status, &self.candidates()).into_iter().map(|key| self.number_of(key)).collect();
+            if closed_at.is_empty() && !status.licenses.is_empty() {
+                let new = selection::keeps_licenses(parsed, "hosting", self.now, &status);
+                return self.store(name, &new);
+            }
+            for number in closed_at {
                 match self.selecting_pass(name, number, Vec::new(), false) {
                     Ended::Forgotten => {}
                     other => return other,
