@@ -8,10 +8,12 @@ use kube::{Resource, ResourceExt};
 
 use crate::api::common::ObjectKey;
 use crate::api::handler::Module;
+use crate::api::order_status::OrderStatus;
 use crate::api::{DedicatedServerOrder, ProcessingHandler};
 use crate::provisioning::decide;
 use crate::provisioning::order::Order;
 use crate::provisioning::reason::Reason;
+use crate::provisioning::round;
 use crate::provisioning::selection::{self, Candidate, PassedOver, Selector};
 
 use super::context::Context;
@@ -45,6 +47,11 @@ impl Held {
             login: client.map_or("", |c| c.login.as_str()),
             inventory: self.snapshot.inventory.as_deref(),
         }
+    }
+
+    /// Whether a server there carries the order's own marker.
+    fn has_marked(&self, parsed: &Order) -> bool {
+        self.snapshot.inventory.as_ref().is_some_and(|i| i.markers.values().flatten().any(|m| *m == parsed.marker))
     }
 }
 
@@ -92,7 +99,9 @@ pub(super) async fn pass(order: DedicatedServerOrder, parsed: Order, selector: &
     let all = selected(context, selector, &parsed.key.namespace).await;
     // Licences are given back by a pass at a handler, too.
     let restored = selection::may_have_been_restored(&parsed) || !known(&order).licenses.is_empty();
-    if let Some(held) = all.iter().find(|h| selection::found(&parsed, &h.candidate())) {
+    // A server of an earlier order of this name, or of this id under another name, tells only where no server is the order's own.
+    let other = |h: &&Held| !parsed.deleting && selection::found(&parsed, &h.candidate());
+    if let Some(held) = all.iter().find(|h| h.has_marked(&parsed)).or_else(|| all.iter().find(other)) {
         // Wherever a server carries our marker, that is the order's handler, whatever its place in the row.
         return match Box::pin(at(held, &order, &parsed, None, context).run()).await? {
             Ended::Action(action) => Ok(action),
@@ -121,14 +130,38 @@ async fn close(
     restored: bool,
     context: &Context,
 ) -> Result<Action, OrderError> {
-    for held in all.iter().filter(|_| restored) {
-        match Box::pin(at(held, &order, parsed, Some(Vec::new()), context).run()).await? {
+    let mut row: Vec<&Held> = all.iter().filter(|_| restored).collect();
+    // Where the order waited last it goes on; the others are looked at once nothing is left there.
+    let waited_at = known(&order).handler;
+    row.sort_by_key(|held| waited_at.as_ref() != Some(&held.key.to_string()));
+    for (number, held) in row.iter().enumerate() {
+        // In memory: what is stored stays until this handler has something to say.
+        round::begin_at(order.status.get_or_insert_default(), &held.key.to_string());
+        let pass = Pass { last: number + 1 == row.len(), ..at(held, &order, parsed, Some(Vec::new()), context) };
+        match Box::pin(pass.run()).await? {
             Ended::Action(action) => return Ok(action),
-            Ended::Forgotten(stored) => order = *stored,
+            Ended::Forgotten(left) => order = *left,
             Ended::Over(_) => return Ok(Action::await_change()),
+        }
+        if round::given_up(&known(&order)).is_some() {
+            super::forsaken::record(context, &order, &held.key.namespace).await?;
+            break;
         }
     }
     release_object(&order, context, None).await
+}
+
+impl Pass<'_> {
+    /// Nothing of the order is at this handler; others are looked at before it goes.
+    pub(super) async fn nothing_here(&self, status: OrderStatus) -> Result<Ended, OrderError> {
+        let mut order = self.order.clone();
+        if round::is_saved(order.status.as_ref(), &status, self.last) {
+            order = save(&order, status, self.context).await?;
+        } else {
+            order.status = Some(status);
+        }
+        Ok(Ended::Forgotten(Box::new(order)))
+    }
 }
 
 async fn open(

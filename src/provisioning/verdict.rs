@@ -124,7 +124,7 @@ fn steps_as_conditions(status: &mut OrderStatus, generation: i64, now: Timestamp
         };
         condition::set(&mut status.conditions, type_, done, reason.as_str(), message, generation, now);
     }
-    match status.manual_tasks.iter().rev().find(|t| t.state == "Open") {
+    match status.manual_tasks.iter().rev().find(|t| t.state == super::tasks::OPEN) {
         Some(task) => {
             let message = format!("{} task {} {}", task.type_, task.name, super::tasks::waits_for(task));
             condition::set(
