@@ -10,6 +10,8 @@ mod support;
 mod core_active;
 #[path = "core/core_addresses.rs"]
 mod core_addresses;
+#[path = "core/core_answers.rs"]
+mod core_answers;
 #[path = "core/core_changes.rs"]
 mod core_changes;
 #[path = "core/core_clients.rs"]

@@ -7,22 +7,23 @@ use kube::runtime::controller::Action;
 use kube::{Api, Resource};
 
 use crate::api::common::ObjectKey;
+use crate::api::handler::Module;
 use crate::api::task::Resolution;
 use crate::api::{DedicatedServerOrder, ManualTask, ProcessingHandler};
 use crate::provisioning::context::{Next, cut};
 use crate::provisioning::decide::{Decision, decide};
 use crate::provisioning::facts::{Facts, HandlerState};
-use crate::provisioning::forsaken::{Forsaken, left_behind};
+use crate::provisioning::forsaken::{Forsaken, is_known_there, left_behind};
 use crate::provisioning::notices::Notice;
 use crate::provisioning::order::{Order, marked_id};
-use crate::provisioning::step::{State, Step};
+use crate::provisioning::round::given_up;
 
 use super::context::{Context, serving_handler};
 use super::order::{OrderError, known, release_object, save};
-use super::own_tasks::{tasks_of, view};
+use super::own_tasks::{self, tasks_of};
 use super::pass_end::close_superseded;
 use super::status::{self, StatusError};
-use super::task::{self, Raised};
+use super::task;
 
 /// Actions in one pass: a task, an answer, the end.
 const ACTIONS: usize = 8;
@@ -37,10 +38,19 @@ const OUTCOME: usize = 4096;
 pub async fn close(context: &Context, order: &DedicatedServerOrder, parsed: &Order, key: &ObjectKey) -> Result<Action, OrderError> {
     // Whoever made the name up is no reason to keep anything for it.
     let snapshot = context.panels.known(key).unwrap_or_default().snapshot(None);
-    let (why, forsaken) = match (context.handlers.find(key), snapshot.state) {
+    let found = context.handlers.find(key);
+    let serves = match &found {
+        Some(Ok(handler)) => handler.spec.module != Module::BILLmanager6 && context.may_use(handler, &parsed.key.namespace).await,
+        Some(Err(_)) | None => false,
+    };
+    let (why, forsaken) = match (found, snapshot.state) {
+        // Nobody but its author says that it has something there: as if there were no handler, whosever it is.
+        _ if !serves && !is_known_there(&known(order)) => (format!("handler {key} does not exist"), Some(Forsaken::HandlerMissing)),
         (None, _) => (format!("handler {key} does not exist"), Some(Forsaken::HandlerMissing)),
         // It is there, and nobody is asked to give up what is at its panel. Whom it allows cannot be read either.
         (Some(Err(_)), _) => (format!("handler {key} does not exist, or this version of the operator cannot read it"), None),
+        // A licence server has no servers: a handler of that name is waited for.
+        (Some(Ok(handler)), _) if handler.spec.module == Module::BILLmanager6 => (format!("handler {key} does not exist"), None),
         (Some(Ok(_)), HandlerState::NotReady(why)) => (why, snapshot.credentials_missing.map(Forsaken::CredentialsMissing)),
         (Some(Ok(_)), HandlerState::Ready | HandlerState::Suspended) => ("the handler is not ready".to_owned(), None),
     };
@@ -50,6 +60,7 @@ pub async fn close(context: &Context, order: &DedicatedServerOrder, parsed: &Ord
     facts.forsaken = forsaken;
     facts.grace = context.handler_grace;
     facts.tasks = tasks_of(context, order);
+    facts.unraisable = context.memory.unraisable(&parsed.uid);
     let mut order = order.clone();
     let mut now = known(&order);
     for _ in 0..ACTIONS {
@@ -63,12 +74,8 @@ pub async fn close(context: &Context, order: &DedicatedServerOrder, parsed: &Ord
                 }
                 order = save(&order, now, context).await?;
                 now = known(&order);
-                match task::raise(&context.client, key, parsed, &request).await? {
-                    Raised::Open(task) => facts.tasks.push(view(&task)),
-                    Raised::Refused(why) => {
-                        facts.unraisable = Some(why);
-                        now = before;
-                    }
+                if !own_tasks::raise(context, &order, key, parsed, &request, &mut facts).await? {
+                    now = before;
                 }
             }
             Next::Forget => {
@@ -101,8 +108,7 @@ async fn exists(context: &Context, key: &ObjectKey) -> Result<bool, kube::Error>
 /// The record of an order that is given up: on the task that gave it up, which outlives the order, as an event there, and in the log.
 pub async fn record(context: &Context, order: &DedicatedServerOrder, namespace: &str) -> Result<(), OrderError> {
     let status = known(order);
-    let given_up = |s: &&crate::api::order::StepStatus| s.name == Step::Release.as_str() && State::parse(&s.state) == State::Skipped;
-    let Some(step) = status.steps.iter().find(given_up) else { return Ok(()) };
+    let Some(step) = given_up(&status) else { return Ok(()) };
     let task = status.manual_tasks.iter().rev().find(|t| t.state == Resolution::Abandon.as_str());
     tracing::warn!(order = %order.key(), task = task.map(|t| t.name.as_str()), message = %step.message, "given up without the panel's confirmation");
     let Some(task) = task else { return Ok(()) };

@@ -1,12 +1,14 @@
-//! What this process remembers of orders that the cache does not tell: the versions that it wrote, which orders it has begun with, and what
-//! they were answered at licence servers.
+//! What this process remembers of orders that the cache does not tell: the versions that it wrote, which orders it has begun with, what
+//! they were answered at licence servers, and which of them no task can be made for.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
+use std::time::Instant;
 
 use crate::api::DedicatedServerOrder;
 use crate::api::common::ObjectKey;
 use crate::provisioning::license_server::LicenseAnswers;
+use crate::provisioning::tasks::REFUSED_FOR;
 
 use super::panels::lock;
 
@@ -24,6 +26,8 @@ struct Inner {
     begun: BTreeMap<ObjectKey, String>,
     /// What licence servers answered to orders, by uid: no status may tell it yet.
     answers: BTreeMap<String, LicenseAnswers>,
+    /// Orders that a task was refused for, by uid: when, and why.
+    refused: BTreeMap<String, (Instant, String)>,
 }
 
 impl Memory {
@@ -80,12 +84,34 @@ impl Memory {
         inner.answers.get(uid).cloned().unwrap_or_default()
     }
 
+    /// A task for an order was refused.
+    pub fn no_task(&self, uid: &str, why: &str) {
+        lock(&self.0).refused.insert(uid.to_owned(), (Instant::now(), why.to_owned()));
+    }
+
+    /// Why no task can be made for an order, as it was said a moment ago.
+    #[must_use]
+    pub fn unraisable(&self, uid: &str) -> Option<String> {
+        self.unraisable_at(uid, Instant::now())
+    }
+
+    fn unraisable_at(&self, uid: &str, now: Instant) -> Option<String> {
+        let mut inner = lock(&self.0);
+        let (since, why) = inner.refused.get(uid)?.clone();
+        if now.duration_since(since) < REFUSED_FOR {
+            return Some(why);
+        }
+        inner.refused.remove(uid);
+        None
+    }
+
     /// Forgets an order that is gone.
     pub fn forget(&self, key: &ObjectKey, uid: &str) {
         let mut inner = lock(&self.0);
         inner.written.remove(uid);
         inner.outrun.remove(uid);
         inner.answers.remove(uid);
+        inner.refused.remove(uid);
         if inner.begun.get(key).is_some_and(|known| known == uid) {
             inner.begun.remove(key);
         }
@@ -125,6 +151,19 @@ mod tests {
         memory.keep_answers("u-1", answers);
         memory.forget(&key, "u-1");
         assert_eq!(memory.answers("u-1", true), LicenseAnswers::default());
+    }
+
+    #[test]
+    fn that_no_task_can_be_made_is_believed_for_a_minute() {
+        let (memory, key) = (Memory::default(), ObjectKey { namespace: "shop".into(), name: "web".into() });
+        memory.no_task("u-1", "denied");
+        let now = Instant::now();
+        let after = |seconds| memory.unraisable_at("u-1", now + std::time::Duration::from_secs(seconds));
+        assert_eq!((memory.unraisable("u-1").as_deref(), memory.unraisable("u-2")), (Some("denied"), None));
+        assert_eq!((after(53).as_deref(), after(60), after(0)), (Some("denied"), None, None), "then it is tried again");
+        memory.no_task("u-1", "denied");
+        memory.forget(&key, "u-1");
+        assert_eq!(memory.unraisable("u-1"), None);
     }
 
     #[test]

@@ -27,7 +27,7 @@ use super::context::{Context, serving_handler};
 use super::cut_short;
 use super::identity::{self, Identity};
 use super::metrics::{counts, saved};
-use super::own_tasks::{self, view};
+use super::own_tasks;
 use super::perform::{Panels, PerformError};
 use super::places::Asked;
 use super::queue;
@@ -35,7 +35,7 @@ use super::runtime::{HandlerRuntime, ServerClient};
 use super::serving::{self, Serving, has_something};
 use super::status::{self, StatusError};
 use super::stores::Guarded;
-use super::task::{self, Raised};
+use super::task;
 use super::task_status::made_by_us;
 use super::trace;
 
@@ -321,6 +321,7 @@ impl Pass<'_> {
             return Ok(Ended::Over(over));
         }
         facts.tasks = own_tasks::tasks_of(self.context, &self.order);
+        facts.unraisable = self.context.memory.unraisable(&self.parsed.uid);
         let client = match snapshot.client {
             Some(client) => client,
             None if self.parsed.deleting => {
@@ -384,12 +385,8 @@ impl Pass<'_> {
                     self.order = save(&self.order, status, self.context).await?;
                     status = known(&self.order);
                     let key = &client.policy.key;
-                    match task::raise(&self.context.client, key, &self.parsed, &request).await? {
-                        Raised::Open(task) => facts.raised(view(&task)),
-                        Raised::Refused(why) => {
-                            facts.unraisable = Some(why);
-                            status = before;
-                        }
+                    if !own_tasks::raise(self.context, &self.order, key, &self.parsed, &request, &mut facts).await? {
+                        status = before;
                     }
                 }
                 Next::Call(call) => {
@@ -399,7 +396,7 @@ impl Pass<'_> {
                 }
                 Next::Wait(until) => return self.end(status, until, facts.slot).await,
                 Next::Forget if self.selecting.is_some() && status.server.is_none() => {
-                    return Ok(Ended::Forgotten(Box::new(save(&self.order, status, self.context).await?)));
+                    return self.nothing_here(status).await;
                 }
                 Next::Forget => {
                     let stored = save(&self.order, status, self.context).await?;

@@ -1,24 +1,60 @@
-//! Which tasks are an order's: those in the namespace of its handler. In any other one somebody may make a task of the same name,
-//! and answer it.
+//! Which tasks are an order's, and how it comes to them: those in the namespace of its handler. In any other one somebody may make a task
+//! of the same name, and answer it.
 
-use kube::ResourceExt;
+use kube::{Resource, ResourceExt};
 
+use crate::api::common::{ObjectKey, Time};
 use crate::api::{DedicatedServerOrder, ManualTask};
-use crate::provisioning::facts::TaskView;
-use crate::provisioning::order::selector;
-use crate::provisioning::tasks::OPEN;
+use crate::provisioning::facts::{Facts, TaskView};
+use crate::provisioning::notices;
+use crate::provisioning::order::{Order, selector};
+use crate::provisioning::tasks::{OPEN, SHOWN_WITHIN, TaskRequest};
 
 use super::context::{Context, serving_handler};
+use super::order::{OrderError, known};
+use super::task::{self, Raised, is_earlier};
 use super::task_status::made_by_us;
+use super::trace;
 
 /// What an order is shown of a task.
-pub(super) fn view(task: &ManualTask) -> TaskView {
+fn view(task: &ManualTask, earlier: bool) -> TaskView {
     TaskView {
         name: task.name_any(),
         type_: task.spec.type_,
         resolution: task.spec.resolution,
         note: task.spec.note.clone().unwrap_or_default(),
+        earlier,
     }
+}
+
+/// Raises a task that is on record by now, and notes what became of it; whether the order is to go on with that record. Where not, `facts`
+/// say why there is no task.
+pub(super) async fn raise(
+    context: &Context,
+    order: &DedicatedServerOrder,
+    handler: &ObjectKey,
+    parsed: &Order,
+    request: &TaskRequest,
+    facts: &mut Facts,
+) -> Result<bool, OrderError> {
+    match task::raise(&context.client, handler, parsed, request).await? {
+        Raised::Made(task) => {
+            let (status, notice) = (known(order), notices::raised(request));
+            let trace = trace::of_notice(order, &status, &status, &notice);
+            if !context.events.publish_traced(order.object_ref(&()), notice, trace) {
+                context.metrics.events_dropped.of([]).inc();
+            }
+            facts.raised(view(&task, false));
+        }
+        Raised::There(task) => facts.raised(view(&task, false)),
+        Raised::Taken(task) => facts.raised(view(&task, true)),
+        Raised::Refused(why) => {
+            context.memory.no_task(&parsed.uid, &why);
+            facts.unraisable = Some(why);
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// The tasks of an order, as the cache shows them.
@@ -27,7 +63,13 @@ pub(super) fn tasks_of(context: &Context, order: &DedicatedServerOrder) -> Vec<T
     if !open {
         return Vec::new();
     }
-    context.tasks.read(|t| is_of(t, order).then(|| view(t)))
+    context.tasks.read(|t| is_of(t, order).then(|| view(t, is_earlier(t, asked_at(t, order), SHOWN_WITHIN))))
+}
+
+/// When a task was asked for, as the order's status says.
+fn asked_at(task: &ManualTask, order: &DedicatedServerOrder) -> Option<Time> {
+    let summaries = order.status.iter().flat_map(|s| &s.manual_tasks);
+    summaries.filter(|s| Some(&s.name) == task.metadata.name.as_ref()).find_map(|s| s.opened_at)
 }
 
 /// The namespace of an order's handler.
@@ -42,7 +84,7 @@ fn names(task: &ManualTask, order: &DedicatedServerOrder) -> bool {
 
 /// Whether an order listens to a task.
 fn is_of(task: &ManualTask, order: &DedicatedServerOrder) -> bool {
-    names(task, order) && task.metadata.deletion_timestamp.is_none() && task.metadata.namespace == home(order)
+    names(task, order) && task.metadata.deletion_timestamp.is_none() && task.metadata.namespace == home(order) && made_by_us(task)
 }
 
 /// Whether an open task looks like one of an order's and nobody listens to it: it was raised before the order named a handler in
@@ -86,7 +128,27 @@ mod tests {
                 let open = task(namespace, "stopserver-u-1-1", &Value::Null);
                 assert_eq!(elsewhere(&open, &order), namespace != home, "{namespace}: {spec}");
                 assert!(!elsewhere(&task(namespace, "mine", &Value::Null), &order), "what does not look like ours is left alone");
+                assert!(!is_of(&task(namespace, "mine", &json!("Done")), &order), "nor is it listened to");
             }
         }
+    }
+
+    #[test]
+    fn an_answer_from_before_the_question_is_known_by_its_age() {
+        let status = json!({"manualTasks": [{"name": "stopserver-u-1-1", "type": "StopServer", "department": "Operations", "state": "Open",
+                                             "openedAt": "2026-01-09T00:00:00Z"}]});
+        let order = order(&json!({}), &status);
+        for (made, resolution, earlier) in [
+            ("2026-01-02T00:00:00Z", json!("Done"), true),
+            ("2026-01-02T00:00:00Z", Value::Null, false),
+            ("2026-01-09T00:00:00Z", json!("Done"), false),
+            // By a clock that is behind.
+            ("2026-01-08T23:55:00Z", json!("Done"), false),
+        ] {
+            let mut task = task("shop", "stopserver-u-1-1", &resolution);
+            task.metadata.creation_timestamp = serde_json::from_value(json!(made)).unwrap();
+            assert_eq!(is_earlier(&task, asked_at(&task, &order), SHOWN_WITHIN), earlier, "{made} {resolution}");
+        }
+        assert_eq!(asked_at(&task("shop", "stopserver-u-1-2", &Value::Null), &order), None, "one that the status does not name");
     }
 }

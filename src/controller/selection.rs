@@ -8,10 +8,12 @@ use kube::{Resource, ResourceExt};
 
 use crate::api::common::ObjectKey;
 use crate::api::handler::Module;
+use crate::api::order_status::OrderStatus;
 use crate::api::{DedicatedServerOrder, ProcessingHandler};
 use crate::provisioning::decide;
 use crate::provisioning::order::Order;
 use crate::provisioning::reason::Reason;
+use crate::provisioning::round;
 use crate::provisioning::selection::{self, Candidate, PassedOver, Selector};
 
 use super::context::Context;
@@ -91,7 +93,11 @@ pub(super) async fn another(context: &Context, order: &DedicatedServerOrder, par
 pub(super) async fn pass(order: DedicatedServerOrder, parsed: Order, selector: &Selector, context: &Context) -> Result<Action, OrderError> {
     let all = selected(context, selector, &parsed.key.namespace).await;
     let restored = selection::may_have_been_restored(&parsed);
-    if let Some(held) = all.iter().find(|h| selection::found(&parsed, &known(&order), &h.candidate())) {
+    let status = known(&order);
+    let own = |h: &&Held| selection::has_own(&parsed, &status, &h.candidate());
+    // A server of an earlier order of this name, or of this id under another name, tells only where no server is the order's own.
+    let other = |h: &&Held| !parsed.deleting && selection::found(&parsed, &status, &h.candidate());
+    if let Some(held) = all.iter().find(own).or_else(|| all.iter().find(other)) {
         // Wherever a server carries our marker, that is the order's handler, whatever its place in the row.
         return match Box::pin(at(held, &order, &parsed, None, context).run()).await? {
             Ended::Action(action) => Ok(action),
@@ -101,8 +107,8 @@ pub(super) async fn pass(order: DedicatedServerOrder, parsed: Order, selector: &
     }
     let looked_through = || all.iter().all(|h| selection::looked_through(&parsed, &h.candidate()));
     if restored && (all.is_empty() || !looked_through() || selects_unread(&context.handlers.all(), selector)) {
-        let status = selection::not_looked_through(&parsed, Timestamp::now(), &known(&order));
-        let stored = save(&order, status, context).await?;
+        let waits = selection::not_looked_through(&parsed, Timestamp::now(), &status);
+        let stored = save(&order, waits, context).await?;
         close_superseded(context, &stored).await?;
         return Ok(Action::await_change());
     }
@@ -130,14 +136,37 @@ async fn close(
         close_superseded(context, &stored).await?;
         return Ok(Action::await_change());
     }
-    for held in all.iter().filter(|held| closed_at.contains(&&held.key)) {
-        match Box::pin(at(held, &order, parsed, Some(Vec::new()), context).run()).await? {
+    let mut row: Vec<&Held> = all.iter().filter(|held| closed_at.contains(&&held.key)).collect();
+    // Where the order waited last it goes on; the others are looked at once nothing is left there.
+    row.sort_by_key(|held| status.handler.as_ref() != Some(&held.key.to_string()));
+    for (number, held) in row.iter().enumerate() {
+        // In memory: what is stored stays until this handler has something to say.
+        round::begin_at(order.status.get_or_insert_default(), &held.key.to_string());
+        let pass = Pass { last: number + 1 == row.len(), ..at(held, &order, parsed, Some(Vec::new()), context) };
+        match Box::pin(pass.run()).await? {
             Ended::Action(action) => return Ok(action),
-            Ended::Forgotten(stored) => order = *stored,
+            Ended::Forgotten(left) => order = *left,
             Ended::Over(_) => return Ok(Action::await_change()),
+        }
+        if round::given_up(&known(&order)).is_some() {
+            super::forsaken::record(context, &order, &held.key.namespace).await?;
+            break;
         }
     }
     release_object(&order, context, None).await
+}
+
+impl Pass<'_> {
+    /// Nothing of the order is at this handler; others are looked at before it goes.
+    pub(super) async fn nothing_here(&self, status: OrderStatus) -> Result<Ended, OrderError> {
+        let mut order = self.order.clone();
+        if round::is_saved(order.status.as_ref(), &status, self.last) {
+            order = save(&order, status, self.context).await?;
+        } else {
+            order.status = Some(status);
+        }
+        Ok(Ended::Forgotten(Box::new(order)))
+    }
 }
 
 async fn open(

@@ -10,13 +10,13 @@ use kube::runtime::controller::Action;
 use kube::{Client, Resource, ResourceExt};
 use serde_json::json;
 
-use crate::api::common::{LocalRef, ObjectKey};
+use crate::api::common::{LocalRef, ObjectKey, Time};
 use crate::api::task::{OrderRef, Resolution, TaskSpec, TaskStatus, TaskType};
 use crate::api::{DedicatedServerOrder, ManualTask};
 use crate::provisioning::context::cut;
 use crate::provisioning::notices::Notice;
 use crate::provisioning::order::Order;
-use crate::provisioning::tasks::{BY_OPERATOR, OPEN, TaskRequest};
+use crate::provisioning::tasks::{self, BY_OPERATOR, FOUND_WITHIN, OPEN, TaskRequest};
 
 use super::context::Context;
 use super::notify;
@@ -49,8 +49,12 @@ pub fn order_vanished(context: &Context, order: &ObjectKey) {
 
 /// What became of a task that is needed.
 pub enum Raised {
-    /// It is there.
-    Open(Box<ManualTask>),
+    /// It was made.
+    Made(Box<ManualTask>),
+    /// It was there: made by a pass whose end nobody saw, or before the cache shows it.
+    There(Box<ManualTask>),
+    /// Its name is that of one that was closed before this one was asked for.
+    Taken(Box<ManualTask>),
     /// The API server says why there will be none: in its own words, for whoever may change that.
     Refused(String),
 }
@@ -62,10 +66,14 @@ pub async fn raise(client: &Client, handler: &ObjectKey, order: &Order, request:
         Err(StatusError::Api { source, .. }) => return Ok(Raised::Refused(never_allowed(*source)?)),
         Err(error) => return Err(error.into()),
     }
-    match create(client, handler, order, request).await {
-        Ok(task) => Ok(Raised::Open(Box::new(task))),
-        Err(error) => Ok(Raised::Refused(never_allowed(error)?)),
-    }
+    let made = create(client, handler, order, request).await;
+    Ok(made.or_else(|error| never_allowed(error).map(Raised::Refused))?)
+}
+
+/// Whether a task was closed, and made before it was asked for: what it was closed with is no answer to that.
+pub(super) fn is_earlier(task: &ManualTask, opened_at: Option<Time>, within: Duration) -> bool {
+    let made = task.metadata.creation_timestamp.as_ref().map(|t| t.0);
+    task.spec.resolution.is_some() && tasks::is_earlier(made, opened_at, within)
 }
 
 /// Why tasks cannot be written in a namespace: it is gone (404), on its way or closed to the operator (403), or a policy or a webhook says
@@ -77,7 +85,7 @@ pub fn never_allowed(error: kube::Error) -> Result<String, kube::Error> {
     }
 }
 
-async fn create(client: &Client, handler: &ObjectKey, order: &Order, request: &TaskRequest) -> Result<ManualTask, kube::Error> {
+async fn create(client: &Client, handler: &ObjectKey, order: &Order, request: &TaskRequest) -> Result<Raised, kube::Error> {
     let api: Api<ManualTask> = Api::namespaced(client.clone(), &handler.namespace);
     let spec = TaskSpec {
         type_: request.type_,
@@ -95,18 +103,21 @@ async fn create(client: &Client, handler: &ObjectKey, order: &Order, request: &T
     task.metadata = ObjectMeta { name: Some(request.name.clone()), namespace: Some(handler.namespace.clone()), ..ObjectMeta::default() };
     task.metadata.labels = Some(labels(&task));
     match api.create(&PostParams::default(), &task).await {
-        Ok(task) => Ok(task),
-        Err(kube::Error::Api(status)) if status.code == 409 => api.get(&request.name).await,
+        Ok(task) => Ok(Raised::Made(Box::new(task))),
+        Err(kube::Error::Api(status)) if status.code == 409 => {
+            let found = Box::new(api.get(&request.name).await?);
+            Ok(if is_earlier(&found, request.opened_at, FOUND_WITHIN) { Raised::Taken(found) } else { Raised::There(found) })
+        }
         Err(error) => Err(error),
     }
 }
 
-/// Closes the tasks that another one takes the place of. Read anew.
+/// Closes the tasks that another one takes the place of. Read anew. Those of an order that was restored with its status bear its old uid.
 async fn close_replaced(client: &Client, namespace: &str, order: &Order, request: &TaskRequest) -> Result<(), StatusError> {
     let api: Api<ManualTask> = Api::namespaced(client.clone(), namespace);
     for name in &request.replaces {
         let found = api.get_opt(name).await.map_err(|e| status::patch_error(format!("ManualTask {namespace}/{name}"), e))?;
-        let open = found.filter(|t| t.spec.resolution.is_none() && t.spec.order_ref.uid == order.uid && made_by_us(t));
+        let open = found.filter(|t| t.spec.resolution.is_none() && t.spec.order_ref.key() == order.key && made_by_us(t));
         if let Some(task) = open {
             let why = format!("{} is asked instead", request.department);
             match close(client, &task, &why).await {
@@ -357,6 +368,42 @@ mod tests {
         let at = |second| Timestamp::from_second(second).unwrap();
         assert_eq!(sooner(None, at(0), DENIED), Some(at(300)));
         assert_eq!(sooner(Some(at(5)), at(0), DENIED), Some(at(5)));
+    }
+
+    /// What comes of a task whose name is taken by one of this age.
+    async fn taken_by(made: &str, resolution: Option<&str>) -> Raised {
+        let conflict = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "AlreadyExists", "message": "it exists",
+                              "code": 409});
+        let mut found = task("t-1", resolution);
+        found["metadata"]["creationTimestamp"] = json!(made);
+        let answers = Mutex::new(VecDeque::from([(409, conflict), (200, found)]));
+        let service = tower::service_fn(move |_: Request<Body>| {
+            let (code, answer): (u16, Value) = answers.lock().unwrap().pop_front().unwrap();
+            let response = Response::builder().status(code).body(Body::from(answer.to_string().into_bytes())).unwrap();
+            async { Ok::<_, Infallible>(response) }
+        });
+        let request = TaskRequest {
+            name: "t".into(),
+            type_: TaskType::StopServer,
+            department: "Ops".into(),
+            summary: "s".into(),
+            details: "d".into(),
+            opened_at: serde_json::from_value(json!("2026-01-09T00:00:00Z")).unwrap(),
+            deadline: None,
+            escalate_to: None,
+            replaces: Vec::new(),
+        };
+        let order = Order::parse(&crate::api::samples::order(&json!({})), "c").unwrap();
+        let handler = ObjectKey { namespace: "hosting".into(), name: "msk-1".into() };
+        raise(&Client::new(service, "hosting"), &handler, &order, &request).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_name_that_was_given_before_is_known_by_its_age() {
+        let (before, now) = ("2026-01-02T00:00:00Z", "2026-01-09T00:00:00Z");
+        assert!(matches!(taken_by(before, Some("Done")).await, Raised::Taken(_)), "an answer to something else");
+        assert!(matches!(taken_by(before, None).await, Raised::There(_)), "who is asked already may answer");
+        assert!(matches!(taken_by(now, Some("Done")).await, Raised::There(_)), "made by a pass whose end nobody saw");
     }
 
     fn task(uid: &str, resolution: Option<&str>) -> Value {

@@ -7,6 +7,7 @@ use crate::api::condition::{self, ConditionType};
 use crate::api::task::{Notification, TaskStatus};
 use crate::api::{DEPARTMENT_LABEL, ESCALATED_LABEL, ManualTask, ORDER_UID_LABEL, TYPE_LABEL};
 use crate::provisioning::reason::Reason;
+use crate::provisioning::tasks::is_own_note;
 
 /// Who makes tasks.
 const MANAGED_BY: (&str, &str) = ("app.kubernetes.io/managed-by", "dci-operator");
@@ -148,7 +149,7 @@ fn conditions(task: &ManualTask, ours: bool, now: Timestamp, status: &mut TaskSt
         }
         Some(resolution) => {
             let taken = task.spec.type_.takes(resolution);
-            let by_operator = task.spec.note.as_deref().is_some_and(|note| note.contains(crate::provisioning::tasks::BY_OPERATOR));
+            let by_operator = task.spec.note.as_deref().is_some_and(is_own_note);
             let (reason, message) = match (taken, by_operator) {
                 (true, true) => (Reason::Superseded, format!("{}, by the operator: nobody needs it any more", resolution.as_str())),
                 (true, false) => (Reason::Closed, resolution.as_str().to_owned()),
@@ -232,6 +233,20 @@ mod tests {
         let closed = status_of(&task("stopserver-u-1-1", Some(Resolution::Done)), true, at(1_000), |_| false);
         assert_eq!((closed.phase.as_deref(), closed.closed_at.map(|t| t.0)), (Some("Closed"), Some(at(1_000))));
         assert!(condition::is_true(&closed.conditions, ConditionType::Ready) && closed.notifications.is_empty());
+    }
+
+    #[test]
+    fn what_the_operator_closed_is_told_from_what_a_department_says_of_it() {
+        for (note, reason) in [
+            (None, "Closed"),
+            (Some("closed by the operator: nobody needs it any more; the note before: looking"), "Superseded"),
+            (Some("see the last one, closed by the operator: nobody needs it"), "Closed"),
+        ] {
+            let mut one = task("stopserver-u-1-1", Some(Resolution::Done));
+            one.spec.note = note.map(str::to_owned);
+            let closed = status_of(&one, true, at(1_000), |_| false);
+            assert_eq!(condition::find(&closed.conditions, ConditionType::Ready).map(|c| c.reason.as_str()), Some(reason), "{note:?}");
+        }
     }
 
     #[test]

@@ -223,7 +223,7 @@ fn pending(cx: &mut Cx<'_>, type_: TaskType, wanted: &CustomConfiguration, serve
     let department = department(cx, type_);
     let open = cx.status.manual_tasks.iter().rev().find(|t| t.type_ == type_.as_str() && t.state == OPEN);
     let view = open.filter(|t| t.department == department).and_then(|t| cx.facts.tasks.iter().find(|v| v.name == t.name));
-    let stands = |v: &TaskView| v.resolution.is_none_or(|r| type_.takes(r) && !v.is_closed_by_operator());
+    let stands = |v: &TaskView| v.resolution.is_none() || v.answer().is_some_and(|r| type_.takes(r));
     if view.is_some_and(stands) {
         return Continue(Ask { type_, department, step: step_of(server), summary: String::new(), details: String::new() });
     }

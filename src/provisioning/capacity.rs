@@ -62,6 +62,12 @@ pub(super) fn is_marked_but(order: &Order, inventory: &Inventory, past: impl Fn(
     inventory.markers.iter().any(|(id, markers)| markers.iter().any(|found| concerns(found) && !(found == mine && past(id))))
 }
 
+/// Whether a server carries this order's own marker, or what a panel left of it.
+pub(super) fn is_own(own: &Marker, status: &OrderStatus, panel: &str, list: &Inventory) -> bool {
+    let carries = |found: &[Marker]| found.iter().any(|marker| marker == own || own.is_cut_to(marker));
+    list.markers.iter().any(|(id, found)| carries(found) && !went_back(status, panel, id, list))
+}
+
 /// Whether the order gave a server back, which its form had confirmed by then, since a list was asked for.
 pub(super) fn went_back(status: &OrderStatus, panel: &str, id: &str, list: &Inventory) -> bool {
     // Whole seconds are kept: of a list from within the same one it is not known.

@@ -5,6 +5,7 @@
 
 use std::ops::ControlFlow::{Break, Continue};
 
+use crate::panel::dialect::FLAG_FOR_CLEANING;
 use crate::panel::model::ServerId;
 
 use super::call::Call;
@@ -17,6 +18,10 @@ pub(super) fn flag(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
     let used = cx.status.server.as_ref().is_some_and(|s| s.template.is_some() || s.handed_over_at.is_some());
     let call = Call::FlagForCleaning { server: server.clone() };
     if !used || !cx.handler.flag_for_cleaning || cx.facts.applied.contains(&call) {
+        return Continue(());
+    }
+    if cx.is_being_verified() && cx.status.attempts_for.as_ref().is_some_and(|a| a.call == FLAG_FOR_CLEANING) {
+        // Nothing at the panel shows a flag: whoever has set it by hand, or seen to the disks, is believed.
         return Continue(());
     }
     // A flag can be set again: after a lost answer it is.

@@ -29,9 +29,7 @@ use super::verdict::{Phase, Verdict};
 /// An order whose status was never lost (its id is its own uid) has written an intent before it claimed anything.
 #[must_use]
 pub fn nothing_to_release(cx: &Cx<'_>) -> bool {
-    // What a list from before the order gave a server back shows of it there is of the past.
-    let back = |id: &str, list: &Inventory| super::capacity::went_back(&cx.status, &cx.handler.panel, id, list);
-    let marked = |i: &std::sync::Arc<Inventory>| i.markers.iter().any(|(id, found)| super::half_claim::concerns(&cx.order.marker, found) && !back(id, i));
+    let marked = |list: &std::sync::Arc<Inventory>| super::capacity::is_own(&cx.order.marker, &cx.status, &cx.handler.panel, list);
     cx.status.server.is_none()
         && cx.status.in_flight.is_none()
         && cx.status.licenses.is_empty()

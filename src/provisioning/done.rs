@@ -6,6 +6,7 @@ use std::ops::ControlFlow::{Break, Continue};
 
 use crate::api::common::Time;
 use crate::api::order::LastError;
+use crate::panel::dialect::FLAG_FOR_CLEANING;
 use crate::panel::model::{ServerId, ServerRow};
 
 use super::allocation::index_complete;
@@ -205,10 +206,19 @@ fn follow_by_hand(cx: &mut Cx<'_>, step: Step, row: &ServerRow) {
     cx.enter(step, State::Waiting, "");
 }
 
+/// Whether what a department was asked about in the last step is a call that comes before the release itself.
+fn failed_before_the_release(cx: &Cx<'_>) -> bool {
+    let failed = cx.status.attempts_for.as_ref().map(|a| a.call.as_str());
+    failed.is_some_and(|call| ["setDomain", "enable", FLAG_FOR_CLEANING].contains(&call))
+}
+
 fn released(cx: &mut Cx<'_>, step: Step) -> Flow<Answer> {
-    let Some(server) = cx.server_id() else { return Continue(Answer::AskTheStep) };
+    // What was asked for since the department answered is looked after like any other call.
+    let Some(server) = cx.server_id().filter(|_| cx.intent(step).is_none()) else { return Continue(Answer::AskTheStep) };
     Continue(match cx.form(step, &server)? {
         Seen::Missing => Answer::AskTheStep,
+        // Something else failed, before the release: the step finds out whether it is done.
+        Seen::There(form) if cx.order.marker.stands_in(&form.notes) && failed_before_the_release(cx) => Answer::AskTheStep,
         Seen::There(form) if cx.order.marker.stands_in(&form.notes) => {
             let owner = form.owner.unwrap_or_else(|| "nobody".into());
             Answer::Differs(format!("the notes of server {server} still carry the order's marker, and its owner is {owner}"))

@@ -16,7 +16,7 @@ use super::hardware::Hardware;
 use super::license_server::LicenseFacts;
 use super::marker::{Marker, tokens};
 use super::queue::Queue;
-use super::tasks::BY_OPERATOR;
+use super::tasks::is_own_note;
 
 /// Something to read at a panel.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -139,13 +139,22 @@ pub struct TaskView {
     pub resolution: Option<Resolution>,
     /// What the department wrote.
     pub note: String,
+    /// It is closed, and older than the question that bears its name: the status was set back, and gave a number again.
+    pub earlier: bool,
 }
 
 impl TaskView {
     /// Whether the operator has closed it, while its order was away or pointed elsewhere: that is nobody's answer.
     #[must_use]
     pub fn is_closed_by_operator(&self) -> bool {
-        self.resolution.is_some() && self.note.starts_with(BY_OPERATOR)
+        self.resolution.is_some() && is_own_note(&self.note)
+    }
+
+    /// What a department answered to the question that bears this name. Neither what the operator has closed itself nor the answer to an
+    /// earlier question is one.
+    #[must_use]
+    pub fn answer(&self) -> Option<Resolution> {
+        self.resolution.filter(|_| !self.earlier && !self.is_closed_by_operator())
     }
 }
 
@@ -412,8 +421,26 @@ mod tests {
     fn what_was_read_before_a_task_was_raised_is_read_again() {
         let mut facts = Facts::new(HandlerState::Ready, String::new());
         facts.forms.insert("1".into(), Seen::Missing);
-        facts.raised(TaskView { name: "t".into(), type_: TaskType::Assembly, resolution: Some(Resolution::Done), note: String::new() });
+        facts.raised(view(Some(Resolution::Done), "", false));
         assert!(facts.forms.is_empty() && facts.tasks.len() == 1);
+    }
+
+    fn view(resolution: Option<Resolution>, note: &str, earlier: bool) -> TaskView {
+        TaskView { name: "t".into(), type_: TaskType::Assembly, resolution, note: note.into(), earlier }
+    }
+
+    #[test]
+    fn an_answer_is_a_departments_and_one_to_this_question() {
+        let done = Some(Resolution::Done);
+        for (view, expected) in [
+            (view(None, "", false), None),
+            (view(done, "", false), done),
+            (view(done, "closed by the operator: its order is gone", false), None),
+            (view(done, "see the last one, closed by the operator: nobody needs it", false), done),
+            (view(done, "", true), None),
+        ] {
+            assert_eq!(view.answer(), expected, "{view:?}");
+        }
     }
 
     #[test]

@@ -6,12 +6,14 @@
 
 use std::ops::ControlFlow::{Break, Continue};
 
+use crate::api::order::TaskSummary;
 use crate::api::order_status::OrderStatus;
 use crate::api::task::{Resolution, TaskType};
+use crate::api::{ORDER_FINALIZER, ORDER_ID_ANNOTATION};
 
 use super::context::{Cx, Flow, Halt, Wait, WaitKind, after};
 use super::reason::Reason;
-use super::step::{State, Step};
+use super::step::Step;
 use super::tasks::{Ask, OPEN};
 
 /// Why the panel cannot be asked, and will not be able to be by itself.
@@ -25,9 +27,12 @@ pub enum Forsaken {
 
 /// Waits for the handler; after the grace time asks its department.
 pub(super) fn wait_or_ask(cx: &mut Cx<'_>, step: Step, lost: &Forsaken) -> Halt {
-    if cx.state(Step::Release) == State::Skipped {
-        // Given up before, and the operator died before it could let the order go.
+    if cx.state(Step::Release).over() {
+        // Given up before, or confirmed by the panel, and the operator died before it could let the order go.
         return super::closing::forget(cx);
+    }
+    if *lost == Forsaken::HandlerMissing && !is_known_there(&cx.status) {
+        return nobody_to_ask(cx, step);
     }
     if given_up_instead_of_stopped(cx) {
         return cx.abandon(step);
@@ -67,17 +72,32 @@ pub(super) fn wait_or_ask(cx: &mut Cx<'_>, step: Step, lost: &Forsaken) -> Halt 
     }
 }
 
+/// Whether the status says that the order has, or may have, something at its handler's panel: the operator alone writes it, and wrote it
+/// with that handler. That an order was restored is its author's word, and so is whose handler it names.
+#[must_use]
+pub fn is_known_there(status: &OrderStatus) -> bool {
+    status.server.is_some() || status.in_flight.is_some() || !status.licenses.is_empty()
+}
+
+/// An order that its author calls restored, and names a handler that nobody sees: in whosever namespace that is no department is asked.
+fn nobody_to_ask(cx: &mut Cx<'_>, step: Step) -> Halt {
+    let name = cx.handler.key.to_string();
+    let message = format!(
+        "handler {name} does not exist, or this namespace may not use it, and nothing but the annotation {ORDER_ID_ANNOTATION} says that the order has something there: make the handler again; or, to end the order and leave everything at the panels as it is, remove that annotation from it, or the finalizer {ORDER_FINALIZER}"
+    );
+    let reason = Reason::HandlerNotFound;
+    cx.wait(step, Wait { kind: WaitKind::Handler, name: &name, reason, message, until: None, deadline: None })
+}
+
 /// The department was asked to stop the server before the handler went, and gave it up.
 fn given_up_instead_of_stopped(cx: &mut Cx<'_>) -> bool {
-    let answered = |name: &str| cx.facts.tasks.iter().any(|t| t.name == name && t.resolution == Some(Resolution::Abandon));
-    let open = |t: &crate::api::order::TaskSummary| t.type_ == TaskType::StopServer.as_str() && t.state == OPEN && answered(&t.name);
-    match cx.status.manual_tasks.iter().position(open) {
-        Some(at) => {
-            Resolution::Abandon.as_str().clone_into(&mut cx.status.manual_tasks[at].state);
-            true
-        }
-        None => false,
-    }
+    let open = |t: &TaskSummary| t.type_ == TaskType::StopServer.as_str() && t.state == OPEN;
+    let Some(at) = cx.status.manual_tasks.iter().position(open) else { return false };
+    let name = cx.status.manual_tasks[at].name.as_str();
+    let given_up = cx.facts.tasks.iter().find(|t| t.name == name && t.answer() == Some(Resolution::Abandon));
+    let Some(note) = given_up.map(|t| t.note.clone()) else { return false };
+    cx.close(at, Resolution::Abandon.as_str(), &note);
+    true
 }
 
 fn question(cx: &Cx<'_>, step: Step, lost: &Forsaken, why: &str) -> Ask {

@@ -10,7 +10,7 @@ use super::capacity;
 use super::context::{Cx, Flow, Halt, Recheck};
 use super::facts::{Inventory, Seen};
 use super::inflight::Shows;
-use super::marker::{Found, Marker, is_bare, tokens};
+use super::marker::{Found, is_bare, tokens};
 use super::matching;
 use super::people::{People, people};
 use super::reason::Reason;
@@ -191,11 +191,6 @@ pub(super) fn resolve_claim(cx: &mut Cx<'_>, step: Step, server: &ServerId) -> F
             no_trace(cx, step, server, &form)
         }
     }
-}
-
-/// Whether one of these markers is the order's, or what a panel left of it.
-pub(super) fn concerns(own: &Marker, found: &[Marker]) -> bool {
-    found.iter().any(|marker| marker == own || own.is_cut_to(marker))
 }
 
 /// Closing: a server that nothing in the status leads to carries what the panel left of our marker. The claim was undone, and has landed once

@@ -56,6 +56,7 @@ pub mod reinstallation;
 pub mod report;
 pub mod retry;
 pub mod rotation;
+pub mod round;
 pub mod selection;
 pub mod step;
 pub mod suspension;

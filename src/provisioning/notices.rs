@@ -7,7 +7,7 @@ use super::closing::IPMI_IGNORED;
 use super::context::cut;
 use super::reason::Reason;
 use super::step::{State, Step};
-use super::tasks::{OPEN, waits_for};
+use super::tasks::{OPEN, TaskRequest, waits_for};
 
 /// An event to be published after the status was saved.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,7 +44,7 @@ pub fn between(old: &OrderStatus, new: &OrderStatus) -> Vec<Notice> {
         notices.push(notice(true, "RecipeFailed", format!("recipe {recipe} failed; readyWhen: OSInstalled does not wait for it")));
     }
     if let (Some(server), None) = (&old.server, &new.server) {
-        notices.push(notice(false, "GivenBack", format!("server {} ({}) is free again", server.id, server.name)));
+        notices.push(notice(false, "GivenBack", format!("server {} ({}) is free again, or not listed any more", server.id, server.name)));
     }
     for step in &new.steps {
         let was = old.steps.iter().find(|s| s.name == step.name).map_or(State::Pending, |s| State::parse(&s.state));
@@ -62,14 +62,14 @@ pub fn between(old: &OrderStatus, new: &OrderStatus) -> Vec<Notice> {
     }
     for task in &new.manual_tasks {
         match old.manual_tasks.iter().find(|t| t.name == task.name) {
-            None => notices.push(notice(true, "TaskRaised", format!("{} task {} for {}", task.type_, task.name, task.department))),
             Some(was) if was.state == OPEN && task.state != OPEN => {
                 notices.push(notice(false, "TaskClosed", format!("{} task {}: {}", task.type_, task.name, task.state)));
             }
             Some(was) if was.escalated_at.is_none() && task.escalated_at.is_some() => {
                 notices.push(notice(true, "TaskOverdue", format!("{} task {} {}", task.type_, task.name, waits_for(task))));
             }
-            Some(_) => {}
+            // A new one is on record before it is made: that it was raised is told once it is there.
+            None | Some(_) => {}
         }
     }
     if let Some(error) = new.last_error.as_ref().filter(|e| e.retryable && old.last_error.as_ref() != Some(e)) {
@@ -88,6 +88,12 @@ pub fn between(old: &OrderStatus, new: &OrderStatus) -> Vec<Notice> {
         });
     }
     notices
+}
+
+/// A task was made.
+#[must_use]
+pub fn raised(task: &TaskRequest) -> Notice {
+    notice(true, "TaskRaised", format!("{} task {} for {}", task.type_.as_str(), task.name, task.department))
 }
 
 /// Keeps the times of conditions, of what is waited for and of what nobody has cured yet, where they are what they were when last saved.

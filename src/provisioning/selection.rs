@@ -94,6 +94,13 @@ pub fn found(order: &Order, status: &OrderStatus, candidate: &Candidate<'_>) -> 
     candidate.inventory.is_some_and(|list| capacity::is_marked_but(order, list, |id| back(id, list)))
 }
 
+/// Whether a server at this handler carries this order's own marker, or what a panel left of it.
+#[must_use]
+pub fn has_own(order: &Order, status: &OrderStatus, candidate: &Candidate<'_>) -> bool {
+    let panel = candidate.policy.map_or("", |policy| policy.panel.as_str());
+    candidate.inventory.is_some_and(|list| capacity::is_own(&order.marker, status, panel, list))
+}
+
 /// Whether every server of this handler that could be the order's was looked at.
 #[must_use]
 pub fn looked_through(order: &Order, candidate: &Candidate<'_>) -> bool {

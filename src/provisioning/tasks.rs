@@ -1,5 +1,7 @@
 //! Tasks for departments: raised once, raised again when somebody deletes one that is needed, and read when closed.
 
+use std::time::Duration;
+
 use jiff::Timestamp;
 
 use crate::api::common::Time;
@@ -7,7 +9,6 @@ use crate::api::order::{OrderStatus, TaskSummary};
 use crate::api::task::{Resolution, TaskType};
 
 use super::context::{Cx, Flow, Halt, Next, SHORT, Wait, WaitKind, after, cut};
-use super::facts::TaskView;
 use super::reason::Reason;
 use super::step::{State, Step};
 use super::verdict::Verdict;
@@ -25,6 +26,8 @@ pub struct TaskRequest {
     pub summary: String,
     /// What to do.
     pub details: String,
+    /// When it was asked for: what is older is another one.
+    pub opened_at: Option<Time>,
     /// Until when the department should have closed it.
     pub deadline: Option<Time>,
     /// The department that may act as well from then on.
@@ -74,6 +77,29 @@ pub fn waits_for(task: &TaskSummary) -> String {
 /// How the note of a task begins that the operator has closed.
 pub const BY_OPERATOR: &str = "closed by the operator: ";
 
+/// Whether the operator wrote the note of a task that is closed. One in which a department speaks of such a note is the department's.
+#[must_use]
+pub fn is_own_note(note: &str) -> bool {
+    note.starts_with(BY_OPERATOR)
+}
+
+/// How far a task may seem to be older than its question where it is found in the place of one that was to be made: both times are whole
+/// seconds. Where the clocks differ by more, the department is asked once more.
+pub const FOUND_WITHIN: Duration = Duration::from_secs(1);
+/// The same where it is shown among the order's tasks: clocks may differ, and no answer may be lost to that.
+pub const SHOWN_WITHIN: Duration = Duration::from_mins(10);
+
+/// For how long it is believed that no task can be made for an order: to try is a write of the status, and another one when it was refused.
+/// Shorter than such an order waits, which is kept in whole seconds.
+pub const REFUSED_FOR: Duration = Duration::from_secs(55);
+
+/// Whether a closed task was made before the question that bears its name was asked. Numbers follow from the status: one that was set back
+/// gives them again, and what a department said then was not said of this.
+#[must_use]
+pub fn is_earlier(made: Option<Timestamp>, opened_at: Option<Time>, within: Duration) -> bool {
+    made.zip(opened_at).is_some_and(|(made, opened_at)| after(made, within) < opened_at.0)
+}
+
 /// No open task of an order is needed any more; the shell closes the objects.
 pub(super) fn supersede_all(status: &mut OrderStatus, now: Timestamp) {
     status.manual_tasks.iter_mut().filter(|t| t.state == OPEN).for_each(|task| supersede(task, now));
@@ -98,9 +124,9 @@ impl Cx<'_> {
         let Some(at) = open else { return Flow::Break(self.raise_new(ask)) };
         let name = self.status.manual_tasks[at].name.clone();
         let view = self.facts.tasks.iter().find(|t| t.name == name);
-        let by_operator = view.is_some_and(TaskView::is_closed_by_operator);
+        let nobodys = view.is_some_and(|v| v.resolution.is_some() && v.answer().is_none());
         match view.and_then(|v| v.resolution.map(|resolution| (resolution, v.note.clone()))) {
-            Some(_) if by_operator => {
+            Some(_) if nobodys => {
                 self.supersede_at(at);
                 Flow::Break(self.raise_new(ask))
             }
@@ -115,6 +141,11 @@ impl Cx<'_> {
             }
             None if self.status.manual_tasks[at].department != ask.department => {
                 // The handler names another department now: it is asked instead.
+                self.supersede_at(at);
+                Flow::Break(self.raise_new(ask))
+            }
+            // The order was restored with its status: a task of its old uid would be nobody's.
+            None if view.is_none() && !name.starts_with(&self.task_names(ask.type_)) => {
                 self.supersede_at(at);
                 Flow::Break(self.raise_new(ask))
             }
@@ -154,7 +185,7 @@ impl Cx<'_> {
         }
     }
 
-    fn close(&mut self, at: usize, state: &str, note: &str) {
+    pub(super) fn close(&mut self, at: usize, state: &str, note: &str) {
         let task = &mut self.status.manual_tasks[at];
         state.clone_into(&mut task.state);
         task.closed_at = Some(Time::seconds(self.now));
@@ -180,7 +211,7 @@ impl Cx<'_> {
         );
         let name = self.handler.key.to_string();
         let deadline = self.status.waiting_on.as_ref().filter(|w| w.name == name).and_then(|w| w.deadline).map(|t| t.0);
-        let until = Some(super::context::after(self.now, std::time::Duration::from_mins(1)));
+        let until = Some(super::context::after(self.now, Duration::from_mins(1)));
         self.wait(ask.step, Wait { kind: WaitKind::Handler, name: &name, reason: Reason::WaitingForTask, message, until, deadline })
     }
 
@@ -188,8 +219,8 @@ impl Cx<'_> {
         if let Some(why) = self.facts.unraisable.clone() {
             return self.cannot_raise(ask, &why);
         }
-        let number = 1 + self.highest_number(ask.type_);
-        let name = format!("{}-{}-{number}", ask.type_.as_str().to_lowercase(), self.order.uid);
+        let number = self.highest_number(ask.type_).saturating_add(1);
+        let name = format!("{}{number}", self.task_names(ask.type_));
         let opened_at = Time::seconds(self.now);
         let desk = self.handler.desks.of(ask.type_);
         self.status.manual_tasks.push(TaskSummary {
@@ -208,10 +239,16 @@ impl Cx<'_> {
         self.raise(&name, ask)
     }
 
-    /// Names are never used twice: the list never forgets the last task of a type.
+    /// How the names of the order's tasks of a type begin.
+    fn task_names(&self, type_: TaskType) -> String {
+        format!("{}-{}-", type_.as_str().to_lowercase(), self.order.uid)
+    }
+
+    /// Names are never used twice: the list never forgets the last task of a type. Where it was set back, what is there tells.
     fn highest_number(&self, type_: TaskType) -> usize {
-        let numbers = self.status.manual_tasks.iter().filter(|t| t.type_ == type_.as_str());
-        numbers.filter_map(|t| t.name.rsplit('-').next()?.parse().ok()).max().unwrap_or(0)
+        let known = self.status.manual_tasks.iter().filter(|t| t.type_ == type_.as_str()).map(|t| t.name.as_str());
+        let shown = self.facts.tasks.iter().filter(|t| t.type_ == type_).map(|t| t.name.as_str());
+        known.chain(shown).filter_map(|name| name.rsplit('-').next()?.parse().ok()).max().unwrap_or(0)
     }
 
     fn raise(&mut self, name: &str, ask: &Ask) -> Halt {
@@ -226,6 +263,7 @@ impl Cx<'_> {
             department: ask.department.clone(),
             summary: ask.summary.clone(),
             details: ask.details.clone(),
+            opened_at: known.and_then(|t| t.opened_at),
             deadline: known.and_then(|t| t.deadline),
             escalate_to: known.and_then(|t| t.escalate_to.clone()),
             replaces: tasks.iter().filter(|t| t.type_ == ask.type_.as_str() && t.state == SUPERSEDED).map(|t| t.name.clone()).collect(),
@@ -276,6 +314,23 @@ fn forget_oldest(tasks: &mut Vec<TaskSummary>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_task_is_of_an_earlier_question_where_it_was_made_before_it_was_asked() {
+        let at = |second| Timestamp::from_second(second).unwrap();
+        for (made, asked, within, earlier) in [
+            (Some(1_000), Some(1_000), FOUND_WITHIN, false),
+            (Some(999), Some(1_000), FOUND_WITHIN, false),
+            (Some(998), Some(1_000), FOUND_WITHIN, true),
+            (Some(1_001), Some(1_000), FOUND_WITHIN, false),
+            (Some(998), Some(1_000), SHOWN_WITHIN, false),
+            (Some(399), Some(1_000), SHOWN_WITHIN, true),
+            (None, Some(1_000), FOUND_WITHIN, false),
+            (Some(1), None, FOUND_WITHIN, false),
+        ] {
+            assert_eq!(is_earlier(made.map(at), asked.map(|s| Time(at(s))), within), earlier, "{made:?} {asked:?} {within:?}");
+        }
+    }
 
     #[test]
     fn the_last_task_of_a_type_is_never_forgotten_whatever_comes_after_it() {

@@ -3,15 +3,16 @@
 use std::time::Duration;
 
 use crate::support::look::picture;
-use crate::support::panel::Ipmi;
+use crate::support::panel::{Ipmi, Panel};
 use crate::support::seconds;
 use crate::support::sweep::{Kind, assert_released, reach, try_all};
-use crate::support::world::{Fault, World, WriteFault};
+use crate::support::world::{Fault, World, WriteFault, handler, order};
 use dci_operator::api::condition::{ConditionType, find};
 use dci_operator::api::handler::IpmiErrorPolicy;
 use dci_operator::api::task::{Resolution, TaskType};
 use dci_operator::provisioning::facts::HandlerState;
 use dci_operator::provisioning::forsaken::Forsaken;
+use serde_json::json;
 
 const GRACE: Duration = Duration::from_mins(15);
 /// Before it is over; times are kept in whole seconds.
@@ -157,7 +158,10 @@ fn a_namespace_that_takes_no_tasks_is_told_with_the_way_to_end_it() {
     lose(&mut world, &Forsaken::HandlerMissing);
     world.no_tasks = true;
     world.delete("web");
+    let writes = world.orders["web"].writes;
     world.run_for(Duration::from_hours(2));
+    let writes = world.orders["web"].writes - writes;
+    assert!(writes < 300, "{writes} writes: tried once a minute, on record first\n{}", world.describe());
     let (_, message) = ready(&world);
     assert!(message.contains("namespace hosting") && message.contains("dci-operator.dev/release-server"), "{message}");
     assert!(world.tasks.is_empty() && world.status("web").manual_tasks.is_empty(), "{}", world.describe());
@@ -231,5 +235,48 @@ fn an_answer_to_another_question_does_not_give_up_the_server() {
         world.always = None;
         reach(&mut world, "gone", Kind::Licensed);
         assert_released(&world, Kind::Licensed);
+    }
+}
+
+/// The annotation is an author's word, and so is whose handler the order names: no department of another namespace works for that.
+#[test]
+fn nobody_is_asked_upon_the_word_of_an_orders_author_alone() {
+    let mut world = World::new(Panel::new(2, 4), handler(|_| ()));
+    world.add(order("web", "u-new", |raw| raw["metadata"]["annotations"] = json!({"dci-operator.dev/order-id": "u-web"})));
+    lose(&mut world, &Forsaken::HandlerMissing);
+    world.delete("web");
+    world.run_for(Duration::from_hours(2));
+    let (reason, message) = ready(&world);
+    assert!(world.tasks.is_empty() && reason == "HandlerNotFound", "{reason}: {message}");
+    for way_out in ["make the handler again", "dci-operator.dev/order-id", "dci-operator.dev/release-server"] {
+        assert!(message.contains(way_out), "{way_out}: {message}");
+    }
+    found(&mut world);
+    world.until_phase("web", "gone");
+    world.assert_clean();
+}
+
+#[test]
+fn an_order_whose_server_is_free_goes_whatever_is_lost_then() {
+    let closing = || {
+        let mut world = World::simple(2, 4);
+        world.until_phase("web", "Active");
+        world.run_for(seconds(60));
+        world.delete("web");
+        world
+    };
+    let mut world = closing();
+    world.until_phase("web", "gone");
+    // The last one takes the finalizer away.
+    let last_status = world.writes - 2;
+    for lost in lost() {
+        let mut world = closing();
+        world.write_faults.insert(last_status, WriteFault::CrashAfter);
+        world.until("released", Duration::from_hours(2), |w| w.write_faults.is_empty());
+        assert!(world.status("web").steps.iter().any(|s| s.name == "Release" && s.state == "Done"), "{}", world.describe());
+        lose(&mut world, &lost);
+        world.run_for(Duration::from_hours(1));
+        assert!(world.phase("web") == "gone" && world.tasks.is_empty(), "{}", world.describe());
+        world.assert_clean();
     }
 }

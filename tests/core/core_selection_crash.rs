@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::support::panel::{Ipmi, TEMPLATE};
+use crate::support::panel::{ADMIN, Ipmi, TEMPLATE};
 use crate::support::sweep::{FAULTS, one_in, try_all};
 use crate::support::world::{Fault, World, WriteFault, order};
 use crate::support::{later, seconds};
@@ -305,4 +305,76 @@ fn a_panel_that_goes_down_after_a_return_holds_the_order_no_more() {
             assert_active(&world, Kind::Failover, End::Exact);
         }
     }
+}
+
+/// Handlers with address managers of their own, in this order, and an order that selects among them.
+fn sites<const N: usize>(sites: [(&str, i32, usize, bool); N]) -> World {
+    let mut world = World::of_sites();
+    for (name, priority, servers, licensed) in sites {
+        world.add_site(name, priority, name, servers, |panel, spec| {
+            panel.install_takes = Duration::from_mins(1);
+            if licensed {
+                spec["licenseServerRef"] = json!({"name": "isp"});
+            }
+        });
+    }
+    world.add(order("web", "u-web", |raw| {
+        raw["spec"].as_object_mut().unwrap().remove("handlerRef");
+        raw["spec"]["handlerSelector"] = json!({"namespace": "hosting", "matchLabels": {"zone": "msk"}});
+        if sites.iter().any(|(.., licensed)| *licensed) {
+            raw["spec"]["licenses"] = json!([{"product": "Lite"}]);
+        }
+    }));
+    world
+}
+
+/// The order comes back without its status, as another object, and is deleted.
+fn restored_and_deleted(world: &mut World) {
+    let mut raw = world.orders.remove("web").unwrap().raw;
+    raw.metadata.uid = Some("u-new".into());
+    raw.metadata.annotations.get_or_insert_default().insert("dci-operator.dev/order-id".into(), "u-web".into());
+    raw.status = None;
+    world.add(raw);
+    world.delete("web");
+    world.restart();
+}
+
+#[test]
+fn a_restored_order_is_closed_where_its_own_server_is_and_not_where_an_earlier_one_left_another() {
+    for own in [0, 1] {
+        let priority = |number| if number == own { 10 } else { 20 };
+        let mut world = sites([("a", priority(0), 1, false), ("b", priority(1), 1, false)]);
+        world.until_phase("web", "Active");
+        assert_eq!(world.marked_at(), BTreeSet::from([own]));
+        // The order before it was given up there.
+        let other = &mut world.sites.all[1 - own].panel;
+        let me = other.user(ADMIN).unwrap().id.clone();
+        let left = other.server("1");
+        left.owner = Some(me);
+        left.notes = "k8s:cluster-1/shop/web/u-older".into();
+        restored_and_deleted(&mut world);
+        world.until_phase("web", "gone");
+        world.assert_sites_clean(&BTreeSet::from([1 - own]));
+        let left = &world.sites.all[1 - own].panel.servers["1"];
+        assert!(left.owner.is_some() && left.notes.ends_with("/u-older"), "{}", world.describe());
+    }
+}
+
+#[test]
+fn what_one_handler_says_of_a_restored_order_is_not_believed_of_the_next() {
+    let mut world = sites([("a", 10, 0, false), ("b", 20, 2, true)]);
+    world.until_phase("web", "Active");
+    assert_eq!(world.sites.all[1].panel.licenses.rows.len(), 1);
+    // The machine was taken out of the panel, and its licence goes on.
+    let id = world.status("web").server.as_ref().unwrap().id.clone();
+    world.sites.all[1].panel.server(&id).gone = true;
+    world.sites.all[1].panel.licenses.state = HandlerState::NotReady("down".into());
+    restored_and_deleted(&mut world);
+    world.run_for(Duration::from_mins(10));
+    let before = world.orders["web"].writes;
+    world.run_for(Duration::from_mins(30));
+    assert_eq!(world.orders["web"].writes, before, "what is not at one handler is not written while another one waits");
+    world.sites.all[1].panel.licenses.state = HandlerState::Ready;
+    world.until_phase("web", "gone");
+    assert!(world.sites.all[1].panel.licenses.rows.values().all(|license| license.suspended), "{}", world.describe());
 }

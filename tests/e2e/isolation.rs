@@ -168,6 +168,30 @@ async fn a_task_of_another_namespace_answers_for_nobody() {
     world.end().await;
 }
 
+/// That an order was restored, and whose handler served it, is its author's word alone.
+#[tokio::test]
+async fn no_department_of_another_namespace_works_upon_an_authors_word() {
+    let setup = Setup { neighbour: true, args: vec!["--handler-grace=1s".into()], ..Setup::default() };
+    let mut world = World::start(setup).await;
+    let mut object =
+        objects::order("forged", &json!({"client": {"username": "other"}, "handlerRef": {"namespace": world.provider, "name": "nobodys"}}));
+    object["metadata"]["annotations"] = json!({"dci-operator.dev/order-id": "11111111-2222-4333-8444-555555555555"});
+    world.create(&world.neighbour, object).await;
+    world.until_reason(ORDER, "forged", "Ready", "HandlerNotFound").await;
+    let neighbour = world.neighbour.clone();
+    let (code, text) = world.kubectl(&["delete", "dso", "-n", &neighbour, "forged", "--wait=false"]).await;
+    assert_eq!(code, 0, "{text}");
+    let told = |o: &Value| o["metadata"]["deletionTimestamp"].is_string() && message(o, "Ready").contains("remove that annotation");
+    world.until_order("forged", "the ways to end it", told).await;
+    world.polls(5).await;
+    assert!(world.record.all(TASK).is_empty(), "nobody of the provider's is asked");
+    let (code, text) = world.kubectl(&["annotate", "dso", "-n", &neighbour, "forged", "dci-operator.dev/order-id-"]).await;
+    assert_eq!(code, 0, "{text}");
+    world.until_gone("forged").await;
+    assert!(world.changes().is_empty(), "{:?}", world.changes());
+    world.end().await;
+}
+
 /// What somebody writes who hopes that it is read as something else: a line of a log, a marker, more fields of a form, a template.
 const ODD: &str = "x\nFORGED level=INFO\r\nk8s:e2e/shop/victim/0c4f %0a&elid=18&sok=ok {server} {{.}} ${HOME} \u{1b}[2J\u{202e}";
 

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::support::hands::{down, restore, up};
 use super::support::kstatus::{condition, is_true};
 use super::support::plane::{OwnPlane, plane};
 use super::support::{Setup, World};
@@ -139,6 +140,35 @@ async fn an_order_whose_handler_was_removed_by_force_is_ended_by_a_person_and_to
             (handler["status"]["ghosts"][0]["server"] == "19").then_some(())
         })
         .await;
+    world.end().await;
+}
+
+/// The server was sold to somebody else by hand, while the status of its order was lost: only its address still names the order.
+#[tokio::test]
+async fn an_order_that_is_given_up_while_its_handlers_are_looked_through_is_recorded_too() {
+    let mut world = World::start(Setup::default()).await;
+    let order = "DedicatedServerOrder";
+    world.patch("ProcessingHandler", "msk-1", &json!({"metadata": {"labels": {"zone": "msk"}}})).await;
+    let selector = json!({"handlerRef": null, "handlerSelector": {"namespace": world.provider, "matchLabels": {"zone": "msk"}}});
+    world.order("web-01", &selector).await;
+    world.until_active("web-01").await;
+    let before = world.changes().len();
+    down(&mut world).await;
+    world.record.by_hand("17");
+    world.record.by_hand(world.server(17)["ip"].as_str().unwrap());
+    world.sim.change_server(17, json!({"notes": ""})).unwrap();
+    restore(&mut world, "web-01", &json!({})).await;
+    world.delete(order, "web-01").await;
+    up(&mut world).await;
+    let task = world.until("a task", |world| open_task(world, "FailedOperation")).await;
+    close(&world, &task, "Abandon").await;
+    world.until_gone("web-01").await;
+    let name = task["metadata"]["name"].as_str().unwrap();
+    let outcome =
+        world.until("the record", |world| world.record.get("ManualTask", name)?["status"]["outcome"].as_str().map(str::to_owned)).await;
+    assert!(outcome.contains("given up") && outcome.contains("/web-01"), "{outcome}");
+    assert!(world.said("given up without the panel's confirmation"));
+    assert_eq!(world.changes()[before..], [] as [String; 0]);
     world.end().await;
 }
 

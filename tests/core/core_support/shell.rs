@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use dci_operator::api::common::Time;
 use dci_operator::api::condition::{self, ConditionType};
 use dci_operator::api::order::OrderStatus;
 use dci_operator::api::task::{Resolution, TaskType};
@@ -18,13 +19,28 @@ use dci_operator::provisioning::license_server::LicenseServer;
 use dci_operator::provisioning::notices;
 use dci_operator::provisioning::order::Order;
 use dci_operator::provisioning::queue::{Queue, Waiting, compete};
+use dci_operator::provisioning::round;
 use dci_operator::provisioning::selection::{ended_without, notes};
-use dci_operator::provisioning::tasks::{SUPERSEDED, TaskRequest};
+use dci_operator::provisioning::tasks::{FOUND_WITHIN, OPEN, REFUSED_FOR, SHOWN_WITHIN, SUPERSEDED, TaskRequest, is_earlier};
 use dci_operator::provisioning::wanted::Wanted;
 
 use super::panel::{ADMIN, Late, refused};
 use super::world::{CLUSTER, Ended, Fault, Pass, Stored, Task, World, WriteFault};
 use super::{later, rules};
+
+/// Why the namespace takes no tasks.
+const NO_TASKS: &str = "the namespace is being terminated";
+
+/// What an order is shown of a task that was asked for then.
+fn view(task: &Task, opened_at: Option<Time>, within: Duration) -> TaskView {
+    TaskView {
+        name: task.name.clone(),
+        type_: task.type_,
+        resolution: task.resolution,
+        note: task.note.clone(),
+        earlier: task.resolution.is_some() && is_earlier(Some(task.made), opened_at, within),
+    }
+}
 
 impl World {
     fn operation_id(&mut self) -> String {
@@ -38,11 +54,12 @@ impl World {
         if self.delete_before_pass == Some(self.passes) {
             self.delete(name);
         }
+        let begun = self.sites.begun.take();
         let Some(stored) = self.orders.get_mut(name) else { return Ended::Forgotten };
         let forced = std::mem::take(&mut stored.forced);
         let restarted = std::mem::take(&mut stored.restarted);
         stored.wake = None;
-        let (mut raw, mut status, mut version) = (stored.raw.clone(), stored.status.clone(), stored.version);
+        let (mut raw, mut status, mut version) = (stored.raw.clone(), begun.unwrap_or_else(|| stored.status.clone()), stored.version);
         self.passes += 1;
         self.pace();
         raw.status = Some(status.clone());
@@ -74,9 +91,12 @@ impl World {
         facts.licenses.answers = self.panel.licenses.answers.get(name).filter(|_| asked).cloned().unwrap_or_default();
         let due = self.password_at.is_none_or(|at| later(at, self.handler.retry_interval) <= self.now);
         facts.password_due = self.handler.sets_password && order.own_password && due;
-        let views = self.tasks.iter().filter(|t| t.uid == order.uid);
-        facts.tasks =
-            views.map(|t| TaskView { name: t.name.clone(), type_: t.type_, resolution: t.resolution, note: t.note.clone() }).collect();
+        if status.manual_tasks.iter().any(|t| t.state == OPEN) {
+            let asked_at = |task: &Task| status.manual_tasks.iter().find(|s| s.name == task.name).and_then(|s| s.opened_at);
+            facts.tasks = self.tasks.iter().filter(|t| t.uid == order.uid).map(|t| view(t, asked_at(t), SHOWN_WITHIN)).collect();
+        }
+        let lately = self.refused.get(name).is_some_and(|at| self.now < later(*at, REFUSED_FOR));
+        facts.unraisable = lately.then(|| NO_TASKS.to_owned());
         let mut pass = Pass::default();
         for _ in 0..300 {
             let decided = self.now;
@@ -118,16 +138,19 @@ impl World {
                     }
                     self.tick();
                 }
-                Next::Raise(_) if self.no_tasks => {
-                    assert!(facts.unraisable.is_none(), "raised again\n{}", self.describe());
-                    facts.unraisable = Some("the namespace is being terminated".into());
-                    status = before;
-                }
                 Next::Raise(task) => {
+                    assert!(facts.unraisable.is_none(), "raised again\n{}", self.describe());
                     // On record first; what is not needed any more is closed before the next one is open.
                     if let Err(ended) = self.save(name, &mut version, &status) {
                         return ended;
-                    } else if self.close_tasks(&order.uid, |t| task.replaces.contains(&t.name)) {
+                    }
+                    if self.no_tasks {
+                        self.refused.insert(name.to_owned(), self.now);
+                        facts.unraisable = Some(NO_TASKS.into());
+                        status = before;
+                        continue;
+                    }
+                    if self.close_tasks(|t| task.replaces.contains(&t.name)) {
                         return Ended::Crashed;
                     }
                     if self.raise(&order.uid, &task, &mut facts) {
@@ -144,8 +167,8 @@ impl World {
                     }
                     let ended = self.save(name, &mut version, &status).err().unwrap_or(Ended::Waited);
                     if ended == Ended::Waited {
-                        let needless = |t: &Task| status.manual_tasks.iter().any(|s| s.state == SUPERSEDED && s.name == t.name);
-                        if self.close_tasks(&order.uid, needless) {
+                        let superseded = |t: &Task| status.manual_tasks.iter().any(|s| s.state == SUPERSEDED && s.name == t.name);
+                        if self.close_tasks(|t| t.uid == order.uid && superseded(t)) {
                             return Ended::Crashed;
                         }
                     }
@@ -156,12 +179,17 @@ impl World {
                     return ended;
                 }
                 Next::Forget => {
-                    return match self.save(name, &mut version, &status) {
-                        // Others are looked at before the order goes.
-                        Ok(()) if self.sites.selecting.is_some() && status.server.is_none() => Ended::Forgotten,
-                        Ok(()) => self.forget(name, &order),
-                        Err(ended) => ended,
-                    };
+                    // Others are looked at before the order goes.
+                    let others = self.sites.selecting.is_some() && status.server.is_none();
+                    let saved = !others || round::is_saved(Some(&self.orders[name].status), &status, self.sites.last);
+                    if saved && let Err(ended) = self.save(name, &mut version, &status) {
+                        return ended;
+                    }
+                    if others {
+                        self.sites.left = Some(status);
+                        return Ended::Forgotten;
+                    }
+                    return self.forget(name, &order);
                 }
             }
         }
@@ -359,6 +387,7 @@ impl World {
                 details: request.details.clone(),
                 resolution: None,
                 note: String::new(),
+                made: Time::seconds(self.now).0,
                 by_operator: false,
             });
             let open = self.tasks.iter().filter(|t| t.uid == uid && t.type_ == request.type_ && t.resolution.is_none()).count();
@@ -369,14 +398,13 @@ impl World {
             return true;
         }
         let task = self.tasks.iter().find(|t| t.name == request.name).expect("the task");
-        let view = TaskView { name: task.name.clone(), type_: task.type_, resolution: task.resolution, note: task.note.clone() };
-        facts.raised(view);
+        facts.raised(view(task, request.opened_at, FOUND_WITHIN));
         false
     }
 
-    /// Closes open tasks of an order that are not needed; whether the process died.
-    fn close_tasks(&mut self, uid: &str, which: impl Fn(&Task) -> bool) -> bool {
-        while let Some(at) = self.tasks.iter().position(|t| t.uid == uid && t.resolution.is_none() && which(t)) {
+    /// Closes open tasks that are not needed; whether the process died.
+    fn close_tasks(&mut self, which: impl Fn(&Task) -> bool) -> bool {
+        while let Some(at) = self.tasks.iter().position(|t| t.resolution.is_none() && which(t)) {
             let fault = self.write_faults.remove(&self.writes);
             self.writes += 1;
             if fault != Some(WriteFault::CrashBefore) {

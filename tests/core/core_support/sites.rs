@@ -8,11 +8,13 @@ use std::sync::Arc;
 
 use dci_operator::api::common::ObjectKey;
 use dci_operator::api::handler::HandlerSpec;
+use dci_operator::api::order::OrderStatus;
 use dci_operator::panel::model::{FREE_DOMAIN, PoolAddress};
 use dci_operator::provisioning::decide::{Decision, decide};
 use dci_operator::provisioning::facts::{Facts, HandlerState, Inventory};
 use dci_operator::provisioning::marker::Marker;
 use dci_operator::provisioning::order::{Handler, Order};
+use dci_operator::provisioning::round;
 use dci_operator::provisioning::selection::{self, Candidate, PassedOver};
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -57,6 +59,10 @@ pub struct Sites {
     pub another: bool,
     /// Why the pass ended with [`Ended::Over`].
     pub over: Option<PassedOver>,
+    /// The status that a pass begins with, where that is not the stored one.
+    pub begun: Option<OrderStatus>,
+    /// The status of an order of which nothing is at a handler, and which others are looked at for.
+    pub left: Option<OrderStatus>,
 }
 
 impl Site {
@@ -273,9 +279,15 @@ impl World {
 
     /// One pass at each handler that the order may select, in order, until one takes it.
     fn select(&mut self, name: &str, parsed: &Order, deleting: bool) -> Ended {
-        let status = self.orders[name].status.clone();
+        let mut status = self.orders[name].status.clone();
         let restored = selection::may_have_been_restored(parsed);
-        if let Some(number) = self.candidates().iter().position(|c| selection::found(parsed, &status, c)) {
+        let own = |c: &Candidate<'_>| selection::has_own(parsed, &status, c);
+        let other = |c: &Candidate<'_>| !deleting && selection::found(parsed, &status, c);
+        let marked = {
+            let candidates = self.candidates();
+            candidates.iter().position(own).or_else(|| candidates.iter().position(other))
+        };
+        if let Some(number) = marked {
             return self.bound_pass(name, number);
         }
         if restored && !self.candidates().iter().all(|c| selection::looked_through(parsed, c)) {
@@ -283,16 +295,22 @@ impl World {
             return self.store(name, &new);
         }
         if deleting {
-            let closed_at: Vec<usize> =
+            let mut row: Vec<usize> =
                 selection::closed_at(parsed, &status, &self.candidates()).into_iter().map(|key| self.number_of(key)).collect();
-            if closed_at.is_empty() && !status.licenses.is_empty() {
+            if row.is_empty() && !status.licenses.is_empty() {
                 let new = selection::keeps_licenses(parsed, "hosting", self.now, &status);
                 return self.store(name, &new);
             }
-            for number in closed_at {
-                match self.selecting_pass(name, number, Vec::new(), false) {
-                    Ended::Forgotten => {}
-                    other => return other,
+            row.sort_by_key(|number| status.handler.as_ref() != Some(&self.sites.all[*number].handler.key.to_string()));
+            for (at, number) in row.iter().enumerate() {
+                round::begin_at(&mut status, &self.sites.all[*number].handler.key.to_string());
+                self.sites.begun = Some(status);
+                match (self.selecting_pass(name, *number, Vec::new(), at + 1 == row.len()), self.sites.left.take()) {
+                    (Ended::Forgotten, Some(left)) => status = left,
+                    (ended, _) => return ended,
+                }
+                if round::given_up(&status).is_some() {
+                    break;
                 }
             }
             return self.forget_everywhere(name, parsed);

@@ -80,6 +80,8 @@ pub struct Task {
     pub details: String,
     pub resolution: Option<Resolution>,
     pub note: String,
+    /// When it was made, in whole seconds.
+    pub made: Timestamp,
     /// The operator closed it itself.
     pub by_operator: bool,
 }
@@ -115,6 +117,8 @@ pub struct World {
     pub forsaken: Option<Forsaken>,
     /// The handler's namespace takes no tasks.
     pub no_tasks: bool,
+    /// Orders that a task was refused for, and when: the process believes it for a minute.
+    pub refused: BTreeMap<String, Timestamp>,
     pub orders: BTreeMap<String, Stored>,
     pub tasks: Vec<Task>,
     pub locks: BTreeMap<String, String>,
@@ -205,6 +209,7 @@ impl World {
             slot: true,
             forsaken: None,
             no_tasks: false,
+            refused: BTreeMap::new(),
             orders: BTreeMap::new(),
             tasks: Vec::new(),
             locks: BTreeMap::new(),
@@ -315,6 +320,7 @@ impl World {
     pub fn restart(&mut self) {
         self.password_at = None;
         self.inventory = None;
+        self.refused.clear();
         self.index.clear();
         self.changed.clear();
         let licenses = &mut self.panel.licenses;
