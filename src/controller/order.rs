@@ -346,6 +346,7 @@ impl Pass<'_> {
         facts.another_handler = super::selection::another(self.context, &self.order, &self.parsed).await;
         let asked = self.order.status.as_ref().and_then(|s| s.in_flight.as_ref()).is_some_and(|f| f.target.starts_with(&target("")));
         facts.licenses.answers = self.context.memory.answers(&self.parsed.uid, asked);
+        facts.licenses.note_stored(self.order.status.as_ref().map_or(&[], |status| &status.licenses));
         let licenses = super::license_ref::facts(self.context, &self.order, &self.parsed, &client.policy).await;
         facts.licenses.server = licenses?;
         Box::pin(self.act(&client, facts)).await

@@ -42,8 +42,9 @@ pub(super) fn note(cx: &mut Cx<'_>) {
         let remote = remote_id(&marker, &cx.status.licenses[at].product);
         let bought = facts.licenses.answers.bought.get(&remote).filter(|_| awaits(cx, &remote, ORDER));
         let prolonged = facts.licenses.answers.prolonged.get(&remote).filter(|_| awaits(cx, &remote, RENEWAL));
-        // An earlier pass wrote the purchase ahead, and what is on record now tells how it ended.
-        let earlier = awaits(cx, &remote, ORDER) && !cx.status.in_flight.as_ref().is_some_and(|f| cx.intent_is_own(f));
+        // An earlier pass wrote the purchase ahead, and what is stored tells by now how it ended.
+        let stored = facts.licenses.stored.contains(&cx.status.licenses[at].product);
+        let earlier = stored && awaits(cx, &remote, ORDER) && !cx.status.in_flight.as_ref().is_some_and(|f| cx.intent_is_own(f));
         let record = &mut cx.status.licenses[at];
         // Noted while the clock was ahead: the time counts from now on at the latest.
         record.answered_at = record.answered_at.map(|at| at.min(now));

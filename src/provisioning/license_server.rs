@@ -1,6 +1,6 @@
 //! What is known of the licence server of an order while one decision is made.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use crate::api::common::ObjectKey;
 use crate::api::handler::{HandlerSpec, LicenseDeletion, LicenseProduct};
+use crate::api::order::LicenseStatus;
 use crate::panel::error::PanelError;
 use crate::panel::license::{LicenseForm, LicenseId, LicenseRow};
 
@@ -86,6 +87,8 @@ pub struct LicenseFacts {
     pub secret: Option<String>,
     /// What was answered to the calls of this pass, or to the one in flight where this process has made it.
     pub answers: LicenseAnswers,
+    /// Products of which the status as it is stored tells when an answer came (`licenses[].answeredAt`).
+    pub stored: BTreeSet<String>,
 }
 
 /// What the answers to purchases named, by our ids of the licences.
@@ -106,6 +109,11 @@ impl LicenseAnswers {
 }
 
 impl LicenseFacts {
+    /// Notes what stands in the stored status before anything is decided.
+    pub fn note_stored(&mut self, licenses: &[LicenseStatus]) {
+        self.stored = licenses.iter().filter(|record| record.answered_at.is_some()).map(|record| record.product.clone()).collect();
+    }
+
     /// Forgets what a change may have changed.
     pub fn forget(&mut self) {
         self.fresh = None;

@@ -26,7 +26,9 @@ fn a_licence_that_the_list_hides_is_told_of_and_not_looked_at_without_end() {
     let (reads, writes) = (world.reads, world.writes);
     world.run_for(Duration::from_hours(1));
     let (reads, writes) = (world.reads - reads, world.writes - writes);
-    assert!(reads < 60 && writes < 60, "{reads} reads, {writes} writes\n{}", world.describe());
+    // Two forms and the list, in one pass for each poll at most: that it was looked at remembers the process, which this world leaves out.
+    let polls = usize::try_from(3600 / world.handler.poll.as_secs()).unwrap();
+    assert!(reads <= 3 * (polls + 1) && writes <= 2, "{reads} reads, {writes} writes\n{}", world.describe());
     world.panel.licenses.hidden.clear();
     world.until("Active", Duration::from_hours(1), |w| w.phase("web") == "Active");
     world.edit("web", |raw| raw.spec.suspended = true);
@@ -107,6 +109,7 @@ fn a_licence_whose_form_shows_no_address_is_bound_once_and_keeps_its_name() {
         // As if the order had another server now, whose main address the licences do not have yet.
         let elsewhere = "198.51.100.9";
         world.panel.licenses.rows.values_mut().for_each(|b| b.address = elsewhere.parse().unwrap());
+        world.list();
         let stored = world.orders.get_mut("web").unwrap();
         stored.status.licenses.iter_mut().for_each(|l| l.address = Some(elsewhere.into()));
         (stored.version, stored.wake) = (stored.version + 1, Some(world.now));

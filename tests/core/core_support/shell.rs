@@ -89,6 +89,7 @@ impl World {
         facts.licenses.server = self.license_server(name, &order);
         let asked = status.in_flight.as_ref().is_some_and(|f| f.target.starts_with("license/"));
         facts.licenses.answers = self.panel.licenses.answers.get(name).filter(|_| asked).cloned().unwrap_or_default();
+        facts.licenses.note_stored(&status.licenses);
         let due = self.password_at.is_none_or(|at| later(at, self.handler.retry_interval) <= self.now);
         facts.password_due = self.handler.sets_password && order.own_password && due;
         if status.manual_tasks.iter().any(|t| t.state == OPEN) {
