@@ -22,6 +22,8 @@ fn relevant(order: &Order, step: Step) -> Vec<(&'static str, String)> {
     let client = || ("client", order.username.clone());
     let configuration = || ("configuration", order.wanted.to_string());
     let recipes = || ("recipes", order.recipes.join("\n"));
+    // A client who keeps his server after all needs none of what takes it back.
+    let policy = || order.deleting.then(|| ("deletionPolicy", format!("{:?}", order.deletion_policy)));
     match step {
         Step::CreateClient | Step::HandOver => vec![client()],
         Step::Allocate => vec![client(), configuration()],
@@ -38,12 +40,14 @@ fn relevant(order: &Order, step: Step) -> Vec<(&'static str, String)> {
         ],
         Step::RunRecipes => vec![recipes()],
         Step::IssueLicenses | Step::RevokeLicenses => {
-            vec![("licenses", order.licenses.iter().map(|l| format!("{}\n{}", l.product, l.period)).collect::<Vec<_>>().join("\n"))]
+            let licenses = order.licenses.iter().map(|l| format!("{}\n{}", l.product, l.period)).collect::<Vec<_>>().join("\n");
+            [("licenses", licenses)].into_iter().chain(policy()).collect()
         }
         Step::Suspend | Step::PortsOff | Step::StopPower | Step::Resume | Step::PortsOn => vec![("suspended", order.suspended.to_string())],
         // An installation gives the system its password, too.
         Step::SetPassword => vec![("passwordSecretRef", order.password_secret.clone()), ("reinstall", order.reinstall.clone())],
-        Step::PowerOn | Step::PowerOff | Step::RemoveAddresses | Step::ParkAddress | Step::Release => Vec::new(),
+        Step::PowerOff | Step::RemoveAddresses | Step::ParkAddress | Step::Release => policy().into_iter().collect(),
+        Step::PowerOn => Vec::new(),
     }
 }
 

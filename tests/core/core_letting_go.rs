@@ -12,6 +12,7 @@ use crate::support::sweep::{FAULTS, Kind, reach, try_all};
 use crate::support::world::{Fault, World, WriteFault, handler, order};
 use dci_operator::api::condition::{ConditionType, find};
 use dci_operator::api::handler::DeletionPolicy;
+use dci_operator::api::task::{Resolution, TaskType};
 use dci_operator::panel::model::{Level, PanelUser, UserId};
 use dci_operator::provisioning::call::Call;
 use serde_json::{Value, json};
@@ -202,6 +203,25 @@ fn a_task_to_stop_a_server_that_stays_is_not_needed_any_more() {
     world.edit("web", |raw| raw.spec.deletion_policy = DeletionPolicy::Orphan);
     world.until_phase("web", "gone");
     assert!(world.panel.servers["1"].on && world.open_tasks().is_empty());
+}
+
+#[test]
+fn a_client_who_keeps_his_server_after_all_waits_for_nobody_who_was_to_take_it_back() {
+    for answered in [None, Some(Resolution::Cancelled)] {
+        let mut world = orphaned(|raw| raw["spec"]["deletionPolicy"] = json!("Release"));
+        world.until_phase("web", "Active");
+        world.panel.server("1").ipmi = Ipmi::Denied;
+        world.delete("web");
+        world.until("a task", Duration::from_hours(12), |w| w.open_tasks() == [TaskType::FailedOperation]);
+        if let Some(word) = answered {
+            world.resolve(TaskType::FailedOperation, word);
+            world.run_for(seconds(120));
+        }
+        world.edit("web", |raw| raw.spec.deletion_policy = DeletionPolicy::Orphan);
+        world.until_phase("web", "gone");
+        let server = &world.panel.servers["1"];
+        assert!(server.on && server.notes.is_empty() && world.open_tasks().is_empty(), "{answered:?}\n{}", world.describe());
+    }
 }
 
 /// A life of an orphaned order, with whatever goes wrong in it.
