@@ -63,7 +63,7 @@ pub struct HandlerSpec {
     /// True: legacy, ready configurations only ("by server type"). Acted upon at once.
     #[serde(default, deserialize_with = "null_as_default")]
     pub by_server_type: bool,
-    /// What an IPMI error means while an order is closed. Acted upon at once; a StopServer task that is open by then is answered first.
+    /// What an IPMI error means while an order is closed. Acted upon at once; a task to stop the server that is open by then is answered first.
     #[serde(default, deserialize_with = "null_as_default")]
     pub ipmi_error_policy: IpmiErrorPolicy,
     /// Where addresses come from; required for the DCImanager modules. Acted upon at once.

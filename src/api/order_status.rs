@@ -130,6 +130,7 @@ pub struct StepStatus {
 /// The server of an order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[allow(clippy::struct_excessive_bools, reason = "facts that are independent of each other, each a field of the API")]
 pub struct ServerStatus {
     /// Id at the panel.
     pub id: String,

@@ -192,7 +192,6 @@ mod tests {
                         *kept = Some((asked.clone(), 1));
                         (201, asked)
                     }
-                    ("POST", Some(_)) => failed(409),
                     ("GET", lease) if !one => {
                         let items: Vec<Value> = lease.into_iter().collect();
                         (200, json!({"apiVersion": "coordination.k8s.io/v1", "kind": "LeaseList", "metadata": {}, "items": items}))

@@ -391,7 +391,7 @@ impl Pass<'_> {
                     }
                 }
                 Next::Call(call) => {
-                    if let Some(action) = self.call(client, &call, &mut status, &mut facts).await? {
+                    if let Some(action) = Box::pin(self.call(client, &call, &mut status, &mut facts)).await? {
                         return Ok(Ended::Action(action));
                     }
                 }
@@ -437,7 +437,7 @@ impl Pass<'_> {
             *status = known(&self.order);
             facts.own_operation = status.in_flight.as_ref().map(|f| f.operation_id.clone());
             facts.operation_id = operation_id()?;
-        } else if call.destructive() && !self.still_the_same(facts).await? {
+        } else if call.destructive() && !Box::pin(self.still_the_same(facts)).await? {
             return Ok(Some(Action::requeue(Duration::ZERO)));
         }
         // Asked last: the process may have been stopped at any moment before.

@@ -16,8 +16,8 @@ use super::runtime::HandlerRuntime;
 
 /// Lets locks go whose order is gone or speaks of another server, once the panel shows the server free (design.md section 9).
 ///
-/// A server that somebody has, and that carries no marker of an order that is gone, needs no lock of it either: a client who kept his
-/// server could have it taken over by no other order.
+/// A server that carries no marker of an order that is gone needs no lock of it either, whoever has it, and whatever keeps it from being
+/// sold: a client who kept his server could have it taken over by no other order.
 pub async fn sweep(context: &Context, runtime: &HandlerRuntime, panel: &str, now: &Inventory) {
     runtime.begin_sweep();
     let locks = match context.locks.of_panel(panel).await {
@@ -77,7 +77,7 @@ fn is_free(lock: &Lock, now: &Inventory) -> bool {
 /// As far as the panel shows, nobody needs the lock.
 fn is_idle(lock: &Lock, now: &Inventory) -> bool {
     let marked = || now.markers.get(&lock.server).is_some_and(|markers| markers.iter().any(|m| m.order_id == lock.holder));
-    is_free(lock, now) || (now.rows.get(&lock.server).is_some_and(|row| row.owner.is_some()) && !marked())
+    is_free(lock, now) || !marked()
 }
 
 /// The order holds the lock for a server that it has, or asks for. One that went to another server needs none of it, whoever has it now.
@@ -151,6 +151,10 @@ mod tests {
         let waits = Left { nobodys: vec![], undecided: true };
         assert_eq!(left(vec![lock()], &named(Named::Asked), &free()), waits);
         assert_eq!(left(vec![lock()], &BTreeMap::new(), &free()), Left { nobodys: vec![lock()], undecided: false });
+        // Nor where it cannot be sold: when that changes nobody needs it, either.
+        let mut broken = free();
+        broken.rows.values_mut().for_each(|row| row.flags.operation_failed = true);
+        assert_eq!(left(vec![lock()], &BTreeMap::new(), &broken), Left { nobodys: vec![lock()], undecided: false });
         // The order that has it may have given it back a moment ago.
         assert_eq!(left(vec![lock()], &named(Named::Bound), &free()), waits);
         // Where somebody else has it the lock is looked at when something changes.
@@ -168,10 +172,10 @@ mod tests {
     }
 
     #[test]
-    fn a_lock_is_idle_where_the_server_is_free_or_somebody_has_it_without_our_marker() {
+    fn a_lock_is_idle_where_the_server_does_not_carry_its_holders_marker() {
         for (owner, hostname, marker, idle) in [
             (None, FREE_DOMAIN, None, true),
-            (None, "web.example.net", None, false),
+            (None, "web.example.net", None, true),
             (Some("acme"), "web.example.net", None, true),
             (Some("acme"), "web.example.net", Some("o-2"), true),
             (Some("acme"), "web.example.net", Some("o-1"), false),

@@ -264,7 +264,7 @@ pub async fn reconcile(object: Arc<Guarded<ManualTask>>, context: Arc<Context>) 
             Ok(true) => match is_superseded(&context.client, task, "its order is gone").await {
                 Ok(true) => {}
                 // Nothing tells when it may be closed.
-                Ok(false) => again = sooner(again, now, DENIED),
+                Ok(false) => again = Some(sooner(again, now, DENIED)),
                 Err(StatusError::Conflict(_)) => return Ok(Action::requeue(CONFLICT)),
                 Err(error) => return Err(error),
             },
@@ -272,7 +272,7 @@ pub async fn reconcile(object: Arc<Guarded<ManualTask>>, context: Arc<Context>) 
             Err(kube::Error::Api(status)) if status.code == 403 => {}
             Err(error) => {
                 tracing::warn!(task = task.name_any(), %error, "whether the order of a task is gone is not known");
-                again = sooner(again, now, AWAITED);
+                again = Some(sooner(again, now, AWAITED));
             }
         }
     }
@@ -299,9 +299,9 @@ pub async fn reconcile(object: Arc<Guarded<ManualTask>>, context: Arc<Context>) 
 }
 
 /// The sooner of the time at which a task is looked at again anyway, and of the end of this pause.
-fn sooner(again: Option<Timestamp>, now: Timestamp, pause: Duration) -> Option<Timestamp> {
+fn sooner(again: Option<Timestamp>, now: Timestamp, pause: Duration) -> Timestamp {
     let next = crate::provisioning::context::after(now, pause);
-    Some(again.map_or(next, |at| at.min(next)))
+    again.map_or(next, |at| at.min(next))
 }
 
 /// What a person following a task wants to be told.
@@ -366,8 +366,8 @@ mod tests {
         assert!(closed([(200, task("t-1", Some("Retry")))]).await.unwrap());
         assert!(closed([failed(500, "not now")]).await.is_err());
         let at = |second| Timestamp::from_second(second).unwrap();
-        assert_eq!(sooner(None, at(0), DENIED), Some(at(300)));
-        assert_eq!(sooner(Some(at(5)), at(0), DENIED), Some(at(5)));
+        assert_eq!(sooner(None, at(0), DENIED), at(300));
+        assert_eq!(sooner(Some(at(5)), at(0), DENIED), at(5));
     }
 
     /// What comes of a task whose name is taken by one of this age.

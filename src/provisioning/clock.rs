@@ -14,7 +14,7 @@ use super::context::after;
 use super::order::Handler;
 
 /// Two replicas on two nodes may differ by so much without anybody having touched a clock: nothing is written for that.
-const SKEW: Duration = Duration::from_secs(60);
+const SKEW: Duration = Duration::from_mins(1);
 
 /// The next attempt may be so far away, whatever the interval is: of an order without its handler that is not known.
 const LONGEST: Duration = Duration::from_hours(1);
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     fn handler() -> Handler {
-        Handler { retry_interval: Duration::from_secs(300), ..Handler::placeholder() }
+        Handler { retry_interval: Duration::from_mins(5), ..Handler::placeholder() }
     }
 
     #[test]

@@ -197,7 +197,9 @@ pub(super) fn confirm(cx: &mut Cx<'_>, step: Step, product: &str) {
 
 /// Of which licences nobody knows when they end, as the step's message tells it.
 pub(super) fn unclear_ends(cx: &Cx<'_>) -> String {
-    no_dates(cx).map(|(id, text)| format!("; nobody renews licence {id}, which shows `{text}` as its end")).collect()
+    let told: Vec<String> =
+        no_dates(cx).map(|(id, text)| format!("; nobody renews licence {id}, which shows `{text}` as its end")).collect();
+    told.concat()
 }
 
 /// A renewal was asked for, and its answer is not known.

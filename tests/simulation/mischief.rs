@@ -193,27 +193,7 @@ impl People {
                 secret.is_some() && written(world, namespace, &name, &wrong)
             }
             Mischief::Write(namespace, name, data) => written(world, namespace, &name, &data),
-            Mischief::Anew { kind, name, politely, after } => {
-                let place = (kind, PROVIDER.to_owned(), name);
-                let object = world.server(|s| s.get(&place).ok());
-                if kind == HANDLERS && self.restores_something() {
-                    // Where its server is, an order without its status is told by nobody but the handler.
-                    let again = Mischief::Anew { kind, name: place.2, politely, after };
-                    if object.is_some() && !self.healing {
-                        self.put_off(WAITS, Act::Also(again));
-                    }
-                    return false;
-                }
-                if let Some(object) = &object {
-                    if politely {
-                        let _ = world.change(|s| s.delete(&place, &Value::Null, now()));
-                    } else {
-                        take_out(world, &place);
-                    }
-                    self.put_off(after, Act::Also(Mischief::Make(kind, PROVIDER, manifest(object))));
-                }
-                object.is_some()
-            }
+            Mischief::Anew { kind, name, politely, after } => return self.takes_away(world, kind, name, politely, after),
             Mischief::Make(kind, namespace, object) => {
                 let again = Mischief::Make(kind, namespace, object.clone());
                 if again.has_an_owner() && self.restores_something() {
@@ -249,6 +229,27 @@ impl People {
             world.met(&format!("act-{name}"));
         }
         did
+    }
+
+    /// Removes an object of the provider's, and makes it again later.
+    fn takes_away(&mut self, world: &World, kind: Kind, name: String, politely: bool, after: u64) -> bool {
+        let place = (kind, PROVIDER.to_owned(), name);
+        let Ok(object) = world.server(|s| s.get(&place)) else { return false };
+        if kind == HANDLERS && (self.restores_something() || is_looking_for_its_server(world)) {
+            // Where its server is, an order without its status is told by nobody but the handler.
+            if !self.healing {
+                self.put_off(WAITS, Act::Also(Mischief::Anew { kind, name: place.2, politely, after }));
+            }
+            return false;
+        }
+        if politely {
+            let _ = world.change(|s| s.delete(&place, &Value::Null, now()));
+        } else {
+            take_out(world, &place);
+        }
+        self.put_off(after, Act::Also(Mischief::Make(kind, PROVIDER, manifest(&object))));
+        world.met(if kind == HANDLERS { "act-handler-anew" } else { "act-address-manager-anew" });
+        true
     }
 
     /// Whether somebody is about to put back what a Secret of this name has held.
@@ -345,6 +346,12 @@ fn license_of(world: &World, order: &str) -> Option<(u64, String)> {
     let order = world.server(|s| s.get(&(ORDERS, SHOP.to_owned(), order.to_owned()))).ok()?;
     let id = view::list(&order["status"]["licenses"]).iter().find_map(|license| license["id"].as_str()?.parse().ok())?;
     Some((id, view::server_of(&order).unwrap_or_default().to_owned()))
+}
+
+/// Whether an order that was restored without its status has yet to find its server, or another one.
+fn is_looking_for_its_server(world: &World) -> bool {
+    let looks = |order: &Value| view::order_id(order) != order["metadata"]["uid"] && view::server_of(order).is_none();
+    world.server(|s| s.all(ORDERS).any(looks))
 }
 
 /// Whether a user of a panel has a server, or may be about to get one; also where there is no such user yet.

@@ -360,10 +360,11 @@ impl People {
         let mut found = super::rules::unsettled(world);
         let abandoned = world.abandoned();
         let ids: Vec<&str> = orders.iter().map(view::order_id).chain(abandoned.iter().map(String::as_str)).collect();
+        // A server that carries the marker of an order that is gone keeps its lock; whether it may carry it is judged by another rule.
+        let panels = world.panels.state();
+        let nobodys = |holder: &str| !ids.contains(&holder) && view::left(&panels, holder).is_empty();
         // The leader's is not a lock.
-        let left = |lease: &&Value| {
-            name_of(lease) != "dci-operator" && lease["spec"]["holderIdentity"].as_str().is_some_and(|holder| !ids.contains(&holder))
-        };
+        let left = |lease: &&Value| name_of(lease) != "dci-operator" && lease["spec"]["holderIdentity"].as_str().is_some_and(nobodys);
         let locks: Vec<String> = world.server(|s| s.all(LEASES).filter(left).map(name_of).collect());
         found.extend(locks.into_iter().map(|name| format!("lock {name} of an order that is gone")));
         found
