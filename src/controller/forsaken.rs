@@ -44,11 +44,11 @@ pub async fn close(context: &Context, order: &DedicatedServerOrder, parsed: &Ord
         Some(Err(_)) | None => false,
     };
     let (why, forsaken) = match (found, snapshot.state) {
+        // It is there, and nobody is asked to give up what is at its panel. Whom it allows cannot be read either.
+        (Some(Err(_)), _) => (format!("handler {key} does not exist, or this version of the operator cannot read it"), None),
         // Nobody but its author says that it has something there: as if there were no handler, whosever it is.
         _ if !serves && !is_known_there(&known(order)) => (format!("handler {key} does not exist"), Some(Forsaken::HandlerMissing)),
         (None, _) => (format!("handler {key} does not exist"), Some(Forsaken::HandlerMissing)),
-        // It is there, and nobody is asked to give up what is at its panel. Whom it allows cannot be read either.
-        (Some(Err(_)), _) => (format!("handler {key} does not exist, or this version of the operator cannot read it"), None),
         // A licence server has no servers: a handler of that name is waited for.
         (Some(Ok(handler)), _) if handler.spec.module == Module::BILLmanager6 => (format!("handler {key} does not exist"), None),
         (Some(Ok(_)), HandlerState::NotReady(why)) => (why, snapshot.credentials_missing.map(Forsaken::CredentialsMissing)),

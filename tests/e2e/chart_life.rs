@@ -303,7 +303,7 @@ fn what_remains(world: &World, page: &str, given_up: u64) {
     for row in [
         "| order's namespace | Secrets `<order>-root`, `<order>-panel`,",
         "| handler's namespace | the Secrets with log-ins",
-        "| `dci-system` | the Lease `dci-operator` of the leader election",
+        "| `dci-system` | the Lease of the leader election, called like the Deployment",
         "| `dci-system` | Leases of servers that are still allocated",
         "| cluster | the namespaces,",
     ] {

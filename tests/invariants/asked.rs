@@ -49,10 +49,8 @@ impl Asked {
     /// An order is not what it was.
     pub fn changed(&mut self, before: Option<&Value>, after: &Value) {
         let id = view::order_id(after);
-        if is_stopped(after)
-            && let Some(generation) = after["metadata"]["generation"].as_i64()
-        {
-            self.stopped.entry(id.to_owned()).or_default().insert(generation);
+        if is_stopped(after) {
+            self.stopped.entry(id.to_owned()).or_default().insert(after["metadata"]["generation"].as_i64().unwrap_or_default());
         }
         let open = self.tokens.entry(id.to_owned()).or_default();
         let Some(before) = before else {
@@ -95,7 +93,7 @@ impl Asked {
         // process has looked since, and has found the intent of this call, whose answer it waits for.
         let observed = order["status"]["observedGeneration"].as_i64();
         let stood_still = STOPPING.contains(&text(&order["status"]["inFlight"]["step"]));
-        let decided = [order["metadata"]["generation"].as_i64(), observed, observed.filter(|_| stood_still).map(|last| last - 1)];
+        let decided = [Some(order["metadata"]["generation"].as_i64().unwrap_or_default()), observed, observed.filter(|_| stood_still).map(|last| last - 1)];
         let stopped = self.stopped.get(id).is_some_and(|all| all.iter().any(|one| decided.contains(&Some(*one))));
         (!stopped).then(|| format!("{what}: order {name} is neither suspended nor taken back, and its client has the server"))
     }
