@@ -1,6 +1,6 @@
 //! What all reconcilers share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use kube::runtime::reflector::ObjectRef;
@@ -194,20 +194,31 @@ impl Context {
         })
     }
 
-    /// Of the orders that name a handler those that it serves, may serve, or takes back: the others hold it no more than if it did not
-    /// exist.
-    pub async fn served<'o>(&self, handler: &ProcessingHandler, named: &[&'o DedicatedServerOrder]) -> Vec<&'o DedicatedServerOrder> {
+    /// Of the orders that name a handler those that it serves, may serve, or takes back, and those of which that cannot be told: the others
+    /// hold it no more than if it did not exist. `holding`: uids of those that hold it in any case.
+    pub async fn served<'o>(
+        &self,
+        handler: &ProcessingHandler,
+        named: &[&'o DedicatedServerOrder],
+        holding: &BTreeSet<String>,
+    ) -> Vec<&'o DedicatedServerOrder> {
         let mut known: BTreeMap<String, bool> = BTreeMap::new();
         let mut served = Vec::new();
         for &order in named {
             // One that was restored without its status may have a server there: until that is looked for it cannot go.
-            let bound = order.is_bound() || (order.metadata.deletion_timestamp.is_some() && has_something(order));
+            let bound = order.is_bound()
+                || (order.metadata.deletion_timestamp.is_some() && has_something(order))
+                || order.metadata.uid.as_ref().is_some_and(|uid| holding.contains(uid));
             let namespace = order.metadata.namespace.clone().unwrap_or_default();
             let allowed = match known.get(&namespace) {
                 _ if bound => true,
                 Some(allowed) => *allowed,
                 None => {
-                    let allowed = self.may_use(handler, &namespace).await;
+                    // What is let go, or taken for another panel's, cannot be taken back: so this is not [`Self::may_use`].
+                    let allowed = self.allowed(handler, &namespace).await.unwrap_or_else(|error| {
+                        tracing::warn!(handler = %handler.key(), %namespace, %error, "labels of the namespace not read: its orders count");
+                        true
+                    });
                     known.insert(namespace, allowed);
                     allowed
                 }
@@ -221,6 +232,48 @@ impl Context {
 }
 
 #[cfg(test)]
+impl Context {
+    /// What reconcilers share, with nothing in the caches. All namespaces are watched.
+    pub(super) fn with(client: &Client) -> Self {
+        Self {
+            client: client.clone(),
+            cluster: "c1".into(),
+            orders: Kind::new(vec![]),
+            handlers: Kind::new(vec![]),
+            scope: Scope::Cluster,
+            ipmanagers: Kind::new(vec![]),
+            tasks: Kind::new(vec![]),
+            panels: Panels::default(),
+            wire: None,
+            denied: DeniedNetworks::default(),
+            locks: Locks::new(client.clone(), "dci"),
+            events: Events::start(client.clone()),
+            metrics: Arc::default(),
+            wake_orders: Wake::new(vec![]),
+            wake_handlers: Wake::new(vec![(None, mpsc::unbounded_channel().0)]),
+            wake_tasks: Wake::new(vec![]),
+            hooks: Hooks::default(),
+            memory: Memory::default(),
+            handler_grace: std::time::Duration::from_mins(15),
+            task_retention: std::time::Duration::from_hours(168),
+            fence: Fence::default(),
+            first_lists: FirstLists::default(),
+        }
+    }
+
+    /// A client of an API server that fails at everything.
+    pub(super) fn refusing() -> Client {
+        let service = tower::service_fn(|_: http::Request<kube::client::Body>| async {
+            let status =
+                serde_json::json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "no", "reason": "", "code": 500});
+            let body = kube::client::Body::from(status.to_string().into_bytes());
+            Ok::<_, std::convert::Infallible>(http::Response::builder().status(500).body(body).unwrap())
+        });
+        Client::new(service, "default")
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::api::samples;
@@ -229,6 +282,24 @@ mod tests {
     fn order(status: &Value) -> DedicatedServerOrder {
         let spec = json!({"handlerRef": null, "handlerSelector": {"matchLabels": {"zone": "msk"}}});
         samples::order(&json!({"spec": spec, "status": status}))
+    }
+
+    #[tokio::test]
+    async fn an_order_holds_a_handler_where_nobody_can_tell_whether_it_may_use_it() {
+        let context = Context::with(&Context::refusing());
+        let from = |from: &str| samples::handler(&json!({"spec": {"allowedNamespaces": {"from": from}}}));
+        let labelled = json!({"from": "Selector", "selector": {"matchLabels": {"team": "shop"}}});
+        let by_label = samples::handler(&json!({"spec": {"allowedNamespaces": labelled}}));
+        let order = samples::order(&json!({}));
+        let served = async |handler: &ProcessingHandler, holding: &str| {
+            let holding = BTreeSet::from([holding.to_owned()]);
+            context.served(handler, &[&order], &holding).await.len()
+        };
+        assert!(!context.may_use(&by_label, "shop").await, "the API server does not answer: it is not served");
+        assert_eq!(served(&by_label, "nobody").await, 1);
+        assert_eq!(served(&from("All"), "nobody").await, 1);
+        assert_eq!(served(&from("Same"), "nobody").await, 0, "it may not use it");
+        assert_eq!(served(&from("Same"), "u-1").await, 1, "it has something there all the same");
     }
 
     #[test]

@@ -12,8 +12,8 @@ use super::order::{Ended, OrderError, Pass, fresh, known, save};
 use super::places::at_work;
 use super::status::StatusError;
 
-/// Gives the places of an order back that is refused, or whose handler cannot serve it, unless something of it may run at the panel: no pass
-/// does so, and others would wait for ever.
+/// Gives the places of an order back that is refused, or whose handler cannot serve it, unless something of it may run at the panel (of one
+/// that is refused a call, for two hours at most): no pass does so, and others would wait for ever.
 pub(super) fn leave_unless_at_work(context: &Context, order: &DedicatedServerOrder) {
     if !at_work(order) {
         leave(context, order.metadata.uid.as_deref().unwrap_or_default());
@@ -90,16 +90,24 @@ fn is_answered(intent: &InFlight, facts: &Facts) -> bool {
 #[cfg(test)]
 mod tests {
     use std::convert::Infallible;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
     use std::time::Duration;
 
+    use http::{Request, Response};
+    use kube::Client;
+    use kube::client::Body;
     use kube::runtime::controller::Action;
     use serde_json::json;
 
     use super::*;
+    use crate::api::common::ObjectKey;
+    use crate::api::samples;
     use crate::controller::runner::contained;
+    use crate::controller::runtime::{HandlerRuntime, ServerClient};
     use crate::panel::model::{AddressRowId, ServerId};
     use crate::provisioning::facts::HandlerState;
+    use crate::provisioning::order::{Handler, Order};
 
     fn add(given: &AtomicUsize) {
         given.fetch_add(1, Ordering::SeqCst);
@@ -129,6 +137,43 @@ mod tests {
     async fn work_that_fails_panics_or_hangs_gives_its_place_back_and_no_other() {
         for (how, times) in [("ends", 0), ("fails", 1), ("panics", 1), ("hangs", 1)] {
             assert_eq!(given_back(how).await, times, "{how}");
+        }
+    }
+
+    /// Whether an order has its place when its pass asks the API server for something, and whether once that has failed, panicked or hung.
+    async fn place_of(how: &'static str) -> (bool, bool) {
+        let (handler, had) = (Arc::new(HandlerRuntime::default()), Arc::new(AtomicBool::new(false)));
+        let (at, noted) = (handler.clone(), had.clone());
+        let service = tower::service_fn(move |_: Request<Body>| {
+            noted.fetch_or(at.places(|places| places.has("u-1")), Ordering::SeqCst);
+            async move {
+                match how {
+                    "hangs" => std::future::pending::<()>().await,
+                    "panics" => {
+                        let nothing: Option<()> = std::hint::black_box(None);
+                        nothing.expect("poison");
+                    }
+                    _ => {}
+                }
+                Err::<Response<Body>, _>(std::io::Error::other("broken"))
+            }
+        });
+        let context = Context::with(&Client::new(service, "default"));
+        handler.set_client(ServerClient { max_operations: 1, ..ServerClient::unasked(Handler::placeholder()) });
+        handler.set_state(HandlerState::Ready);
+        let order = samples::order(&json!({}));
+        let parsed = Order::parse(&order, &context.cluster).unwrap();
+        let key = ObjectKey { namespace: "h".into(), name: "msk-1".into() };
+        let pass = Pass { context: &context, handler: handler.clone(), key, order, parsed, selecting: None, last: true };
+        let work = async { Box::pin(pass.run()).await.map(|_| Action::await_change()) };
+        let _ = contained(Duration::from_mins(10), work).await;
+        (had.load(Ordering::SeqCst), handler.places(|places| places.has("u-1")))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_pass_that_fails_panics_or_hangs_gives_its_place_back() {
+        for how in ["fails", "panics", "hangs"] {
+            assert_eq!(place_of(how).await, (true, false), "{how}");
         }
     }
 

@@ -30,7 +30,7 @@ use super::polled::{self, Turn};
 use super::probed::Probed;
 use super::problem::{Problem, problem_of, problem_of_settings};
 use super::runtime::{HandlerRuntime, ServerClient};
-use super::serving::{has_something, searches};
+use super::serving::{self, has_something, searches};
 use super::standing;
 use super::status::{self, StatusError};
 use super::stores::Guarded;
@@ -55,15 +55,16 @@ pub async fn reconcile(object: Arc<Guarded<ProcessingHandler>>, context: Arc<Con
     let key = handler.key();
     let cached = context.orders.all();
     let named = context::orders_of(&cached, &key);
-    let orders = context.served(handler, &named).await;
     let selecting = context::selecting(&cached, handler);
-    // The panel is looked through for all of them; those whose namespace it does not allow hold it no more than those that name it.
-    let selecting_it = context.served(handler, &selecting).await;
-    let deleting = handler.metadata.deletion_timestamp.is_some();
     context.panels.is_about(KIND, &key, handler);
+    let runtime = context.panels.handler(&key);
+    let sure = serving::holding(named.iter().chain(&selecting).copied(), &runtime, &context.cluster);
+    let orders = context.served(handler, &named, &sure).await;
+    // The panel is looked through for all of them; those whose namespace it does not allow hold it no more than those that name it.
+    let selecting_it = context.served(handler, &selecting, &sure).await;
+    let deleting = handler.metadata.deletion_timestamp.is_some();
     // One that goes takes no new orders: those that have nothing there do not hold it, and wait for another one.
     // What is claimed at this very moment the cache does not show yet.
-    let runtime = context.panels.handler(&key);
     let claims = |order: &DedicatedServerOrder| order.metadata.uid.as_ref().is_some_and(|uid| runtime.places(|p| p.has(uid)));
     let holds = |order: &&DedicatedServerOrder| has_something(order) || claims(order);
     let holders = || orders.iter().chain(&selecting_it).copied().filter(holds).count();

@@ -31,7 +31,7 @@ use super::panels::lock;
 use super::polled::{self, Turn};
 use super::probed::Probed;
 use super::problem::{Problem, problem_of, problem_of_settings};
-use super::runtime::still_newer;
+use super::runtime::{put_back, still_newer};
 use super::status::StatusError;
 use super::stores;
 
@@ -62,7 +62,9 @@ impl LicenseRuntime {
 
     /// Notes a change to a licence of an order: older lists do not speak of it any more.
     pub fn note_change(&self, uid: &str, at: Timestamp) {
-        lock(&self.0).changed.insert(uid.to_owned(), at);
+        let mut inner = lock(&self.0);
+        not_to_come(&mut inner.list, at);
+        inner.changed.insert(uid.to_owned(), at);
     }
 
     /// The complete list, each row with its remote id. Where the list shows none the form does; it is read when the row differs. One
@@ -107,8 +109,11 @@ impl LicenseRuntime {
 
     fn set_list(&self, list: Arc<LicenseList>) -> Option<Arc<LicenseList>> {
         let mut inner = lock(&self.0);
-        still_newer(&mut inner.changed, list.began, Timestamp::now());
-        inner.list.replace(list)
+        let now = Timestamp::now();
+        still_newer(&mut inner.changed, list.began, now);
+        let before = inner.list.replace(list);
+        not_to_come(&mut inner.list, now);
+        before
     }
 
     /// Whether it can be used; `None` before this process has asked it.
@@ -120,7 +125,8 @@ impl LicenseRuntime {
     /// What an order sees of it now.
     #[must_use]
     pub fn shown(&self, handler: &ProcessingHandler, uid: &str) -> LicenseServer {
-        let inner = lock(&self.0);
+        let mut inner = lock(&self.0);
+        not_to_come(&mut inner.list, Timestamp::now());
         let unknown = || HandlerState::NotReady("it has not been probed yet".into());
         LicenseServer {
             key: handler.key(),
@@ -138,6 +144,15 @@ impl LicenseRuntime {
         let turned = inner.state.as_ref().map(kind) != Some(kind(&state));
         inner.state = Some(state);
         turned
+    }
+}
+
+/// The same as of the list of a panel of servers.
+fn not_to_come(list: &mut Option<Arc<LicenseList>>, now: Timestamp) {
+    if let Some(list) = list
+        && let Some(began) = put_back(list.began, now)
+    {
+        Arc::make_mut(list).began = began;
     }
 }
 
@@ -491,6 +506,26 @@ mod tests {
             assert_eq!(found.len(), 1);
             assert_eq!(ends(&found).get("Lite"), told.then_some(&end), "{ours} here, {theirs:?} there");
         }
+    }
+
+    #[test]
+    fn a_list_of_licences_from_before_the_clock_was_put_back_is_not_believed_of_what_is_changed_afterwards() {
+        let began = Timestamp::now().checked_add(Duration::from_hours(1)).unwrap();
+        let list = || Arc::new(LicenseList { began, ..LicenseList::default() });
+        let is_newer = |runtime: &LicenseRuntime| {
+            let seen = runtime.shown(&samples::handler(&json!({})), "u-1");
+            seen.list.unwrap().began > seen.changed.unwrap()
+        };
+        // Published before the clock was put back.
+        let runtime = LicenseRuntime::default();
+        lock(&runtime.0).list = Some(list());
+        runtime.note_change("u-1", Timestamp::now());
+        assert!(!is_newer(&runtime));
+        // Read meanwhile: nobody knows whether the change came before it.
+        let runtime = LicenseRuntime::default();
+        runtime.note_change("u-1", Timestamp::now());
+        runtime.set_list(list());
+        assert!(!is_newer(&runtime));
     }
 
     #[test]

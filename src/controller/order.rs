@@ -297,7 +297,7 @@ pub(super) enum Ended {
 }
 
 impl Pass<'_> {
-    /// See [`Pass::run`].
+    /// The work of a pass.
     pub(super) async fn go(&mut self) -> Result<Ended, OrderError> {
         let server = self.order.status.as_ref().and_then(|s| s.server.as_ref()).map(|s| s.id.clone());
         let snapshot = self.handler.snapshot(server.as_deref());

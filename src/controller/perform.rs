@@ -193,7 +193,7 @@ impl Panels<'_> {
                         if error.needs_somebody() {
                             facts.panel_password = Some(Prepared::Missing(error.to_string()));
                         }
-                        Outcome::Refused(not_sent(&error))
+                        Outcome::Refused(self.not_sent(&error))
                     }
                 }
             }
@@ -215,7 +215,7 @@ impl Panels<'_> {
             Call::ConnectionOn { server, connection } => none(ready!(panel).switch_connection(server, connection, Power::On).await),
             Call::ConnectionOff { server, connection } => none(ready!(panel).switch_connection(server, connection, Power::Off).await),
             Call::SetPassword { server, version: _ } => {
-                let password = ready!(self.root_password().await.map_err(|e| not_sent(&e)));
+                let password = ready!(self.root_password().await.map_err(|e| self.not_sent(&e)));
                 none(ready!(panel).set_password(server, &password).await)
             }
             Call::PowerOn { server } => none(ready!(panel).power(server, Power::On).await),
@@ -231,7 +231,7 @@ impl Panels<'_> {
             Call::RemoveAddress { server, row, address: _ } => none(ready!(panel).remove_address(server, row).await),
             Call::SetDomain { server, row, domain } => none(ready!(panel).set_domain(server, row, domain).await),
             Call::Install { server, template, recipe, hostname, address } => {
-                let password = ready!(self.root_password().await.map_err(|e| not_sent(&e)));
+                let password = ready!(self.root_password().await.map_err(|e| self.not_sent(&e)));
                 let request = InstallRequest {
                     template: template.clone(),
                     recipe: recipe.clone(),
@@ -331,7 +331,7 @@ impl Panels<'_> {
                 let detail = format!("locked by order {holder}");
                 Outcome::Refused(PanelError::Expectation { server: server.0.clone(), detail })
             }
-            Err(error) => Outcome::Refused(not_sent(&error)),
+            Err(error) => Outcome::Refused(self.not_sent(&error)),
         }
     }
 
@@ -339,11 +339,11 @@ impl Panels<'_> {
         let order = self.order.key.to_string();
         self.context.locks.acquire(&self.client.policy.panel, &server.0, &self.order.order_id, &order).await
     }
-}
 
-/// Something that a call needs first could not be had from Kubernetes.
-fn not_sent(error: &impl std::fmt::Display) -> PanelError {
-    PanelError::Unreachable { panel: "the API server".into(), detail: format!("nothing was sent to the panel: {error}") }
+    /// Something that a call needs first could not be had from Kubernetes.
+    fn not_sent(&self, error: &impl std::fmt::Display) -> PanelError {
+        PanelError::NotSent { panel: self.client.policy.panel.clone(), detail: error.to_string() }
+    }
 }
 
 /// What a Secret's absence means for the decision; an API server that does not answer ends the pass.
@@ -352,5 +352,26 @@ fn prepared<T>(result: Result<T, SecretError>) -> Result<Prepared, SecretError> 
         Ok(_) => Ok(Prepared::Ready),
         Err(error) if error.needs_somebody() => Ok(Prepared::Missing(error.to_string())),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::samples;
+    use crate::provisioning::order::Handler;
+
+    #[tokio::test]
+    async fn a_panel_is_not_to_blame_for_a_lock_that_kubernetes_does_not_give() {
+        let context = Context::with(&Context::refusing());
+        let client = ServerClient::unasked(Handler::placeholder());
+        let object = samples::order(&json!({}));
+        let order = Order::parse(&object, &context.cluster).unwrap();
+        let panels = Panels { context: &context, client: &client, order: &order, object: &object };
+        let edit = ServerEdit { expect: Expect::Owner(String::new()), owner: OwnerEdit::Nobody, notes: NotesEdit::Keep };
+        let outcome = panels.mark(&ServerId("17".into()), &edit).await;
+        assert!(matches!(&outcome, Outcome::Refused(PanelError::NotSent { .. })), "{outcome:?}");
     }
 }

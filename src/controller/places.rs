@@ -12,6 +12,7 @@ use crate::api::common::ObjectKey;
 use crate::api::condition::{self, ConditionType};
 use crate::api::order::OrderStatus;
 use crate::provisioning::capacity;
+use crate::provisioning::context::after;
 use crate::provisioning::facts::Facts;
 use crate::provisioning::order::selector;
 use crate::provisioning::reason::Reason;
@@ -27,6 +28,9 @@ const STALE: Duration = Duration::from_mins(10);
 
 /// How soon an order asks again for a place that is free in a moment, should nobody wake it.
 const MOMENT: Duration = Duration::from_secs(5);
+
+/// How long a call keeps the place of an order that stalls. One that is refused is not looked at: nothing would ever take its intent away.
+const HELD: Duration = Duration::from_hours(2);
 
 /// When an order asks again that so many come before. Whoever leaves wakes the next one: those far behind need not ask often, and each
 /// time costs a look at all orders.
@@ -177,13 +181,14 @@ impl Places {
 pub fn at_work(order: &DedicatedServerOrder) -> bool {
     let Some(status) = &order.status else { return false };
     let begun = |step: Step| status.steps.iter().any(|r| r.name == step.as_str() && State::parse(&r.state) != State::Pending);
-    let person = status.waiting_on.as_ref().is_some_and(|w| w.kind == "Department")
-        || condition::is_true(&status.conditions, ConditionType::Stalled);
+    let stalled = condition::is_true(&status.conditions, ConditionType::Stalled);
+    let person = stalled || status.waiting_on.as_ref().is_some_and(|w| w.kind == "Department");
     let ready = condition::find(&status.conditions, ConditionType::Ready);
     let elsewhere = ready.is_some_and(|c| c.reason == Reason::LicenseServerNotReady.as_str());
     let busy = if going(order) { begun(Step::PowerOff) } else { !handed_over(order) };
+    let flies = status.in_flight.as_ref().is_some_and(|f| !stalled || Timestamp::now() < after(f.since.0, HELD));
     // One whose server a department has built asks for a place like any other.
-    order.is_bound() && busy && (status.in_flight.is_some() || !(person || elsewhere || waits(order)))
+    order.is_bound() && busy && (flies || !(person || elsewhere || waits(order)))
 }
 
 /// Whether an order waits for a place, or for its namespace to have fewer orders.
@@ -323,6 +328,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::api::common::Time;
 
     fn ticket(second: i64, uid: &str) -> Ticket {
         let key = ObjectKey { namespace: "shop".into(), name: uid.into() };
@@ -473,6 +479,22 @@ mod tests {
         let flight = json!({"operationId": "1", "step": "IssueLicenses", "call": "orderLicense", "target": "license/x", "attempt": 1,
                             "since": "2026-01-01T00:00:00Z", "outcome": "Ambiguous"});
         assert!(works("LicenseServerNotReady", &flight), "what was asked for may be under way");
+    }
+
+    #[test]
+    fn a_call_keeps_the_place_of_an_order_that_is_refused_for_two_hours_at_most() {
+        let works = |progress: &str, hours: u64| {
+            let since = Time::seconds(Timestamp::now().checked_sub(Duration::from_hours(hours)).unwrap());
+            let flight = json!({"operationId": "1", "step": "InstallOS", "call": "install", "target": "server/17", "attempt": 1,
+                                "since": since, "outcome": "Sent"});
+            let refused = json!({"type": progress, "status": "True", "reason": "InvalidSpec", "message": "",
+                                 "lastTransitionTime": "2026-01-01T00:00:00Z"});
+            let server = json!({"id": "17", "handler": "hosting/msk-1", "configuration": "E3"});
+            at_work(&crate::api::samples::order(&json!({"status": {"server": server, "conditions": [refused], "inFlight": flight}})))
+        };
+        assert!(works("Stalled", 0), "something of it may run at the panel");
+        assert!(!works("Stalled", 3), "nobody looks at it any more");
+        assert!(works("Reconciling", 3), "this one is looked at");
     }
 
     #[test]

@@ -253,6 +253,7 @@ impl HandlerRuntime {
         still_newer(&mut inner.changed, inventory.began, now);
         still_newer(&mut inner.remarked, inventory.began, now);
         inner.inventory = Some(inventory);
+        not_to_come(&mut inner.inventory, now);
     }
 
     /// The list that was published last.
@@ -382,8 +383,13 @@ impl HandlerRuntime {
 }
 
 /// Forgets changes that a list has seen which began then. What was noted at a time that is still to come was noted before the clock was
-/// put back: the next list has seen it.
+/// put back: the next list has seen it. What a list has seen that was being read when the clock was put back nobody can tell: it makes
+/// nothing forgotten.
 pub(super) fn still_newer(changes: &mut BTreeMap<String, Timestamp>, began: Timestamp, now: Timestamp) {
+    if began > now {
+        changes.values_mut().for_each(|at| *at = now);
+        return;
+    }
     changes.retain(|_, at| *at > began);
     for at in changes.values_mut() {
         *at = (*at).min(now);
@@ -391,9 +397,16 @@ pub(super) fn still_newer(changes: &mut BTreeMap<String, Timestamp>, began: Time
 }
 
 /// A list that began at a time that is still to come did so before the clock was put back: it says nothing of what is changed from now on.
+/// When it counts as begun instead.
+pub(super) fn put_back(began: Timestamp, now: Timestamp) -> Option<Timestamp> {
+    (began > now).then(|| now.checked_sub(Duration::from_nanos(1)).unwrap_or(now))
+}
+
 fn not_to_come(list: &mut Option<Arc<Inventory>>, now: Timestamp) {
-    if let Some(list) = list.as_mut().filter(|list| list.began > now) {
-        Arc::make_mut(list).began = now.checked_sub(Duration::from_nanos(1)).unwrap_or(now);
+    if let Some(list) = list
+        && let Some(began) = put_back(list.began, now)
+    {
+        Arc::make_mut(list).began = began;
     }
 }
 
@@ -417,18 +430,29 @@ mod tests {
         use crate::provisioning::facts::Row;
         let handler = HandlerRuntime::default();
         let began = Timestamp::now().checked_add(Duration::from_hours(1)).unwrap();
-        let rows = [("17".to_owned(), ServerRow::blank("17"))].into();
-        handler.set_inventory(Arc::new(Inventory { rows, began, ..Inventory::default() }));
-        let shows = || {
+        let list = |began| {
+            let rows = [("17".to_owned(), ServerRow::blank("17"))].into();
+            Arc::new(Inventory { rows, began, ..Inventory::default() })
+        };
+        // It is published, and then the clock is put back.
+        lock(&handler.inner).inventory = Some(list(began));
+        let shows = |handler: &HandlerRuntime| {
             let seen = handler.snapshot(Some("17"));
             matches!(seen.inventory.unwrap().row("17", seen.changed), Row::There(_))
         };
-        assert!(shows(), "nothing has changed since");
+        assert!(shows(&handler), "nothing has changed since");
         handler.note_change("17", Timestamp::now());
-        assert!(!shows());
+        assert!(!shows(&handler));
+        // It is being read when the clock is put back and the server changed: nobody knows which came first.
+        let handler = HandlerRuntime::default();
+        handler.note_change("17", Timestamp::now());
+        handler.set_inventory(list(began));
+        assert!(!shows(&handler));
+        handler.set_inventory(list(Timestamp::now()));
+        assert!(shows(&handler), "the next list has seen it");
         // The same where nobody has looked at the list in between.
         let handler = HandlerRuntime::default();
-        handler.set_inventory(Arc::new(Inventory { began, ..Inventory::default() }));
+        lock(&handler.inner).inventory = Some(list(began));
         let at = Timestamp::now();
         handler.note_change("17", at);
         assert!(handler.inventory().unwrap().began < at);

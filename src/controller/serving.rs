@@ -1,11 +1,14 @@
 //! Whether the handler that an order names can serve it, and what an order has at its handler.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::api::DedicatedServerOrder;
 use crate::api::common::ObjectKey;
 use crate::api::handler::Module;
 use crate::provisioning::context::{LONG, cut};
+use crate::provisioning::facts::Inventory;
+use crate::provisioning::marker::Marker;
 use crate::provisioning::order::{Handler, Order, marked_id};
 use crate::provisioning::reason::Reason;
 
@@ -28,6 +31,23 @@ fn restored(order: &DedicatedServerOrder) -> bool {
 #[must_use]
 pub fn searches(order: &DedicatedServerOrder) -> bool {
     restored(order) && order.status.as_ref().is_none_or(|s| s.server.is_none())
+}
+
+/// Uids of those of the orders that hold a handler whatever their namespaces may use by now: for which a server is claimed there, or whose
+/// servers the panel's last list shows. That is no word of their authors.
+#[must_use]
+pub fn holding<'o>(orders: impl Iterator<Item = &'o DedicatedServerOrder>, runtime: &HandlerRuntime, cluster: &str) -> BTreeSet<String> {
+    let inventory = runtime.inventory();
+    let claims = |uid: &String| runtime.places(|places| places.has(uid));
+    let shown =
+        |order: &DedicatedServerOrder| inventory.as_deref().is_some_and(|list| has_something(order) && is_shown(order, list, cluster));
+    orders.filter_map(|order| order.metadata.uid.clone().filter(|uid| claims(uid) || shown(order))).collect()
+}
+
+fn is_shown(order: &DedicatedServerOrder, list: &Inventory, cluster: &str) -> bool {
+    let (ObjectKey { namespace, name }, Some(id)) = (order.key(), marked_id(order)) else { return false };
+    let marker = Marker { cluster: cluster.to_owned(), namespace, name, order_id: id.to_owned() };
+    list.markers.values().flatten().any(|shown| *shown == marker)
 }
 
 /// What is said of a handler that is being deleted.
@@ -86,4 +106,35 @@ pub async fn by(context: &Context, key: &ObjectKey, parsed: &Order, order: &Dedi
     }
     context.panels.is_about(super::handler::KIND, key, &handler);
     Serving::At(context.panels.handler(key))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::json;
+
+    use super::*;
+    use crate::api::{ORDER_ID_ANNOTATION, samples};
+    use crate::controller::places::Ticket;
+
+    #[test]
+    fn an_order_whose_server_the_panel_shows_or_which_takes_one_holds_its_handler_whatever_its_namespace_may_use() {
+        let runtime = HandlerRuntime::default();
+        let order = |uid: &str, name: &str, id: &str| {
+            samples::order(&json!({"metadata": {"uid": uid, "name": name, "annotations": {ORDER_ID_ANNOTATION: id}}}))
+        };
+        let restored = order("u-2", "web", "u-1");
+        let holds = |order: &DedicatedServerOrder| !holding([order].into_iter(), &runtime, "c1").is_empty();
+        assert!(!holds(&restored), "nobody has looked yet");
+        let markers = BTreeMap::from([("17".to_owned(), vec![Marker::parse("k8s:c1/shop/web/u-1").unwrap()])]);
+        runtime.set_inventory(Arc::new(Inventory { markers, ..Inventory::default() }));
+        assert!(holds(&restored));
+        assert!(!holds(&order("u-2", "web", "made-up")) && !holds(&order("u-2", "db", "u-1")), "what an author says is no proof");
+        let new = order("u-3", "new", "u-3");
+        assert!(!holds(&new));
+        let ticket = Ticket { created: jiff::Timestamp::now(), uid: "u-3".into(), key: new.key() };
+        runtime.places(|places| places.enter(&ticket, false, &BTreeSet::new(), 1));
+        assert!(holds(&new), "a server is being claimed for it");
+    }
 }
