@@ -13,6 +13,7 @@ use crate::provisioning::license_server::LIST;
 use crate::provisioning::licenses::remote_id;
 
 use super::license_server::LicenseRuntime;
+use super::license_told::Asking;
 use super::perform::{Panels, PerformError};
 use super::secrets;
 
@@ -40,10 +41,19 @@ impl Panels<'_> {
         }
     }
 
+    /// When a task of the order was closed last, in this pass or before.
+    fn answered(&self, facts: &Facts) -> Option<Timestamp> {
+        let before = self.object.status.iter().flat_map(|status| &status.manual_tasks).filter_map(|task| task.closed_at);
+        let now = facts.tasks.iter().filter_map(|task| task.closed_at);
+        before.map(|at| at.0).chain(now).max()
+    }
+
     async fn read_licenses(&self, look: &Look, facts: &mut Facts) -> Result<(), PanelError> {
         let (runtime, panel) = self.license_server(facts)?;
         let Look::License(id) = look else {
-            let list = runtime.list(panel.as_ref(), Some(&remote_id(&self.order.marker.short(), ""))).await?;
+            let own = remote_id(&self.order.marker.short(), "");
+            let asking = Asking { own: &own, answered: self.answered(facts) };
+            let list = runtime.list(panel.as_ref(), Some(asking)).await?;
             facts.licenses.fresh = Some(list.rows.into_values().collect());
             return Ok(());
         };

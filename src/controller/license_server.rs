@@ -25,7 +25,7 @@ use super::connection::connection;
 use super::context::Context;
 use super::handler::{KIND, dialect_calls, panel_identity, state_of};
 use super::license_ref::recorded;
-use super::license_told::Told;
+use super::license_told::{Asking, Told};
 use super::metrics::PanelObserver;
 use super::panels::lock;
 use super::polled::{self, Turn};
@@ -68,16 +68,16 @@ impl LicenseRuntime {
     }
 
     /// The complete list, each row with its remote id. Where the list shows none the form does; it is read when the row differs. One
-    /// licence whose form cannot be read, or shows none either, keeps no order from the others: its row tells no remote id. `own`: how the
-    /// remote ids of an order begin that reads it to find its licences; what was remembered of those is looked at again.
-    pub async fn list(&self, panel: &dyn LicensePanel, own: Option<&str>) -> Result<LicenseList, PanelError> {
+    /// licence whose form cannot be read, or shows none either, keeps no order from the others: its row tells no remote id. Nor does that of
+    /// one which is deleted. `asking`: an order that reads it to find its licences; what may have changed of those is looked at again.
+    pub(super) async fn list(&self, panel: &dyn LicensePanel, asking: Option<Asking<'_>>) -> Result<LicenseList, PanelError> {
         let began = Timestamp::now();
         let mut rows = BTreeMap::new();
         let known = lock(&self.0).remote_ids.clone();
         for mut row in panel.licenses().await? {
-            if row.remote_id.is_none() {
+            if row.remote_id.is_none() && row.state != LicenseState::Deleted {
                 let shown = (row.name.clone(), row.address, row.expires);
-                let stands = |told: &&Told| told.shown == shown && told.is_believed(began, own);
+                let stands = |told: &&Told| told.shown == shown && told.is_believed(began, asking);
                 let remote_id = match known.get(&row.id.0).filter(stands) {
                     Some(told) => told.remote_id.clone(),
                     None => match panel.license(&row.id).await {
@@ -86,7 +86,7 @@ impl LicenseRuntime {
                                 tracing::warn!(license = %row.id, "neither the list nor the form shows whose licence it is");
                             }
                             // At once: a list that fails half-way through, or takes too long, goes on from here the next time.
-                            let told = Told { shown, remote_id: form.remote_id.clone(), at: began };
+                            let told = Told { shown, remote_id: form.remote_id.clone(), at: Timestamp::now() };
                             lock(&self.0).remote_ids.insert(row.id.0.clone(), told);
                             form.remote_id
                         }
@@ -379,174 +379,4 @@ fn running(row: &LicenseRow) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::future::{pending, ready};
-    use std::sync::atomic::{AtomicUsize, Ordering};
-
-    use futures::FutureExt as _;
-    use serde_json::{Value, json};
-
-    use super::*;
-    use crate::api::samples;
-    use crate::controller::license_told::{DOUBTED, UNTOLD};
-    use crate::panel::license::{LicenseEdit, LicenseForm, LicenseId, LicenseOrder};
-    use crate::panel::model::Probe;
-    use crate::panel::{Change, Read};
-
-    fn row(id: &str) -> LicenseRow {
-        LicenseRow {
-            id: LicenseId(id.to_owned()),
-            name: String::new(),
-            address: None,
-            state: LicenseState::Active,
-            expires: None,
-            remote_id: None,
-            by_form: false,
-        }
-    }
-
-    /// A licence server whose list shows no remote ids; what its forms show, and how often they were read.
-    struct Forms(Option<&'static str>, AtomicUsize);
-
-    impl LicensePanel for Forms {
-        fn probe(&self) -> Read<'_, Probe> {
-            pending().boxed()
-        }
-
-        fn licenses(&self) -> Read<'_, Vec<LicenseRow>> {
-            ready(Ok(vec![row("1")])).boxed()
-        }
-
-        fn license<'a>(&'a self, _: &'a LicenseId) -> Read<'a, LicenseForm> {
-            self.1.fetch_add(1, Ordering::Relaxed);
-            let remote_id = self.0.map(str::to_owned);
-            ready(Ok(LicenseForm { name: String::new(), address: None, remote_id, key: None, expires: Ok(None) })).boxed()
-        }
-
-        fn order<'a>(&'a self, _: &'a LicenseOrder) -> Change<'a, Option<LicenseId>> {
-            pending().boxed()
-        }
-
-        fn edit<'a>(&'a self, _: &'a LicenseId, _: &'a LicenseEdit) -> Change<'a, ()> {
-            pending().boxed()
-        }
-
-        fn renew<'a>(&'a self, _: &'a LicenseId, _: i32) -> Change<'a, Option<Timestamp>> {
-            pending().boxed()
-        }
-
-        fn suspend<'a>(&'a self, _: &'a LicenseId) -> Change<'a, ()> {
-            pending().boxed()
-        }
-
-        fn resume<'a>(&'a self, _: &'a LicenseId) -> Change<'a, ()> {
-            pending().boxed()
-        }
-    }
-
-    #[tokio::test]
-    async fn a_remote_id_that_the_list_does_not_show_is_told_as_one_of_a_form() {
-        let (runtime, panel) = (LicenseRuntime::default(), Forms(Some("k8s:u-web/Lite"), AtomicUsize::new(0)));
-        for _ in ["read", "remembered"] {
-            let rows = runtime.list(&panel, None).await.unwrap().rows;
-            assert_eq!((rows["1"].remote_id.as_deref(), rows["1"].by_form), (Some("k8s:u-web/Lite"), true));
-        }
-        assert_eq!(panel.1.load(Ordering::Relaxed), 1);
-    }
-
-    /// Somebody clears it, or writes it: the row is what it was.
-    #[tokio::test]
-    async fn what_is_remembered_of_an_orders_own_licence_or_of_nobodys_is_looked_at_again_when_the_order_asks() {
-        for (before, after) in [("k8s:u-web/Lite", ""), ("", "k8s:u-web/Lite"), ("k8s:u-we", "k8s:u-web/Lite")] {
-            let (runtime, panel) = (LicenseRuntime::default(), Forms(Some(before), AtomicUsize::new(0)));
-            let panel_now = Forms(Some(after), AtomicUsize::new(0));
-            runtime.list(&panel, Some("k8s:u-web/")).await.unwrap();
-            let told = async |own: Option<&'static str>| {
-                runtime.list(&panel_now, own).await.unwrap().rows["1"].remote_id.clone().unwrap_or_default()
-            };
-            assert_eq!(told(Some("k8s:u-web/")).await, before, "read a moment ago");
-            lock(&runtime.0).remote_ids.values_mut().for_each(|told| told.at -= DOUBTED);
-            assert_eq!(told(None).await, before, "all of them are too many to be read at each poll");
-            assert_eq!(told(Some("k8s:u-web/")).await, after, "{before}");
-        }
-        let (runtime, panel) = (LicenseRuntime::default(), Forms(Some("k8s:u-db/Lite"), AtomicUsize::new(0)));
-        runtime.list(&panel, None).await.unwrap();
-        lock(&runtime.0).remote_ids.values_mut().for_each(|told| told.at -= DOUBTED);
-        runtime.list(&panel, Some("k8s:u-web/")).await.unwrap();
-        assert_eq!(panel.1.load(Ordering::Relaxed), 1, "another order's is no business of this one");
-    }
-
-    #[tokio::test]
-    async fn a_remote_id_that_no_form_shows_either_is_not_known_and_asked_for_again_an_hour_later() {
-        let (runtime, panel) = (LicenseRuntime::default(), Forms(None, AtomicUsize::new(0)));
-        for _ in ["read", "remembered"] {
-            let rows = runtime.list(&panel, None).await.unwrap().rows;
-            assert_eq!((rows["1"].remote_id.as_deref(), rows["1"].by_form), (None, false));
-        }
-        assert_eq!(panel.1.load(Ordering::Relaxed), 1);
-        lock(&runtime.0).remote_ids.values_mut().for_each(|told| told.at -= UNTOLD);
-        let told = Forms(Some("k8s:u-web/Lite"), AtomicUsize::new(0));
-        let rows = runtime.list(&told, None).await.unwrap().rows;
-        assert_eq!((rows["1"].remote_id.as_deref(), rows["1"].by_form), (Some("k8s:u-web/Lite"), true));
-    }
-
-    #[test]
-    fn a_licence_that_its_server_stops_at_its_end_is_told_of_and_one_that_we_stopped_is_not() {
-        let end = Timestamp::from_second(1_000).unwrap();
-        for (ours, theirs, told) in [
-            ("Issued", LicenseState::Active, true),
-            ("Issued", LicenseState::Suspended, true),
-            ("Issued", LicenseState::Deleted, false),
-            ("Suspended", LicenseState::Suspended, false),
-        ] {
-            let order = samples::order(&json!({"status": {"licenses": [{"product": "Lite", "id": "1", "state": ours}]}}));
-            let stopped = LicenseRow { state: theirs, expires: Some(end), ..row("1") };
-            let list = LicenseList { rows: [("1".to_owned(), stopped)].into(), began: Timestamp::now() };
-            let found = listed(&[&order], &list);
-            assert_eq!(found.len(), 1);
-            assert_eq!(ends(&found).get("Lite"), told.then_some(&end), "{ours} here, {theirs:?} there");
-        }
-    }
-
-    #[test]
-    fn a_list_of_licences_from_before_the_clock_was_put_back_is_not_believed_of_what_is_changed_afterwards() {
-        let began = Timestamp::now().checked_add(Duration::from_hours(1)).unwrap();
-        let list = || Arc::new(LicenseList { began, ..LicenseList::default() });
-        let is_newer = |runtime: &LicenseRuntime| {
-            let seen = runtime.shown(&samples::handler(&json!({})), "u-1");
-            seen.list.unwrap().began > seen.changed.unwrap()
-        };
-        // Published before the clock was put back.
-        let runtime = LicenseRuntime::default();
-        lock(&runtime.0).list = Some(list());
-        runtime.note_change("u-1", Timestamp::now());
-        assert!(!is_newer(&runtime));
-        // Read meanwhile: nobody knows whether the change came before it.
-        let runtime = LicenseRuntime::default();
-        runtime.note_change("u-1", Timestamp::now());
-        runtime.set_list(list());
-        assert!(!is_newer(&runtime));
-    }
-
-    #[test]
-    fn an_account_that_knows_none_of_several_licences_is_another_one() {
-        let list = |ids: &[&str]| LicenseList { rows: ids.iter().map(|id| ((*id).to_owned(), row(id))).collect(), began: Timestamp::now() };
-        let until = |ids: &[&str], end: Option<&str>| {
-            let license = |id: &&str| json!({"product": id, "id": id, "state": "Issued", "expiresAt": end});
-            let licenses: Vec<Value> = ids.iter().map(license).collect();
-            samples::order(&json!({"status": {"licenses": licenses}}))
-        };
-        let having = |ids: &[&str]| until(ids, None);
-        let (three, two) = (having(&["1", "2", "3"]), having(&["1", "2"]));
-        assert!(same_licenses(&[&three], &list(&["3", "9"])).is_ok());
-        assert!(same_licenses(&[&two], &list(&["9"])).is_ok(), "both may have ended");
-        let ended = until(&["1", "2", "3"], Some("2020-01-01T00:00:00Z"));
-        assert!(same_licenses(&[&ended], &list(&["9"])).is_ok(), "they have ended, and the seller may have removed them");
-        assert!(same_licenses(&[&ended, &two], &list(&["9"])).is_ok(), "two that should be there tell nothing");
-        let lasting = until(&["1", "2", "3"], Some("2999-01-01T00:00:00Z"));
-        assert!(same_licenses(&[&lasting], &list(&["9"])).is_err());
-        let problem = same_licenses(&[&three], &list(&["9"])).unwrap_err();
-        assert_eq!((problem.reason, problem.stalled), (Reason::PanelChanged, true));
-        assert!(problem.message.contains("3 licences") && problem.message.contains("such as 1"), "{}", problem.message);
-    }
-}
+mod tests;

@@ -7,12 +7,21 @@ use jiff::{SignedDuration, Timestamp};
 /// What of a row has to be the same for its form to be believed: name, address, end.
 pub(super) type Shown = (String, Option<IpAddr>, Option<Timestamp>);
 
-/// How long a form that told no remote id is not asked again: there may be thousands of them.
+/// How long a form that told no remote id, or nobody's, is not asked again: there may be thousands of them.
 pub(super) const UNTOLD: SignedDuration = SignedDuration::from_hours(1);
 
-/// The same of one that told no remote id but nobody's, or that of the order which asks: somebody may have put it right since, and nothing
-/// that the list shows tells of it.
+/// The same of one that told the remote id of the order which asks, or a part of it: somebody may have put it right since, and nothing that
+/// the list shows tells of it.
 pub(super) const DOUBTED: SignedDuration = SignedDuration::from_mins(5);
+
+/// Who reads the list to find its licences.
+#[derive(Clone, Copy)]
+pub(super) struct Asking<'a> {
+    /// How the remote ids of the order begin.
+    pub(super) own: &'a str,
+    /// When a task of the order was closed last: whoever did may have put our remote id on a licence that was nobody's.
+    pub(super) answered: Option<Timestamp>,
+}
 
 /// What a form told, where the list shows no remote id.
 #[derive(Clone)]
@@ -26,14 +35,17 @@ pub(super) struct Told {
 }
 
 impl Told {
-    /// Whether it is believed without a look at the form. `own`: how the remote ids of the order begin that asks. One that was cut short
-    /// begins its own, and so does an empty one.
-    pub(super) fn is_believed(&self, now: Timestamp, own: Option<&str>) -> bool {
-        let age = now.duration_since(self.at);
-        match (self.remote_id.as_deref(), own) {
-            (None, _) => age < UNTOLD,
-            (Some(told), Some(own)) if told.starts_with(own) || own.starts_with(told) => age < DOUBTED,
-            (Some(_), _) => true,
-        }
+    /// Whether it is believed without a look at the form. One that was cut short begins the order's own.
+    pub(super) fn is_believed(&self, now: Timestamp, asking: Option<Asking<'_>>) -> bool {
+        let most = match (self.remote_id.as_deref(), asking) {
+            (None, _) | (Some(""), Some(_)) => UNTOLD,
+            (Some(told), Some(by)) if told.starts_with(by.own) || by.own.starts_with(told) => DOUBTED,
+            (Some(_), _) => return true,
+        };
+        // Read while the clock was ahead: nobody knows when that was.
+        let lasts = (SignedDuration::ZERO..most).contains(&now.duration_since(self.at));
+        // Answers are noted in whole seconds.
+        let answered = asking.and_then(|by| by.answered).is_some_and(|at| self.at.as_second() <= at.as_second());
+        lasts && !answered
     }
 }

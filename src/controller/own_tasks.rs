@@ -1,6 +1,7 @@
 //! Which tasks are an order's, and how it comes to them: those in the namespace of its handler. In any other one somebody may make a task
 //! of the same name, and answer it.
 
+use jiff::Timestamp;
 use kube::{Resource, ResourceExt};
 
 use crate::api::common::{ObjectKey, Time};
@@ -18,10 +19,13 @@ use super::trace;
 
 /// What an order is shown of a task.
 fn view(task: &ManualTask, earlier: bool) -> TaskView {
+    // An order may be quicker to see it than its task.
+    let seen = task.status.as_ref().and_then(|status| status.closed_at).map_or_else(Timestamp::now, |at| at.0);
     TaskView {
         name: task.name_any(),
         type_: task.spec.type_,
         resolution: task.spec.resolution,
+        closed_at: task.spec.resolution.map(|_| seen),
         note: task.spec.note.clone().unwrap_or_default(),
         earlier,
     }
@@ -130,6 +134,21 @@ mod tests {
                 assert!(!elsewhere(&task(namespace, "mine", &Value::Null), &order), "what does not look like ours is left alone");
                 assert!(!is_of(&task(namespace, "mine", &json!("Done")), &order), "nor is it listened to");
             }
+        }
+    }
+
+    #[test]
+    fn an_order_is_told_when_a_task_was_closed_also_where_it_sees_that_first() {
+        let closed = json!({"closedAt": "2026-01-09T00:00:00Z"});
+        for (resolution, status, at) in [
+            (Value::Null, Value::Null, None),
+            (json!("Retry"), closed, Some("2026-01-09T00:00:00Z".parse().unwrap())),
+            (json!("Retry"), Value::Null, Some(Timestamp::now())),
+        ] {
+            let mut task = task("hosting", "failedoperation-u-1-1", &resolution);
+            task.status = serde_json::from_value(status).unwrap();
+            let shown = view(&task, false).closed_at;
+            assert!(shown.is_some() == at.is_some() && shown >= at, "{resolution}: {shown:?}");
         }
     }
 

@@ -141,7 +141,7 @@ async fn close(
     row.sort_by_key(|held| status.handler.as_ref() != Some(&held.key.to_string()));
     for (number, held) in row.iter().enumerate() {
         // In memory: what is stored stays until this handler has something to say.
-        round::begin_at(order.status.get_or_insert_default(), &held.key.to_string());
+        round::close_at(parsed, order.status.get_or_insert_default(), &held.key.to_string());
         let pass = Pass { last: number + 1 == row.len(), ..at(held, &order, parsed, Some(Vec::new()), context) };
         match Box::pin(pass.run()).await? {
             Ended::Action(action) => return Ok(action),

@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use sha2::{Digest, Sha256};
 
 use crate::api::common::Time;
+use crate::api::handler::DeletionPolicy;
 use crate::api::order::{AttemptsFor, OrderStatus};
 use crate::api::task::TaskType;
 
@@ -23,7 +24,8 @@ fn relevant(order: &Order, step: Step) -> Vec<(&'static str, String)> {
     let configuration = || ("configuration", order.wanted.to_string());
     let recipes = || ("recipes", order.recipes.join("\n"));
     // A client who keeps his server after all needs none of what takes it back.
-    let policy = || order.deleting.then(|| ("deletionPolicy", format!("{:?}", order.deletion_policy)));
+    let keeps = order.deleting && order.deletion_policy != DeletionPolicy::Release;
+    let policy = || keeps.then(|| ("deletionPolicy", format!("{:?}", order.deletion_policy)));
     match step {
         Step::CreateClient | Step::HandOver => vec![client()],
         Step::Allocate => vec![client(), configuration()],
@@ -298,6 +300,21 @@ mod tests {
             for step in OPENING.into_iter().chain(CLOSING).chain(CHANGES) {
                 let changed = intent_of(&before, step, Some("17")) != intent_of(&after, step, Some("17"));
                 assert_eq!(changed, steps.contains(&step), "{name}, {step:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_takes_a_server_back_is_another_intent_where_its_client_keeps_it_and_nowhere_else() {
+        use Step::*;
+        let living = order(&json!({}));
+        let rows: [(DeletionPolicy, &[Step]); 2] =
+            [(DeletionPolicy::Release, &[]), (DeletionPolicy::Orphan, &[RevokeLicenses, PowerOff, RemoveAddresses, ParkAddress, Release])];
+        for (policy, steps) in rows {
+            let going = Order { deleting: true, deletion_policy: policy, ..living.clone() };
+            for step in CLOSING {
+                let changed = intent_of(&living, step, Some("17")) != intent_of(&going, step, Some("17"));
+                assert_eq!(changed, steps.contains(&step), "{policy:?}, {step:?}");
             }
         }
     }

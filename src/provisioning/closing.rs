@@ -189,7 +189,9 @@ fn opening_settled(cx: &mut Cx<'_>) -> Flow {
         return Continue(());
     }
     cx.settled_in_list(Step::PowerOff)?;
-    cx.status.in_flight = None;
+    if !super::license_answers::is_told_by_intent(cx) {
+        cx.status.in_flight = None;
+    }
     Continue(())
 }
 

@@ -137,6 +137,8 @@ pub struct TaskView {
     pub type_: TaskType,
     /// How it was closed; `None` while it is open.
     pub resolution: Option<Resolution>,
+    /// When that was seen; `None` while it is open.
+    pub closed_at: Option<Timestamp>,
     /// What the department wrote.
     pub note: String,
     /// It is closed, and older than the question that bears its name: the status was set back, and gave a number again.
@@ -426,7 +428,7 @@ mod tests {
     }
 
     fn view(resolution: Option<Resolution>, note: &str, earlier: bool) -> TaskView {
-        TaskView { name: "t".into(), type_: TaskType::Assembly, resolution, note: note.into(), earlier }
+        TaskView { name: "t".into(), type_: TaskType::Assembly, resolution, closed_at: None, note: note.into(), earlier }
     }
 
     #[test]

@@ -134,8 +134,13 @@ pub fn left_behind(status: &OrderStatus) -> Vec<String> {
         server.into_iter().chain(parked)
     });
     let licenses = status.licenses.iter().filter_map(|l| {
-        let (id, handler) = (l.id.as_ref()?, l.handler.as_deref().unwrap_or("its licence server"));
-        Some(format!("licence {id} ({}) at {handler}", l.product))
+        let handler = l.handler.as_deref().unwrap_or("its licence server");
+        match (&l.id, l.answered_at) {
+            (Some(id), _) => Some(format!("licence {id} ({}) at {handler}", l.product)),
+            // Bought, and nobody named it yet.
+            (None, Some(at)) => Some(format!("a licence ({}) that {handler} said at {at} it made, without its id", l.product)),
+            (None, None) => None,
+        }
     });
     let lines: Vec<String> = server.chain(licenses).chain(intent).collect();
     if lines.is_empty() { vec!["nothing that the status names; look for the marker".into()] } else { lines }
@@ -181,6 +186,9 @@ mod tests {
         assert_eq!(left_behind(&server(replaced)), [machine, "addresses: 203.0.113.10", parked, licence]);
         let not_yet = serde_json::json!({"mainAddress": "10.0.0.17", "parkedAddress": "10.0.0.17"});
         assert_eq!(left_behind(&server(not_yet)), [machine, "addresses: 10.0.0.17", licence]);
+        let bought = serde_json::json!({"product": "pro", "handler": "hosting/isp", "answeredAt": "2026-01-01T00:00:00Z"});
+        let unnamed = status(serde_json::json!({"licenses": [bought, {"product": "lite", "handler": "hosting/isp"}]}));
+        assert_eq!(left_behind(&unnamed), ["a licence (pro) that hosting/isp said at 2026-01-01T00:00:00Z it made, without its id"]);
         assert_eq!(left_behind(&status(serde_json::json!({}))), ["nothing that the status names; look for the marker"]);
     }
 }

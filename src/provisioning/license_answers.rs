@@ -12,10 +12,10 @@ use jiff::Timestamp;
 
 use crate::api::common::Time;
 use crate::api::order::{InFlight, LicenseStatus};
-use crate::panel::license::{LicenseId, LicenseRow};
+use crate::panel::license::{LicenseId, LicenseRow, LicenseState};
 
 use super::context::{Cx, Flow, Halt, Wait, WaitKind, after};
-use super::license_list::remote_of;
+use super::license_list::{cut_row, remote_of};
 use super::license_renewal::{fresh_enough, least_end};
 use super::license_server::LicenseServer;
 use super::licenses::{ORDERED, SUSPENDED, awaits, entry, record, remote_id, seen, target, wanted_state};
@@ -67,6 +67,16 @@ pub(super) fn note(cx: &mut Cx<'_>) {
     }
 }
 
+/// An order that goes has bought a licence, as an answer said that did not name it, and nothing else that is stored tells of it while older
+/// definitions drop when that was: the intent stays until the licence shows.
+pub(super) fn is_told_by_intent(cx: &Cx<'_>) -> bool {
+    let of = |f: &InFlight| {
+        let mut bought = cx.facts.licenses.answers.bought.iter();
+        f.call == ORDER && bought.any(|(remote, id)| id.is_none() && target(remote) == f.target)
+    };
+    cx.order.deleting && cx.status.in_flight.as_ref().is_some_and(of)
+}
+
 /// Until when an answer is believed; none where nothing is waited for. A new end has half of the time that the old one leaves, within
 /// bounds.
 fn believed_until(record: &LicenseStatus) -> Option<Timestamp> {
@@ -99,12 +109,15 @@ pub(super) fn end_shows_in_time(cx: &mut Cx<'_>, step: Step, product: &str, id: 
 }
 
 /// Whether a licence that was bought, as an answer said, has yet to come into the shared list: until then, or until its time is over,
-/// nothing is read for it. `id`: where the answer named it.
+/// nothing is read for it. `id`: where the answer named it; one that it did not name may show with a remote id that was cut.
 pub(super) fn is_awaited(cx: &Cx<'_>, product: &str, id: Option<&LicenseId>, remote: &str) -> bool {
     let named = |r: &&LicenseStatus| r.state.is_none() && r.answered_at.is_some() && !is_overdue(r, cx.now);
-    let list = fresh_enough(cx).and_then(|server| server.list.as_deref());
+    let Some((server, list)) = fresh_enough(cx).and_then(|server| Some((server, server.list.as_deref()?))) else { return false };
     let shown = |row: &LicenseRow| Some(&row.id) == id || remote_of(row) == remote;
-    record(cx, product).is_some_and(|r| named(&r)) && list.is_some_and(|list| !list.rows.values().any(shown))
+    let there = list.rows.values().filter(|row| row.state != LicenseState::Deleted);
+    record(cx, product).is_some_and(|r| named(&r))
+        && !list.rows.values().any(shown)
+        && (id.is_some() || cut_row(cx, server, there, remote).is_none())
 }
 
 /// A licence was bought, as an answer said, and neither list nor form shows it: it is waited for, also by an order that does not want it

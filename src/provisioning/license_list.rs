@@ -139,11 +139,7 @@ pub(super) fn find_or_order(
             return Break(cx.stall(step, Reason::SeveralLicensesFound, &message, Recheck::Later));
         }
     }
-    let others = cx.order.licenses.iter().map(|l| &l.product).chain(cx.status.licenses.iter().map(|l| &l.product));
-    // One that was given up keeps its remote id, stopped, and its product's name may begin like this one's.
-    let others: Vec<String> =
-        others.chain(server.policy.products.keys()).map(|product| remote_id(&cx.order.marker.short(), product)).collect();
-    if let Some(row) = rows.iter().find(|row| cut_short(remote_of(row), remote) && !others.iter().any(|o| o == remote_of(row))) {
+    if let Some(row) = cut_row(cx, server, &rows, remote) {
         return Break(truncated(cx, step, &row.id, remote_of(row), remote));
     }
     if record(cx, &license.product).is_some_and(|record| record.answered_at.is_some()) {
@@ -166,6 +162,20 @@ pub(super) fn find_or_order(
     // What it is bound to then, where neither list nor form will tell.
     entry(cx, &license.product, server.key.to_string()).address = Some(address.to_string());
     Break(change(cx, step, server, call))
+}
+
+/// The one of these rows that may be the licence that is looked for, its remote id cut.
+pub(super) fn cut_row<'r>(
+    cx: &Cx<'_>,
+    server: &LicenseServer,
+    rows: impl IntoIterator<Item = &'r LicenseRow>,
+    remote: &str,
+) -> Option<&'r LicenseRow> {
+    let others = cx.order.licenses.iter().map(|l| &l.product).chain(cx.status.licenses.iter().map(|l| &l.product));
+    // One that was given up keeps its remote id, stopped, and its product's name may begin like this one's.
+    let others: Vec<String> =
+        others.chain(server.policy.products.keys()).map(|product| remote_id(&cx.order.marker.short(), product)).collect();
+    rows.into_iter().find(|row| cut_short(remote_of(row), remote) && !others.iter().any(|o| o == remote_of(row)))
 }
 
 /// What a panel that cuts remote ids makes of ours: the order id has to stand there whole, else it may be anybody's.

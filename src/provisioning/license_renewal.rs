@@ -173,8 +173,9 @@ fn no_date(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, product: &str, i
     Break(cx.fail_of(step, "UnknownDate", &message, RENEWAL, &target(remote)))
 }
 
-/// How much is told of what stands instead of a date, in bytes: all licences of an order have room in one message.
-const SHOWN: usize = 24;
+/// How much is told of what stands instead of a date, in bytes: all licences of an order have room in one message, and [`NO_DATE`] after
+/// them, by which an answer to it is known.
+const SHOWN: usize = 16;
 
 /// Licences of the order whose forms were read in this pass, and what they show instead of a date.
 fn no_dates<'a>(cx: &'a Cx<'_>) -> impl Iterator<Item = (&'a str, &'a str)> {

@@ -8,8 +8,8 @@ use crate::panel::license::{FREE_NAME, LicenseId, LicenseRow, LicenseState};
 
 use super::call::Call;
 use super::context::{Cx, Flow};
-use super::license_answers::{ORDER, RENEWAL, wait_for_license};
-use super::license_list::{all_read, form, fresh, hidden, is_listed, remote_of, untold};
+use super::license_answers::{ORDER, RENEWAL, is_told_by_intent, wait_for_license};
+use super::license_list::{all_read, cut_row, form, fresh, hidden, is_listed, remote_of, untold};
 use super::license_server::LicenseServer;
 use super::licenses::{SUSPENDED, awaits, change, entry, remote_id, seen, usable};
 use super::selection::may_have_been_restored;
@@ -32,7 +32,10 @@ pub fn revoke(cx: &mut Cx<'_>) -> Flow {
     }
     let server = usable(cx, step)?;
     opening_settled(cx, step)?;
-    for record in cx.status.licenses.clone() {
+    let mut records = cx.status.licenses.clone();
+    // First what was bought and is not named: its intent may be all that tells of it, and the stop of another one takes that place.
+    records.sort_by_key(|record| record.id.is_some() || record.answered_at.is_none());
+    for record in records {
         take_back(cx, step, &server, &record)?;
         entry(cx, &record.product, server.key.to_string()).state = Some(SUSPENDED.into());
     }
@@ -65,7 +68,9 @@ fn opening_settled(cx: &mut Cx<'_>, step: Step) -> Flow {
     let opening = cx.status.in_flight.as_ref().is_some_and(|f| f.step == Step::IssueLicenses.as_str());
     if opening {
         cx.settled(step)?;
-        cx.status.in_flight = None;
+        if !is_told_by_intent(cx) {
+            cx.status.in_flight = None;
+        }
     }
     Continue(())
 }
@@ -86,6 +91,10 @@ pub(super) fn take_back(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, rec
     };
     let rows = fresh(cx, step)?;
     for row in rows.iter().filter(ours) {
+        if record.id.is_none() {
+            // One that is freed does not carry our remote id any more.
+            entry(cx, &record.product, server.key.to_string()).id = Some(row.id.0.clone());
+        }
         stop(cx, step, server, row)?;
     }
     if let Some(id) = record.id.as_ref().filter(|id| !is_listed(cx, id)) {
@@ -102,7 +111,12 @@ pub(super) fn take_back(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, rec
             // It was ordered, as the answer said, and may still come: nobody would know of it then.
             return Break(wait_for_license(cx, step, server, &record.product, Some(&id), &remote));
         }
-    } else if record.id.is_none() && record.answered_at.is_some() && !rows.iter().any(|row| remote_of(row) == remote) {
+    } else if record.id.is_none()
+        && record.answered_at.is_some()
+        && record.state.is_none()
+        && !rows.iter().any(|row| remote_of(row) == remote)
+        && !is_shown_cut(cx, server, &rows, &remote)
+    {
         // The same, where the answer did not name it.
         return Break(wait_for_license(cx, step, server, &record.product, None, &remote));
     }
@@ -114,6 +128,14 @@ pub(super) fn take_back(cx: &mut Cx<'_>, step: Step, server: &LicenseServer, rec
         seen(cx, &remote, call);
     }
     Continue(())
+}
+
+/// Whether a licence that no answer named shows with a remote id that was cut: an order that goes stops whatever carries its id.
+fn is_shown_cut(cx: &Cx<'_>, server: &LicenseServer, rows: &[LicenseRow], remote: &str) -> bool {
+    let prefix = remote_id(&cx.order.marker.short(), "");
+    let known = |row: &LicenseRow| cx.status.licenses.iter().any(|record| record.id.as_ref() == Some(&row.id.0));
+    let own = rows.iter().filter(|row| remote_of(row).starts_with(&prefix) && !known(row));
+    cx.order.deleting && cut_row(cx, server, own, remote).is_some()
 }
 
 /// Suspends, and frees where the handler says so. The row is of this very decision, and it or its form shows whose licence it is.

@@ -3,11 +3,23 @@
 use crate::api::condition::{self, ConditionType};
 use crate::api::order_status::{OrderStatus, StepStatus};
 
+use super::order::Order;
+use super::selection::may_have_been_restored;
 use super::step::{CLOSING, State, Step};
+
+/// A handler closes an order. Of one that was restored each handler does, one after the other; any other order is closed at one, whichever
+/// can be asked: what was tried before was tried at the licence server that its status names, and goes on.
+pub fn close_at(order: &Order, status: &mut OrderStatus, handler: &str) {
+    if may_have_been_restored(order) {
+        begin_at(status, handler);
+    } else {
+        status.handler = Some(handler.to_owned());
+    }
+}
 
 /// A handler begins to close an order, or goes on where the status names it. What another one found says nothing of this one: neither that
 /// there were no licences, nor what was tried there, or what the order stands still for.
-pub fn begin_at(status: &mut OrderStatus, handler: &str) {
+fn begin_at(status: &mut OrderStatus, handler: &str) {
     if status.handler.as_deref() == Some(handler) {
         return;
     }

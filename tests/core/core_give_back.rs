@@ -177,6 +177,26 @@ fn a_licence_that_is_kept_does_not_keep_the_next_handler_waiting_for_one_that_is
     assert!(world.panel.licenses.rows.values().all(|row| row.suspended), "{}", world.describe());
 }
 
+/// The handler at which it is closed comes and goes; what is tried is tried at the licence server.
+#[test]
+fn an_order_that_goes_with_a_licence_goes_on_where_it_was_whichever_handler_can_be_asked() {
+    let mut world = licensed_and_given_back();
+    world.always = Some(("suspendLicense", Fault::Refused));
+    world.delete("web");
+    world.until("a task", Duration::from_hours(4), |w| w.open_tasks() == [TaskType::FailedOperation]);
+    let before = world.status("web").clone();
+    let (at, other) = if before.handler.as_deref() == Some("hosting/a") { (0, "hosting/b") } else { (1, "hosting/a") };
+    world.sites.all[at].state = HandlerState::NotReady("down".into());
+    world.run_for(Duration::from_mins(5));
+    let status = world.status("web");
+    assert_eq!((status.handler.as_deref(), status.attempts), (Some(other), before.attempts), "{}", world.describe());
+    assert_eq!((world.open_tasks(), world.tasks.len()), (vec![TaskType::FailedOperation], 1), "{}", world.describe());
+    // What the department says meanwhile is heard.
+    world.resolve(TaskType::FailedOperation, Resolution::Abandon);
+    world.until("gone", Duration::from_hours(1), |w| w.phase("web") == "gone");
+    assert!(world.tasks.len() == 1 && world.panel.licenses.rows.values().all(|row| !row.suspended), "{}", world.describe());
+}
+
 /// One handler that can be asked is enough to have a licence given back.
 #[test]
 fn an_order_that_goes_with_a_licence_that_was_kept_waits_for_no_handler_that_is_down() {

@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use crate::core_licenses::{days, made, monthly, order_licenses, renewals, stalled};
+use crate::support::licenses::policy;
 use crate::support::sweep::{Kind, assert_active, assert_released, reach};
 use crate::support::world::{Fault, World};
 use crate::support::{later, seconds};
 use dci_operator::api::handler::DeletionPolicy;
 use dci_operator::api::task::{Resolution, TaskType};
 use dci_operator::provisioning::call::Call;
+use serde_json::{Map, Value, json};
 
 /// Taken for the end of a licence that has none, it would let the licence lapse.
 #[test]
@@ -85,6 +87,24 @@ fn an_end_that_is_no_date_is_left_to_whoever_says_that_it_is_done() {
         assert_eq!((world.tasks.len(), renewals(&world), world.phase("web")), (licenses, 0, "Active"), "{phase}\n{}", world.describe());
         assert!(world.panel.licenses.orders.values().all(|count| *count == 1), "{phase}\n{}", world.describe());
     }
+}
+
+/// A `Done` is known by what was asked: all licences that an order may have are told of in one message.
+#[test]
+fn the_ends_of_as_many_licences_as_an_order_may_have_are_left_to_whoever_says_that_it_is_done() {
+    let mut world = Kind::Licensed.world();
+    let products: Vec<String> = (1..=16).map(|number| format!("P{number}")).collect();
+    let sold: Map<String, Value> = products.iter().map(|product| (product.clone(), json!({"pricelist": "55227"}))).collect();
+    world.panel.licenses.policy = policy(|licenses| licenses["products"] = Value::Object(sold));
+    order_licenses(&mut world, &products.iter().map(String::as_str).collect::<Vec<_>>());
+    world.panel.licenses.no_date = Some("for as long as the hoster pays".into());
+    for asked in 1..=products.len() {
+        world.until("a task", Duration::from_hours(24), |w| w.open_tasks() == [TaskType::FailedOperation]);
+        assert_eq!(world.tasks.len(), asked, "{}", world.describe());
+        world.resolve(TaskType::FailedOperation, Resolution::Done);
+    }
+    world.until("Active", Duration::from_hours(3), |w| w.phase("web") == "Active");
+    assert_eq!(world.tasks.len(), products.len(), "{}", world.describe());
 }
 
 #[test]
@@ -330,19 +350,58 @@ fn a_licence_that_no_answer_named_and_that_never_shows_is_bought_again_on_a_depa
     assert_eq!((world.panel.licenses.orders["k8s:u-web/Pro"], world.tasks.len()), (2, 1), "{}", world.describe());
 }
 
+/// Where the definitions are older nothing that is stored tells of it but the intent, whose place the stop of another licence would take.
 #[test]
 fn an_order_that_goes_waits_for_a_licence_that_no_answer_named() {
-    let mut world = Kind::Licensed.world();
-    world.panel.licenses.unnamed = true;
-    world.panel.licenses.shows_after = seconds(1800);
-    world.until("bought", Duration::from_hours(1), |w| bought(w) == 1);
-    world.panel.licenses.shows_after = Duration::ZERO;
-    world.delete("web");
-    world.run_for(seconds(1200));
-    assert!(world.phase("web") == "Deleting" && world.panel.servers["1"].on, "{}", world.describe());
-    world.until("gone", Duration::from_hours(1), |w| w.phase("web") == "gone");
-    assert_released(&world, Kind::Licensed);
-    assert!(bought(&world) == 1 && world.tasks.is_empty(), "{}", world.describe());
+    let freed = Kind::LicensedFreed;
+    for (kind, count, drops) in [
+        (Kind::Licensed, 1, false),
+        (Kind::Licensed, 1, true),
+        (Kind::Licensed, 2, false),
+        (Kind::Licensed, 2, true),
+        (freed, 1, false),
+        (freed, 1, true),
+    ] {
+        let mut world = kind.world();
+        (world.panel.licenses.unnamed, world.panel.licenses.drops_answers) = (true, drops);
+        if count == 2 {
+            order_licenses(&mut world, &["Pro"]);
+            world.until("the first one", Duration::from_hours(1), |w| bought(w) == 1);
+        }
+        world.panel.licenses.shows_after = seconds(1800);
+        if count == 2 {
+            order_licenses(&mut world, &["Pro", "Lite"]);
+        }
+        world.until("bought", Duration::from_hours(1), |w| bought(w) == count);
+        world.panel.licenses.shows_after = Duration::ZERO;
+        world.delete("web");
+        world.run_for(seconds(1200));
+        let what = format!("{kind:?} {count} {drops}");
+        assert!(world.phase("web") == "Deleting" && world.panel.servers["1"].on, "{what}\n{}", world.describe());
+        world.until("gone", Duration::from_hours(1), |w| w.phase("web") == "gone");
+        assert_released(&world, kind);
+        assert!(bought(&world) == count && world.tasks.is_empty(), "{what}\n{}", world.describe());
+    }
+}
+
+/// No answer named it, and the licence server cuts its remote id: the list shows it all the same.
+#[test]
+fn a_licence_that_no_answer_named_is_seen_though_its_remote_id_was_cut() {
+    for (kind, told) in [(Kind::Licensed, true), (Kind::Licensed, false), (Kind::LicensedFreed, false)] {
+        let mut world = kind.world();
+        order_licenses(&mut world, &["Lite"]);
+        (world.panel.licenses.unnamed, world.panel.licenses.remote_max) = (true, 13);
+        world.panel.licenses.shows_after = seconds(300);
+        world.until("bought", Duration::from_hours(1), |w| bought(w) == 1);
+        world.panel.licenses.shows_after = Duration::ZERO;
+        if told {
+            world.until("Stalled", seconds(900), |w| stalled(w).0 == "MarkerTruncated");
+        }
+        world.delete("web");
+        world.until("gone", Duration::from_hours(1), |w| w.phase("web") == "gone");
+        assert!(world.panel.licenses.rows.values().all(|b| b.suspended), "{kind:?} {told}\n{}", world.describe());
+        assert!(bought(&world) == 1 && world.tasks.is_empty(), "{kind:?} {told}\n{}", world.describe());
+    }
 }
 
 /// A department bought one by hand; that another one is refused once is another matter.

@@ -37,6 +37,7 @@ fn view(task: &Task, opened_at: Option<Time>, within: Duration) -> TaskView {
         name: task.name.clone(),
         type_: task.type_,
         resolution: task.resolution,
+        closed_at: task.resolution.map(|_| task.made),
         note: task.note.clone(),
         earlier: task.resolution.is_some() && is_earlier(Some(task.made), opened_at, within),
     }

@@ -303,7 +303,7 @@ impl World {
             }
             row.sort_by_key(|number| status.handler.as_ref() != Some(&self.sites.all[*number].handler.key.to_string()));
             for (at, number) in row.iter().enumerate() {
-                round::begin_at(&mut status, &self.sites.all[*number].handler.key.to_string());
+                round::close_at(parsed, &mut status, &self.sites.all[*number].handler.key.to_string());
                 self.sites.begun = Some(status);
                 match (self.selecting_pass(name, *number, Vec::new(), at + 1 == row.len()), self.sites.left.take()) {
                     (Ended::Forgotten, Some(left)) => status = left,
