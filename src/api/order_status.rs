@@ -348,7 +348,7 @@ pub struct AttemptsFor {
     pub intent: String,
     /// The call that failed last.
     pub call: String,
-    /// What it was done to, e.g. `server/17`.
+    /// What it was done to, e.g. `server/17`; of a switch port also the connections, as `server/17/connection/1,3`.
     pub target: String,
     /// When the first attempt failed, or its answer was lost.
     pub since: Time,
