@@ -130,7 +130,6 @@ pub struct StepStatus {
 /// The server of an order.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-#[allow(clippy::struct_excessive_bools, reason = "facts that are independent of each other, each a field of the API")]
 pub struct ServerStatus {
     /// Id at the panel.
     pub id: String,
@@ -159,9 +158,10 @@ pub struct ServerStatus {
     /// The main address it had when it was free; absent once that is replaced and given back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parked_address: Option<String>,
-    /// True: the main address is one that the server had before and kept (`disableIPChange`). IPmanager need not know it.
-    #[serde(default, deserialize_with = "null_as_default", skip_serializing_if = "std::ops::Not::not")]
-    pub main_address_kept: bool,
+    /// One of these that IPmanager need not know: the server had it before and kept it (`disableIPChange`), or somebody gave the server this
+    /// main address since.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept_address: Option<String>,
     /// Template that was installed last by the operator.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub template: Option<String>,
@@ -348,7 +348,7 @@ pub struct AttemptsFor {
     pub intent: String,
     /// The call that failed last.
     pub call: String,
-    /// What it was done to, e.g. `server/17`.
+    /// What it was done to, e.g. `server/17`; of a switch port also the connections, as `server/17/connection/1,3`.
     pub target: String,
     /// When the first attempt failed, or its answer was lost.
     pub since: Time,

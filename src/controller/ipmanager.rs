@@ -201,14 +201,16 @@ fn had(context: &Context, which: impl Fn(&ProcessingHandler) -> bool) -> BTreeSe
 }
 
 /// The same of one order. What came with a server that was taken over may be kept elsewhere, and so may a main address that is not changed,
-/// or was not when the order's addresses were: whatever its handler says by now.
+/// and one that was not when the order's addresses were: whatever its handler says by now, and whether it still is the main one or not.
 fn got(order: &DedicatedServerOrder, keeps_main: bool) -> Vec<IpAddr> {
     let Some(status) = order.status.as_ref().filter(|_| order.spec.adopt.is_none()) else { return Vec::new() };
     let Some(server) = &status.server else { return Vec::new() };
-    let main = server.main_address.as_ref().filter(|_| keeps_main || server.main_address_kept);
+    // A status of a version before does not say which one was kept: it stands first.
+    let main = server.main_address.iter().chain(server.addresses.first()).filter(|_| keeps_main);
+    let elsewhere: Vec<&String> = server.kept_address.iter().chain(main).collect();
     // What is being given back may be gone there already.
     let certain = network::certain_addresses(status).into_iter();
-    certain.filter(|address| main != Some(*address)).filter_map(|text| text.parse().ok()).collect()
+    certain.filter(|address| !elsewhere.contains(address)).filter_map(|text| text.parse().ok()).collect()
 }
 
 /// Another address is believed to be the same address manager under another name when it knows most of what was taken there: given back
@@ -278,8 +280,15 @@ mod tests {
             |server: Value, keeps_main| got(&order(&server, &json!({})), keeps_main).iter().map(ToString::to_string).collect::<Vec<_>>();
         assert_eq!(got(json!({}), false), ["10.0.0.9", "203.0.113.9"]);
         assert_eq!(got(json!({}), true), ["203.0.113.9"]);
-        assert_eq!(got(json!({"mainAddressKept": true}), false), ["203.0.113.9"]);
-        assert_eq!(got(json!({"mainAddressKept": true}), true), ["203.0.113.9"]);
+        assert_eq!(got(json!({"keptAddress": "10.0.0.9"}), false), ["203.0.113.9"]);
+        assert_eq!(got(json!({"keptAddress": "10.0.0.9"}), true), ["203.0.113.9"]);
+        // It is an additional one by now, or another one stands in its place.
+        let swapped = json!({"mainAddress": "203.0.113.9", "addresses": ["203.0.113.9", "10.0.0.9"], "keptAddress": "10.0.0.9"});
+        assert_eq!(got(swapped, false), ["203.0.113.9"]);
+        let moved = json!({"mainAddress": "192.0.2.1", "addresses": ["192.0.2.1"], "keptAddress": "192.0.2.1"});
+        assert!(got(moved.clone(), false).is_empty() && got(moved, true).is_empty());
+        // A version before recorded another main address alone.
+        assert!(got(json!({"mainAddress": "192.0.2.1", "addresses": ["10.0.0.9"]}), true).is_empty());
     }
 
     #[test]

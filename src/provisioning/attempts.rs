@@ -173,7 +173,7 @@ impl Cx<'_> {
         let target = match (made.and_then(Call::license), server, intent) {
             (Some(license), ..) => super::licenses::target(license),
             (None, _, Some(f)) if f.target.starts_with(super::licenses::TARGET) => f.target.clone(),
-            (None, Some(server), _) => format!("server/{server}"),
+            (None, Some(server), _) => super::suspension::target(server, made.and_then(Call::connection)),
             (None, None, Some(f)) => f.target.clone(),
             (None, None, None) => format!("order/{}", self.order.order_id),
         };

@@ -326,6 +326,12 @@ impl Call {
         }
     }
 
+    /// The connection that is switched, if one is.
+    #[must_use]
+    pub fn connection(&self) -> Option<&str> {
+        if let Self::ConnectionOn { connection, .. } | Self::ConnectionOff { connection, .. } = self { Some(connection) } else { None }
+    }
+
     /// Whether it is asked of `IPmanager`.
     #[must_use]
     pub fn at_pool(&self) -> bool {

@@ -271,7 +271,7 @@ impl Cx<'_> {
     pub(super) fn is_said_to_be_done(&self, step: Step, call: &Call) -> bool {
         let verified = self.being_verified().is_some_and(|(verified, _)| verified == step);
         let failed = self.status.attempts_for.as_ref().is_some_and(|a| a.call == call.name());
-        verified && failed && !self.is_of_another_license(call)
+        verified && failed && !self.is_of_another_license(call) && !self.is_of_another_connection(call)
     }
 
     /// The step wants the very call that failed, though a department said that its effect is there.
@@ -287,6 +287,12 @@ impl Cx<'_> {
     fn is_of_another_license(&self, call: &Call) -> bool {
         let failed = self.status.attempts_for.as_ref().map(|a| a.target.as_str()).filter(|target| target.starts_with(TARGET));
         failed.zip(call.license()).is_some_and(|(failed, remote)| failed != target(remote))
+    }
+
+    /// The same of one connection of the server and another one.
+    fn is_of_another_connection(&self, call: &Call) -> bool {
+        let failed = self.status.attempts_for.as_ref().map(|a| a.target.as_str());
+        failed.zip(call.connection()).is_some_and(|(failed, connection)| !super::suspension::may_name(failed, connection))
     }
 
     /// The addresses of the server as far as this decision has read them.
@@ -307,8 +313,14 @@ impl Cx<'_> {
         self.settle_known();
         let message = format!("the last task was closed as Done, but the panel does not show it yet: {shown}");
         self.enter(step, State::Failed, &message);
+        let lost = self.facts.ambiguous.as_ref().map(|(call, _)| call);
+        let connection = self.facts.last_refused.as_ref().or(lost).and_then(Call::connection);
         if let Some(counted) = self.status.attempts_for.as_mut() {
             counted.done_at = None;
+            if let Some(connection) = connection {
+                // The next answer is about this one, too.
+                super::suspension::name_too(&mut counted.target, connection);
+            }
         }
         self.status.last_error = Some(LastError {
             step: step.as_str().into(),

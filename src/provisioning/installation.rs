@@ -11,6 +11,7 @@
 
 use std::ops::ControlFlow::{Break, Continue};
 
+use crate::api::order::LastError;
 use crate::panel::error::ErrorClass;
 use crate::panel::model::{ServerId, ServerRow};
 
@@ -34,7 +35,7 @@ const TIMEOUT: &str = "InstallTimeout";
 const HANGS: &str = "InstallNotCancelled";
 /// The error of an installation that the panel accepted, and of which it showed nothing.
 const VANISHED: &str = "InstallVanished";
-/// The error of an installation that was over, while the form named another system, or none.
+/// The error of an installation that was over, while the form named another system, or none; or that may have been cancelled.
 pub(super) const CANCELLED: &str = "InstallCancelled";
 /// What is waited for while the form does not name the system of an installation that is over.
 const FORM: &str = "form";
@@ -97,7 +98,7 @@ fn begin(cx: &mut Cx<'_>, server: &ServerId, row: &ServerRow) -> Flow {
     // A Secret that the client names may come; one that the operator cannot make needs somebody who makes room for it.
     let lacking = if cx.order.own_password { Reason::CredentialsMissing } else { Reason::SecretConflict };
     prepared(cx, STEP, Prepare::RootPassword, lacking)?;
-    let address = super::main_address::to_install_with(cx, row);
+    let address = super::main_address::to_install_with(cx, row)?;
     let call = Call::Install {
         server: server.clone(),
         template: cx.order.template.clone(),
@@ -123,6 +124,10 @@ fn begin(cx: &mut Cx<'_>, server: &ServerId, row: &ServerRow) -> Flow {
         }
         super::rotation::installed(cx);
         reinstallation::serve(cx);
+        if failed_with(cx, HANGS) {
+            // What hung is over: whatever shows from now on is of this one.
+            cx.status.last_error = None;
+        }
     }
     Break(halt)
 }
@@ -135,22 +140,41 @@ fn busy(cx: &mut Cx<'_>, server: &ServerId, row: &ServerRow) -> Halt {
     other_operation(cx, STEP)
 }
 
+/// Whether this is the error of an installation that hangs: what runs on the server is the operator's own, also when a department has said
+/// that it is tried again.
+pub(super) fn hangs(error: &LastError) -> bool {
+    error.step == STEP.as_str() && error.code == HANGS
+}
+
 /// Whether the last attempt failed with this error.
 fn failed_with(cx: &Cx<'_>, code: &str) -> bool {
     cx.status.last_error.as_ref().is_some_and(|e| e.code == code)
 }
 
-/// The answer to the cancellation is lost: it may land late, and must not hit the next installation.
+/// The answer to the cancellation is lost: it may land late, and must not hit the next installation. What does not run any more may have
+/// ended by itself, so that a client is at work on it: on a server that was handed over it is made again on a department's word alone.
 fn cancelling(cx: &mut Cx<'_>, server: &ServerId, row: &ServerRow) -> Flow {
     if row.install.is_some() {
         return Break(cx.call(STEP, Call::CancelOperation { server: server.clone() }, Shows::InTheList));
     }
     cx.settled_in_list(STEP)?;
-    cx.status.in_flight = None;
-    // As where it was answered: whatever has ended what ran, it had not ended in time.
     let patience = crate::api::Duration(cx.handler.install);
     let message =
         format!("the installation did not end within {patience}; the answer to its cancellation was lost, and it does not run any more");
+    if cx.status.server.as_ref().is_some_and(|s| s.handed_over_at.is_some()) {
+        if !cx.facts.install_forms.contains_key(&server.0) {
+            return Break(cx.look(STEP, Look::InstallForm(server.clone())));
+        }
+        cx.status.in_flight = None;
+        if !row.flags.operation_failed && shows_ours(cx, server) {
+            cx.finish(STEP, State::Done, "");
+            return Continue(());
+        }
+        let message = format!("{message}; nothing shows whether it ended by itself before that");
+        return Break(reinstallation::unconfirmed(cx, CANCELLED, &message));
+    }
+    cx.status.in_flight = None;
+    // As where it was answered: whatever has ended what ran, it had not ended in time.
     Break(cx.fail(STEP, TIMEOUT, &message))
 }
 

@@ -36,8 +36,9 @@ pub(super) fn main_row(cx: &mut Cx<'_>, step: Step, server: &ServerId, rows: &[A
     if cx.intent(step).is_none_or(|f| f.call != REPLACE)
         && let Some(row) = rows.iter().find(|r| Some(r.address) == listed)
     {
+        let row = clients(cx, step, row.address, rows).unwrap_or_else(|| row.clone());
         record_main(cx, row.address);
-        return Continue(row.clone());
+        return Continue(row);
     }
     let recorded = cx.status.server.as_ref().and_then(|s| parsed(s.main_address.as_ref()));
     if let Some(row) = rows.iter().find(|r| Some(r.address) == recorded) {
@@ -65,6 +66,24 @@ pub(super) fn main_row(cx: &mut Cx<'_>, step: Step, server: &ServerId, rows: &[A
             Break(cx.fail(step, "MainAddressUnknown", &format!("server {server}: {what}")))
         }
     }
+}
+
+/// The row of the main address that a client got, where the panel's list names as the main one an address that his order never got:
+/// somebody has added that, and it takes none of those that the client has away. The way back is another matter: there the one that the
+/// panel names is what has to be replaced.
+fn clients(cx: &Cx<'_>, step: Step, listed: IpAddr, rows: &[AddressRow]) -> Option<AddressRow> {
+    let server = cx.status.server.as_ref().filter(|s| step == Step::ChangeAddress && s.handed_over_at.is_some())?;
+    if server.addresses.iter().any(|text| text.parse::<IpAddr>() == Ok(listed)) {
+        return None;
+    }
+    let first = parsed(server.addresses.first())?;
+    rows.iter().find(|r| r.address == first).cloned()
+}
+
+/// The address that the panel's list names as the main one, where it is not the one that the client got as that.
+pub(super) fn added_as_main(cx: &Cx<'_>, step: Step, server: &ServerId, rows: &[AddressRow]) -> Option<IpAddr> {
+    let listed = if let Row::There(row) = cx.row(server) { row.main_address } else { None };
+    listed.filter(|a| rows.iter().any(|r| r.address == *a) && clients(cx, step, *a, rows).is_some())
 }
 
 pub(super) fn record_main(cx: &mut Cx<'_>, address: IpAddr) {
@@ -98,12 +117,43 @@ pub(super) fn note_unread(cx: &mut Cx<'_>, error: &PanelError) {
 
 /// The address that the system is installed with. Somebody may have given the server another main one since it was recorded, and a panel
 /// refuses one that the server does not have; but one that is replaced first is no client's.
-pub(super) fn to_install_with(cx: &mut Cx<'_>, row: &ServerRow) -> Option<IpAddr> {
+pub(super) fn to_install_with(cx: &mut Cx<'_>, row: &ServerRow) -> Flow<Option<IpAddr>> {
     let listed = row.main_address.filter(|_| !super::opening::moved_in_preparation(cx));
     if let Some(main) = listed {
+        note_moved(cx, &row.id, main)?;
         record_main(cx, main);
     }
-    listed.or_else(|| cx.status.server.as_ref().and_then(|s| parsed(s.main_address.as_ref())))
+    Continue(listed.or_else(|| cx.status.server.as_ref().and_then(|s| parsed(s.main_address.as_ref()))))
+}
+
+/// The recorded addresses are the server's, the main one first, also where somebody put another one into the main one's place: nobody
+/// looks at them again as long as the spec asks for as many. One that was added beside them is none of them.
+fn note_moved(cx: &mut Cx<'_>, server: &ServerId, main: IpAddr) -> Flow {
+    let Some(status) = &cx.status.server else { return Continue(()) };
+    let (mut known, new) = (status.addresses.clone(), main.to_string());
+    let mut kept = status.kept_address.clone();
+    if let Some(at) = known.iter().position(|a| *a == new) {
+        let main = known.remove(at);
+        known.insert(0, main);
+    } else {
+        let recorded = known.iter().position(|a| Some(a) == status.main_address.as_ref()).unwrap_or(0);
+        let Some(old) = known.get(recorded).cloned() else { return Continue(()) };
+        let rows = addresses(cx, Step::InstallOS, server)?;
+        let shows = |text: &String| rows.iter().any(|r| r.address.to_string() == *text);
+        if !shows(&new) || shows(&old) {
+            return Continue(());
+        }
+        known.remove(recorded);
+        known.insert(0, new.clone());
+        // What the panel takes by itself is nothing that IPmanager is asked about.
+        if cx.handler.operator_allocates() || kept.as_ref() == Some(&old) {
+            kept = Some(new);
+        }
+    }
+    if let Some(status) = cx.status.server.as_mut() {
+        (status.addresses, status.kept_address) = (known, kept);
+    }
+    Continue(())
 }
 
 /// Why the main address was not replaced, though it was asked for: refused in this pass, or accepted and not seen in all the time that an

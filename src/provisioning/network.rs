@@ -14,7 +14,7 @@ use super::context::{Cx, Flow, Halt};
 use super::facts::{Look, Row};
 use super::inflight::Shows;
 use super::main_address::{
-    Replacement, leave_main, main_by_panel, main_row, not_replaced, note_replaced, record_main, replace_main, replaced,
+    Replacement, added_as_main, leave_main, main_by_panel, main_row, not_replaced, note_replaced, record_main, replace_main, replaced,
 };
 use super::moved::{leave_where_they_are, listed_elsewhere};
 use super::parking::give_back_parking;
@@ -92,10 +92,16 @@ pub fn certain_addresses(status: &OrderStatus) -> Vec<&String> {
 fn remember(cx: &mut Cx<'_>, all: &[IpAddr]) {
     let domain = cx.order.domain.clone();
     let ours = |address: &IpAddr| cx.facts.pool.iter().flatten().any(|a| a.address == *address && cx.order.marker.is_in_note(&a.note));
-    // What the handler says later of main addresses changes nothing of where this one is from.
-    let kept = if all.iter().all(ours) { Some(false) } else { cx.handler.disable_ip_change.then_some(true) };
+    let not_ours: Vec<String> = all.iter().filter(|a| !ours(*a)).map(IpAddr::to_string).collect();
+    let keeps = cx.handler.disable_ip_change;
     if let Some(server) = cx.status.server.as_mut() {
-        server.main_address_kept = kept.unwrap_or(server.main_address_kept);
+        // What the handler says later of main addresses changes nothing of where this one is from.
+        let known = server.kept_address.take();
+        server.kept_address = match not_ours.first() {
+            Some(first) if keeps => known.filter(|known| not_ours.contains(known)).or_else(|| Some(first.clone())),
+            Some(_) => known,
+            None => None,
+        };
         server.main_address = all.first().map(IpAddr::to_string);
         server.addresses = all.iter().map(IpAddr::to_string).collect();
         server.domain = Some(domain);
@@ -150,7 +156,9 @@ fn from_pool(cx: &mut Cx<'_>, server: &ServerId) -> Flow<Vec<IpAddr>> {
         return Break(cx.call(step, Call::SetNote { address: own.address, note }, Shows::AtOnce));
     }
     leave_where_they_are(cx, step, &rows, &used)?;
-    let mine = ours_in_public(cx, &used);
+    // Whatever its note says: the panel keeps it as the main one, and it is counted with none of the client's.
+    let added = added_as_main(cx, step, server, &rows);
+    let mine: Vec<IpAddr> = ours_in_public(cx, &used).into_iter().filter(|a| Some(*a) != added).collect();
     if mine.contains(&main.address) {
         note_replaced(cx, step);
     } else if !keep_main && let Some(why) = not_replaced(cx, step)? {
@@ -158,7 +166,7 @@ fn from_pool(cx: &mut Cx<'_>, server: &ServerId) -> Flow<Vec<IpAddr>> {
     }
     // Of a server that was taken over, or kept its main address, what is not the operator's to give, of another group or with another's note,
     // counts too.
-    let came_with = |s: &&ServerStatus| s.main_address_kept || super::adoption::adopted(cx);
+    let came_with = |s: &&ServerStatus| s.kept_address.is_some() || super::adoption::adopted(cx);
     let recorded = cx.status.server.as_ref().filter(came_with).map(|s| s.addresses.clone()).unwrap_or_default();
     let counts = |a: &IpAddr| *a != main.address && !mine.contains(a) && recorded.contains(&a.to_string());
     let kept: Vec<IpAddr> = rows.iter().map(|r| r.address).filter(|a| keep_main && counts(a)).collect();
@@ -250,7 +258,10 @@ fn by_panel(cx: &mut Cx<'_>, server: &ServerId) -> Flow<Vec<IpAddr>> {
     let step = Step::ChangeAddress;
     let group = cx.handler.public_group.clone();
     let main = main_by_panel(cx, step, server, &group)?;
-    let rows = addresses(cx, step, server)?;
+    let mut rows = addresses(cx, step, server)?;
+    // The main one by now, and nobody's of this order: none of the client's is taken off for it, nor is it.
+    let added = added_as_main(cx, step, server, &rows);
+    rows.retain(|r| Some(r.address) != added);
     for (family, wanted) in [(Family::Ipv4, cx.order.ipv4), (Family::Ipv6, cx.order.ipv6)] {
         let have: Vec<&AddressRow> = rows.iter().filter(|r| Family::of(r.address) == family).collect();
         if have.len() < wanted {

@@ -14,7 +14,7 @@ use crate::api::task::TaskType;
 use crate::panel::model::{AddressRow, PoolAddress, ServerId};
 
 use super::call::Call;
-use super::context::{Cx, Flow, Recheck};
+use super::context::{Cx, Flow, Next, Recheck};
 use super::facts::{Look, Seen};
 use super::inflight::Shows;
 use super::marker::Found;
@@ -27,6 +27,10 @@ use super::step::{State, Step};
 
 /// What the steps that are not taken say.
 const LEFT: &str = "left as it is: deletionPolicy is Orphan";
+
+/// Two calls, as `inFlight` and `attemptsFor` name them.
+const GIVE_BACK: &str = "giveBackAddress";
+const UNMARK: &str = "unmark";
 
 fn word(policy: DeletionPolicy) -> &'static str {
     match policy {
@@ -111,10 +115,21 @@ pub(super) fn let_be(cx: &mut Cx<'_>) -> Flow {
     if cx.order.marker.stands_in(&form.notes) {
         super::closing::earlier_calls_had_their_time(cx)?;
         let call = Call::Unmark { server, written: cx.order.marker.to_string() };
-        return Break(cx.call(step, call, Shows::AtOnce));
+        let given_up = is_counted_for(cx, step, GIVE_BACK);
+        let halt = cx.call(step, call, Shows::AtOnce);
+        if given_up && matches!(halt.next, Next::Call(_)) {
+            // What was tried in vain, and is given up, is none of the attempts of this call.
+            cx.forget_attempts_of(step);
+        }
+        return Break(halt);
     }
     cx.finish(step, State::Done, &format!("{LEFT}{kept}"));
     Continue(())
+}
+
+/// Whether what is counted for a step are attempts of this call.
+fn is_counted_for(cx: &Cx<'_>, step: Step, call: &str) -> bool {
+    cx.status.attempts_for.as_ref().is_some_and(|a| a.step == step.as_str() && a.call == call)
 }
 
 /// What stood on the server before its client had it never was his, and nothing but the status knows of it: it goes back, as with
@@ -126,7 +141,9 @@ fn give_back_replaced(cx: &mut Cx<'_>, step: Step, server: &ServerId, gone: bool
     let used = pool(cx, step)?;
     // Without our marker nothing is ours to ask for; it goes last.
     let marked = gone || matches!(cx.form(step, server)?, Seen::There(form) if cx.order.marker.find_in(&form.notes) == Found::Ours);
-    if !marked && is_left(cx, &rows, &used) {
+    // While the marker is being taken away, or once that has failed, nothing is asked for before it any more.
+    let unmarking = !gone && (cx.intent(step).is_some_and(|f| f.call == UNMARK) || is_counted_for(cx, step, UNMARK));
+    if (!marked || unmarking) && is_left(cx, &rows, &used) {
         return Continue(format!("; the parking address {parked} that it had before stays taken in IPmanager"));
     }
     cx.step(step).message.clear();

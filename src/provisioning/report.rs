@@ -19,7 +19,7 @@ pub fn done_means(step: Step) -> &'static str {
         Step::Allocate => "the notes of exactly one server carry the order's marker",
         Step::Assemble | Step::Suspend | Step::Resume => "the operator would not ask for the failed call again",
         Step::PortsOff | Step::PortsOn => {
-            "the operator would not ask for the failed call again (where the panel does not show whether a port is on, that is taken at your word)"
+            "the operator would not ask for the failed call again (where the panel does not show whether a port is on, that is taken at your word, of the connections that the target names)"
         }
         Step::SetPassword => "the Secret has a password: that the system has the same is taken at your word",
         Step::PowerOn => "a new list of servers shows it on",

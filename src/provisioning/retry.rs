@@ -151,7 +151,10 @@ impl Cx<'_> {
             Resolution::Retry | Resolution::PartsMissing => {
                 super::reinstallation::note_again(self, step);
                 super::license_answers::may_be_repeated(self);
+                // What still runs is known by that error alone: it is cancelled, and not waited for like somebody else's.
+                let hangs = self.status.last_error.take().filter(super::installation::hangs);
                 self.forget_attempts();
+                self.status.last_error = hangs;
                 self.enter(step, State::Pending, "");
             }
             Resolution::Done => self.begin_verifying(step),

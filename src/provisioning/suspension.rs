@@ -14,7 +14,7 @@ use crate::api::order::OrderStatus;
 use crate::panel::model::{ServerId, ServerRow};
 
 use super::call::Call;
-use super::context::{Busy, Cx, Flow, Halt, WaitKind, after};
+use super::context::{Busy, Cx, Flow, Halt, LONG, WaitKind, after, cut};
 use super::facts::Look;
 use super::inflight::{NO_EFFECT, Shows};
 use super::opening::{note_power, wait_for_power};
@@ -180,6 +180,29 @@ fn resume(cx: &mut Cx<'_>, server: &ServerId) -> Flow {
     super::opening::power_on(cx, server)
 }
 
+/// What stands between the server and its connections in the target of a call that failed.
+const OF_CONNECTIONS: &str = "/connection/";
+/// What stands between several connections.
+const AND: &str = ",";
+
+/// The target of a call to a server, or to one of its connections.
+pub(super) fn target(server: &str, connection: Option<&str>) -> String {
+    let connection = connection.map(|id| format!("{OF_CONNECTIONS}{id}"));
+    format!("server/{server}{}", connection.unwrap_or_default())
+}
+
+/// Whether a target is about this connection, as far as it says so: after a restart it may name the server alone.
+pub(super) fn may_name(target: &str, connection: &str) -> bool {
+    target.split_once(OF_CONNECTIONS).is_none_or(|(_, named)| named.split(AND).any(|id| id == connection))
+}
+
+/// A target of connections is about this one, too.
+pub(super) fn name_too(target: &mut String, connection: &str) {
+    if !may_name(target, connection) {
+        *target = cut(&format!("{target}{AND}{connection}"), LONG);
+    }
+}
+
 /// Switches the ports. The panel switches them itself when it disables or enables a server, a while later
 /// (ispsystem-api.md 2.4, inferred): only what is not as it shall be by then is asked for.
 fn ports(cx: &mut Cx<'_>, step: Step, server: &ServerId, on: bool) -> Flow {
@@ -197,7 +220,7 @@ fn ports(cx: &mut Cx<'_>, step: Step, server: &ServerId, on: bool) -> Flow {
         let call = call(&port.id);
         match port.on {
             Some(is) if is == on => {}
-            // Nothing shows it: what the panel answered is believed, and so is whoever did it by hand.
+            // Nothing shows it: what the panel answered is believed, and so is whoever switched this one by hand.
             None if asked || cx.facts.applied.contains(&call) || cx.is_said_to_be_done(step, &call) => {}
             Some(_) if asked => {
                 let message = format!("the panel said that it switched connection {}, but it does not show", port.id);

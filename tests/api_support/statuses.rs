@@ -79,14 +79,14 @@ prop_compose! {
         (main_address, domain, addresses, parked_address) in (of(word()), of(word()), vec(word(), 0..3), of(word())),
         (template, recipes, power_state, handed_over_at) in (of(word()), vec(word(), 0..3), of(word()), of(time())),
         (reinstall, password_version, reinstall_unconfirmed) in (of(word()), of(word()), any::<bool>()),
-        (template_stood, failure_stood, main_address_kept) in (any::<bool>(), any::<bool>(), any::<bool>()),
+        (template_stood, failure_stood, kept_address) in (any::<bool>(), any::<bool>(), of(word())),
         (running_recipe, failed_recipes, returning) in (of(word()), vec(word(), 0..3), of(returning())),
         (before_reinstall, reinstall_before, reinstall_again) in (of(system()), of(word()), of(word())),
     ) -> ServerStatus {
         ServerStatus {
             id, name, handler, panel, configuration, client, main_address, domain, addresses, parked_address, template, recipes,
             power_state, handed_over_at, running_recipe, failed_recipes, returning, reinstall, before_reinstall, reinstall_unconfirmed,
-            password_version, template_stood, failure_stood, reinstall_before, reinstall_again, main_address_kept,
+            password_version, template_stood, failure_stood, reinstall_before, reinstall_again, kept_address,
         }
     }
 }

@@ -246,6 +246,41 @@ fn a_cancellation_that_is_refused_is_asked_for_again_and_then_told() {
     }
 }
 
+/// Whoever is asked about it has mended what kept it from being cancelled.
+#[test]
+fn an_installation_that_hangs_is_cancelled_when_a_department_has_it_tried_again() {
+    let mut world = world(None);
+    world.panel.installs_that_hang = 1;
+    world.always = Some(("cancelOperation", Fault::Refused));
+    until_task(&mut world);
+    let before = cancels(&world);
+    world.always = None;
+    world.resolve(TaskType::FailedOperation, Resolution::Retry);
+    world.until("cancelled", Duration::from_mins(10), |w| cancels(w) > before);
+    world.until_phase("web", "Active");
+    assert_eq!((installs(&world).1, world.tasks.len()), (2, 1), "{}", world.describe());
+    assert_installed(&world, TEMPLATE);
+    world.assert_quiet();
+}
+
+/// What a department has had tried again hung before: that it did says nothing of the one that is made then.
+#[test]
+fn an_installation_that_is_made_after_one_that_hung_is_not_taken_for_that() {
+    let mut world = world(Some(TEMPLATE));
+    world.panel.installs_that_hang = 1;
+    world.always = Some(("cancelOperation", Fault::Refused));
+    until_task(&mut world);
+    world.panel.server("1").operation = None;
+    world.always = None;
+    world.run_for(seconds(60));
+    let before = installs(&world);
+    world.faults.insert(world.asked.len(), Fault::CrashBefore);
+    world.resolve(TaskType::FailedOperation, Resolution::Retry);
+    world.until_phase("web", "Active");
+    assert_eq!(installs(&world), (before.0 + 2, before.1 + 1), "{}", world.describe());
+    assert_installed(&world, TEMPLATE);
+}
+
 #[test]
 fn an_installation_that_ends_after_its_cancellation_was_refused_is_not_made_again() {
     let mut world = world(None);

@@ -11,6 +11,7 @@ use crate::support::seconds;
 use crate::support::sweep::{Kind, reach};
 use crate::support::world::{Fault, World, handler, order};
 use dci_operator::api::condition::{ConditionType, find};
+use dci_operator::panel::model::{AddressRow, AddressRowId, PoolAddress};
 use dci_operator::provisioning::call::Call;
 use serde_json::{Value, json};
 
@@ -62,8 +63,52 @@ fn a_main_address_that_was_kept_counts_also_where_it_is_not_the_main_one_any_mor
         world.run_for(Duration::from_hours(1));
         assert_eq!((world.phase("web"), addresses(&world), takes(&world)), ("Active", before.clone(), taken), "{}", world.describe());
     }
-    assert_eq!(world.status("web").server.as_ref().unwrap().main_address, Some(main.to_string()));
+    let server = world.status("web").server.as_ref().unwrap();
+    let kept = before.iter().find(|a| **a != main).map(IpAddr::to_string);
+    assert_eq!((&server.main_address, &server.kept_address), (&Some(main.to_string()), &kept));
     world.assert_quiet();
+}
+
+/// Somebody adds an address of nobody's, or another order's, and makes it the main one.
+#[test]
+fn an_address_that_somebody_adds_as_the_main_one_takes_none_of_the_clients_away() {
+    let added: IpAddr = "203.0.113.200".parse().unwrap();
+    for (by, note) in [("Operator", ""), ("Operator", "k8s:u-gone"), ("Operator", "k8s:u-web"), ("Panel", ""), ("Panel", "k8s:u-gone")] {
+        let mut world = World::new(Panel::new(2, 6), handler(|h| h["ipManagement"]["allocateBy"] = json!(by)));
+        world.add(order("web", "u-web", |_| ()));
+        world.until_phase("web", "Active");
+        let server = world.panel.server("1");
+        let got = server.main;
+        server.rows.push(AddressRow { row: AddressRowId("added".into()), address: added, domain: "web.example.net".into() });
+        server.main = added;
+        let (group, domain) = ("public".to_owned(), "web.example.net".to_owned());
+        world.panel.used.push(PoolAddress { address: added, group, group_shown: None, domain, note: note.into() });
+        world.run_for(Duration::from_mins(1));
+        let at = world.asked.len();
+        for domain in ["a.example.net", "b.example.net"] {
+            world.edit("web", |raw| raw.spec.domain = domain.into());
+            let generation = world.orders["web"].raw.metadata.generation;
+            world.until("acted upon", Duration::from_hours(1), |w| {
+                w.status("web").observed_generation == generation && w.phase("web") == "Active"
+            });
+            let taken = ["takeAddress", "addAddress", "removeAddress", "giveBackAddress"];
+            let taken = world.asked[at..].iter().filter(|(_, call)| taken.contains(&call.name())).count();
+            assert_eq!((taken, addresses(&world)), (0, vec![got, added]), "{by} {note}\n{}", world.describe());
+            let status = world.status("web");
+            let server = status.server.as_ref().unwrap();
+            assert_eq!((&server.addresses, &server.main_address), (&vec![got.to_string()], &Some(got.to_string())), "{by} {note}");
+            let said = &status.steps.iter().find(|s| s.name == "ChangeAddress").unwrap().message;
+            assert!(said.contains("also has 203.0.113.200, which this order did not get"), "{said}");
+            // A system is installed with what the panel's list shows: it is none of the client's for that.
+            reinstall(&mut world, domain);
+            world.until("installed", Duration::from_hours(6), |w| {
+                w.status("web").last_handled_reinstall.as_deref() == Some(domain) && w.phase("web") == "Active"
+            });
+            assert_eq!(world.status("web").server.as_ref().unwrap().addresses, [got.to_string()], "{by} {note}");
+        }
+        assert!(world.tasks.is_empty(), "{by} {note}\n{}", world.describe());
+        world.assert_quiet();
+    }
 }
 
 #[test]
@@ -71,13 +116,15 @@ fn a_main_address_that_is_kept_is_recorded_as_one() {
     for kind in [Kind::Plain, Kind::NoParking, Kind::ByPanel, Kind::DisableIpChange] {
         let mut world = kind.world();
         reach(&mut world, "Active", kind);
-        let kept = |w: &World| w.status("web").server.as_ref().unwrap().main_address_kept;
-        assert_eq!(kept(&world), kind == Kind::DisableIpChange, "{kind:?}");
+        let main = world.panel.servers["1"].main.to_string();
+        let kept = |w: &World| w.status("web").server.as_ref().unwrap().kept_address.clone();
+        let expected = (kind == Kind::DisableIpChange).then_some(main);
+        assert_eq!(kept(&world), expected, "{kind:?}");
         // What the handler says later changes nothing of where it is from.
         world.handler.disable_ip_change = false;
         world.edit("web", |raw| raw.spec.domain = "new.example.net".into());
         world.run_for(Duration::from_hours(1));
-        assert_eq!((world.phase("web"), kept(&world)), ("Active", kind == Kind::DisableIpChange), "{kind:?}\n{}", world.describe());
+        assert_eq!((world.phase("web"), kept(&world)), ("Active", expected), "{kind:?}\n{}", world.describe());
     }
 }
 
@@ -110,7 +157,13 @@ fn a_system_is_installed_with_the_main_address_that_the_server_has() {
         let address = |call: &Call| if let Call::Install { address, .. } = call { *address } else { None };
         let last = world.asked.iter().rev().find_map(|(_, call)| address(call));
         assert_eq!((last, world.tasks.len()), (Some(moved), 0), "{kind:?} {again}\n{}", world.describe());
-        assert_eq!(world.status("web").server.as_ref().unwrap().main_address.as_deref(), Some("192.0.2.1"), "{kind:?} {again}");
+        let server = world.status("web").server.as_ref().unwrap();
+        assert_eq!(server.main_address.as_deref(), Some("192.0.2.1"), "{kind:?} {again}");
+        // The server's own, and not the one that was replaced; IPmanager is asked about none that it may not know.
+        assert_eq!(server.addresses.first(), server.main_address.as_ref(), "{kind:?} {again}");
+        assert!(!server.addresses.contains(&main.to_string()), "{kind:?} {again}: {:?}", server.addresses);
+        let kept = (kind != Kind::ByPanel).then_some("192.0.2.1");
+        assert_eq!(server.kept_address.as_deref(), kept, "{kind:?} {again}");
         world.assert_quiet();
     }
 }

@@ -7,6 +7,7 @@ use crate::support::look::{note_of, until_reason};
 use crate::support::panel::{Panel, Replace};
 use crate::support::world::{Fault, World, handler, order};
 use dci_operator::api::handler::DeletionPolicy;
+use dci_operator::api::task::{Resolution, TaskType};
 use serde_json::json;
 
 /// Of server 1.
@@ -63,6 +64,32 @@ fn a_parking_address_that_cannot_go_back_keeps_no_order_whose_client_keeps_the_s
     orphan(&mut world);
     world.until_phase("web", "gone");
     assert_eq!((note_of(&world, parking()).as_deref(), world.tasks.len()), (Some(""), 0), "{}", world.describe());
+}
+
+/// The parking address was tried in vain as often as anything is, and given up: what comes next has attempts of its own.
+#[test]
+fn a_parking_address_that_cannot_go_back_does_not_spoil_what_comes_after_it() {
+    let mut world = left();
+    orphan(&mut world);
+    world.until_phase("web", "gone");
+    let at = world.asked.iter().position(|(_, call)| call.name() == "unmark").unwrap();
+    for fault in [Fault::Refused, Fault::CrashBefore, Fault::CrashAfter, Fault::LostNot, Fault::LostApplied] {
+        let mut world = left();
+        world.faults.insert(at, fault);
+        orphan(&mut world);
+        world.until_phase("web", "gone");
+        assert_eq!((world.asked[at].1.name(), world.tasks.len()), ("unmark", 0), "{fault:?}\n{}", world.describe());
+        assert_eq!((note_of(&world, parking()).as_deref(), world.panel.servers["1"].notes.as_str()), (Some(""), ""), "{fault:?}");
+    }
+    // One that is refused each time is told as what it is, and nothing before it is asked for meanwhile.
+    let mut world = left();
+    world.faults.extend((at..at + 3).map(|number| (number, Fault::Refused)));
+    orphan(&mut world);
+    world.until("a task", Duration::from_hours(6), |w| w.open_tasks() == [TaskType::FailedOperation]);
+    assert!(world.tasks[0].details.contains("call unmark") && world.asked.len() == at + 3, "{}", world.describe());
+    world.resolve(TaskType::FailedOperation, Resolution::Retry);
+    world.until_phase("web", "gone");
+    assert_eq!((world.panel.servers["1"].notes.as_str(), world.tasks.len()), ("", 1), "{}", world.describe());
 }
 
 #[test]

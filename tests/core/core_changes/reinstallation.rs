@@ -7,6 +7,7 @@ use dci_operator::api::task::{Resolution, TaskType};
 use dci_operator::provisioning::call::Call;
 
 use super::{assert_suspended, made, reinstall, settled, since, suspend, until_reason, until_settled};
+use crate::support::panel::TEMPLATE;
 use crate::support::seconds;
 use crate::support::sweep::{Kind, assert_active};
 use crate::support::world::{Fault, World};
@@ -173,22 +174,64 @@ fn a_lost_reinstallation_is_followed_where_it_shows_and_never_repeated_where_it_
     }
 }
 
-/// It was seen at work until its time was over: the data are gone, whatever became of the cancellation.
+/// One that still runs is cancelled again, and made again. Of one that does not run any more nothing tells whether it was cancelled or had
+/// ended by itself: a department looks.
 #[test]
-fn a_reinstallation_whose_cancellation_has_no_answer_is_carried_through() {
-    for fault in [Fault::LostApplied, Fault::CrashAfter, Fault::LostNot, Fault::CrashBefore] {
+fn a_reinstallation_whose_cancellation_has_no_answer_is_cancelled_again_or_told() {
+    for (fault, cancelled) in [(Fault::LostApplied, true), (Fault::CrashAfter, true), (Fault::LostNot, false), (Fault::CrashBefore, false)]
+    {
         let mut world = settled();
         let at = world.asked.len();
         world.panel.installs_that_hang = 1;
         world.faults.insert(at + 1, fault);
         reinstall(&mut world, "again");
+        if cancelled {
+            world.until("a task", Duration::from_hours(4), |w| !w.open_tasks().is_empty());
+            assert!(world.tasks[0].details.contains("the answer to its cancellation was lost"), "{}", world.tasks[0].details);
+            world.run_for(Duration::from_hours(6));
+            assert_eq!((world.panel.servers["1"].installs, world.tasks.len()), (2, 1), "{fault:?}\n{}", world.describe());
+            world.resolve(TaskType::FailedOperation, Resolution::Retry);
+        }
         until_settled(&mut world);
         let calls = since(&world, at);
         assert_eq!((calls[0], calls[1], calls.last()), ("install", "cancelOperation", Some(&"install")), "{fault:?}");
-        assert_eq!((world.panel.servers["1"].installs, world.tasks.len()), (3, 0), "{fault:?}\n{}", world.describe());
+        let tasks = usize::from(cancelled);
+        assert_eq!((world.panel.servers["1"].installs, world.tasks.len()), (3, tasks), "{fault:?}\n{}", world.describe());
         assert_eq!(world.status("web").last_handled_reinstall.as_deref(), Some("again"), "{fault:?}");
         assert_active(&world, Kind::Plain);
         world.assert_quiet();
+    }
+}
+
+/// It was slow, and the client is at work on it by the time that it is known not to run any more.
+#[test]
+fn a_reinstallation_that_ended_by_itself_is_not_made_again_where_its_cancellation_has_no_answer() {
+    for (fault, template) in
+        [(Fault::LostNot, TEMPLATE), (Fault::CrashBefore, TEMPLATE), (Fault::LostNot, UBUNTU), (Fault::CrashBefore, UBUNTU)]
+    {
+        let mut world = settled();
+        let at = world.asked.len();
+        world.panel.installs_that_hang = 1;
+        world.faults.insert(at + 1, fault);
+        world.edit("web", |raw| (raw.spec.reinstall, raw.spec.operating_system.template) = ("again".into(), template.into()));
+        world.until("cancelled", Duration::from_hours(4), |w| w.asked[at..].iter().any(|(_, call)| call.name() == "cancelOperation"));
+        let now = world.now;
+        if let Some(operation) = &mut world.panel.server("1").operation {
+            operation.until = Some(now);
+        }
+        if template == UBUNTU {
+            // The form names it, and did not before.
+            until_settled(&mut world);
+        } else {
+            world.until("a task", Duration::from_hours(4), |w| !w.open_tasks().is_empty());
+            assert!(world.tasks[0].details.contains("InstallCancelled"), "{}", world.tasks[0].details);
+            world.edit("web", |raw| raw.spec.deletion_protection = true);
+        }
+        world.run_for(Duration::from_hours(6));
+        let tasks = usize::from(template == TEMPLATE);
+        let made = (world.panel.servers["1"].installs, world.tasks.len(), world.open_tasks().len());
+        assert_eq!(made, (2, tasks, tasks), "{fault:?} {template}\n{}", world.describe());
+        assert_eq!(world.panel.servers["1"].template.as_deref(), Some(template), "{fault:?}");
     }
 }
 

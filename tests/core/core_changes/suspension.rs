@@ -296,3 +296,30 @@ fn a_department_that_says_that_it_switched_a_port_is_believed_where_nothing_show
         assert_eq!(world.tasks.len(), 2, "deleted: {deleted}\n{}", world.describe());
     }
 }
+
+/// A department is asked about one port of two: nothing tells of the other one, which nobody asked for.
+#[test]
+fn a_department_that_says_that_it_switched_a_port_is_not_believed_of_another_one() {
+    for dead in [["1"].as_slice(), ["1", "3"].as_slice()] {
+        let mut world = settled();
+        (world.panel.ports_show, world.panel.ports_follow) = (false, false);
+        world.panel.more_ports = vec!["3".into()];
+        suspend(&mut world, true);
+        until_settled(&mut world);
+        world.panel.dead_ports = dead.iter().map(|id| (*id).to_owned()).collect();
+        let at = world.asked.len();
+        suspend(&mut world, false);
+        for named in ["server/1/connection/1.", "server/1/connection/1,3."].into_iter().take(dead.len()) {
+            world.until("a task", Duration::from_hours(12), |w| w.open_tasks() == [TaskType::FailedOperation]);
+            let details = &world.tasks.last().unwrap().details;
+            assert!(details.contains(&format!("target {named}")), "{details}");
+            world.panel.server("1").port = true;
+            world.resolve(TaskType::FailedOperation, Resolution::Done);
+        }
+        until_settled(&mut world);
+        assert!(world.asked[at..].iter().any(|(_, call)| call.connection() == Some("3")), "{dead:?}\n{}", world.describe());
+        // A port that failed is a department's from then on, and is asked about once.
+        assert_eq!(world.tasks.len(), dead.len(), "{}", world.describe());
+        assert_active(&world, Kind::Plain);
+    }
+}

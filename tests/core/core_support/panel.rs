@@ -138,6 +138,9 @@ pub struct Panel {
     /// Whether the panel shows if a port is on, and whether it switches the ports itself with the block.
     pub ports_show: bool,
     pub ports_follow: bool,
+    /// Further switch connections, which show as the first one does, and those whose switch refuses everything.
+    pub more_ports: Vec<String>,
+    pub dead_ports: BTreeSet<String>,
     pub templates: Option<Vec<String>>,
     /// Those of servers that have others, or whose form shows none, by id.
     pub templates_of: BTreeMap<String, Option<Vec<String>>>,
@@ -196,6 +199,8 @@ impl Panel {
             ports_take: Duration::from_secs(3),
             ports_show: true,
             ports_follow: true,
+            more_ports: Vec::new(),
+            dead_ports: BTreeSet::new(),
             templates: Some(vec![TEMPLATE.into(), "ISPsystem__Ubuntu-24.04-x86_64".into()]),
             templates_of: BTreeMap::new(),
             forms_missed: BTreeSet::new(),
@@ -340,6 +345,9 @@ impl Panel {
             {
                 Err(refused("missed", "ip.edit"))
             }
+            Call::ConnectionOn { connection, .. } | Call::ConnectionOff { connection, .. } if self.dead_ports.contains(connection) => {
+                Err(refused("busy", "server.connection"))
+            }
             Call::ConnectionOn { server, .. } if self.servers[&server.0].disabled => Err(refused("access", "server.connection.on")),
             Call::CancelOperation { server } if self.servers[&server.0].operation.is_none() => Err(refused("value", "server.opercancel")),
             Call::Install { server, address: Some(address), .. } if !self.stands_on(server, *address) => {
@@ -419,9 +427,11 @@ impl Panel {
                 }
                 s.disabled = !on;
             }
-            Call::ConnectionOn { server, .. } | Call::ConnectionOff { server, .. } => {
+            Call::ConnectionOn { server, connection } | Call::ConnectionOff { server, connection } => {
                 let at = later(now, self.ports_take);
-                self.server(&server.0).port_change = Some((at, matches!(call, Call::ConnectionOn { .. })));
+                if connection == "1" {
+                    self.server(&server.0).port_change = Some((at, matches!(call, Call::ConnectionOn { .. })));
+                }
             }
             Call::SetPassword { server, .. } => self.server(&server.0).passwords += 1,
             Call::PowerOn { server } | Call::PowerOff { server } => {

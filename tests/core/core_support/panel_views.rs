@@ -102,9 +102,9 @@ impl Panel {
         let Some(server) = self.servers.get(&id.0) else { return Vec::new() };
         let busy = server.busy_until.is_some_and(|at| now < at) || server.port_change.is_some();
         let on = self.ports_show.then_some(server.port);
-        vec![
-            Connection { id: "1".into(), kind: "Switch".into(), busy, on },
-            Connection { id: "2".into(), kind: "IPMI".into(), busy: false, on: None },
-        ]
+        let first = "1".to_owned();
+        let switched = [&first].into_iter().chain(&self.more_ports);
+        let switched = switched.map(|id| Connection { id: id.clone(), kind: "Switch".into(), busy, on });
+        switched.chain([Connection { id: "2".into(), kind: "IPMI".into(), busy: false, on: None }]).collect()
     }
 }
