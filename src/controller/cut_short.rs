@@ -28,10 +28,10 @@ pub(super) fn leave(context: &Context, uid: &str) {
 }
 
 /// What is done where a piece of work fails, panics, or is dropped before its end.
-struct Otherwise<'w, W> {
-    on: &'w mut W,
-    ended: bool,
-    then: fn(&W),
+pub(super) struct Otherwise<'w, W> {
+    pub(super) on: &'w mut W,
+    pub(super) ended: bool,
+    pub(super) then: fn(&W),
 }
 
 impl<W> Drop for Otherwise<'_, W> {

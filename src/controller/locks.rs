@@ -26,6 +26,8 @@ pub enum Locked {
     Ours,
     /// Somebody else's order holds it.
     Theirs(String),
+    /// It came, went or changed at each try: somebody else is about to take it, or to let it go.
+    Contended,
 }
 
 /// A lock as it stands.
@@ -109,7 +111,7 @@ impl Locks {
                 Err(error) => return Err(error),
             }
         }
-        Ok(Locked::Theirs(String::new()))
+        Ok(Locked::Contended)
     }
 
     /// All locks of a panel.
@@ -229,6 +231,18 @@ mod tests {
         let idle = locks.of_panel("p").await.unwrap().remove(0);
         locks.remove(&idle).await.unwrap();
         assert_eq!(locks.acquire("p", "21", "o-2", "shop/other").await.unwrap(), Locked::Ours, "it was as it was read");
+    }
+
+    /// It is there whenever it is to be made, and gone whenever it is read.
+    #[tokio::test]
+    async fn a_lock_that_comes_and_goes_meanwhile_is_nobodys_in_particular() {
+        let service = tower::service_fn(|request: http::Request<Body>| async move {
+            let code: u16 = if request.method() == http::Method::POST { 409 } else { 404 };
+            let failed = json!({"kind": "Status", "status": "Failure", "message": "no", "code": code});
+            Ok::<_, Infallible>(http::Response::builder().status(code).body(Body::from(failed.to_string().into_bytes())).unwrap())
+        });
+        let locks = Locks::new(Client::new(service, "system"), "system");
+        assert_eq!(locks.acquire("p", "21", "o-1", "shop/web").await.unwrap(), Locked::Contended);
     }
 
     #[test]

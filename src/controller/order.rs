@@ -21,6 +21,7 @@ use crate::provisioning::licenses::target;
 use crate::provisioning::notices::{self, Notice};
 use crate::provisioning::order::{Order, Refusal};
 use crate::provisioning::reason::Reason;
+use crate::provisioning::round;
 use crate::provisioning::selection::{self, PassedOver};
 
 use super::context::{Context, serving_handler};
@@ -156,9 +157,18 @@ async fn one_pass(cached: DedicatedServerOrder, context: &Context) -> Result<Act
             return Ok(if reason == Reason::HandlerNotFound { Action::await_change() } else { Action::requeue(UNSERVED) });
         }
     };
-    match Box::pin(Pass { context, handler, key, order, parsed, selecting: None, last: true }.run()).await? {
+    let (others, namespace) = (round::is_under_way(&parsed, &known(&order)), key.namespace.clone());
+    match Box::pin(Pass { context, handler, key, order, parsed, selecting: others.then(Vec::new), last: !others }.run()).await? {
         Ended::Action(action) => Ok(action),
-        Ended::Forgotten(stored) => release_object(&stored, context, None).await,
+        Ended::Forgotten(left) if others && round::given_up(&known(&left)).is_none() => {
+            // Nothing leads to this handler any more: the next pass makes the round.
+            save(&left, OrderStatus { in_flight: None, ..known(&left) }, context).await?;
+            Ok(Action::requeue(Duration::ZERO))
+        }
+        Ended::Forgotten(stored) => {
+            super::forsaken::record(context, &stored, &namespace).await?;
+            release_object(&stored, context, None).await
+        }
         Ended::Over(_) => Ok(Action::await_change()),
     }
 }

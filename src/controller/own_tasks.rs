@@ -27,6 +27,7 @@ fn view(task: &ManualTask, earlier: bool) -> TaskView {
         resolution: task.spec.resolution,
         closed_at: task.spec.resolution.map(|_| seen),
         note: task.spec.note.clone().unwrap_or_default(),
+        made: task.metadata.creation_timestamp.as_ref().map(|t| Time::seconds(t.0)),
         earlier,
     }
 }
@@ -167,6 +168,7 @@ mod tests {
             let mut task = task("shop", "stopserver-u-1-1", &resolution);
             task.metadata.creation_timestamp = serde_json::from_value(json!(made)).unwrap();
             assert_eq!(is_earlier(&task, asked_at(&task, &order), SHOWN_WITHIN), earlier, "{made} {resolution}");
+            assert_eq!(view(&task, earlier).made, Some(Time(made.parse().unwrap())), "what an open one is asked is as old");
         }
         assert_eq!(asked_at(&task("shop", "stopserver-u-1-2", &Value::Null), &order), None, "one that the status does not name");
     }

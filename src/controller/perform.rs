@@ -331,6 +331,10 @@ impl Panels<'_> {
                 let detail = format!("locked by order {holder}");
                 Outcome::Refused(PanelError::Expectation { server: server.0.clone(), detail })
             }
+            Ok(Locked::Contended) => {
+                let detail = "its lock is being written by another replica of the operator".to_owned();
+                Outcome::Refused(PanelError::Expectation { server: server.0.clone(), detail })
+            }
             Err(error) => Outcome::Refused(self.not_sent(&error)),
         }
     }

@@ -11,6 +11,7 @@ use crate::provisioning::matching;
 use crate::provisioning::order::marked_id;
 
 use super::context::Context;
+use super::cut_short::Otherwise;
 use super::locks::Lock;
 use super::runtime::HandlerRuntime;
 
@@ -19,21 +20,20 @@ use super::runtime::HandlerRuntime;
 /// A server that carries no marker of an order that is gone needs no lock of it either, whoever has it, and whatever keeps it from being
 /// sold: a client who kept his server could have it taken over by no other order.
 pub async fn sweep(context: &Context, runtime: &HandlerRuntime, panel: &str, now: &Inventory) {
-    runtime.begin_sweep();
+    let mut seen = runtime;
+    let mut looking = begin(&mut seen);
     let locks = match context.locks.of_panel(panel).await {
         Ok(locks) => locks,
         Err(error) => {
             tracing::warn!(%error, "locks not listed");
-            runtime.note_locks();
             return;
         }
     };
     let named: BTreeMap<(String, String), Named> = context.orders.read(|order| Some(names(order))).into_iter().flatten().collect();
     let left = left(locks, &named, now);
     let before = runtime.replace_stale_locks(left.nobodys.iter().map(|l| l.name.clone()).collect());
-    if left.undecided {
-        runtime.note_locks();
-    }
+    looking.ended = !left.undecided;
+    drop(looking);
     for lock in left.nobodys.iter().filter(|l| before.contains(&l.name)) {
         // The cache may be behind another replica: the last word is the API server's.
         let needed = match holder(context, lock).await {
@@ -47,14 +47,20 @@ pub async fn sweep(context: &Context, runtime: &HandlerRuntime, panel: &str, now
     }
 }
 
+/// The locks are looked through from now on. Where that comes to no end, as at the time-out of a poll, they are due as they were.
+fn begin<'w, 'r>(runtime: &'w mut &'r HandlerRuntime) -> Otherwise<'w, &'r HandlerRuntime> {
+    runtime.begin_sweep();
+    Otherwise { on: runtime, ended: false, then: |runtime| runtime.note_locks() }
+}
+
 /// What one look at the locks came to.
 #[derive(Debug, PartialEq, Eq)]
 struct Left {
     /// Locks that no order speaks of, of servers that nobody needs them for.
     nobodys: Vec<Lock>,
-    /// An order asks for such a server, or names one as its own that the panel shows free: it may have given it back a moment ago. A claim
-    /// that comes to nothing leaves its lock, and so may a return, and no later list differs from this one: the locks are looked through
-    /// again.
+    /// An order asks for such a server, or gives back one that the panel shows free: it may have just done so. A claim that comes to
+    /// nothing leaves its lock, and so may a return, and no later list differs from this one: the locks are looked through again. One that
+    /// keeps its server needs the lock, also where the server was taken out of the panel: that may stay so for weeks.
     undecided: bool,
 }
 
@@ -63,8 +69,8 @@ fn left(locks: Vec<Lock>, named: &BTreeMap<(String, String), Named>, now: &Inven
     let (spoken, nobodys): (Vec<Lock>, Vec<Lock>) = locks.into_iter().filter(|l| is_idle(l, now)).partition(|l| by(l).is_some());
     let undecided = |lock: &Lock| match by(lock) {
         Some(Named::Asked) => true,
-        Some(Named::Bound) => is_free(lock, now),
-        None => false,
+        Some(Named::Leaves) => is_free(lock, now),
+        Some(Named::Bound) | None => false,
     };
     Left { undecided: spoken.iter().any(undecided), nobodys }
 }
@@ -88,8 +94,10 @@ fn is_needed_by(lock: &Lock, order: &DedicatedServerOrder) -> bool {
 /// How an order speaks of a server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Named {
-    /// It has it.
+    /// It has it, and keeps it.
     Bound,
+    /// It has it, and is deleted or gives it back.
+    Leaves,
     /// It asks for it, or for its claim to be undone: it may never get it.
     Asked,
 }
@@ -100,8 +108,10 @@ fn names(order: &DedicatedServerOrder) -> Vec<((String, String), Named)> {
     let status = order.status.as_ref();
     let bound = status.and_then(|s| s.server.as_ref()).map(|s| s.id.clone());
     let asked = status.and_then(|s| s.in_flight.as_ref()).and_then(InFlight::server).map(str::to_owned);
+    let returning = status.and_then(|s| s.server.as_ref()).is_some_and(|s| s.returning.is_some());
+    let has = if returning || order.metadata.deletion_timestamp.is_some() { Named::Leaves } else { Named::Bound };
     // What it has comes last: in a table it counts.
-    let servers = asked.map(|server| (server, Named::Asked)).into_iter().chain(bound.map(|server| (server, Named::Bound)));
+    let servers = asked.map(|server| (server, Named::Asked)).into_iter().chain(bound.map(|server| (server, has)));
     servers.map(|(server, how)| ((id.to_owned(), server), how)).collect()
 }
 
@@ -155,11 +165,15 @@ mod tests {
         let mut broken = free();
         broken.rows.values_mut().for_each(|row| row.flags.operation_failed = true);
         assert_eq!(left(vec![lock()], &BTreeMap::new(), &broken), Left { nobodys: vec![lock()], undecided: false });
-        // The order that has it may have given it back a moment ago.
-        assert_eq!(left(vec![lock()], &named(Named::Bound), &free()), waits);
+        // The order that gives it back may have done so a moment ago. One that keeps it looks at it itself, also where the panel does not
+        // show it any more.
+        for (shown, now) in [("free", free()), ("not at all", Inventory::default())] {
+            assert_eq!(left(vec![lock()], &named(Named::Leaves), &now), waits, "{shown}");
+            assert_eq!(left(vec![lock()], &named(Named::Bound), &now), Left { nobodys: vec![], undecided: false }, "{shown}");
+        }
         // Where somebody else has it the lock is looked at when something changes.
         let lost = shown(Some("acme"), "web.example.net", None);
-        assert_eq!(left(vec![lock()], &named(Named::Bound), &lost), Left { nobodys: vec![], undecided: false });
+        assert_eq!(left(vec![lock()], &named(Named::Leaves), &lost), Left { nobodys: vec![], undecided: false });
         let taken = shown(Some("operator"), FREE_DOMAIN, Some("o-1"));
         assert_eq!(left(vec![lock()], &named(Named::Asked), &taken), Left { nobodys: vec![], undecided: false });
         // One that has a server and asks for something about it has it.
@@ -167,8 +181,28 @@ mod tests {
                                       "inFlight": {"step": "Release", "call": "release", "operationId": "0", "target": "server/21",
                                                    "since": "2026-01-01T00:00:00Z", "outcome": "Sent", "attempt": 1}});
         let annotations = serde_json::json!({crate::api::ORDER_ID_ANNOTATION: "o-1"});
-        let order = crate::api::samples::order(&serde_json::json!({"metadata": {"annotations": annotations}, "status": both}));
-        assert_eq!(names(&order).into_iter().collect::<BTreeMap<_, _>>(), named(Named::Bound));
+        let mut order = crate::api::samples::order(&serde_json::json!({"metadata": {"annotations": annotations}, "status": both}));
+        let spoken = |order: &DedicatedServerOrder| names(order).into_iter().collect::<BTreeMap<_, _>>();
+        assert_eq!(spoken(&order), named(Named::Bound));
+        order.metadata.deletion_timestamp = serde_json::from_value("2026-01-02T00:00:00Z".into()).unwrap();
+        assert_eq!(spoken(&order), named(Named::Leaves));
+        order.metadata.deletion_timestamp = None;
+        let returning = serde_json::json!({"reason": "OperationFailed", "then": "TryAnother", "since": "2026-01-02T00:00:00Z"});
+        order.status.as_mut().unwrap().server.as_mut().unwrap().returning = serde_json::from_value(returning).unwrap();
+        assert_eq!(spoken(&order), named(Named::Leaves));
+    }
+
+    #[test]
+    fn locks_that_are_not_looked_through_to_the_end_are_due_as_before() {
+        let runtime = HandlerRuntime::default();
+        for (ended, due) in [(false, true), (true, false)] {
+            let mut seen = &runtime;
+            let mut looking = begin(&mut seen);
+            assert!(!runtime.locks_due());
+            looking.ended = ended;
+            drop(looking);
+            assert_eq!(runtime.locks_due(), due);
+        }
     }
 
     #[test]

@@ -208,8 +208,8 @@ async fn is_forsaken(context: &Context, task: &ManualTask) -> Result<bool, kube:
     Ok(forsakes(fresh(context, &key).await?.as_ref(), task))
 }
 
-/// Whether an order, as it is, has nothing to do with a task that was raised for one of its name. One that was restored with its status
-/// still goes by the answer to a task that the status names.
+/// Whether an order, as it is, has nothing to do with a task that was raised for one of its name. Of one that was restored with its
+/// status the task that the status names stays until the one that it is asked anew with takes its place.
 fn forsakes(order: Option<&DedicatedServerOrder>, task: &ManualTask) -> bool {
     order.is_none_or(|order| {
         let same = order.metadata.uid.as_deref() == Some(&task.spec.order_ref.uid);

@@ -34,6 +34,7 @@ pub fn decide(order: &Order, handler: &Handler, facts: &Facts, now: Timestamp, s
     let asked = asked(order, status);
     let mut cx = Cx { order, handler, facts, now, status: status.clone() };
     super::clock::put_right(&mut cx.status, handler, now);
+    super::tasks::date_open(&mut cx.status, &facts.tasks);
     super::license_answers::note(&mut cx);
     let pressing = super::license_renewal::is_pressing(&cx);
     if !asked

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 
+use crate::api::common::Time;
 use crate::api::task::{Resolution, TaskType};
 use crate::panel::error::{ErrorClass, Outcome, PanelError};
 use crate::panel::license::LicenseId;
@@ -141,6 +142,8 @@ pub struct TaskView {
     pub closed_at: Option<Timestamp>,
     /// What the department wrote.
     pub note: String,
+    /// When it was made, as the API server says.
+    pub made: Option<Time>,
     /// It is closed, and older than the question that bears its name: the status was set back, and gave a number again.
     pub earlier: bool,
 }
@@ -428,7 +431,7 @@ mod tests {
     }
 
     fn view(resolution: Option<Resolution>, note: &str, earlier: bool) -> TaskView {
-        TaskView { name: "t".into(), type_: TaskType::Assembly, resolution, closed_at: None, note: note.into(), earlier }
+        TaskView { name: "t".into(), type_: TaskType::Assembly, resolution, closed_at: None, note: note.into(), made: None, earlier }
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub(super) fn wait_or_ask(cx: &mut Cx<'_>, step: Step, lost: &Forsaken) -> Halt 
         // Given up before, or confirmed by the panel, and the operator died before it could let the order go.
         return super::closing::forget(cx);
     }
-    if *lost == Forsaken::HandlerMissing && !is_known_there(&cx.status) {
+    if *lost == Forsaken::HandlerMissing && !is_known_there(&cx.status) && !is_asked_there(cx) {
         return nobody_to_ask(cx, step);
     }
     if given_up_instead_of_stopped(cx) {
@@ -77,6 +77,14 @@ pub(super) fn wait_or_ask(cx: &mut Cx<'_>, step: Step, lost: &Forsaken) -> Halt 
 #[must_use]
 pub fn is_known_there(status: &OrderStatus) -> bool {
     status.server.is_some() || status.in_flight.is_some() || !status.licenses.is_empty()
+}
+
+/// Whether a department has been asked in the namespace of this very handler, and may answer: the task is shown, and only what is in that
+/// namespace is. What the status says alone may have been said of another one, which the order's author has changed since.
+fn is_asked_there(cx: &Cx<'_>) -> bool {
+    let type_ = TaskType::FailedOperation;
+    let mut open = cx.status.manual_tasks.iter().filter(|t| t.type_ == type_.as_str() && t.state == OPEN);
+    open.any(|t| cx.facts.tasks.iter().any(|view| view.name == t.name && (view.resolution.is_none() || view.answer().is_some())))
 }
 
 /// An order that its author calls restored, and names a handler that nobody sees: in whosever namespace that is no department is asked.

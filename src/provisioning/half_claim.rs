@@ -206,7 +206,8 @@ pub(super) fn remains(cx: &mut Cx<'_>, step: Step, inventory: &Inventory) -> Flo
             Break(super::drift::not_touched(cx, step, Reason::NotOurServer, &message))
         }
         // The index is older than the form.
-        Seen::There(_) | Seen::Missing => Break(cx.wait_for_list(step)),
+        Seen::There(_) => Break(cx.wait_for_list(step)),
+        Seen::Missing => Break(cx.form_missing(step, &server)),
     }
 }
 

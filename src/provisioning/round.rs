@@ -30,6 +30,14 @@ fn begin_at(status: &mut OrderStatus, handler: &str) {
     status.handler = Some(handler.to_owned());
 }
 
+/// Whether a call leads to a handler that was asked for while several were looked at, or before that: what is left of a restored order may
+/// be at any of them, and nothing but the call names this one.
+#[must_use]
+pub fn is_under_way(order: &Order, status: &OrderStatus) -> bool {
+    let leads = status.server.is_none() && status.in_flight.as_ref().is_some_and(|f| f.handler.is_some());
+    leads && order.deleting && order.selector.is_some() && may_have_been_restored(order)
+}
+
 /// The step that says that a department gave the order up.
 #[must_use]
 pub fn given_up(status: &OrderStatus) -> Option<&StepStatus> {
@@ -70,6 +78,32 @@ mod tests {
         let names: Vec<&str> = other.steps.iter().map(|s| s.name.as_str()).collect();
         assert_eq!((names.as_slice(), other.attempts, other.handler.as_deref()), (["Allocate"].as_slice(), 0, Some("hosting/b")));
         assert!(other.conditions.is_empty(), "what it stands still for there is no reason here");
+    }
+
+    #[test]
+    fn a_call_that_was_made_in_a_round_is_no_reason_to_end_it() {
+        let order = |spec: serde_json::Value, id: &str, deleted: Option<&str>| {
+            let metadata = json!({"annotations": {crate::api::ORDER_ID_ANNOTATION: id}, "deletionTimestamp": deleted});
+            Order::for_closing(&crate::api::samples::order(&json!({"metadata": metadata, "spec": spec})), "c").unwrap()
+        };
+        let selects = || json!({"handlerRef": null, "handlerSelector": {"namespace": "hosting", "matchLabels": {"zone": "msk"}}});
+        let at = "2026-01-01T00:00:00Z";
+        let deleted = Some(at);
+        let flight = |handler: Option<&str>| {
+            json!({"operationId": "1", "step": "RevokeLicenses", "call": "suspendLicense", "target": "license/1", "attempt": 1,
+                   "since": at, "outcome": "Sent", "handler": handler})
+        };
+        let status = |value: serde_json::Value| serde_json::from_value::<OrderStatus>(value).unwrap();
+        let asks = status(json!({"inFlight": flight(Some("hosting/a"))}));
+        let server = json!({"id": "17", "handler": "hosting/a", "configuration": "E3"});
+        assert!(is_under_way(&order(selects(), "u-old", deleted), &asks));
+        assert!(!is_under_way(&order(selects(), "u-old", None), &asks), "it lives");
+        assert!(!is_under_way(&order(json!({}), "u-old", deleted), &asks), "it names one handler");
+        let own = crate::api::samples::order(&json!({})).metadata.uid.unwrap();
+        assert!(!is_under_way(&order(selects(), &own, deleted), &asks), "its status was never lost");
+        for other in [json!({}), json!({"inFlight": flight(None)}), json!({"inFlight": flight(Some("hosting/a")), "server": server})] {
+            assert!(!is_under_way(&order(selects(), "u-old", deleted), &status(other.clone())), "{other}");
+        }
     }
 
     #[test]

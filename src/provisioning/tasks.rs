@@ -9,6 +9,7 @@ use crate::api::order::{OrderStatus, TaskSummary};
 use crate::api::task::{Resolution, TaskType};
 
 use super::context::{Cx, Flow, Halt, Next, SHORT, Wait, WaitKind, after, cut};
+use super::facts::TaskView;
 use super::reason::Reason;
 use super::step::{State, Step};
 use super::verdict::Verdict;
@@ -98,6 +99,15 @@ pub const REFUSED_FOR: Duration = Duration::from_secs(55);
 #[must_use]
 pub fn is_earlier(made: Option<Timestamp>, opened_at: Option<Time>, within: Duration) -> bool {
     made.zip(opened_at).is_some_and(|(made, opened_at)| after(made, within) < opened_at.0)
+}
+
+/// An open task without an answer is its question, whenever the status came to name it: what was asked is as old as that. The API server
+/// says how old it is, and the operator's clock may be ahead of its; by that clock every answer would be from before the question.
+pub(super) fn date_open(status: &mut OrderStatus, shown: &[TaskView]) {
+    for task in status.manual_tasks.iter_mut().filter(|t| t.state == OPEN) {
+        let made = shown.iter().find(|view| view.name == task.name && view.resolution.is_none()).and_then(|view| view.made);
+        task.opened_at = task.opened_at.map(|at| made.map_or(at, |made| at.min(made)));
+    }
 }
 
 /// No open task of an order is needed any more; the shell closes the objects.
@@ -329,6 +339,29 @@ mod tests {
             (Some(1), None, FOUND_WITHIN, false),
         ] {
             assert_eq!(is_earlier(made.map(at), asked.map(|s| Time(at(s))), within), earlier, "{made:?} {asked:?} {within:?}");
+        }
+    }
+
+    #[test]
+    fn an_open_task_is_as_old_as_its_question_and_one_that_is_closed_is_not() {
+        let at = |second| Time(Timestamp::from_second(second).unwrap());
+        let done = Some(Resolution::Done);
+        for (state, opened, made, resolution, dated) in [
+            (OPEN, Some(1_000), Some(100), None, Some(100)),
+            (OPEN, Some(1_000), Some(2_000), None, Some(1_000)),
+            (OPEN, Some(1_000), Some(100), done, Some(1_000)),
+            (OPEN, Some(1_000), None, None, Some(1_000)),
+            (OPEN, None, Some(100), None, None),
+            (SUPERSEDED, Some(1_000), Some(100), None, Some(1_000)),
+        ] {
+            let task = TaskSummary { name: "t".into(), state: state.into(), opened_at: opened.map(at), ..TaskSummary::default() };
+            let mut status = OrderStatus { manual_tasks: vec![task], ..OrderStatus::default() };
+            let (type_, made) = (TaskType::StopServer, made.map(at));
+            date_open(
+                &mut status,
+                &[TaskView { name: "t".into(), type_, resolution, closed_at: None, note: String::new(), made, earlier: false }],
+            );
+            assert_eq!(status.manual_tasks[0].opened_at, dated.map(at), "{state} {opened:?} {made:?} {resolution:?}");
         }
     }
 

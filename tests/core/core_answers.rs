@@ -55,6 +55,38 @@ fn an_answer_from_before_the_status_was_set_back_is_none() {
     }
 }
 
+/// The API server says when a task was made, the operator when it asked.
+#[test]
+fn an_answer_counts_however_far_the_operators_clock_is_ahead() {
+    for behind in [0, 15, 90] {
+        let mut world = stopping();
+        world.api_behind = Duration::from_mins(behind);
+        world.delete("web");
+        until_asked(&mut world, "stopserver-u-web-1");
+        world.run_for(seconds(60));
+        world.resolve(TaskType::StopServer, Resolution::Done);
+        world.until_phase("web", "gone");
+        assert_eq!(world.tasks.len(), 1, "{behind}\n{}", world.describe());
+    }
+}
+
+/// Whoever is asked already may answer, also where the status was set back while he was.
+#[test]
+fn an_open_task_that_was_found_again_is_answered_once() {
+    let mut world = stopping();
+    let before = world.status("web").clone();
+    world.delete("web");
+    until_asked(&mut world, "stopserver-u-web-1");
+    world.run_for(Duration::from_hours(1));
+    let stored = world.orders.get_mut("web").unwrap();
+    (stored.status, stored.version, stored.wake) = (before, stored.version + 1, Some(world.now));
+    world.run_for(seconds(300));
+    assert_eq!((world.open_tasks().as_slice(), world.tasks.len()), ([TaskType::StopServer].as_slice(), 1), "{}", world.describe());
+    world.resolve(TaskType::StopServer, Resolution::Done);
+    world.until_phase("web", "gone");
+    assert_eq!(world.tasks.len(), 1, "{}", world.describe());
+}
+
 #[test]
 fn an_order_that_was_restored_with_its_status_asks_under_its_new_uid() {
     for kept in [false, true] {

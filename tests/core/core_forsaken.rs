@@ -256,6 +256,31 @@ fn nobody_is_asked_upon_the_word_of_an_orders_author_alone() {
     world.assert_clean();
 }
 
+/// The credentials go, a department is asked, and then the handler goes as well. Where its task is in another namespace than the handler
+/// that the order names by now, nobody is.
+#[test]
+fn who_was_asked_before_the_handler_was_lost_may_answer() {
+    for there in [true, false] {
+        let mut world = World::new(Panel::new(2, 4), handler(|_| ()));
+        world.add(order("web", "u-new", |raw| raw["metadata"]["annotations"] = json!({"dci-operator.dev/order-id": "u-web"})));
+        lose(&mut world, &Forsaken::CredentialsMissing("Secret dci does not exist".into()));
+        world.delete("web");
+        until_task(&mut world);
+        lose(&mut world, &Forsaken::HandlerMissing);
+        if !there {
+            world.tasks.clear();
+        }
+        world.run_for(Duration::from_hours(1));
+        assert_eq!(world.tasks.len(), usize::from(there), "{}", world.describe());
+        assert_eq!(ready(&world).1.contains("make the handler again"), !there, "{:?}", ready(&world));
+        if there {
+            world.resolve(TaskType::FailedOperation, Resolution::Abandon);
+            world.until_phase("web", "gone");
+            assert_eq!(world.tasks.len(), 1, "{}", world.describe());
+        }
+    }
+}
+
 #[test]
 fn an_order_whose_server_is_free_goes_whatever_is_lost_then() {
     let closing = || {

@@ -257,3 +257,23 @@ fn what_is_left_of_a_claim_that_landed_once_more_is_told_when_the_order_goes() {
         assert_eq!((claims(&world).as_slice(), world.open_tasks().len()), (["claim", "unclaim"].as_slice(), 0), "{answered:?}");
     }
 }
+
+/// The panel's list shows such a server, and its form is missed.
+#[test]
+fn what_is_left_of_a_claim_is_not_waited_for_without_end_where_its_form_is_missed() {
+    let mut world = world(1, 26, "/", "");
+    until_reason(&mut world, "MarkerTruncated");
+    let operator = world.panel.user(ADMIN).map(|user| user.id.clone());
+    let server = world.panel.server("1");
+    (server.owner, server.notes) = (operator, MARKER[..26].into());
+    world.list();
+    world.panel.forms_missed.insert("1".into());
+    world.delete("web");
+    world.run_for(Duration::from_mins(110));
+    assert!(world.open_tasks().is_empty() && world.orders.contains_key("web"), "{}", world.describe());
+    world.run_for(Duration::from_mins(40));
+    assert_eq!(world.open_tasks(), [TaskType::FailedOperation], "{}", world.describe());
+    world.panel.forms_missed.clear();
+    world.resolve(TaskType::FailedOperation, Resolution::Retry);
+    until_reason(&mut world, "NotOurServer");
+}

@@ -9,7 +9,7 @@ use crate::support::sweep::{FAULTS, one_in, try_all};
 use crate::support::world::{Fault, World, WriteFault, order};
 use crate::support::{later, seconds};
 use dci_operator::api::condition::{ConditionType, is_true};
-use dci_operator::api::task::Resolution;
+use dci_operator::api::task::{Resolution, TaskType};
 use dci_operator::provisioning::call::Call;
 use dci_operator::provisioning::facts::HandlerState;
 use serde_json::json;
@@ -378,4 +378,31 @@ fn what_one_handler_says_of_a_restored_order_is_not_believed_of_the_next() {
     world.panel.licenses.state = HandlerState::Ready;
     world.until_phase("web", "gone");
     assert!(world.panel.licenses.rows.values().all(|license| license.suspended), "{}", world.describe());
+}
+
+/// While a call of one handler is in flight nothing but that call says where the order is.
+#[test]
+fn a_round_that_is_cut_short_at_one_handler_looks_at_the_others_all_the_same() {
+    for fault in [Fault::CrashBefore, Fault::CrashAfter, Fault::LostNot, Fault::LostApplied] {
+        let mut world = sites([("a", 10, 0, true), ("b", 20, 2, true)]);
+        world.until_phase("web", "Active");
+        // The machine was taken out of the panel; its addresses carry the order's note, and nobody knows who has them.
+        let id = world.status("web").server.as_ref().unwrap().id.clone();
+        world.sites.all[1].panel.server(&id).gone = true;
+        let before = world.asked.len();
+        restored_and_deleted(&mut world);
+        world.always = Some(("suspendLicense", fault));
+        let stops = |w: &World| w.asked.iter().skip(before).any(|(_, call)| call.name() == "suspendLicense");
+        world.until("its licence is stopped", Duration::from_hours(1), stops);
+        world.always = None;
+        assert_eq!(world.asked_at.last().map(String::as_str), Some("a"), "{fault:?}");
+        world.until("asked", Duration::from_hours(12), |w| !w.orders.contains_key("web") || !w.open_tasks().is_empty());
+        assert_eq!(world.open_tasks(), [TaskType::FailedOperation], "{fault:?}\n{}", world.describe());
+        assert!(world.orders.contains_key("web"), "{fault:?}");
+        assert!(world.status("web").handler.as_deref() == Some("hosting/b"), "{fault:?}\n{}", world.describe());
+        assert!(world.panel.licenses.rows.values().all(|license| license.suspended), "{fault:?}\n{}", world.describe());
+        world.sites.pools.values_mut().for_each(|pool| pool.used.retain(|used| used.note.is_empty()));
+        world.resolve(TaskType::FailedOperation, Resolution::Retry);
+        world.until_phase("web", "gone");
+    }
 }

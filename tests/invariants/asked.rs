@@ -93,7 +93,11 @@ impl Asked {
         // process has looked since, and has found the intent of this call, whose answer it waits for.
         let observed = order["status"]["observedGeneration"].as_i64();
         let stood_still = STOPPING.contains(&text(&order["status"]["inFlight"]["step"]));
-        let decided = [Some(order["metadata"]["generation"].as_i64().unwrap_or_default()), observed, observed.filter(|_| stood_still).map(|last| last - 1)];
+        let decided = [
+            Some(order["metadata"]["generation"].as_i64().unwrap_or_default()),
+            observed,
+            observed.filter(|_| stood_still).map(|last| last - 1),
+        ];
         let stopped = self.stopped.get(id).is_some_and(|all| all.iter().any(|one| decided.contains(&Some(*one))));
         (!stopped).then(|| format!("{what}: order {name} is neither suspended nor taken back, and its client has the server"))
     }

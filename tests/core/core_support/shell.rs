@@ -39,6 +39,7 @@ fn view(task: &Task, opened_at: Option<Time>, within: Duration) -> TaskView {
         resolution: task.resolution,
         closed_at: task.resolution.map(|_| task.made),
         note: task.note.clone(),
+        made: Some(Time::seconds(task.made)),
         earlier: task.resolution.is_some() && is_earlier(Some(task.made), opened_at, within),
     }
 }
@@ -389,7 +390,7 @@ impl World {
                 details: request.details.clone(),
                 resolution: None,
                 note: String::new(),
-                made: Time::seconds(self.now).0,
+                made: Time::seconds(self.now - self.api_behind).0,
                 by_operator: false,
             });
             let open = self.tasks.iter().filter(|t| t.uid == uid && t.type_ == request.type_ && t.resolution.is_none()).count();

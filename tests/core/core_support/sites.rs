@@ -247,7 +247,24 @@ impl World {
         let number = self.number_of(&ObjectKey { namespace: namespace.into(), name: at.into() });
         self.sites.another =
             status.server.as_ref().is_some_and(|s| s.handed_over_at.is_none()) && selection::another(&parsed, &status, &self.candidates());
-        self.bound_pass(name, number)
+        if round::is_under_way(&parsed, &status) { self.pass_of_a_round(name, number, &parsed) } else { self.bound_pass(name, number) }
+    }
+
+    /// A pass at the handler that a call leads to: the others are looked at before the order goes.
+    fn pass_of_a_round(&mut self, name: &str, number: usize, parsed: &Order) -> Ended {
+        if self.sites.all[number].inventory.is_none() && self.sites.all[number].state == HandlerState::Ready {
+            return self.not_ready(name, number);
+        }
+        let ended = self.selecting_pass(name, number, Vec::new(), false);
+        let (Ended::Forgotten, Some(left)) = (ended, self.sites.left.take()) else { return ended };
+        if round::given_up(&left).is_some() {
+            return self.forget_everywhere(name, parsed);
+        }
+        let ended = if left.in_flight.is_none() { Ended::Waited } else { self.store(name, &OrderStatus { in_flight: None, ..left }) };
+        if let (Ended::Waited, Some(stored)) = (ended, self.orders.get_mut(name)) {
+            stored.wake = Some(self.now);
+        }
+        ended
     }
 
     /// A pass at the one handler that serves an order.

@@ -121,6 +121,8 @@ pub struct World {
     pub refused: BTreeMap<String, Timestamp>,
     pub orders: BTreeMap<String, Stored>,
     pub tasks: Vec<Task>,
+    /// The API server's clock is so far behind the operator's.
+    pub api_behind: Duration,
     pub locks: BTreeMap<String, String>,
     pub missing: Option<Prepare>,
     /// Version of the user's Secret with the root password, how often it was read, and when last.
@@ -212,6 +214,7 @@ impl World {
             refused: BTreeMap::new(),
             orders: BTreeMap::new(),
             tasks: Vec::new(),
+            api_behind: Duration::ZERO,
             locks: BTreeMap::new(),
             missing: None,
             password: dci_operator::provisioning::rotation::version("k", "1"),
