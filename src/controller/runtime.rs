@@ -387,7 +387,9 @@ impl HandlerRuntime {
 /// nothing forgotten.
 pub(super) fn still_newer(changes: &mut BTreeMap<String, Timestamp>, began: Timestamp, now: Timestamp) {
     if began > now {
-        changes.values_mut().for_each(|at| *at = now);
+        for at in changes.values_mut() {
+            *at = now;
+        }
         return;
     }
     changes.retain(|_, at| *at > began);

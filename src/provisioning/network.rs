@@ -92,7 +92,7 @@ pub fn certain_addresses(status: &OrderStatus) -> Vec<&String> {
 fn remember(cx: &mut Cx<'_>, all: &[IpAddr]) {
     let domain = cx.order.domain.clone();
     let ours = |address: &IpAddr| cx.facts.pool.iter().flatten().any(|a| a.address == *address && cx.order.marker.is_in_note(&a.note));
-    let not_ours: Vec<String> = all.iter().filter(|a| !ours(*a)).map(IpAddr::to_string).collect();
+    let not_ours: Vec<String> = all.iter().filter(|a| !ours(a)).map(IpAddr::to_string).collect();
     let keeps = cx.handler.disable_ip_change;
     if let Some(server) = cx.status.server.as_mut() {
         // What the handler says later of main addresses changes nothing of where this one is from.

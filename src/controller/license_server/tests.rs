@@ -81,8 +81,8 @@ async fn a_remote_id_that_the_list_does_not_show_is_told_as_one_of_a_form() {
     assert_eq!(panel.1.load(Ordering::Relaxed), 1);
 }
 
-fn asking(answered: Option<Timestamp>) -> Option<Asking<'static>> {
-    Some(Asking { own: "k8s:u-web/", answered })
+fn asking(answered: Option<Timestamp>) -> Asking<'static> {
+    Asking { own: "k8s:u-web/", answered }
 }
 
 fn remember(runtime: &LicenseRuntime, change: impl Fn(&mut Told)) {
@@ -96,20 +96,20 @@ async fn what_is_remembered_of_an_orders_own_licence_or_of_nobodys_is_looked_at_
     {
         let (runtime, panel) = (LicenseRuntime::default(), Forms::of(Some(before)));
         let panel_now = Forms::of(Some(after));
-        runtime.list(&panel, asking(None)).await.unwrap();
+        runtime.list(&panel, Some(asking(None))).await.unwrap();
         let told =
             async |by: Option<Asking<'static>>| runtime.list(&panel_now, by).await.unwrap().rows["1"].remote_id.clone().unwrap_or_default();
-        assert_eq!(told(asking(None)).await, before, "read a moment ago");
+        assert_eq!(told(Some(asking(None))).await, before, "read a moment ago");
         remember(&runtime, |told| told.at -= most - SignedDuration::from_mins(1));
-        assert_eq!(told(asking(None)).await, before, "{before}");
+        assert_eq!(told(Some(asking(None))).await, before, "{before}");
         remember(&runtime, |told| told.at -= SignedDuration::from_mins(1));
         assert_eq!(told(None).await, before, "all of them are too many to be read at each poll");
-        assert_eq!(told(asking(None)).await, after, "{before}");
+        assert_eq!(told(Some(asking(None))).await, after, "{before}");
     }
     let (runtime, panel) = (LicenseRuntime::default(), Forms::of(Some("k8s:u-db/Lite")));
     runtime.list(&panel, None).await.unwrap();
     remember(&runtime, |told| told.at -= DOUBTED);
-    runtime.list(&panel, asking(None)).await.unwrap();
+    runtime.list(&panel, Some(asking(None))).await.unwrap();
     assert_eq!(panel.1.load(Ordering::Relaxed), 1, "another order's is no business of this one");
 }
 
@@ -117,12 +117,12 @@ async fn what_is_remembered_of_an_orders_own_licence_or_of_nobodys_is_looked_at_
 #[tokio::test]
 async fn what_was_nobodys_is_read_again_once_a_department_has_answered() {
     let (runtime, free) = (LicenseRuntime::default(), Forms::of(Some("")));
-    runtime.list(&free, asking(None)).await.unwrap();
+    runtime.list(&free, Some(asking(None))).await.unwrap();
     remember(&runtime, |told| told.at -= SignedDuration::from_mins(1));
     let ago = |seconds: i64| Timestamp::now() - SignedDuration::from_secs(seconds);
     let ours = Forms::of(Some("k8s:u-web/Lite"));
     let told = async |answered: Timestamp| {
-        runtime.list(&ours, asking(Some(answered))).await.unwrap().rows["1"].remote_id.clone().unwrap_or_default()
+        runtime.list(&ours, Some(asking(Some(answered)))).await.unwrap().rows["1"].remote_id.clone().unwrap_or_default()
     };
     assert_eq!(told(ago(120)).await, "", "answered before it was read");
     assert_eq!(told(ago(30)).await, "k8s:u-web/Lite");
@@ -134,9 +134,9 @@ async fn what_was_nobodys_is_read_again_once_a_department_has_answered() {
 async fn what_was_remembered_while_the_clock_was_ahead_is_read_again() {
     for shows in [Some("k8s:u-web/Lite"), Some(""), None] {
         let (runtime, panel) = (LicenseRuntime::default(), Forms::of(shows));
-        runtime.list(&panel, asking(None)).await.unwrap();
+        runtime.list(&panel, Some(asking(None))).await.unwrap();
         remember(&runtime, |told| told.at += SignedDuration::from_hours(24));
-        runtime.list(&panel, asking(None)).await.unwrap();
+        runtime.list(&panel, Some(asking(None))).await.unwrap();
         assert_eq!(panel.1.load(Ordering::Relaxed), 2, "{shows:?}");
     }
 }
@@ -146,7 +146,7 @@ async fn what_was_remembered_while_the_clock_was_ahead_is_read_again() {
 async fn the_form_of_a_licence_that_is_deleted_is_not_read() {
     let (runtime, mut panel) = (LicenseRuntime::default(), Forms::of(Some("")));
     panel.2 = LicenseState::Deleted;
-    let rows = runtime.list(&panel, asking(None)).await.unwrap().rows;
+    let rows = runtime.list(&panel, Some(asking(None))).await.unwrap().rows;
     assert_eq!((rows["1"].remote_id.as_deref(), rows["1"].state, panel.1.load(Ordering::Relaxed)), (None, LicenseState::Deleted, 0));
 }
 
@@ -154,7 +154,7 @@ async fn the_form_of_a_licence_that_is_deleted_is_not_read() {
 #[tokio::test]
 async fn a_form_is_as_old_as_its_reading_and_not_as_its_list() {
     let (runtime, panel) = (LicenseRuntime::default(), Forms::of(Some("k8s:u-web/Lite")));
-    let list = runtime.list(&panel, asking(None)).await.unwrap();
+    let list = runtime.list(&panel, Some(asking(None))).await.unwrap();
     assert!(lock(&runtime.0).remote_ids["1"].at > list.began);
 }
 
