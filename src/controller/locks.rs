@@ -237,8 +237,8 @@ mod tests {
     #[tokio::test]
     async fn a_lock_that_comes_and_goes_meanwhile_is_nobodys_in_particular() {
         let service = tower::service_fn(|request: http::Request<Body>| async move {
-            let code: u16 = if request.method() == http::Method::POST { 409 } else { 404 };
-            let failed = json!({"kind": "Status", "status": "Failure", "message": "no", "code": code});
+            let (code, reason) = if request.method() == http::Method::POST { (409u16, "AlreadyExists") } else { (404, "NotFound") };
+            let failed = json!({"kind": "Status", "status": "Failure", "reason": reason, "message": "no", "code": code});
             Ok::<_, Infallible>(http::Response::builder().status(code).body(Body::from(failed.to_string().into_bytes())).unwrap())
         });
         let locks = Locks::new(Client::new(service, "system"), "system");

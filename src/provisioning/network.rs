@@ -191,6 +191,7 @@ fn from_pool(cx: &mut Cx<'_>, server: &ServerId) -> Flow<Vec<IpAddr>> {
             return Break(take(cx, step, family, &group, &have));
         }
         if have.len() > wanted {
+            not_the_main_one(cx, step, server, &have)?;
             return Break(give_up_one(cx, step, server, &rows, &main, &have));
         }
     }
@@ -279,6 +280,7 @@ fn by_panel(cx: &mut Cx<'_>, server: &ServerId) -> Flow<Vec<IpAddr>> {
         if have.len() > wanted
             && let Some(row) = have.iter().rev().find(|r| r.address != main)
         {
+            not_the_main_one(cx, step, server, &have.iter().map(|r| r.address).collect::<Vec<_>>())?;
             let call = Call::RemoveAddress { server: server.clone(), row: row.row.clone(), address: row.address };
             return Break(cx.call(step, call, Shows::AtOnce));
         }
@@ -295,6 +297,14 @@ pub(super) fn domains(cx: &mut Cx<'_>, step: Step, server: &ServerId, domain: &s
             Break(cx.call(step, Call::SetDomain { server: server.clone(), row: row.row.clone(), domain: domain.to_owned() }, Shows::AtOnce))
         }
     }
+}
+
+/// Before one of these is taken off a client's server: one that the order did not give it may be the main one by now, which only a list
+/// tells that is newer than our last change.
+fn not_the_main_one(cx: &mut Cx<'_>, step: Step, server: &ServerId, have: &[IpAddr]) -> Flow {
+    let clients = cx.status.server.as_ref().filter(|s| s.handed_over_at.is_some());
+    let unknown = clients.is_some_and(|s| have.iter().any(|a| !s.addresses.contains(&a.to_string())));
+    if unknown { cx.need_row(step, server).map_continue(|_| ()) } else { Continue(()) }
 }
 
 /// An address that is added may be long in coming: what a client has got already has its new name meanwhile.
