@@ -108,7 +108,7 @@ async fn the_same_in_xml() {
     assert!(xml("func=server.edit&elid=17").await.contains("<notes>a&lt;b</notes>"));
     assert!(row().await.contains("<owner>acme</owner>"));
     let list = xml("func=iplist&elid=17").await;
-    assert!(list.contains("<elem><id>g1</id><type>group</type></elem>"), "{list}");
+    assert!(list.contains("<elem><id>1</id><type>group</type></elem>"), "{list}");
     let added = xml("func=iplist.edit&plid=17&sok=ok&iptype=public&ip=&family=ipv4").await;
     assert!(added.contains("<ip>203.0.113.1</ip>"), "{added}");
     let refused = xml("func=server.operations&elid=17&sok=ok&operation=ostemplate&ostemplate=none&passwd=a&confirm=a").await;
