@@ -149,7 +149,7 @@ stage_e2e() {
     pids+=($!)
   done
   read -ra short < <(targets e2e | grep -vxE 'e2e_(states|sweep)' | as_arguments)
-  e2e "${short[@]}" -- --test-threads=6 || rc=1
+  e2e "${short[@]}" -- --test-threads=8 || rc=1
   for pid in "${pids[@]}"; do wait "$pid" || rc=1; done
   cat "$said"/*
   # Those that wait for minutes.
