@@ -286,7 +286,8 @@ impl People {
         let place = (ORDERS, SHOP.to_owned(), name.clone());
         let Ok(order) = world.server(|s| s.get(&place)) else { return false };
         let status = &order["status"];
-        if view::is_deleting(&order) {
+        // Nobody finds a server by its marker that another client has: its status alone leads there.
+        if view::is_deleting(&order) || is_anothers(world, view::text(&status["server"]["id"])) {
             return false;
         }
         if !status["server"]["id"].is_string() || !status["inFlight"].is_null() {
@@ -346,6 +347,12 @@ fn license_of(world: &World, order: &str) -> Option<(u64, String)> {
     let order = world.server(|s| s.get(&(ORDERS, SHOP.to_owned(), order.to_owned()))).ok()?;
     let id = view::list(&order["status"]["licenses"]).iter().find_map(|license| license["id"].as_str()?.parse().ok())?;
     Some((id, view::server_of(&order).unwrap_or_default().to_owned()))
+}
+
+/// Whether a person gave a server to another client.
+fn is_anothers(world: &World, id: &str) -> bool {
+    let panels = world.panels.state();
+    view::servers(&panels).iter().any(|server| server.id() == id && view::text(&server.state["owner"]).starts_with("owner-of-"))
 }
 
 /// Whether an order that was restored without its status has yet to find its server, or another one.

@@ -146,6 +146,15 @@ struct Quiet {
     passes: [u64; 4],
 }
 
+/// When it is asked again whether an order that was restored is seen, in milliseconds.
+const UNSEEN: u64 = 1000;
+
+/// An order that was restored without its finalizer, and that the operator has not seen since.
+fn is_unseen(order: &Value) -> bool {
+    let finalizers = view::list(&order["metadata"]["finalizers"]);
+    finalizers.is_empty() && view::order_id(order) != order["metadata"]["uid"]
+}
+
 impl People {
     pub fn new(script: Vec<(u64, Act)>, takes: u64, lacks_parts: bool) -> Self {
         Self {
@@ -261,6 +270,12 @@ impl People {
         };
         match act {
             Act::Order(object) => told(world.change(|s| s.create((ORDERS, SHOP.into(), String::new()), object, now()))),
+            // Nobody knows yet that it was restored: it would go without a word, and its server stay.
+            Act::Delete(name) if world.server(|s| s.get(&key(&name))).is_ok_and(|order| is_unseen(&order)) => {
+                if !self.healing {
+                    self.put_off(UNSEEN, Act::Delete(name));
+                }
+            }
             Act::Delete(name) => told(world.change(|s| s.delete(&key(&name), &Value::Null, now()))),
             Act::DeleteAll => {
                 for name in names(world) {

@@ -171,6 +171,13 @@ fn abandoned(world: &World, order: &Value) {
     for what in view::server_of(order).into_iter().chain(addresses).chain(server["mainAddress"].as_str()) {
         world.touch(what);
     }
+    // What a panel left of its marker stands on a server that the status does not name; the task does.
+    let named = format!("/{}/{}/", view::text(&order["metadata"]["namespace"]), view::name(order));
+    for left in view::servers(&world.panels.state()) {
+        if view::text(&left.state["notes"]).contains(&named) {
+            world.touch(left.id());
+        }
+    }
 }
 
 fn summary(change: &Change) -> String {
