@@ -261,6 +261,20 @@ impl People {
         changed
     }
 
+    fn deletes(&mut self, world: &World, name: String) {
+        let key = (ORDERS, SHOP.to_owned(), name);
+        if world.server(|s| s.get(&key)).is_ok_and(|order| is_unseen(&order)) {
+            // Nobody knows yet that it was restored: it would go without a word, and its server stay.
+            if !self.healing {
+                self.put_off(UNSEEN, Act::Delete(key.2));
+            }
+            return;
+        }
+        if let Err(refusal) = world.change(|s| s.delete(&key, &Value::Null, now())) {
+            world.tell(&format!("   (not so: {})", refusal.message));
+        }
+    }
+
     fn perform(&mut self, world: &World, act: Act) {
         let key = |name: &str| (ORDERS, SHOP.to_owned(), name.to_owned());
         let told = |what: super::apiserver::Answer| {
@@ -270,13 +284,7 @@ impl People {
         };
         match act {
             Act::Order(object) => told(world.change(|s| s.create((ORDERS, SHOP.into(), String::new()), object, now()))),
-            // Nobody knows yet that it was restored: it would go without a word, and its server stay.
-            Act::Delete(name) if world.server(|s| s.get(&key(&name))).is_ok_and(|order| is_unseen(&order)) => {
-                if !self.healing {
-                    self.put_off(UNSEEN, Act::Delete(name));
-                }
-            }
-            Act::Delete(name) => told(world.change(|s| s.delete(&key(&name), &Value::Null, now()))),
+            Act::Delete(name) => self.deletes(world, name),
             Act::DeleteAll => {
                 for name in names(world) {
                     told(world.change(|s| s.delete(&key(&name), &Value::Null, now())));

@@ -172,7 +172,7 @@ fn abandoned(world: &World, order: &Value) {
         world.touch(what);
     }
     // What a panel left of its marker stands on a server that the status does not name; the task does.
-    let named = format!("/{}/{}/", view::text(&order["metadata"]["namespace"]), view::name(order));
+    let named = format!("/{}/", view::name(order));
     for left in view::servers(&world.panels.state()) {
         if view::text(&left.state["notes"]).contains(&named) {
             world.touch(left.id());
