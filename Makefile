@@ -22,8 +22,9 @@ demo: needs ## the whole job on this machine: control plane, simulated panels, a
 test: needs ## all tests, with a table of stages at the end; what CI runs
 	@deploy/ci/stages.sh control-plane build lint unit mutants pure e2e audit
 
-check-all: needs ## the same, and what takes longer or needs more tools
-	@DCI_SWEEP=all DCI_STATES=all deploy/ci/stages.sh control-plane build lint unit mutants pure deny crds docs e2e audit worlds current image
+check-all: needs ## the same, and what takes longer (six hours in all) or needs more tools
+	@DCI_SWEEP=all DCI_STATES=all deploy/ci/stages.sh control-plane build lint unit mutants pure deny crds docs e2e audit current image \
+	  model conformance manifests fuzz soak simulation sweep all-mutants
 
 test-unit: ## unit and integration tests, without a control plane
 	@deploy/ci/stages.sh unit
@@ -64,7 +65,7 @@ states: needs control-plane ## stale and unobserved states, and restores, those 
 manifests: needs control-plane ## thousands of manifests drawn from the schemas, good and bad, and each property of live orders changed (DCI_MANIFESTS=3000, DCI_MANIFESTS_SEED=1)
 	@DCI_MANIFESTS="$${DCI_MANIFESTS:-3000}" deploy/local/control-plane.sh run -- $(CARGO) test --test e2e -- --nocapture manifests:: live_changes::
 
-mutants: ## the decisions, made wrong line by line: caught of all (hours; DCI_MUTANTS_SHARD=k/n: a part of them)
+mutants: ## the decisions, made wrong line by line: caught of all
 	@deploy/ci/mutants.sh all
 
 fuzz: ## the parsers, five minutes each (DCI_FUZZ_SECONDS=n, DCI_FUZZ_SEED=n)

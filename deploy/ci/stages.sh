@@ -25,13 +25,15 @@ usage: stages.sh STAGE…
   pure            the build without default features (no Kubernetes client, no HTTP, no runtime)
   e2e             tests on a real API server (tests/e2e*.rs)
   audit           every permission of the chart was used in the e2e stage before, and no other was asked for
-  worlds          two thousand wild worlds of the simulation, with our own code optimised
   current         definitions, policies, tests/e2e_rules and tests/e2e.rs against a current API server's own code; skipped where Debian's
                   libraries of it are not to be had
   deny            licences, sources, duplicates and advisories of dependencies; fails without cargo deny
   crds            crds/ is what the code generates
   docs            the programming interface's documentation builds without warnings
   image           the image, without Docker, and what is in it; fails when buildah is not installed
+  all-mutants     everything in src/provisioning made wrong: enough of it has to be noticed
+  model, simulation, sweep, conformance, manifests, fuzz, soak
+                  the whole of each: make of the same name, the simulation with our own code optimised
 TEXT
 }
 
@@ -70,6 +72,8 @@ stage_lint() {
   else
     skipped "shellcheck is not installed"
   fi
+  # Their examples are their tests.
+  run env PYTHONDONTWRITEBYTECODE=1 python3 -m doctest deploy/ci/mutants/rewrite.py deploy/ci/mutants/trial.py || rc=1
   workflows=$(program actionlint)
   if [[ -n $workflows ]]; then
     # Their scripts too, by shellcheck.
@@ -124,6 +128,8 @@ stage_unit() {
 # Where nothing changed, it says so.
 stage_mutants() { run deploy/ci/mutants.sh changed; }
 
+stage_all_mutants() { run deploy/ci/mutants.sh all; }
+
 stage_pure() { run "$CARGO" check --locked --no-default-features; }
 
 # A part of the tests on a real API server, on a control plane of its own.
@@ -168,11 +174,20 @@ stage_audit() {
   run "$CARGO" test --locked --test audit -- --nocapture --test-threads=1
 }
 
-# Building it takes as long as running it: in `make test` some of them run as they are built anyway.
-stage_worlds() {
-  run env CARGO_PROFILE_DEV_OPT_LEVEL=1 "$CARGO" test --locked --no-run --test simulation &&
-    run env CARGO_PROFILE_DEV_OPT_LEVEL=1 DCI_SIM_SEEDS=2000 "$CARGO" test --locked --test simulation random_worlds -- --nocapture
-}
+stage_model() { run make model; }
+
+# Building it so takes minutes: in `make test` some worlds run as they are built anyway.
+stage_simulation() { CARGO_PROFILE_DEV_OPT_LEVEL=1 run make simulation; }
+
+stage_sweep() { run make sweep DCI_SWEEP_TOGETHER=32 DCI_SWEEP_PARALLEL=30; }
+
+stage_conformance() { run make conformance; }
+
+stage_manifests() { run make manifests; }
+
+stage_fuzz() { run make fuzz; }
+
+stage_soak() { run make soak; }
 
 # Beside what the e2e stage says, with custom resources served by other code: rules, fields to select by, and policies.
 stage_current() {
@@ -239,8 +254,10 @@ stage_docs() { RUSTDOCFLAGS='--deny warnings' run "$CARGO" doc --locked --no-dep
 # --- the table --------------------------------------------------------------------------------------------------------
 
 # Minutes that a stage may take on two cores: from nothing, and when everything was built before.
-declare -A COLD=([control-plane]=15 [build]=20 [lint]=8 [unit]=8 [mutants]=8 [pure]=4 [e2e]=12 [audit]=1 [worlds]=12 [current]=25 [deny]=2 [crds]=1 [docs]=4 [image]=20)
-declare -A WARM=([control-plane]=1 [build]=3 [lint]=2 [unit]=6 [mutants]=3 [pure]=1 [e2e]=8 [audit]=1 [worlds]=4 [current]=10 [deny]=1 [crds]=1 [docs]=2 [image]=2)
+declare -A COLD=([control-plane]=15 [build]=20 [lint]=8 [unit]=8 [mutants]=8 [pure]=4 [e2e]=12 [audit]=1 [current]=25 [deny]=2 [crds]=1 [docs]=4 [image]=20
+  [all-mutants]=100 [model]=20 [simulation]=50 [sweep]=60 [conformance]=15 [manifests]=15 [fuzz]=35 [soak]=40)
+declare -A WARM=([control-plane]=1 [build]=3 [lint]=2 [unit]=6 [mutants]=3 [pure]=1 [e2e]=8 [audit]=1 [current]=10 [deny]=1 [crds]=1 [docs]=2 [image]=2
+  [all-mutants]=90 [model]=15 [simulation]=40 [sweep]=50 [conformance]=10 [manifests]=10 [fuzz]=30 [soak]=35)
 # And all of `make test` together. Nothing runs longer than the cold one: what hangs is ended, and has failed.
 ALL_COLD=60 ALL_WARM=15
 
@@ -293,8 +310,8 @@ not_run() { # NAME
 
 needed_for() { # NAME: the stages without which it makes no sense
   case $1 in
-    unit | mutants | pure | crds | docs) echo build ;;
-    e2e | current) echo control-plane build ;;
+    unit | mutants | pure | crds | docs | model | simulation | fuzz) echo build ;;
+    e2e | current | sweep | conformance | manifests | soak) echo control-plane build ;;
     audit) echo e2e ;;
   esac
 }
@@ -328,7 +345,7 @@ tables() {
 # Adds up what the test programs themselves said. A stage whose runner died before it could say so counts as one failure.
 summary() {
   local name log passed=0 failed=0 skipped=0 line ran=''
-  for name in unit e2e audit worlds current; do
+  for name in unit e2e audit current model simulation sweep conformance manifests fuzz soak; do
     [[ " ${NAMES[*]} " == *" $name "* ]] || continue
     ran=1 log=$LOGS/$name
     [[ -f $log ]] || continue
@@ -374,7 +391,9 @@ main() {
     }
   done
   # More than `make test` has.
-  if [[ " $* " == *' current '* ]]; then ALL_COLD=$((ALL_COLD + COLD[current])) ALL_WARM=$((ALL_WARM + WARM[current])); fi
+  for name in current image all-mutants model simulation sweep conformance manifests fuzz soak; do
+    if [[ " $* " == *" $name "* ]]; then ALL_COLD=$((ALL_COLD + COLD[$name])) ALL_WARM=$((ALL_WARM + WARM[$name])); fi
+  done
   # What was never built here has to be built now.
   [[ -d $CARGO_TARGET_DIR/debug/deps ]] || state=COLD
   "$PLANE" env >/dev/null 2>&1 || state=COLD
