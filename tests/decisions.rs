@@ -10,6 +10,8 @@ mod support;
 mod core_active;
 #[path = "core/core_addresses.rs"]
 mod core_addresses;
+#[path = "core/core_allocation.rs"]
+mod core_allocation;
 #[path = "core/core_answers.rs"]
 mod core_answers;
 #[path = "core/core_changes.rs"]
@@ -26,6 +28,8 @@ mod core_custom;
 mod core_forsaken;
 #[path = "core/core_give_back.rs"]
 mod core_give_back;
+#[path = "core/core_half_claim_ends.rs"]
+mod core_half_claim_ends;
 #[path = "core/core_half_claims.rs"]
 mod core_half_claims;
 #[path = "core/core_installation.rs"]
@@ -60,6 +64,8 @@ mod core_renewals;
 mod core_revocation;
 #[path = "core/core_selection.rs"]
 mod core_selection;
+#[path = "core/core_selection_ends.rs"]
+mod core_selection_ends;
 #[path = "core/core_stopping.rs"]
 mod core_stopping;
 #[path = "core/core_taking.rs"]

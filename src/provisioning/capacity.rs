@@ -149,6 +149,10 @@ mod tests {
             json!({"spec": {}, "status": {"triedServers": all}})
         };
         let nobody = Queue::default();
+        let intent = json!({"operationId": "op", "step": "Allocate", "call": "claim", "target": "server/1", "attempt": 1,
+            "since": "2026-01-01T00:00:00Z", "outcome": "Sent"});
+        let server = json!({"id": "3", "handler": "h/msk-1", "configuration": "E5"});
+        let restored = json!({crate::api::ORDER_ID_ANNOTATION: "u-0"});
         for (change, inventory, queue, said) in [
             (ready("E3"), inventory(), &nobody, None),
             (ready("E3"), inventory(), &ahead(1), None),
@@ -168,6 +172,10 @@ mod tests {
             (ready("E5"), marked("other", "web", "u-1"), &nobody, None),
             (ready("E5"), marked("other", "web", "u-0"), &nobody, Some("no free server of type E5; place 1 of 1")),
             (json!({"spec": {"configuration": {"serverType": "E5"}, "adopt": {"serverId": "3"}}}), inventory(), &nobody, None),
+            // Something was asked for, was got, or may have been before a restore.
+            (json!({"spec": {"configuration": {"serverType": "E5"}}, "status": {"inFlight": intent}}), inventory(), &nobody, None),
+            (json!({"spec": {"configuration": {"serverType": "E5"}}, "status": {"server": server}}), inventory(), &nobody, None),
+            (json!({"metadata": {"annotations": restored}, "spec": {"configuration": {"serverType": "E5"}}}), inventory(), &nobody, None),
             (json!({"spec": {"configuration": {"serverType": null, "custom": {"memoryGiB": 999}}}}), inventory(), &nobody, None),
         ] {
             let raw = samples::order(&change);
@@ -206,9 +214,9 @@ mod tests {
             ),
             (|_, facts| (facts.slot, facts.before_me) = (false, 3), "LimitReached", "place 4 in the queue"),
             (
-                |handler, facts| (handler.max_orders_per_namespace, facts.older_orders) = (3, 4),
+                |handler, facts| (handler.max_orders_per_namespace, facts.older_orders) = (3, 8),
                 "LimitReached",
-                "limits.maxOrdersPerNamespace (3) of the handler is reached in this namespace; place 2 in the queue",
+                "limits.maxOrdersPerNamespace (3) of the handler is reached in this namespace; place 6 in the queue",
             ),
             // Whether there is a place or not: without a server none is needed.
             (
@@ -224,6 +232,9 @@ mod tests {
             let decided = decide::decide(&order, &handler, &facts, Timestamp::UNIX_EPOCH, &OrderStatus::default());
             let ready = condition::find(&decided.status.conditions, ConditionType::Ready).unwrap();
             assert!(ready.reason == reason && ready.message.contains(said), "{reason}: {ready:?}");
+            // Where there is no server that is what the order is about, although its client is not there yet.
+            let allocate = decided.status.steps.iter().find(|step| step.name == "Allocate").map_or("", |step| step.state.as_str());
+            assert_eq!(allocate, if reason == "WaitingForCapacity" { "Waiting" } else { "Pending" }, "{said}");
         }
     }
 }

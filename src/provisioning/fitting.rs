@@ -394,11 +394,33 @@ mod tests {
     }
 
     #[test]
+    fn what_is_beyond_and_what_is_missing_is_counted_disk_by_disk() {
+        let surplus = Surplus { processors: 1, cards: 1, memory_gib: 64, nvme_gb: 1920, ssd_gb: 7680, other_gb: 8000, disks: 7 };
+        let more = Hardware::parse("2xE-2146G-128Gb-3x3840SSD-4x2000HDD-2x960NVMe+X710");
+        assert_eq!(compare(&usual(), &more).rank, Rank::Fits(surplus));
+        let order = wanted(json!({"disks": [{"type": "SSD", "sizeGB": 1920, "count": 2}, {"type": "HDD", "sizeGB": 4000, "count": 3}]}));
+        let surplus = Surplus { processors: 1, memory_gib: 64, ..Surplus::default() };
+        let less = compare(&order, &Hardware::parse("E5-64Gb")).rank;
+        assert_eq!(less, Rank::Differs { parts: 5, memory_gib: 0, disks_gb: 15_840, surplus });
+    }
+
+    #[test]
+    fn a_disk_of_the_same_type_is_swapped_before_one_of_another_type() {
+        let order = wanted(json!({"disks": [{"type": "SSD", "sizeGB": 1920}]}));
+        let compared = compare(&order, &Hardware::parse("E5-64Gb-480HDD-480SSD-500NVMe"));
+        assert_eq!(compared.lines[0].action.as_deref(), Some("swap 1x 480SSD for 1x 1920SSD"));
+    }
+
+    #[test]
     fn another_processor_is_swapped() {
         let order = wanted(json!({"cpu": {"model": "E5-2620 v4", "count": 2}, "memoryGiB": 128}));
         let other = compare(&order, &Hardware::parse("1xE3-64Gb"));
         assert!(other.swaps);
         assert_eq!(other.lines[0].action.as_deref(), Some("swap 1x E3 for 2x E5-2620 v4"));
+        // A second one of the same is added, and for none nothing comes out.
+        assert!(!compare(&order, &Hardware::parse("1xE5-2620 v4-64Gb")).swaps);
+        let none = wanted(json!({"cpu": {"model": "E5-2620 v4", "count": 0}}));
+        assert!(!compare(&none, &Hardware::parse("1xE3-64Gb")).swaps);
         assert_eq!(compare(&order, &Hardware::default()).rank, Rank::Unknown);
     }
 
@@ -411,6 +433,8 @@ mod tests {
             ("E5-2620 v4", "E5-2620 v4", true),
             ("E5-2620 v4", "E5-2620", false),
             ("E5-262", "E5-2620", false),
+            ("E5-2620", "E5-2620 vPro", true),
+            ("E5-2620", "E5-2620 v", true),
             ("X710", "Intel X710-DA2", false),
             ("", "X710", false),
         ] {

@@ -294,6 +294,8 @@ mod tests {
             ("Dell R640 (new)", "+?Dell R640 (new)"),
             ("E5-2620-64Gb-480SSD-whatever", "1xE5-2620-64Gb-1x480SSD+?whatever"),
             ("E5-64Gb-480SSD-10Gbps", "1xE5-64Gb-1x480SSD+@10000M"),
+            ("E5-64Gb-480SSD-100Mbit/s", "1xE5-64Gb-1x480SSD+@100M"),
+            ("E5-64Gb+@0M", "1xE5-64Gb+?@0M"),
             ("1xE5-64Gb+X710-DA2+H730", "1xE5-64Gb+H730+X710-DA2"),
             ("E5-64Gb-32Gb", "1xE5-64Gb+?32Gb"),
             ("E5-64Gb-0SSD", "1xE5-64Gb-0SSD"),
@@ -310,11 +312,19 @@ mod tests {
 
     #[test]
     fn absurd_numbers_are_no_parts() {
-        for text in ["99999999999Gb", "99999999999x480SSD", "99999999999SSD", "1e9SSD", "0Gb", "5GBTBSSD"] {
+        for text in ["99999999999Gb", "99999999999x480SSD", "10000x480SSD", "0x480SSD", "99999999999SSD", "1e9SSD", "0Gb", "5GBTBSSD"] {
             assert!(Hardware::parse(text).is_unknown(), "{text}");
         }
         let many = vec!["9999x480SSD"; 100].join("-");
         assert_eq!(Hardware::parse(&many).disks, disks(&[("SSD", 480, 9999)]));
+    }
+
+    #[test]
+    fn a_text_that_is_too_long_is_cut_between_two_characters() {
+        for (plain, kept) in [(LONGEST - 1, LONGEST - 1), (LONGEST - 2, LONGEST)] {
+            let text = format!("{}é", "a".repeat(plain));
+            assert_eq!(clean(&text).len(), kept, "{plain}");
+        }
     }
 
     fn hardware() -> impl Strategy<Value = Hardware> {

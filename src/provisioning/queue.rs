@@ -107,6 +107,21 @@ mod tests {
     }
 
     #[test]
+    fn orders_compete_for_one_type_and_with_whoever_takes_any_server() {
+        let ready = |server_type: &str| Wanted::Ready(server_type.into());
+        let custom = || Wanted::Custom(serde_json::from_value(serde_json::json!({"memoryGiB": 64})).unwrap());
+        for (one, other, expected) in [
+            (ready("A"), ready("A"), true),
+            (ready("A"), ready("B"), false),
+            (ready("A"), custom(), true),
+            (custom(), ready("A"), true),
+            (custom(), custom(), true),
+        ] {
+            assert_eq!(compete(&one, &other), expected, "{one} {other}");
+        }
+    }
+
+    #[test]
     fn the_place_counts_from_one() {
         assert_eq!(Queue::default().place(), "place 1 of 1");
         assert_eq!(Queue { ahead: vec![waiting("A", None)], behind: 1 }.place(), "place 2 of 3");

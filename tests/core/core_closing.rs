@@ -300,7 +300,10 @@ fn an_order_recreated_under_the_same_name_takes_no_second_server() {
 /// Restored into another cluster, or under another name: the order that has this id may still be alive there.
 #[test]
 fn an_id_that_a_server_carries_elsewhere_is_neither_taken_over_nor_given_back_and_gets_no_second_server() {
-    for (from, to) in [("k8s:cluster-1/", "k8s:cluster-0/"), ("/shop/web/", "/shop/old/")] {
+    for (from, to, way) in [
+        ("k8s:cluster-1/", "k8s:cluster-0/", "start the operator with --cluster-id=cluster-0"),
+        ("/shop/web/", "/shop/old/", "restore the order as shop/old"),
+    ] {
         for deleted in [false, true] {
             let mut world = active();
             let notes = &mut world.panel.server("1").notes;
@@ -312,6 +315,8 @@ fn an_id_that_a_server_carries_elsewhere_is_neither_taken_over_nor_given_back_an
                 world.delete("web");
             }
             until_reason(&mut world, "OrderIdElsewhere");
+            let told = world.status("web").last_error.as_ref().map(|e| e.message.clone()).unwrap_or_default();
+            assert!(told.contains(way), "{told}");
             world.run_for(Duration::from_hours(1));
             assert_eq!(picture(&world), before, "{to}, deleted {deleted}\n{}", world.describe());
             // The cluster id of the old cluster is what takes it over, or gives it back.

@@ -2,6 +2,8 @@
 
 #[path = "core_letting_go/adoption.rs"]
 mod adoption;
+#[path = "core_letting_go/adoption_ends.rs"]
+mod adoption_ends;
 
 use std::time::Duration;
 

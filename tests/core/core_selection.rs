@@ -21,7 +21,7 @@ use dci_operator::provisioning::marker::Marker;
 use dci_operator::provisioning::order::{Handler, Order};
 use dci_operator::provisioning::reason::Reason;
 use dci_operator::provisioning::selection::{
-    Candidate, PassedOver, another, builds, ended_without, exhausted, found, looked_through, may_have_been_restored, moved,
+    Candidate, PassedOver, another, builds, ended_without, exhausted, found, has_own, looked_through, may_have_been_restored, moved,
     not_looked_through, notes, passes_over, sort,
 };
 use dci_operator::provisioning::step::Step;
@@ -243,9 +243,14 @@ fn a_marker_of_ours_is_found_wherever_it_is() {
     // Restored under another cluster id, or copied.
     let elsewhere = Marker { name: "other".into(), ..order.marker.clone() };
     let foreign = Marker { name: "other".into(), order_id: "another".into(), ..order.marker.clone() };
-    for (marker, expected) in [(&order.marker, true), (&previous, true), (&elsewhere, true), (&foreign, false)] {
+    // What a panel left of it is its own, too.
+    let cut = Marker { order_id: "u-w".into(), ..order.marker.clone() };
+    for (marker, expected, own) in
+        [(&order.marker, true, true), (&cut, true, true), (&previous, true, false), (&elsewhere, true, false), (&foreign, false, false)]
+    {
         handler.inventory.markers = [("7".to_owned(), vec![marker.clone()])].into();
-        assert_eq!(found(&order, &known, &handler.candidate()), expected);
+        assert_eq!(found(&order, &known, &handler.candidate()), expected, "{marker}");
+        assert_eq!(has_own(&order, &known, &handler.candidate()), own, "{marker}");
     }
     // Given back at midnight: what an older list shows of it is of the past, and nothing else is.
     let at = |second: i64| Timestamp::from_second("2026-01-01T00:00:00Z".parse::<Timestamp>().unwrap().as_second() + second).unwrap();
@@ -260,6 +265,8 @@ fn a_marker_of_ours_is_found_wherever_it_is() {
         handler.inventory.markers = [("7".to_owned(), vec![marker.clone()])].into();
         handler.inventory.began = began;
         assert_eq!(found(&order, &given_back, &handler.candidate()), expected, "{marker}, {began}");
+        let own = expected && *marker == order.marker;
+        assert_eq!(has_own(&order, &given_back, &handler.candidate()), own, "{marker}, {began}");
     }
 }
 
@@ -349,6 +356,10 @@ fn a_handler_is_looked_through_when_every_server_that_may_be_ours_was_read() {
         handler.inventory.rows.get_mut("7").unwrap().owner = Some(owner.into());
         assert!(!looked_through(&order, &handler.candidate()), "{owner}");
     }
+    handler.inventory.rows.get_mut("7").unwrap().owner = Some("bob".into());
+    assert!(looked_through(&order, &handler.candidate()), "nobody is told what another client's servers carry");
+    handler.inventory.rows.get_mut("7").unwrap().owner = Some("root".into());
+    assert!(looked_through(&self::order(|_| ()), &handler.candidate()), "an earlier log-in matters to restored orders alone");
     handler.inventory.markers = [("7".to_owned(), Vec::new())].into();
     assert!(looked_through(&order, &handler.candidate()));
     handler.inventory.former = None;

@@ -18,7 +18,7 @@ use crate::support::sweep::{FAULTS, Kind, reach};
 use crate::support::world::{Fault, World, WriteFault, handler, order};
 
 /// Server 2 is acme's, with two public addresses, a note of the provider's, and its power on.
-fn adopting(change: impl FnOnce(&mut Value)) -> World {
+pub(super) fn adopting(change: impl FnOnce(&mut Value)) -> World {
     let mut panel = Panel::new(3, 6);
     for (id, name) in [("5", "acme"), ("7", "bob")] {
         panel.users.push(PanelUser { id: id.into(), name: name.into(), level: Level::User });
@@ -285,6 +285,9 @@ fn an_address_of_another_group_on_an_adopted_server_counts() {
     let mut world = adopting(|_| ());
     let other: std::net::IpAddr = "198.51.100.8".parse().unwrap();
     world.panel.used.iter_mut().find(|u| u.address == other).unwrap().group = "legacy".into();
+    // One that somebody else has, without a note.
+    let theirs: std::net::IpAddr = "198.51.100.9".parse().unwrap();
+    world.panel.used.push(PoolAddress { address: theirs, group: "public".into(), ..world.panel.used[0].clone() });
     world.until_phase("web", "Active");
     world.edit("web", |raw| raw.spec.domain = "b.example.net".into());
     world.run_for(Duration::from_hours(1));
@@ -304,6 +307,7 @@ fn an_address_of_another_group_on_an_adopted_server_counts() {
     world.edit("web", |raw| raw.spec.addresses.ipv4 = 2);
     world.until("as it was", Duration::from_hours(1), |w| w.phase("web") == "Active" && w.open_tasks().is_empty());
     world.assert_quiet();
+    assert_eq!(note_of(&world, theirs).as_deref(), Some(""), "{}", world.describe());
 }
 
 /// Deleted while it is being taken over: the client keeps what it had.

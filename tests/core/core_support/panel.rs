@@ -144,6 +144,8 @@ pub struct Panel {
     pub templates: Option<Vec<String>>,
     /// Those of servers that have others, or whose form shows none, by id.
     pub templates_of: BTreeMap<String, Option<Vec<String>>>,
+    /// The recipes that the form of the installation shows, where it does.
+    pub recipes: Option<Vec<String>>,
     /// Servers whose form misses something, although the list shows them.
     pub forms_missed: BTreeSet<String>,
     /// Whether the list of users lacks some, as where a filter hides them.
@@ -203,6 +205,7 @@ impl Panel {
             dead_ports: BTreeSet::new(),
             templates: Some(vec![TEMPLATE.into(), "ISPsystem__Ubuntu-24.04-x86_64".into()]),
             templates_of: BTreeMap::new(),
+            recipes: None,
             forms_missed: BTreeSet::new(),
             users_incomplete: false,
             forms_refused: BTreeSet::new(),

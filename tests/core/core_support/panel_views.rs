@@ -53,7 +53,7 @@ impl Panel {
                     main_address: Some(s.main),
                     mac: Some(format!("00:00:00:00:00:{id}")),
                     owner: s.owner.as_ref().map(|o| self.user_name(o)),
-                    types: vec![s.kind.clone()],
+                    types: s.kind.split(", ").map(str::to_owned).collect(),
                     names: vec![s.kind.clone()],
                     power: PowerFlags { on: s.on, off: !s.on, error },
                     flags,
@@ -95,7 +95,7 @@ impl Panel {
             Some(_) | None => s.template.clone(),
         });
         let templates = self.templates_of.get(&id.0).cloned().unwrap_or_else(|| self.templates.clone());
-        InstallForm { current, shows_current: self.forms_name_any, templates, recipes: None, tags: self.tags.clone() }
+        InstallForm { current, shows_current: self.forms_name_any, templates, recipes: self.recipes.clone(), tags: self.tags.clone() }
     }
 
     pub fn connections(&self, id: &ServerId, now: Timestamp) -> Vec<Connection> {

@@ -457,6 +457,11 @@ impl World {
         {
             self.panel.server(&id).owner = Some(UserId("7".into()));
         }
+        if matches!(call, Call::Claim { .. })
+            && let Some(change) = self.before_claim.take()
+        {
+            change(&mut self.panel);
+        }
         if matches!(call, Call::CreateUser { .. }) && std::mem::take(&mut self.user_before_create) {
             let _ = self.panel.apply(call, self.now, true);
         }
@@ -497,6 +502,9 @@ impl World {
                 Some(self.panel.apply(call, now, true).map_or_else(Outcome::of_error, Outcome::Applied))
             }
         };
+        if let (Call::Claim { server, .. }, true) = (call, self.missed_after_claim) {
+            self.panel.forms_missed.insert(server.0.clone());
+        }
         rules::one_server_each(self);
         if outcome.is_none() {
             self.restart();

@@ -150,6 +150,10 @@ pub struct World {
     /// A server that user 7 takes right after the first list, or right before the first claim.
     pub taken_after_list: Option<String>,
     pub taken_before_claim: Option<String>,
+    /// What somebody does at the panel right before the first claim.
+    pub before_claim: Option<fn(&mut Panel)>,
+    /// The form of a server is missed from its claim on.
+    pub missed_after_claim: bool,
     /// Another order makes the client's user right before this one would.
     pub user_before_create: bool,
     /// Everything that was asked for: number, order, call.
@@ -233,6 +237,8 @@ impl World {
             unread: None,
             taken_after_list: None,
             taken_before_claim: None,
+            before_claim: None,
+            missed_after_claim: false,
             user_before_create: false,
             asked: Vec::new(),
             writes: 0,
