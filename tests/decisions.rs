@@ -14,6 +14,8 @@ mod core_addresses;
 mod core_allocation;
 #[path = "core/core_answers.rs"]
 mod core_answers;
+#[path = "core/core_attempts.rs"]
+mod core_attempts;
 #[path = "core/core_changes.rs"]
 mod core_changes;
 #[path = "core/core_clients.rs"]

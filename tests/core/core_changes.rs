@@ -9,6 +9,8 @@ mod reinstallation;
 mod rotation;
 #[path = "core_changes/suspension.rs"]
 mod suspension;
+#[path = "core_changes/turns.rs"]
+mod turns;
 
 use std::time::Duration;
 

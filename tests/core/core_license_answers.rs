@@ -20,6 +20,7 @@ fn an_end_that_is_no_date_is_told_before_the_client_relies_on_it() {
     world.until("a task", Duration::from_hours(24), |w| w.open_tasks() == [TaskType::FailedOperation]);
     let told = world.tasks.last().unwrap().details.clone();
     assert!(told.contains("UnknownDate: licence 7001 shows `22.12.2026` as its end"), "{told}");
+    assert!(told.contains("Attempts: 3 (the handler allows 3)"), "looked at again before anybody is asked: {told}");
     assert_eq!(made(&world, |c| matches!(c, Call::OrderLicense { .. } | Call::HandOver { .. })), 1, "{}", world.describe());
     world.panel.licenses.no_date = None;
     world.resolve(TaskType::FailedOperation, Resolution::Retry);

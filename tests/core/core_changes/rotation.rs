@@ -8,10 +8,10 @@ use dci_operator::provisioning::rotation::version;
 use serde_json::json;
 
 use super::{reinstall, suspend, until_settled};
-use crate::support::panel::Panel;
-use crate::support::seconds;
+use crate::support::panel::{Ipmi, Operation, Panel};
 use crate::support::sweep::FAULTS;
 use crate::support::world::{Fault, World, handler, order};
+use crate::support::{later, seconds};
 
 fn rotating() -> World {
     let handler = handler(|spec| spec["dialect"] = json!({"setPassword": {"func": "x", "params": {"p": "{password}"}}}));
@@ -248,4 +248,48 @@ fn a_rotation_that_was_dropped_has_its_time_before_the_release() {
     world.until_phase("web", "gone");
     let at = |name: &str| world.panel.journal.iter().position(|call| call.name() == name);
     assert!(at("setPassword").is_some() && at("setPassword") < at("release"), "{}", world.describe());
+}
+
+/// A Secret that is changed in the course of the installation: the system was given the one before.
+#[test]
+fn a_password_that_is_rotated_during_the_installation_is_set_after_it() {
+    let mut world = rotating();
+    reinstall(&mut world, "again");
+    world.until("installing", seconds(600), |w| w.panel.servers["1"].operation.is_some());
+    let recorded = world.status("web").server.as_ref().unwrap().password_version.clone();
+    assert_eq!(recorded, Some(version("k", "1")), "what the installation gives");
+    world.password = version("k", "2");
+    until_settled(&mut world);
+    world.run_for(Duration::from_hours(1));
+    assert_eq!(world.panel.servers["1"].passwords, 1, "{}", world.describe());
+}
+
+#[test]
+fn nothing_is_on_record_of_a_password_that_is_not_the_clients() {
+    let mut world = World::simple(1, 4);
+    world.until_phase("web", "Active");
+    assert_eq!(world.status("web").server.as_ref().unwrap().password_version, None);
+}
+
+#[test]
+fn no_password_is_set_on_a_system_that_is_off_or_at_work() {
+    for off in [false, true] {
+        let mut world = rotating();
+        let now = world.now;
+        let server = world.panel.server("1");
+        if off {
+            (server.on, server.ipmi) = (false, Ipmi::Error);
+        } else {
+            let until = Some(later(now, Duration::from_hours(1)));
+            let template = server.template.clone().unwrap();
+            server.operation = Some(Operation { shows: now, shown: true, until, template, fails: false, recipe_fails: false });
+        }
+        world.run_for(seconds(120));
+        world.password = version("k", "2");
+        world.run_for(Duration::from_mins(50));
+        assert!(world.asked.iter().all(|(_, call)| call.name() != "setPassword"), "off {off}: {}", world.describe());
+        let server = world.panel.server("1");
+        (server.on, server.ipmi) = (true, Ipmi::Works);
+        world.until("set", Duration::from_hours(1), |w| w.panel.servers["1"].passwords == 1);
+    }
 }

@@ -134,6 +134,8 @@ pub struct Panel {
     /// Whether the form has a place for the template that is there.
     pub forms_name_any: bool,
     pub power_takes: Duration,
+    /// Whether the list tells neither that a server is on nor that it is off.
+    pub power_hidden: bool,
     pub ports_take: Duration,
     /// Whether the panel shows if a port is on, and whether it switches the ports itself with the block.
     pub ports_show: bool,
@@ -198,6 +200,7 @@ impl Panel {
             forms_name_after: Duration::ZERO,
             forms_name_any: true,
             power_takes: Duration::from_secs(20),
+            power_hidden: false,
             ports_take: Duration::from_secs(3),
             ports_show: true,
             ports_follow: true,

@@ -55,7 +55,7 @@ impl Panel {
                     owner: s.owner.as_ref().map(|o| self.user_name(o)),
                     types: s.kind.split(", ").map(str::to_owned).collect(),
                     names: vec![s.kind.clone()],
-                    power: PowerFlags { on: s.on, off: !s.on, error },
+                    power: PowerFlags { on: s.on && !self.power_hidden, off: !s.on && !self.power_hidden, error },
                     flags,
                     install: s.operation.as_ref().filter(|o| o.shown).map(|_| "Installing: 42%".into()),
                     description: String::new(),
