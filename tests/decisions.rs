@@ -8,6 +8,8 @@ mod support;
 
 #[path = "core/core_active.rs"]
 mod core_active;
+#[path = "core/core_address_changes.rs"]
+mod core_address_changes;
 #[path = "core/core_addresses.rs"]
 mod core_addresses;
 #[path = "core/core_allocation.rs"]

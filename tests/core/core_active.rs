@@ -12,7 +12,7 @@ use dci_operator::api::handler::DeletionPolicy;
 use dci_operator::api::order::{License, OrderStatus};
 use dci_operator::api::task::{Resolution, TaskType};
 use dci_operator::panel::model::{Level, PanelUser, UserId};
-use dci_operator::provisioning::facts::HandlerState;
+use dci_operator::provisioning::facts::{HandlerState, Prepare};
 
 #[test]
 fn a_power_that_went_off_comes_back_on() {
@@ -35,6 +35,18 @@ fn a_power_that_went_off_comes_back_on() {
     world.panel.server("1").on = false;
     world.run_for(Duration::from_hours(1));
     assert_eq!((made(&world, "powerOn"), world.phase("web")), (before + 2, "Active"));
+}
+
+#[test]
+fn what_becomes_of_a_server_in_preparation_is_told_at_the_step_at_hand() {
+    let mut world = World::simple(2, 4);
+    world.missing = Some(Prepare::RootPassword);
+    until_reason(&mut world, "SecretConflict");
+    world.panel.server("1").gone = true;
+    until_reason(&mut world, "ServerGone");
+    let status = world.status("web");
+    let failed: Vec<&str> = status.steps.iter().filter(|s| s.state == "Failed").map(|s| s.name.as_str()).collect();
+    assert_eq!((failed, status.last_error.as_ref().unwrap().step.as_str()), (vec!["InstallOS"], "InstallOS"), "{}", world.describe());
 }
 
 #[test]

@@ -272,6 +272,8 @@ fn an_address_that_may_be_on_its_way_is_not_freed_by_a_later_refusal() {
     });
     world.run_for(Duration::from_mins(20));
     assert_in_use(&world);
+    let public = |call: &Call| matches!(call, Call::GiveBack { address } if address.to_string().starts_with("203."));
+    assert!(!world.asked.iter().any(|(_, call)| public(call)), "{}", world.describe());
     world.always = None;
     world.until("it is Active", Duration::from_hours(3), |w| {
         assert_in_use(w);
@@ -362,6 +364,10 @@ fn an_address_that_a_person_gave_to_another_server_is_not_put_on_both() {
             raw.spec.domain = domain.into();
             raw.spec.addresses.ipv4 = ipv4;
         });
+        let waits = |w: &World| w.status("web").waiting_on.as_ref().is_some_and(|on| on.name == format!("address {moved}"));
+        world.until("another list is waited for", Duration::from_mins(5), waits);
+        world.step();
+        assert!(world.orders["web"].wake.is_none_or(|at| at >= world.next_list), "nothing is read before there is one");
         world.run_for(Duration::from_hours(1));
         let on_server: Vec<IpAddr> = world.panel.servers["1"].rows.iter().map(|r| r.address).collect();
         assert!(world.phase("web") == "Active" && !on_server.contains(&moved), "{}", world.describe());

@@ -238,6 +238,19 @@ fn a_restored_order_finds_its_server_and_never_installs_it_again() {
     world.assert_clean();
 }
 
+/// Its status names the server, so that nobody else can have the addresses.
+#[test]
+fn a_restored_order_whose_server_is_gone_gives_its_addresses_back() {
+    let mut world = active();
+    restore(&mut world, "u-new", Some("u-web"));
+    world.until_phase("web", "Active");
+    world.panel.server("1").gone = true;
+    until_reason(&mut world, "ServerGone");
+    world.delete("web");
+    world.until_phase("web", "gone");
+    assert!(world.panel.used.iter().all(|used| used.note.is_empty()) && world.open_tasks().is_empty(), "{}", world.describe());
+}
+
 #[test]
 fn nothing_is_taken_or_let_go_before_every_server_was_looked_at() {
     for deleted in [false, true] {

@@ -113,6 +113,41 @@ fn a_recipe_that_nobody_waits_for_is_only_told() {
     world.assert_quiet();
 }
 
+/// Its status may be an older one: what it says of servers that went back is of the past.
+#[test]
+fn an_order_that_has_a_server_is_neither_stopped_by_one_that_it_gave_back_nor_forgets_it() {
+    let mut world = world(2, 1, "RecipesFinished");
+    world.until_phase("web", "Active");
+    world.ask("web");
+    world.run_for(Duration::from_mins(5));
+    assert_eq!((world.phase("web"), tried(&world)), ("Active", vec!["1"]), "{}", world.describe());
+    let stored = world.orders.get_mut("web").unwrap();
+    stored.status.tried_servers[0].stopped_at = stored.raw.metadata.generation;
+    world.force("web");
+    world.run_for(Duration::from_mins(5));
+    assert_eq!(world.phase("web"), "Active", "{}", world.describe());
+}
+
+/// The status is from before the hand-over, and says that the server is given back.
+#[test]
+fn a_server_that_the_client_has_is_kept_while_its_turn_to_be_given_back_is_waited_for() {
+    let mut world = world(2, 1, "RecipesFinished");
+    world.until("an installation", Duration::from_hours(1), |w| w.panel.servers["1"].installs == 1);
+    world.slot = false;
+    world.until("its turn is waited for", Duration::from_hours(1), |w| {
+        let status = w.status("web");
+        let returning = status.server.as_ref().is_some_and(|s| s.returning.is_some());
+        returning && status.waiting_on.as_ref().is_some_and(|on| on.kind == "Capacity")
+    });
+    world.panel.server("1").owner = world.panel.user("acme").map(|user| user.id.clone());
+    world.until("it is the client's", Duration::from_mins(5), |w| {
+        w.status("web").server.as_ref().is_some_and(|s| s.returning.is_none() && s.handed_over_at.is_some())
+    });
+    world.slot = true;
+    world.until_phase("web", "Active");
+    assert_eq!((world.status("web").server.as_ref().unwrap().id.as_str(), world.panel.servers["1"].installs), ("1", 1));
+}
+
 /// Its hand-over was asked for once, and refused: the client may have had it for a moment. Another handler could serve the order.
 #[test]
 fn what_fails_after_a_hand_over_was_asked_for_is_told_to_a_department_and_not_tried_at_another_handler() {

@@ -7,12 +7,13 @@ use crate::support::changes::reinstall;
 use crate::support::look::{takes, until_reason};
 use crate::support::panel::Panel;
 use crate::support::pool::parked;
-use crate::support::seconds;
 use crate::support::sweep::{Kind, reach};
 use crate::support::world::{Fault, World, handler, order};
+use crate::support::{later, seconds};
 use dci_operator::api::condition::{ConditionType, find};
 use dci_operator::panel::model::{AddressRow, AddressRowId, PoolAddress};
 use dci_operator::provisioning::call::Call;
+use dci_operator::provisioning::facts::Prepare;
 use serde_json::{Value, json};
 
 /// An order with two addresses; a person has made the second one the main one, and the list shows it.
@@ -195,4 +196,88 @@ fn a_main_address_of_ipv6_counts_where_none_was_asked_for() {
     world.until_phase("web", "Active");
     assert!(world.panel.servers["1"].main.to_string().starts_with("2001:db8::"), "{}", world.describe());
     world.assert_quiet();
+}
+
+/// The answer to the first removal is lost, and nothing was done: by the second one another address is the main one.
+#[test]
+fn what_is_taken_away_at_a_second_attempt_is_not_the_main_address_by_then() {
+    let mut world = World::new(Panel::new(2, 6), handler(|_| ()));
+    world.add(order("web", "u-web", |raw| raw["spec"]["addresses"] = json!({"ipv4": 2})));
+    world.until_phase("web", "Active");
+    world.run_for(seconds(60));
+    let asked = world.asked.len();
+    world.faults.insert(asked, Fault::LostNot);
+    world.edit("web", |raw| raw.spec.addresses.ipv4 = 1);
+    world.until("a removal", Duration::from_mins(5), |w| w.asked.len() > asked);
+    let Some((_, Call::RemoveAddress { address, .. })) = world.asked.last().cloned() else { panic!("{}", world.describe()) };
+    world.panel.server("1").main = address;
+    let generation = world.orders["web"].raw.metadata.generation;
+    world.until("acted upon", Duration::from_hours(1), |w| w.status("web").observed_generation == generation && w.phase("web") == "Active");
+    let again = |call: &Call| matches!(call, Call::RemoveAddress { address: asked, .. } if *asked == address);
+    assert!(!world.asked[asked + 1..].iter().any(|(_, call)| again(call)), "{}", world.describe());
+    assert_eq!((addresses(&world), world.tasks.len()), (vec![address], 0), "{}", world.describe());
+}
+
+#[test]
+fn why_a_main_address_is_not_known_is_told() {
+    for (stands, said) in
+        [(None, "it has no address at all"), (Some("192.0.2.1"), "its addresses do not contain 10.0.0.1, the main one in")]
+    {
+        let mut world = World::simple(1, 4);
+        world.until("it has a server", Duration::from_hours(1), |w| w.status("web").server.is_some());
+        let rows = &mut world.panel.server("1").rows;
+        match stands {
+            Some(address) => rows[0].address = address.parse().unwrap(),
+            None => rows.clear(),
+        }
+        world.until("a failure", Duration::from_hours(1), |w| w.status("web").last_error.is_some());
+        let error = world.status("web").last_error.as_ref().unwrap();
+        assert!(error.code == "MainAddressUnknown" && error.message.contains(said), "{error:?}");
+    }
+}
+
+/// The answer to the first replacement is lost, and nothing was done: somebody adds another main address before the second one.
+#[test]
+fn what_is_replaced_at_a_second_attempt_is_the_main_address_by_then() {
+    let mut world = World::simple(2, 4);
+    world.always = Some(("replaceMainAddress", Fault::LostNot));
+    world.until("asked", Duration::from_hours(1), |w| w.asked.last().is_some_and(|(_, call)| call.name() == "replaceMainAddress"));
+    world.always = None;
+    let added: IpAddr = "192.0.2.1".parse().unwrap();
+    let server = world.panel.server("1");
+    server.rows.push(AddressRow { row: AddressRowId("added".into()), address: added, domain: "web.example.net".into() });
+    server.main = added;
+    world.until_phase("web", "Active");
+    let current = |call: &Call| if let Call::ReplaceMain { current, .. } = call { Some(*current) } else { None };
+    let replaced: Vec<IpAddr> = world.asked.iter().filter_map(|(_, call)| current(call)).collect();
+    assert_eq!(replaced.last(), Some(&added), "{}", world.describe());
+    assert!(!addresses(&world).contains(&added), "{}", world.describe());
+}
+
+/// The list is older than what was read of the server, or the panel does not agree with itself.
+#[test]
+fn a_main_address_that_the_list_alone_shows_is_none_of_the_servers() {
+    let mut world = World::simple(2, 4);
+    world.missing = Some(Prepare::RootPassword);
+    until_reason(&mut world, "SecretConflict");
+    let asked = world.asked.len();
+    let main = std::mem::replace(&mut world.panel.server("1").main, "192.0.2.1".parse().unwrap());
+    world.run_for(Duration::from_mins(11));
+    let error = world.status("web").last_error.as_ref().unwrap();
+    assert_eq!((world.asked.len(), error.code.as_str()), (asked, "SecretConflict"), "{}", world.describe());
+    world.panel.server("1").main = main;
+    world.missing = None;
+    world.until_phase("web", "Active");
+    // One that is the order's own, and was taken before a crash, is put onto the server all the same.
+    let taken: IpAddr = "203.0.113.90".parse().unwrap();
+    let (group, domain) = ("public".into(), "web.example.net".into());
+    world.panel.used.push(PoolAddress { address: taken, group, group_shown: None, domain, note: "k8s:u-web".into() });
+    world.panel.server("1").main = taken;
+    world.list();
+    world.panel.server("1").main = main;
+    world.next_list = later(world.now, Duration::from_mins(5));
+    let before = takes(&world);
+    world.edit("web", |raw| raw.spec.addresses.ipv4 = 2);
+    world.until("acted upon", Duration::from_mins(1), |w| addresses(w).len() == 2);
+    assert_eq!((addresses(&world), takes(&world)), (vec![main, taken], before), "{}", world.describe());
 }

@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use crate::support::look::{note_of, until_reason};
 use crate::support::panel::{Panel, Replace};
+use crate::support::pool::parked;
 use crate::support::world::{Fault, World, handler, order};
 use dci_operator::api::handler::DeletionPolicy;
 use dci_operator::api::task::{Resolution, TaskType};
+use dci_operator::panel::model::{AddressRow, PoolAddress};
+use dci_operator::provisioning::facts::Prepare;
 use serde_json::json;
 
 /// Of server 1.
@@ -137,4 +140,71 @@ fn a_parking_address_goes_back_though_its_server_was_gone_before_anybody_saw_it_
     world.delete("web");
     world.until_phase("web", "gone");
     assert_eq!(note_of(&world, parking()).as_deref(), Some(""), "{}", world.describe());
+}
+
+/// How often the call was asked for.
+fn asked(world: &World, name: &str) -> usize {
+    world.asked.iter().filter(|(_, call)| call.name() == name).count()
+}
+
+#[test]
+fn a_parking_address_goes_back_before_the_hand_over_at_the_latest_and_is_nothing_to_look_after_then() {
+    for refused in [false, true] {
+        let mut world = World::simple(2, 4);
+        world.always = refused.then_some(("giveBackAddress", Fault::Refused));
+        world.until("an installation", Duration::from_hours(1), |w| asked(w, "install") == 1);
+        assert_eq!(note_of(&world, parking()).is_some(), refused);
+        world.always = None;
+        let read = world.pools_read;
+        world.until_phase("web", "Active");
+        let server = world.status("web").server.as_ref().unwrap();
+        assert_eq!((note_of(&world, parking()), server.parked_address.as_ref()), (None, None), "refused {refused}\n{}", world.describe());
+        assert_eq!(world.pools_read > read, refused, "the address manager is asked again only where something is left");
+    }
+}
+
+/// It went back before a crash, and another panel's order has got it from the same address manager since.
+#[test]
+fn a_parking_address_that_another_order_has_by_now_is_left_to_it() {
+    let mut world = left();
+    world.always = None;
+    world.panel.used.iter_mut().filter(|used| used.address == parking()).for_each(|used| used.note = "k8s:u-other".into());
+    world.delete("web");
+    world.until_phase("web", "gone");
+    assert_eq!((note_of(&world, parking()).as_deref(), world.tasks.len()), (Some("k8s:u-other"), 0), "{}", world.describe());
+}
+
+/// Somebody gives the server another main address, which is none of the address manager's, before the parking address went back.
+#[test]
+fn the_parking_address_that_was_replaced_first_goes_back_though_another_main_address_was_replaced_after_it() {
+    let mut world = World::simple(2, 4);
+    world.missing = Some(Prepare::RootPassword);
+    world.always = Some(("giveBackAddress", Fault::Refused));
+    until_reason(&mut world, "SecretConflict");
+    let moved = "192.0.2.1".parse().unwrap();
+    let server = world.panel.server("1");
+    (server.main, server.rows[0].address) = (moved, moved);
+    world.until("replaced again", Duration::from_hours(1), |w| asked(w, "replaceMainAddress") == 2);
+    (world.always, world.missing) = (None, None);
+    world.until_phase("web", "Active");
+    assert_eq!(note_of(&world, parking()), None, "{}", world.describe());
+    assert!(world.panel.servers["1"].main.to_string().starts_with("203.0.113."), "{}", world.describe());
+}
+
+/// What was taken by a call whose answer was lost, of a server that has a main address of IPv6 by now.
+#[test]
+fn a_parking_address_takes_no_place_of_the_other_family() {
+    let mut world = World::simple(2, 4);
+    world.until_phase("web", "Active");
+    let main: IpAddr = "fd00::1".parse().unwrap();
+    let server = world.panel.server("1");
+    server.rows.push(AddressRow { row: "added".into(), address: main, domain: "web.example.net".into() });
+    server.main = main;
+    world.panel.used.push(PoolAddress { note: "k8s:u-web".into(), ..parked("10.0.1.99".parse().unwrap()) });
+    world.run_for(Duration::from_mins(1));
+    world.delete("web");
+    world.until("a failure", Duration::from_hours(1), |w| w.status("web").last_error.as_ref().is_some_and(|e| e.step == "ParkAddress"));
+    assert_eq!(world.status("web").last_error.as_ref().unwrap().code, "NoAddress", "{}", world.describe());
+    world.until("a task", Duration::from_hours(6), |w| w.open_tasks() == [TaskType::FailedOperation]);
+    assert_eq!((world.panel.servers["1"].main, asked(&world, "replaceMainAddress")), (main, 1), "{}", world.describe());
 }

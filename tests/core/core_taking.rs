@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::support::look::{note_of, takes};
 use crate::support::pool::Groups;
 use crate::support::sweep::{Kind, assert_active, assert_released, reach};
-use crate::support::world::World;
+use crate::support::world::{Fault, World};
 use dci_operator::api::task::{Resolution, TaskType};
 use dci_operator::provisioning::call::Call;
 
@@ -145,4 +145,16 @@ fn a_public_address_that_is_shown_as_one_of_parking_is_taken_once_in_each_attemp
     world.until_phase("web", "Active");
     assert_active(&world, Kind::Plain);
     assert_eq!(takes(&world), 3);
+}
+
+/// It says nothing of the addresses that there are.
+#[test]
+fn a_session_that_is_refused_is_a_failure_and_no_lack_of_addresses() {
+    let mut world = World::simple(2, 4);
+    world.always = Some(("takeAddress", Fault::Session));
+    world.until("a failure", Duration::from_hours(1), |w| w.status("web").last_error.is_some());
+    let (error, waits) = (world.status("web").last_error.clone().unwrap(), world.status("web").waiting_on.clone().unwrap());
+    assert_eq!((error.step.as_str(), error.code.as_str(), waits.kind.as_str()), ("ChangeAddress", "panel:session", "Retry"));
+    world.always = None;
+    world.until_phase("web", "Active");
 }

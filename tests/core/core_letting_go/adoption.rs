@@ -13,6 +13,7 @@ use serde_json::{Value, json};
 use super::{message, names, picture, reason, until_reason, without_marks};
 use crate::support::look::note_of;
 use crate::support::panel::Panel;
+use crate::support::pool::parked;
 use crate::support::seconds;
 use crate::support::sweep::{FAULTS, Kind, reach};
 use crate::support::world::{Fault, World, WriteFault, handler, order};
@@ -106,10 +107,34 @@ fn an_adopted_server_goes_as_its_deletion_policy_says() {
     assert_eq!((picture(&world), names(&world.asked)), (before, vec!["adopt", "unmark"]));
 }
 
+/// A crash between the two would leave it taken for ever. Where nothing is taken off, and nothing takes the main one's place, none is noted.
+#[test]
+fn an_address_of_an_adopted_server_is_noted_before_it_is_taken_off() {
+    for (addresses, wanted) in [(2, vec!["noted", "off", "free"]), (1, Vec::new())] {
+        let mut world = adopting(|raw| raw["spec"]["addresses"] = json!({"ipv4": addresses}));
+        world.handler.parking_group = None;
+        world.panel.server("2").rows.truncate(addresses);
+        world.until_phase("web", "Active");
+        world.delete("web");
+        world.until_phase("web", "gone");
+        let main = world.panel.servers["2"].main;
+        let of = |call: &Call| match call {
+            Call::SetNote { address, .. } => Some(("noted", *address)),
+            Call::RemoveAddress { address, .. } => Some(("off", *address)),
+            Call::GiveBack { address } => Some(("free", *address)),
+            _ => None,
+        };
+        let done = world.asked.iter().filter_map(|(_, call)| of(call)).filter(|(_, address)| addresses == 1 || *address != main);
+        assert_eq!(done.map(|(what, _)| what).collect::<Vec<_>>(), wanted, "{}", world.describe());
+    }
+}
+
 /// Without a note nothing tells whose they are by now: they are told, since nobody else would find them.
 #[test]
 fn the_addresses_of_an_adopted_server_that_is_gone_stay_taken_and_are_told() {
     let mut world = adopting(|_| ());
+    // One of which nobody knows where it stands, and which this server never had.
+    world.panel.used.push(PoolAddress { group: "public".into(), ..parked("198.51.100.9".parse().unwrap()) });
     world.until_phase("web", "Active");
     world.panel.server("2").gone = true;
     until_reason(&mut world, "web", "ServerGone");
@@ -125,7 +150,7 @@ fn the_addresses_of_an_adopted_server_that_is_gone_stay_taken_and_are_told() {
         }
         w.phase("web") == "gone"
     });
-    assert!(said.contains("still taken there: 198.51.100.7, 198.51.100.8"), "{said}");
+    assert!(said.contains("still taken there: 198.51.100.7, 198.51.100.8;"), "{said}");
     for address in ["198.51.100.7", "198.51.100.8"] {
         assert_eq!(note_of(&world, address.parse().unwrap()).as_deref(), Some(""), "{}", world.describe());
     }

@@ -39,6 +39,8 @@ pub enum Replace {
     Later(Duration),
     /// It is done, and then somebody deletes the server.
     ThenGone,
+    /// The new one is added beside the old one, which stays the main one.
+    Beside,
     Ignored,
     Refused,
 }
@@ -480,6 +482,10 @@ impl Panel {
                         self.server(&server.0).gone = true;
                     }
                 }
+            }
+            Call::ReplaceMain { server, address: Some(new), domain, .. } if self.replace == Replace::Beside => {
+                let row = self.row(*new, domain);
+                self.server(&server.0).rows.push(row);
             }
             Call::AddAddress { server, family, group, address, domain, .. } => {
                 let chosen = address.or_else(|| self.take(*family, group, domain, ""));

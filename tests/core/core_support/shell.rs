@@ -7,7 +7,7 @@ use dci_operator::api::common::Time;
 use dci_operator::api::condition::{self, ConditionType};
 use dci_operator::api::order::OrderStatus;
 use dci_operator::api::task::{Resolution, TaskType};
-use dci_operator::panel::error::{Outcome, PanelError};
+use dci_operator::panel::error::{Outcome, PanelError, SESSION};
 use dci_operator::panel::license::LicenseId;
 use dci_operator::panel::model::UserId;
 use dci_operator::provisioning::call::Call;
@@ -332,7 +332,10 @@ impl World {
                 Some(s) => facts.addresses = Some(s.rows.clone()),
                 None => facts.failed = Some(refused("missed", "iplist")),
             },
-            Look::Pool => facts.pool = Some(self.panel.pool()),
+            Look::Pool => {
+                self.pools_read += 1;
+                facts.pool = Some(self.panel.pool());
+            }
             Look::InstallForm(server) => {
                 let form = (!self.panel.forms_refused.contains(&server.0)).then(|| self.panel.install_form(server, self.now));
                 facts.install_forms.insert(server.0.clone(), form);
@@ -486,6 +489,7 @@ impl World {
                 matches!(fault, Some(Fault::LostLate(_))).then(|| Outcome::Ambiguous(lost()))
             }
             Some(Fault::Refused) => Some(Outcome::Refused(refused("busy", call.name()))),
+            Some(Fault::Session) => Some(Outcome::Refused(refused(SESSION, call.name()))),
             Some(Fault::Unreachable) => {
                 Some(Outcome::of_error(PanelError::Unreachable { panel: "dci".into(), detail: "connection refused".into() }))
             }

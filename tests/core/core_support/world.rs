@@ -45,6 +45,8 @@ pub enum Fault {
     Refused,
     /// The connection is refused.
     Unreachable,
+    /// The session is refused, right after a log-in that worked.
+    Session,
     /// The panel says that it did it, and did nothing.
     Ignored,
     /// The status of the order is changed by somebody else in between, so that the next guarded write fails.
@@ -160,6 +162,8 @@ pub struct World {
     pub asked: Vec<(String, Call)>,
     pub writes: usize,
     pub reads: usize,
+    /// How often the address manager was asked for what is in use there.
+    pub pools_read: usize,
     pub passes: usize,
     pub gone: Vec<String>,
     pub inventory: Option<Arc<Inventory>>,
@@ -243,6 +247,7 @@ impl World {
             asked: Vec::new(),
             writes: 0,
             reads: 0,
+            pools_read: 0,
             passes: 0,
             gone: Vec::new(),
             inventory: None,
