@@ -27,7 +27,7 @@ usage() {
 usage: mutants.sh changed   mutants of the lines that changed since the merge base with main, or since the commit before: which
                             of them the tests do not notice, for whoever reads it
        mutants.sh all       all of them. Fails where too many are missed
-       mutants.sh missed    those that the last run missed once more, when there are more tests; lines that moved are not found
+       mutants.sh missed    those that the last run missed once more, when there are more tests, and those of lines that have moved
 
 DCI_MUTANTS_TESTS      which tests ("decisions lib"); "decisions lib sweeps" takes hours
 DCI_MUTANTS_SECONDS    after so many seconds no further one is tried (`changed`: 120)

@@ -147,12 +147,6 @@ pub fn was_tried(status: &OrderStatus, handler: &Handler, server: &ServerId) -> 
     status.tried_servers.iter().any(|t| t.id == server.0 && t.panel == handler.panel && t.stopped_at.is_none())
 }
 
-/// The same of the order that is decided upon.
-#[must_use]
-pub fn tried(cx: &Cx<'_>, server: &ServerId) -> bool {
-    was_tried(&cx.status, cx.handler, server)
-}
-
 /// How often a server was given back for this reason.
 #[must_use]
 pub fn times(status: &OrderStatus, reason: Reason) -> usize {
@@ -283,7 +277,7 @@ mod tests {
             let mut cx = Cx { order: &order, handler: &handler, facts: &facts, now: jiff::Timestamp::UNIX_EPOCH, status: known };
             give_back(&mut cx, then);
             returned(&mut cx);
-            assert!(tried(&cx, &ServerId(id.to_string())));
+            assert!(was_tried(&cx.status, &handler, &ServerId(id.to_string())));
             known = cx.status;
         }
         assert_eq!(known.tried_servers.len(), REMEMBERED);

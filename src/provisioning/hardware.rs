@@ -214,7 +214,7 @@ pub fn disk(text: &str) -> Option<(Disk, u32)> {
     let unit = |unit: &str| kind.get(..2).filter(|head| head.eq_ignore_ascii_case(unit)).map(|_| kind[2..].trim_start());
     let (kind, factor) = unit("TB").map(|rest| (rest, 1000.0)).or_else(|| unit("GB").map(|rest| (rest, 1.0))).unwrap_or((kind.trim(), 1.0));
     let begins = |unit: &str| kind.get(..2).is_some_and(|head| head.eq_ignore_ascii_case(unit));
-    let unit = ["GHz", "MHz", "GiB", "TiB", "MiB"].iter().any(|unit| unit.eq_ignore_ascii_case(kind));
+    let unit = ["GHz", "MHz", "GiB", "TiB", "MiB", "Mbps", "Mbit"].iter().any(|unit| unit.eq_ignore_ascii_case(kind));
     let word = (3..=16).contains(&kind.len()) && kind.chars().all(|c| c.is_ascii_alphabetic()) && !unit;
     if !word || begins("GB") || begins("TB") {
         return None;
@@ -295,6 +295,9 @@ mod tests {
             ("E5-2620-64Gb-480SSD-whatever", "1xE5-2620-64Gb-1x480SSD+?whatever"),
             ("E5-64Gb-480SSD-10Gbps", "1xE5-64Gb-1x480SSD+@10000M"),
             ("E5-64Gb-480SSD-100Mbit/s", "1xE5-64Gb-1x480SSD+@100M"),
+            ("E5-64Gb-480SSD-1000Mbps", "1xE5-64Gb-1x480SSD+@1000M"),
+            ("E5-64Gb-100 mbit-480SSD", "1xE5-64Gb-1x480SSD+@100M"),
+            ("E5-64Gb-100Mbps-10Mbps", "1xE5-64Gb+@100M+?10Mbps"),
             ("E5-64Gb+@0M", "1xE5-64Gb+?@0M"),
             ("1xE5-64Gb+X710-DA2+H730", "1xE5-64Gb+H730+X710-DA2"),
             ("E5-64Gb-32Gb", "1xE5-64Gb+?32Gb"),

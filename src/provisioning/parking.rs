@@ -50,9 +50,9 @@ fn left(cx: &Cx<'_>, rows: &[AddressRow], used: &[PoolAddress]) -> Option<IpAddr
     replaced_and_taken(cx, rows, used).filter(|a| is_parking(cx, a)).map(|a| a.address)
 }
 
-/// What is said of one that goes back to no pool, since it is shown in another group: nobody else would find it.
+/// What is said of one that is not `left` and goes back to no pool, since it is shown in another group: nobody else would find it.
 fn stays_taken(cx: &Cx<'_>, rows: &[AddressRow], used: &[PoolAddress]) -> Option<String> {
-    let kept = replaced_and_taken(cx, rows, used).filter(|a| !is_parking(cx, a) && !cx.order.marker.is_in_note(&a.note))?;
+    let kept = replaced_and_taken(cx, rows, used).filter(|a| !cx.order.marker.is_in_note(&a.note))?;
     let why = match &cx.handler.parking_group {
         Some(parking) => format!("IPmanager shows it in group `{}`, not in {parking} (ipManagement.parkingIPType)", kept.group),
         None => "the handler has no ipManagement.parkingIPType".to_owned(),
@@ -152,7 +152,8 @@ fn park_from_pool(cx: &mut Cx<'_>, server: &ServerId, group: &str) -> Flow {
         if let Some(why) = not_replaced(cx, step)? {
             return Break(leave_main(cx, step, &Replacement { server, main: &main, mine: &mine, rows: &rows }, &why));
         }
-        if mine.is_empty() {
+        // One of the other family cannot take its place; it goes back with those that are too many.
+        if !mine.iter().any(|a| Family::of(*a) == Family::of(main.address)) {
             nothing_in_unknown_group(cx, step, group, &rows, &used)?;
             return Break(take(cx, step, Family::of(main.address), group, &mine));
         }
@@ -170,7 +171,7 @@ fn park_from_pool(cx: &mut Cx<'_>, server: &ServerId, group: &str) -> Flow {
 fn nothing_in_unknown_group(cx: &mut Cx<'_>, step: Step, group: &str, rows: &[AddressRow], used: &[PoolAddress]) -> Flow {
     let astray = |a: &&PoolAddress| {
         let on_server = rows.iter().any(|r| r.address == a.address);
-        cx.order.marker.is_in_note(&a.note) && !on_server && !a.is_of(&cx.handler.public_group)
+        cx.order.marker.is_in_note(&a.note) && !on_server && !a.is_of(&cx.handler.public_group) && !a.is_of(group)
     };
     match used.iter().find(astray) {
         Some(found) => Break(unknown_group(cx, step, group, found)),

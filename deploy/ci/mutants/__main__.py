@@ -117,7 +117,9 @@ def try_all(waiting, results, kept):
 def main():
     listed, kept, tests = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]).absolute(), sys.argv[3:]
     mutants = [rewrite.Mutant.read(number, entry) for number, entry in enumerate(json.loads(listed.read_text()), 1)]
-    results = json.loads(kept.read_text()) if kept.exists() else {}
+    # Of lines that have moved nothing is known.
+    known = json.loads(kept.read_text()) if kept.exists() else {}
+    results = {mutant.name: known[mutant.name] for mutant in mutants if mutant.name in known}
     mutants = [mutant for mutant in mutants if results.get(mutant.name, "missed") in {"missed", "untried"}]
     broken, numbers, programs = build(mutants, tests)
     results.update({mutant.name: "broken" for mutant in mutants if mutant.number in broken})
