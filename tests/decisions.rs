@@ -28,6 +28,8 @@ mod core_closing;
 mod core_combined;
 #[path = "core/core_custom.rs"]
 mod core_custom;
+#[path = "core/core_entrance.rs"]
+mod core_entrance;
 #[path = "core/core_forsaken.rs"]
 mod core_forsaken;
 #[path = "core/core_give_back.rs"]
@@ -58,6 +60,8 @@ mod core_opening;
 mod core_parking;
 #[path = "core/core_power.rs"]
 mod core_power;
+#[path = "core/core_recipe_runs.rs"]
+mod core_recipe_runs;
 #[path = "core/core_recipes.rs"]
 mod core_recipes;
 #[path = "core/core_recovery.rs"]

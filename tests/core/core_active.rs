@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::support::look::{active, made, picture, stalled, until_reason};
-use crate::support::panel::Ipmi;
+use crate::support::panel::{Ipmi, Operation, TEMPLATE};
 use crate::support::seconds;
 use crate::support::sweep::{Kind, assert_active, reach};
 use crate::support::world::{Fault, World};
@@ -33,6 +33,13 @@ fn a_power_that_went_off_comes_back_on() {
     // Not while an operation runs, or the power cannot be asked.
     world.panel.server("1").ipmi = Ipmi::Error;
     world.panel.server("1").on = false;
+    world.run_for(Duration::from_hours(1));
+    assert_eq!((made(&world, "powerOn"), world.phase("web")), (before + 2, "Active"));
+    let now = world.now;
+    let server = world.panel.server("1");
+    server.ipmi = Ipmi::Works;
+    server.operation =
+        Some(Operation { shows: now, shown: true, until: None, template: TEMPLATE.into(), fails: false, recipe_fails: false });
     world.run_for(Duration::from_hours(1));
     assert_eq!((made(&world, "powerOn"), world.phase("web")), (before + 2, "Active"));
 }

@@ -109,14 +109,17 @@ fn missing_parts_are_bought_first() {
     world.resolve(TaskType::Assembly, Resolution::PartsMissing);
     let details = until_task(&mut world, TaskType::Procurement);
     assert!(details.contains("  32 GiB of memory\n  1x 1920SSD\n"), "{details}");
-    assert_eq!(world.tasks.last().unwrap().department, "P");
+    let task = world.tasks.last().unwrap();
+    assert_eq!((task.department.as_str(), task.summary.as_str()), ("P", "Buy 2 kinds of parts for order shop/web"));
     world.resolve(TaskType::Procurement, Resolution::Done);
     let details = until_task(&mut world, TaskType::Assembly);
     assert!(!details.contains("still"), "{details}");
     assert_eq!(world.tasks.last().unwrap().department, "A");
     // Bought again, and this time the parts are in the server before the task is raised anew.
+    world.panel.server("1").parts = parts("E-2146G", 64, &["1920SSD"]);
     world.resolve(TaskType::Assembly, Resolution::PartsMissing);
     until_task(&mut world, TaskType::Procurement);
+    assert_eq!(world.tasks.last().unwrap().summary, "Buy a part for order shop/web");
     world.panel.server("1").parts = parts("E-2146G", 64, &["1920SSD", "1920SSD"]);
     world.resolve(TaskType::Procurement, Resolution::Done);
     world.until_phase("web", "Active");

@@ -64,6 +64,8 @@ fn one_task_is_raised_after_the_grace_time_and_closing_goes_on_when_the_handler_
             assert!(world.tasks.is_empty(), "a hiccup raises none");
             until_task(&mut world);
             assert!(!ready(&world).1.contains("RevokeLicenses"), "the order has none: {}", ready(&world).1);
+            let details = &world.tasks[0].details;
+            assert!(details.contains("\n- server 1 (R1-1) of panel dci.example.net:1500/dcimgr, client acme\n- addresses: "), "{details}");
             world.run_for(Duration::from_hours(5));
             assert_eq!((world.open_tasks().as_slice(), world.tasks.len()), ([TaskType::FailedOperation].as_slice(), 1));
             assert_eq!(world.asked.len(), asked, "nothing is asked of any panel");
@@ -304,4 +306,28 @@ fn an_order_whose_server_is_free_goes_whatever_is_lost_then() {
         assert!(world.phase("web") == "gone" && world.tasks.is_empty(), "{}", world.describe());
         world.assert_clean();
     }
+}
+
+/// Without its handler nobody knows whose department it is by now, and with it everybody does.
+#[test]
+fn whoever_was_asked_stays_asked_when_the_handler_goes_as_well() {
+    let credentials = Forsaken::CredentialsMissing("Secret dci does not exist".into());
+    let mut world = World::simple(2, 4);
+    world.until_phase("web", "Active");
+    lose(&mut world, &credentials);
+    world.delete("web");
+    until_task(&mut world);
+    world.resolve(TaskType::FailedOperation, Resolution::Retry);
+    world.run_for(seconds(60));
+    world.handler.operations = "Others".into();
+    until_task(&mut world);
+    lose(&mut world, &Forsaken::HandlerMissing);
+    world.handler.operations = "Nobody".into();
+    world.run_for(Duration::from_hours(1));
+    let asked: Vec<&str> = world.tasks.iter().map(|t| t.department.as_str()).collect();
+    assert_eq!(asked, ["Operations", "Others"], "{}", world.describe());
+    lose(&mut world, &credentials);
+    world.run_for(Duration::from_hours(1));
+    let open: Vec<&str> = world.tasks.iter().filter(|t| t.resolution.is_none()).map(|t| t.department.as_str()).collect();
+    assert_eq!(open, ["Nobody"], "{}", world.describe());
 }

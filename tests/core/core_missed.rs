@@ -20,6 +20,8 @@ fn asked_in_the_end(world: &mut World, what: &str, told: &str) {
     assert!(world.tasks.is_empty() && world.orders.contains_key("web"), "{what}\n{}", world.describe());
     let waits = world.status("web").waiting_on.as_ref().unwrap();
     assert!(waits.name == "1: form missed" && waits.deadline.is_some(), "{what}: {waits:?}");
+    let wake = world.orders["web"].wake.unwrap();
+    assert!(wake > crate::support::later(world.now, world.handler.poll), "{what}: each list looks anyway, and is the first to");
     world.run_for(REST);
     assert_eq!(world.open_tasks(), [TaskType::FailedOperation], "{what}\n{}", world.describe());
     assert!(world.tasks[0].details.contains(told), "{what}: {}", world.tasks[0].details);
