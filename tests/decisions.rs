@@ -52,6 +52,8 @@ mod core_parking;
 mod core_power;
 #[path = "core/core_recipes.rs"]
 mod core_recipes;
+#[path = "core/core_records.rs"]
+mod core_records;
 #[path = "core/core_recovery.rs"]
 mod core_recovery;
 #[path = "core/core_renewals.rs"]
@@ -60,6 +62,8 @@ mod core_renewals;
 mod core_revocation;
 #[path = "core/core_selection.rs"]
 mod core_selection;
+#[path = "core/core_standing.rs"]
+mod core_standing;
 #[path = "core/core_stopping.rs"]
 mod core_stopping;
 #[path = "core/core_taking.rs"]
