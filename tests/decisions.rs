@@ -64,6 +64,8 @@ mod core_power;
 mod core_recipe_runs;
 #[path = "core/core_recipes.rs"]
 mod core_recipes;
+#[path = "core/core_records.rs"]
+mod core_records;
 #[path = "core/core_recovery.rs"]
 mod core_recovery;
 #[path = "core/core_renewals.rs"]
@@ -74,6 +76,8 @@ mod core_revocation;
 mod core_selection;
 #[path = "core/core_selection_ends.rs"]
 mod core_selection_ends;
+#[path = "core/core_standing.rs"]
+mod core_standing;
 #[path = "core/core_stopping.rs"]
 mod core_stopping;
 #[path = "core/core_taking.rs"]

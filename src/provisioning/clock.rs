@@ -60,7 +60,12 @@ mod tests {
             .unwrap()
         };
         let now: Timestamp = "2026-11-30T10:00:00Z".parse().unwrap();
-        for (time, stands) in [("2026-11-30T09:00:00Z", true), ("2026-11-30T10:00:30Z", true), ("2026-11-30T12:00:00Z", false)] {
+        for (time, stands) in [
+            ("2026-11-30T09:00:00Z", true),
+            ("2026-11-30T10:00:30Z", true),
+            ("2026-11-30T10:01:00Z", true),
+            ("2026-11-30T12:00:00Z", false),
+        ] {
             let mut found = status(time);
             put_right(&mut found, &handler(), now);
             let mut expected = status(if stands { time } else { "2026-11-30T10:00:00Z" });

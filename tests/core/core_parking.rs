@@ -201,10 +201,11 @@ fn a_parking_address_takes_no_place_of_the_other_family() {
     server.rows.push(AddressRow { row: "added".into(), address: main, domain: "web.example.net".into() });
     server.main = main;
     world.panel.used.push(PoolAddress { note: "k8s:u-web".into(), ..parked("10.0.1.99".parse().unwrap()) });
+    let (left, free): (IpAddr, IpAddr) = ("10.0.1.99".parse().unwrap(), "fd00::2".parse().unwrap());
+    world.panel.free.entry("parking".into()).or_default().push(free);
     world.run_for(Duration::from_mins(1));
     world.delete("web");
-    world.until("a failure", Duration::from_hours(1), |w| w.status("web").last_error.as_ref().is_some_and(|e| e.step == "ParkAddress"));
-    assert_eq!(world.status("web").last_error.as_ref().unwrap().code, "NoAddress", "{}", world.describe());
-    world.until("a task", Duration::from_hours(6), |w| w.open_tasks() == [TaskType::FailedOperation]);
-    assert_eq!((world.panel.servers["1"].main, asked(&world, "replaceMainAddress")), (main, 1), "{}", world.describe());
+    world.until("gone", Duration::from_hours(1), |w| !w.orders.contains_key("web"));
+    assert_eq!((world.panel.servers["1"].main, asked(&world, "replaceMainAddress")), (free, 2), "{}", world.describe());
+    assert!(world.panel.free["parking"].contains(&left) && world.tasks.is_empty(), "{}", world.describe());
 }
