@@ -48,12 +48,16 @@ mod core_level;
 mod core_license_answers;
 #[path = "core/core_license_list.rs"]
 mod core_license_list;
+#[path = "core/core_license_server.rs"]
+mod core_license_server;
 #[path = "core/core_licenses.rs"]
 mod core_licenses;
 #[path = "core/core_main_address.rs"]
 mod core_main_address;
 #[path = "core/core_missed.rs"]
 mod core_missed;
+#[path = "core/core_notices.rs"]
+mod core_notices;
 #[path = "core/core_opening.rs"]
 mod core_opening;
 #[path = "core/core_parking.rs"]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::core_licenses::{days, made, monthly, order_licenses, renewals, stalled};
+use crate::core_licenses::{active, days, made, monthly, order_licenses, renewals, stalled};
 use crate::support::licenses::policy;
 use crate::support::sweep::{Kind, assert_active, assert_released, reach};
 use crate::support::world::{Fault, World};
@@ -10,6 +10,7 @@ use crate::support::{later, seconds};
 use dci_operator::api::handler::DeletionPolicy;
 use dci_operator::api::task::{Resolution, TaskType};
 use dci_operator::provisioning::call::Call;
+use dci_operator::provisioning::facts::HandlerState;
 use serde_json::{Map, Value, json};
 
 /// Taken for the end of a licence that has none, it would let the licence lapse.
@@ -179,7 +180,10 @@ fn a_licence_that_the_list_alone_tells_of_is_used_renewed_and_stopped() {
     for forbidden in [false, true] {
         let mut world = Kind::Licensed.world();
         world.panel.licenses.untold_in_forms = true;
-        world.until("Active", Duration::from_hours(3), |w| w.phase("web") == "Active");
+        world.until("Active", Duration::from_hours(3), |w| {
+            assert!(stalled(w).0.is_empty(), "{}", w.describe());
+            w.phase("web") == "Active"
+        });
         if forbidden {
             world.edit("web", |raw| raw.spec.deletion_policy = DeletionPolicy::Orphan);
             world.until("forbidden", Duration::from_hours(1), |w| stalled(w).0 == "DeletionPolicyForbidden");
@@ -221,16 +225,43 @@ fn a_licence_that_an_answer_named_is_waited_for_and_not_bought_again() {
 
 /// The list that all orders share tells when it comes.
 #[test]
-fn a_licence_that_an_answer_named_costs_no_request_until_the_shared_list_shows_it() {
+fn a_licence_that_an_answer_told_of_costs_no_request_until_the_shared_list_shows_it() {
+    for unnamed in [false, true] {
+        let mut world = Kind::Licensed.world();
+        somebody_has_one(&mut world);
+        (world.panel.licenses.unnamed, world.panel.licenses.shows_after) = (unnamed, Duration::from_hours(1));
+        world.until("bought", Duration::from_hours(1), |w| w.status("web").licenses.iter().any(|l| l.answered_at.is_some()));
+        world.run_for(seconds(300));
+        let reads = world.reads;
+        world.run_for(seconds(1200));
+        assert_eq!((world.reads, bought(&world)), (reads, if unnamed { 1 } else { 2 }), "{unnamed}\n{}", world.describe());
+        reach(&mut world, "Active", Kind::Licensed);
+        world.panel.licenses.rows.remove("1");
+        assert_active(&world, Kind::Licensed);
+    }
+}
+
+/// A licence of somebody else, which is none of the order's business.
+fn somebody_has_one(world: &mut World) {
+    let mut row = monthly().panel.licenses.rows.values().next().cloned().unwrap();
+    (row.remote_id, row.shown_from, row.suspended) = ("somebody's".into(), world.now, true);
+    world.panel.licenses.rows.insert("1".into(), row);
+}
+
+/// Each of them is a question of its own.
+#[test]
+fn a_departments_word_about_one_licence_buys_no_other_one_again() {
     let mut world = Kind::Licensed.world();
-    world.panel.licenses.shows_after = Duration::from_hours(1);
-    world.until("named", Duration::from_hours(1), |w| w.status("web").licenses.iter().any(|l| l.id.is_some()));
-    world.run_for(seconds(300));
-    let reads = world.reads;
-    world.run_for(seconds(1200));
-    assert_eq!((world.reads, bought(&world)), (reads, 2), "{}", world.describe());
-    reach(&mut world, "Active", Kind::Licensed);
-    assert_active(&world, Kind::Licensed);
+    world.panel.licenses.shows_after = Duration::from_hours(1000);
+    world.until("a task", Duration::from_hours(3), |w| w.open_tasks() == [TaskType::FailedOperation]);
+    world.run_for(Duration::from_hours(1));
+    assert_eq!((bought(&world), world.tasks.len()), (2, 1), "{}", world.describe());
+    world.panel.licenses.shows_after = Duration::ZERO;
+    world.resolve(TaskType::FailedOperation, Resolution::Retry);
+    world.until("the next task", Duration::from_hours(3), |w| w.tasks.len() == 2);
+    let ordered = |remote: &str| world.panel.licenses.orders[remote];
+    assert_eq!((ordered("k8s:u-web/Pro"), ordered("k8s:u-web/Lite")), (2, 1), "{}", world.describe());
+    assert!(world.tasks[1].details.contains("target license/k8s:u-web/Lite."), "{}", world.tasks[1].details);
 }
 
 /// It does not come: nothing is bought in its place but on a department's word, and what came after all is not bought again.
@@ -245,8 +276,11 @@ fn a_licence_that_never_shows_is_bought_again_on_a_departments_word_alone() {
         world.edit("web", |raw| raw.spec.licenses.retain(|l| l.product == "Pro"));
         world.until("a task", Duration::from_hours(3), |w| w.open_tasks() == [TaskType::FailedOperation]);
         let told = world.tasks.last().unwrap().details.clone();
-        for part in ["call orderLicense, target license/k8s:u-web/Pro.", "made licence 7001 (`k8s:u-web/Pro`), and has not shown it since"]
-        {
+        for part in [
+            "call orderLicense, target license/k8s:u-web/Pro.",
+            "made licence 7001 (`k8s:u-web/Pro`), and has not shown it since",
+            "; only Retry orders another one",
+        ] {
             assert!(told.contains(part), "{part}\n{told}");
         }
         world.restart();
@@ -270,9 +304,14 @@ fn nothing_is_bought_again_where_older_definitions_drop_what_was_answered() {
     world.panel.licenses.shows_after = Duration::from_hours(1);
     world.panel.licenses.drops_answers = true;
     world.until("named", Duration::from_hours(1), |w| w.status("web").licenses.iter().any(|l| l.id.is_some()));
+    // What the answer said is lost with the process.
+    world.restart();
+    somebody_has_one(&mut world);
     world.run_for(seconds(1800));
     assert!(bought(&world) == 2 && world.status("web").licenses.iter().all(|l| l.answered_at.is_none()), "{}", world.describe());
+    assert_eq!(world.status("web").waiting_on.as_ref().unwrap().name, "licence 7001 from hosting/isp", "{}", world.describe());
     reach(&mut world, "Active", Kind::Licensed);
+    world.panel.licenses.rows.remove("1");
     assert_active(&world, Kind::Licensed);
     assert!(world.panel.licenses.orders.values().all(|count| *count == 1) && world.tasks.is_empty(), "{}", world.describe());
 }
@@ -286,6 +325,7 @@ fn an_order_that_goes_waits_for_the_licence_that_an_answer_named() {
         world.panel.licenses.drops_answers = drops;
         world.until("bought", Duration::from_hours(1), |w| bought(w) == 1);
         world.panel.licenses.shows_after = Duration::ZERO;
+        somebody_has_one(&mut world);
         world.delete("web");
         world.run_for(seconds(1200));
         assert!(world.phase("web") == "Deleting" && world.panel.servers["1"].on, "{drops}\n{}", world.describe());
@@ -383,6 +423,25 @@ fn an_order_that_goes_waits_for_a_licence_that_no_answer_named() {
         assert_released(&world, kind);
         assert!(bought(&world) == count && world.tasks.is_empty(), "{what}\n{}", world.describe());
     }
+}
+
+/// Another one was bought before it by an answer that did not name it either.
+#[test]
+fn a_purchase_that_never_was_answered_is_under_way_for_no_longer_than_anything_else() {
+    let first = active().asked.iter().position(|(_, call)| call.name() == "orderLicense").unwrap();
+    let mut world = Kind::Licensed.world();
+    world.panel.licenses.unnamed = true;
+    world.faults.insert(first + 1, Fault::LostNot);
+    world.until("the second one", Duration::from_hours(1), |w| w.asked.len() == first + 2);
+    let intent = world.status("web").in_flight.clone().unwrap();
+    assert_eq!((bought(&world), intent.target.as_str()), (1, "license/k8s:u-web/Lite"), "{}", world.describe());
+    world.panel.licenses.state = HandlerState::NotReady("down".into());
+    world.delete("web");
+    world.run_for(world.handler.settle * 3);
+    assert!(world.phase("web") == "Deleting" && world.status("web").in_flight.is_none(), "{}", world.describe());
+    world.panel.licenses.state = HandlerState::Ready;
+    world.until("gone", Duration::from_hours(1), |w| w.phase("web") == "gone");
+    assert_released(&world, Kind::Licensed);
 }
 
 /// No answer named it, and the licence server cuts its remote id: the list shows it all the same.

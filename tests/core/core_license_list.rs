@@ -71,7 +71,7 @@ fn what_was_told_of_a_licence_stays_told_while_its_server_is_down() {
         world.until("told", Duration::from_hours(1), |w| stalled(w).0 == told);
         world.panel.licenses.state = HandlerState::NotReady("down".into());
         for _ in 0..12 {
-            world.run_for(Duration::from_mins(10));
+            world.run_for(Duration::from_mins(7));
             assert_eq!((stalled(&world).0.as_str(), world.phase("web") == "Active"), (told, false), "{}", world.describe());
         }
         world.panel.licenses.state = HandlerState::Ready;
@@ -113,6 +113,9 @@ fn a_licence_whose_form_shows_no_address_is_bound_once_and_keeps_its_name() {
         let stored = world.orders.get_mut("web").unwrap();
         stored.status.licenses.iter_mut().for_each(|l| l.address = Some(elsewhere.into()));
         (stored.version, stored.wake) = (stored.version + 1, Some(world.now));
+        // What an edit has changed is seen at once, in its own row.
+        world.step();
+        assert_eq!(edits(&world), 2, "{bare_list}\n{}", world.describe());
         world.run_for(Duration::from_hours(1));
         assert_active(&world, Kind::Licensed);
         let named = world.panel.licenses.rows.values().all(|b| b.name == "web.example.net");
@@ -154,4 +157,29 @@ fn a_licence_that_was_given_to_somebody_else_is_not_found_by_what_is_remembered_
     let id = world.status("web").licenses[0].id.clone().unwrap();
     assert!(id != "1" && made(&world, |c| matches!(c, Call::OrderLicense { .. })) == 1, "{}", world.describe());
     assert!(!world.panel.licenses.rows["1"].suspended);
+}
+
+/// Somebody put it onto another licence, and deleted the first one.
+#[test]
+fn a_remote_id_that_was_moved_to_another_licence_is_followed() {
+    let mut world = active();
+    let row = world.panel.licenses.rows.remove(&lite(&world)).unwrap();
+    world.panel.licenses.rows.insert("9001".into(), row);
+    world.until("followed", Duration::from_hours(1), |w| {
+        assert!(stalled(w).0.is_empty(), "{}", w.describe());
+        w.phase("web") == "Active" && w.status("web").licenses.iter().any(|l| l.id.as_deref() == Some("9001"))
+    });
+    assert_active(&world, Kind::Licensed);
+}
+
+/// The order id has to stand there whole, and be followed by something.
+#[test]
+fn a_remote_id_of_which_too_little_is_left_may_be_anybodys() {
+    for (kept, told) in [(12, "NotOurLicense"), (13, "MarkerTruncated")] {
+        let mut world = Kind::Licensed.world();
+        order_licenses(&mut world, &["Lite"]);
+        world.panel.licenses.remote_max = kept;
+        world.until("Stalled", Duration::from_hours(1), |w| !stalled(w).0.is_empty());
+        assert_eq!(stalled(&world).0, told, "{kept}\n{}", world.describe());
+    }
 }

@@ -72,6 +72,21 @@ fn a_hidden_licence_that_does_not_tell_whose_it_is_is_not_taken_for_gone() {
     assert!(!world.panel.licenses.rows[&lite].suspended, "{}", world.describe());
 }
 
+/// Nor does it tell whose it was; but that it is free stands there.
+#[test]
+fn a_hidden_licence_that_somebody_freed_keeps_no_order() {
+    let mut world = Kind::LicensedFreed.world();
+    reach(&mut world, "Active", Kind::LicensedFreed);
+    world.run_for(seconds(60));
+    let lite = world.panel.licenses.of("k8s:u-web/Lite")[0].0.clone();
+    world.panel.licenses.rows.get_mut(&lite).unwrap().name = FREE_NAME.into();
+    world.panel.licenses.hidden.insert(lite.clone());
+    world.panel.licenses.unread = Some(lite);
+    world.delete("web");
+    world.until("gone", Duration::from_hours(1), |w| w.phase("web") == "gone");
+    assert!(world.tasks.is_empty(), "{}", world.describe());
+}
+
 /// A filter that is stored at the licence server hides rows without a word: what is ordered would go on when the order is gone.
 #[test]
 fn a_licence_that_the_list_hides_is_not_taken_for_gone() {
