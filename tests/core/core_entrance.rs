@@ -193,7 +193,7 @@ fn an_order_that_stalled_stays_as_it_is_while_its_server_cannot_be_seen() {
     let unseen: fn(&mut Facts) = |facts| (facts.handler, facts.inventory) = (HandlerState::Ready, None);
     let up: fn(&mut Facts) = |facts| facts.handler = HandlerState::Ready;
     let none: fn(&mut Value) = |_| ();
-    let rows = [
+    let rows = vec![
         ("down, and the last list shows it", order(none), facts(|_| ()), stored.clone(), true),
         ("up, and no list shows it yet", order(none), facts(unseen), stored.clone(), true),
         ("up and seen", order(none), facts(up), stored.clone(), false),
