@@ -74,6 +74,8 @@ mod core_records;
 mod core_recovery;
 #[path = "core/core_renewals.rs"]
 mod core_renewals;
+#[path = "core/core_renewals_due.rs"]
+mod core_renewals_due;
 #[path = "core/core_revocation.rs"]
 mod core_revocation;
 #[path = "core/core_selection.rs"]

@@ -14,15 +14,15 @@ use dci_operator::provisioning::call::Call;
 use dci_operator::provisioning::facts::HandlerState;
 use serde_json::{from_value, json};
 
-const DAY: u64 = 24 * 3600;
+pub const DAY: u64 = 24 * 3600;
 
-fn products(world: &mut World, products: &[&str]) {
+pub fn products(world: &mut World, products: &[&str]) {
     let licenses = products.iter().map(|p| from_value(json!({"product": p})).unwrap()).collect();
     world.edit("web", |raw| raw.spec.licenses = licenses);
 }
 
 /// An order that is Active with these.
-fn with(names: &[&str]) -> World {
+pub fn with(names: &[&str]) -> World {
     let mut world = Kind::Licensed.world();
     products(&mut world, names);
     reach(&mut world, "Active", Kind::Licensed);
@@ -30,26 +30,26 @@ fn with(names: &[&str]) -> World {
     world
 }
 
-fn of<'w>(world: &'w mut World, product: &str) -> &'w mut Bought {
+pub fn of<'w>(world: &'w mut World, product: &str) -> &'w mut Bought {
     let id = world.status("web").licenses.iter().find(|l| l.product == product).and_then(|l| l.id.clone()).unwrap();
     world.panel.licenses.rows.get_mut(&id).unwrap()
 }
 
 /// It ends within a day.
-fn ends(world: &mut World, product: &str) {
+pub fn ends(world: &mut World, product: &str) {
     let end = later(world.now, seconds(DAY));
     of(world, product).expires = end;
 }
 
-fn renewals(world: &World) -> usize {
+pub fn renewals(world: &World) -> usize {
     world.panel.licenses.rows.values().map(|b| b.renewals).sum()
 }
 
-fn asked(world: &World) -> usize {
+pub fn asked(world: &World) -> usize {
     world.asked.iter().filter(|(_, call)| matches!(call, Call::RenewLicense { .. })).count()
 }
 
-fn stalled(world: &World) -> String {
+pub fn stalled(world: &World) -> String {
     condition::find(&world.status("web").conditions, ConditionType::Stalled).map(|c| c.reason.clone()).unwrap_or_default()
 }
 
@@ -203,7 +203,7 @@ fn a_renewal_that_comes_to_nothing_while_its_order_waits_has_a_pause_after_so_ma
 }
 
 /// One that stands still, and whose licence may end meanwhile.
-fn forbidden() -> World {
+pub fn forbidden() -> World {
     let mut world = with(&["Lite"]);
     world.edit("web", |raw| raw.spec.deletion_policy = DeletionPolicy::Orphan);
     world.until("forbidden", Duration::from_hours(1), |w| stalled(w) == "DeletionPolicyForbidden");
@@ -276,7 +276,7 @@ fn a_licence_that_ends_while_the_server_is_coming_on_is_renewed_once_and_nothing
 }
 
 /// What was answered for a licence, and does not show.
-fn answered(world: &World) -> Option<(Time, Time)> {
+pub fn answered(world: &World) -> Option<(Time, Time)> {
     let record = &world.status("web").licenses[0];
     record.answered_at.zip(record.answered_end)
 }
