@@ -1,5 +1,8 @@
 //! What shows that a system was installed, and what does not: flags that were seen, a form that may have named the system all along.
 
+#[path = "core_installation/told.rs"]
+mod told;
+
 use std::time::Duration;
 
 use crate::support::changes::{reinstall, settled};
@@ -383,6 +386,9 @@ fn a_value_that_is_put_back_asks_for_no_installation() {
     world.always = None;
     reinstall(&mut world, "first");
     world.run_for(Duration::from_hours(3));
+    // Whoever is asked once more is told the same.
+    let told = world.tasks.iter().filter(|t| t.details.contains("InstallVanished")).count();
+    assert_eq!((told, world.tasks.len()), (2, 2), "{}", world.describe());
     world.resolve(TaskType::FailedOperation, Resolution::Retry);
     world.run_for(Duration::from_hours(3));
     assert_eq!(world.open_tasks(), [TaskType::FailedOperation], "{}", world.describe());
@@ -429,6 +435,9 @@ fn a_repeated_installation_that_is_refused_is_not_made_where_it_is_protected_or_
         world.always = None;
         world.run_for(Duration::from_hours(6));
         assert_eq!(installs(&world).1, before.1, "protected: {protected}\n{}", world.describe());
+        // That the panel refused another one is not what a department is asked about.
+        let unconfirmed = |w: &World| w.tasks.last().is_some_and(|t| t.details.contains("InstallUnconfirmed"));
+        assert!(protected || unconfirmed(&world), "{}", world.describe());
     }
 }
 

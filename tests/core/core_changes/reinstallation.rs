@@ -67,6 +67,8 @@ fn a_token_that_changes_in_preparation_costs_no_second_installation() {
 #[test]
 fn a_protection_refuses_a_reinstallation_until_it_is_lifted_or_the_token_put_back() {
     let mut world = settled();
+    let steps = |w: &World| w.status("web").steps.iter().map(|s| (s.name.clone(), s.state.clone())).collect::<Vec<_>>();
+    let before = steps(&world);
     world.edit("web", |raw| (raw.spec.deletion_protection, raw.spec.reinstall) = (true, "again".into()));
     until_reason(&mut world, "ReinstallProtected");
     assert!(is_true(&world.status("web").conditions, ConditionType::Stalled));
@@ -97,6 +99,7 @@ fn a_protection_refuses_a_reinstallation_until_it_is_lifted_or_the_token_put_bac
     assert_eq!(made(&world, "install"), 2);
     reinstall(&mut world, "again");
     until_settled(&mut world);
+    assert_eq!(steps(&world), before, "as if it had never been asked for");
     assert_active(&world, Kind::Plain);
     world.assert_quiet();
 }
