@@ -461,8 +461,16 @@ async fn what_a_hostile_panel_says_in_its_headers_is_not_logged() {
         let _guard = tracing::subscriber::set_default(subscriber);
         let kind = format!("text/{PASSWORD}");
         let server = Server::panel(move |_| Reply::Raw(response(&format!("200 {SESSION}"), &kind, br#"{"doc":{"ok":{}}}"#)));
-        server.client().read("server", &Params::new()).await.unwrap();
-        String::from_utf8(log.0.lock().unwrap().clone()).unwrap()
+        let told = || String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        // Another test may just find out, for all, that nobody listens to what is told of answers.
+        for _ in 0..100 {
+            tracing::callsite::rebuild_interest_cache();
+            server.client().read("server", &Params::new()).await.unwrap();
+            if told().lines().any(|line| line.contains("dci_operator") && line.contains("answer")) {
+                break;
+            }
+        }
+        told()
     };
     let ours: Vec<&str> = logged.lines().filter(|line| line.contains("dci_operator")).collect();
     assert!(ours.iter().any(|line| line.contains("answer")), "{logged}");
